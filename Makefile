@@ -1,0 +1,36 @@
+# make demo: the main job, from nothing to its report.  make test: every test.  make check: format, lint, types, imports.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check format bench clean
+
+demo: $(READY)
+	PATH="$(abspath $(BIN)):$$PATH" ./jobs/vlqr.yaml --profile demo
+
+test: $(READY)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	for script in tests/bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -c 'import cv2' || { echo 'OpenCV needs libGL: Debian and Ubuntu: apt-get install libgl1 libglib2.0-0'; exit 1; }
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""`blear …`: one small file for each command, each one call into the core."""

@@ -1,0 +1,16 @@
+"""`blear evaluate RUN`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def evaluate(run: Path) -> None:
+    """Test the arms of a finished run again, and print their table."""
+    from blear.driver import evaluate_run
+
+    click.echo(evaluate_run(run))

@@ -1,0 +1,20 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`JOB --profile NAME --set path=value`."""
+    for decorator in (
+        click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="override a field of the job"),
+        click.option("--profile", metavar="NAME", help="one of the job's profiles"),
+        click.argument("job", type=click.Path(path_type=Path)),
+    ):
+        function = decorator(function)
+    return function

@@ -1,0 +1,31 @@
+"""`blear run JOB`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from blear.commands.options import job_options
+
+
+@click.command()
+@job_options
+@click.option(
+    "--runner",
+    type=click.Choice(["auto", "local", "ray"]),
+    default="auto",
+    show_default=True,
+    help="auto: Ray where RAY_ADDRESS names a cluster (also inside a Ray job), else this process",
+)
+@click.option("--fresh", is_flag=True, help="delete an earlier run of this name and start over")
+def run(job: Path, profile: str | None, overrides: tuple[str, ...], runner: str, fresh: bool) -> None:
+    """Run a job: prepare its data, train its stages, evaluate, report. The same command again continues it."""
+    from blear.driver import run_job
+    from blear.jobfile import read_job
+
+    checked, catalog = read_job(job, profile=profile, overrides=overrides)
+    command = " ".join(["blear", *sys.argv[1:]])
+    report = run_job(checked, catalog, runner=runner, fresh=fresh, command=command, profile=profile)
+    click.echo(str(report))

@@ -1,0 +1,1 @@
+"""How degradations are drawn, mixed and applied on the device."""

@@ -1,0 +1,62 @@
+"""A chain of degradations on a batch: draws from counter-based keys, applies on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys
+from blear.job import DegradationUse
+from blear.plugins import Catalog
+
+
+class Chain:
+    """Degradations in order, each with its own random stream.
+
+    Args:
+        operations: built degradations.
+        seed: the job's seed.
+        first: number of the first operation's random stream, so that two chains of a stage draw independently.
+    """
+
+    def __init__(self, operations: Sequence[Degradation], seed: int, first: int = 0) -> None:
+        self.operations, self.seed, self.first = list(operations), seed, first
+
+    def __call__(self, frames_BTCHW: Tensor, epochs_B: np.ndarray, samples_B: np.ndarray) -> Tensor:
+        """Degraded frames; the same (epoch, sample) gives the same result whatever the batch or worker."""
+        for number, operation in enumerate(self.operations, self.first):
+            draws = operation.draw(DrawKeys(self.seed, number, epochs_B, samples_B))
+            device = frames_BTCHW.device
+            frames_BTCHW = operation.apply(
+                frames_BTCHW, {name: value.to(device, non_blocking=True) for name, value in draws.items()}
+            )
+        return frames_BTCHW
+
+
+def build_chain(
+    catalog: Catalog, uses: Sequence[DegradationUse], context: BuildContext, *, first: int = 0
+) -> tuple[Chain, BuildContext]:
+    """The chain of a job's list, and the context after it (an operation may change the frames' size)."""
+    operations = []
+    for use in uses:
+        operation = catalog.get("degradation", use.use).build(use.params, context)
+        operations.append(operation)
+        if context.clip is not None:
+            context = _after(operation, context, context.clip)
+    return Chain(operations, context.seed, first), context
+
+
+def _after(operation: Degradation, context: BuildContext, clip: ClipSpec) -> BuildContext:
+    """Asks the operation itself what it makes of one blank clip."""
+    keys = DrawKeys(0, 0, np.zeros(1, np.int64), np.zeros(1, np.int64))
+    frames = operation.apply(torch.zeros(1, clip.length, clip.channels, clip.height, clip.width), operation.draw(keys))
+    return BuildContext(context.seed, ClipSpec(*frames.shape[1:]), context.targets, context.features)
+
+
+def as_float(frames: Tensor, device: torch.device) -> Tensor:
+    """Stored frames (uint8 in 0..255 or float) on the device, float32 in [0, 1]."""
+    frames = frames.to(device, non_blocking=True)
+    return frames.float().div_(255.0) if frames.dtype == torch.uint8 else frames.float()

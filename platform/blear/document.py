@@ -1,0 +1,169 @@
+"""A YAML document with the place of every value, and validation whose messages name that place and a suggestion."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import fnmatch
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from blear.errors import JobError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+Where = tuple[str | int, ...]
+
+
+class Document:
+    """A job as plain data with the place that each value came from."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.places: dict[Where, str] = {}
+        self.problems: list[str] = []
+        try:
+            text = file.read_text()
+        except FileNotFoundError:
+            raise JobError(
+                "no such job file", str(file), "give the path of a YAML job, for instance jobs/vlqr.yaml"
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise JobError(f"cannot be read: {error}", str(file), "give the path of a YAML job") from error
+        try:
+            tree = YAML().load(text)
+        except YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else str(file)
+            raise JobError(f"not valid YAML: {getattr(error, 'problem', error)}", place, "mend the YAML") from error
+        if not isinstance(tree, CommentedMap):
+            raise JobError("a job file is a mapping of keys", f"{file}:1:1", "start from jobs/vlqr.yaml")
+        self.data: dict[str, Any] = self._plain(tree, ())
+
+    def place(self, where: Where) -> str:
+        """The nearest known place of a path, for instance `job.yaml:7:3` or `--set stages.sr.steps`."""
+        for length in range(len(where), -1, -1):
+            if where[:length] in self.places:
+                return self.places[where[:length]]
+        return f"{self.file}:1:1"
+
+    def problem(self, where: Where, message: str) -> None:
+        """Notes one error; all are raised together."""
+        line = f"{self.place(where)}: {'.'.join(map(str, where))}: {message}"
+        if line not in self.problems:
+            self.problems.append(line)
+
+    def raise_problems(self) -> None:
+        """Raises one `JobError` with every problem, in the order of the file."""
+        if not self.problems:
+            return
+        ordered = sorted(self.problems, key=lambda line: [int(n) for n in re.findall(r":(\d+)(?=:)", line)[:2]])
+        count = f"{len(ordered)} error{'s' if len(ordered) > 1 else ''} in the job"
+        raise JobError("\n".join([count, *ordered]), do="`blear plugins` lists components, `blear schema` all keys")
+
+    def assign(self, path: str, value: Any, origin: str) -> None:
+        """Sets `stages.joint.steps` (`*` = every key there) to a value that came from `origin`."""
+        spots = list(_spots(self.data, tuple(path.split("."))))
+        if not spots:
+            raise JobError(
+                f"path {path!r} leads nowhere in this job", origin, f"top-level keys: {', '.join(self.data)}"
+            )
+        for parent, key, where in spots:
+            parent[key] = copy.deepcopy(value)
+            self.places[where] = origin
+
+    def _plain(self, node: Any, where: Where) -> Any:
+        if isinstance(node, CommentedMap):
+            if where == ():
+                self.places[()] = f"{self.file}:1:1"
+            plain = {}
+            for key in node:
+                line, column = node.lc.key(key)
+                self.places[(*where, key)] = f"{self.file}:{line + 1}:{column + 1}"
+                plain[key] = self._plain(node[key], (*where, key))
+            return plain
+        if isinstance(node, CommentedSeq):
+            for index in range(len(node)):
+                line, column = node.lc.item(index)
+                self.places[(*where, index)] = f"{self.file}:{line + 1}:{column + 1}"
+            return [self._plain(item, (*where, index)) for index, item in enumerate(node)]
+        if isinstance(node, float | bool) or node is None:
+            return node
+        return int(node) if isinstance(node, int) else str(node)
+
+
+def _spots(node: Any, path: Where, where: Where = ()) -> Iterator[tuple[Any, Any, Where]]:
+    """Every (parent, key, path) that a dotted path names; the last key may be new, the ones before must exist."""
+    head, rest = path[0], path[1:]
+    if isinstance(node, list) and str(head).isdigit() and int(head) < len(node):
+        keys: list[Any] = [int(head)]
+    elif isinstance(node, dict):
+        by_text = {str(key): key for key in node}
+        keys = (
+            [by_text[k] for k in fnmatch.filter(by_text, str(head))]
+            if "*" in str(head)
+            else [by_text.get(str(head), head)]
+        )
+    else:
+        return
+    for key in keys:
+        if not rest:
+            yield node, key, (*where, key)
+        elif isinstance(node, list) or key in node:
+            yield from _spots(node[key], rest, (*where, key))
+
+
+def validate(document: Document, model: type[Model], data: Any, where: Where) -> Model | None:
+    """The model, or None after noting every problem under `where`."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        for item in error.errors():
+            inner = _inside(data, item["loc"])
+            message = item["msg"]
+            if item["type"] == "extra_forbidden":
+                known = list(_fields_at(model, inner[:-1]))
+                close = difflib.get_close_matches(str(inner[-1]), known, n=1)
+                message = (
+                    f"unknown key; did you mean {close[0]!r}?" if close else f"unknown key; known: {', '.join(known)}"
+                )
+            elif item["type"] == "missing":
+                message = "required, but not given"
+            else:
+                message += f", got {item['input']!r}"
+            document.problem((*where, *inner), message)
+        return None
+
+
+def _inside(data: Any, loc: Sequence[Any]) -> Where:
+    """pydantic's location without the tags that it adds for unions: only what really is a key of the data."""
+    where: list[Any] = []
+    for number, part in enumerate(loc):
+        last = number == len(loc) - 1
+        if isinstance(data, Mapping) and (part in data or last):
+            where.append(part)
+            data = data.get(part)
+        elif isinstance(data, Sequence) and not isinstance(data, str) and isinstance(part, int) and part < len(data):
+            where.append(part)
+            data = data[part]
+    return tuple(where)
+
+
+def _fields_at(annotation: Any, path: Sequence[Any]) -> Iterator[str]:
+    """Keys known at a path inside a model; walks through dicts, lists and unions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = {field.alias or name: field.annotation for name, field in annotation.model_fields.items()}
+        if not path:
+            yield from fields
+        elif path[0] in fields:
+            yield from _fields_at(fields[path[0]], path[1:])
+        return
+    deeper = path[1:] if get_origin(annotation) in (dict, list, tuple) else path
+    for argument in get_args(annotation):
+        yield from _fields_at(argument, deeper)

@@ -1,0 +1,178 @@
+"""A job from raw data to report: prepare, train, evaluate. Each step continues what an earlier run left."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import platform
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from blear.data.prepare import prepare
+from blear.data.prepared import Prepared
+from blear.errors import RunError
+from blear.evaluate.arms import evaluate_arms
+from blear.job import Job
+from blear.jobfile import dump_job, read_job
+from blear.plugins import Catalog, ComponentRef, fingerprint, load
+from blear.progress import say
+from blear.report import build
+from blear.runfolder import RunFolder
+from blear.storage import storage_root
+from blear.train.loop import train_stage
+from blear.train.plan import StagePlan
+from blear.train.ray_runner import train_on_ray
+from blear.train.worker import LocalWorker, local_device
+
+_VERSIONS = (
+    "blear",
+    "torch",
+    "torchvision",
+    "kornia",
+    "webdataset",
+    "ray",
+    "numpy",
+    "opencv-python",
+    "facenet-pytorch",
+)
+
+
+def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: str, profile: str | None) -> Path:
+    """Runs a job to its report and returns the report's path (the run folder when the job does not evaluate)."""
+    on_ray = runner == "ray" or (runner == "auto" and bool(os.environ.get("RAY_ADDRESS")))
+    run = RunFolder.start(storage_root() / "runs" / job.name, dump_job(job), fresh=fresh)
+    say(f"run folder: {run.root}")
+    began = time.monotonic()
+    with _ray(on_ray):
+        prepared = prepare_data(job, catalog, use_ray=on_ray)
+        run.update_info(**_info(job, catalog, prepared, on_ray, command, profile))
+        for name in job.stages:
+            if run.stage_done(name):
+                say(f"stage {name}: done by an earlier run")
+                continue
+            plan = StagePlan(job, name, run, prepared)
+            if on_ray:
+                train_on_ray(plan)
+            else:
+                train_stage(plan, LocalWorker(local_device(job.cluster.gpu)))
+    if job.evaluate is None:
+        return run.root
+    table = evaluate_arms(job, catalog, run, prepared, local_device("auto"))
+    run.update_info(finished=_now(), seconds=run.info.get("seconds", 0.0) + time.monotonic() - began)
+    say(table)
+    report = build(run.root)
+    say(f"report: {report}")
+    return report
+
+
+def evaluate_run(root: Path) -> str:
+    """Tests the arms of a trained run again; returns their table as Markdown."""
+    run = RunFolder.open(root)
+    job, catalog = read_job(root / "job.yaml")
+    if job.evaluate is None:
+        raise RunError("this job has no `evaluate` section", str(root / "job.yaml"), "add one to the job and run it")
+    for name in job.stages:
+        run.weights(name)
+    table = evaluate_arms(job, catalog, run, prepare_data(job, catalog), local_device("auto"))
+    build(root)
+    return table
+
+
+def prepare_data(job: Job, catalog: Catalog, *, workers: int | None = None, use_ray: bool = False) -> dict[str, Path]:
+    """Shards of every entry of the job's `data` that is used: name -> folder of the prepared dataset."""
+    used = {stage.data for stage in job.stages.values()}
+    if job.evaluate is not None and job.evaluate.data is not None:
+        used.add(job.evaluate.data)
+    folders = {}
+    for name in job.data:
+        if name not in used:
+            continue
+        data = job.data[name]
+        use, params = data.chosen
+        if data.stands_in:
+            say(f"data {name}: no source given, so {use} stands in for {data.use} (--set data.{name}.source=PATH)")
+        registered = catalog.get("dataset", use)
+        ref = ComponentRef("dataset", registered.name, params, tuple(job.plugins))
+        done = prepare(
+            ref,
+            storage_root() / "shards",
+            version=registered.plugin.version,
+            seed=job.seed,
+            workers=workers,
+            use_ray=use_ray,
+        )
+        folders[name] = done.folder
+    return folders
+
+
+def prepare_one(name: str, params: dict[str, Any], *, workers: int | None = None) -> Path:
+    """Shards of one dataset by component name."""
+    registered = load().get("dataset", name)
+    ref = ComponentRef("dataset", registered.name, params)
+    root = storage_root() / "shards"
+    folder: Path = prepare(ref, root, version=registered.plugin.version, workers=workers).folder
+    return folder
+
+
+@contextlib.contextmanager
+def _ray(wanted: bool) -> Iterator[None]:
+    if not wanted:
+        yield
+        return
+    import ray
+
+    already = ray.is_initialized()
+    if not already:
+        ray.init(logging_level="warning")
+    try:
+        yield
+    finally:
+        if not already:
+            ray.shutdown()
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _info(
+    job: Job, catalog: Catalog, prepared: dict[str, Path], on_ray: bool, command: str, profile: str | None
+) -> dict[str, Any]:
+    """What run.json says of the run beside its job."""
+    names = {("dataset", data.chosen[0]) for key, data in job.data.items() if key in prepared}
+    for stage in job.stages.values():
+        names |= {("backbone", stage.backbone.use), ("head", stage.head.use)}
+        names |= {("degradation", use.use) for use in (*stage.augment, *stage.degrade)}
+    workers = job.cluster.workers if on_ray else 1
+    data = {}
+    for name, folder in prepared.items():
+        opened = Prepared.open(folder)
+        data[name] = {
+            "use": job.data[name].chosen[0],
+            "for": job.data[name].use,
+            "source": job.data[name].source,
+            "stand_in": job.data[name].stands_in,
+            "terms": opened.terms,
+            "counts": {split: opened.count(split) for split in opened.splits},
+        }
+    return {
+        "name": job.name,
+        "description": job.description,
+        "started": _now(),
+        "command": command,
+        "profile": profile,
+        "seed": job.seed,
+        "runner": "ray" if on_ray else "local",
+        "world": workers if isinstance(workers, int) else list(workers),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in _VERSIONS},
+        "host": {"system": platform.system(), "machine": platform.machine(), "cpus": os.cpu_count()},
+        "components": fingerprint(catalog, sorted(names)),
+        "data": data,
+    }

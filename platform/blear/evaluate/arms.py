@@ -1,0 +1,196 @@
+"""Runs the arms of a job over its sweep: predictions table, sample faces, summary. The only writer of predictions."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from blear.data.loader import sequential
+from blear.data.prepared import Prepared
+from blear.data.store import Store
+from blear.evaluate.predictions import read_predictions, rows, write_predictions
+from blear.evaluate.summarise import as_markdown, summarise
+from safetensors.torch import load_model
+from torch import Tensor
+
+from blear.contracts import BuildContext, Categories, Images, Metric, Values
+from blear.degrade.chain import Chain, as_float
+from blear.errors import DataError, JobError
+from blear.evaluate.sweep import Level, levels
+from blear.job import Arm, Evaluate, Job
+from blear.plugins import Catalog
+from blear.progress import Tracker, track
+from blear.runfolder import RunFolder, write_bytes, write_text
+from blear.train.model import Recognizer, build_recognizer, head_of
+
+
+def evaluate_arms(
+    job: Job, catalog: Catalog, run: RunFolder, prepared: Mapping[str, Path], device: torch.device
+) -> str:
+    """Tests every arm at every level; leaves predictions.parquet, faces.npz, summary.json; returns a Markdown table."""
+    evaluate = job.evaluate
+    if evaluate is None:
+        raise JobError("this job has no `evaluate` section")
+    tester = _Tester(job, evaluate, catalog, run, prepared, device)
+    passes = sum(1 for arm in evaluate.arms.values() for level in tester.levels if tester.stage_of(arm, level))
+    with track("evaluate", passes) as bar:
+        write_predictions(run.root / "predictions.parquet", tester.tables(bar))
+    _write_faces(run, tester)
+    target, metrics = tester.headline
+    run.update_info(
+        arms={label: {"stage": arm.stage, "note": arm.note} for label, arm in evaluate.arms.items()},
+        headline={
+            "target": target,
+            "metric": metrics[0].name,
+            "label": metrics[0].label,
+            "higher_is_better": metrics[0].higher_is_better,
+        },
+        split=evaluate.split,
+        sweep={
+            "condition": evaluate.sweep.use,
+            "parameter": tester.levels[0].parameter,
+            "levels": [level.severity for level in tester.levels],
+        },
+    )
+    summary = summarise(
+        read_predictions(run.root / "predictions.parquet"),
+        metrics,
+        reference=next(iter(evaluate.arms)),
+        seed=job.seed,
+        resamples=evaluate.resamples,
+    )
+    write_text(run.root / "summary.json", summary.model_dump_json(indent=1))
+    return as_markdown(summary)
+
+
+@dataclass
+class _Tester:
+    job: Job
+    evaluate: Evaluate
+    catalog: Catalog
+    run: RunFolder
+    prepared: Mapping[str, Path]
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        prefix = next(iter(self.evaluate.arms.values())).stage.split("{")[0]
+        first = next(stage for name, stage in self.job.stages.items() if name.startswith(prefix))
+        data = Prepared.open(self.prepared[self.evaluate.data or first.data])
+        self.context = BuildContext(self.job.seed, data.clip, data.targets)
+        self.store = Store.open(data, self.evaluate.split, max_broken=self.job.max_broken)
+        self.levels = levels(self.evaluate, self.catalog, self.context)
+        self.models: dict[str, Recognizer] = {}
+        self.headline: tuple[str, list[Metric]] = ("", [])
+
+    def stage_of(self, arm: Arm, level: Level) -> str | None:
+        """The stage that an arm tests at a level; None where a family of experts has none for it."""
+        name = level.fill(arm.stage)
+        needs = [name] if arm.restore is None else [name, level.fill(arm.restore)]
+        return name if all(stage in self.job.stages for stage in needs) else None
+
+    def degrade(self, level: Level, frames: Tensor, samples: np.ndarray) -> Tensor:
+        """Clean frames -> the frames of a condition."""
+        operation = self.catalog.get("degradation", self.evaluate.sweep.use).build(level.params, self.context)
+        return Chain([operation], self.job.seed)(frames, np.zeros_like(samples), samples)
+
+    def tables(self, bar: Tracker) -> Iterator[pa.Table]:
+        """One table of predictions for each arm, level and batch."""
+        for label, arm in self.evaluate.arms.items():
+            for level in self.levels:
+                stage = self.stage_of(arm, level)
+                if stage is not None:
+                    yield from self._passes(label, arm, stage, level)
+                    bar.advance(1, label)
+
+    @torch.no_grad()
+    def _passes(self, label: str, arm: Arm, stage: str, level: Level) -> Iterator[pa.Table]:
+        model = self._model(stage)
+        restorer = self._model(level.fill(arm.restore)) if arm.restore is not None else None
+        for raw in sequential(self.store, self.evaluate.batch_size):
+            frames = as_float(raw.frames_BTCHW, self.device)
+            if not arm.clean:
+                frames = self.degrade(level, frames, raw.samples_B)
+            if restorer is not None:
+                frames = _restored(restorer, frames)
+            target, decoded = next(iter(head_of(model).decode(model(frames)).items()))
+            metrics = list(head_of(model).metrics())
+            if isinstance(decoded, Images) or not metrics:
+                raise JobError(f"stage {stage!r} gives no metric", f"evaluate.arms.{label}", "name a recognition stage")
+            if target not in raw.targets:
+                raise DataError(f"the data has no target {target!r}", f"evaluate.arms.{label}", "name other data")
+            self.headline = (target, metrics)
+            yield rows(
+                arm=label,
+                stage=stage,
+                condition=self.evaluate.sweep.use,
+                severity=level.severity,
+                target=target,
+                truth_B=raw.targets[target].numpy(),
+                decoded=_on_cpu(decoded),
+                **self._columns(raw.samples_B),
+            )
+
+    def _columns(self, samples_B: np.ndarray) -> dict[str, Any]:
+        index = samples_B.tolist()
+        return {
+            "samples": [self.store.keys[i] for i in index],
+            "subjects": [self.store.subjects[i] for i in index],
+            "videos": [self.store.videos[i] for i in index],
+            "times": [self.store.times[i] for i in index],
+            "face_px": [self.store.meta[i].get("face_px") for i in index],
+        }
+
+    def _model(self, stage: str) -> Recognizer:
+        """A trained stage, on the device, ready to test; kept, since experts come back at one level only."""
+        if stage not in self.models:
+            context = self.context
+            targets = Prepared.open(self.prepared[self.job.stages[stage].data]).targets
+            context = BuildContext(context.seed, context.clip, targets)
+            model = build_recognizer(self.catalog, self.job.stages[stage], stage, context)
+            load_model(model, str(self.run.weights(stage)))
+            self.models[stage] = model.eval().to(self.device)
+        return self.models[stage]
+
+
+def _on_cpu(decoded: Values | Categories) -> Values | Categories:
+    if isinstance(decoded, Values):
+        return Values(decoded.values_BT.float().cpu())
+    return Categories(decoded.classes, decoded.probabilities_BTK.float().cpu())
+
+
+def _restored(restorer: Recognizer, frames_BTCHW: Tensor) -> Tensor:
+    """Frames whose centre is the restored image; unpadded convolutions leave the border as it was."""
+    decoded = next(iter(head_of(restorer).decode(restorer(frames_BTCHW)).values()))
+    if not isinstance(decoded, Images):
+        raise JobError("`restore` names a stage whose head gives no image", "evaluate.arms", "name a restoration stage")
+    restored = frames_BTCHW.clone()
+    height, width = decoded.frames_BTCHW.shape[-2:]
+    top, left = (restored.shape[-2] - height) // 2, (restored.shape[-1] - width) // 2
+    restored[..., top : top + height, left : left + width] = decoded.frames_BTCHW
+    return restored
+
+
+def _write_faces(run: RunFolder, tester: _Tester) -> None:
+    """Sample faces at each level for the report: evenly spread over the split."""
+    count = min(tester.evaluate.faces, len(tester.store))
+    chosen = np.linspace(0, len(tester.store) - 1, count).astype(np.int64)
+    frames, _, _ = tester.store.take(chosen)
+    clean = as_float(frames, tester.device)
+    shown = [
+        tester.degrade(level, clean, chosen)[:, 0].clamp(0, 1).mul(255).round().byte().cpu().numpy()
+        for level in tester.levels
+    ]
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        frames=np.stack(shown, axis=1).transpose(0, 1, 3, 4, 2),
+        samples=np.array([tester.store.keys[i] for i in chosen.tolist()]),
+        severities=np.array([level.severity for level in tester.levels]),
+    )
+    write_bytes(run.root / "faces.npz", buffer.getvalue())

@@ -1,0 +1,258 @@
+"""Reads a job file: profiles, overrides, matrices, names; all errors at once with file:line:column and a suggestion."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import io
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML, YAMLError
+
+from blear.document import Document, Where, validate
+from blear.errors import JobError, PluginError
+from blear.job import BackboneUse, Data, DegradationUse, HeadUse, Job, StandIn, Sweep, Use
+from blear.plugins import Catalog, load
+
+
+def read_job(file: Path, *, profile: str | None = None, overrides: Sequence[str] = ()) -> tuple[Job, Catalog]:
+    """Reads, completes and checks a job; names come back full, paths absolute, matrices expanded.
+
+    Args:
+        file: the job file.
+        profile: one of its `profiles`.
+        overrides: `path=value` texts, the value in YAML; they win over the profile.
+
+    Raises:
+        JobError: with every problem found.
+    """
+    document = Document(file)
+    if profile is not None:
+        _apply_profile(document, profile)
+    for text in overrides:
+        path, value = parse_set(text)
+        document.assign(path, value, f"--set {path}")
+    _expand_matrices(document)
+    validate(document, Job, document.data, ())
+    completed, catalog = _complete(document)
+    document.raise_problems()
+    return Job.model_validate(completed), catalog
+
+
+def dump_job(job: Job) -> str:
+    """The resolved job as YAML; reading it again gives the same job."""
+    stream = io.StringIO()
+    yaml = YAML()
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.width = 120
+    yaml.dump(job.model_dump(by_alias=True, mode="json", exclude_defaults=True), stream)
+    return stream.getvalue()
+
+
+def _apply_profile(document: Document, profile: str) -> None:
+    profiles = document.data.get("profiles") or {}
+    if profile not in profiles:
+        raise JobError(
+            f"there is no profile {profile!r}", str(document.file), f"profiles: {', '.join(profiles) or 'none'}"
+        )
+    for path, value in profiles[profile].items():
+        document.assign(path, value, document.place(("profiles", profile, path)))
+
+
+def parse_set(text: str) -> tuple[str, Any]:
+    """A `path=value` text; the value is YAML.
+
+    Raises:
+        JobError: no `=`, or a value that is not YAML.
+    """
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise JobError("expected path=value", f"--set {text}", "for instance --set stages.joint.steps=100")
+    try:
+        return path, YAML(typ="safe", pure=True).load(value)
+    except YAMLError as error:
+        raise JobError("the value is not YAML", f"--set {text}", "quote the value") from error
+
+
+def _expand_matrices(document: Document) -> None:
+    """Replaces each entry of `data` and `stages` that has a `matrix` by one entry for each combination."""
+    for section in ("data", "stages"):
+        entries = document.data.get(section)
+        if isinstance(entries, dict):
+            document.data[section] = _expanded(document, section, entries)
+
+
+def _expanded(document: Document, section: str, entries: Mapping[str, Any]) -> dict[str, Any]:
+    expanded: dict[str, Any] = {}
+    for name, entry in entries.items():
+        matrix = entry.get("matrix") if isinstance(entry, dict) else None
+        if not isinstance(matrix, dict) or not all(isinstance(v, list) for v in matrix.values()):
+            expanded[name] = entry
+            continue
+        body = {key: value for key, value in entry.items() if key != "matrix"}
+        for values in itertools.product(*matrix.values()):
+            fill = dict(zip(matrix, values, strict=True))
+            full = _substitute(name, fill)
+            if full in expanded:
+                document.problem((section, name), f"the matrix makes {full!r} twice; put every key into the name")
+            expanded[full] = _substitute(body, fill)
+            for where, place in list(document.places.items()):
+                if where[:2] == (section, name):
+                    document.places[(section, full, *where[2:])] = place
+    return expanded
+
+
+def _substitute(value: Any, fill: Mapping[str, Any]) -> Any:
+    """Replaces `{key}` in every string; a string that is only `{key}` becomes the value itself."""
+    if isinstance(value, dict):
+        return {_substitute(k, fill): _substitute(v, fill) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_substitute(v, fill) for v in value]
+    if not isinstance(value, str):
+        return value
+    for key, replacement in fill.items():
+        if value == f"{{{key}}}":
+            return replacement
+        value = value.replace(f"{{{key}}}", str(replacement))
+    return value
+
+
+def _complete(document: Document) -> tuple[dict[str, Any], Catalog]:
+    """The job's data with full component names, absolute sources and every reference checked.
+
+    Works piece by piece, so that an error in one section does not hide those of another.
+    """
+    root = document.file.parent
+    raw = document.data
+    files = raw.get("plugins") or []
+    files = [str((root / name).resolve()) for name in files] if all(isinstance(n, str) for n in files) else []
+    names = _Names(document, load(tuple(files)))
+    done = copy.deepcopy(raw)
+    if files:
+        done["plugins"] = files
+    sections = {key: value if isinstance(value := raw.get(key), dict) else {} for key in ("data", "stages")}
+    for name, entry in sections["data"].items():
+        done["data"][name] = names.data(entry, ("data", name))
+    earlier: list[str] = []
+    for name, entry in sections["stages"].items():
+        if isinstance(entry, dict):
+            done["stages"][name] = names.stage(entry, ("stages", name), sections["data"], earlier)
+        earlier.append(name)
+    if isinstance(evaluate := raw.get("evaluate"), dict):
+        done["evaluate"] = names.evaluate(evaluate, ("evaluate",), sections["data"], sections["stages"])
+    return done, names.catalog
+
+
+@dataclass
+class _Names:
+    """Looks every name of a job up, noting what is not there."""
+
+    document: Document
+    catalog: Catalog
+
+    def use(self, slot: str, model: type[Use], raw: Any, where: Where, extra: Mapping[str, Any] | None = None) -> Any:
+        """One component: full name, parameters checked; `extra` are parameters that the job gives in another place."""
+        own = set(model.model_fields)
+        use = raw.get("use") if isinstance(raw, dict) else None
+        if not isinstance(use, str):
+            return raw  # its shape is wrong, which the job's own validation says
+        try:
+            registered = self.catalog.get(slot, use)
+        except PluginError as error:
+            self.document.problem((*where, "use"), f"{error.what}; {error.do}" if error.do else error.what)
+            return raw
+        params = {key: value for key, value in raw.items() if key not in own} | dict(extra or {})
+        validate(self.document, registered.component.params, params, where)
+        return raw | {"use": registered.name}
+
+    def uses(self, raw: Any, where: Where) -> Any:
+        """A list of degradations."""
+        if not isinstance(raw, list):
+            return raw
+        return [self.use("degradation", DegradationUse, item, (*where, index)) for index, item in enumerate(raw)]
+
+    def data(self, raw: Any, where: Where) -> Any:
+        """An entry of `data`."""
+        if not isinstance(raw, dict):
+            return raw
+        raw = dict(raw)
+        source, stand_in = raw.get("source"), raw.get("stand_in")
+        if isinstance(source, str):
+            path = Path(source).expanduser()
+            if not path.exists():
+                self.document.problem((*where, "source"), f"no such file or folder: {source}")
+            raw["source"] = str(path.resolve())
+        if isinstance(stand_in, dict):
+            stand_in = self.use("dataset", StandIn, stand_in, (*where, "stand_in"))
+            raw["stand_in"] = stand_in | {
+                key: self.uses(stand_in[key], (*where, "stand_in", key))
+                for key in ("augment", "degrade")
+                if key in stand_in
+            }
+            source = source or "."  # any path: while the stand-in is used only the other keys are checked
+        return self.use("dataset", Data, raw, where, {} if source is None else {"source": source})
+
+    def stage(
+        self, raw: dict[str, Any], where: Where, data: Mapping[str, Any], earlier: Sequence[str]
+    ) -> dict[str, Any]:
+        """An entry of `stages`."""
+        raw = dict(raw)
+        if isinstance(raw.get("data"), str) and raw["data"] not in data:
+            self.document.problem((*where, "data"), _unknown("data", raw["data"], data))
+        for key in ("augment", "degrade"):
+            if key in raw:
+                raw[key] = self.uses(raw[key], (*where, key))
+        if isinstance(backbone := raw.get("backbone"), dict):
+            raw["backbone"] = self.use("backbone", BackboneUse, backbone, (*where, "backbone"))
+            start = backbone.get("start_from")
+            stage = start.get("stage") if isinstance(start, dict) else None
+            if isinstance(stage, str) and stage not in earlier:
+                place = (*where, "backbone", "start_from", "stage")
+                self.document.problem(place, _unknown("earlier stage", stage, earlier))
+        if "head" in raw:
+            raw["head"] = self.use("head", HeadUse, raw["head"], (*where, "head"))
+        return raw
+
+    def evaluate(
+        self, raw: dict[str, Any], where: Where, data: Mapping[str, Any], stages: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The section `evaluate`."""
+        raw = dict(raw)
+        if isinstance(raw.get("data"), str) and raw["data"] not in data:
+            self.document.problem((*where, "data"), _unknown("data", raw["data"], data))
+        if isinstance(sweep := raw.get("sweep"), dict):
+            raw["sweep"] = self.sweep(sweep, (*where, "sweep"))
+        arms = raw.get("arms")
+        if arms == {}:
+            self.document.problem((*where, "arms"), "no arms; name at least one stage")
+        for label, arm in arms.items() if isinstance(arms, dict) else ():
+            for key in ("stage", "restore"):
+                stage = arm.get(key) if isinstance(arm, dict) else None
+                if isinstance(stage, str):
+                    pattern = re.sub(r"\\\{\w+\\\}", ".+", re.escape(stage))
+                    if not any(re.fullmatch(pattern, name) for name in stages):
+                        self.document.problem((*where, "arms", label, key), _unknown("stage", stage, stages))
+        return raw
+
+    def sweep(self, raw: dict[str, Any], where: Where) -> Any:
+        """The swept degradation, checked at each of its values."""
+        over = raw.get("over")
+        if not isinstance(over, dict):
+            return self.use("degradation", Sweep, raw, where)
+        if len(over) != 1 or not all(isinstance(values, list) and values for values in over.values()):
+            self.document.problem((*where, "over"), "name exactly one parameter with a list of values")
+            return raw
+        ((parameter, values),) = over.items()
+        return [self.use("degradation", Sweep, raw, where, {parameter: value}) for value in values][-1]
+
+
+def _unknown(kind: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"there is no {kind} {name!r}; " + (
+        f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
+    )

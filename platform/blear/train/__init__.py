@@ -1,0 +1,1 @@
+"""The training loop (one stage, one worker) and the runners around it."""

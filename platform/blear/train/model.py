@@ -1,0 +1,51 @@
+"""A backbone and a head as one module, built the same way in training, in evaluation and on every worker."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from blear.contracts import BuildContext, Head
+from blear.job import Stage
+from blear.plugins import Catalog
+
+
+class Recognizer(nn.Module):
+    """Frames [B, T, C, H, W] -> outputs of the head."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, frames_BTCHW: Tensor) -> Any:
+        """The head's outputs, in the head's own form."""
+        return self.head(self.backbone(frames_BTCHW))
+
+
+def head_of(model: nn.Module) -> Head:
+    """The head behind any wrapping (DistributedDataParallel)."""
+    inner = model.module if hasattr(model, "module") else model
+    return inner.head  # type: ignore[return-value,union-attr]
+
+
+def build_recognizer(catalog: Catalog, stage: Stage, name: str, context: BuildContext) -> Recognizer:
+    """Builds and initialises a stage's model; a pure function of the job, its seed and the stage's name."""
+    if context.clip is None:
+        raise ValueError("a recogniser is built for a known clip shape")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed((context.seed << 32) ^ zlib.crc32(name.encode()))
+        backbone = catalog.get("backbone", stage.backbone.use).build(stage.backbone.params, context)
+        clip = context.clip
+        backbone.eval()
+        with torch.no_grad():
+            features = backbone(torch.zeros(1, clip.length, clip.channels, clip.height, clip.width))
+        backbone.train()
+        shapes = {feature: tuple(value.shape[1:]) for feature, value in features.items()}
+        head = catalog.get("head", stage.head.use).build(
+            stage.head.params, BuildContext(context.seed, clip, context.targets, shapes)
+        )
+    return Recognizer(backbone, head)

@@ -1,0 +1,95 @@
+"""What tests share: the real data's folder, a clean plugin cache, one Ray cluster, one storage folder a test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for runs and shards."""
+    folder = tmp_path / "storage"
+    monkeypatch.setenv("BLEAR_STORAGE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def blear(tmp_path: Path, storage: Path):
+    """Runs the real `blear` command: blear("run", "job.yaml") -> CompletedProcess."""
+
+    def call(*arguments: str, timeout: float = 250, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).with_name("blear")), *map(str, arguments)]
+        keep = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"OMP_NUM_THREADS": "2"} | environment
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, cwd=REPOSITORY, env=keep, check=False
+        )
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Ray head on loopback, started as its users do, in the checkout; gives the dashboard's address."""
+    binaries = Path(sys.executable).parent
+    log = tmp_path_factory.mktemp("ray") / "head.log"
+    environment = os.environ | {
+        "PATH": f"{binaries}:{os.environ['PATH']}",
+        "BLEAR_STORAGE": str(tmp_path_factory.mktemp("ray-storage")),
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    }
+    port, dashboard = 26379, 28265
+    arguments = ["start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=4"]
+    arguments += ["--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1", "--disable-usage-stats"]
+    with log.open("w") as output:
+        head = subprocess.Popen(
+            [str(binaries / "ray"), *arguments], stdout=output, stderr=output, cwd=REPOSITORY, env=environment
+        )
+    address = f"http://127.0.0.1:{dashboard}"
+    try:
+        for _ in range(120):
+            probe = [str(binaries / "ray"), "job", "list", "--address", address]
+            if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
+                break
+            if head.poll() is not None:
+                pytest.fail(f"the Ray head ended:\n{log.read_text()}")
+            time.sleep(1)
+        else:
+            pytest.fail(f"the Ray head did not answer:\n{log.read_text()}")
+        yield address
+    finally:
+        head.terminate()
+        head.wait(60)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the real data; skips where there is none."""
+    folder = Path(os.environ.get("BLEAR_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; set BLEAR_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser's command; skips where there is none."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("no Chromium on this machine")
+    return found
