@@ -1,0 +1,84 @@
+"""What a job may set for each component of this plugin."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from blear.contracts import Params
+
+Factor = Annotated[float, Field(ge=1, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Shrink = Literal["bicubic", "bilinear", "area"]
+
+
+class DownscaleParams(Params):
+    """One factor for all clips."""
+
+    factor: Factor = Field(
+        description="How many times smaller the frames get before they are enlarged back; 1 is clean."
+    )
+    interpolation: Shrink = Field(
+        "bicubic", description="How frames shrink (antialiased); they are enlarged with bicubic in any case."
+    )
+
+
+class ScaleMixParams(Params):
+    """A mixture of factors, one drawn for each clip."""
+
+    factors: dict[Factor, Weight] | list[Factor] = Field(
+        min_length=1, description="Factor -> weight of the mixture, or a list of factors with equal weights."
+    )
+    interpolation: Shrink = Field(
+        "bicubic", description="How frames shrink (antialiased); they are enlarged with bicubic in any case."
+    )
+    frozen_mix: bool = Field(
+        False, description="Keep each clip's first draw for all epochs, as a mixture made offline would."
+    )
+
+    @field_validator("factors")
+    @classmethod
+    def _drawable(cls, factors: dict[float, float] | list[float]) -> dict[float, float] | list[float]:
+        if isinstance(factors, dict) and not sum(factors.values()) > 0:
+            raise ValueError("the weights of the factors are all 0; give at least one a positive weight")
+        if len(set(factors)) < len(factors):
+            raise ValueError("a factor is listed twice; write {factor: weight} to prefer one")
+        return factors
+
+
+class RandomFlipParams(Params):
+    """Mirroring."""
+
+    p: float = Field(0.5, ge=0, le=1, description="Probability that a clip is mirrored left to right.")
+
+
+class RandomCropParams(Params):
+    """Cropping."""
+
+    size: int = Field(ge=1, description="Rows and columns of the square that is kept, in pixels.")
+
+
+class RandomShiftParams(Params):
+    """Shifting by whole pixels."""
+
+    pixels: int = Field(
+        ge=0, description="Largest shift in each direction, in pixels; whole pixels are drawn uniformly."
+    )
+
+
+class RandomAffineParams(Params):
+    """Small rotation, scale and shift in one resampling."""
+
+    degrees: float = Field(0.0, ge=0, le=180, description="Largest rotation either way, in degrees.")
+    translate: float = Field(0.0, ge=0, le=1, description="Largest shift either way, as a share of width and height.")
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = Field(
+        (1.0, 1.0), description="Smallest and largest magnification."
+    )
+
+    @field_validator("scale")
+    @classmethod
+    def _ascending(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if scale[0] > scale[1]:
+            raise ValueError("the smallest magnification is above the largest; swap them")
+        return scale

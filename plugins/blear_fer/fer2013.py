@@ -1,0 +1,75 @@
+"""FER2013 (Goodfellow et al., Challenges in Representation Learning, 2013): 48 x 48 grey faces of seven emotions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from blear.contracts import BuildContext, ClipSpec, Sample, Target
+from blear.errors import DataError
+from blear_fer.labels import FER2013_CLASSES, SIDE, SPLITS, USAGES
+from blear_fer.params import Fer2013Params
+from blear_fer.source import Face, Source, open_source
+
+_TERMS = (
+    "FER2013, web images of the Kaggle 2013 challenge (Goodfellow et al. 2013); the pictures carry no licence from "
+    "their owners: research use only."
+)
+
+
+class Fer2013:
+    """Dataset of all rows; a split is there if the packaging has rows of its usage.
+
+    Nothing is read before `splits`, `parts` or `samples` is used.
+    """
+
+    targets = (Target("emotion", "class", FER2013_CLASSES),)
+    clip = ClipSpec(1, 1, SIDE, SIDE)
+    terms = _TERMS
+
+    def __init__(self, params: Fer2013Params, context: BuildContext) -> None:
+        self.path = params.source
+
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """Those of train (Training), dev (PublicTest) and test (PrivateTest) that have rows."""
+        present = set(self.source.usages().tolist())
+        if not present:
+            raise DataError("there is not one row", str(self.path), "check `source`; the file may be cut off")
+        return tuple(split for usage, split in enumerate(SPLITS) if usage in present)
+
+    def parts(self, split: str) -> list[str]:
+        """Blocks of about 4096 rows."""
+        usage = self.usage(split)
+        blocks = self.source.blocks(usage)
+        if not blocks:
+            what = f"split {split!r} is empty: there are no {USAGES[usage]} rows"
+            raise DataError(what, str(self.path), f"use one of {', '.join(self.splits)}")
+        return blocks
+
+    def samples(self, split: str, part: str) -> Iterator[Sample]:
+        """The faces of one block in row order; `meta` holds the row."""
+        for face in self.source.read(self.usage(split), part):
+            yield sample(face, face.label)
+
+    @cached_property
+    def source(self) -> Source:
+        """The packaging at `params.source`."""
+        return open_source(self.path)
+
+    def usage(self, split: str) -> int:
+        """Index into `USAGES` of a split.
+
+        Raises:
+            DataError: no such split.
+        """
+        if split not in SPLITS:
+            raise DataError(f"no split is called {split!r}", str(self.path), f"use one of {', '.join(SPLITS)}")
+        return SPLITS.index(split)
+
+
+def sample(face: Face, emotion: int) -> Sample:
+    """A still sample of a face."""
+    targets: dict[str, Any] = {"emotion": emotion}
+    return Sample(face.key, face.pixels_HW[None, :, :, None], targets, meta={"row": face.row})

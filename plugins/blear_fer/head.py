@@ -1,0 +1,55 @@
+"""The emotion head: one linear layer, its logits averaged over the clip (FER-VGG-GRU, the still model's classifier)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from blear.contracts import Batch, BuildContext, Categories, Decoded, Features, Metric
+from blear.errors import PluginError
+from blear.metrics import CLASSIFICATION
+from blear_fer.params import EmotionParams
+
+
+class EmotionHead(nn.Module):
+    """Logits [B, K] from `embedding` [B, T, D]; weights start as PyTorch's linear layers do.
+
+    Raises:
+        PluginError: the data has no such class target, or the backbone gives no embedding.
+    """
+
+    def __init__(self, params: EmotionParams, context: BuildContext) -> None:
+        super().__init__()
+        target = context.targets.get(params.target)
+        if target is None or target.kind != "class":
+            known = ", ".join(name for name, each in context.targets.items() if each.kind == "class") or "none"
+            what = f"the data has no class target {params.target!r}"
+            raise PluginError(what, "fer/emotion", f"set target to one of the data's class targets ({known})")
+        shape = context.features.get("embedding")
+        if shape is None:
+            known = ", ".join(context.features) or "none"
+            what = "the backbone gives no feature called 'embedding'"
+            raise PluginError(what, "fer/emotion", f"choose a backbone that gives one (this one gives {known})")
+        self._target, self._classes = target.name, target.classes
+        self._label_smoothing = params.label_smoothing
+        self.dropout = nn.Dropout(params.dropout)
+        self.linear = nn.Linear(shape[-1], len(target.classes))
+
+    def forward(self, features: Features) -> Tensor:
+        """Logits [B, K], float32: the mean over the frames."""
+        logits_BTK = self.linear(self.dropout(features["embedding"]))
+        return logits_BTK.float().mean(dim=1)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy, the mean over the clips."""
+        return cross_entropy(outputs, batch.targets[self._target], label_smoothing=self._label_smoothing)
+
+    def metrics(self) -> Sequence[Metric]:
+        """Accuracy first, then balanced accuracy and macro F1."""
+        return CLASSIFICATION
+
+    def decode(self, outputs: Tensor) -> Mapping[str, Decoded]:
+        """One decision for each clip."""
+        return {self._target: Categories(self._classes, outputs.softmax(dim=-1)[:, None, :])}

@@ -1,0 +1,171 @@
+"""AVEC 2016 MASC, the RECOLA subset: one face for each usable frame of nine training and nine development videos."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from blear.contracts import BuildContext, ClipSpec, Sample, Target
+from blear.errors import DataError
+from blear.imaging import Box, crop, resize_bicubic, studio_luma
+from blear_vlqr.avec_files import nearest_rows, read_boxes, read_frame_times, read_gold_standard
+from blear_vlqr.params import Avec2016Params
+
+_VIDEO = "recordings_video"
+_TIME = "recordings_video_frame_time"
+_GOLD = "ratings_gold_standard"
+
+
+class Avec2016:
+    """Faces of AVEC 2016 with the gold standard at each frame's time; splits train (train_*) and dev (dev_*).
+
+    A frame is kept if its box is wider and higher than `min_box` pixels; its luma is cropped to the box, clipped to the
+    frame, and resized, anisotropic, to size x size. Each part is one video; `meta` holds face_px, the smaller side of
+    the box. Test videos have no labels and are left out, and so are decoded frames past the last frame time.
+
+    Raises:
+        DataError: a folder or file is missing or broken, a frame has no box or gold-standard row within the tolerance,
+            a video ends before its frame times, or has no usable face.
+    """
+
+    splits: Sequence[str] = ("train", "dev")
+    terms = (
+        "AVEC 2016 / RECOLA: academic research only, by signed agreement with the University of Fribourg; "
+        "do not pass on faces or labels."
+    )
+
+    def __init__(self, params: Avec2016Params, context: BuildContext) -> None:
+        self.params = params
+        self.targets = tuple(Target(name, "value", bounds=(-1.0, 1.0)) for name in params.target)
+        self.clip = ClipSpec(1, 1, params.size, params.size)
+        self._boxes = params.boxes or params.source / "bbox"
+        self._require_folders()
+        self._videos = {split: self._names(split) for split in self.splits}
+        self._require_files()
+
+    def parts(self, split: str) -> Sequence[str]:
+        """Names of the videos, in the order of their numbers."""
+        return self._videos[split]
+
+    def samples(self, split: str, part: str) -> Iterator[Sample]:
+        """The usable frames of one video, in order."""
+        times = read_frame_times(self._file(_TIME, part))
+        boxes = self._at(times, self._file("bbox", part), read_boxes(self._file("bbox", part)))[:, 1:]
+        labels = {
+            name: self._at(times, self._file(name, part), read_gold_standard(self._file(name, part)))[:, 1]
+            for name in self.params.target
+        }
+        sides = boxes[:, 2:].min(axis=1)
+        if not ((sides > 0) & (sides > self.params.min_box)).any():
+            raise DataError(
+                f"no usable face in {part}: no box is wider and higher than {self.params.min_box:g} pixels "
+                f"(largest: {sides.max():g})",
+                str(self._file("bbox", part)),
+                f"lower min_box, or locate the faces anew: python -m blear_faces.locate {self._file(_VIDEO, part)} "
+                f"--out {self._file('bbox', part)}",
+            )
+        for k, frame in enumerate(_frames(self._file(_VIDEO, part), len(times))):
+            if sides[k] <= 0 or sides[k] <= self.params.min_box:
+                continue
+            yield Sample(
+                key=f"{part}/{k:06d}",
+                frames=self._face(frame, boxes[k], f"{self._file('bbox', part)} at {times[k]:g} s")[None, ..., None],
+                targets={name: float(values[k]) for name, values in labels.items()},
+                subject=part,
+                video=part,
+                time=float(times[k]),
+                meta={"face_px": float(sides[k])},
+            )
+
+    def _face(self, bgr_HWC: np.ndarray, box: np.ndarray, where: str) -> np.ndarray:
+        left, top, width, height = (float(n) for n in box)
+        try:  # the file counts pixels from 1, Box from 0
+            face_HWC = crop(bgr_HWC, Box(left - 1, top - 1, width, height), pad="clip")
+        except ValueError as error:
+            raise DataError(str(error), where, "locate the faces in this very video, in its own pixels") from error
+        luma = studio_luma(face_HWC[..., ::-1]).astype(np.float32) / 255
+        face = resize_bicubic(luma, self.params.size, self.params.size)
+        return face if self.params.precision == "float" else np.rint(face.clip(0, 1) * 255).astype(np.uint8)
+
+    def _at(self, times: np.ndarray, path: Path, table: np.ndarray) -> np.ndarray:
+        """The row of `table` (column 0: time) at each frame time; every frame must have one."""
+        rows = nearest_rows(table[:, 0], times, self.params.tolerance)
+        if (rows < 0).any():
+            frame = int(np.argmax(rows < 0))
+            raise DataError(
+                f"no row within {self.params.tolerance:g} s of frame {frame + 1} at {times[frame]:g} s "
+                f"({int((rows < 0).sum())} of {len(rows)} frames have none)",
+                str(path),
+                "complete the file, one row for each video frame, or raise time_tolerance",
+            )
+        return table[rows]
+
+    def _file(self, kind: str, name: str) -> Path:
+        source = self.params.source
+        if kind == _VIDEO:
+            return source / _VIDEO / f"{name}.mp4"
+        if kind == _TIME:
+            return source / _TIME / f"{name}.csv"
+        return self._boxes / f"{name}.csv" if kind == "bbox" else source / _GOLD / kind / f"{name}.arff"
+
+    def _require_folders(self) -> None:
+        source = self.params.source
+        for folder in (
+            source,
+            source / _VIDEO,
+            source / _TIME,
+            *(source / _GOLD / name for name in self.params.target),
+        ):
+            if not folder.is_dir():
+                raise DataError("no such folder", str(folder), "give the folder of AVEC 2016 as received as `source`")
+        if not self._boxes.is_dir():
+            raise DataError(
+                "no such folder of face boxes",
+                str(self._boxes),
+                f"make one csv for each video: python -m blear_faces.locate {source / _VIDEO / 'NAME.mp4'} "
+                f"--out {self._boxes / 'NAME.csv'}",
+            )
+
+    def _names(self, split: str) -> tuple[str, ...]:
+        kinds = (_VIDEO, _TIME, "bbox", *self.params.target)
+        files = (path for kind in kinds for path in self._file(kind, "x").parent.glob(f"{split}_*"))
+        names = {path.stem for path in files if re.fullmatch(r"[A-Za-z0-9_-]+\.(mp4|csv|arff)", path.name)}
+        if not names:
+            raise DataError(
+                f"the split {split} is empty", str(self.params.source / _VIDEO), f"add {split}_1.mp4 and on"
+            )
+        return tuple(sorted(names, key=lambda name: (len(name), name)))
+
+    def _require_files(self) -> None:
+        kinds = (_VIDEO, _TIME, "bbox", *self.params.target)
+        wanted = (self._file(kind, name) for names in self._videos.values() for name in names for kind in kinds)
+        missing = [str(path) for path in wanted if not path.is_file()]
+        if missing:
+            raise DataError(
+                f"{len(missing)} files are missing: {', '.join(missing[:8])}{', ...' if len(missing) > 8 else ''}",
+                str(self.params.source),
+                "each video needs its mp4, frame times, boxes (python -m blear_faces.locate) and arff files",
+            )
+
+
+def _frames(path: Path, count: int) -> Iterator[np.ndarray]:
+    """The first `count` frames of a video, uint8 BGR [H, W, 3]."""
+    video = cv2.VideoCapture(str(path))
+    try:
+        if not video.isOpened():
+            raise DataError("the video cannot be opened", str(path), "replace it by an intact copy")
+        for k in range(count):
+            ok, frame = video.read()
+            if not ok:
+                raise DataError(
+                    f"the video ends after {k} frames, but its frame times are {count}",
+                    str(path),
+                    "replace the video by an intact copy, or use the frame times that belong to it",
+                )
+            yield frame
+    finally:
+        video.release()

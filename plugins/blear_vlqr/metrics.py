@@ -1,0 +1,105 @@
+"""RMSE, CC and CCC of continuous predictions, as the VLQR repository evaluates them.
+
+Degenerate input: a constant series has no correlation, so `cc` is NaN; `ccc` of a constant prediction is 0, and NaN
+where both series are constant and equal (0 / 0). No frames give NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from blear.contracts import Metric
+
+Ddof = Literal["repo", "population"]
+"""Divisors: "population" divides everything by n (the textbook); "repo" the covariance by n, the variances by n - 1."""
+
+
+def rmse(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
+    """Root of the mean squared error."""
+    truth, prediction = _pair(truth_N, prediction_N)
+    return float(np.sqrt(np.mean((truth - prediction) ** 2))) if truth.size else float("nan")
+
+
+def cc(truth_N: np.ndarray, prediction_N: np.ndarray, ddof: Ddof = "population") -> float:
+    """Pearson's correlation; with "repo" divisors (n - 1) / n of it."""
+    covariance, truth_variance, prediction_variance, _ = _moments(truth_N, prediction_N, ddof)
+    return _ratio(covariance, np.sqrt(truth_variance) * np.sqrt(prediction_variance))
+
+
+def ccc(truth_N: np.ndarray, prediction_N: np.ndarray, ddof: Ddof = "population") -> float:
+    """Concordance correlation (Lin 1989): 2 cov / (var + var + (difference of means)^2)."""
+    covariance, truth_variance, prediction_variance, shift = _moments(truth_N, prediction_N, ddof)
+    return _ratio(2 * covariance, truth_variance + prediction_variance + shift**2)
+
+
+REGRESSION = (
+    Metric("ccc", "CCC", ccc, True),
+    Metric("rmse", "RMSE", rmse, False),
+    Metric("cc", "CC", cc, True),
+)
+"""The metrics of a head that regresses one value, the headline first."""
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """The two aggregations that are reported: over all videos concatenated (the headline), and for each video."""
+
+    total: float
+    per_video: dict[str, float]
+
+
+def aggregate(
+    metric: Callable[[np.ndarray, np.ndarray], float],
+    truth_N: np.ndarray,
+    prediction_N: np.ndarray,
+    videos_N: Sequence[str] | np.ndarray,
+) -> Aggregate:
+    """One metric over all frames and over the frames of each video."""
+    truth, prediction = _pair(truth_N, prediction_N)
+    return Aggregate(metric(truth, prediction), per_video(metric, truth, prediction, videos_N))
+
+
+def per_video(
+    metric: Callable[[np.ndarray, np.ndarray], float],
+    truth_N: np.ndarray,
+    prediction_N: np.ndarray,
+    videos_N: Sequence[str] | np.ndarray,
+) -> dict[str, float]:
+    """One metric over the frames of each video, videos in order of first appearance."""
+    truth, prediction = _pair(truth_N, prediction_N)
+    names, first, inverse = np.unique(np.asarray(videos_N), return_index=True, return_inverse=True)
+    if inverse.size != truth.size:
+        raise ValueError(f"{truth.size} frames but {inverse.size} video names")
+    return {str(names[v]): metric(truth[inverse == v], prediction[inverse == v]) for v in np.argsort(first)}
+
+
+def _pair(truth_N: np.ndarray, prediction_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    truth = np.asarray(truth_N, dtype=np.float64).reshape(-1)
+    prediction = np.asarray(prediction_N, dtype=np.float64).reshape(-1)
+    if truth.size != prediction.size:
+        raise ValueError(f"{truth.size} true values but {prediction.size} predictions")
+    return truth, prediction
+
+
+def _moments(truth_N: np.ndarray, prediction_N: np.ndarray, ddof: Ddof) -> tuple[float, float, float, float]:
+    """Covariance, both variances, difference of the means."""
+    truth, prediction = _pair(truth_N, prediction_N)
+    n = truth.size
+    if n <= (ddof == "repo"):
+        return (float("nan"),) * 4
+    # subtracting the first value makes a constant series exactly zero: its variance must not be rounding noise
+    shift = prediction[0] - truth[0]
+    truth, prediction = truth - truth[0], prediction - prediction[0]
+    shift += prediction.mean() - truth.mean()
+    truth, prediction = truth - truth.mean(), prediction - prediction.mean()
+    divisor = n - 1 if ddof == "repo" else n
+    variances = (truth @ truth) / divisor, (prediction @ prediction) / divisor
+    return float(truth @ prediction) / n, float(variances[0]), float(variances[1]), float(shift)
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return float(numerator / denominator) if denominator else float("nan")

@@ -1,0 +1,51 @@
+import math
+
+import numpy as np
+import pytest
+
+from blear.metrics import CLASSIFICATION, accuracy, balanced_accuracy, confusion, macro_f1
+
+TRUTH = np.array([0, 0, 0, 0, 1, 1, 2, 2])
+PREDICTION = np.array([0, 0, 1, 3, 1, 0, 2, 2])
+
+
+def test_confusion_counts_truth_in_rows():
+    expected = [[2, 1, 0, 1], [1, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0]]
+    assert confusion(TRUTH, PREDICTION).tolist() == expected
+    assert confusion(TRUTH, PREDICTION, 6).shape == (6, 6)
+
+
+def test_numbers_by_hand():
+    assert accuracy(TRUTH, PREDICTION) == 5 / 8
+    # recalls 2/4, 1/2, 2/2; class 3 never occurs in the truth
+    assert balanced_accuracy(TRUTH, PREDICTION) == pytest.approx((0.5 + 0.5 + 1) / 3, abs=1e-15)
+    # F1: 4/7, 2/4, 1, and 0 for class 3, which was predicted once
+    assert macro_f1(TRUTH, PREDICTION) == pytest.approx((4 / 7 + 0.5 + 1 + 0) / 4, abs=1e-15)
+
+
+def test_whole_floats_and_gaps_between_classes():
+    truth, prediction = np.array([0.0, 5.0]), np.array([0.0, 5.0])
+    assert [metric.compute(truth, prediction) for metric in CLASSIFICATION] == [1.0, 1.0, 1.0]
+
+
+def test_no_samples_give_nan():
+    empty = np.array([], dtype=np.int64)
+    assert all(math.isnan(metric.compute(empty, empty)) for metric in CLASSIFICATION)
+
+
+def test_headline_is_accuracy_and_all_grow_with_quality():
+    assert [metric.name for metric in CLASSIFICATION] == ["accuracy", "balanced_accuracy", "macro_f1"]
+    assert all(metric.higher_is_better for metric in CLASSIFICATION)
+
+
+@pytest.mark.parametrize("bad", [np.array([-1]), np.array([0.5])])
+def test_indices_must_be_whole(bad):
+    with pytest.raises(ValueError, match="whole numbers from 0"):
+        accuracy(bad, np.array([0]))
+
+
+def test_lengths_and_classes_must_fit():
+    with pytest.raises(ValueError, match="same shape"):
+        accuracy(np.array([0, 1]), np.array([0]))
+    with pytest.raises(ValueError, match="class index 3 among 3 classes"):
+        confusion(TRUTH, PREDICTION, 3)
