@@ -70,7 +70,7 @@ def train_stage(plan: StagePlan, worker: Worker) -> None:
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(StageLog(folder, first)) if lead else None
         bar = stack.enter_context(track(f"stage {plan.stage}", stage.steps, first)) if lead else None
-        loss_sum, last_step, last_time = 0.0, first, time.monotonic()
+        loss_sum, last_step, last_time = torch.zeros((), device=worker.device), first, time.monotonic()
         for step, raw in enumerate(batches(store, order, first, stage.steps, worker.rank, worker.world), first):
             rate = set_rate(optimizer, stage.optimizer, step, stage.steps)
             # reseeded at each step, so that dropout after a resume is that of the uninterrupted run
@@ -84,10 +84,10 @@ def train_stage(plan: StagePlan, worker: Worker) -> None:
             optimizer.zero_grad(set_to_none=True)
             (loss * share).backward()
             optimizer.step()
-            loss_sum += float(loss.detach()) * share / worker.world
+            loss_sum += loss.detach() * (share / worker.world)  # stays on the device: no synchronisation at each step
             done = step + 1
             if done % stage.log_every == 0 or done == stage.steps:
-                mean = worker.total(loss_sum) / (done - last_step)
+                mean = worker.total(float(loss_sum)) / (done - last_step)
                 now = time.monotonic()
                 _check_finite(mean, plan.stage, done)
                 if log is not None:
@@ -95,7 +95,7 @@ def train_stage(plan: StagePlan, worker: Worker) -> None:
                     log.write(done, loss=mean, lr=rate, seconds=now - began, samples_per_s=speed)
                 if bar is not None:
                     bar.advance(done - last_step, f"loss {mean:.4g}")
-                loss_sum, last_step, last_time = 0.0, done, now
+                loss_sum, last_step, last_time = torch.zeros_like(loss_sum), done, now
             if stage.validate_ is not None and done % stage.validate_.every == 0 and log is not None:
                 log.write(done, validation_loss=_validation_loss(plan, inner, inputs, prepared))
             if done % stage.checkpoint_every == 0 or done == stage.steps:
