@@ -44,14 +44,19 @@ def blear(tmp_path: Path, storage: Path):
 
 
 @pytest.fixture(scope="session")
-def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def ray_storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the jobs of the Ray head put their runs and shards."""
+    return tmp_path_factory.mktemp("ray-storage")
+
+
+@pytest.fixture(scope="session")
+def ray_head(tmp_path_factory: pytest.TempPathFactory, ray_storage: Path) -> Iterator[str]:
     """A real Ray head on loopback, started as its users do, in the checkout; gives the dashboard's address."""
     binaries = Path(sys.executable).parent
     log = tmp_path_factory.mktemp("ray") / "head.log"
     environment = os.environ | {
         "PATH": f"{binaries}:{os.environ['PATH']}",
-        "BLEAR_STORAGE": str(tmp_path_factory.mktemp("ray-storage")),
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "BLEAR_STORAGE": str(ray_storage),
     }
     port, dashboard = 26379, 28265
     arguments = ["start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=4"]

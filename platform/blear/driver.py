@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import logging
 import os
 import platform
 import time
@@ -129,7 +130,7 @@ def _ray(wanted: bool) -> Iterator[None]:
 
     already = ray.is_initialized()
     if not already:
-        ray.init(logging_level="warning")
+        ray.init(logging_level=logging.WARNING)
     try:
         yield
     finally:

@@ -72,8 +72,14 @@ def crop(
         The crop, rows ceil(top) to ceil(top + height - 1), columns alike.
 
     Raises:
-        ValueError: the box lies wholly outside the image or has no area.
+        ValueError: the box lies wholly outside the image, has no area or is not finite; an unknown `pad`.
     """
+    if pad not in ("black", "mean", "clip"):
+        raise ValueError(f"pad must be black, mean or clip, not {pad!r}")
+    if not all(map(math.isfinite, (box.left, box.top, box.width, box.height))):
+        raise ValueError(f"{box} is not finite")
+    if box.width <= 0 or box.height <= 0:
+        raise ValueError(f"{box} has no area")
     box = box.grown(margin) if margin else box
     box = box.squared() if square else box
     top, left = math.ceil(box.top), math.ceil(box.left)

@@ -26,6 +26,7 @@ class Tracker(Protocol):
 class _Lines:
     def __init__(self, what: str, total: int, done: int) -> None:
         self.what, self.total, self.done, self.note = what, total, done, ""
+        self.told = -1
         self.started = self.last = time.monotonic()
 
     def advance(self, amount: int = 1, note: str = "") -> None:
@@ -34,7 +35,7 @@ class _Lines:
             self.line()
 
     def line(self) -> None:
-        self.last = time.monotonic()
+        self.last, self.told = time.monotonic(), self.done
         seconds = self.last - self.started
         sys.stderr.write(
             f"{self.what}: {self.done}/{self.total}, {seconds:.0f} s{'  ' if self.note else ''}{self.note}\n"
@@ -62,7 +63,8 @@ def track(what: str, total: int, done: int = 0) -> Iterator[Tracker]:
         return
     lines = _Lines(what, total, done)
     yield lines
-    lines.line()
+    if lines.told != lines.done:
+        lines.line()
 
 
 def say(text: str) -> None:

@@ -34,6 +34,7 @@ class Cnn5x5(nn.Module):
 
     def __init__(self, params: Cnn5x5Params, context: BuildContext) -> None:
         super().__init__()
+        self.mean, self.std = params.mean, params.std
         clip = _clip(context, "vlqr/cnn5x5", smallest=29)
         channels = _channels(params.width)
         self.conv1, self.conv2, self.conv3 = _convolutions(clip.channels, channels)
@@ -45,10 +46,11 @@ class Cnn5x5(nn.Module):
 
     def forward(self, frames_BTCHW: Tensor) -> Features:
         """`embedding` [B, T, D]."""
-        x = frames_BTCHW.flatten(0, 1)
-        x = max_pool2d(relu(self.conv1(x)), 2, ceil_mode=True)
-        x = max_pool2d(relu(self.conv2(x)), 2, ceil_mode=True)
-        x = max_pool2d(relu(self.conv3(x)), 4, ceil_mode=True)
+        x = (frames_BTCHW.flatten(0, 1) - self.mean) / self.std
+        # pooling before ReLU: the same values as after it, on a quarter of the pixels
+        x = relu(max_pool2d(self.conv1(x), 2, ceil_mode=True))
+        x = relu(max_pool2d(self.conv2(x), 2, ceil_mode=True))
+        x = relu(max_pool2d(self.conv3(x), 4, ceil_mode=True))
         embedding = self.dropout(relu(self.fc4(x.flatten(1))))
         return {"embedding": embedding.unflatten(0, frames_BTCHW.shape[:2])}
 
@@ -62,6 +64,7 @@ class Srcnn5x5(nn.Module):
 
     def __init__(self, params: Srcnn5x5Params, context: BuildContext) -> None:
         super().__init__()
+        self.mean, self.std = params.mean, params.std
         clip = _clip(context, "vlqr/srcnn5x5", smallest=13)
         self.conv1, self.conv2, self.conv3 = _convolutions(clip.channels, _channels(params.width))
         for layer in (self.conv1, self.conv2, self.conv3):
@@ -69,7 +72,7 @@ class Srcnn5x5(nn.Module):
 
     def forward(self, frames_BTCHW: Tensor) -> Features:
         """`map` [B, T, C, h, w]."""
-        x = frames_BTCHW.flatten(0, 1)
+        x = (frames_BTCHW.flatten(0, 1) - self.mean) / self.std
         x = relu(self.conv3(relu(self.conv2(relu(self.conv1(x))))))
         return {"map": x.unflatten(0, frames_BTCHW.shape[:2])}
 

@@ -73,7 +73,14 @@ class T91Params(Params):
         return self
 
 
-class Cnn5x5Params(Params):
+class _InputParams(Params):
+    """The switches of the published code for its input, off by default."""
+
+    mean: float = Field(default=0.0, description="Subtracted from the frames, which are in [0, 1]")
+    std: float = Field(default=1.0, gt=0, description="The frames are divided by this after the mean is subtracted")
+
+
+class Cnn5x5Params(_InputParams):
     """Parameters of `vlqr/cnn5x5`."""
 
     width: float = Field(default=1.0, gt=0, description="Multiplies the channels 64, 128, 256 and the 300 hidden units")
@@ -83,7 +90,7 @@ class Cnn5x5Params(Params):
     )
 
 
-class Srcnn5x5Params(Params):
+class Srcnn5x5Params(_InputParams):
     """Parameters of `vlqr/srcnn5x5`."""
 
     width: float = Field(default=1.0, gt=0, description="Multiplies the channels 64, 128, 256")

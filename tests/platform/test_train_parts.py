@@ -39,7 +39,7 @@ def test_the_first_matching_pattern_gives_the_multiplier() -> None:
 
 
 def test_a_pattern_that_matches_nothing_is_an_error_with_the_names() -> None:
-    with pytest.raises(JobError, match="'conv9.*' matches no parameter") as caught:
+    with pytest.raises(JobError, match=r"'conv9\.\*' matches no parameter") as caught:
         multipliers(Net(), {"conv9.*": 0.1})
     assert "conv1.weight" in caught.value.do
 

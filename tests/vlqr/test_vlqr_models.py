@@ -8,6 +8,7 @@ from torch import nn
 
 from blear.contracts import Backbone, Batch, BuildContext, ClipSpec, Head, Images, Target, Values
 from blear.errors import PluginError
+from blear.plugins import load
 from blear_vlqr.backbones import Cnn5x5, Srcnn5x5, pooled_size
 from blear_vlqr.heads import SuperResolution, build_arousal, build_valence
 from blear_vlqr.params import Cnn5x5Params, RegressionParams, Srcnn5x5Params, SuperResolutionParams
@@ -219,3 +220,16 @@ def test_refusals():
     refusal(lambda: build_arousal(RegressionParams(), with_embedding), "vlqr/arousal", "values are: valence")
     emotions = BuildContext(targets={"valence": Target("valence", "class", ("low", "high"))})
     refusal(lambda: build_valence(RegressionParams(), emotions), "values are: none")
+
+
+@pytest.mark.parametrize("name", ["cnn5x5", "srcnn5x5"])
+def test_mean_and_std_are_applied_to_the_input(name: str) -> None:
+    context = BuildContext(clip=ClipSpec(1, 1, 48, 48))
+    registered = load().get("backbone", f"vlqr/{name}")
+    plain, switched = (
+        registered.build({"width": 0.1} | more, context).eval() for more in ({}, {"mean": 0.5, "std": 0.25})
+    )
+    switched.load_state_dict(plain.state_dict())
+    frames = torch.rand(2, 1, 1, 48, 48)
+    (feature,) = plain(frames)
+    torch.testing.assert_close(switched(frames)[feature], plain((frames - 0.5) / 0.25)[feature])

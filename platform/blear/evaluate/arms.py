@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from blear.data.loader import sequential
-from blear.data.prepared import Prepared
-from blear.data.store import Store
-from blear.evaluate.predictions import read_predictions, rows, write_predictions
-from blear.evaluate.summarise import as_markdown, summarise
 from safetensors.torch import load_model
 from torch import Tensor
 
 from blear.contracts import BuildContext, Categories, Images, Metric, Values
+from blear.data.loader import sequential
+from blear.data.prepared import Prepared
+from blear.data.store import Store
 from blear.degrade.chain import Chain, as_float
 from blear.errors import DataError, JobError
+from blear.evaluate.predictions import read_predictions, rows, write_predictions
+from blear.evaluate.summarise import as_markdown, summarise
 from blear.evaluate.sweep import Level, levels
 from blear.job import Arm, Evaluate, Job
 from blear.plugins import Catalog

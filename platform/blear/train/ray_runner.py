@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -68,8 +69,9 @@ def train_on_ray(plan: StagePlan) -> None:
     from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
     cluster = plan.job.cluster
+    workers: Any = cluster.workers  # (min, max) is elastic, which Ray's own annotation leaves out
     scaling = ScalingConfig(
-        num_workers=cluster.workers,
+        num_workers=workers,
         use_gpu=_use_gpu(cluster),
         resources_per_worker={"CPU": cluster.cpus_per_worker} | ({"GPU": 1} if _use_gpu(cluster) else {}),
     )

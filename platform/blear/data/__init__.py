@@ -1,0 +1,1 @@
+"""The data path: raw files -> shards -> order -> memory-mapped store -> batches."""

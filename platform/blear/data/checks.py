@@ -1,0 +1,73 @@
+"""What a sample must be before it is stored, and after it is read."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from blear.contracts import ClipSpec, Sample, Target
+from blear.errors import DataError
+
+_KEY = re.compile(r"[A-Za-z0-9_/-]+")
+_SLACK = 1e-6  # float32 rounding of labels at the ends of their range
+
+
+def check_sample(sample: Sample, clip: ClipSpec, targets: Sequence[Target], where: str) -> None:
+    """Checks key, frames and targets.
+
+    Raises:
+        DataError: what is wrong; `where` is extended by the sample's key.
+    """
+    problem = key_problem(sample.key) or frames_problem(sample, clip) or targets_problem(sample.targets, targets)
+    if problem:
+        raise DataError(problem, f"{where}, sample {sample.key}", "mend the dataset's reader or its raw files")
+
+
+def key_problem(key: str) -> str:
+    """Why a key cannot name members of a tar; empty if it can."""
+    if _KEY.fullmatch(key) and not key.startswith("/") and not key.rpartition("/")[2].startswith("__"):
+        return ""
+    return f"key {key!r}: use letters, digits, '_', '-' and '/' only, no '/' first and no '__' before the name"
+
+
+def frames_problem(sample: Sample, clip: ClipSpec) -> str:
+    """What is wrong with the clips of a sample; empty if nothing is."""
+    expected = (clip.length, clip.height, clip.width, clip.channels)
+    if sample.frames.shape != expected:
+        return f"frames have shape {sample.frames.shape}, the dataset's clip says {expected} [T, H, W, C]"
+    if sample.clean is not None and (sample.clean.ndim != 4 or not sample.clean.size):
+        return f"clean has shape {sample.clean.shape}, expected [T, H, W, C]"
+    for name, array in (("frames", sample.frames), ("clean", sample.clean)):
+        if array is None or array.dtype == np.uint8:
+            continue
+        if array.dtype != np.float32:
+            return f"{name} are {array.dtype}, expected uint8 or float32"
+        if not np.isfinite(array).all():
+            return f"{name} hold values that are not finite"
+    return ""
+
+
+def targets_problem(given: Mapping[str, Any], targets: Sequence[Target]) -> str:
+    """What is wrong with the labels of a sample; empty if nothing is."""
+    names = {target.name for target in targets}
+    if given.keys() != names:
+        return f"targets are {sorted(given)}, the dataset declares {sorted(names)}"
+    for target in targets:
+        value = given[target.name]
+        if target.kind == "class":
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | np.integer)
+                or not 0 <= value < len(target.classes)
+            ):
+                return f"target {target.name} is {value!r}, expected a class index below {len(target.classes)}"
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
+            return f"target {target.name} is {value!r}, expected a finite number"
+        if target.bounds is not None and not target.bounds[0] - _SLACK <= value <= target.bounds[1] + _SLACK:
+            return f"target {target.name} is {value!r}, outside {list(target.bounds)}"
+    return ""

@@ -1,0 +1,1 @@
+"""One predictions table; intervals, differences and the report are pure functions of it."""

@@ -1,0 +1,103 @@
+"""What summary.json holds: every number of the report, with its interval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from blear.errors import RunError
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MetricInfo(_Part):
+    """A metric without its function."""
+
+    name: str = Field(description="column name")
+    label: str = Field(description="how charts name it")
+    higher_is_better: bool = Field(description="direction")
+
+
+class Estimate(_Part):
+    """A metric of one arm at one condition."""
+
+    arm: str = Field(description="label of the arm")
+    stages: list[str] = Field(description="stages whose predictions these are")
+    condition: str = Field(description="the degradation")
+    severity: float = Field(description="its swept parameter")
+    metric: str = Field(description="name of the metric")
+    value: float | None = Field(description="on all rows together; null: undefined")
+    low: float | None = Field(description="lower end of the 95 % interval; null: fewer than 3 clusters, or undefined")
+    high: float | None = Field(description="upper end")
+    per_video: float | None = Field(description="mean over the videos where it is defined; null: no videos")
+    n: int = Field(description="rows with a found face")
+    missed: int = Field(description="rows without a found face; no metric counts them")
+    clusters: int = Field(description="clusters among the n rows")
+    face_px: float | None = Field(description="mean face width in pixels")
+    kbps: float | None = Field(description="mean bit rate in kbit/s")
+
+
+class Difference(_Part):
+    """Headline metric of an arm minus that of the reference arm; the interval is of both on the same resamples."""
+
+    arm: str = Field(description="label of the arm")
+    condition: str = Field(description="the degradation")
+    severity: float = Field(description="its swept parameter")
+    value: float | None = Field(description="arm minus reference; null: undefined")
+    low: float | None = Field(description="lower end of the 95 % interval")
+    high: float | None = Field(description="upper end")
+    excludes_zero: bool | None = Field(description="whether the interval excludes zero; null: no interval")
+
+
+class Summary(_Part):
+    """All estimates of one evaluation; `metrics[0]` is the headline metric."""
+
+    target: str = Field(description="the labelled quantity")
+    metrics: list[MetricInfo] = Field(min_length=1, description="metrics, the headline first")
+    arms: list[str] = Field(min_length=1, description="labels, in order of appearance")
+    reference: str = Field(description="the arm that the others are compared with")
+    cluster: Literal["video", "subject", "sample"] = Field(description="what the bootstrap draws")
+    clusters: int = Field(description="how many there are")
+    resamples: int = Field(description="bootstrap resamples")
+    seed: int = Field(description="seed of the bootstrap")
+    estimates: list[Estimate] = Field(description="one for each arm, condition, severity and metric")
+    differences: list[Difference] = Field(description="one for each other arm, condition and severity")
+
+    def estimate(self, arm: str, condition: str, severity: float, metric: str | None = None) -> Estimate | None:
+        """One estimate, of the headline metric unless another is named; None where the arm was not tested."""
+        key = (arm, condition, severity, metric or self.metrics[0].name)
+        return next((e for e in self.estimates if (e.arm, e.condition, e.severity, e.metric) == key), None)
+
+    def difference(self, arm: str, condition: str, severity: float) -> Difference | None:
+        """One difference; None where there is nothing to compare."""
+        key = (arm, condition, severity)
+        return next((d for d in self.differences if (d.arm, d.condition, d.severity) == key), None)
+
+    def severities(self) -> dict[str, list[float]]:
+        """Condition -> severities, in order of appearance."""
+        found: dict[str, list[float]] = {}
+        for e in self.estimates:
+            known = found.setdefault(e.condition, [])
+            if e.severity not in known:
+                known.append(e.severity)
+        return found
+
+
+def read_summary(path: Path) -> Summary:
+    """summary.json of a run.
+
+    Raises:
+        RunError: missing, or not what `summarise` wrote.
+    """
+    if not path.is_file():
+        raise RunError("there is no summary yet", str(path), f"run `blear evaluate {path.parent}` first")
+    try:
+        return Summary.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise RunError(f"{place}: {first['msg']}", str(path), f"run `blear evaluate {path.parent}` again") from error

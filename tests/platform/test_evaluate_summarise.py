@@ -1,0 +1,188 @@
+"""Estimates, paired differences and the Markdown table."""
+
+import time
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from blear.contracts import Metric, Values
+from blear.errors import RunError
+from blear.evaluate.predictions import rows
+from blear.evaluate.summarise import as_markdown, number, summarise
+from blear.evaluate.summary import Summary, read_summary
+from blear.metrics import CLASSIFICATION
+
+
+def _mae(truth, prediction):
+    return float(np.abs(truth - prediction).mean())
+
+
+def _pearson(truth, prediction):
+    return float(np.corrcoef(truth, prediction)[0, 1])
+
+
+MAE = Metric("mae", "MAE", _mae, False)
+PEARSON = Metric("pearson", "Pearson r", _pearson, True)
+
+
+def _table(arm, severity, truth, prediction, **columns):
+    values = torch.tensor(np.asarray(prediction, dtype=np.float64))[:, None]
+    given = {"samples": [f"s{i}" for i in range(len(truth))], "stage": arm} | columns
+    return rows(
+        arm=arm,
+        condition="downscale",
+        severity=severity,
+        target="valence",
+        truth_B=np.asarray(truth),
+        decoded=Values(values),
+        **given,
+    )
+
+
+def test_exact_values_of_a_small_table():
+    videos = ["u", "u", "v", "w"]
+    tables = [
+        _table(
+            "a", 1, [0, 0, 0, 0], [1, 3, 5, 7], videos=videos, found=[True, True, True, False], face_px=[8, 10, 12, 99]
+        ),
+        _table("b", 1, [0, 0, 0, 0], [1, 1, 1, 1], videos=videos),
+    ]
+    summary = summarise(pa.concat_tables(tables), [MAE], reference="a", seed=0, resamples=50)
+    a, b = summary.estimates
+    assert (a.value, a.per_video, a.n, a.missed, a.clusters, a.face_px, a.kbps) == (3.0, 3.5, 3, 1, 2, 10.0, None)
+    assert (a.low, a.high) == (None, None)  # two clusters
+    assert (b.value, b.low, b.high, b.missed, b.clusters, b.stages) == (1.0, 1.0, 1.0, 0, 3, ["b"])
+    (difference,) = summary.differences
+    assert (difference.arm, difference.value, difference.low, difference.excludes_zero) == ("b", -2.0, None, None)
+    assert (summary.cluster, summary.clusters, summary.target, summary.arms) == ("video", 3, "valence", ["a", "b"])
+    assert "1 of 8 rows are left out: no face was found." in as_markdown(summary)
+
+
+@pytest.mark.parametrize(
+    ("columns", "kind", "count"),
+    [
+        ({}, "sample", 6),
+        ({"subjects": list("ppqqrr")}, "subject", 3),
+        ({"subjects": list("ppqqrr"), "videos": list("abcdef")}, "video", 6),
+        ({"subjects": list("ppqqrr"), "videos": [*"abcde", ""]}, "subject", 3),
+    ],
+)
+def test_clusters_are_videos_else_subjects_else_samples(columns, kind, count):
+    summary = summarise(_table("a", 1, range(6), range(6), **columns), [MAE], reference="a", seed=0, resamples=9)
+    assert (summary.cluster, summary.clusters) == (kind, count)
+
+
+def test_differences_are_paired_and_signed():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=300)
+    noise = rng.normal(0, 2, size=300)
+    tables = [
+        _table("clean", 8, truth, truth + noise),
+        _table("slightly better", 8, truth, truth + 0.97 * noise),
+        _table("same", 8, truth, truth + noise),
+    ]
+    summary = summarise(pa.concat_tables(tables), [MAE], reference="clean", seed=0)
+    better, same = summary.differences
+    clean, arm = summary.estimate("clean", "downscale", 8), summary.estimate("slightly better", "downscale", 8)
+    assert clean.low < arm.high  # the intervals overlap, yet the paired difference is certain
+    assert better.excludes_zero
+    assert better.low < better.value < better.high < 0
+    assert (same.value, same.low, same.high, same.excludes_zero) == (0.0, 0.0, 0.0, False)
+
+
+def test_pairing_needs_no_common_order_of_rows():
+    rng = np.random.default_rng(0)
+    truth, noise = rng.normal(size=50), rng.normal(size=50)
+    order = rng.permutation(50)
+    names = np.array([f"s{i:02}" for i in range(50)])
+    straight = _table("a", 1, truth, truth + noise, samples=names.tolist())
+    mixed = _table("b", 1, truth[order], (truth + noise)[order], samples=names[order].tolist())
+    summary = summarise(pa.concat_tables([straight, mixed]), [MAE], reference="a", seed=0, resamples=100)
+    assert summary.differences[0].high == pytest.approx(0, abs=1e-12)
+    assert summary.differences[0].low == pytest.approx(0, abs=1e-12)
+
+
+def test_an_undefined_metric_is_null_without_a_warning(tmp_path):
+    summary = summarise(_table("a", 1, [1, 1, 1, 1], [1, 2, 3, 4]), [PEARSON], reference="a", seed=0, resamples=20)
+    (e,) = summary.estimates
+    assert (e.value, e.low, e.high) == (None, None, None)
+    assert "| a | undefined |" in as_markdown(summary)
+    path = tmp_path / "summary.json"
+    path.write_text(summary.model_dump_json())
+    assert read_summary(path) == summary
+
+
+def test_the_same_seed_gives_the_same_summary_and_another_does_not():
+    rng = np.random.default_rng(0)
+    table = _table("a", 1, rng.normal(size=40), rng.normal(size=40))
+    first, again, other = (summarise(table, [MAE, PEARSON], reference="a", seed=s, resamples=50) for s in (0, 0, 1))
+    assert first == again
+    assert first.estimates[0].low != other.estimates[0].low
+
+
+def test_an_arm_may_lack_a_severity():
+    tables = [_table("a", s, range(5), range(5)) for s in (2, 4)] + [_table("b", 4, range(5), range(1, 6))]
+    summary = summarise(pa.concat_tables(tables), [MAE], reference="a", seed=0, resamples=20)
+    assert as_markdown(summary).splitlines()[:4] == [
+        "| MAE, downscale | 2 | 4 |",
+        "| --- | ---: | ---: |",
+        "| a | 0.000 [0.000, 0.000] | 0.000 [0.000, 0.000] |",
+        "| b | - | 1.000\\* [1.000, 1.000] |",
+    ]
+    assert "\\*: the paired difference from a excludes zero." in as_markdown(summary)
+    assert "5 samples" in as_markdown(summary)
+
+
+def test_what_cannot_be_summarised_says_why():
+    good = _table("a", 1, [0, 1], [0, 1])
+    with pytest.raises(RunError, match="no predictions of any target"):
+        summarise(good.slice(0, 0), [MAE], reference="a", seed=0)
+    with pytest.raises(RunError, match="no predictions of arousal"):
+        summarise(good, [MAE], reference="a", seed=0, target="arousal")
+    with pytest.raises(RunError, match="reference arm 'z'"):
+        summarise(good, [MAE], reference="z", seed=0)
+    with pytest.raises(RunError, match=r"1 rows of arm 'a' \(downscale 1\) have no finite truth"):
+        summarise(_table("a", 1, [0, np.nan], [0, 1]), [MAE], reference="a", seed=0)
+    with pytest.raises(RunError, match="no finite prediction") as caught:
+        summarise(_table("a", 1, [0, 1], [np.nan, 1]), [MAE], reference="a", seed=0)
+    assert "diverged" in caught.value.do
+    unfound = _table("a", 1, [0, 1], [np.nan, 1], found=[False, True])
+    assert summarise(unfound, [MAE], reference="a", seed=0).estimates[0].value == 0.0
+
+
+def test_unusable_summaries_say_what_to_do(tmp_path):
+    path = tmp_path / "summary.json"
+    with pytest.raises(RunError, match="no summary yet"):
+        read_summary(path)
+    path.write_text('{"target": 3}')
+    with pytest.raises(RunError, match="target: ") as caught:
+        read_summary(path)
+    assert "blear evaluate" in caught.value.do
+
+
+def test_numbers_keep_three_decimals_or_four_digits():
+    assert [number(x) for x in (0.12345, -0.5, 27.4567, 1234.6, None)] == [
+        "0.123",
+        "-0.500",
+        "27.46",
+        "1235",
+        "undefined",
+    ]
+
+
+def test_nine_arms_eight_levels_in_seconds():
+    """A tenth of the resamples of a full summary, so that the suite stays quick."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(7, size=4000)
+    tables = [
+        _table(f"arm {a}", 2.0**s, truth, np.where(rng.random(4000) < 0.5, truth, rng.integers(7, size=4000)))
+        for a in range(9)
+        for s in range(8)
+    ]
+    began = time.perf_counter()
+    summary: Summary = summarise(pa.concat_tables(tables), CLASSIFICATION[:1], reference="arm 0", seed=0, resamples=100)
+    assert time.perf_counter() - began < 30
+    assert len(summary.estimates) == 72
+    assert len(summary.differences) == 64

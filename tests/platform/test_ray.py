@@ -1,0 +1,76 @@
+"""Ray for real: a head on loopback, jobs submitted as users do, two gloo workers that agree with one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+
+SMALL = [
+    "data.faces.stand_in.size=48",
+    "data.faces.stand_in.subjects={train: 4, dev: 3}",
+    "data.faces.stand_in.per_subject=16",
+    "stages.hq.backbone={use: vlqr/cnn5x5, width: 0.0625, dropout: 0.0}",
+    "stages.hq.batch_size=15",
+    "stages.hq.steps=6",
+    "stages.hq.log_every=1",
+    "stages.hq.checkpoint_every=3",
+    "evaluate.resamples=20",
+]
+
+
+def sets(*changes: str) -> list[str]:
+    return [part for change in changes for part in ("--set", change)]
+
+
+def submit(address: str, repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name("ray")), "job", "submit", "--address", address, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=repository, timeout=600, check=False)
+
+
+def losses(run: Path) -> list[float]:
+    lines = (run / "stages" / "hq" / "log.jsonl").read_text().splitlines()
+    return [line["loss"] for line in map(json.loads, lines) if "loss" in line]
+
+
+def test_ray_job_submit_runs_the_main_job(ray_head: str, ray_storage: Path, repository: Path) -> None:
+    done = submit(ray_head, repository, "--working-dir", ".", "--", "jobs/vlqr.yaml", "--profile", "tiny")
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert "succeeded" in done.stdout + done.stderr
+    run = ray_storage / "runs" / "vlqr"
+    info = json.loads((run / "run.json").read_text())
+    assert info["runner"] == "ray"
+    assert (run / "report.html").is_file()
+    assert json.loads((run / "stages" / "joint" / "stage.json").read_text())["transfer"]["from"] == "sr"
+
+
+def test_two_workers_give_the_losses_of_one(ray_head: str, ray_storage: Path, repository: Path, blear) -> None:
+    """The short form, from the checkout that the head was started in; a batch of 15 is shared as 8 and 7."""
+    arguments = sets(*SMALL, "cluster.workers=2", "name=two")
+    done = submit(ray_head, repository, "--", "jobs/vlqr_hq.yaml", *arguments)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    two = ray_storage / "runs" / "two"
+    assert json.loads((two / "run.json").read_text())["world"] == 2
+    local = blear("run", "jobs/vlqr_hq.yaml", *sets(*SMALL, "name=one"), BLEAR_STORAGE=str(ray_storage))
+    assert local.returncode == 0, local.stderr
+    one = ray_storage / "runs" / "one"
+    assert len(losses(one)) == 6
+    assert losses(two) == pytest.approx(losses(one), rel=1e-4)
+    ours, theirs = (load_file(run / "stages" / "hq" / "model.safetensors") for run in (one, two))
+    for name, value in ours.items():
+        assert theirs[name] == pytest.approx(value, abs=1e-4), name
+
+
+def test_a_workers_error_arrives_as_it_was_raised(ray_head: str, ray_storage: Path, repository: Path) -> None:
+    arguments = sets(*SMALL, "name=wrong", 'stages.hq.optimizer.scale_lr={"conv9": 1}')
+    done = submit(ray_head, repository, "--", "jobs/vlqr_hq.yaml", *arguments)
+    text = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "blear: scale_lr: 'conv9' matches no parameter" in text
+    assert "exit code 2" in text or "code 2" in text
