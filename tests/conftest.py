@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +15,13 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
@@ -50,15 +59,22 @@ def ray_storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray_head(tmp_path_factory: pytest.TempPathFactory, ray_storage: Path) -> Iterator[str]:
+def ray_token() -> dict[str, str]:
+    """Ray's token authentication, as the environment of the head and of those who submit."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
+@pytest.fixture(scope="session")
+def ray_head(tmp_path_factory: pytest.TempPathFactory, ray_storage: Path, ray_token: dict[str, str]) -> Iterator[str]:
     """A real Ray head on loopback, started as its users do, in the checkout; gives the dashboard's address."""
     binaries = Path(sys.executable).parent
     log = tmp_path_factory.mktemp("ray") / "head.log"
     environment = os.environ | {
         "PATH": f"{binaries}:{os.environ['PATH']}",
         "BLEAR_STORAGE": str(ray_storage),
+        **ray_token,
     }
-    port, dashboard = 26379, 28265
+    port, dashboard = free_port(), free_port()
     arguments = ["start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=4"]
     arguments += ["--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1", "--disable-usage-stats"]
     with log.open("w") as output:
@@ -69,7 +85,7 @@ def ray_head(tmp_path_factory: pytest.TempPathFactory, ray_storage: Path) -> Ite
     try:
         for _ in range(120):
             probe = [str(binaries / "ray"), "job", "list", "--address", address]
-            if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
+            if subprocess.run(probe, capture_output=True, check=False, env=environment).returncode == 0:
                 break
             if head.poll() is not None:
                 pytest.fail(f"the Ray head ended:\n{log.read_text()}")

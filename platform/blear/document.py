@@ -98,6 +98,9 @@ class Document:
         return int(node) if isinstance(node, int) else str(node)
 
 
+_NAMED = (("data",), ("stages",), ("evaluate", "arms"))  # a name that is not there is a mistake, not a new entry
+
+
 def _spots(node: Any, path: Where, where: Where = ()) -> Iterator[tuple[Any, Any, Where]]:
     """Every (parent, key, path) that a dotted path names; the last key may be new, the ones before must exist."""
     head, rest = path[0], path[1:]
@@ -116,6 +119,9 @@ def _spots(node: Any, path: Where, where: Where = ()) -> Iterator[tuple[Any, Any
         if not rest:
             yield node, key, (*where, key)
         elif isinstance(node, list) or key in node:
+            yield from _spots(node[key], rest, (*where, key))
+        elif "*" not in str(head) and where not in _NAMED:
+            node[key] = {}  # a section that the file leaves at its defaults
             yield from _spots(node[key], rest, (*where, key))
 
 

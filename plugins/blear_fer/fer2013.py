@@ -33,10 +33,10 @@ class Fer2013:
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
-        """Those of train (Training), dev (PublicTest) and test (PrivateTest) that have rows."""
+        """train (Training), and those of dev (PublicTest) and test (PrivateTest) that have rows."""
         present = set(self.source.usages().tolist())
-        if not present:
-            raise DataError("there is not one row", str(self.path), "check `source`; the file may be cut off")
+        if USAGES.index("Training") not in present:
+            raise DataError("split 'train' is empty: there are no Training rows", str(self.path), "check `source`")
         return tuple(split for usage, split in enumerate(SPLITS) if usage in present)
 
     def parts(self, split: str) -> list[str]:

@@ -180,7 +180,7 @@ def test_nothing_there_is_said_when_it_is_first_needed(tmp_path):
     with pytest.raises(DataError, match="no packaging of FER2013 here"):
         dataset(tmp_path).parts("train")
     (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n")
-    with pytest.raises(DataError, match="there is not one row"):
+    with pytest.raises(DataError, match="there are no Training rows"):
         _ = dataset(tmp_path).splits
 
 

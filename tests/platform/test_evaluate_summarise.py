@@ -163,13 +163,8 @@ def test_unusable_summaries_say_what_to_do(tmp_path):
 
 
 def test_numbers_keep_three_decimals_or_four_digits():
-    assert [number(x) for x in (0.12345, -0.5, 27.4567, 1234.6, None)] == [
-        "0.123",
-        "-0.500",
-        "27.46",
-        "1235",
-        "undefined",
-    ]
+    given = (0.12345, -0.5, -0.0002, 27.4567, 1234.6, None)
+    assert [number(x) for x in given] == ["0.123", "-0.500", "0.000", "27.46", "1235", "undefined"]
 
 
 def test_nine_arms_eight_levels_in_seconds():

@@ -74,6 +74,13 @@ def test_profile_then_override(job) -> None:
     assert read.data["faces"].params["size"] == 50
 
 
+def test_an_override_may_open_a_section_that_the_file_leaves_out(job) -> None:
+    read, _ = read_job(job(), overrides=["cluster.workers=2", "stages.clean.validate.every=5"])
+    assert read.cluster.workers == 2
+    assert read.stages["clean"].validate_ is not None
+    assert "clusterr: unknown key; did you mean 'cluster'?" in problems(job(), overrides=["clusterr.workers=2"])
+
+
 def test_all_errors_at_once_with_places_and_suggestions(job) -> None:
     text = problems(
         job(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,9 +30,18 @@ def sets(*changes: str) -> list[str]:
     return [part for change in changes for part in ("--set", change)]
 
 
-def submit(address: str, repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("ray")), "job", "submit", "--address", address, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=repository, timeout=600, check=False)
+@pytest.fixture
+def submit(ray_head: str, ray_token: dict[str, str], repository: Path):
+    """Runs the real `ray job submit` in the checkout: submit("--", "job.yaml") -> CompletedProcess."""
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).with_name("ray")), "job", "submit", "--address", ray_head, *arguments]
+        environment = os.environ | ray_token
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=repository, timeout=600, check=False, env=environment
+        )
+
+    return call
 
 
 def losses(run: Path) -> list[float]:
@@ -39,8 +49,8 @@ def losses(run: Path) -> list[float]:
     return [line["loss"] for line in map(json.loads, lines) if "loss" in line]
 
 
-def test_ray_job_submit_runs_the_main_job(ray_head: str, ray_storage: Path, repository: Path) -> None:
-    done = submit(ray_head, repository, "--working-dir", ".", "--", "jobs/vlqr.yaml", "--profile", "tiny")
+def test_ray_job_submit_runs_the_main_job(submit, ray_storage: Path) -> None:
+    done = submit("--working-dir", ".", "--", "jobs/vlqr.yaml", "--profile", "tiny")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     assert "succeeded" in done.stdout + done.stderr
     run = ray_storage / "runs" / "vlqr"
@@ -50,10 +60,10 @@ def test_ray_job_submit_runs_the_main_job(ray_head: str, ray_storage: Path, repo
     assert json.loads((run / "stages" / "joint" / "stage.json").read_text())["transfer"]["from"] == "sr"
 
 
-def test_two_workers_give_the_losses_of_one(ray_head: str, ray_storage: Path, repository: Path, blear) -> None:
+def test_two_workers_give_the_losses_of_one(submit, ray_storage: Path, blear) -> None:
     """The short form, from the checkout that the head was started in; a batch of 15 is shared as 8 and 7."""
     arguments = sets(*SMALL, "cluster.workers=2", "name=two")
-    done = submit(ray_head, repository, "--", "jobs/vlqr_hq.yaml", *arguments)
+    done = submit("--", "jobs/vlqr_hq.yaml", *arguments)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     two = ray_storage / "runs" / "two"
     assert json.loads((two / "run.json").read_text())["world"] == 2
@@ -67,9 +77,9 @@ def test_two_workers_give_the_losses_of_one(ray_head: str, ray_storage: Path, re
         assert theirs[name] == pytest.approx(value, abs=1e-4), name
 
 
-def test_a_workers_error_arrives_as_it_was_raised(ray_head: str, ray_storage: Path, repository: Path) -> None:
+def test_a_workers_error_arrives_as_it_was_raised(submit, ray_storage: Path) -> None:
     arguments = sets(*SMALL, "name=wrong", 'stages.hq.optimizer.scale_lr={"conv9": 1}')
-    done = submit(ray_head, repository, "--", "jobs/vlqr_hq.yaml", *arguments)
+    done = submit("--", "jobs/vlqr_hq.yaml", *arguments)
     text = done.stdout + done.stderr
     assert done.returncode != 0
     assert "blear: scale_lr: 'conv9' matches no parameter" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
+
+from blear.cli import main
 
 VLQR = ("jobs/vlqr.yaml", "--profile", "tiny")
 
@@ -124,7 +127,7 @@ def test_evaluate_and_report_again_give_the_same_table(finished: Path, blear) ->
     assert blear("report", str(finished)).stdout.strip() == str(finished / "report.html")
 
 
-def test_loss_does_not_depend_on_threads_of_the_loader_but_on_the_seed(finished: Path, blear, storage: Path) -> None:
+def test_another_seed_gives_other_weights(finished: Path, blear, storage: Path) -> None:
     done = blear("run", *VLQR, "--set", "seed=1", "--set", "evaluate=null")
     assert done.returncode == 0, done.stderr
     assert not same(weights(finished, "clean"), weights(storage / "runs" / "vlqr", "clean"))
@@ -147,19 +150,46 @@ def test_loss_does_not_depend_on_threads_of_the_loader_but_on_the_seed(finished:
         (("run", *VLQR, "--set", "stages.clean.optimizer.lr=1.0e+30"), "lower optimizer.lr"),
     ],
 )
-def test_a_mistake_is_one_message_and_exit_code_2(blear, arguments: tuple[str, ...], expected: str) -> None:
-    done = blear(*arguments)
-    assert done.returncode == 2, done.stderr
-    assert expected in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_mistake_is_one_message_and_exit_code_2(
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments,
+    expected: str,
+) -> None:
+    """In this process, for speed; the shards of the finished run are shared, its runs are not."""
+    (tmp_path / "shards").symlink_to(finished.parents[1] / "shards")
+    monkeypatch.setenv("BLEAR_STORAGE", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(sys, "argv", ["blear", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    text = capsys.readouterr().err
+    assert expected in text
+    assert "Traceback" not in text
+    assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_truncated_shard(blear, storage: Path) -> None:
-    assert blear("prepare", *VLQR).returncode == 0
+def test_a_truncated_shard_is_written_again(finished: Path, blear, storage: Path) -> None:
+    shutil.copytree(finished.parents[1] / "shards", storage / "shards", ignore=shutil.ignore_patterns("cache"))
     shard = next((storage / "shards").glob("faces-procedural-*/train/*.tar"))
-    shard.write_bytes(shard.read_bytes()[:2000])
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:2000])
+    assert blear("prepare", *VLQR).returncode == 0
+    assert shard.read_bytes() == whole
+
+
+def test_a_damaged_shard_of_the_right_size_is_named(finished: Path, blear, storage: Path) -> None:
+    shutil.copytree(finished.parents[1] / "shards", storage / "shards", ignore=shutil.ignore_patterns("cache"))
+    for shard in (storage / "shards").glob("faces-procedural-*/train/*.tar"):
+        content = shard.read_bytes()
+        shard.write_bytes(content[:600] + bytes(400) + content[1000:])  # inside the first picture
     done = blear("run", *VLQR)
     assert done.returncode == 2, done.stderr
-    assert shard.name in done.stderr
+    assert "broken sample" in done.stderr
+    assert ".tar" in done.stderr
     assert "blear prepare" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not list((storage / "runs").rglob("model.safetensors"))

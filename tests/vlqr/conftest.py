@@ -1,6 +1,5 @@
 """Fixtures: the tiny AVEC 2016 tree, whole or to break, and the folder of real data."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -25,13 +24,3 @@ def avec_original(tmp_path_factory):
 def avec_copy(avec_original, tmp_path):
     """A tree that the test may break."""
     return Path(shutil.copytree(avec_original, tmp_path / "avec"))
-
-
-@pytest.fixture(scope="session")
-def real_data():
-    root = Path(__file__).parents[2]
-    data = Path(os.environ.get("BLEAR_DATA", "../shared/data"))
-    data = data if data.is_absolute() else root / data
-    if not data.is_dir():
-        pytest.skip(f"no real data at {data}: set BLEAR_DATA")
-    return data

@@ -44,7 +44,9 @@ def evaluate_arms(
     _write_faces(run, tester)
     target, metrics = tester.headline
     run.update_info(
-        arms={label: {"stage": arm.stage, "note": arm.note} for label, arm in evaluate.arms.items()},
+        arms={
+            label: {"stage": arm.stage, "clean": arm.clean, "note": arm.note} for label, arm in evaluate.arms.items()
+        },
         headline={
             "target": target,
             "metric": metrics[0].name,

@@ -107,7 +107,7 @@ def number(value: float | None) -> str:
     """A metric's value as tables show it: three decimals below 10, else four significant digits."""
     if value is None:
         return "undefined"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+    return f"{round(value, 3) + 0.0:.3f}" if abs(value) < 10 else f"{value:.4g}"  # + 0.0: never -0.000
 
 
 def _cell(summary: Summary, arm: str, condition: str, severity: float) -> str:

@@ -12,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.optimize import isotonic_regression
 
 from blear.evaluate.summary import Summary
 from blear.report.files import RunInfo, StageInfo, StageLog
@@ -30,13 +31,17 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "blear",
 }
 _MAX_POINTS = 300
+_FEW_ARMS, _COLUMNS = 4, 3
+_WIDTH, _NARROW_WIDTH = 9.2, 4.3  # inches
 
 
 def curve(summary: Summary, info: RunInfo, *, narrow: bool = False) -> Figure:
     """The headline metric of every arm against the swept parameter, with 95 % bands; logarithmic where it spans 4x."""
     levels, condition = info.sweep.levels, info.sweep.condition
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(4.3, 4.6 + 0.2 * len(summary.arms)) if narrow else (9.2, 4.6), layout="constrained")
+        figure = Figure(
+            figsize=(_NARROW_WIDTH, 4.6 + 0.2 * len(summary.arms)) if narrow else (_WIDTH, 4.6), layout="constrained"
+        )
         axes = figure.add_subplot()
         ends = []
         for number, arm in enumerate(summary.arms):
@@ -49,7 +54,9 @@ def curve(summary: Summary, info: RunInfo, *, narrow: bool = False) -> Figure:
             axes.plot(x, y, line, color=color, marker=marker, markersize=5, linewidth=1.8, label=arm)
             band = [(e.severity, e.low, e.high) for e in found if e.low is not None and e.high is not None]
             if len(band) > 1:
-                axes.fill_between(*np.array(band).T, color=color, alpha=0.12, linewidth=0)
+                axes.fill_between(
+                    *np.array(band).T, color=color, alpha=0.12 if len(summary.arms) <= _FEW_ARMS else 0.06, linewidth=0
+                )
             elif band:
                 axes.vlines(*band[0], color=color, alpha=0.5)
             ends.append((y[-1], x[-1], arm, color))
@@ -64,11 +71,15 @@ def curve(summary: Summary, info: RunInfo, *, narrow: bool = False) -> Figure:
     return figure
 
 
-def learning(stages: Sequence[tuple[StageInfo, StageLog]], *, columns: int) -> Figure:
+def learning(stages: Sequence[tuple[StageInfo, StageLog]], *, narrow: bool = False) -> Figure:
     """Training loss (line) and validation loss (dots) of each stage; logarithmic where the loss spans a decade."""
+    columns = 1 if narrow else min(_COLUMNS, len(stages))
     rows = math.ceil(len(stages) / columns)
     with mpl.rc_context(_STYLE | {"font.size": 9}):
-        figure = Figure(figsize=(3.05 * columns if columns > 1 else 4.3, 2.3 * rows), layout="constrained")
+        figure = Figure(
+            figsize=(_NARROW_WIDTH if narrow else _WIDTH, (2.9 if columns < _COLUMNS else 2.4) * rows),
+            layout="constrained",
+        )
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes, (info, log) in zip(grid, stages, strict=False):
             for (steps, losses), style in ((_thinned(log.loss), "-"), (_thinned(log.validation), "o--")):
@@ -127,24 +138,30 @@ def _label_lines(axes: Axes, ends: Sequence[tuple[float, float, str, str]], x: f
     low, high = axes.get_ylim()
     gap = (high - low) * 0.055
     ordered = sorted(ends)
-    places = [ordered[0][0]]
-    for y, *_ in ordered[1:]:
-        places.append(max(y, places[-1] + gap))
-    shift = float(np.mean(places) - np.mean([end[0] for end in ordered]))
-    shift = max(shift, places[-1] - high)  # no name above the axes
+    slots = np.arange(len(ordered)) * gap
+    places = isotonic_regression(np.array([end[0] for end in ordered]) - slots).x + slots  # least moves, no overlap
     for (y, end, arm, color), place in zip(ordered, places, strict=True):
-        moved = abs(place - shift - y) > gap / 4 or end != x
+        moved = abs(place - y) > gap / 4 or end != x
         axes.annotate(
             arm,
             (end, y),
-            xytext=(1.03, place - shift),
+            xytext=(1.03, place),
             textcoords=("axes fraction", "data"),
             color=color,
             va="center",
             fontweight="bold",
             fontsize=9,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": color, "alpha": 0.4, "linewidth": 0.8} if moved else None,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": color,
+                "alpha": 0.4,
+                "linewidth": 0.8,
+                "relpos": (0, 0.5),
+                "shrinkA": 1,
+            }
+            if moved
+            else None,
         )
     axes.set_ylim(low, high)
 

@@ -17,7 +17,6 @@ from blear.report.outcome import outcome
 from blear.runfolder import write_bytes, write_text
 
 _DPI = 160
-_WIDE_COLUMNS = 3
 
 
 def build(run: Path) -> Path:
@@ -110,10 +109,8 @@ def _facts(files: RunFiles) -> dict[str, Any]:
         "others": {c: s for c, s in summary.severities().items() if c != info.sweep.condition},
         "curve_wide": svg(curve(summary, info), "curve-wide", curve_text),
         "curve_narrow": svg(curve(summary, info, narrow=True), "curve-narrow", curve_text),
-        "learning_wide": svg(
-            learning(files.stages, columns=min(_WIDE_COLUMNS, len(files.stages))), "learning-wide", loss_text
-        ),
-        "learning_narrow": svg(learning(files.stages, columns=1), "learning-narrow", loss_text),
+        "learning_wide": svg(learning(files.stages), "learning-wide", loss_text),
+        "learning_narrow": svg(learning(files.stages, narrow=True), "learning-narrow", loss_text),
         "faces": sample_faces(files),
         "face_levels": files.faces.severities,
     }

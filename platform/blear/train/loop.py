@@ -101,7 +101,7 @@ def train_stage(plan: StagePlan, worker: Worker) -> None:
             if done % stage.checkpoint_every == 0 or done == stage.steps:
                 if lead:
                     checkpoint.save(folder / "checkpoints", done, inner, optimizer)
-                worker.saved(done, float(loss.detach()), folder / "checkpoints" / f"step-{done:08d}")
+                worker.saved(done, float(loss.detach()))
     if lead:
         _finish(
             plan, inner, folder, time.monotonic() - began, stage.steps - first, report.as_dict() if report else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -41,16 +40,11 @@ class RayWorker:
         torch.distributed.all_reduce(number)
         return float(number)
 
-    def saved(self, step: int, loss: float, checkpoint: Path) -> None:
-        """Tells Ray Train; the checkpoint lies in the run folder already and is not uploaded again."""
+    def saved(self, step: int, loss: float) -> None:
+        """Tells Ray Train. The checkpoint lies in the run folder, where a restarted stage of either runner finds it."""
         import ray.train
-        from ray.train import Checkpoint, CheckpointUploadMode
 
-        ray.train.report(
-            {"step": step, "loss": loss},
-            checkpoint=Checkpoint.from_directory(str(checkpoint)) if self.rank == 0 else None,
-            checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD,
-        )
+        ray.train.report({"step": step, "loss": loss})
 
 
 def _worker_main(config: dict[str, StagePlan]) -> None:

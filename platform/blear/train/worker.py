@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -29,7 +28,7 @@ class Worker(Protocol):
         """The sum of a number over all workers; every worker calls it at the same step."""
         ...
 
-    def saved(self, step: int, loss: float, checkpoint: Path) -> None:
+    def saved(self, step: int, loss: float) -> None:
         """Every worker calls this after rank 0 wrote a checkpoint."""
         ...
 
@@ -51,7 +50,7 @@ class LocalWorker:
         """The number itself."""
         return value
 
-    def saved(self, step: int, loss: float, checkpoint: Path) -> None:
+    def saved(self, step: int, loss: float) -> None:
         """Nothing to tell."""
 
 
