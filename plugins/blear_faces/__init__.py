@@ -1,0 +1,35 @@
+"""Procedural expressive faces (nothing to download) and the MTCNN face locator."""
+
+from __future__ import annotations
+
+from blear.contracts import Component
+from blear.hooks import hookimpl
+from blear_faces.params import ProceduralParams
+
+PLUGIN_API = 1
+
+
+@hookimpl
+def register_datasets() -> list[Component]:
+    """The one dataset of this plugin: `faces/procedural`."""
+    return [
+        Component(
+            name="procedural",
+            summary="Drawn faces with action units: seven emotions, valence, arousal; stills or clips, no download",
+            params=ProceduralParams,
+            build="blear_faces.dataset:ProceduralFaces",
+            examples=(
+                {"size": 48, "subjects": {"train": 3, "dev": 2}, "per_subject": 4},
+                {
+                    "size": 48,
+                    "color": "luma",
+                    "targets": ["valence"],
+                    "subjects": {"train": 2, "dev": 1},
+                    "per_subject": 2,
+                    "recordings": 1,
+                    "frames": 5,
+                    "seed": 7,
+                },
+            ),
+        )
+    ]

@@ -1,0 +1,37 @@
+"""Parameters of the procedural faces."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from blear.contracts import Params
+
+TargetName = Literal["emotion", "valence", "arousal"]
+
+
+class Subjects(Params):
+    """Number of identities of each split; no identity is in both."""
+
+    train: int = Field(64, ge=1, description="identities of the training split")
+    dev: int = Field(16, ge=1, description="identities of the development split")
+
+
+class ProceduralParams(Params):
+    """What to draw and how much of it."""
+
+    size: int = Field(96, ge=24, le=512, description="height and width of a frame in pixels")
+    color: Literal["rgb", "luma"] = Field(
+        "rgb", description="rgb: three channels; luma: one channel, BT.601 studio range 16..235"
+    )
+    targets: tuple[TargetName, ...] = Field(
+        ("emotion", "valence", "arousal"), min_length=1, description="labels to give, in this order"
+    )
+    subjects: Subjects = Field(Subjects(), description="identities of each split")
+    per_subject: int = Field(64, ge=1, description="samples of each identity, spread evenly over its recordings")
+    recordings: int = Field(
+        4, ge=1, description="recordings of each identity; one has one light, one background and one usual pose"
+    )
+    frames: int = Field(1, ge=1, le=512, description="frames of a sample at 25 per second; 1 draws stills")
+    seed: int | None = Field(None, ge=0, description="seed of every draw; null takes the job's seed")

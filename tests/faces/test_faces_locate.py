@@ -1,0 +1,166 @@
+"""The MTCNN locator on real photographs and videos."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from blear.errors import DataError
+from blear_faces.locate import FaceLocator, locate_video, read_video, write_boxes
+
+DATA = Path(os.environ.get("BLEAR_DATA", Path(__file__).resolve().parents[2] / "../shared/data"))
+needs_data = pytest.mark.skipif(not (DATA / "photos").is_dir(), reason=f"no real data at {DATA} (set BLEAR_DATA)")
+
+
+@pytest.fixture(scope="module")
+def locator():
+    return FaceLocator("cpu")
+
+
+def photo(name):
+    return np.ascontiguousarray(cv2.imread(str(DATA / "photos" / name))[..., ::-1])
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "count"), [("multi_face.jpg", 5), ("multi_face_2.jpg", 6), ("single_face.jpg", 1), ("no_face.jpg", 0)]
+)
+def test_counts_faces(locator, name, count):
+    image = photo(name)
+    (faces,) = locator.faces(image[None])
+    assert len(faces) == count
+    areas = [face.box.width * face.box.height for face in faces]
+    assert areas == sorted(areas, reverse=True)
+    for face in faces:
+        assert 0.9 <= face.probability <= 1
+        x, y = face.points_52.T
+        assert x[0] < x[1]  # the left eye, as seen, first
+        assert y[2] > y[:2].min()  # the nose lies below an eye
+        assert (face.box.left <= x).all()
+        assert (x <= face.box.left + face.box.width).all()
+
+
+@needs_data
+def test_shrinking_keeps_the_frames_own_pixels(locator):
+    image = photo("single_face.jpg")
+    large = cv2.resize(image, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    (small_face,), (large_face,) = locator.locate(image[None]), locator.locate(large[None])
+    assert large_face.box.width == pytest.approx(3 * small_face.box.width, rel=0.05)
+    assert large_face.box.left == pytest.approx(3 * small_face.box.left, abs=15)
+    assert np.abs(large_face.points_52 - 3 * small_face.points_52).max() < 0.05 * large_face.box.width
+
+
+@needs_data
+def test_a_batch_gives_none_where_there_is_no_face(locator):
+    image = photo("single_face.jpg")
+    found = locator.locate(np.stack([image, np.zeros_like(image), image]))
+    assert found[1] is None
+    assert found[0].box == found[2].box
+
+
+def test_bad_frames_are_refused(locator):
+    with pytest.raises(ValueError, match="uint8"):
+        locator.faces(np.zeros((1, 8, 8, 3), np.float32))
+    assert locator.faces(np.zeros((0, 64, 64, 3), np.uint8)) == []
+
+
+@needs_data
+def test_command_writes_one_row_a_frame(tmp_path, locator):
+    out = tmp_path / "boxes.csv"
+    video = DATA / "video/misc/face_noface.mov"
+    command = [
+        sys.executable,
+        "-m",
+        "blear_faces.locate",
+        str(video),
+        "--out",
+        str(out),
+        "--every",
+        "12",
+        "--device",
+        "cpu",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["boxes.csv"]
+    lines = out.read_text().splitlines()
+    assert lines[0] == "time,left,top,width,height"
+    table = np.loadtxt(lines[1:], delimiter=",")
+    times = [time for time, _ in read_video(video, 12)]
+    assert np.abs(table[:, 0] - times).max() < 1e-6
+    assert (np.diff(table[:, 0]) > 0).all()
+    seen = table[:, 3] > 0
+    assert 0 < seen.sum() < len(table)  # the face leaves
+    assert (table[~seen, 1:] == 0).all()
+    k = int(np.flatnonzero(seen)[0])
+    frame = [image for _, image in read_video(video, 12)][k]
+    box = locator.locate(frame[None])[0].box
+    assert table[k, 1:] == pytest.approx([box.left + 1, box.top + 1, box.width, box.height], abs=0.02)
+
+
+@needs_data
+def test_times_are_those_of_the_frames():
+    frames = list(read_video(DATA / "video/grid/bbaf2n.mpg"))
+    assert len(frames) == 75
+    assert [time for time, _ in frames] == pytest.approx(np.arange(75) / 25, abs=1e-3)
+    assert frames[0][1].shape == (288, 360, 3)
+    every = list(read_video(DATA / "video/grid/bbaf2n.mpg", 30))
+    assert [time for time, _ in every] == pytest.approx([0, 1.2, 2.4], abs=1e-3)
+    assert np.array_equal(every[1][1], frames[30][1])
+
+
+@needs_data
+def test_command_without_a_face_leaves_nothing(tmp_path):
+    out = tmp_path / "boxes.csv"
+    video = DATA / "video/misc/no_face.mp4"
+    command = [
+        sys.executable,
+        "-m",
+        "blear_faces.locate",
+        str(video),
+        "--out",
+        str(out),
+        "--every",
+        "24",
+        "--device",
+        "cpu",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 2
+    assert "no_face.mp4" in done.stderr
+    assert "no face in any of 4 frames" in done.stderr
+    assert "->" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_video(tmp_path, locator):
+    path = tmp_path / "notes.mp4"
+    path.write_text("not a video\n" * 100)
+    with pytest.raises(DataError, match="no frame can be decoded") as caught:
+        locate_video(path, locator)
+    assert caught.value.where == str(path)
+    with pytest.raises(DataError, match="no such file"):
+        locate_video(tmp_path / "absent.mp4", locator)
+
+
+def test_a_damaged_video(tmp_path):
+    source = tmp_path / "whole.avi"
+    writer = cv2.VideoWriter(str(source), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 64))
+    for _ in range(40):
+        writer.write(np.zeros((64, 64, 3), np.uint8))
+    writer.release()
+    assert len(list(read_video(source))) == 40
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
+    with pytest.raises(DataError, match=r"decoding stops after .* of 40 frames"):
+        list(read_video(cut))
+
+
+def test_boxes_that_cannot_be_written(tmp_path):
+    with pytest.raises(DataError, match="cannot be written"):
+        write_boxes(np.zeros((1, 5)), tmp_path / "absent" / "boxes.csv")
