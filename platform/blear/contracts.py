@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from blear.keys import uniform
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -144,9 +146,7 @@ class DrawKeys:
 
     def uniform(self, n: int = 1) -> np.ndarray:
         """Float64 in [0, 1), shape [B, n]; column j is stream j of each sample."""
-        from blear.degrade.keys import uniform  # local: contracts stay importable without the rest of the core
-
-        return uniform(self, n)
+        return uniform(self.seed, self.operation, self.epochs_B, self.samples_B, n)
 
     def frozen(self) -> DrawKeys:
         """The same keys with the epoch left out: one draw per sample for all epochs."""

@@ -9,8 +9,9 @@ from typing import Any
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
 from blear_fer.labels import FER2013_CLASSES, SIDE, SPLITS, USAGES
+from blear_fer.packaging import open_source
 from blear_fer.params import Fer2013Params
-from blear_fer.source import Face, Source, open_source
+from blear_fer.source import Face, Source
 
 _TERMS = (
     "FER2013, web images of the Kaggle 2013 challenge (Goodfellow et al. 2013); the pictures carry no licence from "

@@ -1,4 +1,4 @@
-"""One reader for each packaging of FER2013's pictures, and the choice among them by what lies at a path."""
+"""What every packaging of FER2013's pictures answers, and the parsing that they share."""
 
 from __future__ import annotations
 
@@ -49,35 +49,6 @@ class Source(Protocol):
     def read(self, usage: int, block: str) -> Iterator[Face]:
         """The faces of one block, without a scan of the whole."""
         ...
-
-
-def open_source(path: Path) -> Source:
-    """The reader for what lies at `path`: a csv file, or a folder with one of the packagings.
-
-    In a folder the first of these counts: `fer2013.csv`, `icml_face_data.csv`, `faces.zip` with `labels.csv`,
-    class folders under `train/`.
-
-    Raises:
-        DataError: nothing there, or nothing that is known.
-    """
-    from blear_fer.csv_source import CsvSource
-    from blear_fer.folder_source import FolderSource
-    from blear_fer.zip_source import ZipSource
-
-    path = path.expanduser()
-    if path.is_file():
-        return CsvSource(path)
-    if not path.is_dir():
-        raise DataError("no such file or folder", str(path), "set `source` to fer2013.csv or to a folder that holds it")
-    for name in ("fer2013.csv", "icml_face_data.csv"):
-        if (path / name).is_file():
-            return CsvSource(path / name)
-    if (path / "faces.zip").is_file() and (path / "labels.csv").is_file():
-        return ZipSource(path)
-    if (path / "train").is_dir() or (path / "test").is_dir():
-        return FolderSource(path)
-    known = "fer2013.csv, icml_face_data.csv, faces.zip with labels.csv, or train/<class>/*"
-    raise DataError("no packaging of FER2013 here", str(path), f"the folder must hold {known}")
 
 
 def split_rows(rows_N: np.ndarray) -> list[np.ndarray]:

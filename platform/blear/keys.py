@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    from blear.contracts import DrawKeys
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -20,10 +15,10 @@ def _mix(z: np.ndarray) -> np.ndarray:
         return z ^ (z >> np.uint64(31))
 
 
-def uniform(keys: DrawKeys, n: int) -> np.ndarray:
+def uniform(seed: int, operation: int, epochs_B: np.ndarray, samples_B: np.ndarray, n: int) -> np.ndarray:
     """Float64 in [0, 1) with 53 random bits, shape [B, n]."""
-    state = _mix(np.asarray([keys.seed], dtype=np.int64).view(np.uint64))
-    for part in (np.asarray([keys.operation]), keys.epochs_B, keys.samples_B):
+    state = _mix(np.asarray([seed], dtype=np.int64).view(np.uint64))
+    for part in (np.asarray([operation]), epochs_B, samples_B):
         state = _mix(state ^ part.astype(np.int64).view(np.uint64))
     streams = _mix(state[:, None] ^ np.arange(n, dtype=np.uint64)[None, :] * _GOLDEN)
     return (streams >> np.uint64(11)).astype(np.float64) * 2.0**-53
