@@ -1,0 +1,47 @@
+"""Progress: a bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from blear import progress
+
+WORK = """
+from blear.progress import track
+with track("sort", 4, 1) as bar:
+    for _ in range(3):
+        bar.advance(1, "loss 0.5")
+"""
+
+
+def test_plain_lines_without_a_terminal() -> None:
+    done = subprocess.run([sys.executable, "-c", WORK], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert done.stderr == "sort: 4/4, 0 s  loss 0.5\n"
+
+
+def test_a_line_at_least_every_ten_seconds(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = iter(range(0, 1000, 6))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress.track("sort", 4) as bar:
+        for _ in range(4):
+            bar.advance()
+    assert capsys.readouterr().err == "sort: 2/4, 18 s\nsort: 4/4, 36 s\n"
+
+
+def test_a_bar_in_a_terminal() -> None:
+    lead, follow = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+    done = subprocess.run([sys.executable, "-c", WORK], stderr=follow, env=environment, check=True)
+    os.close(follow)
+    shown = os.read(lead, 100_000).decode()
+    os.close(lead)
+    assert done.returncode == 0
+    assert "━" in shown
+    assert "4/4" in shown
+    assert "loss 0.5" in shown
