@@ -46,12 +46,12 @@ _VERSIONS = (
 
 def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: str, profile: str | None) -> Path:
     """Runs a job to its report and returns the report's path (the run folder when the job does not evaluate)."""
-    on_ray = runner == "ray" or (runner == "auto" and bool(os.environ.get("RAY_ADDRESS")))
+    on_ray = _on_ray(runner)
     run = RunFolder.start(storage_root() / "runs" / job.name, dump_job(job), fresh=fresh)
     say(f"run folder: {run.root}")
     began = time.monotonic()
     with _ray(on_ray):
-        prepared = prepare_data(job, catalog, use_ray=on_ray)
+        prepared = prepare_data(job, catalog, runner=runner)
         run.update_info(**_info(job, catalog, prepared, on_ray, command, profile))
         for name in job.stages:
             if run.stage_done(name):
@@ -85,40 +85,39 @@ def evaluate_run(root: Path) -> str:
     return table
 
 
-def prepare_data(job: Job, catalog: Catalog, *, workers: int | None = None, use_ray: bool = False) -> dict[str, Path]:
+def prepare_data(job: Job, catalog: Catalog, *, workers: int | None = None, runner: str = "auto") -> dict[str, Path]:
     """Shards of every entry of the job's `data` that is used: name -> folder of the prepared dataset."""
     used = {stage.data for stage in job.stages.values()}
     if job.evaluate is not None and job.evaluate.data is not None:
         used.add(job.evaluate.data)
     folders = {}
-    for name in job.data:
-        if name not in used:
-            continue
+    for name in (name for name in job.data if name in used):
         data = job.data[name]
         use, params = data.chosen
         if data.stands_in:
             say(f"data {name}: no source given, so {use} stands in for {data.use} (--set data.{name}.source=PATH)")
-        registered = catalog.get("dataset", use)
-        ref = ComponentRef("dataset", registered.name, params, tuple(job.plugins))
-        done = prepare(
-            ref,
-            storage_root() / "shards",
-            version=registered.plugin.version,
-            seed=job.seed,
-            workers=workers,
-            use_ray=use_ray,
-        )
-        folders[name] = done.folder
+        ref = ComponentRef("dataset", use, params, tuple(job.plugins))
+        folders[name] = _prepared(ref, catalog, seed=job.seed, workers=workers, runner=runner)
     return folders
 
 
 def prepare_one(name: str, params: dict[str, Any], *, workers: int | None = None) -> Path:
     """Shards of one dataset by component name."""
-    registered = load().get("dataset", name)
-    ref = ComponentRef("dataset", registered.name, params)
-    root = storage_root() / "shards"
-    folder: Path = prepare(ref, root, version=registered.plugin.version, workers=workers).folder
+    return _prepared(ComponentRef("dataset", name, params), load(), seed=0, workers=workers, runner="auto")
+
+
+def _prepared(ref: ComponentRef, catalog: Catalog, *, seed: int, workers: int | None, runner: str) -> Path:
+    registered = catalog.get("dataset", ref.name)
+    ref = ComponentRef("dataset", registered.name, ref.params, ref.plugin_files)
+    version, root, on_ray = registered.plugin.version, storage_root() / "shards", _on_ray(runner)
+    with _ray(on_ray):
+        folder: Path = prepare(ref, root, version=version, seed=seed, workers=workers, use_ray=on_ray).folder
     return folder
+
+
+def _on_ray(runner: str) -> bool:
+    """Whether to use a Ray cluster: asked for, or RAY_ADDRESS names one, as inside every Ray job."""
+    return runner == "ray" or (runner == "auto" and bool(os.environ.get("RAY_ADDRESS")))
 
 
 @contextlib.contextmanager

@@ -12,7 +12,9 @@ import click
 @click.argument("source", required=False)
 @click.option("--profile", metavar="NAME", help="one of the job's profiles")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="a field of the job, or a parameter")
-@click.option("--workers", type=click.IntRange(1), help="processes; default: all cores")
+@click.option(
+    "--workers", type=click.IntRange(1), help="processes; default: all cores (with RAY_ADDRESS set: Ray tasks)"
+)
 def prepare(
     target: str, source: str | None, profile: str | None, overrides: tuple[str, ...], workers: int | None
 ) -> None:
