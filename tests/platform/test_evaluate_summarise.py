@@ -181,3 +181,10 @@ def test_nine_arms_eight_levels_in_seconds():
     assert time.perf_counter() - began < 30
     assert len(summary.estimates) == 72
     assert len(summary.differences) == 64
+
+
+def test_columns_are_ascending_although_the_first_arm_has_only_some_levels():
+    tables = [_table(arm, level, [0.0, 1.0], [0.0, 1.0]) for arm, level in (("experts", 6), ("one", 1), ("one", 6))]
+    summary = summarise(pa.concat_tables(tables), [MAE], reference="experts", seed=0, resamples=20)
+    assert summary.severities() == {"downscale": [1.0, 6.0]}
+    assert "| experts | - | 0.000 |" in as_markdown(summary)

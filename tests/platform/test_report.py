@@ -229,7 +229,9 @@ def test_the_outcome_names_the_middle_level_and_counts(run):
     better = sum(bool(d.excludes_zero) and d.value > 0 for d in summary.differences)
     worse = sum(bool(d.excludes_zero) and d.value < 0 for d in summary.differences)
     assert better >= 5
-    assert counted.startswith(f"Of 8 levels it is better at {better} and worse at {worse}; at {8 - better - worse} the")
+    assert counted.startswith(
+        f"Of 8 levels it is better at {better}, worse at {worse}, and undecided at {8 - better - worse},"
+    )
     assert mildest.startswith("At factor 1: ")
 
 
@@ -253,7 +255,7 @@ def test_lower_is_better_turns_the_verdict(run):
     info = info.model_copy(update={"headline": headline})
     better = sum(bool(d.excludes_zero) and d.value < 0 for d in summary.differences)
     assert better >= 5
-    assert f"better at {better} and worse at 0" in outcome(summary, info)[1]
+    assert f"better at {better}, worse at 0" in outcome(summary, info)[1]
 
 
 def test_classes_are_named_and_marked(tmp_path):

@@ -78,13 +78,11 @@ class Summary(_Part):
         return next((d for d in self.differences if (d.arm, d.condition, d.severity) == key), None)
 
     def severities(self) -> dict[str, list[float]]:
-        """Condition -> severities, in order of appearance."""
-        found: dict[str, list[float]] = {}
+        """Condition -> severities, ascending: arms of experts do not have all of them."""
+        found: dict[str, set[float]] = {}
         for e in self.estimates:
-            known = found.setdefault(e.condition, [])
-            if e.severity not in known:
-                known.append(e.severity)
-        return found
+            found.setdefault(e.condition, set()).add(e.severity)
+        return {condition: sorted(severities) for condition, severities in found.items()}
 
 
 def read_summary(path: Path) -> Summary:

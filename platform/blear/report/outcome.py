@@ -72,8 +72,8 @@ def _counted(summary: Summary, arm: str, condition: str, levels: Sequence[float]
     better = sum((d.value or 0) > 0 for d in certain) if higher_is_better else sum((d.value or 0) < 0 for d in certain)
     worse, open_ = len(certain) - better, len(found) - len(certain)
     return (
-        f"Of {len(found)} levels it is better at {better} and worse at {worse}; at {open_} the 95 % interval of the "
-        "paired difference includes zero."
+        f"Of {len(found)} levels it is better at {better}, worse at {worse}, and undecided at {open_}, where the 95 % "
+        "interval of the paired difference includes zero."
     )
 
 
