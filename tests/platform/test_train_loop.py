@@ -1,0 +1,80 @@
+"""The loop itself: interrupted at a known step it resumes to the bit; its log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from blear.driver import prepare_data
+from blear.jobfile import read_job
+from blear.runfolder import RunFolder
+from blear.train.loop import train_stage
+from blear.train.plan import StagePlan
+from blear.train.worker import LocalWorker
+
+
+class Dies(LocalWorker):
+    """A worker that is lost right after the checkpoint of a step."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(torch.device("cpu"))
+        self.step = step
+
+    def saved(self, step: int, loss: float) -> None:
+        if step == self.step:
+            raise ConnectionError("lost")
+
+
+@pytest.fixture
+def plan(repository: Path, storage: Path, tmp_path: Path):
+    """plan("name", "stages.clean.steps=6", ...) -> the tiny clean-trained stage in a run folder of its own."""
+
+    def make(name: str, *overrides: str) -> StagePlan:
+        job, catalog = read_job(repository / "jobs" / "vlqr.yaml", profile="tiny", overrides=overrides)
+        return StagePlan(job, "clean", RunFolder(tmp_path / name), prepare_data(job, catalog, workers=1))
+
+    return make
+
+
+def final(plan: StagePlan) -> dict[str, np.ndarray]:
+    return load_file(plan.run.weights(plan.stage))
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_interrupted_and_resumed_gives_the_same_weights_to_the_bit(plan, step: int) -> None:
+    """Momentum, dropout, order, draws and the cosine rate all continue; 6 steps of 24 span three epochs of 64."""
+    overrides = ("stages.clean.steps=6", "stages.clean.optimizer.schedule=cosine", "stages.clean.batch_size=24")
+    overrides += ("stages.clean.degrade=[{use: scale_mix, factors: [1, 2, 3]}]",)
+    whole, cut = plan("whole", *overrides), plan("cut", *overrides)
+    train_stage(whole, LocalWorker(torch.device("cpu")))
+    with pytest.raises(ConnectionError):
+        train_stage(cut, Dies(step))
+    assert not (cut.run.stage("clean") / "stage.json").exists()
+    train_stage(cut, LocalWorker(torch.device("cpu")))
+    ours, theirs = final(cut), final(whole)
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+    logs = [(p.run.stage("clean") / "log.jsonl").read_text().splitlines() for p in (whole, cut)]
+    losses = [{line["step"]: line["loss"] for line in map(json.loads, log) if "loss" in line} for log in logs]
+    assert losses[0] == losses[1]
+
+
+def test_half_a_log_line_of_a_killed_run_is_dropped(plan) -> None:
+    cut = plan("cut")
+    with pytest.raises(ConnectionError):
+        train_stage(cut, Dies(2))
+    log = cut.run.stage("clean") / "log.jsonl"
+    log.write_text(log.read_text() + '{"step": 4, "lo')
+    train_stage(cut, LocalWorker(torch.device("cpu")))
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [2, 4]
+
+
+def test_another_degradation_gives_other_weights(plan) -> None:
+    clean, degraded = plan("a"), plan("b", "stages.clean.degrade=[{use: downscale, factor: 8}]")
+    for each in (clean, degraded):
+        train_stage(each, LocalWorker(torch.device("cpu")))
+    assert not np.array_equal(final(clean)["backbone.conv1.weight"], final(degraded)["backbone.conv1.weight"])
