@@ -159,6 +159,7 @@ def write_boxes(table: np.ndarray, out: Path) -> None:
     """
     partial = out.with_name(f".{out.name}.partial")
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         np.savetxt(partial, table, fmt=["%.6f"] + ["%.2f"] * 4, delimiter=",", header=COLUMNS, comments="")
         partial.replace(out)
     except OSError as error:

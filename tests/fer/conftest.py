@@ -3,7 +3,6 @@
 import io
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,13 +91,8 @@ def rows():
 
 
 @pytest.fixture(scope="session")
-def real_fer2013():
+def real_fer2013(real_data):
     """The zip mirror of the real pictures."""
-    import os
-
-    root = Path(os.environ.get("BLEAR_DATA", Path(__file__).parents[2] / "../shared/data"))
-    if not (root / "fer2013/faces.zip").is_file():
-        pytest.skip(
-            f"the real FER2013 is not here: set BLEAR_DATA to a folder with fer2013/faces.zip (looked in {root})"
-        )
-    return root / "fer2013"
+    if not (real_data / "fer2013/faces.zip").is_file():
+        pytest.skip(f"no fer2013/faces.zip in {real_data}")
+    return real_data / "fer2013"
