@@ -178,7 +178,9 @@ class Job(Strict):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="name of the run folder")
     description: str = Field("", description="one paragraph for the report")
-    seed: int = Field(0, ge=0, description="seed of initialisation, order, degradation draws and procedural data")
+    seed: int = Field(
+        0, ge=0, lt=2**31, description="seed of initialisation, order, degradation draws and procedural data"
+    )
     plugins: list[str] = Field(default_factory=list, description="one-file plugins, relative to the job file")
     data: dict[str, Data] = Field(min_length=1, description="named data")
     stages: dict[str, Stage] = Field(min_length=1, description="stages, in order")

@@ -11,6 +11,7 @@ import torch
 from safetensors.numpy import load_file
 
 from blear.driver import prepare_data
+from blear.errors import JobError
 from blear.jobfile import read_job
 from blear.runfolder import RunFolder
 from blear.train.loop import train_stage
@@ -78,3 +79,11 @@ def test_another_degradation_gives_other_weights(plan) -> None:
     for each in (clean, degraded):
         train_stage(each, LocalWorker(torch.device("cpu")))
     assert not np.array_equal(final(clean)["backbone.conv1.weight"], final(degraded)["backbone.conv1.weight"])
+
+
+def test_the_largest_seed_trains_and_a_larger_one_is_refused(plan, repository: Path) -> None:
+    largest = plan("largest", f"seed={2**31 - 1}")
+    train_stage(largest, LocalWorker(torch.device("cpu")))
+    assert np.isfinite(final(largest)["backbone.conv1.weight"]).all()
+    with pytest.raises(JobError, match="seed: Input should be less than 2147483648"):
+        read_job(repository / "jobs" / "vlqr.yaml", overrides=[f"seed={2**31}"])

@@ -81,9 +81,10 @@ class _Tester:
     device: torch.device
 
     def __post_init__(self) -> None:
-        prefix = next(iter(self.evaluate.arms.values())).stage.split("{")[0]
-        first = next(stage for name, stage in self.job.stages.items() if name.startswith(prefix))
-        data = Prepared.open(self.prepared[self.evaluate.data or first.data])
+        template = next(iter(self.evaluate.arms.values())).stage
+        prefix = template.split("{")[0]
+        first = template if template in self.job.stages else next(n for n in self.job.stages if n.startswith(prefix))
+        data = Prepared.open(self.prepared[self.evaluate.data or self.job.stages[first].data])
         self.context = BuildContext(self.job.seed, data.clip, data.targets)
         self.store = Store.open(data, self.evaluate.split, max_broken=self.job.max_broken)
         self.levels = levels(self.evaluate, self.catalog, self.context)
@@ -96,10 +97,10 @@ class _Tester:
         needs = [name] if arm.restore is None else [name, level.fill(arm.restore)]
         return name if all(stage in self.job.stages for stage in needs) else None
 
-    def degrade(self, level: Level, frames: Tensor, samples: np.ndarray) -> Tensor:
+    def chain(self, level: Level) -> Chain:
         """Clean frames -> the frames of a condition."""
         operation = self.catalog.get("degradation", self.evaluate.sweep.use).build(level.params, self.context)
-        return Chain([operation], self.job.seed)(frames, np.zeros_like(samples), samples)
+        return Chain([operation], self.job.seed)
 
     def tables(self, bar: Tracker) -> Iterator[pa.Table]:
         """One table of predictions for each arm, level and batch."""
@@ -114,10 +115,11 @@ class _Tester:
     def _passes(self, label: str, arm: Arm, stage: str, level: Level) -> Iterator[pa.Table]:
         model = self._model(stage)
         restorer = self._model(level.fill(arm.restore)) if arm.restore is not None else None
+        degrade = None if arm.clean else self.chain(level)
         for raw in sequential(self.store, self.evaluate.batch_size):
             frames = as_float(raw.frames_BTCHW, self.device)
-            if not arm.clean:
-                frames = self.degrade(level, frames, raw.samples_B)
+            if degrade is not None:
+                frames = degrade(frames, raw.epochs_B, raw.samples_B)
             if restorer is not None:
                 frames = _restored(restorer, frames)
             target, decoded = next(iter(head_of(model).decode(model(frames)).items()))
@@ -184,10 +186,9 @@ def _write_faces(run: RunFolder, tester: _Tester) -> None:
     chosen = np.linspace(0, len(tester.store) - 1, count).astype(np.int64)
     frames, _, _ = tester.store.take(chosen)
     clean = as_float(frames, tester.device)
-    shown = [
-        tester.degrade(level, clean, chosen)[:, 0].clamp(0, 1).mul(255).round().byte().cpu().numpy()
-        for level in tester.levels
-    ]
+    epochs = np.zeros_like(chosen)
+    degraded = [tester.chain(level)(clean, epochs, chosen)[:, 0] for level in tester.levels]
+    shown = [frames.clamp(0, 1).mul(255).round().byte().cpu().numpy() for frames in degraded]
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,

@@ -74,9 +74,8 @@ def train_stage(plan: StagePlan, worker: Worker) -> None:
         for step, raw in enumerate(batches(store, order, first, stage.steps, worker.rank, worker.world), first):
             rate = set_rate(optimizer, stage.optimizer, step, stage.steps)
             # reseeded at each step, so that dropout after a resume is that of the uninterrupted run
-            torch.manual_seed(
-                (plan.job.seed << 40) ^ (zlib.crc32(plan.stage.encode()) << 8) ^ (step * worker.world + worker.rank)
-            )
+            stream = (zlib.crc32(plan.stage.encode()) << 8) ^ (step * worker.world + worker.rank)
+            torch.manual_seed(((plan.job.seed << 40) ^ stream) % 2**63)
             batch = inputs(raw)
             with _precision(plan.job.cluster.precision, worker.device):
                 loss = head_of(model).loss(model(batch.frames_BTCHW), batch)
