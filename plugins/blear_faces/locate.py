@@ -8,6 +8,7 @@ writes one row `time,left,top,width,height` for each frame read: time in seconds
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -165,7 +166,8 @@ def write_boxes(table: np.ndarray, out: Path) -> None:
     except OSError as error:
         raise DataError(f"cannot be written: {error.strerror}", str(out), "choose another --out") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # as when its folder is a file
+            partial.unlink()
 
 
 @click.command()

@@ -162,5 +162,6 @@ def test_a_damaged_video(tmp_path):
 
 
 def test_boxes_that_cannot_be_written(tmp_path):
+    (tmp_path / "taken").write_text("a file where the folder should be")
     with pytest.raises(DataError, match="cannot be written"):
-        write_boxes(np.zeros((1, 5)), tmp_path / "absent" / "boxes.csv")
+        write_boxes(np.zeros((1, 5)), tmp_path / "taken" / "boxes.csv")
