@@ -7,6 +7,7 @@ import difflib
 import fnmatch
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -20,6 +21,11 @@ Model = TypeVar("Model", bound=BaseModel)
 
 Where = tuple[str | int, ...]
 
+_LARGEST = 1 << 18
+_MOST = 50_000
+_DEEPEST = 32
+_FLATTER = "a job needs no more than a few levels"
+
 
 class Document:
     """A job as plain data with the place that each value came from."""
@@ -29,22 +35,18 @@ class Document:
         self.places: dict[Where, str] = {}
         self.problems: list[str] = []
         try:
-            text = file.read_text()
+            with file.open("rb") as stream:
+                text = stream.read(_LARGEST + 1).decode()
         except FileNotFoundError:
             raise JobError(
                 "no such job file", str(file), "give the path of a YAML job, for instance jobs/vlqr.yaml"
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise JobError(f"cannot be read: {error}", str(file), "give the path of a YAML job") from error
-        try:
-            tree = YAML().load(text)
-        except YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else str(file)
-            raise JobError(f"not valid YAML: {getattr(error, 'problem', error)}", place, "mend the YAML") from error
+        tree = _parsed(text, str(file))
         if not isinstance(tree, CommentedMap):
             raise JobError("a job file is a mapping of keys", f"{file}:1:1", "start from jobs/vlqr.yaml")
-        self.data: dict[str, Any] = self._plain(tree, ())
+        self.data: dict[str, Any] = _Plain(str(file), self.places).value(tree, ())
 
     def place(self, where: Where) -> str:
         """The nearest known place of a path, for instance `job.yaml:7:3` or `--set stages.sr.steps`."""
@@ -78,24 +80,85 @@ class Document:
             parent[key] = copy.deepcopy(value)
             self.places[where] = origin
 
-    def _plain(self, node: Any, where: Where) -> Any:
+
+def parse_value(text: str, origin: str) -> Any:
+    """A YAML text that is no file, as plain data.
+
+    Raises:
+        JobError: it is not YAML, or too large.
+    """
+    return _Plain(origin, {}).value(_parsed(text, origin), ())
+
+
+def _parsed(text: str, file: str) -> Any:
+    """ruamel's tree of a text, aliases still shared."""
+    if len(text) > _LARGEST:
+        raise JobError(f"a job of more than {_LARGEST} characters", file, "keep data out of the job file")
+    try:
+        return YAML().load(text)
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
+        raise JobError(f"not valid YAML: {getattr(error, 'problem', error)}", place, "mend the YAML") from error
+    except RecursionError as error:
+        raise JobError("nested too deeply", file, _FLATTER) from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:  # also ruamel's own slips on odd tags
+        raise JobError(f"not valid YAML: {error}", file, "quote the value") from error
+
+
+@dataclass
+class _Plain:
+    """ruamel's tree -> plain dicts, lists and values; notes the place of each; aliases become copies, within limits."""
+
+    file: str
+    places: dict[Where, str]
+    values: int = 0
+
+    def value(self, node: Any, where: Where) -> Any:
+        """The plain form of a node at a path."""
+        self.values += 1
+        if len(where) > _DEEPEST:
+            raise JobError("nested too deeply", self.place(where), _FLATTER)
+        if self.values > _MOST:
+            raise JobError(f"too many values: over {_MOST}, aliases counted", self.file, "use fewer aliases")
         if isinstance(node, CommentedMap):
             if where == ():
                 self.places[()] = f"{self.file}:1:1"
-            plain = {}
-            for key in node:
-                line, column = node.lc.key(key)
-                self.places[(*where, key)] = f"{self.file}:{line + 1}:{column + 1}"
-                plain[key] = self._plain(node[key], (*where, key))
-            return plain
+            return {self.key(node, key, where): self.value(node[key], (*where, key)) for key in node}
         if isinstance(node, CommentedSeq):
             for index in range(len(node)):
-                line, column = node.lc.item(index)
-                self.places[(*where, index)] = f"{self.file}:{line + 1}:{column + 1}"
-            return [self._plain(item, (*where, index)) for index, item in enumerate(node)]
-        if isinstance(node, float | bool) or node is None:
+                self.note((*where, index), (node.lc.data or {}).get(index))
+            return [self.value(item, (*where, index)) for index, item in enumerate(node)]
+        if isinstance(node, bool) or node is None:
             return node
-        return int(node) if isinstance(node, int) else str(node)
+        if isinstance(node, float):
+            return float(node)
+        if isinstance(node, int):
+            if abs(node) >= 2**63:
+                raise JobError("an integer of more than 64 bits", self.place(where), "check the number")
+            return int(node)
+        text = str(node)
+        if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise JobError("a text with characters that no file can hold", self.place(where), "check the escapes")
+        return text
+
+    def key(self, node: CommentedMap, key: Any, where: Where) -> str | int | float:
+        """A key: a text or a number."""
+        self.note((*where, key), (node.lc.data or {}).get(key))  # a key that `<<` merges in has no place of its own
+        plain = self.value(key, (*where, key))
+        if isinstance(plain, bool) or not isinstance(plain, str | int | float):
+            raise JobError(f"the key {str(key)!r} is no text", self.place(where), "put it into quotes")
+        return plain
+
+    def note(self, where: Where, found: Sequence[int] | None) -> None:
+        """Keeps the place of a path, where ruamel knows it."""
+        if found is not None:
+            self.places[where] = f"{self.file}:{found[0] + 1}:{found[1] + 1}"
+
+    def place(self, where: Where) -> str:
+        """The nearest known place of a path."""
+        known = (self.places[where[:n]] for n in range(len(where), -1, -1) if where[:n] in self.places)
+        return next(known, self.file)
 
 
 _NAMED = (("data",), ("stages",), ("evaluate", "arms"))  # a name that is not there is a mistake, not a new entry

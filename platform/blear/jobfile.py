@@ -6,16 +6,18 @@ import copy
 import difflib
 import io
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
 
-from blear.document import Document, Where, validate
-from blear.errors import JobError, PluginError
+from blear.data.remote import Remote, is_url
+from blear.document import Document, Where, parse_value, validate
+from blear.errors import DataError, JobError, PluginError
 from blear.job import BackboneUse, Data, DegradationUse, HeadUse, Job, StandIn, Sweep, Use
 from blear.plugins import Catalog, load
 
@@ -74,9 +76,9 @@ def parse_set(text: str) -> tuple[str, Any]:
     if not equals:
         raise JobError("expected path=value", f"--set {text}", "for instance --set stages.joint.steps=100")
     try:
-        return path, YAML(typ="safe", pure=True).load(value)
-    except YAMLError as error:
-        raise JobError("the value is not YAML", f"--set {text}", "quote the value") from error
+        return path, parse_value(value, f"--set {text}")
+    except JobError as error:
+        raise JobError(f"the value is not YAML: {error.what}", error.where, "quote the value") from error
 
 
 def _expand_matrices(document: Document) -> None:
@@ -94,6 +96,10 @@ def _expanded(document: Document, section: str, entries: Mapping[str, Any]) -> d
         if not isinstance(matrix, dict) or not all(isinstance(v, list) for v in matrix.values()):
             expanded[name] = entry
             continue
+        count = math.prod(len(values) for values in matrix.values())
+        if count > _MOST_ENTRIES:
+            document.problem((section, name, "matrix"), f"the matrix makes {count} entries, {_MOST_ENTRIES} at most")
+            continue
         body = {key: value for key, value in entry.items() if key != "matrix"}
         for values in itertools.product(*matrix.values()):
             fill = dict(zip(matrix, values, strict=True))
@@ -108,18 +114,16 @@ def _expanded(document: Document, section: str, entries: Mapping[str, Any]) -> d
 
 
 def _substitute(value: Any, fill: Mapping[str, Any]) -> Any:
-    """Replaces `{key}` in every string; a string that is only `{key}` becomes the value itself."""
+    """Replaces `{key}` in every string, once; a string that is only `{key}` becomes the value itself."""
     if isinstance(value, dict):
         return {_substitute(k, fill): _substitute(v, fill) for k, v in value.items()}
     if isinstance(value, list):
         return [_substitute(v, fill) for v in value]
     if not isinstance(value, str):
         return value
-    for key, replacement in fill.items():
-        if value == f"{{{key}}}":
-            return replacement
-        value = value.replace(f"{{{key}}}", str(replacement))
-    return value
+    if value[:1] == "{" and value[-1:] == "}" and value[1:-1] in fill:
+        return fill[value[1:-1]]
+    return _BRACES.sub(lambda found: str(fill.get(found[1], found[0])), value)
 
 
 def _complete(document: Document) -> tuple[dict[str, Any], Catalog]:
@@ -129,8 +133,9 @@ def _complete(document: Document) -> tuple[dict[str, Any], Catalog]:
     """
     root = document.file.parent
     raw = document.data
-    files = raw.get("plugins") or []
-    files = [str((root / name).resolve()) for name in files] if all(isinstance(n, str) for n in files) else []
+    given = raw.get("plugins")
+    sound = given if isinstance(given, list) and all(isinstance(name, str) for name in given) else []
+    files = [str(_path(root / name)) for name in sound]  # what is not sound, validation says
     names = _Names(document, load(tuple(files)))
     done = copy.deepcopy(raw)
     if files:
@@ -146,6 +151,10 @@ def _complete(document: Document) -> tuple[dict[str, Any], Catalog]:
     if isinstance(evaluate := raw.get("evaluate"), dict):
         done["evaluate"] = names.evaluate(evaluate, ("evaluate",), sections["data"], sections["stages"])
     return done, names.catalog
+
+
+_MOST_ENTRIES = 10_000
+_BRACES = re.compile(r"\{([^{}]*)\}")
 
 
 @dataclass
@@ -181,12 +190,14 @@ class _Names:
         if not isinstance(raw, dict):
             return raw
         raw = dict(raw)
-        source, stand_in = raw.get("source"), raw.get("stand_in")
+        source, shards, stand_in = raw.get("source"), raw.get("shards"), raw.get("stand_in")
         if isinstance(source, str):
-            path = Path(source).expanduser()
+            path = _path(Path(source))
             if not path.exists():
                 self.document.problem((*where, "source"), f"no such file or folder: {source}")
-            raw["source"] = str(path.resolve())
+            raw["source"] = str(path)
+        if isinstance(shards, str):
+            raw["shards"] = self.shards(shards, (*where, "shards"))
         if isinstance(stand_in, dict):
             stand_in = self.use("dataset", StandIn, stand_in, (*where, "stand_in"))
             raw["stand_in"] = stand_in | {
@@ -194,8 +205,29 @@ class _Names:
                 for key in ("augment", "degrade")
                 if key in stand_in
             }
-            source = source or "."  # any path: while the stand-in is used only the other keys are checked
+        if source is None and (shards is not None or stand_in is not None) and self.takes_source(raw.get("use")):
+            source = "."  # any path: it is not read, only the other keys are checked
         return self.use("dataset", Data, raw, where, {} if source is None else {"source": source})
+
+    def takes_source(self, use: Any) -> bool:
+        """Whether a dataset has a parameter `source`."""
+        try:
+            return isinstance(use, str) and "source" in self.catalog.get("dataset", use).component.params.model_fields
+        except PluginError:  # noted when the name is looked up
+            return False
+
+    def shards(self, place: str, where: Where) -> str:
+        """A folder or URL of prepared shards: folders are absolute; a URL is not opened, only that it can be."""
+        if is_url(place):
+            try:
+                return Remote.of(place).url
+            except DataError as error:
+                self.document.problem(where, f"{error.what}; {error.do}")
+                return place
+        path = _path(Path(place))
+        if not (path / "dataset.json").is_file():
+            self.document.problem(where, f"not a folder of prepared shards (no dataset.json in it): {place}")
+        return str(path)
 
     def stage(
         self, raw: dict[str, Any], where: Where, data: Mapping[str, Any], earlier: Sequence[str]
@@ -233,10 +265,8 @@ class _Names:
         for label, arm in arms.items() if isinstance(arms, dict) else ():
             for key in ("stage", "restore"):
                 stage = arm.get(key) if isinstance(arm, dict) else None
-                if isinstance(stage, str):
-                    pattern = re.sub(r"\\\{\w+\\\}", ".+", re.escape(stage))
-                    if not any(re.fullmatch(pattern, name) for name in stages):
-                        self.document.problem((*where, "arms", label, key), _unknown("stage", stage, stages))
+                if isinstance(stage, str) and not any(_fits(stage, str(name)) for name in stages):
+                    self.document.problem((*where, "arms", label, key), _unknown("stage", stage, stages))
         return raw
 
     def sweep(self, raw: dict[str, Any], where: Where) -> Any:
@@ -249,6 +279,37 @@ class _Names:
             return raw
         ((parameter, values),) = over.items()
         return [self.use("degradation", Sweep, raw, where, {parameter: value}) for value in values][-1]
+
+
+def _path(given: Path) -> Path:
+    """An absolute path; a user's home where there is one.
+
+    Raises:
+        JobError: no file can have this name.
+    """
+    try:
+        path = given.expanduser().resolve()
+        path.exists()  # raises where the name is too long
+    except (OSError, RuntimeError) as error:  # a link that leads to itself; a user without a home
+        raise JobError(f"not a path: {error}", str(given)[:100], "check the path") from error
+    return path
+
+
+def _fits(template: str, name: str) -> bool:
+    """Whether a stage's name is a template with something in each `{factor}`; linear, which a regex is not."""
+    first, *rest = re.split(r"\{\w+\}", template)
+    if not rest:
+        return name == template
+    *middle, last = rest
+    at, end = len(first), len(name) - len(last)
+    if not name.startswith(first) or not name.endswith(last):
+        return False
+    for piece in middle:
+        at = name.find(piece, at + 1, end)
+        if at < 0:
+            return False
+        at += len(piece)
+    return at < end
 
 
 def _unknown(kind: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> str:

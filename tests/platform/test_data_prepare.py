@@ -279,7 +279,7 @@ def test_opening_what_is_not_there(tmp_path):
     assert not prepared.complete()
     info = json.loads((prepared.folder / "dataset.json").read_text())
     (prepared.folder / "dataset.json").write_text(json.dumps({**info, "format": 99}))
-    with pytest.raises(DataError, match="format 99, this blear reads 1"):
+    with pytest.raises(DataError, match="format 99, this blear reads 2"):
         Prepared.open(prepared.folder)
     (prepared.folder / "dataset.json").write_text('{"name": ')
     with pytest.raises(DataError, match=r"dataset\.json is damaged"):

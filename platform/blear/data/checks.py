@@ -13,7 +13,7 @@ from blear.contracts import ClipSpec, Sample, Target
 from blear.errors import DataError
 
 _KEY = re.compile(r"[A-Za-z0-9_/-]+")
-_SLACK = 1e-6  # float32 rounding of labels at the ends of their range
+SLACK = 1e-6  # float32 rounding of labels at the ends of their range
 
 
 def check_sample(sample: Sample, clip: ClipSpec, targets: Sequence[Target], where: str) -> None:
@@ -68,6 +68,6 @@ def targets_problem(given: Mapping[str, Any], targets: Sequence[Target]) -> str:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
             return f"target {target.name} is {value!r}, expected a finite number"
-        if target.bounds is not None and not target.bounds[0] - _SLACK <= value <= target.bounds[1] + _SLACK:
+        if target.bounds is not None and not target.bounds[0] - SLACK <= value <= target.bounds[1] + SLACK:
             return f"target {target.name} is {value!r}, outside {list(target.bounds)}"
     return ""

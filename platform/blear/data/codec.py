@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import io
-import json
+import math
 import tokenize
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from blear.contracts import Sample
+from blear.data.facts import read_facts, write_facts
+from blear.data.picture import read_picture
 from blear.errors import DataError
 
-_PICTURES = ("png", "jpg", "jpeg")
+PICTURES = ("png", "jpg", "jpeg")
 _PREPARE_AGAIN = "delete the shard and run `blear prepare` again"
+_MOST_PIXELS = 1 << 26
+_LONGEST_HEADER = 4096  # of an npy member
+
+
+class BrokenClip(Exception):
+    """Why a clip does not decode; the data path counts it and never lets it out."""
 
 
 def encode(sample: Sample) -> dict[str, bytes]:
     """Suffix -> bytes: `png` or `npy`, `clean.png` or `clean.npy` if there is a clean clip, `json`."""
     members: dict[str, bytes] = {}
-    suffix, members_data = _encode_clip(sample.frames)
-    members[suffix] = members_data
-    facts: dict[str, Any] = {"targets": dict(sample.targets), "frames": len(sample.frames)}
+    suffix, data = _encode_clip(sample.frames)
+    members[suffix] = data
     if sample.clean is not None:
-        suffix, members_data = _encode_clip(sample.clean)
-        members[f"clean.{suffix}"] = members_data
-        facts["clean_frames"] = len(sample.clean)
-    facts |= {"subject": sample.subject, "video": sample.video, "time": sample.time, "meta": dict(sample.meta)}
-    members["json"] = json.dumps(facts, default=_plain, ensure_ascii=False).encode()
+        suffix, data = _encode_clip(sample.clean)
+        members[f"clean.{suffix}"] = data
+    members["json"] = write_facts(sample)
     return members
 
 
@@ -41,33 +46,116 @@ def decode(key: str, members: Mapping[str, bytes], shard: str) -> Sample:
             counted, and `where` names shard and key.
     """
     try:
-        facts = _facts(members)
-        frames = _clip(members, "", facts.get("frames", 1))
+        facts = read_facts(members.get("json"))
+        if facts.problem:
+            raise BrokenClip(facts.problem)
+        frames = _clip(members, "", facts.frames)
         if frames is None:
-            raise _Broken("there is no png, jpg or npy member")
-        return Sample(
-            key=key,
-            frames=frames,
-            targets=facts["targets"],
-            clean=_clip(members, "clean.", facts.get("clean_frames", 1)),
-            subject=facts.get("subject", ""),
-            video=facts.get("video", ""),
-            time=facts.get("time"),
-            meta=facts.get("meta", {}),
-        )
-    except _Broken as cause:
+            raise BrokenClip("there is no png, jpg or npy member")
+        clean = _clip(members, "clean.", facts.clean_frames)
+        return Sample(key, frames, facts.targets, clean, facts.subject, facts.video, facts.time, facts.meta)
+    except BrokenClip as cause:
         raise DataError(str(cause), f"{shard}, sample {key}", _PREPARE_AGAIN) from None
 
 
-class _Broken(Exception):
-    """Why a sample does not decode; never leaves this module."""
+@dataclass(frozen=True)
+class _Usual:
+    """How pictures begin that declare what the dataset does: `prefix`, and `follows` from byte `after` to `look`."""
+
+    prefix: bytes = b"\0"  # no picture begins so
+    follows: bytes = b""
+    after: int = 0
+    look: int = 1
 
 
-def _plain(value: Any) -> Any:
-    """NumPy scalars, which datasets give as targets and columns, as plain numbers."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} cannot be stored as JSON")
+class ClipDecoder:
+    """Decodes clips of one declared form into an array; checks every header before it decodes.
+
+    Thread-safe: what it remembers is replaced, never changed.
+
+    Args:
+        name: `frames` or `clean`, for messages.
+        shape: declared (frames, height, width, channels).
+        kind: declared type, `uint8` or `float32`.
+        place: who declares it, for messages.
+    """
+
+    def __init__(self, name: str, shape: tuple[int, int, int, int], kind: str, place: str) -> None:
+        self.name, self.shape, self.kind, self.place = name, shape, np.dtype(kind), place
+        self._byte = np.dtype(np.uint8)
+        self._usual = _Usual()
+        length, height, width, channels = shape
+        self._picture = (length * height, width) if channels == 1 else (length * height, width, channels)
+        colour = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        self._flag = colour if channels == 3 else cv2.IMREAD_UNCHANGED
+
+    def into(self, suffix: str, data: np.ndarray, frames: int, out_TCHW: np.ndarray) -> None:
+        """Decodes the member `suffix`, uint8 [bytes], which says that it holds `frames` frames.
+
+        Raises:
+            BrokenClip: it does not decode, or to something that is not declared.
+        """
+        usual = self._usual
+        start = data[: usual.look].tobytes()
+        if start.startswith(usual.prefix) and start.startswith(usual.follows, usual.after) and frames == self.shape[0]:
+            picture = cv2.imdecode(data, self._flag)
+            if picture is not None and picture.shape == self._picture and picture.dtype == self._byte:
+                self._store(picture, out_TCHW)
+                return
+        if suffix.endswith("npy"):
+            self._array(suffix, data, out_TCHW)
+        else:
+            self._odd(suffix, data, frames, out_TCHW)
+
+    def _odd(self, suffix: str, data: np.ndarray, frames: int, out_TCHW: np.ndarray) -> None:
+        """The first picture, one of another kind, or one that is broken."""
+        header = read_picture(data.data)
+        if header is None:
+            raise BrokenClip(f"the {suffix} member does not decode")
+        if header.channels is not None and (header.bits > 8 or header.channels not in (1, 3)):
+            raise BrokenClip(f"the {suffix} member is neither grey nor RGB of 8 bits")
+        declared = (header.height, header.width, header.channels or self.shape[3])
+        self._refuse(_shape_of(suffix, declared, frames), self._byte)
+        usual = header.channels is not None and header.bits == 8
+        picture = cv2.imdecode(data, self._flag if usual else cv2.IMREAD_UNCHANGED)
+        if picture is None:
+            raise BrokenClip(f"the {suffix} member does not decode")
+        if picture.shape != self._picture or picture.dtype != self._byte:
+            picture = _plain(suffix, picture)
+            self._refuse(_shape_of(suffix, picture.shape, frames), picture.dtype)
+        if usual:
+            after = len(header.prefix) + 4
+            self._usual = _Usual(header.prefix, header.follows, after, after + len(header.follows))
+        elif picture.ndim == 3:
+            picture = np.ascontiguousarray(picture[..., ::-1])  # OpenCV: BGR
+        self._store(picture, out_TCHW)
+
+    def _store(self, picture: np.ndarray, out_TCHW: np.ndarray) -> None:
+        length, height, _, channels = self.shape
+        if channels != 3:
+            out_TCHW.reshape(self._picture)[...] = picture
+            return
+        for number in range(length):  # in place, and 8 times faster than NumPy's transposed copy
+            cv2.split(picture[number * height : (number + 1) * height], list(out_TCHW[number]))
+
+    def _array(self, suffix: str, data: np.ndarray, out_TCHW: np.ndarray) -> None:
+        shape, kind, start, by_columns = _array_header(suffix, data)
+        self._refuse(shape, kind)
+        count = math.prod(shape)
+        if len(data) - start < count * kind.itemsize:
+            raise BrokenClip(f"the {suffix} member does not decode")
+        clip = np.frombuffer(data, kind, count, start)
+        clip_THWC = clip.reshape(shape, order="F" if by_columns else "C")
+        if kind != np.uint8 and not np.isfinite(clip).all():
+            raise BrokenClip(f"{self.name} hold values that are not finite")
+        out_TCHW[...] = clip_THWC.transpose(0, 3, 1, 2)
+
+    def _refuse(self, shape: tuple[int, ...], kind: np.dtype) -> None:
+        """Raises where what is found is not what is declared."""
+        if shape != self.shape:
+            raise BrokenClip(f"{self.name} have shape {shape}, {self.place} says {self.shape} [T, H, W, C]")
+        if kind != self.kind:
+            raise BrokenClip(f"{self.name} are stored as {kind}, {self.place} says {self.kind}")
 
 
 def _encode_clip(clip_THWC: np.ndarray) -> tuple[str, bytes]:
@@ -83,43 +171,56 @@ def _encode_clip(clip_THWC: np.ndarray) -> tuple[str, bytes]:
     return "npy", stream.getvalue()
 
 
-def _facts(members: Mapping[str, bytes]) -> dict[str, Any]:
-    if "json" not in members:
-        raise _Broken("there is no json member")
-    try:
-        facts = json.loads(members["json"])
-    except ValueError:
-        raise _Broken("the json member is not JSON") from None
-    if not isinstance(facts, dict) or not isinstance(facts.get("targets"), dict):
-        raise _Broken("the json member has no `targets`")
-    return facts
-
-
 def _clip(members: Mapping[str, bytes], prefix: str, frames: int) -> np.ndarray | None:
     """Clip [T, H, W, C] of the members that start with `prefix`; None if there is none."""
-    if f"{prefix}npy" in members:
-        return _array(members[f"{prefix}npy"], f"{prefix}npy")
-    suffix = next((prefix + kind for kind in _PICTURES if prefix + kind in members), None)
+    suffix = next((prefix + kind for kind in ("npy", *PICTURES) if prefix + kind in members), None)
     if suffix is None:
         return None
     data = np.frombuffer(members[suffix], dtype=np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+    if suffix.endswith("npy"):
+        shape, dtype, start, by_columns = _array_header(suffix, data)
+        count = math.prod(shape)
+        if len(data) - start < count * dtype.itemsize:
+            raise BrokenClip(f"the {suffix} member does not decode")
+        return np.frombuffer(data, dtype, count, start).reshape(shape, order="F" if by_columns else "C").copy()
+    header = read_picture(members[suffix])
+    if header is not None and header.width * header.height > _MOST_PIXELS:
+        raise BrokenClip(f"the {suffix} member declares {header.width}x{header.height} pixels")
+    picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if header is not None else None
     if picture is None:
-        raise _Broken(f"the {suffix} member does not decode")
+        raise BrokenClip(f"the {suffix} member does not decode")
+    picture = _plain(suffix, picture)
+    shape = _shape_of(suffix, picture.shape, frames)
+    return np.ascontiguousarray(picture[..., ::-1]).reshape(shape)
+
+
+def _plain(suffix: str, picture: np.ndarray) -> np.ndarray:
+    """What OpenCV decoded as [rows, width, 1 or 3], if it is that."""
     if picture.dtype != np.uint8 or (picture.ndim == 3 and picture.shape[2] != 3):
-        raise _Broken(f"the {suffix} member is neither grey nor RGB of 8 bits")
-    picture = picture[..., ::-1] if picture.ndim == 3 else picture[..., None]
-    rows, width, channels = picture.shape
-    if not isinstance(frames, int) or frames < 1 or rows % frames:
-        raise _Broken(f"the rows of the {suffix} member do not divide into its frames")
-    return np.ascontiguousarray(picture).reshape(frames, rows // frames, width, channels)
+        raise BrokenClip(f"the {suffix} member is neither grey nor RGB of 8 bits")
+    return picture if picture.ndim == 3 else picture[..., None]
 
 
-def _array(data: bytes, suffix: str) -> np.ndarray:
+def _shape_of(suffix: str, picture: tuple[int, ...], frames: int) -> tuple[int, int, int, int]:
+    """(T, H, W, C) of a picture (rows, width, channels) whose frames lie below each other."""
+    rows, width, channels = picture
+    if frames < 1 or rows % frames:
+        raise BrokenClip(f"the rows of the {suffix} member do not divide into its frames")
+    return frames, rows // frames, width, channels
+
+
+def _array_header(suffix: str, data: np.ndarray) -> tuple[tuple[int, ...], np.dtype, int, bool]:
+    """(shape, type, where the values start, whether they lie in Fortran order) of an npy member."""
+    stream = io.BytesIO(data[:_LONGEST_HEADER].tobytes())
     try:
-        clip = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, SyntaxError, tokenize.TokenError):  # the last two: a header that is no literal
-        raise _Broken(f"the {suffix} member does not decode") from None
-    if clip.ndim != 4 or clip.dtype not in (np.uint8, np.float32):
-        raise _Broken(f"the {suffix} member is not uint8 or float32 [T, H, W, C]")
-    return clip
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_columns, dtype = read(stream)
+    except (ValueError, EOFError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError):
+        # all but the first two: a header that is no literal
+        raise BrokenClip(f"the {suffix} member does not decode") from None
+    if dtype.hasobject:
+        raise BrokenClip(f"the {suffix} member does not decode")
+    if len(shape) != 4 or dtype not in (np.uint8, np.float32) or min(shape) < 0:
+        raise BrokenClip(f"the {suffix} member is not uint8 or float32 [T, H, W, C]")
+    return shape, dtype, stream.tell(), by_columns

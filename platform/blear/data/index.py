@@ -1,50 +1,110 @@
-"""The binary index of one shard: where each member of each sample lies.
+"""The binary index of one shard: where each member of each sample lies, and what the json members say.
 
 Layout of the file, little-endian: the magic `BLEARIDX`; a uint64 length and a JSON header of that length (version,
-samples, suffixes, size of the shard, bytes of the key block, SHA-256 of the rest of the file); int64
-[samples, suffixes, 2] of offset and size, offset -1 where a sample has no such member; the keys as UTF-8, separated by
-line feeds.
+samples, suffixes, targets, problems, size of the shard, bytes of the key block, SHA-256 of the rest of the file); int64
+[samples, suffixes, 2] of offset and size, offset -1 where a sample has no such member; float64 [samples, targets];
+int64 [samples, 2], frames of the clip and of the clean clip, 0 where the number is none; uint8 [samples, targets],
+whether the target is given; the keys as UTF-8, separated by line feeds; the other facts as one JSON object of lists.
+Training therefore parses no JSON but the header; keys and facts are parsed when they are asked for.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import math
 import os
 import struct
-import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from blear.data.facts import Facts
 from blear.errors import DataError
 
 PREPARE_AGAIN = "delete the shard and its .idx, and run `blear prepare` again"
+Block = bytes  # a class with a field `bytes` cannot name the type
 _MAGIC = b"BLEARIDX"
-_VERSION = 1
+_VERSION = 2
+_COLUMNS = ("subject", "video", "time", "meta")
 
 
 @dataclass(frozen=True, eq=False)
 class ShardIndex:
-    """Keys, suffixes and places [samples, suffixes, 2] (offset, size) of a shard of `bytes` bytes."""
+    """What is known of the N samples of a shard of `bytes` bytes without reading it.
 
-    keys: tuple[str, ...]
+    Attributes:
+        suffixes: of the members, sorted; S of them.
+        places_NS2: int64 offset and size of each member, offset -1 where a sample has none.
+        targets: names of the labels that any sample has, sorted; K of them.
+        values_NK: float64 labels; `given_NK` says which a sample has.
+        frames_N2: frames of the clip and of the clean clip, 0 where the json member gives no such number.
+        problems: sample number -> cause, where the json member cannot be used.
+        key_block, fact_block: UTF-8; parsed by `keys` and `columns`.
+    """
+
     suffixes: tuple[str, ...]
     places_NS2: np.ndarray
     bytes: int
+    targets: tuple[str, ...]
+    values_NK: np.ndarray
+    given_NK: np.ndarray
+    frames_N2: np.ndarray
+    problems: Mapping[int, str]
+    key_block: Block
+    fact_block: Block
 
     @staticmethod
-    def of(places: Mapping[str, Mapping[str, tuple[int, int]]], size: int) -> ShardIndex:
-        """The index of key -> suffix -> (offset, size)."""
+    def of(places: Mapping[str, Mapping[str, tuple[int, int]]], facts: Sequence[Facts], size: int) -> ShardIndex:
+        """The index of key -> suffix -> (offset, size), with the facts of each sample in the same order."""
         suffixes = tuple(sorted({suffix for members in places.values() for suffix in members}))
         table = np.full((len(places), len(suffixes), 2), -1, dtype="<i8")
         column = {suffix: number for number, suffix in enumerate(suffixes)}
         for row, members in enumerate(places.values()):
             for suffix, place in members.items():
                 table[row, column[suffix]] = place
-        return ShardIndex(tuple(places), suffixes, table, size)
+        targets = tuple(sorted({name for one in facts for name in one.targets}))
+        values = [[one.targets.get(name, 0.0) for name in targets] for one in facts]
+        given = [[name in one.targets for name in targets] for one in facts]
+        shape = (len(facts), len(targets))
+        return ShardIndex(
+            suffixes,
+            table,
+            size,
+            targets,
+            np.array(values, dtype="<f8").reshape(shape),
+            np.array(given, dtype=np.bool_).reshape(shape),
+            np.array([[one.frames, one.clean_frames] for one in facts], dtype="<i8").reshape(-1, 2),
+            {row: one.problem for row, one in enumerate(facts) if one.problem},
+            "\n".join(places).encode(),
+            json.dumps({name: [getattr(one, name) for one in facts] for name in _COLUMNS}, ensure_ascii=False).encode(),
+        )
+
+    def __len__(self) -> int:
+        return len(self.places_NS2)
+
+    @functools.cached_property
+    def keys(self) -> tuple[str, ...]:
+        """The samples' keys, in the order of the shard."""
+        return tuple(self.key_block.decode().split("\n")) if len(self) else ()
+
+    def columns(self) -> dict[str, list[Any]]:
+        """`subject`, `video`, `time`, `meta` -> one entry for each sample; parsed at each call.
+
+        Raises:
+            DataError: someone wrote an index whose facts are no such lists.
+        """
+        try:
+            found: dict[str, list[Any]] = json.loads(self.fact_block)
+            if [len(found[name]) for name in _COLUMNS] == [len(self)] * len(_COLUMNS):
+                return found
+        except (ValueError, RecursionError, KeyError, TypeError):
+            pass  # the same error as for lists of a wrong length
+        raise DataError("the facts in a shard's index are damaged", do="delete the .idx: it is built again")
 
     def members(self, number: int) -> dict[str, tuple[int, int]]:
         """Suffix -> (offset, size) of one sample."""
@@ -64,18 +124,29 @@ class ShardIndex:
 
     def save(self, path: Path) -> None:
         """Writes the file under a temporary name, then renames it."""
-        keys = "\n".join(self.keys).encode()
-        body = self.places_NS2.astype("<i8").tobytes() + keys
+        body = b"".join(
+            [
+                self.places_NS2.astype("<i8").tobytes(),
+                self.values_NK.astype("<f8").tobytes(),
+                self.frames_N2.astype("<i8").tobytes(),
+                self.given_NK.astype(np.uint8).tobytes(),
+                self.key_block,
+                self.fact_block,
+            ]
+        )
         header = json.dumps(
             {
                 "version": _VERSION,
-                "samples": len(self.keys),
+                "samples": len(self),
                 "suffixes": self.suffixes,
+                "targets": self.targets,
+                "problems": self.problems,
                 "bytes": self.bytes,
-                "key_bytes": len(keys),
+                "key_bytes": len(self.key_block),
                 "sha256": hashlib.sha256(body).hexdigest(),
             }
         ).encode()
+        header += b" " * (-len(header) % 8)  # the numbers lie on their natural boundaries
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         partial.write_bytes(_MAGIC + struct.pack("<Q", len(header)) + header + body)
         partial.replace(path)
@@ -95,51 +166,46 @@ class ShardIndex:
         end = start + struct.unpack("<Q", data[start - 8 : start])[0]
         try:
             header = json.loads(data[start:end])
-        except ValueError:
+        except (ValueError, RecursionError):
             raise DataError("the header of the index is damaged", str(path), rebuild) from None
-        if header.get("version") != _VERSION:
-            raise DataError(f"index version {header.get('version')}, this blear has {_VERSION}", str(path), rebuild)
+        version = header.get("version") if isinstance(header, dict) else None
+        if version != _VERSION:
+            raise DataError(f"index version {version}, this blear has {_VERSION}", str(path), rebuild)
         body = data[end:]
-        if hashlib.sha256(body).hexdigest() != header["sha256"]:
+        if hashlib.sha256(body).hexdigest() != header.get("sha256"):
             raise DataError("the index is damaged", str(path), rebuild)
-        table = body[: len(body) - header["key_bytes"]]
-        suffixes = tuple(header["suffixes"])
-        places = np.frombuffer(table, dtype="<i8").reshape(header["samples"], len(suffixes), 2)
-        keys = tuple(body[len(table) :].decode().split("\n")) if header["samples"] else ()
-        return ShardIndex(keys, suffixes, places, header["bytes"])
+        try:
+            return _from_body(header, body)
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError):  # the digest does not cover the header
+            raise DataError("the header of the index is damaged", str(path), rebuild) from None
 
 
-def build_index(shard: Path) -> ShardIndex:
-    """The index of a plain tar written by anyone, from its headers. A name splits into key and suffix at the first dot.
-
-    Raises:
-        DataError: not a plain tar, cut off, or a sample has two members of one suffix.
-    """
-    places: dict[str, dict[str, tuple[int, int]]] = {}
-    end = 0
-    try:
-        with tarfile.open(shard, "r:") as archive:
-            for member in archive:
-                end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-                folder, _, file = member.name.rpartition("/")
-                stem, dot, suffix = file.partition(".")
-                if not member.isfile() or not dot or file.startswith("__"):
-                    continue  # as webdataset does: folders, names without suffix, its own metadata
-                key = f"{folder}/{stem}" if folder else stem
-                members = places.setdefault(key, {})
-                if suffix.lower() in members:
-                    raise DataError(f"sample {key} has two {suffix.lower()} members", str(shard), "write keys once")
-                members[suffix.lower()] = (member.offset_data, member.size)
-    except tarfile.TarError as error:
-        raise _damaged(shard, places, end, str(error)) from error
-    with shard.open("rb") as stream:
-        stream.seek(end)
-        if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            # tarfile takes a file that ends between two members for a whole one
-            raise _damaged(shard, places, end, "the end of the archive is not there")
-    return ShardIndex.of(places, shard.stat().st_size)
-
-
-def _damaged(shard: Path, places: Mapping[str, object], end: int, reason: str) -> DataError:
-    last = f", in or after sample {next(reversed(list(places)))}" if places else ""
-    return DataError(f"not a whole plain tar: {reason} (after byte {end}{last})", str(shard), PREPARE_AGAIN)
+def _from_body(header: Mapping[str, Any], body: bytes) -> ShardIndex:
+    count, suffixes, targets = int(header["samples"]), tuple(header["suffixes"]), tuple(header["targets"])
+    if count < 0:
+        raise ValueError("a negative number of samples")
+    shapes: tuple[tuple[Any, tuple[int, ...]], ...] = (
+        ("<i8", (count, len(suffixes), 2)),
+        ("<f8", (count, len(targets))),
+        ("<i8", (count, 2)),
+        (np.bool_, (count, len(targets))),
+    )
+    at, arrays = 0, []
+    for kind, shape in shapes:
+        size = math.prod(shape)
+        arrays.append(np.frombuffer(body, kind, size, at).reshape(shape) if size else np.empty(shape, kind))
+        at += arrays[-1].nbytes
+    keys = body[at : at + int(header["key_bytes"])]
+    if (keys.count(b"\n") + 1 if keys else 0) != count:
+        raise ValueError("keys and samples differ in number")
+    keys.decode()
+    places, values, frames, given = arrays
+    size = int(header["bytes"])
+    offsets, sizes = places[..., 0], places[..., 1]
+    # no sum: it may overflow
+    if not ((offsets == -1) | ((offsets >= 0) & (sizes >= 0) & (sizes <= size) & (offsets <= size - sizes))).all():
+        raise ValueError("a member lies outside the shard")
+    problems = {int(row): str(cause) for row, cause in header["problems"].items()}
+    if not all(isinstance(name, str) for name in (*suffixes, *targets)) or not problems.keys() <= set(range(count)):
+        raise ValueError("names or problems of another shard")
+    return ShardIndex(suffixes, places, size, targets, values, given, frames, problems, keys, body[at + len(keys) :])

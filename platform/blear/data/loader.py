@@ -1,26 +1,36 @@
-"""Batches in CPU memory, read ahead by one background thread."""
+"""Batches of a split, read ahead in background threads within a stated budget of memory."""
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from blear.data.order import Order
-from blear.data.store import Store
-from blear.errors import JobError
+from blear.data.readers import Readers, within
+from blear.errors import DataError, JobError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
+
+    from blear.data.models import ShardInfo
+    from blear.data.store import Taken
+
+AHEAD_BYTES = 256 * 2**20
+"""Memory for batches that are read ahead; one batch is, even if it is larger."""
+_MOST_AHEAD = 16
+_SHOWN = 4
 
 
 @dataclass(frozen=True)
 class RawBatch:
-    """Stored clips as they are, before augmentation and degradation.
+    """Stored clips as they are, before augmentation and degradation. Samples that are broken are left out.
 
     Attributes:
         epochs_B, samples_B: int64; which pass, and which sample of the split.
@@ -35,16 +45,65 @@ class RawBatch:
     clean_BTCHW: Tensor | None
     targets: Mapping[str, Tensor]
 
+    @property
+    def bytes(self) -> int:
+        """Size of its tensors."""
+        tensors = [self.frames_BTCHW, self.clean_BTCHW, *self.targets.values()]
+        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
+
+class Source(Protocol):
+    """What batches are read from: a `Store`, or one that keeps its samples on the device. Thread-safe.
+
+    Attributes:
+        shards: what the split consists of; samples are numbered through them, broken ones included.
+    """
+
+    @property
+    def shards(self) -> Sequence[ShardInfo]: ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, samples_B: np.ndarray) -> Taken:
+        """The samples that are not broken."""
+        ...
+
+    def keys(self, samples_B: np.ndarray) -> list[str]:
+        """The samples' keys."""
+        ...
+
+
+Part = Callable[[int], tuple[np.ndarray, np.ndarray]]
+"""Number of a batch -> its (epochs_B, samples_B)."""
+
 
 def batches(
-    store: Store, order: Order, start: int, stop: int, rank: int = 0, world: int = 1, prefetch: int = 2
-) -> Iterator[RawBatch]:
-    """The share of worker `rank` in global batches `start` to `stop - 1`; up to `prefetch` are read ahead.
+    store: Source,
+    order: Order,
+    start: int,
+    stop: int,
+    rank: int = 0,
+    world: int = 1,
+    *,
+    device: torch.device | None = None,
+    budget: int = AHEAD_BYTES,
+    threads: int = 1,
+    stall_s: float = 600.0,
+) -> Generator[RawBatch, None, None]:
+    """The share of worker `rank` in global batches `start` to `stop - 1`, in order whatever the number of threads.
 
-    The thread ends with the iterator, also when the consumer stops early; its errors are raised in the consumer.
+    The threads end with the iterator, also when the consumer stops early; their errors are raised in the consumer.
+
+    Args:
+        device: where the batches are wanted. For CUDA they are pinned and copied by the threads, on a stream of their
+            own, so that no step waits for a copy; else they stay in CPU memory.
+        budget: bytes that batches read ahead may take: they set how far ahead is read, at least one batch.
+        threads: that read; each reads a whole batch.
+        stall_s: seconds after which a batch that does not come is an error.
 
     Raises:
         JobError: a batch is too small to give each worker a sample.
+        DataError: while iterating: what the store raises; a share has broken samples only; reading stalls.
     """
     if order.batch_size < world:
         raise JobError(
@@ -52,30 +111,143 @@ def batches(
             "batch_size",
             f"set batch_size to {world} or more, or lower cluster.workers",
         )
-    return _read_ahead(store, (order.part(step, rank, world) for step in range(start, stop)), prefetch)
+    reader = _Reader(store, lambda step: order.part(step, rank, world), _placing(device), may_be_empty=False)
+    return _read_ahead(reader, range(start, stop), budget, threads, stall_s)
 
 
-def sequential(store: Store, batch_size: int) -> Iterator[RawBatch]:
-    """Every sample once, in order, epochs 0; the last batch may be smaller."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size {batch_size} must be at least 1")
-    ranges = (np.arange(first, min(first + batch_size, len(store))) for first in range(0, len(store), batch_size))
-    return _read_ahead(store, ((np.zeros_like(samples_B), samples_B) for samples_B in ranges), 1)
+def sequential(
+    store: Source,
+    batch_size: int,
+    rank: int = 0,
+    world: int = 1,
+    *,
+    device: torch.device | None = None,
+    budget: int = AHEAD_BYTES,
+    threads: int = 1,
+    stall_s: float = 600.0,
+) -> Generator[RawBatch, None, None]:
+    """Every sample of worker `rank` once, in order, epochs 0; batches may be smaller, and none is empty.
+
+    The workers' samples are consecutive ranges of the split, equal but for one sample. Other arguments and errors as of
+    `batches`.
+    """
+    if batch_size < 1 or not 0 <= rank < world:
+        raise ValueError(f"batch_size {batch_size} must be at least 1, rank {rank} in a world of {world}")
+    first, end = len(store) * rank // world, len(store) * (rank + 1) // world
+
+    def part(number: int) -> tuple[np.ndarray, np.ndarray]:
+        samples_B = np.arange(first + number * batch_size, min(first + (number + 1) * batch_size, end), dtype=np.int64)
+        return np.zeros_like(samples_B), samples_B
+
+    reader = _Reader(store, part, _placing(device), may_be_empty=True)
+    return _read_ahead(reader, range(-(-(end - first) // batch_size)), budget, threads, stall_s)
 
 
-def _read_ahead(store: Store, parts: Iterable[tuple[np.ndarray, np.ndarray]], ahead: int) -> Iterator[RawBatch]:
-    waiting: deque[Future[RawBatch]] = deque()
-    pool = ThreadPoolExecutor(1, thread_name_prefix="blear-batches")
+def _read_ahead(
+    reader: _Reader, numbers: range, budget: int, threads: int, stall_s: float
+) -> Generator[RawBatch, None, None]:
+    """Batches in order; those being read and those that wait are within the budget."""
+    readers = Readers(reader.read, threads, "blear-batches")
+    waiting: deque[tuple[int, Future[tuple[RawBatch, int]]]] = deque()
+    left, depth, patience = iter(numbers), 1, stall_s
+
+    def fill() -> None:
+        while len(waiting) < depth and (number := next(left, None)) is not None:
+            waiting.append((number, readers.submit(number)))
+
     try:
-        for epochs_B, samples_B in parts:
-            waiting.append(pool.submit(_read, store, epochs_B, samples_B))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
+        fill()  # one alone: its size tells how many the budget holds
         while waiting:
-            yield waiting.popleft().result()
+            number, future = waiting.popleft()
+            if not wait([future], stall_s).done:
+                patience = 0.0
+                raise reader.stalled(number, stall_s)
+            batch, size = future.result()
+            depth = max(1, min(_MOST_AHEAD, budget // max(1, size)))
+            del future
+            fill()
+            if len(batch.samples_B):
+                yield batch
+            del batch  # the consumer's own from here on
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        readers.close(patience)
 
 
-def _read(store: Store, epochs_B: np.ndarray, samples_B: np.ndarray) -> RawBatch:
-    return RawBatch(epochs_B, samples_B, *store.take(samples_B))
+@dataclass
+class _Reader:
+    """Reads a batch by its number; called by several threads.
+
+    Attributes:
+        place: moves a tensor to where it is wanted.
+    """
+
+    store: Source
+    part: Part
+    place: Callable[[Tensor], Tensor]
+    may_be_empty: bool
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def read(self, number: int) -> tuple[RawBatch, int]:
+        """The batch, and its size in bytes if none of its samples were broken."""
+        with self._lock:  # one thread computes the permutation that the others need too
+            epochs_B, samples_B = self.part(number)
+        taken = self.store.take(samples_B)
+        good = int(taken.good_B.sum())
+        if not (good or self.may_be_empty):
+            raise DataError(
+                f"every sample of a worker's share of batch {number} is broken: {self._names(samples_B)}",
+                self._shards(samples_B),
+                "prepare these shards again, or raise batch_size",
+            )
+        batch = RawBatch(
+            epochs_B[taken.good_B],
+            samples_B[taken.good_B],
+            self.place(taken.frames),
+            None if taken.clean is None else self.place(taken.clean),
+            {name: self.place(values) for name, values in taken.targets.items()},
+        )
+        return batch, batch.bytes * len(samples_B) // max(1, good)
+
+    def stalled(self, number: int, seconds: float) -> DataError:
+        """The error of a batch that does not come."""
+        _, samples_B = self.part(number)
+        # the keys may lie where reading hangs
+        names = within(lambda: self._names(samples_B), 2.0) or f"numbers {samples_B[:_SHOWN].tolist()}, ..."
+        return DataError(
+            f"reading batch {number} has not ended for {seconds:g} s: {names}",
+            self._shards(samples_B),
+            "see whether this storage answers; if it is only slow, raise cluster.stall_s",
+        )
+
+    def _names(self, samples_B: np.ndarray) -> str:
+        more = len(samples_B) - _SHOWN
+        return f"samples {', '.join(self.store.keys(samples_B[:_SHOWN]))}{f' and {more} more' if more > 0 else ''}"
+
+    def _shards(self, samples_B: np.ndarray) -> str:
+        ends = np.cumsum([shard.samples for shard in self.store.shards])
+        numbers = np.unique(np.searchsorted(ends, samples_B, side="right")).tolist()
+        shown = ", ".join(self.store.shards[number].name for number in numbers[:_SHOWN])
+        return f"{shown}{f' and {len(numbers) - _SHOWN} more shards' if len(numbers) > _SHOWN else ''}"
+
+
+def _placing(device: torch.device | None) -> Callable[[Tensor], Tensor]:
+    """What moves a tensor to the device in a reading thread."""
+    if device is None or device.type != "cuda":
+        return lambda tensor: tensor
+    import torch
+
+    stream = torch.cuda.Stream(device)
+    steps = torch.cuda.current_stream(device)
+
+    def place(tensor: Tensor) -> Tensor:
+        if tensor.device.type == "cuda":
+            return tensor
+        with torch.cuda.stream(stream):
+            there = tensor.pin_memory().to(device, non_blocking=True)
+            stream.synchronize()  # of this thread alone: the steps go on
+        there.record_stream(steps)  # its memory is not given to the next copy before the step is done
+        return there
+
+    return place

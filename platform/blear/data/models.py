@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from blear.contracts import ClipSpec, Sample, Target
 
-FORMAT = 1
+FORMAT = 2
 """Version of the folder's layout; part of its digest."""
 
 
@@ -43,18 +43,20 @@ class Layout(_Model):
 
 
 class PartInfo(_Model):
-    """A finished part; `layout` is None if it has no sample."""
+    """A finished part; `layout` is None if it has no sample; `class_counts` as of `SplitInfo`."""
 
     part: str
     layout: Layout | None
     shards: tuple[ShardInfo, ...]
+    class_counts: dict[str, tuple[int, ...]]
 
 
 class SplitInfo(_Model):
-    """A split: its shards in order of parts."""
+    """A split: its shards in order of parts; class target -> how many samples there are of each class."""
 
     layout: Layout
     shards: tuple[ShardInfo, ...]
+    class_counts: dict[str, tuple[int, ...]]
 
 
 class DatasetInfo(_Model):

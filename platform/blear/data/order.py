@@ -1,28 +1,56 @@
-"""The order of training: a pure function of (seed, sample count, batch size), the same for any number of workers."""
+"""The order of training: a pure function of (seed, epoch, position), the same for any number of workers."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from blear.data.windows import Windows
+from blear.data.words import permutation
 
-@dataclass(frozen=True)
+WINDOW = 2**22
+"""A split up to this many samples is permuted whole: its permutation takes 16 MiB."""
+
+
+@dataclass(frozen=True, eq=False)
 class Order:
     """The endless stream of samples: one permutation of all samples after another, one for each epoch.
 
     Global batch k is positions [k * B, (k + 1) * B) of the stream, so every batch is full and no sample is lost or
-    repeated in an epoch; a batch may span epochs.
+    repeated in an epoch; a batch may span epochs. A sample's number is its position in the order of the shards.
+
+    Args:
+        counts: samples of each shard, in order.
+        batch_size: samples of a global batch.
+        seed: any int64.
+        window: a split up to this many samples is permuted whole, and its order does not depend on its shards; a
+            larger one is permuted in blocks of consecutive samples, mixed in windows of at most this many samples
+            (`blear.data.windows`), so that reads stay local.
     """
 
-    count: int
+    counts: Sequence[int] | np.ndarray
     batch_size: int
     seed: int
+    window: int = WINDOW
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.batch_size < 1:
-            raise ValueError(f"count {self.count} and batch_size {self.batch_size} must be at least 1")
+        counts = np.array(self.counts, dtype=np.int64)
+        if counts.ndim != 1 or (counts < 0).any():
+            raise ValueError("counts must be a list of the samples of each shard, none negative")
+        if counts.sum() < 1 or self.batch_size < 1 or self.window < 1:
+            raise ValueError(
+                f"{counts.sum()} samples, batch_size {self.batch_size} and window {self.window} must be at least 1"
+            )
+        counts.flags.writeable = False  # an order never changes
+        object.__setattr__(self, "counts", counts)
+
+    @functools.cached_property
+    def count(self) -> int:
+        """Samples of an epoch."""
+        return int(np.sum(self.counts))
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """(epochs_B, samples_B), int64, of global batch `step`."""
@@ -33,7 +61,7 @@ class Order:
         samples_B = np.empty_like(within_B)
         for epoch in np.unique(epochs_B).tolist():
             here_B = epochs_B == epoch
-            samples_B[here_B] = _permutation(self.count, self.seed, epoch)[within_B[here_B]]
+            samples_B[here_B] = self._samples(epoch, within_B[here_B])
         return epochs_B, samples_B
 
     def part(self, step: int, rank: int, world: int) -> tuple[np.ndarray, np.ndarray]:
@@ -43,14 +71,19 @@ class Order:
         epochs_B, samples_B = self.batch(step)
         return epochs_B[rank::world], samples_B[rank::world]
 
+    def _samples(self, epoch: int, within_B: np.ndarray) -> np.ndarray:
+        if self.count <= self.window:
+            return _whole(self.count, self.seed, epoch)[within_B]
+        return self._windows.samples(epoch, within_B)
+
+    @functools.cached_property
+    def _windows(self) -> Windows:
+        return Windows.of(np.asarray(self.counts), self.seed, self.window)
+
 
 @functools.lru_cache(maxsize=2)
-def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
-    """Permutation of an epoch: the ranks of raw Philox words (Salmon et al. 2011) keyed by (seed, epoch).
-
-    Raw words and a stable sort, since NumPy may change the stream of `Generator.permutation` between versions.
-    """
-    words = np.random.Philox(key=np.array([seed, epoch], dtype=np.int64).view(np.uint64)).random_raw(count)
-    order: np.ndarray = np.argsort(words, kind="stable")
+def _whole(count: int, seed: int, epoch: int) -> np.ndarray:
+    """The permutation of an epoch."""
+    order = permutation(count, seed, epoch).astype(np.uint32 if count <= 2**32 else np.int64)  # half the memory
     order.flags.writeable = False  # cached and shared
     return order

@@ -104,6 +104,7 @@ def save_text(file: Path, text: str) -> None:
 def _write(work: Work, part: Part) -> PartInfo:
     layout: Layout | None = None
     shards: list[ShardInfo] = []
+    counts = {target.name: [0] * len(target.classes) for target in built(work).targets if target.kind == "class"}
     samples = _checked(work, part)
     sample = next(samples, None)
     while sample is not None:
@@ -113,9 +114,12 @@ def _write(work: Work, part: Part) -> PartInfo:
             while sample is not None and shard.bytes < SHARD_BYTES and shard.samples < SHARD_SAMPLES:
                 check_layout(layout, Layout.of(sample), f"{_where(work, part)}, sample {sample.key}")
                 shard.add(sample.key, encode(sample))
+                for target, per_class in counts.items():
+                    per_class[int(sample.targets[target])] += 1
                 sample = next(samples, None)
             shards.append(shard.close(name))
-    return PartInfo(part=part.name, layout=layout, shards=tuple(shards))
+    class_counts = {target: tuple(per_class) for target, per_class in counts.items()}
+    return PartInfo(part=part.name, layout=layout, shards=tuple(shards), class_counts=class_counts)
 
 
 def _checked(work: Work, part: Part) -> Iterator[Sample]:

@@ -145,7 +145,9 @@ def _join(work: Work, split: str, found: dict[Part, PartInfo]) -> SplitInfo:
     mine = {part: info for part, info in found.items() if part.split == split}
     try:
         return SplitInfo(
-            layout=_common_layout(work, split, mine), shards=tuple(s for info in mine.values() for s in info.shards)
+            layout=_common_layout(work, split, mine),
+            shards=tuple(s for info in mine.values() for s in info.shards),
+            class_counts=_class_counts(list(mine.values())),
         )
     except DataError:
         for part in mine:
@@ -169,3 +171,11 @@ def _common_layout(work: Work, split: str, mine: dict[Part, PartInfo]) -> Layout
                     raise DataError(what, where, "keys must be unique within a split")
                 seen[key] = part.name
     return first
+
+
+def _class_counts(parts: Sequence[PartInfo]) -> dict[str, tuple[int, ...]]:
+    """Class target -> samples of each class, summed over the parts; they all have the targets of one dataset."""
+    return {
+        target: tuple(sum(column) for column in zip(*(part.class_counts[target] for part in parts), strict=True))
+        for target in parts[0].class_counts
+    }

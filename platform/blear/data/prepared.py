@@ -1,45 +1,72 @@
-"""A prepared dataset: a folder of shards with one `dataset.json`."""
+"""A prepared dataset: a folder of shards with one `dataset.json`, on this machine or at a URL."""
 
 from __future__ import annotations
 
 import hashlib
+import re
+import tempfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from blear.contracts import ClipSpec, Target
-from blear.data.models import FORMAT, DatasetInfo, SplitInfo
+from blear.data.mirror import Mirror, cache_root
+from blear.data.models import FORMAT, DatasetInfo, ShardInfo, SplitInfo
+from blear.data.remote import PATIENT, Patience, Remote, is_url
 from blear.errors import DataError
 from blear.progress import track
 
 _AGAIN = "run `blear prepare` again: it writes what is missing"
+_LARGEST_JSON = 1 << 30
+_SHOWN = 5
+
+
+class _Version(BaseModel):
+    format: int
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A complete dataset on disk; opening reads `dataset.json` and no shard."""
+    """A complete dataset; opening reads `dataset.json` and no shard.
+
+    Attributes:
+        folder: where the shards lie; for a dataset at a URL, where this machine keeps its copies.
+        info: content of `dataset.json`.
+        mirror: fetches shards from a URL; None for a folder.
+    """
 
     folder: Path
     info: DatasetInfo
+    mirror: Mirror | None = None
 
     @staticmethod
-    def open(folder: Path) -> Prepared:
-        """Reads `dataset.json`.
+    def open(folder: Path | str, *, patience: Patience = PATIENT) -> Prepared:
+        """Reads `dataset.json` of a folder, or of a URL that begins with one of `remote.PROTOCOLS`.
 
         Raises:
-            DataError: it is missing, damaged, or of another format.
+            DataError: it is missing, damaged, or of another format; or the URL cannot be read.
         """
+        if is_url(folder):
+            remote = Remote.of(str(folder), patience)
+            data = remote.read("dataset.json", _LARGEST_JSON)
+            if data is None:
+                do = "give the URL of the folder that `blear prepare` wrote, and check the credentials"
+                raise DataError("not a complete prepared dataset: no dataset.json", remote.url, do)
+            info = _read(data, f"{remote.url}/dataset.json")
+            name = f"{re.sub('[^A-Za-z0-9_-]', '-', info.name)}-{hashlib.sha256(data).hexdigest()[:12]}"
+            root = cache_root()
+            return Prepared(root / name, info, Mirror(remote, root, root / name))
+        folder = Path(folder)
         file = folder / "dataset.json"
         if not file.is_file():
             raise DataError("not a complete prepared dataset: no dataset.json", str(folder), "run `blear prepare`")
-        try:
-            info = DatasetInfo.model_validate_json(file.read_bytes())
-        except ValidationError as error:
-            raise DataError(f"dataset.json is damaged: {error}", str(file), f"delete it; {_AGAIN}") from error
-        if info.format != FORMAT:
-            raise DataError(f"format {info.format}, this blear reads {FORMAT}", str(file), "run `blear prepare` again")
-        return Prepared(folder, info)
+        return Prepared(folder, _read(file.read_bytes(), str(file)))
+
+    @property
+    def place(self) -> str:
+        """The folder or URL, for messages."""
+        return self.mirror.remote.url if self.mirror else str(self.folder)
 
     @property
     def name(self) -> str:
@@ -73,7 +100,7 @@ class Prepared:
             DataError: there is no such split.
         """
         if name not in self.info.splits:
-            raise DataError(f"there is no split {name!r}", str(self.folder), f"take one of: {', '.join(self.splits)}")
+            raise DataError(f"there is no split {name!r}", self.place, f"take one of: {', '.join(self.splits)}")
         return self.info.splits[name]
 
     def count(self, split: str) -> int:
@@ -86,35 +113,99 @@ class Prepared:
         Raises:
             DataError: no such split, or a shard is missing.
         """
-        paths = tuple(self.folder / shard.name for shard in self.split(split).shards)
-        for path in paths:
-            if not path.is_file():
-                raise DataError("the shard is missing", str(path), _AGAIN)
-        return paths
+        return tuple(self.local(shard) for shard in self.split(split).shards)
+
+    def local(self, shard: ShardInfo) -> Path:
+        """Path of one shard on this machine; fetched first where the dataset lies at a URL.
+
+        Raises:
+            DataError: the shard is missing, or the server does not give it.
+        """
+        if self.mirror:
+            return self.mirror.local(shard)
+        path = self.folder / shard.name
+        if not path.is_file():
+            raise DataError("the shard is missing", str(path), _AGAIN)
+        return path
 
     def complete(self) -> bool:
-        """Whether every shard is there with its size; contents are not read."""
+        """Whether every shard is in the folder with its size; contents are not read."""
         return all(
             (path := self.folder / shard.name).is_file() and path.stat().st_size == shard.bytes
             for split in self.info.splits.values()
             for shard in split.shards
         )
 
-    def verify(self) -> None:
-        """Reads every shard and compares its digest.
+    def verify(self) -> int:
+        """Reads every shard, at a URL again from there, and compares its digest; returns the number of shards.
 
         Raises:
-            DataError: a shard is missing or its content differs from what was written.
+            DataError: shards are missing or their content differs from what was written; names the first ones.
         """
-        with track(f"verify {self.folder.name}", sum(len(split.shards) for split in self.info.splits.values())) as bar:
-            for name, split in self.info.splits.items():
-                for path, shard in zip(self.shards(name), split.shards, strict=True):
-                    with path.open("rb") as file:
-                        digest = hashlib.file_digest(file, "sha256").hexdigest()
-                    if digest != shard.sha256:
-                        raise DataError(
-                            f"the content has changed: SHA-256 {digest[:12]}, written was {shard.sha256[:12]}",
-                            str(path),
-                            "delete the shard and run `blear prepare` again",
-                        )
-                    bar.advance()
+        shards = [shard for split in self.info.splits.values() for shard in split.shards]
+        wrong: list[DataError] = []
+        with track(f"verify {self.name}", len(shards)) as bar:
+            for shard in shards:
+                try:
+                    self._verify(shard)
+                except DataError as error:
+                    wrong.append(error)
+                bar.advance(1, shard.name)
+        if len(wrong) == 1:
+            raise wrong[0]
+        if wrong:
+            lines = "".join(f"\n    {error.where}: {error.what}" for error in wrong[:_SHOWN])
+            more = "\n    ..." if len(wrong) > _SHOWN else ""
+            raise DataError(f"{len(wrong)} of {len(shards)} shards are wrong:{lines}{more}", self.place, wrong[0].do)
+        return len(shards)
+
+    def _verify(self, shard: ShardInfo) -> None:
+        if self.mirror:
+            with tempfile.TemporaryDirectory(prefix="blear-verify-") as folder:
+                self.mirror.fetched(shard, Path(folder) / "shard.tar")
+            return
+        path = self.local(shard)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != shard.sha256:
+            what = f"the content has changed: SHA-256 {digest[:12]}, written was {shard.sha256[:12]}"
+            raise DataError(what, str(path), "delete the shard and run `blear prepare` again")
+
+
+def _read(data: bytes, where: str) -> DatasetInfo:
+    try:
+        version = _Version.model_validate_json(data).format
+        if version != FORMAT:
+            raise DataError(f"format {version}, this blear reads {FORMAT}", where, "run `blear prepare` again")
+        info = DatasetInfo.model_validate_json(data)
+    except ValidationError as error:
+        raise DataError(f"dataset.json is damaged: {error}", where, f"delete it; {_AGAIN}") from error
+    if problem := _problem(info):
+        raise DataError(f"dataset.json is damaged: {problem}", where, f"delete it; {_AGAIN}")
+    return info
+
+
+def _problem(info: DatasetInfo) -> str:
+    """What the types alone do not say; empty if all is well."""
+    if not info.splits:
+        return "there is no split"
+    if min(info.clip.length, info.clip.channels, info.clip.height, info.clip.width) < 1:
+        return f"clips of {info.clip}"
+    classes = {target.name: len(target.classes) for target in info.targets if target.kind == "class"}
+    names: set[str] = set()
+    for split in info.splits.values():
+        counts = {name: len(per_class) for name, per_class in split.class_counts.items()}
+        if counts != classes or any(number < 0 for per_class in split.class_counts.values() for number in per_class):
+            return f"class counts of {', '.join(split.class_counts) or 'no target'} that do not fit the targets"
+        if split.layout.clean_shape is not None and min(split.layout.clean_shape) < 1:
+            return f"clean clips of shape {split.layout.clean_shape}"
+        for shard in split.shards:
+            path = PurePosixPath(shard.name)
+            if path.is_absolute() or ".." in path.parts or not path.name or "\\" in shard.name or "\0" in shard.name:
+                return f"shard name {shard.name!r} leads out of the dataset's folder"
+            if shard.name in names:
+                return f"shard {shard.name!r} comes twice"
+            if shard.samples < 0 or shard.bytes < 0:
+                return f"shard {shard.name!r} of {shard.samples} samples and {shard.bytes} bytes"
+            names.add(shard.name)
+    return ""

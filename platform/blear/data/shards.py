@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from blear.data.index import PREPARE_AGAIN, ShardIndex, build_index
+from blear.data.facts import Facts, read_facts
+from blear.data.headers import build_index
+from blear.data.index import PREPARE_AGAIN, ShardIndex
 from blear.data.models import ShardInfo
 from blear.errors import DataError
 
@@ -26,6 +28,7 @@ class ShardWriter:
         self.samples = self.bytes = 0
         self._partial = path.with_name(f"{path.name}.partial")
         self._index: dict[str, dict[str, tuple[int, int]]] = {}
+        self._facts: list[Facts] = []
         self._digest = hashlib.sha256()
         self._out = self._partial.open("wb")
 
@@ -40,6 +43,7 @@ class ShardWriter:
             self._write(data)
             self._write(bytes(-len(data) % tarfile.BLOCKSIZE))
         self._index[key] = places
+        self._facts.append(read_facts(members.get("json")))
         self.samples += 1
 
     def close(self, name: str) -> ShardInfo:
@@ -47,7 +51,7 @@ class ShardWriter:
         self._write(bytes(2 * tarfile.BLOCKSIZE))
         self._write(bytes(-self.bytes % tarfile.RECORDSIZE))
         self._out.close()
-        ShardIndex.of(self._index, self.bytes).save(index_path(self.path))
+        ShardIndex.of(self._index, self._facts, self.bytes).save(index_path(self.path))
         self._partial.replace(self.path)
         return ShardInfo(name=name, samples=self.samples, bytes=self.bytes, sha256=self._digest.hexdigest())
 

@@ -1,212 +1,390 @@
-"""One split with random access: decoded once into memory-mapped files, then shared by every process of a node."""
+"""One split with random access: shards decoded once on a machine where the cache has room, else on the fly."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import hashlib
-import json
-import shutil
-import tempfile
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import os
+import resource
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock
 
-from blear.contracts import Sample, Target
-from blear.data.checks import frames_problem, targets_problem
-from blear.data.codec import decode
-from blear.data.models import Layout, SplitInfo
+from blear.data.broken import BrokenSamples, TooManyBroken
+from blear.data.cache import Cache, Claim, Refusal, is_full
+from blear.data.decoded import DecodedShard, Form, state_of, write_decoded
+from blear.data.encoded import EncodedShard
+from blear.data.index import PREPARE_AGAIN, ShardIndex
+from blear.data.mirror import cache_root
 from blear.data.prepared import Prepared
-from blear.data.shards import Shard
+from blear.data.shards import index_of, index_path
 from blear.errors import DataError
 from blear.progress import say, track
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_VERSION = 1
-_CHUNK = 256
-_THREADS = 4
+_MOST_OPEN = 4096
+_INDEXES = 32
+_THREADS = 8
+_SMALL_BYTES = 1 << 14  # below, NumPy's own loop over samples pays for its second copy
+_LONG_BYTES = 1 << 28  # decoding that takes some seconds shows its progress
 
 
-@dataclass(frozen=True, eq=False)
-class Store:
-    """The samples of a split that decode, in the order of the shards.
+@dataclass(frozen=True)
+class Taken:
+    """Samples in memory; G of the B that were asked for are good, in their order.
 
     Attributes:
-        frames: uint8 in 0..255 or float32, memory-mapped, [N, T, C, H, W].
+        good_B: which of them decode and carry right labels.
+        frames: uint8 in 0..255 or float32, [G, T, C, H, W].
         clean: the samples' own clean clips, alike, or None.
-        targets: target name -> int64 [N] class index or float32 [N] value.
-        keys, subjects, videos, times, meta: one entry for each sample, as the dataset gave it.
-        broken: (shard, key, cause) of every sample that is left out.
+        targets: target name -> int64 [G] class index or float32 [G] value.
     """
 
-    frames: np.ndarray
-    clean: np.ndarray | None
-    targets: dict[str, np.ndarray]
+    good_B: np.ndarray
+    frames: Tensor
+    clean: Tensor | None
+    targets: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the dataset said of some samples, one entry for each."""
+
     keys: list[str]
     subjects: list[str]
     videos: list[str]
     times: list[float | None]
     meta: list[dict[str, Any]]
-    broken: list[tuple[str, str, str]]
+
+
+class Store:
+    """The samples of a split in the order of its shards, broken ones included; thread-safe.
+
+    Opening reads no shard. A shard is decoded when a sample of it is first taken: into the cache where there is room,
+    by one process of the machine for all; else the sample alone, each time. A store's shards are not evicted before
+    it is closed or gone.
+
+    Attributes:
+        counts: int64, samples of each shard.
+    """
+
+    def __init__(self, prepared: Prepared, split: str, cache: Path, budget: int | None, max_broken: int) -> None:
+        info = prepared.split(split)
+        self.prepared, self.split, self.shards = prepared, split, info.shards
+        self.form = Form(prepared.clip, info.layout, prepared.info.targets)
+        self.counts = np.array([shard.samples for shard in self.shards], dtype=np.int64)
+        self._starts = np.concatenate([[0], np.cumsum(self.counts)])
+        self._broken = BrokenSamples(max_broken, f"{prepared.name}, split {split}", f"{prepared.place}, split {split}")
+        self._cache: Cache | None = None
+        try:
+            if budget != 0:
+                self._cache = Cache(cache, [self.form.name(shard) for shard in self.shards], budget)
+                weakref.finalize(self, self._cache.close)
+        except OSError as error:
+            self._give_up(error, str(cache))
+        self._open: OrderedDict[int, DecodedShard | EncodedShard] = OrderedDict()
+        self._lock = threading.Lock()
+        self._index = functools.lru_cache(_INDEXES)(functools.partial(_load_index, prepared, self.shards))
+        self._columns = functools.lru_cache(_INDEXES)(functools.partial(_load_columns, self._index))
+        self._threads = min(_THREADS, len(os.sched_getaffinity(0)))
+        self._pool = ThreadPoolExecutor(self._threads, "blear-decode") if self._threads > 1 else None
 
     @staticmethod
-    def open(prepared: Prepared, split: str, cache: Path | None = None, *, max_broken: int = 0) -> Store:
-        """Opens a split, decoding it first if the cache does not hold it yet.
+    def open(
+        prepared: Prepared,
+        split: str,
+        cache: Path | None = None,
+        *,
+        max_broken: int = 0,
+        cache_gb: float | None = None,
+    ) -> Store:
+        """Opens a split.
 
         Args:
-            cache: where decoded splits are kept; default `<prepared folder>/cache`. Entries are named by the digests of
-                the shards and appear by rename, so that any number of processes may open a split at once.
-            max_broken: how many samples may fail to decode and be left out.
+            cache: folder of decoded shards; default `$BLEAR_CACHE/decoded`, else `<prepared folder>/cache`.
+            max_broken: how many samples may be broken and are left out.
+            cache_gb: budget of that folder in 10^9 bytes; 0: no cache; None: 80 % of what its disk has for it.
 
         Raises:
-            DataError: no such split, a shard is missing or cut off, or more than `max_broken` samples are broken.
+            DataError: no such split.
         """
-        info = prepared.split(split)
-        cache = cache or prepared.folder / "cache"
-        entry = cache / f"{split}-{_digest(info)}"
-        if not entry.is_dir():
-            cache.mkdir(parents=True, exist_ok=True)
-            with FileLock(cache / f".{entry.name}.lock"):  # spares the others of this node the decoding
-                if not entry.is_dir():
-                    _decode_split(prepared, split, entry, max_broken)
-        store = _load(entry, prepared.targets)
-        if store.broken:
-            _check_budget(store.broken, max_broken, f"{prepared.folder}, split {split}")
-            _say_once(f"{prepared.name}, split {split}: left out {_summary(store.broken)}")
-        return store
+        if cache is None:
+            shared = os.environ.get("BLEAR_CACHE") or prepared.mirror is not None
+            cache = cache_root().parent / "decoded" if shared else prepared.folder / "cache"
+        return Store(prepared, split, cache, None if cache_gb is None else int(cache_gb * 1e9), max_broken)
+
+    def close(self) -> None:
+        """Lets the cache evict this store's shards; what is taken later is decoded on the fly."""
+        with self._lock:
+            if self._cache is not None:
+                self._cache.close()
+                self._cache = None
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return int(self._starts[-1])
 
-    def take(self, samples_B: np.ndarray) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
-        """(frames [B, T, C, H, W], clean or None, target name -> [B]) of some samples, copied into memory."""
+    @property
+    def broken(self) -> list[tuple[str, str, str]]:
+        """(shard, key, cause) of the broken samples met so far."""
+        return self._broken.found()
+
+    def take(self, samples_B: np.ndarray) -> Taken:
+        """Some samples, copied into memory.
+
+        Raises:
+            DataError: more samples are broken than may be; all those of a shard that cannot be read are.
+        """
         import torch
 
-        frames = torch.from_numpy(np.asarray(self.frames[samples_B]))
-        clean = None if self.clean is None else torch.from_numpy(np.asarray(self.clean[samples_B]))
-        return frames, clean, {name: torch.from_numpy(values[samples_B]) for name, values in self.targets.items()}
-
-
-def _digest(info: SplitInfo) -> str:
-    text = json.dumps([_VERSION, info.layout.model_dump(), [shard.sha256 for shard in info.shards]])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _load(entry: Path, targets: dict[str, Target]) -> Store:
-    columns = json.loads((entry / "columns.json").read_bytes())
-    count = len(columns["keys"])
-    clean = entry / "clean.npy"
-    kinds = {name: np.int64 if target.kind == "class" else np.float32 for name, target in targets.items()}
-    return Store(
-        frames=np.load(entry / "frames.npy", mmap_mode="r")[:count],
-        clean=np.load(clean, mmap_mode="r")[:count] if clean.is_file() else None,
-        targets={name: np.array(columns["targets"][name], dtype=kind) for name, kind in kinds.items()},
-        keys=columns["keys"],
-        subjects=columns["subjects"],
-        videos=columns["videos"],
-        times=columns["times"],
-        meta=columns["meta"],
-        broken=[(shard, key, cause) for shard, key, cause in columns["broken"]],
-    )
-
-
-def _decode_split(prepared: Prepared, split: str, entry: Path, max_broken: int) -> None:
-    """Writes a cache entry into a temporary folder, then renames it."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
-    try:
-        _write_entry(prepared, split, folder, max_broken)
-        try:
-            folder.rename(entry)
-        except OSError:
-            if not entry.is_dir():  # else another node was faster: its entry has the same content
-                raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _write_entry(prepared: Prepared, split: str, folder: Path, max_broken: int) -> None:
-    layout, count, clip = prepared.split(split).layout, prepared.count(split), prepared.clip
-    shape = (count, clip.length, clip.channels, clip.height, clip.width)
-    frames = np.lib.format.open_memmap(folder / "frames.npy", mode="w+", dtype=layout.frames, shape=shape)
-    clean = None
-    if layout.clean_shape is not None:
-        length, height, width, channels = layout.clean_shape
-        shape = (count, length, channels, height, width)
-        clean = np.lib.format.open_memmap(folder / "clean.npy", mode="w+", dtype=layout.clean, shape=shape)
-    columns: dict[str, list[Any]] = {name: [] for name in ("keys", "subjects", "videos", "times", "meta", "broken")}
-    targets: dict[str, list[Any]] = {name: [] for name in prepared.targets}
-    with track(f"decode {prepared.name} {split}", count) as bar:
-        for sample in _samples(prepared, split, layout):
-            bar.advance()
-            if isinstance(sample, tuple):
-                columns["broken"].append(sample)
-                _check_budget(columns["broken"], max_broken, f"{prepared.folder}, split {split}")
+        groups = list(self._groups(samples_B))
+        opened = self._opened([shard for shard, _, _ in groups])
+        outs = [torch.empty((len(samples_B), *shape), dtype=_torch(kind)) for shape, kind in self.form.arrays]
+        arrays = [out.numpy() for out in outs]
+        values_BK = np.zeros((len(samples_B), len(self.form.targets)))
+        good_B = np.ones(len(samples_B), dtype=np.bool_)
+        jobs: list[tuple[int, EncodedShard, np.ndarray, np.ndarray]] = []
+        for shard, rows, places in groups:
+            one = opened[shard]
+            values_BK[places] = one.values_NK[rows]
+            if isinstance(one, EncodedShard):
+                jobs += [(shard, one, rows[part], places[part]) for part in self._shares(len(rows))]
                 continue
-            row = len(columns["keys"])  # broken samples leave no gap; `_load` cuts the unused end
-            frames[row] = sample.frames.transpose(0, 3, 1, 2)
-            if clean is not None and sample.clean is not None:
-                clean[row] = sample.clean.transpose(0, 3, 1, 2)
-            for name, values in targets.items():
-                values.append(sample.targets[name])
-            for name, value in (
-                ("keys", sample.key),
-                ("subjects", sample.subject),
-                ("videos", sample.video),
-                ("times", sample.time),
-                ("meta", sample.meta),
-            ):
-                columns[name].append(value)
-    frames.flush()
-    if clean is not None:
-        clean.flush()
-    (folder / "columns.json").write_text(json.dumps({**columns, "targets": targets}), encoding="utf-8")
+            for array, stored in zip(arrays, one.arrays, strict=True):
+                _copy(stored, rows, array, places)
+            if one.broken:
+                good_B[places] = [row not in one.broken for row in rows.tolist()]
+        met: dict[int, dict[int, str]] = {}
+        for (shard, _, rows, places), broken in zip(jobs, self._decode(jobs, arrays), strict=True):
+            if broken:
+                met.setdefault(shard, {}).update(broken)
+                good_B[places] = [row not in broken for row in rows.tolist()]
+        for shard, broken in met.items():
+            self._note(shard, broken)
+        if not good_B.all():
+            whole = torch.from_numpy(np.flatnonzero(good_B))
+            outs, values_BK = [out[whole] for out in outs], values_BK[good_B]
+        targets = {
+            target.name: torch.from_numpy(values.astype(np.int64 if target.kind == "class" else np.float32))
+            for target, values in zip(self.form.targets, values_BK.T, strict=True)
+        }
+        return Taken(good_B, outs[0], outs[1] if len(outs) > 1 else None, targets)
+
+    def keys(self, samples_B: np.ndarray) -> list[str]:
+        """The samples' keys."""
+        keys = [""] * len(samples_B)
+        for shard, rows, places in self._groups(samples_B):
+            found = self._index(shard).keys
+            for row, place in zip(rows.tolist(), places.tolist(), strict=True):
+                keys[place] = found[row]
+        return keys
+
+    def columns(self, samples_B: np.ndarray) -> Columns:
+        """What the dataset said of the samples; reads the shards' indexes, no shard."""
+        found: list[dict[str, Any]] = [{}] * len(samples_B)
+        for shard, rows, places in self._groups(samples_B):
+            columns = self._columns(shard)
+            for row, place in zip(rows.tolist(), places.tolist(), strict=True):
+                found[place] = {name: values[row] for name, values in columns.items()}
+        names = ("subject", "video", "time", "meta")
+        return Columns(self.keys(samples_B), *([one[name] for one in found] for name in names))
+
+    def _groups(self, samples_B: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """(shard, samples of that shard, their places in the batch), in the order of the shards."""
+        samples_B = np.asarray(samples_B, dtype=np.int64)
+        if not len(samples_B):
+            return
+        if samples_B.min() < 0 or samples_B.max() >= len(self):
+            raise IndexError(f"samples {samples_B.min()} to {samples_B.max()} of {len(self)}")
+        order = np.argsort(samples_B, kind="stable")
+        sorted_B = samples_B[order]
+        shards_B = np.searchsorted(self._starts, sorted_B, side="right") - 1
+        edges = np.flatnonzero(np.diff(shards_B)) + 1
+        for places, rows, shards in zip(
+            *(np.split(all_B, edges) for all_B in (order, sorted_B, shards_B)), strict=True
+        ):
+            shard = int(shards[0])
+            yield shard, rows - self._starts[shard], places
+
+    def _shares(self, count: int) -> list[slice]:
+        """A job of `count` samples cut for the threads."""
+        step = max(1, -(-count // self._threads))
+        return [slice(first, first + step) for first in range(0, count, step)]
+
+    def _decode(
+        self, jobs: Sequence[tuple[int, EncodedShard, np.ndarray, np.ndarray]], arrays: Sequence[np.ndarray]
+    ) -> list[dict[int, str]]:
+        def decode(job: tuple[int, EncodedShard, np.ndarray, np.ndarray]) -> dict[int, str]:
+            _, encoded, rows, places = job
+            try:
+                return encoded.decode(rows.tolist(), [[array[place] for place in places.tolist()] for array in arrays])
+            except OSError as error:
+                return dict.fromkeys(rows.tolist(), f"the shard cannot be read: {error.strerror}")
+
+        return list(self._pool.map(decode, jobs) if self._pool is not None and len(jobs) > 1 else map(decode, jobs))
+
+    def _opened(self, shards: Sequence[int]) -> dict[int, DecodedShard | EncodedShard]:
+        """The shards, each decoded in the cache or ready to be decoded."""
+        with self._lock:
+            missing = [shard for shard in shards if shard not in self._open and not self._or_lost(shard, self._find)]
+            if missing:
+                self._fill(missing)
+            for shard in shards:
+                self._open.move_to_end(shard)
+            found = {shard: self._open[shard] for shard in shards}
+            limit = min(_MOST_OPEN, max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2))
+            while len(self._open) > limit:
+                self._open.popitem(last=False)
+            return found
+
+    def _find(self, shard: int) -> bool:
+        """Opens the decoded file of a shard, if it is there."""
+        path = self._cache.find(self.form.name(self.shards[shard])) if self._cache is not None else None
+        if path is None:
+            return False
+        found = DecodedShard.open(path, self.form, int(self.counts[shard]))
+        if found is None or (found.broken and found.shard != state_of(self.prepared.local(self.shards[shard]))):
+            path.unlink(missing_ok=True)  # damaged, or made of a broken shard that was mended
+            return False
+        self._note(shard, found.broken)
+        self._open[shard] = found
+        return True
+
+    def _fill(self, shards: Sequence[int]) -> None:
+        """Decodes shards into the cache; those that another process decodes come last."""
+        total = int(self.counts[list(shards)].sum())
+        with contextlib.ExitStack() as stack:
+            advance: Callable[[int], None] = lambda _: None  # noqa: E731
+            if self._cache is not None and total * self.form.sample_bytes > _LONG_BYTES:
+                advance = stack.enter_context(track(f"decode {self.prepared.name} {self.split}", total)).advance
+            decoded = functools.partial(self._decoded, advance=advance)
+            busy = [shard for shard in shards if not self._or_lost(shard, functools.partial(decoded, wait=False))]
+            for shard in busy:
+                self._or_lost(shard, functools.partial(decoded, wait=True))
+
+    def _decoded(self, shard: int, advance: Callable[[int], None], *, wait: bool) -> bool:
+        """Opens one shard, decoding it into the cache if there is room; False: another process is at it."""
+        while self._cache is not None:
+            try:
+                claim = self._cache.claim(self.form.name(self.shards[shard]), self._bytes(shard), wait=wait)
+                if isinstance(claim, Claim):
+                    self._write(claim, shard, advance)
+                elif claim is Refusal.THERE:
+                    advance(int(self.counts[shard]))
+            except OSError as error:
+                self._give_up(error, str(self._cache.folder))
+                break
+            if claim is Refusal.BUSY:
+                return False
+            if claim is Refusal.FULL:
+                break
+            if self._find(shard):
+                return True
+        self._open[shard] = self._encoded(shard)
+        return True
+
+    def _write(self, claim: Claim, shard: int, advance: Callable[[int], None]) -> None:
+        whole = False
+        try:
+            encoded = self._encoded(shard)
+            self._note(shard, write_decoded(claim, encoded, self.form, self._pool, advance))
+            encoded.close()
+            whole = True
+        finally:
+            if whole:
+                claim.commit()
+            else:
+                claim.abandon()
+
+    def _or_lost(self, shard: int, opening: Callable[[int], bool]) -> bool:
+        """Opens a shard in some way; where it is missing or damaged as a whole, all its samples are broken."""
+        try:
+            return opening(shard)
+        except TooManyBroken:
+            raise
+        except DataError as error:
+            info = self.shards[shard]
+            try:
+                keys = self._index(shard).keys
+            except DataError:
+                keys = tuple(f"number {row}" for row in range(info.samples))
+            try:
+                self._broken.add(self.prepared.folder / info.name, dict.fromkeys(keys, error.what))
+            except TooManyBroken as over:
+                budget = f"; {over.what}" if self._broken.most else ""
+                raise DataError(f"{error.what}{budget}", error.where, error.do) from error
+            self._open[shard] = DecodedShard.lost(self.form, info.samples, error.what)
+            return True
+
+    def _encoded(self, shard: int) -> EncodedShard:
+        info = self.shards[shard]
+        encoded = EncodedShard(self.prepared.local(info), self.form.clip, self.form.layout, self.form.targets)
+        if len(encoded) != info.samples:
+            raise _another(encoded.shard.path, len(encoded), info.samples)
+        return encoded
+
+    def _bytes(self, shard: int) -> int:
+        """Bytes of the decoded file, but for what it says of broken samples."""
+        return self.form.starts(int(self.counts[shard]))[-1]
+
+    def _note(self, shard: int, broken: dict[int, str]) -> None:
+        if broken:
+            keys = self._index(shard).keys
+            path = self.prepared.folder / self.shards[shard].name
+            self._broken.add(path, {keys[row]: cause for row, cause in sorted(broken.items())})
+
+    def _give_up(self, error: OSError, where: str) -> None:
+        """Goes on without the cache."""
+        cause = "the disk is full" if is_full(error) else error.strerror or str(error)
+        say(f"{where}: {cause}; shards that are not decoded yet are decoded again each time they are read")
+        if self._cache is not None:
+            self._cache.close()
+        self._cache = None
 
 
-def _samples(prepared: Prepared, split: str, layout: Layout) -> Iterator[Sample | tuple[str, str, str]]:
-    """Samples in order, or (shard, key, cause) of one that is broken; decoded by threads, a chunk at a time."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for path in prepared.shards(split):
-            with Shard.open(path) as shard:
-                one = functools.partial(_sample, prepared, layout, shard)
-                for first in range(0, len(shard), _CHUNK):
-                    yield from pool.map(one, range(first, min(first + _CHUNK, len(shard))))
-
-
-def _sample(prepared: Prepared, layout: Layout, shard: Shard, number: int) -> Sample | tuple[str, str, str]:
-    key = shard.index.keys[number]
-    members = shard.read(number)  # a shard that is cut off is no broken sample: the error goes through
+def _load_index(prepared: Prepared, shards: Sequence[Any], shard: int) -> ShardIndex:
+    info = shards[shard]
+    path = prepared.folder / info.name
     try:
-        sample = decode(key, members, str(shard.path))
-    except DataError as error:
-        return str(shard.path), key, error.what
-    problem = frames_problem(sample, prepared.clip) or targets_problem(sample.targets, prepared.info.targets)
-    if not problem and Layout.of(sample) != layout:
-        problem = f"stored as {Layout.of(sample)}, dataset.json says {layout}"
-    return (str(shard.path), key, problem) if problem else sample
+        index = index_of(prepared.local(info))
+    except DataError:
+        if not index_path(path).is_file():
+            raise
+        index = ShardIndex.load(index_path(path))  # the shard is gone or damaged, its samples may be decoded
+    if len(index) != info.samples:
+        raise _another(path, len(index), info.samples)
+    return index
 
 
-def _check_budget(broken: Sequence[tuple[str, str, str]], max_broken: int, where: str) -> None:
-    if len(broken) > max_broken:
-        do = "delete the named shards and run `blear prepare` again, or raise max_broken"
-        raise DataError(f"more than {max_broken} broken samples: {_summary(broken)}", where, do)
+def _another(path: Path, found: int, said: int) -> DataError:
+    return DataError(f"the shard has {found} samples, dataset.json says {said}", str(path), PREPARE_AGAIN)
 
 
-def _summary(broken: Sequence[tuple[str, str, str]]) -> str:
-    """Counts by cause, then the first few by name."""
-    causes = Counter(cause for _, _, cause in broken)
-    counts = "; ".join(f"{count} x {cause}" for cause, count in causes.most_common())
-    names = ", ".join(f"{Path(shard).name} {key}" for shard, key, _ in broken[:5])
-    return f"{counts} ({names}{', ...' if len(broken) > 5 else ''})"
+def _load_columns(index: Callable[[int], ShardIndex], shard: int) -> dict[str, list[Any]]:
+    return index(shard).columns()
 
 
-@functools.lru_cache(maxsize=64)
-def _say_once(text: str) -> None:
-    """Says a line once in a process."""
-    say(text)
+def _copy(stored: np.ndarray, rows: np.ndarray, out: np.ndarray, places: np.ndarray) -> None:
+    """out[places] = stored[rows], the fastest way for what is asked."""
+    count = len(rows)
+    if (np.diff(rows) == 1).all() and (np.diff(places) == 1).all():
+        out[places[0] : places[0] + count] = stored[rows[0] : rows[0] + count]
+    elif count > 1 and stored[0].nbytes < _SMALL_BYTES:
+        out[places] = stored[rows]
+    else:
+        for place, row in zip(places.tolist(), rows.tolist(), strict=True):
+            out[place] = stored[row]
+
+
+def _torch(kind: np.dtype) -> Any:
+    import torch
+
+    return torch.uint8 if kind == np.uint8 else torch.float32

@@ -27,11 +27,11 @@ from blear.job import Arm, Evaluate, Job
 from blear.plugins import Catalog
 from blear.progress import Tracker, track
 from blear.runfolder import RunFolder, write_bytes, write_text
-from blear.train.model import Recognizer, build_recognizer, head_of
+from blear.train.model import Recognizer, build_recognizer
 
 
 def evaluate_arms(
-    job: Job, catalog: Catalog, run: RunFolder, prepared: Mapping[str, Path], device: torch.device
+    job: Job, catalog: Catalog, run: RunFolder, prepared: Mapping[str, str | Path], device: torch.device
 ) -> str:
     """Tests every arm at every level; leaves predictions.parquet, faces.npz, summary.json; returns a Markdown table."""
     evaluate = job.evaluate
@@ -77,7 +77,7 @@ class _Tester:
     evaluate: Evaluate
     catalog: Catalog
     run: RunFolder
-    prepared: Mapping[str, Path]
+    prepared: Mapping[str, str | Path]
     device: torch.device
 
     def __post_init__(self) -> None:
@@ -86,7 +86,9 @@ class _Tester:
         first = template if template in self.job.stages else next(n for n in self.job.stages if n.startswith(prefix))
         data = Prepared.open(self.prepared[self.evaluate.data or self.job.stages[first].data])
         self.context = BuildContext(self.job.seed, data.clip, data.targets)
-        self.store = Store.open(data, self.evaluate.split, max_broken=self.job.max_broken)
+        self.store = Store.open(
+            data, self.evaluate.split, max_broken=self.job.max_broken, cache_gb=self.job.cluster.cache_gb
+        )
         self.levels = levels(self.evaluate, self.catalog, self.context)
         self.models: dict[str, Recognizer] = {}
         self.headline: tuple[str, list[Metric]] = ("", [])
@@ -122,8 +124,8 @@ class _Tester:
                 frames = degrade(frames, raw.epochs_B, raw.samples_B)
             if restorer is not None:
                 frames = _restored(restorer, frames)
-            target, decoded = next(iter(head_of(model).decode(model(frames)).items()))
-            metrics = list(head_of(model).metrics())
+            target, decoded = next(iter(model.head.decode(model(frames)).items()))
+            metrics = list(model.head.metrics())
             if isinstance(decoded, Images) or not metrics:
                 raise JobError(f"stage {stage!r} gives no metric", f"evaluate.arms.{label}", "name a recognition stage")
             if target not in raw.targets:
@@ -141,13 +143,13 @@ class _Tester:
             )
 
     def _columns(self, samples_B: np.ndarray) -> dict[str, Any]:
-        index = samples_B.tolist()
+        columns = self.store.columns(samples_B)
         return {
-            "samples": [self.store.keys[i] for i in index],
-            "subjects": [self.store.subjects[i] for i in index],
-            "videos": [self.store.videos[i] for i in index],
-            "times": [self.store.times[i] for i in index],
-            "face_px": [self.store.meta[i].get("face_px") for i in index],
+            "samples": columns.keys,
+            "subjects": columns.subjects,
+            "videos": columns.videos,
+            "times": columns.times,
+            "face_px": [meta.get("face_px") for meta in columns.meta],
         }
 
     def _model(self, stage: str) -> Recognizer:
@@ -170,7 +172,7 @@ def _on_cpu(decoded: Values | Categories) -> Values | Categories:
 
 def _restored(restorer: Recognizer, frames_BTCHW: Tensor) -> Tensor:
     """Frames whose centre is the restored image; unpadded convolutions leave the border as it was."""
-    decoded = next(iter(head_of(restorer).decode(restorer(frames_BTCHW)).values()))
+    decoded = next(iter(restorer.head.decode(restorer(frames_BTCHW)).values()))
     if not isinstance(decoded, Images):
         raise JobError("`restore` names a stage whose head gives no image", "evaluate.arms", "name a restoration stage")
     restored = frames_BTCHW.clone()
@@ -184,8 +186,9 @@ def _write_faces(run: RunFolder, tester: _Tester) -> None:
     """Sample faces at each level for the report: evenly spread over the split."""
     count = min(tester.evaluate.faces, len(tester.store))
     chosen = np.linspace(0, len(tester.store) - 1, count).astype(np.int64)
-    frames, _, _ = tester.store.take(chosen)
-    clean = as_float(frames, tester.device)
+    taken = tester.store.take(chosen)
+    chosen = chosen[taken.good_B]
+    clean = as_float(taken.frames, tester.device)
     epochs = np.zeros_like(chosen)
     degraded = [tester.chain(level)(clean, epochs, chosen)[:, 0] for level in tester.levels]
     shown = [frames.clamp(0, 1).mul(255).round().byte().cpu().numpy() for frames in degraded]
@@ -193,7 +196,7 @@ def _write_faces(run: RunFolder, tester: _Tester) -> None:
     np.savez_compressed(
         buffer,
         frames=np.stack(shown, axis=1).transpose(0, 1, 3, 4, 2),
-        samples=np.array([tester.store.keys[i] for i in chosen.tolist()]),
+        samples=np.array(tester.store.keys(chosen)),
         severities=np.array([level.severity for level in tester.levels]),
     )
     write_bytes(run.root / "faces.npz", buffer.getvalue())

@@ -1,0 +1,165 @@
+"""The file of one decoded shard: written from an encoded one, read through a memory map.
+
+Layout: frames [N, T, C, H, W], clean alike if there is one, float64 labels [N, targets], each on a boundary of 64
+bytes; a JSON object (broken samples by number, size and time of the shard); its length as uint64; a magic.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from blear.contracts import ClipSpec, Target
+from blear.data.cache import Claim
+from blear.data.encoded import EncodedShard
+from blear.data.models import Layout, ShardInfo
+
+_MAGIC = b"BLEARDEC"
+_CHUNK_BYTES = 1 << 18  # decoded; stays in the cache of a core
+_thread = threading.local()
+
+
+@dataclass(frozen=True)
+class Form:
+    """What all samples of a split have alike, and so how their decoded files look."""
+
+    clip: ClipSpec
+    layout: Layout
+    targets: tuple[Target, ...]
+
+    @property
+    def arrays(self) -> list[tuple[tuple[int, int, int, int], np.dtype]]:
+        """([T, C, H, W], type) of frames, and of clean if there is one."""
+        clip = self.clip
+        found = [((clip.length, clip.channels, clip.height, clip.width), np.dtype(self.layout.frames))]
+        if self.layout.clean is not None and self.layout.clean_shape is not None:
+            length, height, width, channels = self.layout.clean_shape
+            found.append(((length, channels, height, width), np.dtype(self.layout.clean)))
+        return found
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one decoded sample."""
+        return sum(math.prod(shape) * kind.itemsize for shape, kind in self.arrays)
+
+    def starts(self, count: int) -> list[int]:
+        """Where the arrays, the labels and the JSON of `count` samples begin."""
+        starts = [0]
+        for shape, kind in self.arrays:
+            starts.append(-(-(starts[-1] + count * math.prod(shape) * kind.itemsize) // 64) * 64)
+        return [*starts, starts[-1] + count * len(self.targets) * 8]
+
+    def name(self, shard: ShardInfo) -> str:
+        """Names the decoded file of a shard by all that shapes it."""
+        targets = [(target.name, target.kind, target.classes, target.bounds) for target in self.targets]
+        clip = (self.clip.length, self.clip.channels, self.clip.height, self.clip.width)
+        text = json.dumps([shard.sha256, shard.samples, clip, self.layout.model_dump(), targets])
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedShard:
+    """A decoded shard. `arrays`: frames and clean, memory-mapped; `broken`: sample number -> cause."""
+
+    arrays: Sequence[np.ndarray]
+    values_NK: np.ndarray
+    broken: dict[int, str]
+    shard: list[int]
+
+    @staticmethod
+    def lost(form: Form, count: int, cause: str) -> DecodedShard:
+        """In place of a shard that cannot be read: every sample is broken, for one cause."""
+        arrays = [np.broadcast_to(np.zeros((), kind), (count, *shape)) for shape, kind in form.arrays]
+        return DecodedShard(arrays, np.zeros((count, len(form.targets))), dict.fromkeys(range(count), cause), [])
+
+    @staticmethod
+    def open(path: Path, form: Form, count: int) -> DecodedShard | None:
+        """Opens a file; None if it is not there any more, or not whole."""
+        *starts, values_at, tail = form.starts(count)
+        try:
+            with path.open("rb") as file:
+                file.seek(-16, os.SEEK_END)
+                size, magic = struct.unpack("<Q8s", file.read(16))
+                if magic != _MAGIC or file.seek(0, os.SEEK_END) != tail + size + 16:
+                    return None
+                file.seek(values_at)
+                values = np.frombuffer(file.read(tail - values_at), "<f8").reshape(count, len(form.targets))
+                facts = json.loads(file.read(size))
+                arrays = [
+                    np.asarray(
+                        np.memmap(file, kind, "r", start, (count, *shape))
+                    )  # plain: memmap's own indexing is slow
+                    for start, (shape, kind) in zip(starts, form.arrays, strict=True)
+                ]
+        except (OSError, ValueError):  # evicted in this moment, or damaged
+            return None
+        return DecodedShard(arrays, values, {int(row): cause for row, cause in facts["broken"].items()}, facts["shard"])
+
+
+def write_decoded(
+    claim: Claim, encoded: EncodedShard, form: Form, pool: Executor | None, advance: Callable[[int], None]
+) -> dict[int, str]:
+    """Decodes a shard into a claimed file, by the threads of `pool` or here; returns the broken samples.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    count = len(encoded)
+    *starts, values_at, tail = form.starts(count)
+    step = min(max(1, _CHUNK_BYTES // form.sample_bytes), max(1, count))
+    chunks = [range(first, min(first + step, count)) for first in range(0, count, step)]
+
+    def write(rows: range) -> dict[int, str]:
+        outs = [out[: len(rows)] for out in _buffers(form, step)]
+        broken = encoded.decode(rows, [list(out) for out in outs])
+        for start, out in zip(starts, outs, strict=True):
+            _pwrite(claim.descriptor, out, start + rows[0] * out[0].nbytes)
+        advance(len(rows))
+        return broken
+
+    broken: dict[int, str] = {}
+    if pool is None:
+        for rows in chunks:
+            broken |= write(rows)
+    else:
+        futures = [pool.submit(write, rows) for rows in chunks]
+        wait(futures)  # also on an error: the file is closed next
+        for future in futures:
+            broken |= future.result()
+    _pwrite(claim.descriptor, np.ascontiguousarray(encoded.values_NK), values_at)
+    facts = json.dumps({"broken": dict(sorted(broken.items())), "shard": state_of(encoded.shard.path)}).encode()
+    end = facts + struct.pack("<Q8s", len(facts), _MAGIC)
+    _pwrite(claim.descriptor, np.frombuffer(end, np.uint8), tail)
+    return broken
+
+
+def state_of(shard: Path) -> list[int]:
+    """Size and time of change: a mended shard differs in them from the broken one."""
+    state = shard.stat()
+    return [state.st_size, state.st_mtime_ns]
+
+
+def _buffers(form: Form, rows: int) -> Sequence[np.ndarray]:
+    """This thread's arrays for a chunk, used again and again: fresh memory costs page faults."""
+    if getattr(_thread, "made_for", None) != (form, rows):
+        _thread.arrays = [np.empty((rows, *shape), kind) for shape, kind in form.arrays]
+        _thread.made_for = (form, rows)
+    arrays: list[np.ndarray] = _thread.arrays
+    return arrays
+
+
+def _pwrite(descriptor: int, array: np.ndarray, offset: int) -> None:
+    data = array.data.cast("B") if array.size else memoryview(b"")
+    while len(data):
+        done = os.pwrite(descriptor, data, offset)
+        data, offset = data[done:], offset + done
