@@ -1,0 +1,42 @@
+"""`blear submit JOB`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from blear.commands.options import job_options
+
+
+@click.command()
+@job_options
+@click.option("--address", metavar="URL", help="the cluster's job server; default: RAY_API_SERVER_ADDRESS, RAY_ADDRESS")
+@click.option(
+    "--working-dir",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="folder to upload, without what .gitignore names; default: this folder",
+)
+@click.option("--fresh", is_flag=True, help="delete an earlier run of this name and start over")
+@click.option("--detach", is_flag=True, help="do not follow the log")
+def submit(
+    job: Path,
+    profile: str | None,
+    overrides: tuple[str, ...],
+    address: str | None,
+    working_dir: Path,
+    fresh: bool,
+    detach: bool,
+) -> None:
+    """Run a job on a Ray cluster and follow its log. The same command again joins it, or continues it once it ended.
+
+    Exit code: 0 when the job succeeded, else its own; 143 when it was stopped.
+    """
+    from blear.cluster.submit import submit_job
+
+    code = submit_job(
+        job, address=address, profile=profile, overrides=overrides, folder=working_dir, fresh=fresh, detach=detach
+    )
+    sys.exit(code)
