@@ -16,6 +16,8 @@ from blear.commands.prepare import prepare
 from blear.commands.report import report
 from blear.commands.run import run
 from blear.commands.schema import schema
+from blear.commands.submit import submit
+from blear.commands.verify import verify
 from blear.errors import BlearError
 
 
@@ -25,7 +27,7 @@ def cli() -> None:
     """blear: recognition that survives bad video."""
 
 
-for command in (plugins, schema, check, prepare, run, evaluate, report):
+for command in (plugins, schema, check, prepare, verify, run, submit, evaluate, report):
     cli.add_command(command)
 
 
@@ -37,6 +39,12 @@ def main() -> None:
         cli(standalone_mode=False)
     except BlearError as error:
         click.echo(f"blear: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:  # a full disk, a folder without permission: nothing that a traceback would explain
+        if error.strerror is None:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"blear: {where}{error.strerror}\n  -> mend it, then give the same command: it continues", err=True)
         sys.exit(2)
     except click.ClickException as error:
         error.show()

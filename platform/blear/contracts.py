@@ -73,12 +73,14 @@ class BuildContext:
         clip: shape of the clips of the stage's data (backbones, heads, degradations).
         targets: labelled quantities of the stage's data by name (heads).
         features: name -> shape of one clip's feature, without the batch dimension (heads).
+        counts: name of a class target -> samples of each class in the split that is trained on (heads).
     """
 
     seed: int = 0
     clip: ClipSpec | None = None
     targets: Mapping[str, Target] = field(default_factory=dict)
     features: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 
 from blear.data.prepare import prepare
 from blear.data.prepared import Prepared
-from blear.errors import RunError
+from blear.errors import DataError, RunError
 from blear.evaluate.arms import evaluate_arms
 from blear.job import Job
 from blear.jobfile import dump_job, read_job
@@ -61,7 +61,9 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
             if on_ray:
                 train_on_ray(plan)
             else:
-                train_stage(plan, LocalWorker(local_device(job.cluster.gpu)))
+                worker = LocalWorker(local_device(job.cluster.gpu))
+                with worker.listening():
+                    train_stage(plan, worker)
     if job.evaluate is None:
         return run.root
     table = evaluate_arms(job, catalog, run, prepared, local_device("auto"))
@@ -85,20 +87,36 @@ def evaluate_run(root: Path) -> str:
     return table
 
 
-def prepare_data(job: Job, catalog: Catalog, *, workers: int | None = None, runner: str = "auto") -> dict[str, Path]:
-    """Shards of every entry of the job's `data` that is used: name -> folder of the prepared dataset."""
+def prepare_data(
+    job: Job, catalog: Catalog, *, workers: int | None = None, runner: str = "auto"
+) -> dict[str, str | Path]:
+    """Shards of every entry of the job's `data` that is used: name -> folder or URL of the prepared dataset."""
     used = {stage.data for stage in job.stages.values()}
     if job.evaluate is not None and job.evaluate.data is not None:
         used.add(job.evaluate.data)
-    folders = {}
+    folders: dict[str, str | Path] = {}
     for name in (name for name in job.data if name in used):
         data = job.data[name]
         use, params = data.chosen
+        if data.shards is not None:
+            folders[name] = _given(data.shards, use, name)
+            continue
         if data.stands_in:
             say(f"data {name}: no source given, so {use} stands in for {data.use} (--set data.{name}.source=PATH)")
         ref = ComponentRef("dataset", use, params, tuple(job.plugins))
         folders[name] = _prepared(ref, catalog, seed=job.seed, workers=workers, runner=runner)
     return folders
+
+
+def _given(place: str, use: str, name: str) -> str:
+    """Shards that are prepared already, if they are those of the dataset that the job names."""
+    prepared = Prepared.open(place)
+    if prepared.name != use:
+        do = f"give shards of {use}, or set data.{name}.use to {prepared.name}"
+        raise DataError(f"these shards are of {prepared.name}, the job's data.{name} is {use}", place, do)
+    copied = f", copied to {prepared.folder} as they are used" if prepared.mirror else ""
+    say(f"data {name}: prepared shards at {prepared.place}{copied}")
+    return place
 
 
 def prepare_one(name: str, params: dict[str, Any], *, workers: int | None = None) -> Path:
@@ -142,7 +160,7 @@ def _now() -> str:
 
 
 def _info(
-    job: Job, catalog: Catalog, prepared: dict[str, Path], on_ray: bool, command: str, profile: str | None
+    job: Job, catalog: Catalog, prepared: dict[str, str | Path], on_ray: bool, command: str, profile: str | None
 ) -> dict[str, Any]:
     """What run.json says of the run beside its job."""
     names = {("dataset", data.chosen[0]) for key, data in job.data.items() if key in prepared}
@@ -156,7 +174,7 @@ def _info(
         data[name] = {
             "use": job.data[name].chosen[0],
             "for": job.data[name].use,
-            "source": job.data[name].source,
+            "source": job.data[name].shards or job.data[name].source,
             "stand_in": job.data[name].stands_in,
             "terms": opened.terms,
             "counts": {split: opened.count(split) for split in opened.splits},

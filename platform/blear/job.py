@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from blear.data.order import WINDOW
 from blear.plugins import Catalog, Registered
 
 Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 Matrix = Annotated[
     dict[str, list[int | float | str]] | None,
     Field(description="makes one entry for each combination; `{key}` in the entry's name and values is replaced"),
@@ -56,13 +58,16 @@ class Data(DatasetUse):
     """Named data: a dataset with its raw source, and what stands in for it while there is no source."""
 
     source: str | None = Field(None, description="path of the raw data as its users receive it")
-    stand_in: StandIn | None = Field(None, description="the dataset that is used while `source` is null")
+    shards: str | None = Field(
+        None, description="folder or URL (http, https, s3, gs) of prepared shards of `use`; nothing is prepared then"
+    )
+    stand_in: StandIn | None = Field(None, description="the dataset that is used while `source` and `shards` are null")
     matrix: Matrix = None
 
     @property
     def stands_in(self) -> bool:
         """Whether the stand-in is used."""
-        return self.source is None and self.stand_in is not None
+        return self.source is None and self.shards is None and self.stand_in is not None
 
     @property
     def extra(self) -> tuple[list[DegradationUse], list[DegradationUse]]:
@@ -72,7 +77,7 @@ class Data(DatasetUse):
     @property
     def chosen(self) -> tuple[str, dict[str, Any]]:
         """Component name and parameters of the dataset that is really read."""
-        if self.source is None and self.stand_in is not None:
+        if self.stands_in and self.stand_in is not None:
             return self.stand_in.use, self.stand_in.params
         return self.use, self.params | ({} if self.source is None else {"source": self.source})
 
@@ -91,25 +96,47 @@ class BackboneUse(Use):
 
 
 class Optimizer(Strict):
-    """Gradient descent."""
+    """Gradient descent and its learning rate."""
 
-    use: Literal["sgd"] = Field("sgd", description="stochastic gradient descent with momentum")
-    lr: float = Field(gt=0, description="base learning rate")
-    momentum: float = Field(0.9, ge=0, lt=1, description="momentum")
-    weight_decay: float = Field(0.0, ge=0, description="L2 penalty; acts on weights and biases")
-    schedule: Literal["fixed", "cosine"] = Field("fixed", description="how the learning rate goes over the steps")
+    use: Literal["sgd", "adamw"] = Field("sgd", description="`sgd` with momentum, or `adamw`")
+    lr: float = Field(gt=0, description="base learning rate: what the schedule and the multipliers scale")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of `sgd`")
+    betas: tuple[Fraction, Fraction] = Field((0.9, 0.999), description="decay of the two moments of `adamw`")
+    weight_decay: float = Field(
+        0.0, ge=0, description="`sgd`: L2 penalty; `adamw`: decoupled decay; acts on weights and biases"
+    )
+    schedule: Literal["fixed", "step", "cosine", "one_cycle"] = Field(
+        "fixed", description="how the learning rate goes over the steps after the warm-up"
+    )
+    warmup: int = Field(0, ge=0, description="first steps, in which the rate rises in a line from 0 to `lr`")
+    drop_every: Positive | None = Field(None, description="`step`: steps between two drops")
+    drop_by: float = Field(0.1, gt=0, le=1, description="`step`: what the rate is multiplied by at a drop")
+    clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; null: not clipped")
     scale_lr: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict,
         description="parameter name pattern -> learning-rate multiplier; the first match counts; 0 freezes",
     )
 
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.schedule == "step" and self.drop_every is None:
+            raise ValueError("schedule `step` needs drop_every")
+        if self.schedule == "one_cycle" and self.warmup:
+            raise ValueError("schedule `one_cycle` warms up by itself; leave warmup out")
+        return self
+
 
 class Validate(Strict):
-    """Loss on held-out data while training; it selects nothing."""
+    """Held-out data while training."""
 
     every: Positive = Field(description="steps between two validations")
     split: str = Field("dev", description="split")
     batches: Positive = Field(100, description="batches at most")
+    metric: str = Field("loss", description="what decides which model is best: `loss`, or a metric of the head")
+    keep: Literal["last", "best"] = Field("last", description="the weights that the stage ends with")
+    patience: Positive | None = Field(
+        None, description="stop after this many validations that are not better than the best one; null: never"
+    )
 
 
 class Stage(Strict):
@@ -126,8 +153,21 @@ class Stage(Strict):
     optimizer: Optimizer = Field(description="the optimizer")
     steps: Positive = Field(description="optimizer steps")
     batch_size: Positive = Field(128, description="clips of one step, over all workers together")
+    shuffle_window: Positive = Field(
+        WINDOW,
+        description="a split up to this many samples is shuffled whole; a larger one in blocks of 1,000 consecutive "
+        "samples, mixed in windows of at most this many, and of at most 128 blocks, so that reads stay local",
+    )
     log_every: Positive = Field(50, description="steps between two log lines")
     checkpoint_every: Positive = Field(1000, description="steps between two checkpoints")
+    accumulate: Positive = Field(1, description="micro-batches that a worker makes of its part of a batch")
+    ema: Fraction | None = Field(
+        None, description="decay of an exponential moving average of the weights, which is validated and kept"
+    )
+    profile_steps: tuple[Positive, Positive] | None = Field(
+        None, description="first and last step (from 1) of a profiler trace, trace.json in the stage's folder"
+    )
+    audit: bool = Field(False, description="write which samples each step used, samples/*.jsonl in the stage's folder")
     validate_: Validate | None = Field(None, alias="validate", description="validation while training")
     matrix: Matrix = None
 
@@ -170,7 +210,16 @@ class Cluster(Strict):
     cpus_per_worker: float = Field(1, gt=0, description="logical CPUs that each worker reserves")
     gpu: Literal["auto"] | bool = Field("auto", description="a GPU for each worker; auto: where there is one")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU")
-    failures: int = Field(0, ge=0, description="how often a stage is restarted after a lost worker")
+    channels_last: bool = Field(False, description="weights of convolutions in channels-last order")
+    compile: bool = Field(False, description="torch.compile of the model")
+    stall_s: float = Field(600, gt=0, description="seconds without data or the other workers before a run stops")
+    failures: int = Field(
+        3, ge=-1, description="how often a stage is restarted after a lost worker, pre-emptions not counted; -1: always"
+    )
+    cache_gb: float | None = Field(
+        None, ge=0, description="10^9 bytes of decoded shards kept on each machine; null: 80 % of what the disk has"
+    )
+    resize_s: float = Field(60, ge=0, description="elastic workers: seconds between two looks for nodes that joined")
 
 
 class Job(Strict):
@@ -187,6 +236,9 @@ class Job(Strict):
     evaluate: Evaluate | None = Field(None, description="the evaluation after the last stage")
     max_broken: int = Field(0, ge=0, description="undecodable samples tolerated in a split before the job stops")
     cluster: Cluster = Field(default_factory=Cluster, description="what the job runs on")
+    trackers: list[Literal["tensorboard", "mlflow"]] = Field(
+        ["tensorboard"], description="where training metrics go beside log.jsonl; `mlflow` needs blear[mlflow]"
+    )
     profiles: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="named sets of overrides, `path: value`; `*` in a path is every key"
     )

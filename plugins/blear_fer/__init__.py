@@ -39,6 +39,6 @@ def register_heads() -> list[Component]:
             "One linear layer on the embedding, logits averaged over the clip, cross-entropy",
             EmotionParams,
             "blear_fer.head:EmotionHead",
-            examples=({}, {"label_smoothing": 0.1, "dropout": 0.5}),
+            examples=({}, {"label_smoothing": 0.1, "dropout": 0.5, "class_weights": "balanced"}),
         )
     ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from blear.contracts import Batch, BuildContext, Categories, Decoded, Features, Metric
+from blear.contracts import Batch, BuildContext, Categories, Decoded, Features, Metric, Target
 from blear.errors import PluginError
 from blear.metrics import CLASSIFICATION
 from blear_fer.params import EmotionParams
@@ -17,8 +18,11 @@ class EmotionHead(nn.Module):
     """Logits [B, K] from `embedding` [B, T, D]; weights start as PyTorch's linear layers do.
 
     Raises:
-        PluginError: the data has no such class target, or the backbone gives no embedding.
+        PluginError: the data has no such class target, the backbone gives no embedding, or the class weights do not
+            fit the classes.
     """
+
+    _weights: Tensor | None
 
     def __init__(self, params: EmotionParams, context: BuildContext) -> None:
         super().__init__()
@@ -34,6 +38,7 @@ class EmotionHead(nn.Module):
             raise PluginError(what, "fer/emotion", f"choose a backbone that gives one (this one gives {known})")
         self._target, self._classes = target.name, target.classes
         self._label_smoothing = params.label_smoothing
+        self.register_buffer("_weights", _class_weights(params, target, context), persistent=False)
         self.dropout = nn.Dropout(params.dropout)
         self.linear = nn.Linear(shape[-1], len(target.classes))
 
@@ -43,8 +48,12 @@ class EmotionHead(nn.Module):
         return logits_BTK.float().mean(dim=1)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy, the mean over the clips."""
-        return cross_entropy(outputs, batch.targets[self._target], label_smoothing=self._label_smoothing)
+        """Cross-entropy, times the weight of the clip's class, the mean over the clips.
+
+        Not divided by the sum of the weights: so the mean over a batch is that over its workers' parts.
+        """
+        truth, weights = batch.targets[self._target], self._weights
+        return cross_entropy(outputs, truth, weights, label_smoothing=self._label_smoothing, reduction="none").mean()
 
     def metrics(self) -> Sequence[Metric]:
         """Accuracy first, then balanced accuracy and macro F1."""
@@ -53,3 +62,19 @@ class EmotionHead(nn.Module):
     def decode(self, outputs: Tensor) -> Mapping[str, Decoded]:
         """One decision for each clip."""
         return {self._target: Categories(self._classes, outputs.softmax(dim=-1)[:, None, :])}
+
+
+def _class_weights(params: EmotionParams, target: Target, context: BuildContext) -> Tensor | None:
+    """Float32 [K]; None where every class weighs 1."""
+    if params.class_weights == "none":
+        return None
+    if isinstance(params.class_weights, list):
+        if len(params.class_weights) != len(target.classes):
+            what = f"{len(params.class_weights)} class weights for {len(target.classes)} classes"
+            raise PluginError(what, "fer/emotion", f"give one for each of: {', '.join(target.classes)}")
+        return torch.tensor(params.class_weights)
+    counts = context.counts.get(target.name)
+    if counts is None:
+        return None  # as in evaluation, which needs no loss
+    # a class without a sample has no loss to weigh
+    return torch.tensor([sum(counts) / (len(counts) * count) if count else 0.0 for count in counts])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -39,4 +39,9 @@ class EmotionParams(Params):
 
     target: str = Field("emotion", description="Name of the class target that is learnt.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of each label spread over all classes.")
+    class_weights: Literal["none", "balanced"] | list[Annotated[float, Field(ge=0)]] = Field(
+        "none",
+        description="Weight of each class in the loss: none, balanced (samples / (classes * samples of the class)), or "
+        "one number for each class in its order.",
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="Probability that an embedding value is dropped in training.")

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -46,6 +47,21 @@ def test_loss_by_hand_with_and_without_smoothing():
     first = 0.7 * (norm - 2) + 0.3 * (norm - 2 / 3)
     smoothed = (first + math.log(3)) / 2
     assert head(label_smoothing=0.3).loss(logits, batch([0, 1])).item() == pytest.approx(smoothed, abs=1e-6)
+
+
+def test_class_weights_by_hand():
+    """Logits of zero: each clip's cross-entropy is log 3, times the weight of its class."""
+    logits, labels, log3 = torch.zeros(4, 3), batch([0, 0, 1, 2]), math.log(3)
+    given = head(class_weights=[2, 0.5, 0]).loss(logits, labels)
+    assert given.item() == pytest.approx((2 + 2 + 0.5 + 0) / 4 * log3, abs=1e-6)
+    counted = replace(CONTEXT, counts={"emotion": (6, 3, 0)})
+    balanced = head(counted, class_weights="balanced")
+    assert balanced.loss(logits, labels).item() == pytest.approx((0.5 + 0.5 + 1 + 0) / 4 * log3, abs=1e-6)
+    assert "_weights" not in balanced.state_dict()
+    halves = [balanced.loss(logits[:2], batch(part)).item() for part in ([0, 0], [1, 2])]
+    assert sum(halves) / 2 == pytest.approx(balanced.loss(logits, labels).item(), abs=1e-6)
+    with pytest.raises(PluginError, match="2 class weights for 3 classes"):
+        head(class_weights=[1, 2])
 
 
 def test_a_few_steps_of_its_own_loss_learn_its_own_labels():

@@ -91,3 +91,12 @@ def test_usage_errors_end_with_2_and_help_with_0(call) -> None:
     for name, command in cli.commands.items():
         assert name in out
         assert command.help
+
+
+def test_a_file_system_that_refuses_is_no_traceback(call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "taken").write_text("a file where the storage should be")
+    monkeypatch.setenv("BLEAR_STORAGE", str(tmp_path / "taken"))
+    code, _, err = call("run", "jobs/vlqr.yaml", "--profile", "tiny")
+    assert code == 2
+    assert f"blear: {tmp_path}/taken/runs/vlqr: Not a directory" in err
+    assert "Traceback" not in err

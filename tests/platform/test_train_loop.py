@@ -10,10 +10,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from blear.driver import prepare_data
 from blear.errors import JobError
 from blear.jobfile import read_job
-from blear.runfolder import RunFolder
 from blear.train.loop import train_stage
 from blear.train.plan import StagePlan
 from blear.train.worker import LocalWorker
@@ -26,20 +24,9 @@ class Dies(LocalWorker):
         super().__init__(torch.device("cpu"))
         self.step = step
 
-    def saved(self, step: int, loss: float) -> None:
+    def saved(self, step: int, metrics: dict[str, float]) -> None:
         if step == self.step:
             raise ConnectionError("lost")
-
-
-@pytest.fixture
-def plan(repository: Path, storage: Path, tmp_path: Path):
-    """plan("name", "stages.clean.steps=6", ...) -> the tiny clean-trained stage in a run folder of its own."""
-
-    def make(name: str, *overrides: str) -> StagePlan:
-        job, catalog = read_job(repository / "jobs" / "vlqr.yaml", profile="tiny", overrides=overrides)
-        return StagePlan(job, "clean", RunFolder(tmp_path / name), prepare_data(job, catalog, workers=1))
-
-    return make
 
 
 def final(plan: StagePlan) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def _after(operation: Degradation, context: BuildContext, clip: ClipSpec) -> Bui
     """Asks the operation itself what it makes of one blank clip."""
     keys = DrawKeys(0, 0, np.zeros(1, np.int64), np.zeros(1, np.int64))
     frames = operation.apply(torch.zeros(1, clip.length, clip.channels, clip.height, clip.width), operation.draw(keys))
-    return BuildContext(context.seed, ClipSpec(*frames.shape[1:]), context.targets, context.features)
+    return replace(context, clip=ClipSpec(*frames.shape[1:]))
 
 
 def as_float(frames: Tensor, device: torch.device) -> Tensor:

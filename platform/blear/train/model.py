@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from blear.contracts import BuildContext, Head
+from blear.contracts import BuildContext
 from blear.job import Stage
 from blear.plugins import Catalog
 
 
 class Recognizer(nn.Module):
     """Frames [B, T, C, H, W] -> outputs of the head."""
+
+    head: Any  # a `blear.contracts.Head` that is also a module
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -24,12 +27,6 @@ class Recognizer(nn.Module):
     def forward(self, frames_BTCHW: Tensor) -> Any:
         """The head's outputs, in the head's own form."""
         return self.head(self.backbone(frames_BTCHW))
-
-
-def head_of(model: nn.Module) -> Head:
-    """The head behind any wrapping (DistributedDataParallel)."""
-    inner = model.module if hasattr(model, "module") else model
-    return inner.head  # type: ignore[return-value,union-attr]
 
 
 def build_recognizer(catalog: Catalog, stage: Stage, name: str, context: BuildContext) -> Recognizer:
@@ -45,7 +42,5 @@ def build_recognizer(catalog: Catalog, stage: Stage, name: str, context: BuildCo
             features = backbone(torch.zeros(1, clip.length, clip.channels, clip.height, clip.width))
         backbone.train()
         shapes = {feature: tuple(value.shape[1:]) for feature, value in features.items()}
-        head = catalog.get("head", stage.head.use).build(
-            stage.head.params, BuildContext(context.seed, clip, context.targets, shapes)
-        )
+        head = catalog.get("head", stage.head.use).build(stage.head.params, replace(context, features=shapes))
     return Recognizer(backbone, head)

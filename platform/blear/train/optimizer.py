@@ -1,13 +1,13 @@
-"""The optimizer of a stage: parameter groups with learning-rate multipliers, and the rate at each step."""
+"""The optimizer of a stage: parameter groups with learning-rate multipliers."""
 
 from __future__ import annotations
 
 import fnmatch
-import math
 from collections import defaultdict
+from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from blear.errors import JobError
 from blear.job import Optimizer
@@ -39,7 +39,7 @@ def multipliers(model: nn.Module, scale_lr: dict[str, float]) -> dict[str, float
 
 
 def build_optimizer(model: nn.Module, spec: Optimizer) -> torch.optim.Optimizer:
-    """SGD with one group for each multiplier; parameters with multiplier 0 are frozen and left out.
+    """SGD or AdamW with one group for each multiplier; parameters with multiplier 0 are frozen and left out.
 
     PyTorch's momentum equals Caffe's while the rate is fixed; decay acts on weights and biases alike, as in Caffe.
     """
@@ -52,17 +52,18 @@ def build_optimizer(model: nn.Module, spec: Optimizer) -> torch.optim.Optimizer:
             groups[scale[name]].append(parameter)
     if not groups:
         raise JobError("scale_lr freezes every parameter", do="leave at least one multiplier above 0")
-    return torch.optim.SGD(
-        [{"params": parameters, "lr": spec.lr * value, "scale": value} for value, parameters in groups.items()],
-        lr=spec.lr,
-        momentum=spec.momentum,
-        weight_decay=spec.weight_decay,
-    )
+    described = [{"params": parameters, "lr": spec.lr * value, "scale": value} for value, parameters in groups.items()]
+    if spec.use == "adamw":
+        return torch.optim.AdamW(described, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay)
+    return torch.optim.SGD(described, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, spec: Optimizer, step: int, steps: int) -> float:
-    """Sets each group's rate for a step (0-based) and returns the base rate; a pure function of the step."""
-    factor = 1.0 if spec.schedule == "fixed" else 0.5 * (1 + math.cos(math.pi * step / steps))
+def set_rate(optimizer: torch.optim.Optimizer, base: float) -> None:
+    """Sets each group's rate to its multiple of the base rate."""
     for group in optimizer.param_groups:
-        group["lr"] = spec.lr * group["scale"] * factor
-    return spec.lr * factor
+        group["lr"] = base * group["scale"]
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """2-norm of all gradients together, on their device."""
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

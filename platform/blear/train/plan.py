@@ -17,13 +17,13 @@ class StagePlan:
         job: the resolved job.
         stage: name of the stage.
         run: the run folder, on storage that every worker sees.
-        prepared: the folder of prepared shards of each entry of the job's `data`.
+        prepared: the folder or URL of prepared shards of each entry of the job's `data`.
     """
 
     job: Job
     stage: str
     run: RunFolder
-    prepared: dict[str, Path]
+    prepared: dict[str, str | Path]
 
     @property
     def spec(self) -> Stage:

@@ -2,106 +2,102 @@
 
 from __future__ import annotations
 
+import errno
+import math
+import shutil
 import time
 from typing import Any
 
-import torch
-from torch import nn
-
 from blear.errors import BlearError, RunError
 from blear.job import Cluster
+from blear.train.history import told
 from blear.train.loop import train_stage
 from blear.train.plan import StagePlan
+from blear.train.waiting import announce_waiting, autoscaling_config, read_limits
 
-
-class RayWorker:
-    """A worker inside `ray.train`."""
-
-    def __init__(self) -> None:
-        import ray.train
-        import ray.train.torch
-
-        context = ray.train.get_context()
-        self.rank, self.world = context.get_world_rank(), context.get_world_size()
-        self.device: torch.device = ray.train.torch.get_device()
-
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """On the device, and in DistributedDataParallel when there are several workers."""
-        import ray.train.torch
-
-        wrapped: nn.Module = ray.train.torch.prepare_model(model)
-        return wrapped
-
-    def total(self, value: float) -> float:
-        """Sum over the workers."""
-        if self.world == 1:
-            return value
-        number = torch.tensor(value, dtype=torch.float64, device=self.device)
-        torch.distributed.all_reduce(number)
-        return float(number)
-
-    def saved(self, step: int, loss: float) -> None:
-        """Tells Ray Train. The checkpoint lies in the run folder, where a restarted stage of either runner finds it."""
-        import ray.train
-
-        ray.train.report({"step": step, "loss": loss})
+_CONTINUE = "mend it and give the same command: it continues from the newest checkpoint"
 
 
 def _worker_main(config: dict[str, StagePlan]) -> None:
-    train_stage(config["plan"], RayWorker())
+    from blear.train.ray_worker import RayWorker
+
+    plan = config["plan"]
+    try:
+        train_stage(plan, RayWorker(plan.run.stage(plan.stage)))
+    except RuntimeError as error:  # gloo's and NCCL's errors have no common class of their own
+        if "timed out" not in str(error).lower():
+            raise
+        stall = plan.job.cluster.stall_s
+        raise TimeoutError(f"no answer from the other workers for {stall:g} s: one hangs or is far slower") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        do = "make room, then give the same command: it continues from the newest checkpoint"
+        raise RunError(f"the disk is full: {error}", str(error.filename or plan.run.root), do) from error
 
 
 def train_on_ray(plan: StagePlan) -> None:
     """Trains one stage on the connected Ray cluster.
 
+    Lost workers and nodes are replaced as often as the job's `cluster.failures` says; pre-emptions do not count. All
+    workers then continue from the run folder's newest checkpoint.
+
     Raises:
-        BlearError: a worker's own error, as it was raised there.
+        BlearError: a worker's own error, as it was raised there; the stage is not tried again.
         RunError: Ray lost the stage; the cause is in the message.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-    from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 
-    cluster = plan.job.cluster
-    workers: Any = cluster.workers  # (min, max) is elastic, which Ray's own annotation leaves out
-    scaling = ScalingConfig(
-        num_workers=workers,
-        use_gpu=_use_gpu(cluster),
-        resources_per_worker={"CPU": cluster.cpus_per_worker} | ({"GPU": 1} if _use_gpu(cluster) else {}),
-    )
+    from blear.train.ray_watch import Watch, cause, root
+
+    cluster, folder = plan.job.cluster, plan.run.stage(plan.stage)
+    use_gpu = _use_gpu(cluster)
+    elastic: dict[str, Any] = {  # Ray's own annotations are those of its older ScalingConfig
+        "num_workers": cluster.workers,
+        "elastic_resize_monitor_interval_s": cluster.resize_s,
+    }
+    resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": 1} if use_gpu else {})
+    scaling = ScalingConfig(use_gpu=use_gpu, resources_per_worker=resources, **elastic)
+    watch: Any = Watch(plan.stage, folder)
+    storage = plan.run.root.resolve() / "ray"
     run = RunConfig(
         name=f"{plan.job.name}-{plan.stage}-{int(time.time())}",
-        storage_path=str(plan.run.root.resolve() / "ray"),
+        storage_path=str(storage),
         failure_config=FailureConfig(max_failures=cluster.failures),
+        callbacks=[watch],
     )
-    trainer = TorchTrainer(_worker_main, train_loop_config={"plan": plan}, scaling_config=scaling, run_config=run)
+    trainer = TorchTrainer(
+        _worker_main,
+        train_loop_config={"plan": plan},
+        torch_config=TorchConfig(timeout_s=math.ceil(cluster.stall_s)),
+        scaling_config=scaling,
+        run_config=run,
+    )
+    where = f"stage {plan.stage}"
     try:
-        trainer.fit()
-    except WorkerGroupError as error:
-        own = [e for e in error.worker_failures.values() if isinstance(_root(e), BlearError)]
-        if own:
-            raise _root(own[0]) from error
-        first = next(iter(error.worker_failures.values()), error)
-        raise RunError(
-            f"a worker failed: {first}", f"stage {plan.stage}", "give the same command to continue"
-        ) from error
-    except ControllerError as error:
-        raise RunError(
-            f"Ray Train failed: {error}", f"stage {plan.stage}", "give the same command to continue"
-        ) from error
-
-
-def _root(error: BaseException) -> BaseException:
-    """The error that a worker raised, out of Ray's wrapping."""
-    while not isinstance(error, BlearError):
-        inner = getattr(error, "cause", None) or error.__cause__
-        if not isinstance(inner, BaseException):
-            return error
-        error = inner
-    return error
+        with announce_waiting(cluster, use_gpu), told(folder):
+            trainer.fit()
+    except (WorkerGroupError, PreemptionError, ControllerError) as error:
+        failures = getattr(error, "worker_failures", {})
+        for failure in (error, *failures.values()):
+            if isinstance(own := root(failure), BlearError):
+                raise own from error
+        if not isinstance(error, WorkerGroupError):
+            raise RunError(f"Ray Train failed: {cause(error)}", where, _CONTINUE) from error
+        causes = "; ".join(sorted({cause(failure) for failure in failures.values()}))
+        tried = f", after {cluster.failures} restarts (cluster.failures)" if cluster.failures > 0 else ""
+        raise RunError(f"a worker was lost{tried}: {causes}", where, _CONTINUE) from error
+    shutil.rmtree(storage, ignore_errors=True)  # Ray's own marker files; the checkpoints are the stage's
 
 
 def _use_gpu(cluster: Cluster) -> bool:
+    """auto: where there is a GPU, or where the autoscaler may add one."""
+    if cluster.gpu != "auto":
+        return cluster.gpu
     import ray
 
-    return ray.cluster_resources().get("GPU", 0) > 0 if cluster.gpu == "auto" else cluster.gpu
+    limits = read_limits(autoscaling_config())
+    may_come = limits is not None and any(kind.resources.get("GPU") for kind in limits.types)
+    return may_come or ray.cluster_resources().get("GPU", 0) > 0

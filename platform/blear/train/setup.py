@@ -1,0 +1,149 @@
+"""Everything that a stage is made of on one worker: data, model, optimizer, and where it stands."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from blear.contracts import BuildContext
+from blear.data.loader import Source
+from blear.data.order import Order
+from blear.data.prepared import Prepared
+from blear.data.resident import on_device
+from blear.data.store import Store
+from blear.degrade.chain import build_chain
+from blear.errors import DataError, JobError, RunError
+from blear.plugins import load
+from blear.train import checkpoint
+from blear.train.checkpoint import CheckpointWriter, Position, Trained
+from blear.train.divergence import DivergenceGuard
+from blear.train.inputs import Inputs
+from blear.train.model import Recognizer, build_recognizer
+from blear.train.optimizer import build_optimizer
+from blear.train.plan import StagePlan
+from blear.train.step import Stepper, autocast
+from blear.train.transfer import backbone_weights, transfer
+from blear.train.validation import Validator
+from blear.train.worker import Worker
+
+
+@dataclass
+class StageRun:
+    """A stage on this worker: what it is made of, and where it is."""
+
+    plan: StagePlan
+    worker: Worker
+    store: Source
+    order: Order
+    inner: Recognizer
+    stepper: Stepper
+    validator: Validator | None
+    trained: Trained
+    position: Position
+    transferred: dict[str, object] | None
+    writer: CheckpointWriter | None
+    first: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.first = self.position.step
+
+    @property
+    def ended(self) -> bool:
+        """All steps are made, or validation no longer gets better."""
+        patience = None if self.validator is None else self.validator.spec.patience
+        tired = patience is not None and self.position.worse >= patience
+        return tired or self.position.step >= self.plan.spec.steps
+
+
+def set_up(plan: StagePlan, worker: Worker) -> StageRun:
+    """Builds a stage and restores its newest checkpoint.
+
+    Raises:
+        BlearError: the job, the data or the checkpoint do not fit.
+    """
+    stage, job, cluster = plan.spec, plan.job, plan.job.cluster
+    catalog = load(plan.plugin_files)
+    prepared = Prepared.open(plan.prepared[stage.data])
+    split = stage.split or prepared.splits[0]
+    context = BuildContext(job.seed, prepared.clip, prepared.targets, counts=prepared.split(split).class_counts)
+    own_augment, own_degrade = job.data[stage.data].extra
+    augment, context = build_chain(catalog, [*own_augment, *stage.augment], context)
+    degrade, context = build_chain(catalog, [*own_degrade, *stage.degrade], context, first=len(augment.operations))
+    inputs = Inputs(augment, degrade, worker.device)
+
+    store = on_device(Store.open(prepared, split, max_broken=job.max_broken, cache_gb=cluster.cache_gb), worker.device)
+    if len(store) < stage.batch_size:
+        raise DataError(
+            f"{len(store)} samples do not fill one batch of {stage.batch_size}",
+            f"stage {plan.stage}, data {stage.data}",
+            "prepare more data, or lower batch_size",
+        )
+    if stage.batch_size < worker.world * stage.accumulate:
+        raise JobError(
+            f"a batch of {stage.batch_size} samples cannot be shared by {worker.world} workers"
+            f" in {stage.accumulate} micro-batches",
+            f"stages.{plan.stage}.batch_size",
+            "raise batch_size, or lower cluster.workers or accumulate",
+        )
+
+    inner = build_recognizer(catalog, stage, plan.stage, context)
+    start, report = stage.backbone.start_from, None
+    if start is not None:
+        report = transfer(inner.backbone, backbone_weights(plan.run.weights(start.stage)), start.take, start.stage)
+    optimizer = build_optimizer(inner, stage.optimizer)
+    if cluster.channels_last:
+        inner = inner.to(memory_format=torch.channels_last)
+    model = worker.wrap(inner)
+    average = None
+    if stage.ema is not None:
+        average = AveragedModel(inner, multi_avg_fn=get_ema_multi_avg_fn(stage.ema), use_buffers=True)
+    trained = Trained(inner, optimizer, average)
+    folder = plan.run.stage(plan.stage) / "checkpoints"
+    position = checkpoint.restore(folder, trained)
+    _check_agreement(worker, position.step, folder)
+
+    validator = None
+    if stage.validate_ is not None:
+        held_out = Store.open(prepared, stage.validate_.split, max_broken=job.max_broken, cache_gb=cluster.cache_gb)
+        precision = functools.partial(autocast, cluster.precision, worker.device)
+        validator = Validator(stage.validate_, held_out, inputs, stage.batch_size, inner.head, worker, precision)
+        validator.metric()
+    stepper = Stepper(
+        name=plan.stage,
+        seed=job.seed,
+        stage=stage,
+        cluster=cluster,
+        worker=worker,
+        forward=torch.compile(model) if cluster.compile else model,
+        model=model,
+        inner=inner,
+        head=inner.head,
+        optimizer=optimizer,
+        average=average,
+        inputs=inputs,
+        guard=DivergenceGuard(plan.stage, inner, store.keys),
+    )
+    return StageRun(
+        plan,
+        worker,
+        store,
+        Order([shard.samples for shard in store.shards], stage.batch_size, job.seed, stage.shuffle_window),
+        inner,
+        stepper,
+        validator,
+        trained,
+        position,
+        report.as_dict() if report else None,
+        CheckpointWriter(folder) if worker.rank == 0 else None,
+    )
+
+
+def _check_agreement(worker: Worker, step: int, folder: Path) -> None:
+    steps = worker.gather(step)
+    if len(set(steps)) > 1:
+        do = "put BLEAR_STORAGE on storage that all nodes share"
+        raise RunError(f"the workers found different checkpoints: steps {steps}", str(folder), do)

@@ -1,0 +1,72 @@
+"""One real Ray cluster, storage that its runs share, and the run that nothing happens to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster_run import Run, Undisturbed, blear, write_job
+from ray_cluster import BINARIES, QUICK, Cluster
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory, ray_token: dict[str, str]) -> Iterator[Cluster]:
+    """The cluster; a head alone at first."""
+    keep = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    keep |= {"PATH": f"{BINARIES}:{os.environ['PATH']}", **QUICK, **ray_token}
+    made = Cluster(tmp_path_factory.mktemp("cluster"), keep)
+    try:
+        made.head()
+        yield made
+    finally:
+        for node in reversed(made.nodes):
+            node.stop()
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Storage whose shards are shared by the runs of these tests."""
+    return tmp_path_factory.mktemp("cluster-shards")
+
+
+def storage_of(root: Path, shards: Path) -> dict[str, str]:
+    """Runs in `root`, shards and decoded samples shared."""
+    return {"BLEAR_STORAGE": str(root), "BLEAR_CACHE": str(shards / "cache")}
+
+
+@pytest.fixture
+def start(cluster: Cluster, shards: Path, tmp_path: Path):
+    """Starts `blear run` on the cluster: start("name", workers=[1, 2], storage=...) -> Run."""
+    runs: list[Run] = []
+
+    def call(name: str, *changes: str, workers: object = 1, storage: Path | None = None, seconds: float = 0.15) -> Run:
+        root = storage or tmp_path / "storage"
+        root.mkdir(parents=True, exist_ok=True)
+        if not (root / "shards").exists():
+            (root / "shards").symlink_to(shards)
+        job = write_job(tmp_path, name, workers, seconds)
+        output = tmp_path / f"{name}-{len(runs)}.out"
+        environment = cluster.environment | {"RAY_ADDRESS": cluster.address} | storage_of(root, shards)
+        run = Run(blear(job, changes, output, environment), output, root / "runs" / name / "stages" / "one")
+        runs.append(run)
+        return run
+
+    yield call
+    for run in runs:
+        if run.process.poll() is None:
+            run.process.kill()
+            run.process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(cluster: Cluster, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """100 steps by the local runner."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "shards").symlink_to(shards)
+    job, output = write_job(folder, "undisturbed", 1, 0.0), folder / "out"
+    environment = cluster.environment | storage_of(folder, shards)
+    run = Run(blear(job, ["stages.one.steps=100"], output, environment), output, folder / "runs/undisturbed/stages/one")
+    assert run.end() == 0, run.text
+    return Undisturbed([loss for _, loss in run.losses])

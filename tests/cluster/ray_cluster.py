@@ -1,0 +1,154 @@
+"""A Ray cluster of several raylets on loopback, and what can happen to its processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from ports import free_port
+
+BINARIES = Path(sys.executable).parent
+AGENT = "dashboard-agent-listen"  # its usual port is one for the whole machine
+
+# Ray's own intervals, shortened: a real cluster looks every 2 to 60 seconds
+QUICK = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.5",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "1",
+    "RAY_enable_metrics_collection": "0",
+    "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "2",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+def wait_for(what: str, true: Callable[[], object], seconds: float = 120, every: float = 0.1) -> None:
+    """Until `true()` holds; fails the test after `seconds`."""
+    until = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > until:
+            pytest.fail(f"not within {seconds:g} s: {what}")
+        time.sleep(every)
+
+
+def children(pid: int) -> list[tuple[int, str]]:
+    """(pid, command line) of every process below `pid`."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                parents.setdefault(parent, []).append(int(entry.name))
+    found, todo = [], [pid]
+    while todo:
+        for child in parents.get(todo.pop(), []):
+            todo.append(child)
+            with contextlib.suppress(OSError):
+                line = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+                found.append((child, line))
+    return found
+
+
+@dataclass
+class Node:
+    """One `ray start --block` with everything below it."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def below(self, name: str) -> list[int]:
+        """Processes of this node whose command line starts with or ends in `name`."""
+        return [pid for pid, line in children(self.process.pid) if line.startswith(name) or line.endswith(name)]
+
+    @property
+    def trainers(self) -> list[int]:
+        """Processes that train."""
+        return self.below("ray::RayTrainWorker") + self.below("ray::TrainWorker")
+
+    @property
+    def raylet(self) -> int:
+        """The raylet's process."""
+        return next(pid for pid, line in children(self.process.pid) if "/raylet/raylet " in f"{line} ")
+
+    def kill(self) -> None:
+        """SIGKILL to the raylet, as when a machine is switched off; Ray's processes on it end with it."""
+        self.process.send_signal(signal.SIGSTOP)  # else it would clean up after the raylet
+        os.kill(self.raylet, signal.SIGKILL)
+        for pid, _ in children(self.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.kill()
+        self.process.wait(30)
+
+    def stop(self) -> None:
+        """Ends it in good order."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+@dataclass
+class Cluster:
+    """A head without CPUs, and nodes of one CPU each."""
+
+    folder: Path
+    environment: dict[str, str]
+    address: str = ""
+    nodes: list[Node] = field(default_factory=list)
+
+    def start(self, *arguments: str, **environment: str) -> Node:
+        """Starts a Ray node and waits until it says that it runs."""
+        log = self.folder / f"node-{time.time_ns()}.log"
+        command = [str(BINARIES / "ray"), "start", "--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats"]
+        command += ["--object-store-memory=80000000", "--include-log-monitor=false", *arguments]
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                command, stdout=output, stderr=output, cwd=self.folder, env=self.environment | environment
+            )
+        node = Node(process, log)
+        self.nodes.append(node)
+
+        def up() -> bool:
+            if process.poll() is not None:
+                pytest.fail(f"a Ray node ended:\n{log.read_text()}")
+            return "Ray runtime started" in log.read_text()
+
+        wait_for(f"a Ray node is up ({log})", up)
+        return node
+
+    def head(self) -> None:
+        """Starts the head."""
+        port = free_port()
+        ports = [f"--port={port}", *(f"--{name}-port={free_port()}" for name in ("ray-client-server", AGENT))]
+        self.address = f"127.0.0.1:{port}"
+        self.start("--head", "--num-cpus=0", "--include-dashboard=false", *ports)
+
+    def add(self, **environment: str) -> Node:
+        """A node of one CPU."""
+        ports = ["--min-worker-port=0", "--max-worker-port=0", f"--{AGENT}-port={free_port()}"]
+        return self.start(f"--address={self.address}", "--num-cpus=1", *ports, **environment)
+
+    def resize(self, count: int) -> list[Node]:
+        """Leaves `count` nodes beside the head: what an earlier test left is used again."""
+        alive = [node for node in self.nodes[1:] if node.process.poll() is None]
+        for node in alive[count:]:
+            node.stop()
+        self.nodes[1:] = alive[:count]
+        while len(self.nodes) - 1 < count:
+            self.add()
+        return self.nodes[1:]

@@ -1,0 +1,137 @@
+"""Workers and nodes that die, come, go or hang: every sample is seen once and the loss goes on as if they had not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from ray_cluster import wait_for
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+JUST_IN_TIME_ONLY = "stages.one.checkpoint_every=1000"
+
+
+def both_train(nodes) -> Callable[[], bool]:
+    """Whether each of these nodes has a worker; Ray may start with one and grow to two."""
+    return lambda: all(node.trainers for node in nodes)
+
+
+def continued_from(history: str) -> list[int]:
+    """The steps that restarts continued from."""
+    return [
+        int(line.split("continues from step ")[1].split()[0]) for line in history.splitlines() if "continues" in line
+    ]
+
+
+def until_both(run, nodes) -> None:
+    """Until each of these nodes has a worker that trains."""
+    wait_for("a worker on each node", both_train(nodes))
+    wait_for("an attempt of two workers", lambda: run.worlds[-1:] == [2])
+
+
+def test_a_worker_process_is_killed(cluster, start, undisturbed) -> None:
+    nodes = cluster.resize(2)
+    run = start("killed", workers=2)
+    run.wait_for_step(25)
+    os.kill(nodes[1].trainers[0], signal.SIGKILL)
+    assert run.end() == 0, run.text
+    undisturbed.check(run)
+    assert run.worlds == [2, 2]
+    assert "lost a worker" in run.history
+    assert continued_from(run.history) == [20]
+    assert "stage one: lost a worker" in run.text, "the person who waits is told"
+
+
+def test_a_node_dies_in_the_middle_of_an_epoch(cluster, start, undisturbed) -> None:
+    nodes = cluster.resize(2)
+    run = start("dead-node", workers=[1, 2])
+    run.wait_for_step(1)
+    until_both(run, nodes)
+    run.wait_for_step(run.step + 5)
+    nodes[1].kill()
+    assert run.end() == 0, run.text
+    undisturbed.check(run)
+    assert run.worlds[-2:] == [2, 1]
+    assert "lost a worker" in run.history
+
+
+def test_a_node_joins_in_the_middle_of_an_epoch(cluster, start, undisturbed) -> None:
+    cluster.resize(1)
+    run = start("grows", "stages.one.steps=100", JUST_IN_TIME_ONLY, workers=[1, 2], seconds=0.4)
+    run.wait_for_step(5)
+    cluster.add()
+    assert run.end() == 0, run.text
+    undisturbed.check(run, 100)
+    assert run.worlds == [1, 2]
+    assert "goes from 1 to 2 workers" in run.history
+    assert "no step is done again" in run.history, "a checkpoint was written just before"
+
+
+def test_a_worker_process_gets_sigterm(cluster, start, undisturbed) -> None:
+    nodes = cluster.resize(2)
+    run = start("sigterm", JUST_IN_TIME_ONLY, workers=2)
+    run.wait_for_step(15)
+    os.kill(nodes[0].trainers[0], signal.SIGTERM)
+    assert run.end() == 0, run.text
+    undisturbed.check(run)
+    assert run.worlds == [2, 2]
+    assert continued_from(run.history)[0] >= 15
+    assert "no step is done again" in run.history
+
+
+def test_a_spot_node_is_taken_away(cluster, start, undisturbed) -> None:
+    """SIGTERM to `ray start`, as from a cloud: Ray drains the node for some seconds, then it is gone."""
+    nodes = cluster.resize(1)
+    spot = cluster.add(RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="8")
+    run = start("spot", JUST_IN_TIME_ONLY, "cluster.failures=0", workers=[1, 2], seconds=0.3)
+    run.wait_for_step(1)
+    until_both(run, [*nodes, spot])
+    run.wait_for_step(run.step + 5)
+    at = run.step
+    spot.process.send_signal(signal.SIGTERM)
+    assert run.end() == 0, run.text
+    undisturbed.check(run)
+    assert run.worlds[-2:] == [2, 1]
+    assert "asks for a checkpoint" in run.history
+    assert "lost a worker to pre-emption" in run.history
+    assert continued_from(run.history)[-1] >= at
+
+
+def test_a_worker_hangs(cluster, start, undisturbed) -> None:
+    nodes = cluster.resize(2)
+    run = start("hangs", "cluster.stall_s=5", workers=2)
+    run.wait_for_step(15)
+    os.kill(nodes[1].trainers[0], signal.SIGSTOP)
+    assert run.end() == 0, run.text
+    undisturbed.check(run)
+    assert "no answer from the other workers for 5 s" in run.history
+
+
+def test_a_persons_mistake_is_not_tried_again(cluster, start) -> None:
+    cluster.resize(1)
+    run = start("diverges", "stages.one.optimizer.lr=1e30")
+    assert run.end() == 2, run.text
+    assert len(run.worlds) == 1
+    assert "nan" in run.text or "inf" in run.text
+    assert "lower" in run.text
+    assert "Traceback" not in run.text
+
+
+def test_a_bug_of_a_plugin_does_not_restart_for_ever(cluster, start) -> None:
+    cluster.resize(1)
+    run = start("bug", "cluster.failures=-1", "stages.one.degrade=[{use: slow, bug: true}]")
+    assert run.end() == 2, run.text
+    assert "a worker failed twice after step 0: ZeroDivisionError" in run.text
+
+
+def test_nothing_of_a_run_is_left_behind(cluster) -> None:
+    """No worker of the runs above lives on."""
+    left = [pid for node in cluster.nodes if node.process.poll() is None for pid in node.trainers]
+    names = subprocess.run(
+        ["ps", "-o", "pid,args", "-p", ",".join(map(str, left or [0]))], capture_output=True, text=True
+    )
+    assert not left, names.stdout

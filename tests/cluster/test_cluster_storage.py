@@ -1,0 +1,95 @@
+"""A checkpoint that is cut off while it is written, and a disk that is full: the one before stays whole."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+
+def whole_checkpoints(stage: Path) -> list[int]:
+    """Steps of the checkpoints that are there, each of which must load."""
+    steps = []
+    for folder in sorted((stage / "checkpoints").glob("step-*")):
+        assert load_file(folder / "model.safetensors")
+        assert torch.load(folder / "optimizer.pt", weights_only=True)["state"]
+        steps.append(json.loads((folder / "state.json").read_text())["step"])
+        assert folder.name == f"step-{steps[-1]:08d}"
+    return steps
+
+
+def test_a_worker_is_killed_while_it_writes_a_checkpoint(cluster, start, undisturbed) -> None:
+    (node,) = cluster.resize(1)
+    run = start("cut-off", "stages.one.checkpoint_every=2")
+    run.wait_for_step(6)
+    (worker,) = node.trainers
+    folder = run.stage / "checkpoints"
+    until = time.monotonic() + 60
+    while True:
+        assert time.monotonic() < until, "no checkpoint was caught while it was written"
+        if any(folder.glob(".step-*.partial")):
+            os.kill(worker, signal.SIGSTOP)
+            if any(folder.glob(".step-*.partial")):
+                break
+            os.kill(worker, signal.SIGCONT)
+    before = whole_checkpoints(run.stage)
+    os.kill(worker, signal.SIGKILL)
+    assert before
+    assert run.end() == 0, run.text
+    undisturbed.check(run)
+    assert f"continues from step {before[-1]} " in run.history
+    assert not list(folder.glob(".step-*")), "what the killed one left is removed"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 6 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"mounting is not permitted here: {mounted.stderr.strip()}")
+    yield folder
+    for _ in range(20):
+        if subprocess.run(["umount", folder], capture_output=True).returncode == 0:
+            return
+        time.sleep(0.5)
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """A file that takes all room that is left."""
+    path = folder / "filler"
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        for size in (65536, 4096):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+    return path
+
+
+def test_the_disk_is_full(cluster, start, undisturbed, small_disk: Path) -> None:
+    cluster.resize(1)
+    run = start("full", storage=small_disk)
+    run.wait_for_step(15)
+    filler = fill(small_disk)
+    assert run.end() == 2, run.text
+    assert "No space left on device" in run.text
+    assert "give the same command" in run.text
+    assert "Traceback" not in run.text
+    assert whole_checkpoints(run.stage)[-1] >= 10
+    filler.unlink()
+    again = start("full", storage=small_disk)
+    assert again.end() == 0, again.text
+    undisturbed.check(again)
