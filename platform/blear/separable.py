@@ -2,8 +2,9 @@
 
 Any operation that is linear and acts on rows and columns apart (resize, Gaussian or box blur, their chains) is
 `A X C^T` with one matrix for the rows and one for the columns. The matrices are made once, in float64, by applying the
-reference operation to the identity; a batch of mixed strengths is then two batched matrix products.
-Shapes: K operators of a bank, P x Q the output's rows and columns; the other letters as in `blear.contracts`.
+reference operation to the identity. A batch of mixed strengths is then a few batched matrix products on a GPU, one
+launch each; on a CPU, the samples of one operator together, so that no product is larger than it must be.
+Shapes: K operators of a bank, N planes, P x Q the output's rows and columns; the other letters as in `blear.contracts`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from blear.errors import PluginError
 
 Interpolation = Literal["bicubic", "bilinear", "area"]
+Steps = tuple[Tensor, ...]
+"""One axis of an operator: matrices that act in turn, the first one first."""
 
 
 def from_operation(operation: Callable[[Tensor], Tensor], size: int) -> Tensor:
@@ -53,12 +56,12 @@ def resize(size: int, out: int, interpolation: Interpolation = "bicubic") -> Ten
     return from_operation(along_rows, size)
 
 
-def down_up(size: int, factor: float, interpolation: Interpolation = "bicubic") -> Tensor:
-    """Matrix that shrinks `size` samples to ceil(size / factor) and enlarges them back, float64 [size, size].
+def down_up(size: int, factor: float, interpolation: Interpolation = "bicubic") -> Steps:
+    """Shrinks `size` samples to s = ceil(size / factor) and enlarges them back: float64 [s, size] and [size, s].
 
     Args:
         size: rows or columns of the frames.
-        factor: at least 1, need not be whole; 1 gives the identity.
+        factor: at least 1, need not be whole; 1 gives the identity alone.
         interpolation: how it shrinks; it always enlarges with bicubic.
 
     Raises:
@@ -71,48 +74,95 @@ def down_up(size: int, factor: float, interpolation: Interpolation = "bicubic") 
         raise PluginError(what, "down_up", f"give a factor of at most {size}, or larger frames")
     small = math.ceil(size / factor - 1e-9)  # 96 / (96 / 7) is 7, whatever the last bit says
     if small == size:
-        return torch.eye(size, dtype=torch.float64)
-    return compose(resize(size, small, interpolation), resize(small, size))
+        return (torch.eye(size, dtype=torch.float64),)
+    return resize(size, small, interpolation), resize(small, size)
 
 
 def apply(frames_BTCHW: Tensor, rows_KPH: Tensor, columns_KQW: Tensor, index_B: Tensor) -> Tensor:
-    """Frames after each sample's operator, [B, T, C, P, Q] in the frames' dtype; differentiable, compile-friendly.
+    """Frames after each sample's operator, [B, T, C, P, Q]; differentiable, no shape depends on the index.
 
     Args:
         frames_BTCHW: floating point frames.
-        rows_KPH, columns_KQW: the bank, on the frames' device. Products run in its dtype, so that half precision frames
-            lose nothing; they follow torch's float32 matmul precision (TF32 rounds to about 1e-3).
+        rows_KPH, columns_KQW: the bank, on the frames' device and of their dtype. Products follow torch's float32
+            matmul precision (TF32 rounds to about 1e-3).
         index_B: int64, the operator of each sample.
     """
     batch, length, channels, height, width = frames_BTCHW.shape
-    lines = frames_BTCHW.to(columns_KQW.dtype).reshape(batch, length * channels * height, width)
+    lines = frames_BTCHW.reshape(batch, length * channels * height, width)
     lines = lines @ columns_KQW.index_select(0, index_B).transpose(1, 2)
     planes = lines.reshape(batch, length * channels, height, -1)
     planes = rows_KPH.index_select(0, index_B).unsqueeze(1) @ planes
-    return planes.reshape(batch, length, channels, planes.shape[-2], planes.shape[-1]).to(frames_BTCHW.dtype)
+    return planes.reshape(batch, length, channels, planes.shape[-2], planes.shape[-1])
+
+
+def apply_grouped(frames_BTCHW: Tensor, rows: Sequence[Steps], columns: Sequence[Steps], index_B: Tensor) -> Tensor:
+    """As `apply`, one operator after another: no product is larger than its operator asks for. For the CPU.
+
+    Args:
+        rows, columns: for each of the K operators its steps, of the frames' device and dtype; none: the identity.
+    """
+    batch, length, channels, height, width = frames_BTCHW.shape
+    planes = frames_BTCHW.reshape(batch, length * channels, height, width)
+    done = planes.new_empty(batch, length * channels, _outputs(rows[0], height), _outputs(columns[0], width))
+    counts = torch.bincount(index_B, minlength=len(rows)).tolist()
+    for k, which in enumerate(index_B.argsort().split(counts)):
+        if len(which) == 0:
+            continue
+        chosen = planes.index_select(0, which).reshape(-1, height, width)
+        changed = _one_operator(chosen, rows[k], columns[k])
+        done.index_copy_(0, which, changed.reshape(len(which), *done.shape[1:]))
+    return done.reshape(batch, length, channels, *done.shape[2:])
+
+
+def _one_operator(planes_NHW: Tensor, rows: Steps, columns: Steps) -> Tensor:
+    """Rows shrink first and grow back last, so that columns are worked on in the small image."""
+    planes = _along_rows(planes_NHW, rows[:1])
+    for matrix in columns:
+        planes = planes @ matrix.t()
+    return _along_rows(planes, rows[1:])
+
+
+def _along_rows(planes_NHW: Tensor, matrices: Steps) -> Tensor:
+    for matrix in matrices:
+        planes_NHW = torch.bmm(matrix.expand(len(planes_NHW), *matrix.shape), planes_NHW)
+    return planes_NHW
+
+
+def _outputs(steps: Steps, size: int) -> int:
+    return steps[-1].shape[0] if steps else size
 
 
 class SeparableBank:
-    """K operators for frames of one size, kept as float32 on the device where they were last used.
+    """K operators for frames of one size, in float32.
+
+    On a CPU they act one after another (`apply_grouped`). Elsewhere, and under `torch.compile`, they act at once
+    (`apply`): through two stacks of matrices padded to the largest small image where that is less work than one stack
+    of whole operators. The stacks stay on the device where they were last used.
 
     Args:
-        rows: K matrices [P, H].
-        columns: K matrices [Q, W].
+        rows: for each operator the steps that make H rows P; an identity costs nothing on a CPU.
+        columns: for each operator the steps that make W columns Q.
     """
 
-    def __init__(self, rows: Sequence[Tensor], columns: Sequence[Tensor]) -> None:
-        self.rows_KPH = torch.stack(list(rows)).to(torch.float32)
-        self.columns_KQW = torch.stack(list(columns)).to(torch.float32)
+    def __init__(self, rows: Sequence[Steps], columns: Sequence[Steps]) -> None:
+        self.rows = [_without_identities(steps) for steps in rows]
+        self.columns = [_without_identities(steps) for steps in columns]
+        self.stacks = _stacks(rows, columns)
 
     def to(self, device: torch.device) -> None:
-        """Moves the matrices; nothing happens when they lie there already."""
-        if self.rows_KPH.device != device:
-            self.rows_KPH, self.columns_KQW = self.rows_KPH.to(device), self.columns_KQW.to(device)
+        """Moves the stacks; nothing happens when they lie there already."""
+        if self.stacks[0][0].device != device:
+            self.stacks = [(rows.to(device), columns.to(device)) for rows, columns in self.stacks]
 
     def __call__(self, frames_BTCHW: Tensor, index_B: Tensor) -> Tensor:
-        """`apply` with this bank."""
-        self.to(frames_BTCHW.device)
-        return apply(frames_BTCHW, self.rows_KPH, self.columns_KQW, index_B)
+        """Frames [B, T, C, P, Q] of the same dtype; products run in float32, so that half precision loses nothing."""
+        frames = frames_BTCHW.to(torch.float32)
+        if frames.device.type == "cpu" and not torch.compiler.is_compiling():
+            return apply_grouped(frames, self.rows, self.columns, index_B).to(frames_BTCHW.dtype)
+        self.to(frames.device)
+        for rows_KPH, columns_KQW in self.stacks:
+            frames = apply(frames, rows_KPH, columns_KQW, index_B)
+        return frames.to(frames_BTCHW.dtype)
 
 
 def down_up_bank(
@@ -123,3 +173,27 @@ def down_up_bank(
         [down_up(height, factor, interpolation) for factor in factors],
         [down_up(width, factor, interpolation) for factor in factors],
     )
+
+
+def _without_identities(steps: Steps) -> Steps:
+    return tuple(
+        matrix.to(torch.float32)
+        for matrix in steps
+        if matrix.shape[0] != matrix.shape[1] or not torch.equal(matrix, torch.eye(len(matrix), dtype=matrix.dtype))
+    )
+
+
+def _stacks(rows: Sequence[Steps], columns: Sequence[Steps]) -> list[tuple[Tensor, Tensor]]:
+    """[(rows [K, P, H], columns [K, Q, W])], float32: one for all steps, or two where all shrink to half or less."""
+    if all(
+        len(steps) == 2 and 2 * len(steps[0]) <= min(steps[0].shape[1], len(steps[1])) for steps in (*rows, *columns)
+    ):
+        return [(_padded([steps[i] for steps in rows]), _padded([steps[i] for steps in columns])) for i in (0, 1)]
+    return [(_padded([compose(*steps) for steps in rows]), _padded([compose(*steps) for steps in columns]))]
+
+
+def _padded(matrices: Sequence[Tensor]) -> Tensor:
+    """Matrices of different sizes as one float32 stack, zeros below and to the right."""
+    height, width = (max(matrix.shape[axis] for matrix in matrices) for axis in (0, 1))
+    filled = [pad(matrix, (0, width - matrix.shape[1], 0, height - matrix.shape[0])) for matrix in matrices]
+    return torch.stack(filled).to(torch.float32)

@@ -1,84 +1,98 @@
-"""Mixed-factor down-up of a batch: our batched products against kornia's resize, sample by sample, in one run.
+"""Mixed-factor down-up of a batch: batched products against kornia's resize and torch's, sample by sample."""
 
-    python tests/bench/bench_separable.py [--batch 128] [--size 96] [--channels 1] [--runs 20] [--device cpu]
+from __future__ import annotations
 
-Writes the median time of each with its spread (quartiles), their ratio, and the largest difference of the results.
-"""
-
-import argparse
 import math
 import statistics
-import sys
-import time
 
 import torch
+from kornia.augmentation import Resize
+from kornia.constants import Resample
 from kornia.geometry.transform import resize
+from measuring import Row, interleaved, quartiles, rate_rows, threads
+from networks import cnn5x5, step_of
+from torch import Tensor
 
-from blear.separable import down_up_bank
+from blear.separable import SeparableBank, compose, down_up, down_up_bank
 
 FACTORS = (3, 4, 6, 8, 12, 16)
+SIZES = ((128, 1, 48), (128, 1, 96), (32, 3, 224))
 
 
-def kornia_down_up(frames, index):
+def kornia_down_up(frames: Tensor, index: Tensor, antialias: bool = True) -> Tensor:
     """What a loop over the samples does; kornia's antialias is a Gaussian before a resize, not a widened kernel."""
-    size = tuple(frames.shape[-2:])
-    done = []
+    size, done = tuple(frames.shape[-2:]), []
     for sample, k in zip(frames, index.tolist(), strict=True):
         small = tuple(math.ceil(side / FACTORS[k]) for side in size)
-        done.append(resize(resize(sample, small, "bicubic", antialias=True), size, "bicubic"))
+        done.append(resize(resize(sample, small, "bicubic", antialias=antialias), size, "bicubic"))
     return torch.stack(done)
 
 
-def torch_down_up(frames, index):
-    """The reference that our matrices are made from, sample by sample."""
-    size = tuple(frames.shape[-2:])
-    done = []
+def kornia_classes(size: int) -> list[torch.nn.Sequential]:
+    """Kornia's augmentation classes for each factor, built once."""
+    cubic = {"resample": Resample.BICUBIC, "antialias": True}
+    return [
+        torch.nn.Sequential(Resize((small, small), **cubic), Resize((size, size), **cubic))
+        for small in (math.ceil(size / factor) for factor in FACTORS)
+    ]
+
+
+def torch_down_up(frames: Tensor, index: Tensor) -> Tensor:
+    """The reference that the matrices are made from, sample by sample."""
+    size, done = tuple(frames.shape[-2:]), []
     for sample, k in zip(frames, index.tolist(), strict=True):
-        small = tuple(math.ceil(side / FACTORS[k]) for side in size)
-        for shape in (small, size):
+        for shape in (tuple(math.ceil(side / FACTORS[k]) for side in size), size):
             sample = torch.nn.functional.interpolate(sample, shape, mode="bicubic", antialias=True)
         done.append(sample)
     return torch.stack(done)
 
 
-def quartiles_ms(run, runs, device):
-    """Lower quartile, median, upper quartile of `runs` timed calls after two warm ones."""
-    times = []
-    for turn in range(runs + 2):
-        start = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        if turn >= 2:
-            times.append((time.perf_counter() - start) * 1e3)
-    return statistics.quantiles(times, n=4)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("batch", 128), ("size", 96), ("channels", 1), ("runs", 20)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    options = parser.parse_args()
+def measure() -> list[Row]:
+    """Every size on one thread and two, and the degradation's share of a small training step."""
     torch.manual_seed(0)
-    frames = torch.rand(options.batch, 1, options.channels, options.size, options.size, device=options.device)
-    index = torch.randint(len(FACTORS), (options.batch,), device=options.device)
-    bank = down_up_bank(FACTORS, options.size, options.size)
-    write = sys.stdout.write
-    write(f"{options.batch} x {options.channels} x {options.size} x {options.size}, factors {FACTORS}, ")
-    write(f"{options.device}, {torch.get_num_threads()} threads, {options.runs} runs\n")
-    medians = {}
-    arms = {"blear": lambda: bank(frames, index)}
-    arms["torch, by sample"] = lambda: torch_down_up(frames, index)
-    arms["kornia, by sample"] = lambda: kornia_down_up(frames, index)
-    for name, run in arms.items():
-        low, medians[name], high = quartiles_ms(run, options.runs, options.device)
-        write(f"{name:18} median {medians[name]:9.3f} ms  (quartiles {low:.3f} to {high:.3f})\n")
-    for name in ("torch, by sample", "kornia, by sample"):
-        write(f"ratio to {name}: {medians[name] / medians['blear']:.1f}\n")
+    rows: list[Row] = []
+    for cores in (1, 2):
+        with threads(cores):
+            for batch, channels, size in SIZES:
+                rows += _compare(batch, channels, size, cores)
+            rows.append(_share(cores))
+    return rows
+
+
+def _compare(batch: int, channels: int, size: int, cores: int) -> list[Row]:
+    frames = torch.rand(batch, 1, channels, size, size)
+    index = torch.arange(batch) % len(FACTORS)  # every factor alike, in mixed order
+    index = index[torch.randperm(batch)]
+    bank = down_up_bank(FACTORS, size, size)
+    whole = [(compose(*down_up(size, factor)),) for factor in FACTORS]
+    dense = SeparableBank(whole, whole)
+    classes = kornia_classes(size)
+    arms = {
+        "kornia resize by sample": lambda: kornia_down_up(frames, index),
+        "kornia resize by sample, no antialias": lambda: kornia_down_up(frames, index, antialias=False),
+        "kornia.augmentation.Resize by sample": lambda: torch.cat(
+            [classes[k](sample) for sample, k in zip(frames[:, 0], index.tolist(), strict=True)]
+        ),
+        "torch interpolate by sample": lambda: torch_down_up(frames, index),
+        "blear, whole operators": lambda: dense(frames, index),
+        "blear": lambda: bank(frames, index),
+        "copy of the frames": frames.clone,
+    }
+    what = f"{batch} x {channels} x {size} x {size}, {cores} threads, "
+    rows = rate_rows(interleaved(arms, repeats=9), batch, "images/s", "kornia resize by sample", what)
     difference = (bank(frames, index) - torch_down_up(frames, index)).abs().max().item()
-    write(f"largest difference from torch: {difference:.1e}\n")
+    return [*rows, Row(f"{what}largest difference from torch", difference, "of 1")]
 
 
-if __name__ == "__main__":
-    main()
+def _share(cores: int) -> Row:
+    """CNN+D, a quarter wide, 128 images of 48 px: what part of a training step the degradation takes."""
+    frames = torch.rand(128, 1, 1, 48, 48)
+    index = torch.randint(len(FACTORS), (128,))
+    bank = down_up_bank(FACTORS, 48, 48)
+    step = step_of(cnn5x5(width=0.25, size=48))
+    targets = torch.rand(128)
+    arms = {"degrade": lambda: bank(frames, index), "step": lambda: step(bank(frames, index), targets)}
+    seconds = interleaved(arms, repeats=9)
+    shares = [part / whole for part, whole in zip(seconds["degrade"], seconds["step"], strict=True)]
+    name = f"degradation's share of a step of CNN+D x 0.25, 128 x 1 x 48 x 48, {cores} threads"
+    return Row(name, 100 * statistics.median(shares), "%", spread=quartiles([100 * share for share in shares]))

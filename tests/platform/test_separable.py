@@ -6,7 +6,7 @@ from kornia.filters import gaussian_blur2d
 from torch.nn.functional import interpolate
 
 from blear.errors import PluginError
-from blear.separable import SeparableBank, apply, compose, down_up, down_up_bank, from_operation, resize
+from blear.separable import SeparableBank, apply, apply_grouped, compose, down_up, down_up_bank, from_operation, resize
 
 FACTORS = (1, 2, 3, 4, 6, 8, 12, 16)
 
@@ -18,6 +18,13 @@ def reference(frames_TCHW, factor, mode="bicubic"):
     smooth = {} if mode == "area" else {"antialias": True, "align_corners": False}
     shrunk = interpolate(frames_TCHW, size=small, mode=mode, **smooth)
     return interpolate(shrunk, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
+
+
+def stacked(bank, frames, index):
+    """What a GPU does, here."""
+    for rows, columns in bank.stacks:
+        frames = apply(frames, rows, columns, index)
+    return frames
 
 
 def random_frames(*shape, seed=0):
@@ -35,12 +42,33 @@ def test_mixed_batch_equals_torch_sample_by_sample(height, width, mode):
         torch.testing.assert_close(out[sample], reference(frames[sample], factors[k], mode), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("factors", "stacks", "inner"), [((3, 4, 16), 2, 32), ((2, 2.5), 2, 48), ((1, 3), 1, 96), ((1.5, 8), 1, 96)]
+)
+def test_stacks_go_through_the_small_image_where_that_is_less_work(factors, stacks, inner):
+    bank = down_up_bank(factors, 96, 96)
+    assert len(bank.stacks) == stacks
+    assert bank.stacks[0][0].shape == bank.stacks[0][1].shape == (len(factors), inner, 96)
+    frames, index = random_frames(5, 2, 3, 96, 96), torch.tensor([1, 0, 0, 1, 1])
+    torch.testing.assert_close(stacked(bank, frames, index), bank(frames, index), atol=1e-5, rtol=0)
+
+
+def test_an_empty_batch_stays_empty():
+    frames, index = random_frames(0, 1, 3, 48, 64), torch.zeros(0, dtype=torch.int64)
+    assert down_up_bank([2, 3], 48, 64)(frames, index).shape == (0, 1, 3, 48, 64)
+    assert SeparableBank([(resize(48, 24),)], [(resize(64, 16),)])(frames, index).shape == (0, 1, 3, 24, 16)
+
+
 def test_factor_1_changes_no_bit():
     frames = random_frames(3, 1, 3, 64, 80)
-    out = down_up_bank([4, 1], 64, 80)(frames, torch.tensor([1, 0, 1]))
-    assert torch.equal(out[0], frames[0])
-    assert torch.equal(out[2], frames[2])
-    assert (out[1] - frames[1]).abs().max() > 0.1
+    bank, index = down_up_bank([4, 1], 64, 80), torch.tensor([1, 0, 1])
+    for out in (bank(frames, index), stacked(bank, frames, index)):
+        assert torch.equal(out[0], frames[0])
+        assert torch.equal(out[2], frames[2])
+        assert (out[1] - frames[1]).abs().max() > 0.1
+    kept = frames.clone()
+    bank(frames, torch.ones(3, dtype=torch.int64)).zero_()
+    assert torch.equal(frames, kept)  # the result is never the input itself
 
 
 def test_kernel_is_the_cubic_of_minus_one_half():
@@ -52,34 +80,40 @@ def test_kernel_is_the_cubic_of_minus_one_half():
 
 
 def test_rows_sum_to_one_and_ceil_is_not_fooled_by_the_last_bit():
-    torch.testing.assert_close(down_up(96, 5).sum(dim=1), torch.ones(96, dtype=torch.float64))
-    assert torch.equal(down_up(96, 96 / 7), compose(resize(96, 7), resize(7, 96)))
+    torch.testing.assert_close(compose(*down_up(96, 5)).sum(dim=1), torch.ones(96, dtype=torch.float64))
+    down, up = down_up(96, 96 / 7)
+    assert torch.equal(down, resize(96, 7))
+    assert torch.equal(up, resize(7, 96))
 
 
 def test_blur_then_down_up_equals_kornia_then_torch():
     blur = from_operation(lambda image: gaussian_blur2d(image, (9, 1), (1.5, 1.5)), 48)
-    both = compose(blur, down_up(48, 3))
+    whole, in_turn = (compose(blur, *down_up(48, 3)),), (blur, *down_up(48, 3))
+    bank = SeparableBank([whole, in_turn], [in_turn, whole])
     frames = random_frames(2, 2, 3, 48, 48)
-    out = SeparableBank([both], [both])(frames, torch.zeros(2, dtype=torch.int64))
-    for sample in range(2):
-        blurred = gaussian_blur2d(frames[sample], (9, 9), (1.5, 1.5))
-        torch.testing.assert_close(out[sample], reference(blurred, 3), atol=1e-5, rtol=0)
+    index = torch.tensor([0, 1])
+    for out in (bank(frames, index), stacked(bank, frames, index)):
+        for sample in range(2):
+            blurred = gaussian_blur2d(frames[sample], (9, 9), (1.5, 1.5))
+            torch.testing.assert_close(out[sample], reference(blurred, 3), atol=1e-5, rtol=0)
 
 
 def test_operators_may_change_the_size():
-    bank = SeparableBank([resize(48, 24)], [resize(64, 16)])
+    bank = SeparableBank([(resize(48, 24),)], [(resize(64, 16),)])
     frames = random_frames(1, 1, 1, 48, 64)
-    out = bank(frames, torch.zeros(1, dtype=torch.int64))
     expected = interpolate(frames[0], size=(24, 16), mode="bicubic", antialias=True, align_corners=False)
-    torch.testing.assert_close(out[0], expected, atol=1e-5, rtol=0)
+    index = torch.zeros(1, dtype=torch.int64)
+    torch.testing.assert_close(bank(frames, index)[0], expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(stacked(bank, frames, index)[0], expected, atol=1e-5, rtol=0)
 
 
-def test_gradient_is_the_transposed_operator():
-    bank = down_up_bank([2, 4], 8, 12)
-    frames = random_frames(2, 1, 1, 8, 12).double().requires_grad_()
-    index = torch.tensor([1, 0])
-    rows, columns = bank.rows_KPH.double(), bank.columns_KQW.double()
+def test_gradients_of_both_ways_are_the_transposed_operators():
+    steps = [down_up(8, 2), down_up(8, 4)], [down_up(12, 2), down_up(12, 4)]
+    rows, columns = (torch.stack([compose(*of_one) for of_one in axis]) for axis in steps)
+    frames = random_frames(3, 1, 2, 8, 12).double().requires_grad_()
+    index = torch.tensor([1, 0, 1])
     assert torch.autograd.gradcheck(lambda x: apply(x, rows, columns, index), frames)
+    assert torch.autograd.gradcheck(lambda x: apply_grouped(x, *steps, index), frames)
 
 
 def test_half_precision_frames_keep_their_dtype_and_lose_only_their_own_rounding():

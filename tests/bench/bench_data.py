@@ -1,0 +1,235 @@
+"""The first and the later epochs of the store against bare decoders and webdataset's own pipeline.
+
+    python tests/bench/bench_data.py
+
+48 px grey, 96 px grey, 224 px colour; JPEG and PNG; one core and two. Procedural faces, repeated to fill four shards.
+The bare decoders have the encoded bytes in memory and throw the pixels away; on two cores they, and webdataset, are
+two processes without exchange of data. Our first epoch opens a store without a cache, decodes, writes the cache and
+copies every batch; our later epochs take shuffled batches from the cache.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import multiprocessing
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import webdataset
+from measuring import Row, interleaved, quartiles
+from PIL import Image
+from torchvision.io import decode_image
+
+import blear
+from bench import table
+from blear.contracts import BuildContext, ClipSpec, Sample, Target
+from blear.data.codec import encode
+from blear.data.models import DatasetInfo, Layout, SplitInfo
+from blear.data.prepared import Prepared
+from blear.data.shards import ShardWriter
+from blear.data.store import Store
+from blear_faces.dataset import ProceduralFaces
+from blear_faces.params import ProceduralParams
+
+CASES = ((48, 1, 8000), (96, 1, 2400), (224, 3, 320))
+"""Pixels, channels, samples."""
+SHARDS = 4
+SLOW = 8
+"""webdataset reads this part of each shard."""
+BATCH = 128
+REPEATS = 3
+FACES = 32
+
+OPENCV = "OpenCV"
+DECODERS: dict[str, Callable[[bytes], object]] = {
+    OPENCV: lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED),
+    "Pillow": lambda data: np.asarray(Image.open(io.BytesIO(data))),
+    "torchvision": lambda data: decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8)),
+}
+
+
+def measure(cases: Sequence[tuple[int, int, int]] = CASES, repeats: int = REPEATS) -> list[Row]:
+    """Samples per second of each arm for each size, format and number of cores; memory of one pass."""
+    rows: list[Row] = []
+    allowed = os.sched_getaffinity(0)
+    with tempfile.TemporaryDirectory() as folder:
+        for size, channels, count in cases:
+            faces = drawn(size, channels)
+            for kind in ("jpg", "png"):
+                prepared = written(Path(folder) / f"{size}-{kind}", faces, kind, count)
+                for cores in (1, 2)[: len(allowed)]:
+                    os.sched_setaffinity(0, set(sorted(allowed)[:cores]))
+                    try:
+                        rows += compared(
+                            prepared, f"{size} px {kind}, {cores} core{'s'[: cores - 1]}: ", cores, repeats
+                        )
+                    finally:
+                        os.sched_setaffinity(0, allowed)
+            rows.append(
+                Row(f"{size} px png: memory that two epochs add, mapped files included", memory(prepared), "MB")
+            )
+    return rows
+
+
+def compared(prepared: Prepared, prefix: str, cores: int, repeats: int) -> list[Row]:
+    """One table: every arm in turns."""
+    shards, count = prepared.shards("train"), prepared.count("train")
+    kept, fresh = prepared.folder / f"kept-{cores}", prepared.folder / f"fresh-{cores}"
+    cached = Store.open(prepared, "train", kept)
+    order = np.random.default_rng(0).permutation(count)
+    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), initializer=quiet) as pool:
+        spread = (lambda call, parts: list(pool.map(call, parts))) if cores > 1 else (lambda c, p: [c(x) for x in p])
+        arms: dict[str, Callable[[], object]] = {
+            name: partial(spread, partial(decode_shard, name), shards) for name in DECODERS
+        }
+        arms["first epoch"] = lambda: epoch(Store.open(prepared, "train", fresh), np.arange(count))
+        arms["no cache"] = lambda: epoch(Store.open(prepared, "train", cache_gb=0), np.arange(count))
+        arms["later epochs"] = lambda: epoch(cached, order)
+        arms["webdataset"] = partial(spread, webdataset_shard, shards)
+        quiet()
+        seconds = in_turns(arms, repeats, fresh)
+    seconds["webdataset"] = [took * SLOW for took in seconds["webdataset"]]
+    fastest = min(DECODERS, key=lambda name: statistics.median(seconds[name]))
+    against = {"first epoch": (fastest, "webdataset"), "no cache": (fastest,), "later epochs": ("webdataset",)}
+    rows = []
+    for name, times in seconds.items():
+        rates = [count / took for took in times]
+        row = (count / statistics.median(times), "samples/s")
+        rows.append(Row(f"{prefix}{name}", *row, spread=quartiles(rates)))
+        for other in against.get(name, ()):
+            ratio = statistics.median(theirs / ours for ours, theirs in zip(times, seconds[other], strict=True))
+            rows.append(Row(f"{prefix}{name}", *row, ratio, other, quartiles(rates)))
+    return rows
+
+
+def in_turns(arms: dict[str, Callable[[], object]], repeats: int, cache: Path) -> dict[str, list[float]]:
+    """Seconds of each call of each arm, in turns, the first turn not counted; before each call the cache is emptied.
+
+    Emptied untimed, and each time: files that stay would measure how the machine first touches memory.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    for turn in range(repeats + 1):
+        for name, call in arms.items():
+            shutil.rmtree(cache, ignore_errors=True)
+            for _, [took] in interleaved({name: call}, 1, 0).items():
+                seconds[name] += [took] if turn else []
+    return seconds
+
+
+def epoch(store: Store, order: np.ndarray) -> int:
+    """Takes every sample once, in batches."""
+    return sum(len(store.take(order[first : first + BATCH]).frames) for first in range(0, len(order), BATCH))
+
+
+def decode_shard(name: str, shard: Path) -> int:
+    """Decodes every picture of a shard from memory; the pixels are thrown away."""
+    decode, pictures = DECODERS[name], encoded(shard)
+    for picture in pictures:
+        decode(picture)
+    return len(pictures)
+
+
+_read: dict[Path, list[bytes]] = {}
+
+
+def encoded(shard: Path) -> list[bytes]:
+    """The pictures of a shard; read once in a process, in the warm-up."""
+    if shard not in _read:
+        dataset = webdataset.WebDataset(str(shard), shardshuffle=False)
+        _read[shard] = [one.get("jpg") or one["png"] for one in dataset]
+    return _read[shard]
+
+
+def webdataset_shard(shard: Path) -> int:
+    """webdataset's own pipeline: tar, `decode`, JSON."""
+    form = "l8" if Image.open(io.BytesIO(encoded(shard)[0])).mode == "L" else "rgb8"
+    dataset = webdataset.WebDataset(str(shard), shardshuffle=False).decode(form).to_tuple("jpg;png", "json")
+    return sum(1 for _ in itertools.islice(dataset, len(encoded(shard)) // SLOW))
+
+
+def quiet() -> None:
+    """One thread in each process for everything that has threads of its own."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def drawn(size: int, channels: int) -> list[np.ndarray]:
+    """Procedural faces [size, size, channels]."""
+    params = ProceduralParams(
+        size=size, color="luma" if channels == 1 else "rgb", subjects={"train": 4, "dev": 1}, per_subject=FACES // 4
+    )
+    data = ProceduralFaces(params, BuildContext(seed=0))
+    return [sample.frames[0] for part in data.parts("train") for sample in data.samples("train", part)]
+
+
+def written(folder: Path, faces: Sequence[np.ndarray], kind: str, count: int) -> Prepared:
+    """A prepared dataset of `count` samples in `SHARDS` shards, its pictures encoded as `kind`."""
+    (folder / "train").mkdir(parents=True)
+    pictures = [picture_of(face, kind) for face in faces]
+    infos = []
+    for number in range(SHARDS):
+        name = f"train/{number:05d}.tar"
+        with ShardWriter(folder / name) as shard:
+            for n in range(number, count, SHARDS):
+                sample = Sample(f"face/{n:06d}", faces[n % len(faces)][None], {"emotion": n % 7}, subject=f"s{n % 100}")
+                shard.add(sample.key, {kind: pictures[n % len(pictures)], "json": encode(sample)["json"]})
+            infos.append(shard.close(name))
+    height, width, channels = faces[0].shape
+    targets = (Target("emotion", "class", tuple("abcdefg")),)
+    split = SplitInfo(layout=Layout(frames="uint8"), shards=tuple(infos), class_counts={"emotion": (count,) * 7})
+    info = DatasetInfo(
+        name="bench/faces", version="1", blear=blear.__version__, seed=0, params={}, terms="", targets=targets,
+        clip=ClipSpec(1, channels, height, width), splits={"train": split},
+    )  # fmt: skip
+    (folder / "dataset.json").write_text(info.model_dump_json())
+    return Prepared.open(folder)
+
+
+def picture_of(face: np.ndarray, kind: str) -> bytes:
+    """The encoded picture; OpenCV's settings (JPEG quality 95)."""
+    done, data = cv2.imencode(f".{kind}", np.ascontiguousarray(face[..., ::-1]))
+    if not done:
+        raise ValueError(f"a face of shape {face.shape} cannot be encoded as {kind}")
+    return data.tobytes()
+
+
+def memory(prepared: Prepared) -> float:
+    """MB by which the resident memory of a fresh process grows in a first and a later epoch at its peak."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(grown, prepared.folder).result()
+
+
+def grown(folder: Path) -> float:
+    """Peak memory after two epochs less that before, in this process; mapped files count."""
+    before = peak_kb()
+    store = Store.open(Prepared.open(folder), "train", folder / "cache-memory")
+    for _ in range(2):
+        epoch(store, np.arange(len(store)))
+    return (peak_kb() - before) / 1024
+
+
+def peak_kb() -> int:
+    """Most resident memory so far, KiB; getrusage counts that of the parent before this process began, too."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+
+
+def main() -> None:
+    """Prints the table."""
+    sys.stdout.write(table([asdict(row) for row in measure()]))
+
+
+if __name__ == "__main__":
+    main()
