@@ -1,16 +1,19 @@
-# make demo: the main job, from nothing to its report.  make test: every test.  make check: format, lint, types, imports.
+# make demo: the main job, from nothing to its report.  make test: every test but those of make test-cluster (a Ray cluster of several nodes).  make check: format, lint, types, imports.
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test test-cluster check format bench clean
 
 demo: $(READY)
 	PATH="$(abspath $(BIN)):$$PATH" ./jobs/vlqr.yaml --profile demo
 
 test: $(READY)
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m 'not cluster'
+
+test-cluster: $(READY)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m cluster
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -23,7 +26,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)
-	for script in tests/bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python tests/bench/bench.py $(ONLY)
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -14,14 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from ports import free_port
+
 REPOSITORY = Path(__file__).resolve().parents[1]
-
-
-def free_port() -> int:
-    """A TCP port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
@@ -72,11 +66,17 @@ def ray_head(tmp_path_factory: pytest.TempPathFactory, ray_storage: Path, ray_to
     environment = os.environ | {
         "PATH": f"{binaries}:{os.environ['PATH']}",
         "BLEAR_STORAGE": str(ray_storage),
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "1",
         **ray_token,
     }
     port, dashboard = free_port(), free_port()
     arguments = ["start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=4"]
-    arguments += ["--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1", "--disable-usage-stats"]
+    arguments += [
+        f"--dashboard-agent-listen-port={free_port()}",
+        "--dashboard-host=127.0.0.1",
+        "--node-ip-address=127.0.0.1",
+        "--disable-usage-stats",
+    ]
     with log.open("w") as output:
         head = subprocess.Popen(
             [str(binaries / "ray"), *arguments], stdout=output, stderr=output, cwd=REPOSITORY, env=environment
