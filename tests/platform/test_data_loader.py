@@ -1,5 +1,6 @@
 import gc
 import threading
+import time
 import weakref
 
 import numpy as np
@@ -147,6 +148,8 @@ def test_a_share_with_broken_samples_only_is_an_error(damaged):
 class Watched:
     """A store that counts what is read ahead, and fails at one batch."""
 
+    progress = 0
+
     def __init__(self, store, fail_at=None):
         self.store, self.fail_at, self.taken = store, fail_at, 0
         self.shards, self.keys = store.shards, store.keys
@@ -250,6 +253,20 @@ def test_a_hanging_read_names_its_samples(store):
     hang.set()
     keys = store.keys(order.batch(0)[1])
     assert f"samples {', '.join(keys[:4])} and 2 more" in error.value.what
+
+
+def test_a_first_read_that_decodes_on_and_on_is_no_stall(store):
+    class Decoding(Watched):
+        progress = 0
+
+        def take(self, samples_B):
+            for _ in range(8):
+                time.sleep(0.1)
+                self.progress += 1
+            return super().take(samples_B)
+
+    order = Order(COUNTS, 6, 0)
+    assert np.array_equal(next(batches(Decoding(store), order, 0, 1, stall_s=0.4)).samples_B, order.batch(0)[1])
 
 
 def test_what_cannot_be_is_refused(store):

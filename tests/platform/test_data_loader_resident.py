@@ -69,6 +69,8 @@ def test_a_split_that_does_not_fit_is_left_where_it_is(case):
 class Counted:
     """A store that notes what is read from it."""
 
+    progress = 0
+
     def __init__(self, store):
         self.store, self.shards, self.keys, self.read = store, store.shards, store.keys, []
 

@@ -57,10 +57,14 @@ class Source(Protocol):
 
     Attributes:
         shards: what the split consists of; samples are numbered through them, broken ones included.
+        progress: a number that grows while a long `take` is at work.
     """
 
     @property
     def shards(self) -> Sequence[ShardInfo]: ...
+
+    @property
+    def progress(self) -> int: ...
 
     def __len__(self) -> int: ...
 
@@ -99,7 +103,7 @@ def batches(
             own, so that no step waits for a copy; else they stay in CPU memory.
         budget: bytes that batches read ahead may take: they set how far ahead is read, at least one batch.
         threads: that read; each reads a whole batch.
-        stall_s: seconds after which a batch that does not come is an error.
+        stall_s: seconds without progress after which a batch that does not come is an error.
 
     Raises:
         JobError: a batch is too small to give each worker a sample.
@@ -159,7 +163,7 @@ def _read_ahead(
         fill()  # one alone: its size tells how many the budget holds
         while waiting:
             number, future = waiting.popleft()
-            if not wait([future], stall_s).done:
+            if not _comes(future, stall_s, reader.store):
                 patience = 0.0
                 raise reader.stalled(number, stall_s)
             batch, size = future.result()
@@ -171,6 +175,16 @@ def _read_ahead(
             del batch  # the consumer's own from here on
     finally:
         readers.close(patience)
+
+
+def _comes(future: Future[tuple[RawBatch, int]], stall_s: float, store: Source) -> bool:
+    """Waits for a batch; False once nothing has gone on for `stall_s`."""
+    before = store.progress
+    while not wait([future], stall_s).done:
+        if store.progress == before:
+            return False
+        before = store.progress
+    return True
 
 
 @dataclass

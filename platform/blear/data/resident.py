@@ -72,6 +72,11 @@ class Resident:
         """What the split consists of."""
         return self._store.shards
 
+    @property
+    def progress(self) -> int:
+        """That of the store."""
+        return self._store.progress
+
     def __len__(self) -> int:
         return len(self._store)
 

@@ -75,12 +75,14 @@ class Store:
 
     Attributes:
         counts: int64, samples of each shard.
+        progress: samples decoded into the cache so far; grows while a first `take` of a large split decodes it.
     """
 
     def __init__(self, prepared: Prepared, split: str, cache: Path, budget: int | None, max_broken: int) -> None:
         info = prepared.split(split)
         self.prepared, self.split, self.shards = prepared, split, info.shards
         self.form = Form(prepared.clip, info.layout, prepared.info.targets)
+        self.progress = 0
         self.counts = np.array([shard.samples for shard in self.shards], dtype=np.int64)
         self._starts = np.concatenate([[0], np.cumsum(self.counts)])
         self._broken = BrokenSamples(max_broken, f"{prepared.name}, split {split}", f"{prepared.place}, split {split}")
@@ -262,9 +264,15 @@ class Store:
         """Decodes shards into the cache; those that another process decodes come last."""
         total = int(self.counts[list(shards)].sum())
         with contextlib.ExitStack() as stack:
-            advance: Callable[[int], None] = lambda _: None  # noqa: E731
+            bar = None
             if self._cache is not None and total * self.form.sample_bytes > _LONG_BYTES:
-                advance = stack.enter_context(track(f"decode {self.prepared.name} {self.split}", total)).advance
+                bar = stack.enter_context(track(f"decode {self.prepared.name} {self.split}", total))
+
+            def advance(samples: int) -> None:
+                self.progress += samples
+                if bar is not None:
+                    bar.advance(samples)
+
             decoded = functools.partial(self._decoded, advance=advance)
             busy = [shard for shard in shards if not self._or_lost(shard, functools.partial(decoded, wait=False))]
             for shard in busy:
