@@ -260,13 +260,13 @@ def test_a_first_read_that_decodes_on_and_on_is_no_stall(store):
         progress = 0
 
         def take(self, samples_B):
-            for _ in range(8):
+            for _ in range(15):
                 time.sleep(0.1)
                 self.progress += 1
             return super().take(samples_B)
 
     order = Order(COUNTS, 6, 0)
-    assert np.array_equal(next(batches(Decoding(store), order, 0, 1, stall_s=0.4)).samples_B, order.batch(0)[1])
+    assert np.array_equal(next(batches(Decoding(store), order, 0, 1, stall_s=1.0)).samples_B, order.batch(0)[1])
 
 
 def test_what_cannot_be_is_refused(store):
