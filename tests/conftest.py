@@ -18,6 +18,13 @@ from ports import free_port
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side (pytest -n) go whole files, but those with the Ray head one after another: there is one head."""
+    for item in items:
+        group = "ray" if item.get_closest_marker("ray") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """Root of the checkout."""
@@ -38,7 +45,7 @@ def blear(tmp_path: Path, storage: Path):
 
     def call(*arguments: str, timeout: float = 250, **environment: str) -> subprocess.CompletedProcess[str]:
         command = [str(Path(sys.executable).with_name("blear")), *map(str, arguments)]
-        keep = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"OMP_NUM_THREADS": "2"} | environment
+        keep = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"OMP_NUM_THREADS": "1"} | environment
         return subprocess.run(
             command, capture_output=True, text=True, timeout=timeout, cwd=REPOSITORY, env=keep, check=False
         )
