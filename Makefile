@@ -10,7 +10,8 @@ demo: $(READY)
 	PATH="$(abspath $(BIN)):$$PATH" ./jobs/vlqr.yaml --profile demo
 
 test: $(READY)
-	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup -m 'not cluster'
+	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'not ray and not cluster'
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m ray
 
 test-cluster: $(READY)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m cluster

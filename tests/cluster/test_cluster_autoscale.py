@@ -174,7 +174,7 @@ def test_a_submitted_job_scales_the_cluster_from_0_to_2_and_it_goes_back(
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr
         end = time.monotonic() + 90
-        while counts.now() and time.monotonic() < end:
+        while (after := counts.now()) and time.monotonic() < end:
             time.sleep(1)
     assert "elastic-1 succeeded" in done.stderr
     waited = r"waiting for 1 to 2 workers of 1 CPU: the cluster has room for 0 now; (.*)\n"
@@ -182,7 +182,6 @@ def test_a_submitted_job_scales_the_cluster_from_0_to_2_and_it_goes_back(
     assert said, done.stdout[-6000:]
     # on a quick machine the nodes are asked for before the first look
     assert re.fullmatch(r"(starting \d x worker)?(; )?(the autoscaler may add up to \d x worker \(1 CPU\))?", said[1])
-        after = counts.now()
     assert (counts.seen[0], max(counts.seen), after) == (0, 2, 0), counts.seen
 
     stage = storage / "runs" / "elastic" / "stages" / "only"

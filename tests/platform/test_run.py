@@ -33,7 +33,7 @@ def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
 def finished(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     """One finished tiny run of jobs/vlqr.yaml, started as an executable; tests only read it."""
     storage = tmp_path_factory.mktemp("finished")
-    environment = os.environ | {"BLEAR_STORAGE": str(storage), "OMP_NUM_THREADS": "2"}
+    environment = os.environ | {"BLEAR_STORAGE": str(storage), "OMP_NUM_THREADS": "1"}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     environment.pop("RAY_ADDRESS", None)
     command = [str(repository / "jobs" / "vlqr.yaml"), "--profile", "tiny"]
@@ -101,7 +101,7 @@ def test_two_runs_agree_to_the_bit_and_a_killed_one_continues(
 ) -> None:
     """Killed with SIGKILL once the joint stage has a checkpoint; the same command ends with the same weights."""
     command = [sys.executable, "-m", "blear.cli", "run", *VLQR]
-    environment = os.environ | {"BLEAR_STORAGE": str(storage), "OMP_NUM_THREADS": "2"}
+    environment = os.environ | {"BLEAR_STORAGE": str(storage), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, cwd=repository, stderr=subprocess.DEVNULL)
     checkpoints = storage / "runs" / "vlqr" / "stages" / "joint" / "checkpoints"
     deadline = time.monotonic() + 200
