@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from blear.data.prepare import prepare
 from blear.data.prepared import Prepared
+from blear.data.preparing.prepare import prepare
 from blear.errors import DataError, RunError
 from blear.evaluate.arms import evaluate_arms
 from blear.job import Job

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from blear.data.order import WINDOW
+from blear.data.orders.order import WINDOW
 from blear.plugins import Catalog, Registered
 
 Positive = Annotated[int, Field(gt=0)]

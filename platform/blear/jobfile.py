@@ -15,7 +15,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from blear.data.remote import Remote, is_url
+from blear.data.fetch.remote import Remote, is_url
 from blear.document import Document, Where, parse_value, validate
 from blear.errors import DataError, JobError, PluginError
 from blear.job import BackboneUse, Data, DegradationUse, HeadUse, Job, StandIn, Sweep, Use

@@ -35,11 +35,11 @@ from torchvision.io import decode_image
 import blear
 from bench import table
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
-from blear.data.codec import encode
+from blear.data.decoded.store import Store
 from blear.data.models import DatasetInfo, Layout, SplitInfo
 from blear.data.prepared import Prepared
-from blear.data.shards import ShardWriter
-from blear.data.store import Store
+from blear.data.shard.archive import ShardWriter
+from blear.data.shard.codec import encode
 from blear_faces.dataset import ProceduralFaces
 from blear_faces.params import ProceduralParams
 

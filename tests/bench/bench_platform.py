@@ -19,9 +19,9 @@ import torch
 from measuring import Row, quartiles, threads
 from networks import cnn5x5, step_of
 
+from blear.data.decoded.store import Store
 from blear.data.loader import sequential
 from blear.data.prepared import Prepared
-from blear.data.store import Store
 from blear.driver import prepare_data
 from blear.jobfile import read_job
 from blear.runfolder import RunFolder

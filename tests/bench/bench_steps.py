@@ -14,9 +14,9 @@ from networks import cnn5x5, resnet18, step_of
 from pictures import prepared_faces
 from torch import nn
 
+from blear.data.decoded.store import Store
 from blear.data.loader import RawBatch, batches
-from blear.data.order import Order
-from blear.data.store import Store
+from blear.data.orders.order import Order
 from blear.degrade.chain import as_float
 
 CPU = torch.device("cpu")

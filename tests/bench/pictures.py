@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from blear.data.prepare import prepare
 from blear.data.prepared import Prepared
+from blear.data.preparing.prepare import prepare
 from blear.plugins import ComponentRef
 
 

@@ -12,7 +12,7 @@ import pytest
 from ray_cluster import BINARIES, wait_for
 from ruamel.yaml import YAML
 
-from blear.data.order import Order
+from blear.data.orders.order import Order
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS, BATCH, COUNT = 60, 12, 100

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from blear.data.remote import Patience
+from blear.data.fetch.remote import Patience
 
 QUICK = Patience(tries=4, first_s=0.01, most_s=0.05, stall_s=1.0)
 PIECE = 16_384

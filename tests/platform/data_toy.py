@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from blear.data.prepare import prepare
 from blear.data.prepared import Prepared
+from blear.data.preparing.prepare import prepare
 from blear.plugins import ComponentRef
 
 SOURCE = """

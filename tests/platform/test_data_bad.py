@@ -12,10 +12,10 @@ import pytest
 from data_toy import prepare_toy, toy_samples
 
 from blear.contracts import Sample
-from blear.data.codec import encode
-from blear.data.headers import build_index
+from blear.data.decoded.store import Store
 from blear.data.prepared import Prepared
-from blear.data.store import Store
+from blear.data.shard.codec import encode
+from blear.data.shard.headers import build_index
 from blear.errors import DataError
 
 KEYS = [f"part0/{n:03d}" for n in range(6)]

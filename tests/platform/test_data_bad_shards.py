@@ -8,10 +8,10 @@ import pytest
 from data_server import QUICK, Faults, serve
 from data_toy import prepare_toy, toy_samples
 
+from blear.data.decoded.store import Store
 from blear.data.loader import batches
-from blear.data.order import Order
+from blear.data.orders.order import Order
 from blear.data.prepared import Prepared
-from blear.data.store import Store
 from blear.errors import DataError
 
 N = 12

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from blear.contracts import Sample
-from blear.data.codec import BrokenClip, ClipDecoder, decode, encode
-from blear.data.picture import read_picture
+from blear.data.shard.codec import BrokenClip, ClipDecoder, decode, encode
+from blear.data.shard.picture import read_picture
 
 RNG = np.random.default_rng(0)
 SMOOTH = cv2.resize(RNG.integers(0, 256, (6, 6, 3), dtype=np.uint8), (40, 48), interpolation=cv2.INTER_CUBIC)
@@ -176,7 +176,7 @@ def bomb(kind):
 LIMITED = """
 import resource, sys
 import numpy as np
-from blear.data.codec import BrokenClip, ClipDecoder, decode
+from blear.data.shard.codec import BrokenClip, ClipDecoder, decode
 from blear.errors import DataError
 data = sys.stdin.buffer.read()
 held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()

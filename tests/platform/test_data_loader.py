@@ -11,12 +11,12 @@ from data_toy import prepare_toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blear.data.decoded.store import Store
+from blear.data.fetch.remote import Patience
 from blear.data.loader import batches, sequential
-from blear.data.order import Order
+from blear.data.orders.order import Order
 from blear.data.prepared import Prepared
-from blear.data.remote import Patience
-from blear.data.shards import Shard
-from blear.data.store import Store
+from blear.data.shard.archive import Shard
 from blear.errors import DataError, JobError
 
 COUNTS = [7, 7]

@@ -5,11 +5,11 @@ import pytest
 import torch
 from data_toy import prepare_toy
 
+from blear.data.decoded.resident import Resident, on_device
+from blear.data.decoded.store import Store
 from blear.data.loader import batches, sequential
-from blear.data.order import Order
-from blear.data.resident import Resident, on_device
-from blear.data.shards import Shard
-from blear.data.store import Store
+from blear.data.orders.order import Order
+from blear.data.shard.archive import Shard
 
 CPU = torch.device("cpu")
 COUNTS = [7, 7]

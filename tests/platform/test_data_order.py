@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blear.data.order import Order
-from blear.data.words import stable_order
+from blear.data.orders.order import Order
+from blear.data.orders.words import stable_order
 
 shards = st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any)
 seeds = st.integers(-(2**63), 2**63 - 1)
@@ -135,8 +135,8 @@ def test_the_order_is_fixed_for_ever():
 _DIGEST = """
 import hashlib, sys
 import numpy as np
-from blear.data.order import Order
-from blear.data.words import stable_order
+from blear.data.orders.order import Order
+from blear.data.orders.words import stable_order
 order = Order([3000 + 7 * n for n in range(40)], 999, seed=5, window=50_000)
 found = [order.part(step, 1, 3) for step in (300, 0, 123456789)]
 sys.stdout.write(hashlib.sha256(np.concatenate([np.stack(part) for part in found], axis=1).tobytes()).hexdigest())

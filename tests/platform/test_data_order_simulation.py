@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from blear.data.order import Order
+from blear.data.orders.order import Order
 
 WORLD, BATCH = 1024, 1024 * 32
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from data_toy import prepare_toy, toy_ref
 
-from blear.data import parts, prepare
 from blear.data.models import Layout
 from blear.data.prepared import Prepared
+from blear.data.preparing import parts, prepare
 from blear.errors import DataError, PluginError
 from blear.plugins import ComponentRef
 

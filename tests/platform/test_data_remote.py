@@ -11,9 +11,9 @@ import pytest
 from data_server import PIECE, QUICK, Faults, serve
 from data_toy import prepare_toy
 
-from blear.data import mirror
+from blear.data.fetch import mirror
+from blear.data.fetch.remote import Patience, Remote
 from blear.data.prepared import Prepared
-from blear.data.remote import Patience, Remote
 from blear.errors import DataError
 
 
@@ -164,7 +164,7 @@ def test_a_folder_without_dataset_json(tmp_path):
 
 def test_a_missing_or_foreign_index_is_built_from_the_shard(toy, tmp_path, cache):
     """Also one that is whole but of another shard, which its digest alone would not tell."""
-    from blear.data.shards import index_of
+    from blear.data.shard.archive import index_of
 
     served = tmp_path / "served"
     shutil.copytree(toy.folder, served)

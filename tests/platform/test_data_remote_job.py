@@ -10,7 +10,7 @@ from data_server import Faults, serve
 from data_toy import SOURCE, prepare_toy
 from safetensors.numpy import load_file
 
-from blear.data.prepare import prepare
+from blear.data.preparing.prepare import prepare
 from blear.driver import prepare_data
 from blear.errors import DataError, JobError
 from blear.job import json_schema

@@ -12,9 +12,9 @@ import pytest
 from data_server import QUICK
 from data_toy import prepare_toy
 
-from blear.data import remote as module
+from blear.data.fetch import remote as module
+from blear.data.fetch.remote import Patience
 from blear.data.prepared import Prepared
-from blear.data.remote import Patience
 from blear.errors import DataError
 from ports import free_port
 

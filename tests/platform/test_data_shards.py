@@ -9,10 +9,10 @@ import pytest
 import webdataset
 
 from blear.contracts import Sample
-from blear.data.codec import decode, encode
-from blear.data.headers import build_index
-from blear.data.index import ShardIndex
-from blear.data.shards import Shard, ShardWriter, index_of, index_path
+from blear.data.shard.archive import Shard, ShardWriter, index_of, index_path
+from blear.data.shard.codec import decode, encode
+from blear.data.shard.headers import build_index
+from blear.data.shard.index import ShardIndex
 from blear.errors import DataError
 
 RNG = np.random.default_rng(0)

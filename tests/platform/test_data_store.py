@@ -5,9 +5,9 @@ import pytest
 import torch
 from data_toy import prepare_toy, toy_samples
 
-from blear.data.headers import build_index
-from blear.data.prepare import prepare
-from blear.data.store import Store
+from blear.data.decoded.store import Store
+from blear.data.preparing.prepare import prepare
+from blear.data.shard.headers import build_index
 from blear.errors import DataError
 from blear.plugins import ComponentRef
 

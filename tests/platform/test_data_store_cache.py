@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from data_toy import prepare_toy, toy_samples
 
-from blear.data.cache import Cache, Claim, Refusal
-from blear.data.store import Store
+from blear.data.decoded.cache import Cache, Claim, Refusal
+from blear.data.decoded.store import Store
 
 A, B, C = ("a" * 32, "b" * 32, "c" * 32)
 
@@ -99,7 +99,7 @@ def test_a_writer_keeps_others_out_and_its_bytes_count(folder):
 DIES = """
 import os, sys
 from pathlib import Path
-from blear.data.cache import Cache
+from blear.data.decoded.cache import Cache
 cache = Cache(Path(sys.argv[1]), ["b" * 32], budget=250)
 cache.claim("b" * 32, 100).commit()
 os.pwrite(cache.claim("a" * 32, 100).descriptor, b"half", 0)
@@ -185,7 +185,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from blear.data.prepared import Prepared
-from blear.data.store import Store
+from blear.data.decoded.store import Store
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = Store.open(Prepared.open(Path(sys.argv[1])), "train", Path(sys.argv[2]))
@@ -213,7 +213,7 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from blear.data.prepared import Prepared
-from blear.data.store import Store
+from blear.data.decoded.store import Store
 folder, ready, go = (Path(name) for name in sys.argv[1:])
 store = Store.open(Prepared.open(folder), "train")
 ready.touch()
@@ -283,7 +283,7 @@ def test_more_shards_than_files_may_be_open(tmp_path):
     before = len(list(Path("/proc/self/fd").iterdir()))
     code = (
         "import resource, sys; from pathlib import Path; import numpy as np\n"
-        "from blear.data.prepared import Prepared; from blear.data.store import Store\n"
+        "from blear.data.prepared import Prepared; from blear.data.decoded.store import Store\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (110, 110))\n"
         "for gb in (None, 0):\n"
         "    store = Store.open(Prepared.open(Path(sys.argv[1])), 'train', cache_gb=gb)\n"

@@ -13,12 +13,12 @@ from data_toy import prepare_toy
 from fuzzing import fuzz, mutated
 
 from blear.contracts import Sample
-from blear.data.codec import decode, encode
-from blear.data.headers import build_index
-from blear.data.index import ShardIndex
+from blear.data.decoded.store import Store
 from blear.data.prepared import Prepared
-from blear.data.shards import Shard, index_path
-from blear.data.store import Store
+from blear.data.shard.archive import Shard, index_path
+from blear.data.shard.codec import decode, encode
+from blear.data.shard.headers import build_index
+from blear.data.shard.index import ShardIndex
 
 INPUTS = 7500
 TOKENS = (

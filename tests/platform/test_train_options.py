@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from blear.data.order import Order
+from blear.data.decoded.store import Store
+from blear.data.orders.order import Order
 from blear.data.prepared import Prepared
-from blear.data.store import Store
 from blear.errors import JobError, RunError
 from blear.train.checkpoint import list_steps
 from blear.train.loop import train_stage

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from blear.data.order import Order
+from blear.data.orders.order import Order
 from blear.data.readers import Readers, within
 from blear.errors import DataError, JobError
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from blear.data.decoded.store import Taken
     from blear.data.models import ShardInfo
-    from blear.data.store import Taken
 
 AHEAD_BYTES = 256 * 2**20
 """Memory for batches that are read ahead; one batch is, even if it is larger."""

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel, ValidationError
 
 from blear.contracts import ClipSpec, Target
-from blear.data.mirror import Mirror, cache_root
+from blear.data.fetch.mirror import Mirror, cache_root
+from blear.data.fetch.remote import PATIENT, Patience, Remote, is_url
 from blear.data.models import FORMAT, DatasetInfo, ShardInfo, SplitInfo
-from blear.data.remote import PATIENT, Patience, Remote, is_url
 from blear.errors import DataError
 from blear.progress import track
 

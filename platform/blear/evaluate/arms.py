@@ -15,9 +15,9 @@ from safetensors.torch import load_model
 from torch import Tensor
 
 from blear.contracts import BuildContext, Categories, Images, Metric, Values
+from blear.data.decoded.store import Store
 from blear.data.loader import sequential
 from blear.data.prepared import Prepared
-from blear.data.store import Store
 from blear.degrade.chain import Chain, as_float
 from blear.errors import DataError, JobError
 from blear.evaluate.predictions import read_predictions, rows, write_predictions

@@ -10,11 +10,11 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from blear.contracts import BuildContext
+from blear.data.decoded.resident import on_device
+from blear.data.decoded.store import Store
 from blear.data.loader import Source
-from blear.data.order import Order
+from blear.data.orders.order import Order
 from blear.data.prepared import Prepared
-from blear.data.resident import on_device
-from blear.data.store import Store
 from blear.degrade.chain import build_chain
 from blear.errors import DataError, JobError, RunError
 from blear.plugins import load

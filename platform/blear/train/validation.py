@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from blear.contracts import Categories, Decoded, Head, Metric, Values
+from blear.data.decoded.store import Store
 from blear.data.loader import sequential
-from blear.data.store import Store
 from blear.errors import JobError
 from blear.job import Validate
 from blear.train.inputs import Inputs

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blear.contracts import BuildContext, Dataset, Sample
-from blear.data.checks import check_sample
-from blear.data.codec import encode
 from blear.data.models import Layout, PartInfo, ShardInfo
-from blear.data.shards import ShardWriter
+from blear.data.shard.archive import ShardWriter
+from blear.data.shard.checks import check_sample
+from blear.data.shard.codec import encode
 from blear.errors import DataError
 from blear.plugins import ComponentRef
 

@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 import ray
 
 from blear.data.models import PartInfo
-from blear.data.parts import Part, Work, write_part
+from blear.data.preparing.parts import Part, Work, write_part
 from blear.errors import DataError
 
 _STOP_S = 30.0

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from blear.data.facts import MAX_BYTES, Facts, read_facts
-from blear.data.index import PREPARE_AGAIN, ShardIndex
+from blear.data.shard.facts import MAX_BYTES, Facts, read_facts
+from blear.data.shard.index import PREPARE_AGAIN, ShardIndex
 from blear.errors import DataError
 
 _LARGEST_HEADER = 1 << 20

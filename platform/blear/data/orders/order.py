@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blear.data.windows import Windows
-from blear.data.words import permutation
+from blear.data.orders.windows import Windows
+from blear.data.orders.words import permutation
 
 WINDOW = 2**22
 """A split up to this many samples is permuted whole: its permutation takes 16 MiB."""
@@ -28,7 +28,7 @@ class Order:
         seed: any int64.
         window: a split up to this many samples is permuted whole, and its order does not depend on its shards; a
             larger one is permuted in blocks of consecutive samples, mixed in windows of at most this many samples
-            (`blear.data.windows`), so that reads stay local.
+            (`blear.data.orders.windows`), so that reads stay local.
     """
 
     counts: Sequence[int] | np.ndarray

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from blear.data.decoded.store import Taken
 from blear.data.loader import Source
-from blear.data.store import Taken
 from blear.progress import say
 
 if TYPE_CHECKING:

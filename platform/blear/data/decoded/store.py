@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blear.data.broken import BrokenSamples, TooManyBroken
-from blear.data.cache import Cache, Claim, Refusal, is_full
-from blear.data.decoded import DecodedShard, Form, state_of, write_decoded
-from blear.data.encoded import EncodedShard
-from blear.data.index import PREPARE_AGAIN, ShardIndex
-from blear.data.mirror import cache_root
+from blear.data.decoded.cache import Cache, Claim, Refusal, is_full
+from blear.data.decoded.file import DecodedShard, Form, state_of, write_decoded
+from blear.data.fetch.mirror import cache_root
 from blear.data.prepared import Prepared
-from blear.data.shards import index_of, index_path
+from blear.data.shard.archive import index_of, index_path
+from blear.data.shard.encoded import EncodedShard
+from blear.data.shard.index import PREPARE_AGAIN, ShardIndex
 from blear.errors import DataError
 from blear.progress import say, track
 

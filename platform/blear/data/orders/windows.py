@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blear.data.words import permutation
+from blear.data.orders.words import permutation
 
 BLOCK = 1000
 """Consecutive samples of a shard that stay in one window."""

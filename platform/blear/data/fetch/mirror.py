@@ -11,9 +11,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from blear.data.index import ShardIndex
+from blear.data.fetch.remote import Remote
 from blear.data.models import ShardInfo
-from blear.data.remote import Remote
+from blear.data.shard.index import ShardIndex
 from blear.errors import DataError
 
 GRACE_S = 60.0

@@ -16,11 +16,21 @@ from pydantic import ValidationError
 
 import blear
 from blear.contracts import Dataset
-from blear.data.digest import dataset_digest
 from blear.data.models import DatasetInfo, Layout, PartInfo, SplitInfo
-from blear.data.parts import Part, Work, built, check_layout, finished, forget, one_thread, save_text, write_part
 from blear.data.prepared import Prepared
-from blear.data.shards import index_of
+from blear.data.preparing.digest import dataset_digest
+from blear.data.preparing.parts import (
+    Part,
+    Work,
+    built,
+    check_layout,
+    finished,
+    forget,
+    one_thread,
+    save_text,
+    write_part,
+)
+from blear.data.shard.archive import index_of
 from blear.errors import DataError, PluginError
 from blear.plugins import ComponentRef, load
 from blear.progress import track
@@ -115,7 +125,7 @@ def _written(work: Work, todo: Sequence[Part], workers: int | None, use_ray: boo
         import ray
 
         if ray.is_initialized():
-            from blear.data.ray_parts import written_by_ray
+            from blear.data.preparing.ray_parts import written_by_ray
 
             return written_by_ray(work, todo)
     count = min(workers or os.cpu_count() or 1, len(todo))

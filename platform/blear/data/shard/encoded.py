@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from blear.contracts import ClipSpec, Target
-from blear.data.codec import PICTURES, BrokenClip, ClipDecoder
-from blear.data.labels import labels_of
 from blear.data.models import Layout
-from blear.data.shards import Shard
+from blear.data.shard.archive import Shard
+from blear.data.shard.codec import PICTURES, BrokenClip, ClipDecoder
+from blear.data.shard.labels import labels_of
 
 _WASTE = 4  # one read may fetch so many times the bytes that are wanted: tar headers, json members
 _SPAN_BYTES = 1 << 26

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from blear.contracts import Target
-from blear.data.checks import SLACK
-from blear.data.index import ShardIndex
+from blear.data.shard.checks import SLACK
+from blear.data.shard.index import ShardIndex
 
 
 def labels_of(index: ShardIndex, targets: Sequence[Target]) -> tuple[np.ndarray, dict[int, str]]:

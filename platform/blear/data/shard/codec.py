@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from blear.contracts import Sample
-from blear.data.facts import read_facts, write_facts
-from blear.data.picture import read_picture
+from blear.data.shard.facts import read_facts, write_facts
+from blear.data.shard.picture import read_picture
 from blear.errors import DataError
 
 PICTURES = ("png", "jpg", "jpeg")

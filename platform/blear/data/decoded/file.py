@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from blear.contracts import ClipSpec, Target
-from blear.data.cache import Claim
-from blear.data.encoded import EncodedShard
+from blear.data.decoded.cache import Claim
 from blear.data.models import Layout, ShardInfo
+from blear.data.shard.encoded import EncodedShard
 
 _MAGIC = b"BLEARDEC"
 _CHUNK_BYTES = 1 << 18  # decoded; stays in the cache of a core

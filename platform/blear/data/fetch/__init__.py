@@ -1,0 +1,1 @@
+"""Shards that lie elsewhere: remote storage and the checked copies of a node."""

@@ -1,0 +1,1 @@
+"""Which samples a batch holds: a pure function of (seed, counts, position)."""

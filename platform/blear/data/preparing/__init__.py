@@ -1,0 +1,1 @@
+"""Raw data -> shards, by whoever has a core."""

@@ -1,0 +1,1 @@
+"""One shard: its archive, its index, and what its samples hold."""
