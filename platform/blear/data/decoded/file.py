@@ -25,7 +25,7 @@ from blear.data.models import Layout, ShardInfo
 from blear.data.shard.encoded import EncodedShard
 
 _MAGIC = b"BLEARDEC"
-_CHUNK_BYTES = 1 << 18  # decoded; stays in the cache of a core
+_CHUNK_BYTES = 1 << 20  # decoded; a call costs as much as decoding some small pictures
 _thread = threading.local()
 
 
@@ -121,7 +121,7 @@ def write_decoded(
 
     def write(rows: range) -> dict[int, str]:
         outs = [out[: len(rows)] for out in _buffers(form, step)]
-        broken = encoded.decode(rows, [list(out) for out in outs])
+        broken = encoded.decode(rows, outs, range(len(rows)))
         for start, out in zip(starts, outs, strict=True):
             _pwrite(claim.descriptor, out, start + rows[0] * out[0].nbytes)
         advance(len(rows))

@@ -227,7 +227,7 @@ class Store:
         def decode(job: tuple[int, EncodedShard, np.ndarray, np.ndarray]) -> dict[int, str]:
             _, encoded, rows, places = job
             try:
-                return encoded.decode(rows.tolist(), [[array[place] for place in places.tolist()] for array in arrays])
+                return encoded.decode(rows.tolist(), arrays, places.tolist())
             except OSError as error:
                 return dict.fromkeys(rows.tolist(), f"the shard cannot be read: {error.strerror}")
 

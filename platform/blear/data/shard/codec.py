@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import math
 import tokenize
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from blear.contracts import Sample
 from blear.data.shard.facts import read_facts, write_facts
@@ -78,16 +79,67 @@ class ClipDecoder:
         shape: declared (frames, height, width, channels).
         kind: declared type, `uint8` or `float32`.
         place: who declares it, for messages.
+        shortest: fewest frames of a clip; what is missing is filled with its last frame. None: all have the same.
     """
 
-    def __init__(self, name: str, shape: tuple[int, int, int, int], kind: str, place: str) -> None:
+    def __init__(
+        self, name: str, shape: tuple[int, int, int, int], kind: str, place: str, shortest: int | None = None
+    ) -> None:
         self.name, self.shape, self.kind, self.place = name, shape, np.dtype(kind), place
+        self.shortest = shape[0] if shortest is None else shortest
         self._byte = np.dtype(np.uint8)
         self._usual = _Usual()
         length, height, width, channels = shape
         self._picture = (length * height, width) if channels == 1 else (length * height, width, channels)
         colour = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
         self._flag = colour if channels == 3 else cv2.IMREAD_UNCHANGED
+
+    def many(
+        self,
+        data: np.ndarray,
+        places_B2: np.ndarray,
+        suffixes: Sequence[str],
+        frames_B: np.ndarray,
+        out_NTCHW: np.ndarray,
+        rows: Sequence[int],
+    ) -> dict[int, str]:
+        """Decodes the members at `places_B2`, (offset, size) in `data`, into `out_NTCHW[rows]`; the rest as of `into`.
+
+        Returns:
+            Position among the members -> why it does not decode.
+        """
+        broken: dict[int, str] = {}
+        alike_B = self._alike(data, places_B2[:, 0]) & (frames_B == self.shape[0])
+        colour, shape, byte, flag = self.shape[3] == 3, self._picture, self._byte, self._flag
+        flat = out_NTCHW if colour else out_NTCHW.reshape(len(out_NTCHW), *shape)  # a view: both are contiguous
+        ends_B = places_B2.sum(axis=1).tolist()
+        members = zip(places_B2[:, 0].tolist(), ends_B, alike_B.tolist(), rows, strict=True)
+        for number, (start, end, alike, row) in enumerate(members):
+            member = data[start:end]
+            if alike:  # small faces spend more time here than in the decoder, unless this is short
+                picture = cv2.imdecode(member, flag)
+                if picture is not None and picture.shape == shape and picture.dtype == byte:
+                    if colour:
+                        self._store(picture, out_NTCHW[row])
+                    else:
+                        flat[row] = picture
+                    continue
+            try:
+                self.into(suffixes[number], member, int(frames_B[number]), out_NTCHW[row])
+            except BrokenClip as cause:
+                broken[number] = str(cause)
+        return broken
+
+    def _alike(self, data: np.ndarray, starts_B: np.ndarray) -> np.ndarray:
+        """Which members begin as the usual picture does, bool [B]."""
+        usual = self._usual
+        inside_B = starts_B + usual.look <= len(data)
+        if not inside_B.any():
+            return inside_B
+        heads_BL = sliding_window_view(data, usual.look)[np.where(inside_B, starts_B, 0)]
+        begins_B = (heads_BL[:, : len(usual.prefix)] == np.frombuffer(usual.prefix, np.uint8)).all(axis=1)
+        follows_B = (heads_BL[:, usual.after :] == np.frombuffer(usual.follows, np.uint8)).all(axis=1)
+        return inside_B & begins_B & follows_B
 
     def into(self, suffix: str, data: np.ndarray, frames: int, out_TCHW: np.ndarray) -> None:
         """Decodes the member `suffix`, uint8 [bytes], which says that it holds `frames` frames.
@@ -120,23 +172,25 @@ class ClipDecoder:
         picture = cv2.imdecode(data, self._flag if usual else cv2.IMREAD_UNCHANGED)
         if picture is None:
             raise BrokenClip(f"the {suffix} member does not decode")
-        if picture.shape != self._picture or picture.dtype != self._byte:
+        if picture.shape != (header.height, *self._picture[1:]) or picture.dtype != self._byte:
             picture = _plain(suffix, picture)
             self._refuse(_shape_of(suffix, picture.shape, frames), picture.dtype)
-        if usual:
+        if usual and frames == self.shape[0]:
             after = len(header.prefix) + 4
             self._usual = _Usual(header.prefix, header.follows, after, after + len(header.follows))
-        elif picture.ndim == 3:
+        if not usual and picture.ndim == 3:
             picture = np.ascontiguousarray(picture[..., ::-1])  # OpenCV: BGR
         self._store(picture, out_TCHW)
 
     def _store(self, picture: np.ndarray, out_TCHW: np.ndarray) -> None:
-        length, height, _, channels = self.shape
+        _, height, width, channels = self.shape
+        length = len(picture) // height
         if channels != 3:
-            out_TCHW.reshape(self._picture)[...] = picture
-            return
-        for number in range(length):  # in place, and 8 times faster than NumPy's transposed copy
-            cv2.split(picture[number * height : (number + 1) * height], list(out_TCHW[number]))
+            out_TCHW[:length, 0] = picture.reshape(length, height, width)
+        else:
+            for number in range(length):  # in place, and 8 times faster than NumPy's transposed copy
+                cv2.split(picture[number * height : (number + 1) * height], list(out_TCHW[number]))
+        out_TCHW[length:] = out_TCHW[length - 1]
 
     def _array(self, suffix: str, data: np.ndarray, out_TCHW: np.ndarray) -> None:
         shape, kind, start, by_columns = _array_header(suffix, data)
@@ -148,12 +202,14 @@ class ClipDecoder:
         clip_THWC = clip.reshape(shape, order="F" if by_columns else "C")
         if kind != np.uint8 and not np.isfinite(clip).all():
             raise BrokenClip(f"{self.name} hold values that are not finite")
-        out_TCHW[...] = clip_THWC.transpose(0, 3, 1, 2)
+        out_TCHW[: shape[0]] = clip_THWC.transpose(0, 3, 1, 2)
+        out_TCHW[shape[0] :] = out_TCHW[shape[0] - 1]
 
     def _refuse(self, shape: tuple[int, ...], kind: np.dtype) -> None:
         """Raises where what is found is not what is declared."""
-        if shape != self.shape:
-            raise BrokenClip(f"{self.name} have shape {shape}, {self.place} says {self.shape} [T, H, W, C]")
+        if shape[1:] != self.shape[1:] or not self.shortest <= shape[0] <= self.shape[0]:
+            fewer = "" if self.shortest == self.shape[0] else f" with {self.shortest} frames or more"
+            raise BrokenClip(f"{self.name} have shape {shape}, {self.place} says {self.shape} [T, H, W, C]{fewer}")
         if kind != self.kind:
             raise BrokenClip(f"{self.name} are stored as {kind}, {self.place} says {self.kind}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import weakref
@@ -13,7 +14,7 @@ import numpy as np
 from blear.contracts import ClipSpec, Target
 from blear.data.models import Layout
 from blear.data.shard.archive import Shard
-from blear.data.shard.codec import PICTURES, BrokenClip, ClipDecoder
+from blear.data.shard.codec import PICTURES, ClipDecoder
 from blear.data.shard.labels import labels_of
 
 _WASTE = 4  # one read may fetch so many times the bytes that are wanted: tar headers, json members
@@ -45,8 +46,8 @@ class EncodedShard:
     def __len__(self) -> int:
         return len(self.shard)
 
-    def decode(self, rows: Sequence[int], out: Sequence[Sequence[np.ndarray]]) -> dict[int, str]:
-        """Decodes samples into `out`: for each clip (frames, then clean) one array [T, C, H, W] for each row.
+    def decode(self, rows: Sequence[int], out: Sequence[np.ndarray], into: Sequence[int]) -> dict[int, str]:
+        """Decodes samples into `out`: for each clip (frames, then clean) an array [N, T, C, H, W], at rows `into`.
 
         Returns:
             Sample number -> cause, of those that are broken; what `out` holds for them means nothing.
@@ -55,8 +56,8 @@ class EncodedShard:
             OSError: the file cannot be read.
         """
         broken = {row: self.problems[row] for row in rows if row in self.problems} if self.problems else {}
-        for clip, arrays in zip(self._clips, out, strict=True):
-            clip.decode(rows, arrays, broken)
+        for clip, array in zip(self._clips, out, strict=True):
+            clip.decode(rows, array, into, broken)
         return broken
 
     def close(self) -> None:
@@ -82,7 +83,7 @@ class _Members:
         self.frames_N = index.frames_N2[:, clip]
         self.missing = f"there is no {prefix}png, {prefix}jpg or {prefix}npy member"
 
-    def decode(self, rows: Sequence[int], out: Sequence[np.ndarray], broken: dict[int, str]) -> None:
+    def decode(self, rows: Sequence[int], out: np.ndarray, into: Sequence[int], broken: dict[int, str]) -> None:
         """Decodes samples, but those that are broken already, into `out`; adds those that turn out to be broken."""
         if self.decoder is None:
             return
@@ -91,43 +92,57 @@ class _Members:
             broken.update((row, self.missing) for row, here in zip(rows, there, strict=True) if not here)
         if broken:
             whole = [n for n, row in enumerate(rows) if row not in broken]
-            rows, out = [rows[n] for n in whole], [out[n] for n in whole]
-        if not len(rows):
-            return
+            rows, into = [rows[n] for n in whole], [into[n] for n in whole]
+        sizes = self.places_N2[np.asarray(rows, dtype=np.int64), 1]
+        runs = np.cumsum(sizes) // _SPAN_BYTES
+        for first, last in itertools.pairwise([0, *(np.flatnonzero(np.diff(runs)) + 1).tolist(), len(rows)]):
+            if first < last:
+                self._run(self.decoder, rows[first:last], out, into[first:last], broken)
+
+    def _run(
+        self, decoder: ClipDecoder, rows: Sequence[int], out: np.ndarray, into: Sequence[int], broken: dict[int, str]
+    ) -> None:
         index = np.asarray(rows, dtype=np.int64)
-        places_B2, frames, kind_of = self.places_N2[index], self.frames_N[index].tolist(), self.kind_N[index].tolist()
-        data, first = self._span(places_B2)
-        into, kinds = self.decoder.into, self.kinds
-        for row, array, count, kind, (offset, size) in zip(rows, out, frames, kind_of, places_B2.tolist(), strict=True):
-            if data is None:
-                member = _pread(self.shard.descriptor, offset, size)
-            else:
-                member = data[offset - first : offset - first + size]
-            if len(member) != size:  # it was cut off after it was opened
-                broken[row] = f"the shard ends inside the {kinds[kind]} member"
-                continue
-            try:
-                into(kinds[kind], member, count, array)
-            except BrokenClip as cause:
-                broken[row] = str(cause)
+        kinds = [self.kinds[kind] for kind in self.kind_N[index].tolist()]
+        data, places_B2 = self._fetch(self.places_N2[index])
+        cut_B = places_B2.sum(axis=1) > len(data)
+        if cut_B.any():  # the file was cut off after it was opened
+            gone = {
+                row: f"the shard ends inside the {kind} member"
+                for row, kind, cut in zip(rows, kinds, cut_B, strict=True)
+                if cut
+            }
+            broken |= gone
+            whole = np.flatnonzero(~cut_B)
+            rows, into, kinds = ([values[n] for n in whole] for values in (rows, into, kinds))
+            index, places_B2 = index[whole], places_B2[whole]
+        for number, cause in decoder.many(data, places_B2, kinds, self.frames_N[index], out, into).items():
+            broken[rows[number]] = cause
 
-    def _span(self, places_B2: np.ndarray) -> tuple[np.ndarray | None, int]:
-        """(bytes that hold all the members, where they begin); None where the members lie too far apart."""
-        first, last = int(places_B2[:, 0].min()), int(places_B2.sum(axis=1).max())
-        if last - first > min(_WASTE * int(places_B2[:, 1].sum()) + 4096, _SPAN_BYTES):
-            return None, 0
-        return _pread(self.shard.descriptor, first, last - first), first
+    def _fetch(self, places_B2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(bytes that hold the members, their places in them); a place beyond the end: the file ends before."""
+        first, last, sizes_B = int(places_B2[:, 0].min()), int(places_B2.sum(axis=1).max()), places_B2[:, 1]
+        if last - first <= min(_WASTE * int(sizes_B.sum()) + 4096, _SPAN_BYTES):
+            return _pread(self.shard.descriptor, [(first, last - first)]), places_B2 - [first, 0]
+        there = np.stack([np.cumsum(sizes_B) - sizes_B, sizes_B], axis=1)
+        return _pread(self.shard.descriptor, places_B2.tolist()), there
 
 
-def _pread(descriptor: int, offset: int, size: int) -> np.ndarray:
-    """Bytes of a file in this thread's buffer, fewer at its end; fresh memory for each read would cost page faults."""
+def _pread(descriptor: int, places: Sequence[Sequence[int]]) -> np.ndarray:
+    """Pieces of a file, (offset, size) each, one behind the other in this thread's buffer; fewer bytes at its end.
+
+    Fresh memory for each read would cost page faults.
+    """
+    size = sum(size for _, size in places)
     buffer = getattr(_thread, "buffer", None)
     if buffer is None or len(buffer) < size:
         buffer = _thread.buffer = np.empty(max(size, 1 << 16), dtype=np.uint8)
     done = 0
-    while done < size:
-        count = os.preadv(descriptor, [buffer[done:size].data], offset + done)
-        if not count:
-            break
-        done += count
+    for offset, piece in places:
+        end = done + piece
+        while done < end:
+            count = os.preadv(descriptor, [buffer[done:end].data], offset + piece - (end - done))
+            if not count:
+                return np.asarray(buffer[:done])
+            done += count
     return np.asarray(buffer[:done])
