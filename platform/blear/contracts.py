@@ -46,12 +46,18 @@ class Component:
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """Shape of one clip as training sees it: `length` frames (1 for stills) of `channels` x `height` x `width`."""
+    """Shape of one clip as training sees it: `length` frames (1 for stills) of `channels` x `height` x `width`.
+
+    Attributes:
+        shortest: of a dataset whose clips differ in length: fewest frames of one, `length` being the most. A stage
+            chooses which frames it sees; what a clip lacks is its last frame repeated.
+    """
 
     length: int
     channels: int
     height: int
     width: int
+    shortest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,10 +98,11 @@ class Sample:
         frames: uint8 in 0..255 (stored losslessly as PNG), or float32 in about [0, 1] (stored as npy), [T, H, W, C].
         targets: target name -> class index (int) or value (float).
         clean: what `frames` would be without the degradation they carry already, possibly smaller; None: nothing known,
-            training then takes the frames before the job's own degradations.
+            training then takes the frames before the job's own degradations. Not for clips that differ in length.
         subject, video: who and which recording, for grouped metrics and intervals; empty when unknown.
         time: seconds from the start of the recording.
-        meta: further columns for the predictions table.
+        meta: further facts, by which `draw` can choose. Two go into the predictions table: `face_px`, the face's width,
+            and `found`, 0 where there is no face, so that the prediction is pooled and counted as missed.
     """
 
     key: str
@@ -116,7 +123,8 @@ class Dataset(Protocol):
         targets: what each sample is labelled with.
         splits: names of the splits, the training split first.
         clip: shape of every sample.
-        terms: licence and source of the raw data, one or two sentences, kept beside the shards.
+        terms: licence and source of the raw data, where to get it, one or two sentences, kept beside the shards; best
+            an attribute of the class, so that it is known where the data are not there yet.
     """
 
     targets: Sequence[Target]
@@ -130,6 +138,15 @@ class Dataset(Protocol):
 
     def samples(self, split: str, part: str) -> Iterator[Sample]:
         """The samples of one part, always the same ones in the same order."""
+        ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A dataset that says more in `blear prepare --describe`. Optional: a dataset need not have it."""
+
+    def describe(self) -> Mapping[str, str]:
+        """What -> one line on it, for instance what is missing of the raw data, or what is left out and how often."""
         ...
 
 
@@ -173,6 +190,15 @@ class Degradation(Protocol):
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
         """Parameters of this component at each severity that evaluation sweeps by default, mildest first."""
+        ...
+
+
+@runtime_checkable
+class Resizing(Degradation, Protocol):
+    """A degradation that changes the frames' size. Where it augments a stage, evaluation must change the size alike."""
+
+    def settled(self) -> Degradation:
+        """What evaluation does in its place, without a draw: of a random crop, the centre crop."""
         ...
 
 

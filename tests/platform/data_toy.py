@@ -25,7 +25,7 @@ PLUGIN_API = 1
 
 
 class ToyParams(Params):
-    kind: Literal["stills", "clips", "floats"] = Field("stills", description="What the samples are.")
+    kind: Literal["stills", "clips", "floats", "varied"] = Field("stills", description="What the samples are.")
     parts: int = Field(2, description="Parts of each split.")
     samples: int = Field(3, description="Samples of each part.")
     source: Path | None = Field(None, description="A raw file or folder; only its state matters.")
@@ -45,6 +45,7 @@ class Toy:
             "stills": ClipSpec(1, 1, 6, 5),
             "clips": ClipSpec(4, 3, 6, 5),
             "floats": ClipSpec(2, 1, 6, 5),
+            "varied": ClipSpec(5, 3, 6, 5, shortest=2),
         }[params.kind]
 
     def parts(self, split):
@@ -66,7 +67,8 @@ class Toy:
     def sample(self, key, split, n, fault):
         rng = np.random.default_rng([self.seed, zlib.crc32(f"{split}{key}".encode())])
         c = self.clip
-        frames = rng.integers(0, 256, (c.length, c.height, c.width, c.channels), dtype=np.uint8)
+        length = c.length if c.shortest is None else c.shortest + n % (c.length - c.shortest + 1)
+        frames = rng.integers(0, 256, (length, c.height, c.width, c.channels), dtype=np.uint8)
         clean = None
         if self.params.kind == "floats":
             frames = rng.random(frames.shape, dtype=np.float32)
@@ -79,6 +81,10 @@ class Toy:
                 time.sleep(60)
             case "bug":
                 raise KeyError("not a BlearError")
+            case "short":
+                frames = frames[:1]
+            case "clean":
+                clean = frames
             case "shape":
                 frames = frames[:, :-1]
             case "dtype":

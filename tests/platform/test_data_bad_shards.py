@@ -100,7 +100,7 @@ def test_a_shard_that_vanishes_while_training(toy, truth):
     store = Store.open(toy, "train", max_broken=4, cache_gb=0)
     for step, batch in enumerate(batches(store, order, 0, 8, budget=1)):
         if step == 1:
-            store._open.clear()  # as if more shards were in use than may be open
+            store._open._open.clear()  # as if more shards were in use than may be open
             toy.shards("train")[2].unlink()
         seen.append(batch.samples_B)
         assert np.array_equal(batch.frames_BTCHW.numpy(), truth[batch.samples_B])

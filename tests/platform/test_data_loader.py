@@ -157,11 +157,11 @@ class Watched:
     def __len__(self):
         return len(self.store)
 
-    def take(self, samples_B):
+    def take(self, samples_B, pick=None):
         self.taken += 1
         if self.taken == self.fail_at:
             raise DataError("the disk is gone", "frames.npy")
-        return self.store.take(samples_B)
+        return self.store.take(samples_B, pick)
 
 
 def settled(watched):
@@ -243,9 +243,9 @@ def test_a_hanging_read_names_its_samples(store):
     hang = threading.Event()
 
     class Hanging(Watched):
-        def take(self, samples_B):
+        def take(self, samples_B, pick=None):
             hang.wait(60)
-            return super().take(samples_B)
+            return super().take(samples_B, pick)
 
     order = Order(COUNTS, 6, 0)
     with pytest.raises(DataError) as error:
@@ -259,11 +259,11 @@ def test_a_first_read_that_decodes_on_and_on_is_no_stall(store):
     class Decoding(Watched):
         progress = 0
 
-        def take(self, samples_B):
+        def take(self, samples_B, pick=None):
             for _ in range(15):
                 time.sleep(0.1)
                 self.progress += 1
-            return super().take(samples_B)
+            return super().take(samples_B, pick)
 
     order = Order(COUNTS, 6, 0)
     assert np.array_equal(next(batches(Decoding(store), order, 0, 1, stall_s=1.0)).samples_B, order.batch(0)[1])

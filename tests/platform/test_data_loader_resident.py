@@ -77,9 +77,9 @@ class Counted:
     def __len__(self):
         return len(self.store)
 
-    def take(self, samples_B):
+    def take(self, samples_B, pick=None):
         self.read += samples_B.tolist()
-        return self.store.take(samples_B)
+        return self.store.take(samples_B, pick)
 
 
 def test_every_sample_is_read_once(case):

@@ -7,10 +7,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from blear.data.moments import Moments, Pick, Windows
+from blear.data.orders.draw import DrawOrder
 from blear.data.orders.order import Order
 from blear.data.readers import Readers, within
 from blear.errors import DataError, JobError
@@ -26,6 +29,7 @@ AHEAD_BYTES = 256 * 2**20
 """Memory for batches that are read ahead; one batch is, even if it is larger."""
 _MOST_AHEAD = 16
 _SHOWN = 4
+_STALL_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,12 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def take(self, samples_B: np.ndarray) -> Taken:
-        """The samples that are not broken."""
+    def take(self, samples_B: np.ndarray, pick: Pick | None = None) -> Taken:
+        """The samples that are not broken; `pick` chooses the frames of each clip."""
+        ...
+
+    def lengths(self, samples_B: np.ndarray) -> np.ndarray:
+        """Frames that each clip has, int64 [B]."""
         ...
 
     def keys(self, samples_B: np.ndarray) -> list[str]:
@@ -77,28 +85,40 @@ class Source(Protocol):
         ...
 
 
-Part = Callable[[int], tuple[np.ndarray, np.ndarray]]
-"""Number of a batch -> its (epochs_B, samples_B)."""
+@dataclass(frozen=True)
+class _Part:
+    """What a batch is made of."""
+
+    epochs_B: np.ndarray
+    samples_B: np.ndarray
+    pick: Pick | None
+
+    @staticmethod
+    def of(epochs_B: np.ndarray, samples_B: np.ndarray, moments: Moments | None) -> _Part:
+        """A batch whose clips give the frames that `moments` says, or all."""
+        return _Part(epochs_B, samples_B, None if moments is None else partial(moments, epochs_B, samples_B))
 
 
 def batches(
     store: Source,
-    order: Order,
+    order: Order | DrawOrder,
     start: int,
     stop: int,
     rank: int = 0,
     world: int = 1,
     *,
+    moments: Moments | None = None,
     device: torch.device | None = None,
     budget: int = AHEAD_BYTES,
     threads: int = 1,
-    stall_s: float = 600.0,
+    stall_s: float = _STALL_S,
 ) -> Generator[RawBatch, None, None]:
     """The share of worker `rank` in global batches `start` to `stop - 1`, in order whatever the number of threads.
 
     The threads end with the iterator, also when the consumer stops early; their errors are raised in the consumer.
 
     Args:
+        moments: which frames of each clip; None: all of them.
         device: where the batches are wanted. For CUDA they are pinned and copied by the threads, on a stream of their
             own, so that no step waits for a copy; else they stay in CPU memory.
         budget: bytes that batches read ahead may take: they set how far ahead is read, at least one batch.
@@ -115,36 +135,40 @@ def batches(
             "batch_size",
             f"set batch_size to {world} or more, or lower cluster.workers",
         )
-    reader = _Reader(store, lambda step: order.part(step, rank, world), _placing(device), may_be_empty=False)
+
+    def part(step: int) -> _Part:
+        return _Part.of(*order.part(step, rank, world), moments)
+
+    reader = _Reader(store, part, _placing(device), may_be_empty=False)
     return _read_ahead(reader, range(start, stop), budget, threads, stall_s)
 
 
 def sequential(
-    store: Source,
-    batch_size: int,
-    rank: int = 0,
-    world: int = 1,
-    *,
-    device: torch.device | None = None,
-    budget: int = AHEAD_BYTES,
-    threads: int = 1,
-    stall_s: float = 600.0,
+    store: Source, batch_size: int, rank: int = 0, world: int = 1, *, moments: Moments | Windows | None = None
 ) -> Generator[RawBatch, None, None]:
     """Every sample of worker `rank` once, in order, epochs 0; batches may be smaller, and none is empty.
 
-    The workers' samples are consecutive ranges of the split, equal but for one sample. Other arguments and errors as of
-    `batches`.
+    The workers' samples are consecutive ranges of the split, equal but for one sample. With `Windows` a sample comes
+    once for each of its windows. Errors as of `batches`.
     """
     if batch_size < 1 or not 0 <= rank < world:
         raise ValueError(f"batch_size {batch_size} must be at least 1, rank {rank} in a world of {world}")
     first, end = len(store) * rank // world, len(store) * (rank + 1) // world
+    count, windows = end - first, None
+    if isinstance(moments, Windows):
+        clips, begins = moments.rows(store.lengths(np.arange(first, end, dtype=np.int64)))
+        count, windows = len(clips), (clips + first, begins, moments)
 
-    def part(number: int) -> tuple[np.ndarray, np.ndarray]:
-        samples_B = np.arange(first + number * batch_size, min(first + (number + 1) * batch_size, end), dtype=np.int64)
-        return np.zeros_like(samples_B), samples_B
+    def part(number: int) -> _Part:
+        rows = slice(number * batch_size, min((number + 1) * batch_size, count))
+        if windows is not None:
+            samples_B, pick = windows[0][rows], windows[2].pick(windows[1][rows])
+            return _Part(np.zeros_like(samples_B), samples_B, pick)
+        samples_B = np.arange(first + rows.start, first + rows.stop, dtype=np.int64)
+        return _Part.of(np.zeros_like(samples_B), samples_B, None if isinstance(moments, Windows) else moments)
 
-    reader = _Reader(store, part, _placing(device), may_be_empty=True)
-    return _read_ahead(reader, range(-(-(end - first) // batch_size)), budget, threads, stall_s)
+    reader = _Reader(store, part, _placing(None), may_be_empty=True)
+    return _read_ahead(reader, range(-(-count // batch_size)), AHEAD_BYTES, 1, _STALL_S)
 
 
 def _read_ahead(
@@ -196,7 +220,7 @@ class _Reader:
     """
 
     store: Source
-    part: Part
+    part: Callable[[int], _Part]
     place: Callable[[Tensor], Tensor]
     may_be_empty: bool
 
@@ -206,8 +230,9 @@ class _Reader:
     def read(self, number: int) -> tuple[RawBatch, int]:
         """The batch, and its size in bytes if none of its samples were broken."""
         with self._lock:  # one thread computes the permutation that the others need too
-            epochs_B, samples_B = self.part(number)
-        taken = self.store.take(samples_B)
+            part = self.part(number)
+        epochs_B, samples_B = part.epochs_B, part.samples_B
+        taken = self.store.take(samples_B, part.pick)
         good = int(taken.good_B.sum())
         if not (good or self.may_be_empty):
             raise DataError(
@@ -226,7 +251,7 @@ class _Reader:
 
     def stalled(self, number: int, seconds: float) -> DataError:
         """The error of a batch that does not come."""
-        _, samples_B = self.part(number)
+        samples_B = self.part(number).samples_B
         # the keys may lie where reading hangs
         names = within(lambda: self._names(samples_B), 2.0) or f"numbers {samples_B[:_SHOWN].tolist()}, ..."
         return DataError(

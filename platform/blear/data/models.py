@@ -59,6 +59,15 @@ class SplitInfo(_Model):
     class_counts: dict[str, tuple[int, ...]]
 
 
+class TrainedOn(_Model):
+    """What a trained stage keeps of its data: the shape of its clips, and what they are labelled with."""
+
+    name: str
+    params: dict[str, Any]
+    clip: ClipSpec
+    targets: tuple[Target, ...]
+
+
 class DatasetInfo(_Model):
     """A prepared dataset, the content of `dataset.json`; splits in the dataset's order, the training split first."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys
+from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys, Resizing
 from blear.job import DegradationUse
 from blear.plugins import Catalog
 
@@ -48,6 +48,20 @@ def build_chain(
         if context.clip is not None:
             context = _after(operation, context, context.clip)
     return Chain(operations, context.seed, first), context
+
+
+def settled_chain(
+    catalog: Catalog, uses: Sequence[DegradationUse], context: BuildContext
+) -> tuple[Chain, BuildContext]:
+    """What evaluation keeps of a stage's augmentations: those that change the frames' size, without their draws."""
+    operations: list[Degradation] = []
+    for use in uses:
+        operation = catalog.get("degradation", use.use).build(use.params, context)
+        if isinstance(operation, Resizing):
+            operations.append(operation.settled())
+            if context.clip is not None:
+                context = _after(operations[-1], context, context.clip)
+    return Chain(operations, context.seed), context
 
 
 def _after(operation: Degradation, context: BuildContext, clip: ClipSpec) -> BuildContext:

@@ -1,7 +1,7 @@
 """The file of one decoded shard: written from an encoded one, read through a memory map.
-
-Layout: frames [N, T, C, H, W], clean alike if there is one, float64 labels [N, targets], each on a boundary of 64
-bytes; a JSON object (broken samples by number, size and time of the shard); its length as uint64; a magic.
+Layout: frames [N, T, C, H, W], clean alike if there is one, float64 labels [N, targets] with one more column, the
+number of frames, where clips differ in length, each on a boundary of 64 bytes; a JSON object (broken samples by number,
+size and time of the shard); its length as uint64; a magic.
 """
 
 from __future__ import annotations
@@ -48,6 +48,11 @@ class Form:
         return found
 
     @property
+    def columns(self) -> int:
+        """Of the labels: one for each target, and the number of frames where clips differ in it."""
+        return len(self.targets) + (self.clip.shortest is not None)
+
+    @property
     def sample_bytes(self) -> int:
         """Bytes of one decoded sample."""
         return sum(math.prod(shape) * kind.itemsize for shape, kind in self.arrays)
@@ -57,12 +62,13 @@ class Form:
         starts = [0]
         for shape, kind in self.arrays:
             starts.append(-(-(starts[-1] + count * math.prod(shape) * kind.itemsize) // 64) * 64)
-        return [*starts, starts[-1] + count * len(self.targets) * 8]
+        return [*starts, starts[-1] + count * self.columns * 8]
 
     def name(self, shard: ShardInfo) -> str:
         """Names the decoded file of a shard by all that shapes it."""
         targets = [(target.name, target.kind, target.classes, target.bounds) for target in self.targets]
-        clip = (self.clip.length, self.clip.channels, self.clip.height, self.clip.width)
+        clip = [self.clip.length, self.clip.channels, self.clip.height, self.clip.width]
+        clip += [] if self.clip.shortest is None else [self.clip.shortest]
         text = json.dumps([shard.sha256, shard.samples, clip, self.layout.model_dump(), targets])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -80,7 +86,7 @@ class DecodedShard:
     def lost(form: Form, count: int, cause: str) -> DecodedShard:
         """In place of a shard that cannot be read: every sample is broken, for one cause."""
         arrays = [np.broadcast_to(np.zeros((), kind), (count, *shape)) for shape, kind in form.arrays]
-        return DecodedShard(arrays, np.zeros((count, len(form.targets))), dict.fromkeys(range(count), cause), [])
+        return DecodedShard(arrays, np.zeros((count, form.columns)), dict.fromkeys(range(count), cause), [])
 
     @staticmethod
     def open(path: Path, form: Form, count: int) -> DecodedShard | None:
@@ -93,7 +99,7 @@ class DecodedShard:
                 if magic != _MAGIC or file.seek(0, os.SEEK_END) != tail + size + 16:
                     return None
                 file.seek(values_at)
-                values = np.frombuffer(file.read(tail - values_at), "<f8").reshape(count, len(form.targets))
+                values = np.frombuffer(file.read(tail - values_at), "<f8").reshape(count, form.columns)
                 facts = json.loads(file.read(size))
                 arrays = [
                     np.asarray(

@@ -10,6 +10,7 @@ import numpy as np
 
 from blear.data.decoded.store import Taken
 from blear.data.loader import Source
+from blear.data.moments import Pick
 from blear.progress import say
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Resident:
         self._targets = {name: self._room(values) for name, values in like.targets.items()}
         self._state = np.full(len(store), _UNREAD, dtype=np.uint8)
         self._writing = threading.Lock()
+        self._lengths_N: np.ndarray | None = None
 
     @property
     def shards(self) -> Sequence[ShardInfo]:
@@ -84,8 +86,14 @@ class Resident:
         """The samples' keys."""
         return self._store.keys(samples_B)
 
-    def take(self, samples_B: np.ndarray) -> Taken:
-        """The samples that are not broken, on the device."""
+    def lengths(self, samples_B: np.ndarray) -> np.ndarray:
+        """Frames that each clip has, int64 [B]."""
+        if self._lengths_N is None:
+            self._lengths_N = self._store.lengths(np.arange(len(self)))
+        return self._lengths_N[samples_B]
+
+    def take(self, samples_B: np.ndarray, pick: Pick | None = None) -> Taken:
+        """The samples that are not broken, on the device; `pick` chooses the frames of each clip."""
         import torch
 
         unread = np.unique(samples_B[self._state[samples_B] == _UNREAD])
@@ -93,10 +101,13 @@ class Resident:
             self._keep(unread, self._store.take(unread))
         good_B = self._state[samples_B] == _GOOD
         rows = torch.from_numpy(samples_B[good_B]).to(self._device)
+        frames_BT = None
+        if pick is not None:
+            frames_BT = torch.from_numpy(pick(self.lengths(samples_B))[good_B]).to(self._device)
         return Taken(
             good_B=good_B,
-            frames=self._frames.index_select(0, rows),
-            clean=None if self._clean is None else self._clean.index_select(0, rows),
+            frames=_select(self._frames, rows, frames_BT),
+            clean=None if self._clean is None else _select(self._clean, rows, frames_BT),
             targets={name: values.index_select(0, rows) for name, values in self._targets.items()},
         )
 
@@ -114,6 +125,13 @@ class Resident:
 
     def _room(self, like: Tensor) -> Tensor:
         return like.new_empty((len(self._store), *like.shape[1:]), device=self._device)
+
+
+def _select(clips: Tensor, rows: Tensor, frames_BT: Tensor | None) -> Tensor:
+    """Some clips, or the chosen frames of each."""
+    if frames_BT is None:
+        return clips.index_select(0, rows)
+    return clips[rows[:, None], frames_BT.clamp(max=clips.shape[1] - 1)]
 
 
 def _first_good(store: Source) -> Taken | None:

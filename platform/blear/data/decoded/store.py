@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
-import resource
-import threading
-import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,25 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blear.data.broken import BrokenSamples, TooManyBroken
-from blear.data.decoded.cache import Cache, Claim, Refusal, is_full
-from blear.data.decoded.file import DecodedShard, Form, state_of, write_decoded
+from blear.data.broken import BrokenSamples
+from blear.data.decoded.opened import OpenShards, another_count
 from blear.data.fetch.mirror import cache_root
+from blear.data.moments import Pick
 from blear.data.prepared import Prepared
 from blear.data.shard.archive import index_of, index_path
 from blear.data.shard.encoded import EncodedShard
-from blear.data.shard.index import PREPARE_AGAIN, ShardIndex
+from blear.data.shard.index import ShardIndex
 from blear.errors import DataError
-from blear.progress import say, track
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_MOST_OPEN = 4096
 _INDEXES = 32
 _THREADS = 8
 _SMALL_BYTES = 1 << 14  # below, NumPy's own loop over samples pays for its second copy
-_LONG_BYTES = 1 << 28  # decoding that takes some seconds shows its progress
 
 
 @dataclass(frozen=True)
@@ -75,30 +67,23 @@ class Store:
 
     Attributes:
         counts: int64, samples of each shard.
-        progress: samples decoded into the cache so far; grows while a first `take` of a large split decodes it.
     """
 
     def __init__(self, prepared: Prepared, split: str, cache: Path, budget: int | None, max_broken: int) -> None:
-        info = prepared.split(split)
-        self.prepared, self.split, self.shards = prepared, split, info.shards
-        self.form = Form(prepared.clip, info.layout, prepared.info.targets)
-        self.progress = 0
-        self.counts = np.array([shard.samples for shard in self.shards], dtype=np.int64)
-        self._starts = np.concatenate([[0], np.cumsum(self.counts)])
+        self.prepared, self.split, self.shards = prepared, split, prepared.split(split).shards
         self._broken = BrokenSamples(max_broken, f"{prepared.name}, split {split}", f"{prepared.place}, split {split}")
-        self._cache: Cache | None = None
-        try:
-            if budget != 0:
-                self._cache = Cache(cache, [self.form.name(shard) for shard in self.shards], budget)
-                weakref.finalize(self, self._cache.close)
-        except OSError as error:
-            self._give_up(error, str(cache))
-        self._open: OrderedDict[int, DecodedShard | EncodedShard] = OrderedDict()
-        self._lock = threading.Lock()
         self._index = functools.lru_cache(_INDEXES)(functools.partial(_load_index, prepared, self.shards))
         self._columns = functools.lru_cache(_INDEXES)(functools.partial(_load_columns, self._index))
         self._threads = min(_THREADS, len(os.sched_getaffinity(0)))
         self._pool = ThreadPoolExecutor(self._threads, "blear-decode") if self._threads > 1 else None
+        self._open = OpenShards(prepared, split, cache, budget, self._broken, self._index, self._pool)
+        self.form, self.counts = self._open.form, self._open.counts
+        self._starts = np.concatenate([[0], np.cumsum(self.counts)])
+
+    @property
+    def progress(self) -> int:
+        """Samples decoded into the cache so far; grows while a first `take` of a large split decodes it."""
+        return self._open.progress
 
     @staticmethod
     def open(
@@ -126,10 +111,7 @@ class Store:
 
     def close(self) -> None:
         """Lets the cache evict this store's shards; what is taken later is decoded on the fly."""
-        with self._lock:
-            if self._cache is not None:
-                self._cache.close()
-                self._cache = None
+        self._open.close()
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -139,8 +121,11 @@ class Store:
         """(shard, key, cause) of the broken samples met so far."""
         return self._broken.found()
 
-    def take(self, samples_B: np.ndarray) -> Taken:
+    def take(self, samples_B: np.ndarray, pick: Pick | None = None) -> Taken:
         """Some samples, copied into memory.
+
+        Args:
+            pick: chooses the frames of each clip; left out, all of them, shorter clips with their last one repeated.
 
         Raises:
             DataError: more samples are broken than may be; all those of a shard that cannot be read are.
@@ -148,37 +133,54 @@ class Store:
         import torch
 
         groups = list(self._groups(samples_B))
-        opened = self._opened([shard for shard, _, _ in groups])
-        outs = [torch.empty((len(samples_B), *shape), dtype=_torch(kind)) for shape, kind in self.form.arrays]
+        opened = self._open.get([shard for shard, _, _ in groups])
+        values_BK = np.zeros((len(samples_B), self.form.columns))
+        for shard, rows, places in groups:
+            values_BK[places] = opened[shard].values_NK[rows]
+        frames_BT = None if pick is None else pick(self._lengths(values_BK))
+        forms = [
+            ((shape[0] if frames_BT is None else frames_BT.shape[1], *shape[1:]), kind)
+            for shape, kind in self.form.arrays
+        ]
+        outs = [torch.empty((len(samples_B), *shape), dtype=_torch(kind)) for shape, kind in forms]
         arrays = [out.numpy() for out in outs]
-        values_BK = np.zeros((len(samples_B), len(self.form.targets)))
         good_B = np.ones(len(samples_B), dtype=np.bool_)
         jobs: list[tuple[int, EncodedShard, np.ndarray, np.ndarray]] = []
         for shard, rows, places in groups:
             one = opened[shard]
-            values_BK[places] = one.values_NK[rows]
             if isinstance(one, EncodedShard):
                 jobs += [(shard, one, rows[part], places[part]) for part in self._shares(len(rows))]
                 continue
             for array, stored in zip(arrays, one.arrays, strict=True):
-                _copy(stored, rows, array, places)
+                if frames_BT is None:
+                    _copy(stored, rows, array, places)
+                else:
+                    _copy_frames(stored, rows, array, places, frames_BT)
             if one.broken:
                 good_B[places] = [row not in one.broken for row in rows.tolist()]
         met: dict[int, dict[int, str]] = {}
-        for (shard, _, rows, places), broken in zip(jobs, self._decode(jobs, arrays), strict=True):
+        for (shard, _, rows, places), broken in zip(jobs, self._decode(jobs, arrays, frames_BT), strict=True):
             if broken:
                 met.setdefault(shard, {}).update(broken)
                 good_B[places] = [row not in broken for row in rows.tolist()]
         for shard, broken in met.items():
-            self._note(shard, broken)
+            self._open.note(shard, broken)
         if not good_B.all():
             whole = torch.from_numpy(np.flatnonzero(good_B))
             outs, values_BK = [out[whole] for out in outs], values_BK[good_B]
         targets = {
             target.name: torch.from_numpy(values.astype(np.int64 if target.kind == "class" else np.float32))
-            for target, values in zip(self.form.targets, values_BK.T, strict=True)
+            for target, values in zip(self.form.targets, values_BK.T, strict=False)  # the last may be the lengths
         }
         return Taken(good_B, outs[0], outs[1] if len(outs) > 1 else None, targets)
+
+    def lengths(self, samples_B: np.ndarray) -> np.ndarray:
+        """Frames that each clip has, int64 [B]; reads the shards' indexes, no shard."""
+        lengths_B = np.full(len(samples_B), self.form.clip.length, dtype=np.int64)
+        if self.form.clip.shortest is not None:
+            for shard, rows, places in self._groups(samples_B):
+                lengths_B[places] = self._index(shard).frames_N2[rows, 0].clip(1, self.form.clip.length)
+        return lengths_B
 
     def keys(self, samples_B: np.ndarray) -> list[str]:
         """The samples' keys."""
@@ -221,141 +223,34 @@ class Store:
         step = max(1, -(-count // self._threads))
         return [slice(first, first + step) for first in range(0, count, step)]
 
+    def _lengths(self, values_BK: np.ndarray) -> np.ndarray:
+        """Frames of each clip, of the labels as they are stored; 1 for what is broken."""
+        if self.form.clip.shortest is None:
+            return np.full(len(values_BK), self.form.clip.length, dtype=np.int64)
+        return np.maximum(1, values_BK[:, -1].astype(np.int64))
+
     def _decode(
-        self, jobs: Sequence[tuple[int, EncodedShard, np.ndarray, np.ndarray]], arrays: Sequence[np.ndarray]
+        self,
+        jobs: Sequence[tuple[int, EncodedShard, np.ndarray, np.ndarray]],
+        arrays: Sequence[np.ndarray],
+        frames_BT: np.ndarray | None,
     ) -> list[dict[int, str]]:
         def decode(job: tuple[int, EncodedShard, np.ndarray, np.ndarray]) -> dict[int, str]:
             _, encoded, rows, places = job
             try:
-                return encoded.decode(rows.tolist(), arrays, places.tolist())
+                if frames_BT is None:
+                    return encoded.decode(rows.tolist(), arrays, places.tolist())
+                broken: dict[int, str] = {}
+                whole = [np.empty((1, *shape), kind) for shape, kind in self.form.arrays]
+                for row, place in zip(rows.tolist(), places.tolist(), strict=True):  # one by one: clips are large
+                    broken |= encoded.decode([row], whole, [0])
+                    for clip, array in zip(whole, arrays, strict=True):
+                        np.take(clip[0], frames_BT[place], axis=0, out=array[place], mode="clip")
+                return broken
             except OSError as error:
                 return dict.fromkeys(rows.tolist(), f"the shard cannot be read: {error.strerror}")
 
         return list(self._pool.map(decode, jobs) if self._pool is not None and len(jobs) > 1 else map(decode, jobs))
-
-    def _opened(self, shards: Sequence[int]) -> dict[int, DecodedShard | EncodedShard]:
-        """The shards, each decoded in the cache or ready to be decoded."""
-        with self._lock:
-            missing = [shard for shard in shards if shard not in self._open and not self._or_lost(shard, self._find)]
-            if missing:
-                self._fill(missing)
-            for shard in shards:
-                self._open.move_to_end(shard)
-            found = {shard: self._open[shard] for shard in shards}
-            limit = min(_MOST_OPEN, max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2))
-            while len(self._open) > limit:
-                self._open.popitem(last=False)
-            return found
-
-    def _find(self, shard: int) -> bool:
-        """Opens the decoded file of a shard, if it is there."""
-        path = self._cache.find(self.form.name(self.shards[shard])) if self._cache is not None else None
-        if path is None:
-            return False
-        found = DecodedShard.open(path, self.form, int(self.counts[shard]))
-        if found is None or (found.broken and found.shard != state_of(self.prepared.local(self.shards[shard]))):
-            path.unlink(missing_ok=True)  # damaged, or made of a broken shard that was mended
-            return False
-        self._note(shard, found.broken)
-        self._open[shard] = found
-        return True
-
-    def _fill(self, shards: Sequence[int]) -> None:
-        """Decodes shards into the cache; those that another process decodes come last."""
-        total = int(self.counts[list(shards)].sum())
-        with contextlib.ExitStack() as stack:
-            bar = None
-            if self._cache is not None and total * self.form.sample_bytes > _LONG_BYTES:
-                bar = stack.enter_context(track(f"decode {self.prepared.name} {self.split}", total))
-
-            def advance(samples: int) -> None:
-                self.progress += samples
-                if bar is not None:
-                    bar.advance(samples)
-
-            decoded = functools.partial(self._decoded, advance=advance)
-            busy = [shard for shard in shards if not self._or_lost(shard, functools.partial(decoded, wait=False))]
-            for shard in busy:
-                self._or_lost(shard, functools.partial(decoded, wait=True))
-
-    def _decoded(self, shard: int, advance: Callable[[int], None], *, wait: bool) -> bool:
-        """Opens one shard, decoding it into the cache if there is room; False: another process is at it."""
-        while self._cache is not None:
-            try:
-                claim = self._cache.claim(self.form.name(self.shards[shard]), self._bytes(shard), wait=wait)
-                if isinstance(claim, Claim):
-                    self._write(claim, shard, advance)
-                elif claim is Refusal.THERE:
-                    advance(int(self.counts[shard]))
-            except OSError as error:
-                self._give_up(error, str(self._cache.folder))
-                break
-            if claim is Refusal.BUSY:
-                return False
-            if claim is Refusal.FULL:
-                break
-            if self._find(shard):
-                return True
-        self._open[shard] = self._encoded(shard)
-        return True
-
-    def _write(self, claim: Claim, shard: int, advance: Callable[[int], None]) -> None:
-        whole = False
-        try:
-            encoded = self._encoded(shard)
-            self._note(shard, write_decoded(claim, encoded, self.form, self._pool, advance))
-            encoded.close()
-            whole = True
-        finally:
-            if whole:
-                claim.commit()
-            else:
-                claim.abandon()
-
-    def _or_lost(self, shard: int, opening: Callable[[int], bool]) -> bool:
-        """Opens a shard in some way; where it is missing or damaged as a whole, all its samples are broken."""
-        try:
-            return opening(shard)
-        except TooManyBroken:
-            raise
-        except DataError as error:
-            info = self.shards[shard]
-            try:
-                keys = self._index(shard).keys
-            except DataError:
-                keys = tuple(f"number {row}" for row in range(info.samples))
-            try:
-                self._broken.add(self.prepared.folder / info.name, dict.fromkeys(keys, error.what))
-            except TooManyBroken as over:
-                budget = f"; {over.what}" if self._broken.most else ""
-                raise DataError(f"{error.what}{budget}", error.where, error.do) from error
-            self._open[shard] = DecodedShard.lost(self.form, info.samples, error.what)
-            return True
-
-    def _encoded(self, shard: int) -> EncodedShard:
-        info = self.shards[shard]
-        encoded = EncodedShard(self.prepared.local(info), self.form.clip, self.form.layout, self.form.targets)
-        if len(encoded) != info.samples:
-            raise _another(encoded.shard.path, len(encoded), info.samples)
-        return encoded
-
-    def _bytes(self, shard: int) -> int:
-        """Bytes of the decoded file, but for what it says of broken samples."""
-        return self.form.starts(int(self.counts[shard]))[-1]
-
-    def _note(self, shard: int, broken: dict[int, str]) -> None:
-        if broken:
-            keys = self._index(shard).keys
-            path = self.prepared.folder / self.shards[shard].name
-            self._broken.add(path, {keys[row]: cause for row, cause in sorted(broken.items())})
-
-    def _give_up(self, error: OSError, where: str) -> None:
-        """Goes on without the cache."""
-        cause = "the disk is full" if is_full(error) else error.strerror or str(error)
-        say(f"{where}: {cause}; shards that are not decoded yet are decoded again each time they are read")
-        if self._cache is not None:
-            self._cache.close()
-        self._cache = None
 
 
 def _load_index(prepared: Prepared, shards: Sequence[Any], shard: int) -> ShardIndex:
@@ -368,12 +263,8 @@ def _load_index(prepared: Prepared, shards: Sequence[Any], shard: int) -> ShardI
             raise
         index = ShardIndex.load(index_path(path))  # the shard is gone or damaged, its samples may be decoded
     if len(index) != info.samples:
-        raise _another(path, len(index), info.samples)
+        raise another_count(path, len(index), info.samples)
     return index
-
-
-def _another(path: Path, found: int, said: int) -> DataError:
-    return DataError(f"the shard has {found} samples, dataset.json says {said}", str(path), PREPARE_AGAIN)
 
 
 def _load_columns(index: Callable[[int], ShardIndex], shard: int) -> dict[str, list[Any]]:
@@ -390,6 +281,14 @@ def _copy(stored: np.ndarray, rows: np.ndarray, out: np.ndarray, places: np.ndar
     else:
         for place, row in zip(places.tolist(), rows.tolist(), strict=True):
             out[place] = stored[row]
+
+
+def _copy_frames(
+    stored: np.ndarray, rows: np.ndarray, out: np.ndarray, places: np.ndarray, frames_BT: np.ndarray
+) -> None:
+    """out[places] = the chosen frames of stored[rows]; only those are read."""
+    for place, row in zip(places.tolist(), rows.tolist(), strict=True):
+        np.take(stored[row], frames_BT[place], axis=0, out=out[place], mode="clip")  # other modes buffer
 
 
 def _torch(kind: np.dtype) -> Any:

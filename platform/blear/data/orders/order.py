@@ -66,10 +66,7 @@ class Order:
 
     def part(self, step: int, rank: int, world: int) -> tuple[np.ndarray, np.ndarray]:
         """The share of worker `rank` of `world` in global batch `step`: every `world`-th sample from `rank` on."""
-        if not 0 <= rank < world:
-            raise ValueError(f"rank {rank} is not in a world of {world}")
-        epochs_B, samples_B = self.batch(step)
-        return epochs_B[rank::world], samples_B[rank::world]
+        return share_of(self.batch(step), rank, world)
 
     def _samples(self, epoch: int, within_B: np.ndarray) -> np.ndarray:
         if self.count <= self.window:
@@ -79,6 +76,14 @@ class Order:
     @functools.cached_property
     def _windows(self) -> Windows:
         return Windows.of(np.asarray(self.counts), self.seed, self.window)
+
+
+def share_of(batch: tuple[np.ndarray, np.ndarray], rank: int, world: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every `world`-th sample of a global batch, from `rank` on: shares differ by one sample at most."""
+    if not 0 <= rank < world:
+        raise ValueError(f"rank {rank} is not in a world of {world}")
+    epochs_B, samples_B = batch
+    return epochs_B[rank::world], samples_B[rank::world]
 
 
 @functools.lru_cache(maxsize=2)

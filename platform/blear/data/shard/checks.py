@@ -37,8 +37,12 @@ def key_problem(key: str) -> str:
 def frames_problem(sample: Sample, clip: ClipSpec) -> str:
     """What is wrong with the clips of a sample; empty if nothing is."""
     expected = (clip.length, clip.height, clip.width, clip.channels)
-    if sample.frames.shape != expected:
-        return f"frames have shape {sample.frames.shape}, the dataset's clip says {expected} [T, H, W, C]"
+    shape, fewest = sample.frames.shape, clip.length if clip.shortest is None else clip.shortest
+    if len(shape) != 4 or shape[1:] != expected[1:] or not fewest <= shape[0] <= clip.length:
+        fewer = "" if clip.shortest is None else f" with {clip.shortest} frames or more"
+        return f"frames have shape {shape}, the dataset's clip says {expected} [T, H, W, C]{fewer}"
+    if sample.clean is not None and clip.shortest is not None:
+        return "clips that differ in length cannot carry a clean clip"
     if sample.clean is not None and (sample.clean.ndim != 4 or not sample.clean.size):
         return f"clean has shape {sample.clean.shape}, expected [T, H, W, C]"
     for name, array in (("frames", sample.frames), ("clean", sample.clean)):

@@ -26,7 +26,7 @@ class EncodedShard:
     """A shard and the declared form of its samples; decoding is thread-safe.
 
     Attributes:
-        values_NK: float64 labels in the declared order.
+        values_NK: float64 labels in the declared order; a last column, the frames, where clips differ in length.
         problems: sample number -> why its facts or labels cannot be used.
     """
 
@@ -34,8 +34,12 @@ class EncodedShard:
         self.shard = Shard.open(path)
         self._closer = weakref.finalize(self, self.shard.close)  # a thread may still read when the store drops it
         self.values_NK, self.problems = labels_of(self.shard.index, targets)
+        if clip.shortest is not None:
+            lengths_N = self.shard.index.frames_N2[:, 0].clip(1, clip.length)
+            self.values_NK = np.concatenate([self.values_NK, lengths_N[:, None]], axis=1)
         shape = (clip.length, clip.height, clip.width, clip.channels)
-        self._clips = [_Members(self.shard, "", ClipDecoder("frames", shape, layout.frames, "the dataset's clip"), 0)]
+        frames = ClipDecoder("frames", shape, layout.frames, "the dataset's clip", clip.shortest)
+        self._clips = [_Members(self.shard, "", frames, 0)]
         if layout.clean is not None and layout.clean_shape is not None:
             decoder = ClipDecoder("clean", layout.clean_shape, layout.clean, "dataset.json")
             self._clips.append(_Members(self.shard, "clean.", decoder, 1))
@@ -113,7 +117,7 @@ class _Members:
                 if cut
             }
             broken |= gone
-            whole = np.flatnonzero(~cut_B)
+            whole = np.flatnonzero(~cut_B).tolist()
             rows, into, kinds = ([values[n] for n in whole] for values in (rows, into, kinds))
             index, places_B2 = index[whole], places_B2[whole]
         for number, cause in decoder.many(data, places_B2, kinds, self.frames_N[index], out, into).items():
