@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from blear.data.prepared import Prepared
+from blear.data.preparing.describe import describe
 from blear.data.preparing.prepare import prepare
 from blear.errors import DataError, RunError
 from blear.evaluate.arms import evaluate_arms
@@ -122,6 +123,11 @@ def _given(place: str, use: str, name: str) -> str:
 def prepare_one(name: str, params: dict[str, Any], *, workers: int | None = None) -> Path:
     """Shards of one dataset by component name."""
     return _prepared(ComponentRef("dataset", name, params), load(), seed=0, workers=workers, runner="auto")
+
+
+def describe_one(name: str, params: dict[str, Any]) -> Iterator[str]:
+    """What one dataset is and what was found of it, line by line."""
+    return describe(load().get("dataset", name), params)
 
 
 def _prepared(ref: ComponentRef, catalog: Catalog, *, seed: int, workers: int | None, runner: str) -> Path:

@@ -1,4 +1,4 @@
-"""The job file as pydantic models, and its JSON schema for editors."""
+"""The job file as pydantic models."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blear.data.orders.order import WINDOW
-from blear.plugins import Catalog, Registered
 
 Positive = Annotated[int, Field(gt=0)]
+Choice = str | int | float
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+MOST_STARS = 3
 Matrix = Annotated[
     dict[str, list[int | float | str]] | None,
     Field(description="makes one entry for each combination; `{key}` in the entry's name and values is replaced"),
@@ -47,9 +48,24 @@ class HeadUse(Use):
     """A head."""
 
 
+class DrawGroup(Strict):
+    """Samples that are drawn together, with replacement, at a stated share."""
+
+    share: float = Field(gt=0, le=1e9, description="how often the group is drawn, relative to all shares")
+    where: dict[str, Choice | list[Choice]] = Field(
+        default_factory=dict,
+        description="a class target (by class name) or a column of `meta` -> the value or values that belong; "
+        "empty: every sample",
+    )
+    even: str | None = Field(
+        None, description="a class target or a column of `meta`, one of whose values in the group is drawn first"
+    )
+
+
 class StandIn(DatasetUse):
     """A dataset that needs no raw data, and what makes its samples like those it stands in for, in training."""
 
+    draw: list[DrawGroup] | None = Field(None, description="takes the place of the stage's own `draw`; null: it stays")
     augment: list[DegradationUse] = Field(default_factory=list, description="goes before the stage's own `augment`")
     degrade: list[DegradationUse] = Field(default_factory=list, description="goes before the stage's own `degrade`")
 
@@ -74,6 +90,11 @@ class Data(DatasetUse):
         """The stand-in's own (augment, degrade) while it is used."""
         return (self.stand_in.augment, self.stand_in.degrade) if self.stands_in and self.stand_in else ([], [])
 
+    def draw(self, stage: list[DrawGroup]) -> list[DrawGroup]:
+        """The groups that are drawn from: the stage's, or those of the stand-in while it is used."""
+        own = self.stand_in.draw if self.stands_in and self.stand_in else None
+        return stage if own is None else own
+
     @property
     def chosen(self) -> tuple[str, dict[str, Any]]:
         """Component name and parameters of the dataset that is really read."""
@@ -83,14 +104,44 @@ class Data(DatasetUse):
 
 
 class StartFrom(Strict):
-    """Weights taken from an earlier stage, by parameter name and shape."""
+    """Weights taken from an earlier stage or from a file, by parameter name and shape."""
 
-    stage: str = Field(description="an earlier stage of this job")
+    stage: str | None = Field(None, description="an earlier stage of this job")
+    file: str | None = Field(
+        "", description="a file of weights, relative to the job file, never executed; null: not there yet, initialised"
+    )
+    format: Literal["auto", "safetensors", "torch", "caffemodel"] = Field(
+        "auto", description="of `file`; auto: by its first bytes"
+    )
+    layout: Literal["rows", "matlab"] = Field(
+        "rows", description="of `file`; matlab: trained on transposed pictures, so that rows and columns are exchanged"
+    )
+    sha256: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="of `file`; another file is refused; null: the run notes it"
+    )
     take: list[str] = Field(["*"], description="backbone parts or parameters to take: `conv1`, `conv*.weight`, ...")
+    rename: dict[str, str] = Field(
+        default_factory=dict,
+        description="pattern of a name there -> the backbone's name; the first match counts; each `*` of the new name "
+        "is what that `*` of the pattern stood for",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.stage is None) == (self.file == ""):
+            raise ValueError("give `stage` or `file`, one of them")
+        if self.stage is not None and {"format", "layout", "sha256"} & self.model_fields_set:
+            raise ValueError("format, layout and sha256 belong to `file`")
+        for pattern, name in self.rename.items():
+            if name.count("*") > pattern.count("*") or pattern.count("*") > MOST_STARS:
+                raise ValueError(
+                    f"rename {pattern!r}: at most {MOST_STARS} `*`, and in the new name no more than in the pattern"
+                )
+        return self
 
 
 class BackboneUse(Use):
-    """A backbone, from scratch or from an earlier stage."""
+    """A backbone, from scratch, from an earlier stage or from a file."""
 
     start_from: StartFrom | None = Field(None, description="where its first weights come from; null: initialised")
 
@@ -98,12 +149,17 @@ class BackboneUse(Use):
 class Optimizer(Strict):
     """Gradient descent and its learning rate."""
 
-    use: Literal["sgd", "adamw"] = Field("sgd", description="`sgd` with momentum, or `adamw`")
+    use: Literal["sgd", "adam", "adamw"] = Field("sgd", description="`sgd` with momentum, `adam` or `adamw`")
     lr: float = Field(gt=0, description="base learning rate: what the schedule and the multipliers scale")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of `sgd`")
-    betas: tuple[Fraction, Fraction] = Field((0.9, 0.999), description="decay of the two moments of `adamw`")
+    nesterov: bool = Field(False, description="`sgd`: Nesterov's momentum")
+    betas: tuple[Fraction, Fraction] = Field((0.9, 0.999), description="decay of the two moments of `adam`, `adamw`")
+    amsgrad: bool = Field(False, description="`adam`, `adamw`: divide by the largest second moment so far")
     weight_decay: float = Field(
-        0.0, ge=0, description="`sgd`: L2 penalty; `adamw`: decoupled decay; acts on weights and biases"
+        0.0, ge=0, description="`sgd`, `adam`: L2 penalty; `adamw`: decoupled decay; acts on weights and biases"
+    )
+    no_decay: list[str] = Field(
+        default_factory=list, description="patterns of parameter names that `weight_decay` leaves alone"
     )
     schedule: Literal["fixed", "step", "cosine", "one_cycle"] = Field(
         "fixed", description="how the learning rate goes over the steps after the warm-up"
@@ -123,7 +179,31 @@ class Optimizer(Strict):
             raise ValueError("schedule `step` needs drop_every")
         if self.schedule == "one_cycle" and self.warmup:
             raise ValueError("schedule `one_cycle` warms up by itself; leave warmup out")
+        if self.nesterov and (self.use != "sgd" or not self.momentum):
+            raise ValueError("nesterov needs `sgd` with a momentum above 0")
+        if self.amsgrad and self.use == "sgd":
+            raise ValueError("amsgrad needs `adam` or `adamw`")
+        if self.no_decay and not self.weight_decay:
+            raise ValueError("no_decay needs a weight_decay above 0")
         return self
+
+
+class Frames(Strict):
+    """Which frames of a clip training sees."""
+
+    take: Positive = Field(description="frames of every clip; a shorter one gives all of its, the last one repeated")
+    pick: Literal["random", "even", "first"] = Field(
+        "random",
+        description="`random`: distinct ones in order, drawn anew in each epoch; `even`: spread over the clip; "
+        "validation, and evaluation without windows, are always `even`",
+    )
+
+
+class Windows(Strict):
+    """Long clips are tested in windows of consecutive frames, whose decisions are pooled."""
+
+    length: Positive = Field(description="frames of a window; a shorter clip is one window, its last frame repeated")
+    stride: Positive = Field(description="frames between the beginnings of two windows; windows fit entirely")
 
 
 class Validate(Strict):
@@ -144,6 +224,11 @@ class Stage(Strict):
 
     data: str = Field(description="name of an entry of `data`")
     split: str | None = Field(None, description="split to train on; null: the dataset's first")
+    draw: list[DrawGroup] = Field(
+        default_factory=list,
+        description="groups of samples, drawn with replacement at their shares; empty: every sample once in an epoch",
+    )
+    frames: Frames | None = Field(None, description="which frames of each clip are used; null: all of them")
     augment: list[DegradationUse] = Field(
         default_factory=list, description="operations on the clean frames, before `degrade`; restoration targets follow"
     )
@@ -191,6 +276,15 @@ class Arm(Strict):
     note: str = Field("", description="what this arm is, one sentence")
 
 
+class Pool(Strict):
+    """One decision of several rows: the frames of a video, or the windows of a clip."""
+
+    by: Literal["sample", "video"] = Field("sample", description="whose rows make one decision")
+    score: Literal["mean_logits", "sum_probabilities"] = Field(
+        "mean_logits", description="how probabilities are pooled, over the rows with a found face; values: their mean"
+    )
+
+
 class Evaluate(Strict):
     """What is tested, on what, and against what."""
 
@@ -199,6 +293,10 @@ class Evaluate(Strict):
     sweep: Sweep = Field(description="the degradation that is swept")
     arms: dict[str, Arm] = Field(description="label -> arm; the first is the one that the others are compared with")
     batch_size: Positive = Field(256, description="clips of one forward pass")
+    windows: Windows | None = Field(None, description="windows that each clip is tested in; null: one pass for a clip")
+    pool: Pool | None = Field(
+        None, description="what one decision is made of; null: every row is one; with windows, those of a clip"
+    )
     resamples: Positive = Field(1000, description="bootstrap resamples")
     faces: int = Field(6, ge=0, description="sample faces in the report")
 
@@ -242,52 +340,3 @@ class Job(Strict):
     profiles: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="named sets of overrides, `path: value`; `*` in a path is every key"
     )
-
-
-_SLOT_OF = {
-    "Data": "dataset",
-    "StandIn": "dataset",
-    "DegradationUse": "degradation",
-    "Sweep": "degradation",
-    "BackboneUse": "backbone",
-    "HeadUse": "head",
-}
-_PLACEHOLDER = {"type": "string", "pattern": r"^\{\w+\}$", "description": "a value of the entry's matrix"}
-
-
-def json_schema(catalog: Catalog) -> dict[str, Any]:
-    """JSON schema of a job file with the parameters of every component that is installed."""
-    schema = Job.model_json_schema()
-    definitions = schema["$defs"]
-    for name, slot in _SLOT_OF.items():
-        base = definitions[name]
-        shared = {key: value for key, value in base["properties"].items() if key != "use"}
-        choices = [
-            _choice(catalog, registered, shared, definitions) for registered in catalog.components[slot].values()
-        ]
-        definitions[name] = {"description": base["description"], "oneOf": choices}
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    return schema
-
-
-def _choice(
-    catalog: Catalog, registered: Registered, shared: dict[str, Any], definitions: dict[str, Any]
-) -> dict[str, Any]:
-    """Schema of one component's use; its nested models go into the definitions."""
-    prefix, short = registered.name.replace("/", "."), registered.name.split("/")[1]
-    own = registered.component.params.model_json_schema(ref_template=f"#/$defs/{prefix}.{{model}}")
-    definitions |= {f"{prefix}.{key}": value for key, value in own.get("$defs", {}).items()}
-    unique = sum(full.endswith(f"/{short}") for full in catalog.components[registered.slot]) == 1
-    # a source may be missing while a stand-in is used, and a swept parameter is named by `over`
-    required = [key for key in own.get("required", []) if not ({"source", "over"} & shared.keys())]
-    properties = {key: {"anyOf": [field, _PLACEHOLDER]} for key, field in own.get("properties", {}).items()}
-    return {
-        "title": registered.name,
-        "description": registered.component.summary,
-        "type": "object",
-        "properties": properties
-        | shared
-        | {"use": {"enum": [registered.name, short] if unique else [registered.name]}},
-        "required": ["use", *required],
-        "additionalProperties": False,
-    }

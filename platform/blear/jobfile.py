@@ -20,6 +20,7 @@ from blear.document import Document, Where, parse_value, validate
 from blear.errors import DataError, JobError, PluginError
 from blear.job import BackboneUse, Data, DegradationUse, HeadUse, Job, StandIn, Sweep, Use
 from blear.plugins import Catalog, load
+from blear.weights.digest import digest
 
 
 def read_job(file: Path, *, profile: str | None = None, overrides: Sequence[str] = ()) -> tuple[Job, Catalog]:
@@ -246,9 +247,30 @@ class _Names:
             if isinstance(stage, str) and stage not in earlier:
                 place = (*where, "backbone", "start_from", "stage")
                 self.document.problem(place, _unknown("earlier stage", stage, earlier))
+            if isinstance(start, dict) and isinstance(start.get("file"), str):
+                raw["backbone"] = raw["backbone"] | {
+                    "start_from": self.weights(start, (*where, "backbone", "start_from"))
+                }
         if "head" in raw:
             raw["head"] = self.use("head", HeadUse, raw["head"], (*where, "head"))
         return raw
+
+    def weights(self, start: dict[str, Any], where: Where) -> dict[str, Any]:
+        """A `start_from` with the file's absolute path and digest, by which a continued run knows another file."""
+        given = start["file"]
+        path = _path(Path(given) if given.startswith("~") else self.document.file.parent / given)
+        if not path.is_file():
+            self.document.problem((*where, "file"), f"no such file: {given} (relative to the job file)")
+            return start
+        try:
+            found = digest(path)
+        except DataError as error:
+            self.document.problem((*where, "file"), error.what)
+            return start
+        expected = start.get("sha256")
+        if expected is not None and expected != found:
+            self.document.problem((*where, "sha256"), f"the file is another one: its SHA-256 is {found}")
+        return start | {"file": str(path), "sha256": found}
 
     def evaluate(
         self, raw: dict[str, Any], where: Where, data: Mapping[str, Any], stages: Mapping[str, Any]

@@ -67,6 +67,10 @@ class Registered:
             raise PluginError(str(error), self.name, f"see `blear plugins show {self.name}`") from error
         return self._builder()(params, context)
 
+    def attribute(self, name: str) -> Any:
+        """An attribute of the class that `build` makes, without making one; None where it has none."""
+        return getattr(self._builder(), name, None)
+
     def _builder(self) -> Any:
         build = self.component.build
         if not isinstance(build, str):

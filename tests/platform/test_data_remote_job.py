@@ -13,8 +13,8 @@ from safetensors.numpy import load_file
 from blear.data.preparing.prepare import prepare
 from blear.driver import prepare_data
 from blear.errors import DataError, JobError
-from blear.job import json_schema
 from blear.jobfile import dump_job, read_job
+from blear.jobschema import json_schema
 from blear.plugins import ComponentRef, load
 
 JOB = """name: remote

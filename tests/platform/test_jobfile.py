@@ -10,8 +10,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from blear.errors import JobError
-from blear.job import json_schema
 from blear.jobfile import dump_job, read_job
+from blear.jobschema import json_schema
 from blear.plugins import load
 
 JOB = """name: small

@@ -14,6 +14,7 @@ from blear.jobfile import parse_set, read_job
 from blear.plugins import Catalog
 
 _PLACES = ("source", "shards")  # keys of `data` that name a folder, a file or a URL
+_WEIGHTS = ".start_from.file"  # how the key of a file of weights ends
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Checked:
 
     Attributes:
         job, catalog: as `read_job` gives them, but for places that only the cluster has.
-        places: (key of the job, path as written) of raw data and shards on disk.
+        places: (key of the job, path as written) of raw data, shards on disk, and files of weights.
     """
 
     job: Job
@@ -31,25 +32,31 @@ class Checked:
 
 
 def check_job(file: Path, *, profile: str | None, overrides: Sequence[str]) -> Checked:
-    """Checks a job as `blear check` does; absolute paths of data may exist on the cluster only.
+    """Checks a job as `blear check` does; absolute paths of data and weights may exist on the cluster only.
 
     Raises:
         JobError: with every problem found.
     """
-    places = _data_places(file, profile, overrides)
+    places = _places(file, profile, overrides)
     elsewhere = [key for key, text in places if Path(text).is_absolute() and not Path(text).exists()]
-    stand_ins = [f"{key}={Path(file).resolve().parent}" for key in elsewhere]  # any path that exists
+    here = Path(file).resolve()  # for each of them any folder, or any file, that exists
+    stand_ins = [f"{key}={here if key.endswith(_WEIGHTS) else here.parent}" for key in elsewhere]
+    stand_ins += [f"{key.removesuffix('file')}sha256=null" for key in elsewhere if key.endswith(_WEIGHTS)]
     job, catalog = read_job(file, profile=profile, overrides=[*overrides, *stand_ins])
     return Checked(job, catalog, places)
 
 
 def missing(checked: Checked, file: Path, upload: Upload) -> list[str]:
-    """One warning for each place of data that the cluster may not have.
+    """One warning for each place of data or weights that the cluster may not have.
 
     Raises:
-        JobError: the job file or a one-file plugin is not uploaded: the job could not even start.
+        JobError: the job file, a one-file plugin, or weights that lie beside the job file are not uploaded: the job
+            could not even start.
     """
-    lacking = [f"    {path}" for path in (file.resolve(), *map(Path, checked.job.plugins)) if not upload.holds(path)]
+    relative = [Path(text) for key, text in checked.places if key.endswith(_WEIGHTS)]
+    beside = [(file.parent / path).resolve() for path in relative if not path.expanduser().is_absolute()]
+    needed = (file.resolve(), *map(Path, checked.job.plugins), *beside)
+    lacking = [f"    {path}" for path in needed if not upload.holds(path)]
     if lacking:
         raise JobError(
             "the job needs these files, but they are not uploaded (outside the working directory, or ignored):\n"
@@ -62,7 +69,7 @@ def missing(checked: Checked, file: Path, upload: Upload) -> list[str]:
         path = Path(text).expanduser()
         if path.is_absolute() and not upload.holds(path):
             warnings.append(f"{key}: {text} is not uploaded; every node must have it at this path")
-        elif not path.is_absolute() and not upload.holds(path.resolve()):
+        elif not path.is_absolute() and not key.endswith(_WEIGHTS) and not upload.holds(path.resolve()):
             warnings.append(
                 f"{key}: {text} is not uploaded (outside the working directory, or ignored), so the job will not find "
                 "it; put it on storage that the nodes share and give its absolute path"
@@ -70,8 +77,8 @@ def missing(checked: Checked, file: Path, upload: Upload) -> list[str]:
     return warnings
 
 
-def _data_places(file: Path, profile: str | None, overrides: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """(key, path) of every place of data on disk, after the profile and the overrides."""
+def _places(file: Path, profile: str | None, overrides: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """(key, path) of every place of data and file of weights on disk, after the profile and the overrides."""
     document = Document(file)
     profiles = document.data.get("profiles")
     chosen = profiles.get(profile) if isinstance(profiles, dict) else None
@@ -80,10 +87,17 @@ def _data_places(file: Path, profile: str | None, overrides: Sequence[str]) -> t
     for text in overrides:
         path, value = parse_set(text)
         document.assign(path, value, f"--set {path}")
-    data = document.data.get("data")
-    return tuple(
+    data, stages = document.data.get("data"), document.data.get("stages")
+    places = [
         (f"data.{name}.{key}", entry[key])
         for name, entry in (data.items() if isinstance(data, dict) else ())
         for key in _PLACES
         if isinstance(entry, dict) and isinstance(entry.get(key), str) and "://" not in entry[key]
-    )
+    ]
+    for name, entry in stages.items() if isinstance(stages, dict) else ():
+        file_given = entry
+        for key in ("backbone", "start_from", "file"):
+            file_given = file_given.get(key) if isinstance(file_given, dict) else None
+        if isinstance(file_given, str):
+            places.append((f"stages.{name}.backbone{_WEIGHTS}", file_given))
+    return tuple(places)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,19 @@ from torch import Tensor
 from blear.contracts import BuildContext, Categories, Images, Metric, Values
 from blear.data.decoded.store import Store
 from blear.data.loader import sequential
+from blear.data.moments import Moments, Windows
 from blear.data.prepared import Prepared
 from blear.degrade.chain import Chain, as_float
 from blear.errors import DataError, JobError
+from blear.evaluate.fitting import fitted
 from blear.evaluate.predictions import read_predictions, rows, write_predictions
 from blear.evaluate.summarise import as_markdown, summarise
 from blear.evaluate.sweep import Level, levels
-from blear.job import Arm, Evaluate, Job
+from blear.job import Arm, Evaluate, Job, Pool
 from blear.plugins import Catalog
 from blear.progress import Tracker, track
 from blear.runfolder import RunFolder, write_bytes, write_text
-from blear.train.model import Recognizer, build_recognizer
+from blear.train.model import Recognizer, build_recognizer, moments_of
 
 
 def evaluate_arms(
@@ -66,6 +68,7 @@ def evaluate_arms(
         reference=next(iter(evaluate.arms)),
         seed=job.seed,
         resamples=evaluate.resamples,
+        pool=evaluate.pool or (Pool() if evaluate.windows is not None else None),
     )
     write_text(run.root / "summary.json", summary.model_dump_json(indent=1))
     return as_markdown(summary)
@@ -85,6 +88,7 @@ class _Tester:
         prefix = template.split("{")[0]
         first = template if template in self.job.stages else next(n for n in self.job.stages if n.startswith(prefix))
         data = Prepared.open(self.prepared[self.evaluate.data or self.job.stages[first].data])
+        self.clip = data.clip
         self.context = BuildContext(self.job.seed, data.clip, data.targets)
         self.store = Store.open(
             data, self.evaluate.split, max_broken=self.job.max_broken, cache_gb=self.job.cluster.cache_gb
@@ -118,8 +122,9 @@ class _Tester:
         model = self._model(stage)
         restorer = self._model(level.fill(arm.restore)) if arm.restore is not None else None
         degrade = None if arm.clean else self.chain(level)
-        for raw in sequential(self.store, self.evaluate.batch_size):
-            frames = as_float(raw.frames_BTCHW, self.device)
+        fit, _ = self._fitted(stage)
+        for raw in sequential(self.store, self.evaluate.batch_size, moments=self._moments(stage)):
+            frames = fit(as_float(raw.frames_BTCHW, self.device), raw.epochs_B, raw.samples_B)
             if degrade is not None:
                 frames = degrade(frames, raw.epochs_B, raw.samples_B)
             if restorer is not None:
@@ -142,6 +147,17 @@ class _Tester:
                 **self._columns(raw.samples_B),
             )
 
+    def _moments(self, stage: str) -> Moments | Windows | None:
+        """Which frames of each clip a stage is tested on: windows, else those that it validates on."""
+        if self.evaluate.windows is not None:
+            return Windows(self.evaluate.windows.length, self.evaluate.windows.stride)
+        moments = moments_of(self.job.stages[stage], self.job.seed, self.clip)
+        return None if moments is None else replace(moments, how="even")
+
+    def _fitted(self, stage: str) -> tuple[Chain, BuildContext]:
+        targets = Prepared.open(self.prepared[self.job.stages[stage].data]).targets
+        return fitted(self.job, stage, self.catalog, self.clip, targets)
+
     def _columns(self, samples_B: np.ndarray) -> dict[str, Any]:
         columns = self.store.columns(samples_B)
         return {
@@ -150,14 +166,13 @@ class _Tester:
             "videos": columns.videos,
             "times": columns.times,
             "face_px": [meta.get("face_px") for meta in columns.meta],
+            "found": [bool(meta.get("found", True)) for meta in columns.meta],
         }
 
     def _model(self, stage: str) -> Recognizer:
         """A trained stage, on the device, ready to test; kept, since experts come back at one level only."""
         if stage not in self.models:
-            context = self.context
-            targets = Prepared.open(self.prepared[self.job.stages[stage].data]).targets
-            context = BuildContext(context.seed, context.clip, targets)
+            _, context = self._fitted(stage)
             model = build_recognizer(self.catalog, self.job.stages[stage], stage, context)
             load_model(model, str(self.run.weights(stage)))
             self.models[stage] = model.eval().to(self.device)

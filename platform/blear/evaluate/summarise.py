@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +13,10 @@ import pyarrow.compute as pc
 from blear.contracts import Metric
 from blear.errors import RunError
 from blear.evaluate.bootstrap import MIN_CLUSTERS, distributions, draw, evaluate, interval
+from blear.evaluate.pool import pooled
+from blear.evaluate.predictions import class_names
 from blear.evaluate.summary import Difference, Estimate, MetricInfo, Summary
+from blear.job import Pool
 
 _Key = tuple[str, str, float]
 """(arm, condition, severity)."""
@@ -21,13 +24,19 @@ _Key = tuple[str, str, float]
 
 @dataclass(frozen=True)
 class _Group:
-    """The rows of one arm at one condition, those with a found face, in a fixed order of samples."""
+    """The decisions of one arm at one condition, those with a found face, in a fixed order of samples.
+
+    Attributes:
+        missed_M: true classes of those without one; values, which no wrong answer can stand for, have none here.
+    """
 
     stages: list[str]
     truth_N: np.ndarray
     prediction_N: np.ndarray
     clusters_N: np.ndarray
     missed: int
+    missed_M: np.ndarray
+    classes: int
     face_px: float | None
     kbps: float | None
 
@@ -40,20 +49,23 @@ def summarise(
     seed: int,
     resamples: int = 1000,
     target: str | None = None,
+    pool: Pool | None = None,
 ) -> Summary:
     """Every metric of every arm at every condition, with 95 % intervals of a cluster bootstrap.
 
     Clusters are videos where every row names one, else subjects, else samples. All arms share the resamples, so the
-    differences from the reference arm are paired. Rows without a found face are counted as missed, and left out.
+    differences from the reference arm are paired. Decisions without a found face are counted as missed, and left out;
+    `with_missed` counts them as wrong: with the class after the true one, the first after the last.
 
     Args:
         predictions: as `read_predictions` gives it.
         metrics: the headline first.
         reference: label of the arm that the others are compared with.
         target: the labelled quantity; left out, that of the first row.
+        pool: what one decision is made of (`pool.pooled`); left out, each row is one.
 
     Raises:
-        RunError: no rows, an unknown reference arm, a truth or a prediction that is not finite.
+        RunError: no rows, an unknown reference arm, a truth or a prediction that is not finite; rows cannot be pooled.
         ValueError: no metrics.
     """
     if not metrics:
@@ -63,6 +75,8 @@ def summarise(
     table = predictions.filter(pc.field("target") == target)
     if target is None or not table.num_rows:
         raise RunError(f"no predictions of {target or 'any target'}", "predictions.parquet", "evaluate a filled split")
+    if pool is not None:
+        table = pooled(table, pool.by, pool.score)
     kind = _cluster_kind(table)
     count = pc.count_distinct(table[kind]).as_py()
     groups = dict(_groups(table, kind))
@@ -81,6 +95,7 @@ def summarise(
         reference=reference,
         cluster=kind,
         clusters=count,
+        pool=pool,
         resamples=resamples,
         seed=seed,
         estimates=estimates,
@@ -90,15 +105,13 @@ def summarise(
 
 def as_markdown(summary: Summary) -> str:
     """The headline metric as a table of arms by severities for each condition, and what the intervals are."""
-    headline = summary.metrics[0]
-    parts = []
-    for condition, severities in summary.severities().items():
-        lines = [f"| {headline.label}, {condition} | " + " | ".join(f"{s:g}" for s in severities) + " |"]
-        lines.append("| --- |" + " ---: |" * len(severities))
-        for arm in summary.arms:
-            cells = (_cell(summary, arm, condition, s) for s in severities)
-            lines.append(f"| {arm} | " + " | ".join(cells) + " |")
-        parts.append("\n".join(lines))
+    label = summary.metrics[0].label
+    parts = [_table(summary, f"{label}, {condition}", condition, _cell) for condition in summary.severities()]
+    if any(e.with_missed is not None for e in summary.estimates):
+        parts += [
+            _table(summary, f"{label}, {condition}, missed counted as wrong", condition, _cell_with_missed)
+            for condition in summary.severities()
+        ]
     parts.append(" ".join(_notes(summary)))
     return "\n\n".join(parts)
 
@@ -108,6 +121,20 @@ def number(value: float | None) -> str:
     if value is None:
         return "undefined"
     return f"{round(value, 3) + 0.0:.3f}" if abs(value) < 10 else f"{value:.4g}"  # + 0.0: never -0.000
+
+
+def _table(summary: Summary, title: str, condition: str, cell: Callable[[Summary, str, str, float], str]) -> str:
+    severities = summary.severities()[condition]
+    lines = [f"| {title} | " + " | ".join(f"{s:g}" for s in severities) + " |", "| --- |" + " ---: |" * len(severities)]
+    lines += [
+        f"| {arm} | " + " | ".join(cell(summary, arm, condition, s) for s in severities) + " |" for arm in summary.arms
+    ]
+    return "\n".join(lines)
+
+
+def _cell_with_missed(summary: Summary, arm: str, condition: str, severity: float) -> str:
+    e = summary.estimate(arm, condition, severity)
+    return "-" if e is None else number(e.value if e.with_missed is None else e.with_missed)
 
 
 def _cell(summary: Summary, arm: str, condition: str, severity: float) -> str:
@@ -123,6 +150,9 @@ def _cell(summary: Summary, arm: str, condition: str, severity: float) -> str:
 def _notes(summary: Summary) -> Iterator[str]:
     headline = summary.metrics[0]
     yield f"{headline.label} of {summary.target}, {'higher' if headline.higher_is_better else 'lower'} is better."
+    if summary.pool is not None:
+        how = summary.pool.score.replace("_", " ")
+        yield f"One decision for each {summary.pool.by}: {how} of its rows."
     if summary.clusters < MIN_CLUSTERS:
         yield f"No intervals: only {summary.clusters} {summary.cluster}(s) to resample."
     else:
@@ -132,7 +162,7 @@ def _notes(summary: Summary) -> Iterator[str]:
     missed = sum(e.missed for e in summary.estimates if e.metric == headline.name)
     if missed:
         rows = sum(e.n + e.missed for e in summary.estimates if e.metric == headline.name)
-        yield f"{missed} of {rows} rows are left out: no face was found."
+        yield f"{missed} of {rows} {'rows' if summary.pool is None else 'decisions'} are left out: no face was found."
 
 
 def _cluster_kind(table: pa.Table) -> Literal["video", "subject", "sample"]:
@@ -148,6 +178,7 @@ def _groups(table: pa.Table, kind: str) -> Iterator[tuple[_Key, _Group]]:
     codes = {name: np.asarray(array.indices) for name, array in numbered.items()}
     names = {name: numbered[name].dictionary.to_pylist() for name in ("arm", "condition")}
     columns = {name: table[name].to_numpy() for name in ("severity", "found", "truth", "prediction", "face_px", "kbps")}
+    classes = len(class_names(table))
     severities, severity_codes = np.unique(columns["severity"], return_inverse=True)
     keys = np.stack([codes["arm"], codes["condition"], severity_codes])
     unique, first, inverse = np.unique(keys, axis=1, return_index=True, return_inverse=True)
@@ -167,6 +198,8 @@ def _groups(table: pa.Table, kind: str) -> Iterator[tuple[_Key, _Group]]:
                 prediction_N=columns["prediction"][seen],
                 clusters_N=codes[kind][seen],
                 missed=len(rows) - len(seen),
+                missed_M=columns["truth"][np.setdiff1d(rows, seen)] if classes else np.empty(0),
+                classes=classes,
                 face_px=_mean(columns["face_px"][seen]),
                 kbps=_mean(columns["kbps"][seen]),
             ),
@@ -224,10 +257,22 @@ def _estimate(key: _Key, group: _Group, metric: Metric, distribution_R: np.ndarr
         per_video=per_video,
         n=len(group.truth_N),
         missed=group.missed,
+        with_missed=_with_missed(group, metric),
         clusters=len(clusters),
         face_px=group.face_px,
         kbps=group.kbps,
     )
+
+
+def _with_missed(group: _Group, metric: Metric) -> float | None:
+    if not len(group.missed_M) or group.classes < 2:
+        return None
+    wrong_M = (group.missed_M + 1) % group.classes
+    truth, prediction = (
+        np.concatenate(pair) for pair in ((group.truth_N, group.missed_M), (group.prediction_N, wrong_M))
+    )
+    value = evaluate(metric.compute, truth, prediction)
+    return value if np.isfinite(value) else None
 
 
 def _differences(

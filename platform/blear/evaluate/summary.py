@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blear.errors import RunError
+from blear.job import Pool
 
 
 class _Part(BaseModel):
@@ -30,13 +31,16 @@ class Estimate(_Part):
     condition: str = Field(description="the degradation")
     severity: float = Field(description="its swept parameter")
     metric: str = Field(description="name of the metric")
-    value: float | None = Field(description="on all rows together; null: undefined")
+    value: float | None = Field(description="on all decisions together; null: undefined")
     low: float | None = Field(description="lower end of the 95 % interval; null: fewer than 3 clusters, or undefined")
     high: float | None = Field(description="upper end")
     per_video: float | None = Field(description="mean over the videos where it is defined; null: no videos")
-    n: int = Field(description="rows with a found face")
-    missed: int = Field(description="rows without a found face; no metric counts them")
-    clusters: int = Field(description="clusters among the n rows")
+    n: int = Field(description="decisions: rows, or what `pool` makes of them, with a found face")
+    missed: int = Field(description="decisions without a found face; `value` does not count them")
+    with_missed: float | None = Field(
+        None, description="on all decisions, the missed ones counted as wrong; null: none missed, or a target of values"
+    )
+    clusters: int = Field(description="clusters among the n decisions")
     face_px: float | None = Field(description="mean face width in pixels")
     kbps: float | None = Field(description="mean bit rate in kbit/s")
 
@@ -62,6 +66,7 @@ class Summary(_Part):
     reference: str = Field(description="the arm that the others are compared with")
     cluster: Literal["video", "subject", "sample"] = Field(description="what the bootstrap draws")
     clusters: int = Field(description="how many there are")
+    pool: Pool | None = Field(None, description="what one decision is made of; null: each row is one")
     resamples: int = Field(description="bootstrap resamples")
     seed: int = Field(description="seed of the bootstrap")
     estimates: list[Estimate] = Field(description="one for each arm, condition, severity and metric")

@@ -61,6 +61,7 @@ def _train(run: StageRun, stack: contextlib.ExitStack) -> None:
         stage.steps,
         worker.rank,
         worker.world,
+        moments=run.moments,
         device=worker.device,
         stall_s=stall_s,
     )

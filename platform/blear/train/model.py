@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from blear.contracts import BuildContext
+from blear.contracts import BuildContext, ClipSpec
+from blear.data.moments import Moments
 from blear.job import Stage
 from blear.plugins import Catalog
 
@@ -27,6 +28,11 @@ class Recognizer(nn.Module):
     def forward(self, frames_BTCHW: Tensor) -> Any:
         """The head's outputs, in the head's own form."""
         return self.head(self.backbone(frames_BTCHW))
+
+
+def moments_of(stage: Stage, seed: int, clip: ClipSpec) -> Moments | None:
+    """Which frames of clips of this shape a stage trains on; None: all."""
+    return None if stage.frames is None else Moments(stage.frames.take, stage.frames.pick, seed, clip.length)
 
 
 def build_recognizer(catalog: Catalog, stage: Stage, name: str, context: BuildContext) -> Recognizer:

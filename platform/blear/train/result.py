@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+from typing import Any
 
 from safetensors.torch import save_model
 from torch import nn
 
+from blear.data.models import TrainedOn
+from blear.data.prepared import Prepared
 from blear.runfolder import write_text
 from blear.train import checkpoint
 from blear.train.setup import StageRun
+
+
+def _dataset(prepared: Prepared) -> dict[str, Any]:
+    """What a model must know of the data that it was trained on, wherever it is used later."""
+    return TrainedOn(
+        name=prepared.name, params=prepared.info.params, clip=prepared.clip, targets=prepared.info.targets
+    ).model_dump(mode="json")
 
 
 def finish(run: StageRun, seconds: float) -> None:
@@ -29,6 +39,7 @@ def finish(run: StageRun, seconds: float) -> None:
     facts = {
         "name": run.plan.stage,
         "data": stage.data,
+        "dataset": _dataset(Prepared.open(run.plan.prepared[stage.data])),
         "backbone": stage.backbone.model_dump(mode="json", exclude_none=True),
         "head": stage.head.model_dump(mode="json"),
         "augment": [use.model_dump(mode="json") for use in stage.augment],

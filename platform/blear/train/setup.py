@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -13,20 +13,24 @@ from blear.contracts import BuildContext
 from blear.data.decoded.resident import on_device
 from blear.data.decoded.store import Store
 from blear.data.loader import Source
+from blear.data.moments import Moments
+from blear.data.orders.draw import DrawOrder
+from blear.data.orders.groups import Columns, find_groups, in_words, names_of
 from blear.data.orders.order import Order
 from blear.data.prepared import Prepared
 from blear.degrade.chain import build_chain
 from blear.errors import DataError, JobError, RunError
 from blear.plugins import load
+from blear.progress import say
 from blear.train import checkpoint
 from blear.train.checkpoint import CheckpointWriter, Position, Trained
 from blear.train.divergence import DivergenceGuard
 from blear.train.inputs import Inputs
-from blear.train.model import Recognizer, build_recognizer
+from blear.train.model import Recognizer, build_recognizer, moments_of
 from blear.train.optimizer import build_optimizer
 from blear.train.plan import StagePlan
 from blear.train.step import Stepper, autocast
-from blear.train.transfer import backbone_weights, transfer
+from blear.train.transfer import start
 from blear.train.validation import Validator
 from blear.train.worker import Worker
 
@@ -38,7 +42,8 @@ class StageRun:
     plan: StagePlan
     worker: Worker
     store: Source
-    order: Order
+    order: Order | DrawOrder
+    moments: Moments | None
     inner: Recognizer
     stepper: Stepper
     validator: Validator | None
@@ -69,19 +74,16 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
     catalog = load(plan.plugin_files)
     prepared = Prepared.open(plan.prepared[stage.data])
     split = stage.split or prepared.splits[0]
-    context = BuildContext(job.seed, prepared.clip, prepared.targets, counts=prepared.split(split).class_counts)
+    moments = moments_of(stage, job.seed, prepared.clip)
+    clip = prepared.clip if moments is None else moments.clip(prepared.clip)
+    context = BuildContext(job.seed, clip, prepared.targets, counts=prepared.split(split).class_counts)
     own_augment, own_degrade = job.data[stage.data].extra
     augment, context = build_chain(catalog, [*own_augment, *stage.augment], context)
     degrade, context = build_chain(catalog, [*own_degrade, *stage.degrade], context, first=len(augment.operations))
     inputs = Inputs(augment, degrade, worker.device)
 
     store = on_device(Store.open(prepared, split, max_broken=job.max_broken, cache_gb=cluster.cache_gb), worker.device)
-    if len(store) < stage.batch_size:
-        raise DataError(
-            f"{len(store)} samples do not fill one batch of {stage.batch_size}",
-            f"stage {plan.stage}, data {stage.data}",
-            "prepare more data, or lower batch_size",
-        )
+    order = _order(plan, prepared, split, store, worker.rank == 0)
     if stage.batch_size < worker.world * stage.accumulate:
         raise JobError(
             f"a batch of {stage.batch_size} samples cannot be shared by {worker.world} workers"
@@ -91,9 +93,11 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
         )
 
     inner = build_recognizer(catalog, stage, plan.stage, context)
-    start, report = stage.backbone.start_from, None
-    if start is not None:
-        report = transfer(inner.backbone, backbone_weights(plan.run.weights(start.stage)), start.take, start.stage)
+    source = stage.backbone.start_from
+    report = start(inner.backbone, source, plan.run) if source is not None else None
+    if source is not None and report is None and worker.rank == 0:
+        key = f"stages.{plan.stage}.backbone.start_from.file"
+        say(f"stage {plan.stage}: no file of weights given, so it starts as initialised (--set {key}=PATH)")
     optimizer = build_optimizer(inner, stage.optimizer)
     if cluster.channels_last:
         inner = inner.to(memory_format=torch.channels_last)
@@ -110,7 +114,8 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
     if stage.validate_ is not None:
         held_out = Store.open(prepared, stage.validate_.split, max_broken=job.max_broken, cache_gb=cluster.cache_gb)
         precision = functools.partial(autocast, cluster.precision, worker.device)
-        validator = Validator(stage.validate_, held_out, inputs, stage.batch_size, inner.head, worker, precision)
+        still = None if moments is None else replace(moments, how="even")
+        validator = Validator(stage.validate_, held_out, still, inputs, stage.batch_size, inner.head, worker, precision)
         validator.metric()
     stepper = Stepper(
         name=plan.stage,
@@ -131,7 +136,8 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
         plan,
         worker,
         store,
-        Order([shard.samples for shard in store.shards], stage.batch_size, job.seed, stage.shuffle_window),
+        order,
+        moments,
         inner,
         stepper,
         validator,
@@ -140,6 +146,25 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
         report.as_dict() if report else None,
         CheckpointWriter(folder) if worker.rank == 0 else None,
     )
+
+
+def _order(plan: StagePlan, prepared: Prepared, split: str, store: Source, lead: bool) -> Order | DrawOrder:
+    """Every sample once in an epoch, or draws from the stage's groups."""
+    stage, job = plan.spec, plan.job
+    draw = job.data[stage.data].draw(stage.draw)
+    if draw:
+        columns = Columns.read(prepared, split, names_of(draw), job.max_broken)
+        groups = find_groups(draw, columns, f"stages.{plan.stage}.draw")
+        if lead:
+            say(f"stage {plan.stage} draws {in_words(draw, groups)}")
+        return DrawOrder(groups, stage.batch_size, job.seed)
+    if len(store) < stage.batch_size:
+        raise DataError(
+            f"{len(store)} samples do not fill one batch of {stage.batch_size}",
+            f"stage {plan.stage}, data {stage.data}",
+            "prepare more data, or lower batch_size",
+        )
+    return Order([shard.samples for shard in store.shards], stage.batch_size, job.seed, stage.shuffle_window)
 
 
 def _check_agreement(worker: Worker, step: int, folder: Path) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 from blear.contracts import Categories, Decoded, Head, Metric, Values
 from blear.data.decoded.store import Store
 from blear.data.loader import sequential
+from blear.data.moments import Moments
 from blear.errors import JobError
 from blear.job import Validate
 from blear.train.inputs import Inputs
@@ -25,12 +26,14 @@ class Validator:
     """The validation of a stage; every worker calls it at the same steps.
 
     Attributes:
+        moments: which frames of each clip.
         head: what knows loss, metrics and decoding; it needs no weights for them.
         autocast: makes the context of mixed precision.
     """
 
     spec: Validate
     store: Store
+    moments: Moments | None
     inputs: Inputs
     batch_size: int
     head: Head
@@ -67,7 +70,7 @@ class Validator:
         """
         metric = self.metric()
         per_worker = -(-self.spec.batches // self.worker.world)
-        shares = sequential(self.store, self.batch_size, self.worker.rank, self.worker.world)
+        shares = sequential(self.store, self.batch_size, self.worker.rank, self.worker.world, moments=self.moments)
         loss, count, truth, predicted = 0.0, 0, [], []
         model.eval()
         with contextlib.closing(shares):
