@@ -10,6 +10,7 @@ import click
 
 from blear import __version__
 from blear.commands.check import check
+from blear.commands.ensemble import ensemble
 from blear.commands.evaluate import evaluate
 from blear.commands.plugins import plugins
 from blear.commands.prepare import prepare
@@ -17,6 +18,7 @@ from blear.commands.report import report
 from blear.commands.run import run
 from blear.commands.schema import schema
 from blear.commands.submit import submit
+from blear.commands.timeline import timeline
 from blear.commands.verify import verify
 from blear.errors import BlearError
 
@@ -27,7 +29,7 @@ def cli() -> None:
     """blear: recognition that survives bad video."""
 
 
-for command in (plugins, schema, check, prepare, verify, run, submit, evaluate, report):
+for command in (plugins, schema, check, prepare, verify, run, submit, evaluate, ensemble, report, timeline):
     cli.add_command(command)
 
 

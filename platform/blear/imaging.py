@@ -53,6 +53,21 @@ class Box:
         return Box(self.left + (self.width - side) / 2, self.top + (self.height - side) / 2, side, side)
 
 
+def face_square(box: Box, margin: float, room: float = 1.0, *, legacy: bool = False) -> Box:
+    """The square of `room` times the side sqrt((w + m)(h + m)), m = margin (w + h), about a face's centre (VTT, 5.1).
+
+    Whole pixels, rounded down; of an odd side the left and upper half is the smaller one.
+
+    Args:
+        legacy: side w + m, as the published stage 1 has it: the height is missing in its formula.
+    """
+    m = margin * (box.width + box.height)
+    side = box.width + m if legacy else math.sqrt((box.width + m) * (box.height + m))
+    side = round(max(1, int(side)) * room)
+    x, y = math.floor(box.left + box.width / 2), math.floor(box.top + box.height / 2)
+    return Box(x - side // 2, y - side // 2, side, side)
+
+
 def crop(
     image: np.ndarray,
     box: Box,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from blear.contracts import Component
 from blear.hooks import hookimpl
+from blear_corruptions.frame_params import HsvJitterParams, RandomBoxParams, ResizeParams
 from blear_corruptions.params import (
     DownscaleParams,
     RandomAffineParams,
@@ -12,6 +13,7 @@ from blear_corruptions.params import (
     RandomShiftParams,
     ScaleMixParams,
 )
+from blear_corruptions.photometric_params import RandomBlurParams, RandomBrightnessParams, RandomNoiseParams
 
 PLUGIN_API = 1
 
@@ -39,6 +41,7 @@ def register_degradations() -> list[Component]:
             "Mirrors clips left to right at random",
             RandomFlipParams,
             "blear_corruptions.geometry:RandomFlip",
+            examples=({}, {"p": 0.3, "per": "frame"}),
         ),
         Component(
             "random_crop",
@@ -60,5 +63,44 @@ def register_degradations() -> list[Component]:
             RandomAffineParams,
             "blear_corruptions.affine:RandomAffine",
             examples=({"degrees": 10, "translate": 0.1, "scale": [0.9, 1.1]},),
+        ),
+        Component(
+            "random_noise",
+            "Adds Gaussian noise to some clips, coloured or grey",
+            RandomNoiseParams,
+            "blear_corruptions.noise:RandomNoise",
+        ),
+        Component(
+            "random_brightness",
+            "Makes some clips a little brighter or darker",
+            RandomBrightnessParams,
+            "blear_corruptions.noise:RandomBrightness",
+        ),
+        Component(
+            "random_blur",
+            "Blurs some clips with a Gaussian kernel of random height and width",
+            RandomBlurParams,
+            "blear_corruptions.blur:RandomBlur",
+        ),
+        Component(
+            "resize",
+            "Resizes frames to a fixed size; changes the frames' size",
+            ResizeParams,
+            "blear_corruptions.boxes:Resize",
+            examples=({"size": 16}, {"size": [20, 12]}),
+        ),
+        Component(
+            "random_box",
+            "Moves each border of the frame at random, in or out into black, and resizes the box",
+            RandomBoxParams,
+            "blear_corruptions.boxes:RandomBox",
+            examples=({}, {"move": 0.1, "size": [20, 12], "per": "clip"}),
+        ),
+        Component(
+            "hsv_jitter",
+            "Shifts the hue and scales saturation and value",
+            HsvJitterParams,
+            "blear_corruptions.colour:HsvJitter",
+            examples=({}, {"hue": 0.0, "per": "clip"}),
         ),
     ]

@@ -1,4 +1,4 @@
-"""Augmentations that move whole pixels: flip, crop, shift. One draw for each clip, exact copies of pixel values."""
+"""Augmentations that move whole pixels: flip, crop, shift. One draw for each clip, or of a flip for each frame."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from torch import Tensor
 from blear.contracts import BuildContext, DrawKeys, Draws
 from blear.errors import PluginError
 from blear_corruptions.params import RandomCropParams, RandomFlipParams, RandomShiftParams
+from blear_corruptions.streams import draws_of_clip, streams
 
 
 class RandomFlip:
-    """Mirrors a clip left to right with probability `p`."""
+    """Mirrors a clip, or each of its frames alone, left to right with probability `p`."""
 
     def __init__(self, params: RandomFlipParams, context: BuildContext) -> None:
         self._p = params.p
+        self._draws = draws_of_clip(params.per, context, "corruptions/random_flip")
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """`flip`: bool [B]."""
-        return {"flip": torch.from_numpy(keys.uniform()[:, 0] < self._p)}
+        """`flip`: bool [B, T or 1]."""
+        return {"flip": streams(keys, self._draws, 1)[..., 0] < self._p}
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
         """Frames of the same shape."""
-        return torch.where(draws["flip"][:, None, None, None, None], frames_BTCHW.flip(-1), frames_BTCHW)
+        return torch.where(draws["flip"][..., None, None, None], frames_BTCHW.flip(-1), frames_BTCHW)
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
         """None: an augmentation has no severity to sweep."""
@@ -62,10 +64,34 @@ class RandomCrop:
         """None: an augmentation has no severity to sweep."""
         return ()
 
+    def settled(self) -> CentreCrop:
+        """The centre crop."""
+        return CentreCrop(self._size)
+
     def _check(self, height: int, width: int) -> None:
         if self._size > min(height, width):
             what = f"a crop of {self._size} x {self._size} does not fit into frames of {height} x {width}"
             raise PluginError(what, "corruptions/random_crop", f"set size to at most {min(height, width)}")
+
+
+class CentreCrop:
+    """Keeps the middle square of `size` pixels; of an odd excess the larger part is cut above and left."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def draw(self, keys: DrawKeys) -> Draws:
+        """Nothing."""
+        return {}
+
+    def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
+        """Frames [B, T, C, size, size]."""
+        top, left = ((side - self._size + 1) // 2 for side in frames_BTCHW.shape[-2:])
+        return frames_BTCHW[..., top : top + self._size, left : left + self._size]
+
+    def levels(self) -> Sequence[Mapping[str, Any]]:
+        """None: a preparation has no severity to sweep."""
+        return ()
 
 
 class RandomShift:

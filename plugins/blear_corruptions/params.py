@@ -50,7 +50,10 @@ class ScaleMixParams(Params):
 class RandomFlipParams(Params):
     """Mirroring."""
 
-    p: float = Field(0.5, ge=0, le=1, description="Probability that a clip is mirrored left to right.")
+    p: float = Field(0.5, ge=0, le=1, description="Probability that a clip, or a frame, is mirrored left to right.")
+    per: Literal["clip", "frame"] = Field(
+        "clip", description="What one draw is for: all frames of a clip alike, or each frame alone."
+    )
 
 
 class RandomCropParams(Params):

@@ -1,5 +1,87 @@
-"""VTT: the emotion timeline of TV video, ResNet-18 with a causal temporal shift."""
+"""VTT: the emotion timeline of TV video, ResNet-18 with a causal temporal shift (Choi et al., Video Turing Test, 2019).
+
+AffectNet, RAF, Friends and CK+ readers, the network alone or with its shift, and the two-part head.
+"""
 
 from __future__ import annotations
 
+from blear.contracts import Component
+from blear.hooks import hookimpl
+from blear_vtt.data_params import AffectNetParams, CkPlusParams, FriendsParams, RafParams, StillsParams
+from blear_vtt.params import ResNet18Params, TwoPartParams
+
 PLUGIN_API = 1
+
+
+@hookimpl
+def register_datasets() -> list[Component]:
+    """Readers of the raw layouts; all are labelled with `emotion` and its soft form."""
+    return [
+        Component(
+            "affectnet",
+            "AffectNet: web faces of seven emotions, either release",
+            AffectNetParams,
+            "blear_vtt.datasets:build_affectnet",
+            examples=({"source": "data/affectnet"}, {"source": "data/affectnet", "room": 1.3, "pool_splits": True}),
+        ),
+        Component(
+            "raf",
+            "RAF-DB's three packages with soft labels: basic, compound, multi",
+            RafParams,
+            "blear_vtt.datasets:build_raf",
+            examples=({"source": "data/raf"}, {"source": "data/raf", "packages": ["basic"]}),
+        ),
+        Component(
+            "stills",
+            "AffectNet and RAF as one; `draw` can mix them by their source",
+            StillsParams,
+            "blear_vtt.datasets:build_stills",
+            examples=({"source": "data"}, {"source": "data", "raf": "data/RAF-DB"}),
+        ),
+        Component(
+            "friends",
+            "VTT Friends: clips of four frames around each labelled face, split by episode",
+            FriendsParams,
+            "blear_vtt.friends:Friends",
+            examples=({"source": "data/friends"}, {"source": "data/friends", "margin": 0.3, "window": [0]}),
+        ),
+        Component(
+            "ckplus",
+            "CK+: first and last frames of posed sequences, in folds of subjects",
+            CkPlusParams,
+            "blear_vtt.ckplus:CkPlus",
+            examples=({"source": "data/ckplus"}, {"source": "data/ckplus", "contempt": True, "fold": 9}),
+        ),
+    ]
+
+
+@hookimpl
+def register_backbones() -> list[Component]:
+    """`vtt/resnet18`, whose weights have the same names with and without its shift."""
+    return [
+        Component(
+            "resnet18",
+            "ResNet-18 from scratch, on each frame or with a temporal shift",
+            ResNet18Params,
+            "blear_vtt.backbone:ResNet18",
+            examples=(
+                {},
+                {"width": 0.125, "shift": "causal_stage", "classes": 7},
+                {"width": 0.125, "shift": "residual_bidirectional"},
+            ),
+        )
+    ]
+
+
+@hookimpl
+def register_heads() -> list[Component]:
+    """`vtt/two_part`."""
+    return [
+        Component(
+            "two_part",
+            "Logits of every frame; one loss for neutral or not, one for the emotion; the last frames decide",
+            TwoPartParams,
+            "blear_vtt.head:TwoPart",
+            examples=({}, {"version": "aug2019", "last": 1}),
+        )
+    ]

@@ -53,7 +53,7 @@ def test_flip_mirrors_columns_with_probability_p():
     flip = op.draw(keys(20_000))["flip"]
     assert flip.double().mean().item() == pytest.approx(0.25, abs=0.012)
     clips = frames(4, 2, 1, 3, 5)
-    out = op.apply(clips, {"flip": torch.tensor([True, False, True, False])})
+    out = op.apply(clips, {"flip": torch.tensor([[True], [False], [True], [False]])})
     assert torch.equal(out[::2], clips[::2].flip(-1))
     assert torch.equal(out[1::2], clips[1::2])
 

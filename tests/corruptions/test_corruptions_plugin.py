@@ -11,8 +11,9 @@ COMPONENTS = {component.name: component for component in blear_corruptions.regis
 
 
 def test_menu():
-    names = ["downscale", "scale_mix", "random_flip", "random_crop", "random_shift", "random_affine"]
-    assert list(COMPONENTS) == names
+    quality, geometry = ["downscale", "scale_mix"], ["random_flip", "random_crop", "random_shift", "random_affine"]
+    photometric, frames = ["random_noise", "random_brightness", "random_blur"], ["resize", "random_box", "hsv_jitter"]
+    assert list(COMPONENTS) == [*quality, *geometry, *photometric, *frames]
     assert blear_corruptions.PLUGIN_API == 1
 
 

@@ -1,0 +1,197 @@
+"""The parts of the timeline: time stamps and past frames, boxes, tracks, the square, records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import jsonschema
+import numpy as np
+import pytest
+
+from blear.errors import DataError, PluginError
+from blear.imaging import Box
+from blear.predict.faces import FoundByLocator, FoundInFile
+from blear.predict.model import Framing
+from blear.predict.records import Record
+from blear.predict.tracks import ByFile, ByOverlap, Face, overlap
+from blear.predict.video import Moment, moments
+
+GREYS = [20 * k for k in range(12)]
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Twelve flat frames at 23.976 frames per second, each of its own grey."""
+    path = tmp_path / "flat.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 24000 / 1001, (64, 48))
+    for grey in GREYS:
+        writer.write(np.full((48, 64, 3), grey, np.uint8))
+    writer.release()
+    return path
+
+
+def greys(moment: Moment) -> list[int]:
+    return [round(float(frame.mean()) / 20) for frame in moment.past]
+
+
+def test_moments_hold_the_true_past_and_the_containers_time(video: Path) -> None:
+    seen = list(moments(video, every=5, length=4))
+    assert [moment.frame for moment in seen] == [0, 5, 10]
+    assert [greys(moment) for moment in seen] == [[0, 0, 0, 0], [2, 3, 4, 5], [7, 8, 9, 10]]
+    for moment in seen:
+        assert moment.seconds == pytest.approx(moment.frame * 1001 / 24000, abs=1e-3)
+    assert seen[0].past[0].shape == (48, 64, 3)
+
+
+def test_a_static_buffer_repeats_the_frame(video: Path) -> None:
+    assert [greys(moment) for moment in moments(video, 5, 4, static=True)] == [[0] * 4, [5] * 4, [10] * 4]
+    assert [greys(moment) for moment in moments(video, 6, 1)] == [[0], [6]]
+
+
+def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no such file"):
+        next(moments(tmp_path / "none.mp4", 1, 1))
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(DataError, match="no frame can be decoded"):
+        next(moments(tmp_path / "text.mp4", 1, 1))
+
+
+def at(seconds: float, frame: int = 0) -> Moment:
+    return Moment(frame, seconds, (np.zeros((48, 64, 3), np.uint8),))
+
+
+def test_boxes_of_a_file_are_counted_from_one_and_zeros_are_no_face(tmp_path: Path) -> None:
+    file = tmp_path / "boxes.csv"
+    file.write_text("time,left,top,width,height\n0.00,1,1,10,12\n0.04,0,0,0,0\n0.08,5.5,6,7,8\n0.08,20,6,9,9\n")
+    found = FoundInFile(file)([at(0.0), at(0.041), at(0.075)])
+    assert found == [[Box(0, 0, 10, 12)], [], [Box(4.5, 5, 7, 8), Box(19, 5, 9, 9)]]
+    with pytest.raises(DataError, match=r"no row within 0.02 s of the frame at 0.200 s"):
+        FoundInFile(file)([at(0.2)])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("time,left\n", "lacks the columns: top, width, height"),
+        ("time,left,top,width,height\n", "has no row"),
+        ("time,left,top,width,height\n0,1,x,3,4\n", r"boxes.csv:2: 'x' is not a number"),
+        (None, "cannot be read"),
+    ],
+)
+def test_broken_boxes_are_refused(tmp_path: Path, text: str | None, words: str) -> None:
+    file = tmp_path / "boxes.csv"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(DataError, match=words):
+        FoundInFile(file)
+
+
+@pytest.mark.parametrize("name", ["blear.imaging:Nothing", "no_such_module:A", "", "blear.imaging"])
+def test_a_locator_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(PluginError, match=rf"the face locator '{name}' cannot be imported"):
+        FoundByLocator(name)([at(0.0)])
+
+
+def test_overlap_by_hand() -> None:
+    assert overlap(Box(0, 0, 10, 10), Box(5, 0, 10, 10)) == pytest.approx(50 / 150)
+    assert overlap(Box(0, 0, 10, 10), Box(20, 0, 10, 10)) == 0
+    assert overlap(Box(0, 0, 10, 10), Box(0, 0, 10, 10)) == 1
+
+
+def test_faces_keep_their_numbers_while_they_overlap() -> None:
+    follow = ByOverlap(patience=2)
+    left, right = Box(0, 0, 20, 20), Box(50, 0, 20, 20)
+    assert [face.id for face in follow(0, [left, right])] == [1, 2]
+    moved = [Box(52, 1, 20, 20), Box(3, 0, 20, 20)]  # in the other order
+    assert follow(5, moved) == [Face(moved[0], 2), Face(moved[1], 1)]
+    assert follow(10, [Box(100, 0, 20, 20)])[0].id == 3
+    assert follow(15, [Box(4, 0, 20, 20)])[0].id == 1  # lost for one look
+    assert [follow(n, []) for n in (20, 25, 30)] == [[], [], []]
+    assert follow(35, [Box(4, 0, 20, 20)])[0].id == 4  # lost for three looks: forgotten
+
+
+def test_all_faces_of_a_frame_are_assigned_together() -> None:
+    """The first face overlaps both; alone it would take the number that the second one can have only."""
+    follow = ByOverlap(least=0.1)
+    follow(0, [Box(0, 0, 10, 10), Box(8, 0, 10, 10)])
+    assert [face.id for face in follow(1, [Box(5, 0, 10, 10), Box(1, 0, 10, 10)])] == [2, 1]
+
+
+def person(who: object, left: float, top: float, right: float, bottom: float, swapped: bool = False) -> dict:
+    corners = ({"x": left, "y": top}, {"x": right, "y": bottom})
+    first, second = reversed(corners) if swapped else corners
+    return {"id": who, "topleft": first, "bottomright": second}
+
+
+def test_tracks_name_the_first_face_inside_each_person(tmp_path: Path) -> None:
+    file = tmp_path / "tracks.json"
+    people = [person("3", 0, 0, 40, 40), person("ross", 50, 0, 90, 40, swapped=True), person(9, 0, 50, 5, 60)]
+    file.write_text(json.dumps({"5": people}))
+    faces = [Box(60, 5, 10, 10), Box(10, 5, 10, 10), Box(20, 5, 10, 10)]
+    assert ByFile(file)(5, faces) == [Face(faces[1], 3), Face(faces[0], "ross")]
+    assert ByFile(file)(10, faces) == []
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"x": []}', '{"1": [{"id": 1}]}'])
+def test_broken_tracks_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "tracks.json").write_text(text)
+    with pytest.raises(DataError, match=r"tracks.json: cannot be read as tracks"):
+        ByFile(tmp_path / "tracks.json")
+
+
+def test_square_of_a_face_by_hand() -> None:
+    # m = 0.5 (20 + 30) = 25; side = int sqrt(45 * 55) = 49; centre (20, 31)
+    assert Framing().square(Box(10, 16, 20, 30)) == Box(-4, 7, 49, 49)
+    assert Framing(room=1.3).square(Box(10, 16, 20, 30)) == Box(20 - 32, 31 - 32, 64, 64)
+
+
+RECORD = Record(37, 1.54321, Face(Box(10.4, 20.6, 30, 40), 2), 1, {"anger": 0.2, "happiness": 0.7, "neutral": 0.1})
+CONSUMER = {
+    "type": "object",
+    "required": ["type", "class", "seconds", "object"],
+    "properties": {
+        "type": {"const": "emotion"},
+        "class": {"type": "string"},
+        "seconds": {"type": "number"},
+        "object": {
+            "type": "object",
+            "oneOf": [{"required": ["id"]}, {"required": ["coordinates"]}],
+            "properties": {
+                "id": {"type": "string", "pattern": "^person_"},
+                "coordinates": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
+            },
+        },
+    },
+}
+
+
+def test_record_has_every_published_field() -> None:
+    assert json.loads(RECORD.as_line("records", {})) == {
+        "type": "emotion",
+        "class": "happiness",
+        "seconds": 1.543,
+        "frames": 37,
+        "coordinates": [10, 21, 40, 61],
+        "id": 2,
+        "object": "1",
+        "score": 0.7,
+        "probabilities": {"anger": 0.2, "happiness": 0.7, "neutral": 0.1},
+    }
+
+
+def test_consumer_record_satisfies_its_schema() -> None:
+    line = json.loads(RECORD.as_line("consumer", {"happiness": "happy"}))
+    jsonschema.validate(line, CONSUMER)
+    assert line == {
+        "type": "emotion",
+        "class": "happy",
+        "seconds": 1.543,
+        "object": {"coordinates": [10, 21, 30, 40]},
+        "score": 0.7,
+    }
+    named = Record(37, 1.5, Face(Box(1, 2, 3, 4), "ross"), 0, {"anger": 1.0})
+    line = json.loads(named.as_line("consumer", {}))
+    jsonschema.validate(line, CONSUMER)
+    assert line["object"] == {"id": "person_ross"}
