@@ -1,0 +1,34 @@
+"""The trunk of the plain baseline DenseNet-121 (spec section 3.3): torchvision's."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torchvision.models import DenseNet
+
+from blear.contracts import BuildContext, Features
+from blear_dsn.frames import NetworkInput, channels, clip_of, features
+from blear_dsn.params import DensenetParams
+
+_DEPTHS = (6, 12, 24, 16)
+
+
+class Densenet(nn.Module):
+    """Frames [B, T, C, H, W] -> `map` [B, T, 1024, h, w] after ReLU, `input`, `embedding` [B, T, 1024], its mean.
+
+    A map has 1/32 of the rows. Parameters are called as torchvision's; 6,953,856 of them.
+
+    Raises:
+        PluginError: the clip's shape is unknown, has neither 1 nor 3 channels, or is below 32 pixels.
+    """
+
+    def __init__(self, params: DensenetParams, context: BuildContext) -> None:
+        super().__init__()
+        clip_of(context, "dsn/densenet121", smallest=32)
+        self.input = NetworkInput(params)
+        growth, first = channels((32, 64), params.width)
+        self.features: nn.Sequential = DenseNet(growth, _DEPTHS, first).features
+
+    def forward(self, frames_BTCHW: Tensor) -> Features:
+        """See the class."""
+        inputs = self.input(frames_BTCHW)
+        return features(inputs, {"map": self.features(inputs).relu()}, len(frames_BTCHW))

@@ -1,0 +1,136 @@
+"""Faces named by lists of `<path> <label>`, as this system's own crops are: pictures, or one folder for each clip."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from blear.contracts import BuildContext, ClipSpec, Sample, Target
+from blear.errors import DataError
+from blear_dsn.data_params import FaceListParams
+from blear_dsn.pictures import SUFFIXES, read_rgb, stretch
+
+BLOCK = 512
+"""Rows of a part whose rows name pictures."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a list: a picture or a folder of pictures, its class, and the place for messages."""
+
+    path: Path
+    label: int
+    where: str
+    key: str
+
+
+class FaceList:
+    """Every picture is a still sample; those of a folder share the `video`, so that evaluation can pool a clip.
+
+    Nothing is read before `parts` or `samples` is used.
+    """
+
+    terms = "Faces cut from other data, whose terms hold: RAF-DB and AFEW are for non-commercial research only."
+
+    def __init__(self, params: FaceListParams, context: BuildContext) -> None:
+        self.params = params
+        self.clip = ClipSpec(1, 3, params.size, params.size)
+        self.targets = (Target("emotion", "class", params.classes),)
+        self.splits = ("train",) if params.dev is None else ("train", "dev")
+
+    def parts(self, split: str) -> list[str]:
+        """Blocks of rows: one row where the list names folders, 512 where it names pictures.
+
+        Raises:
+            DataError: no such split; the list is missing, empty or broken.
+        """
+        return list(self._blocks(split))
+
+    def samples(self, split: str, part: str) -> Iterator[Sample]:
+        """The pictures of a block's rows; those of a folder in the order of their names.
+
+        Raises:
+            DataError: no such part, or a picture is missing or damaged.
+        """
+        blocks = self._blocks(split)
+        if part not in blocks:
+            raise DataError(f"no part {part!r} in split {split!r}", "dsn/face_list", "take one of parts(split)")
+        for row in blocks[part]:
+            if not row.path.is_dir():
+                yield self._sample(row.key, read_rgb(row.path, row.where), row)
+                continue
+            pictures = sorted(path for path in row.path.iterdir() if path.suffix.lower() in SUFFIXES)
+            if not pictures:
+                yield self._nothing(row)
+            for number, path in enumerate(pictures):
+                yield self._sample(f"{row.key}/{number:05d}", read_rgb(path, row.where), row, row.key)
+
+    def _sample(self, key: str, image_HWC: np.ndarray, row: Row, video: str = "", found: int = 1) -> Sample:
+        frames = stretch(image_HWC, self.params.size)[None]
+        return Sample(key, frames, {"emotion": row.label}, video=video, meta={"found": found})
+
+    def _nothing(self, row: Row) -> Sample:
+        if self.params.empty == "refuse":
+            do = "leave the row out, or set `empty: black` to count it as a clip without a face"
+            raise DataError(f"no picture in {row.path}", row.where, do)
+        black = np.zeros((self.params.size, self.params.size, 3), np.uint8)
+        return self._sample(f"{row.key}/00000", black, row, row.key, found=0)
+
+    def _blocks(self, split: str) -> dict[str, list[Row]]:
+        if split not in self.splits:
+            raise DataError(f"no split is called {split!r}", str(self.params.source), f"use {', '.join(self.splits)}")
+        rows = self._train if split == "train" else self._dev
+        each = 1 if rows[0].path.is_dir() else BLOCK
+        return {f"{start:05d}": rows[start : start + each] for start in range(0, len(rows), each)}
+
+    @cached_property
+    def _train(self) -> list[Row]:
+        return read_list(self.params.source, self.params.train, len(self.params.classes))
+
+    @cached_property
+    def _dev(self) -> list[Row]:
+        return read_list(self.params.source, self.params.dev or "", len(self.params.classes))
+
+
+def read_list(root: Path, name: str, classes: int) -> list[Row]:
+    """The rows of one list.
+
+    Args:
+        root: what the list's name and relative paths in it start from.
+        name: the list.
+        classes: labels run from 0 to one less.
+
+    Raises:
+        DataError: the list is missing or empty, a row is not `<path> <label>`, or two rows would share their key.
+    """
+    file = root / name
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the list cannot be read: {error}", str(file), "set `train` and `dev` to the lists") from error
+    rows: dict[str, Row] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{file}:{number}"
+        path, _, label = " ".join(line.split("\t")).strip().rpartition(" ")
+        if not path.strip() or not label.isdecimal() or int(label) >= classes:
+            raise DataError(f"{line!r} is not <path> <label 0..{classes - 1}>", where, "mend this row")
+        row = Row(root / path.strip(), int(label), where, _key(path.strip()))
+        if (twin := rows.setdefault(row.key, row)) is not row:
+            raise DataError(f"has the same key as {twin.where}: {row.key}", where, "rename one of them")
+    if not rows:
+        raise DataError("the list has no row", str(file), "set `train` and `dev` to the lists")
+    return list(rows.values())
+
+
+def _key(path: str) -> str:
+    """A path as a sample's key: no ending, nothing but letters, digits, "-" and "_" between the slashes."""
+    name = path[: -len(Path(path).suffix)] if Path(path).suffix.lower() in SUFFIXES else path
+    parts = (re.sub(r"[^A-Za-z0-9-]+", "_", part).strip("_") for part in name.split("/"))
+    return "/".join(part for part in parts if part) or "face"

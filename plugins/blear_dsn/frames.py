@@ -1,0 +1,89 @@
+"""What every trunk does to its frames: the centre, three channels, normalisation; and how stages become features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from blear.contracts import BuildContext, ClipSpec, Features
+from blear.errors import PluginError
+from blear_dsn.params import TrunkParams
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class NetworkInput(nn.Module):
+    """Frames [B, T, C, H, W] in [0, 1] -> the network's input [B*T, 3, h, w]; h, w = at most `size`.
+
+    Larger frames lose their border (256 -> 224 at offset 16), so that training crops at random and testing takes the
+    centre. One channel is repeated to three.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, params: TrunkParams) -> None:
+        super().__init__()
+        self.size, self.bgr = params.size, params.normalise == "caffe"
+        mean = tuple(value / 255 for value in params.mean) if self.bgr else _IMAGENET_MEAN
+        std = (1 / 255,) * 3 if self.bgr else _IMAGENET_STD
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, frames_BTCHW: Tensor) -> Tensor:
+        """The network's input [B*T, 3, h, w]."""
+        x = centre(frames_BTCHW.flatten(0, 1), self.size)
+        x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
+        return ((x.flip(1) if self.bgr else x) - self.mean) / self.std
+
+
+def centre(frames_NCHW: Tensor, size: int) -> Tensor:
+    """The centre of at most `size` rows and columns."""
+    height, width = frames_NCHW.shape[-2:]
+    top, left = max(0, height - size) // 2, max(0, width - size) // 2
+    return frames_NCHW[..., top : top + size, left : left + size]
+
+
+def features(inputs_NCHW: Tensor, stages: dict[str, Tensor], batch: int) -> Features:
+    """Names the stages' maps [B, T, C, h, w], and adds `input`, the network's own, and `embedding`, the last's mean.
+
+    `input` is the reference that fused maps are cropped to.
+    """
+    last = list(stages.values())[-1]
+    named = {"embedding": last.mean(dim=(-2, -1)), "input": inputs_NCHW, **stages}
+    return {name: value.unflatten(0, (batch, -1)) for name, value in named.items()}
+
+
+def channels(counts: Sequence[int], width: float) -> tuple[int, ...]:
+    """Numbers of channels times `width`, at least 1."""
+    return tuple(max(1, round(count * width)) for count in counts)
+
+
+def kaiming_(module: nn.Module) -> None:
+    """First weights of a trunk that loads none: convolutions as torchvision fills its VGG and ResNet."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def clip_of(context: BuildContext, name: str, smallest: int) -> ClipSpec:
+    """The clip's shape, checked.
+
+    Raises:
+        PluginError: unknown, not 1 or 3 channels, or smaller than the network can take.
+    """
+    clip = context.clip
+    if clip is None:
+        raise PluginError("needs the shape of the clips to be built", name, "build it with a context that has `clip`")
+    if clip.channels not in (1, 3):
+        what = f"clips of {clip.channels} channels"
+        raise PluginError(what, name, "use grey or RGB frames: 1 or 3 channels")
+    if min(clip.height, clip.width) < smallest:
+        what = f"clips of {clip.width}x{clip.height} pixels are too small"
+        raise PluginError(what, name, f"use data of at least {smallest}x{smallest} pixels")
+    return clip

@@ -1,0 +1,93 @@
+"""The trunk of DSN-ResNet-50 (spec section 3.2): Caffe's variant of ResNet with frozen batch normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn.functional import max_pool2d
+
+from blear.contracts import BuildContext, Features
+from blear_dsn.frames import NetworkInput, channels, clip_of, features, kaiming_
+from blear_dsn.params import ResnetParams
+
+_WIDTHS = (64, 128, 256, 512)
+_EXPANSION = 4
+_BLOCKS = {
+    50: {2: "a b c", 3: "a b c d", 4: "a b c d e f", 5: "a b c"},
+    101: {2: "a b c", 3: "a b1 b2 b3", 4: " ".join(["a", *(f"b{n}" for n in range(1, 23))]), 5: "a b c"},
+}
+"""Layers -> group -> its blocks as Caffe's models call them."""
+
+_Norm = Callable[[int], nn.BatchNorm2d]
+
+
+class FrozenBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation that never learns: its statistics, scale and shift stay as loaded, in training too."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> FrozenBatchNorm:
+        """Stays in evaluation mode."""
+        return super().train(False)
+
+
+class Resnet(nn.Module):
+    """Frames [B, T, C, H, W] -> `stage2` to `stage6` [B, T, C, h, w], `input`, `embedding` [B, T, 2048].
+
+    The stages are conv1 after ReLU and the ends of the groups res2 to res5: at 224x224 they have 112, 56, 28, 14 and 7
+    rows. As in Caffe's model, the stride of a group lies on its first 1x1 convolutions, and pool1 has no padding and
+    rounds up. Parameters are called as there, `res2a_branch2a`, `bn2a_branch2a`, but that the layers `scale*` are the
+    scale and shift of `bn*`: `start_from: {file: ..., rename: {"scale*": "bn*"}}`. 23,508,032 of them.
+
+    Raises:
+        PluginError: the clip's shape is unknown, has neither 1 nor 3 channels, or is below 32 pixels.
+    """
+
+    def __init__(self, params: ResnetParams, context: BuildContext) -> None:
+        super().__init__()
+        clip_of(context, "dsn/resnet50", smallest=32)
+        norm: _Norm = FrozenBatchNorm if params.norm == "frozen" else nn.BatchNorm2d
+        self.input = NetworkInput(params)
+        widths = channels(_WIDTHS, params.width)
+        self.conv1 = nn.Conv2d(3, widths[0], 7, stride=2, padding=3, bias=False)
+        self.bn_conv1 = norm(widths[0])
+        self._groups = [
+            [f"{group}{block}" for block in names.split()] for group, names in _BLOCKS[params.layers].items()
+        ]
+        inputs = widths[0]
+        for blocks, width in zip(self._groups, widths, strict=True):
+            outputs = _EXPANSION * width
+            stride = 1 if blocks is self._groups[0] else 2
+            self._add(f"{blocks[0]}_branch1", nn.Conv2d(inputs, outputs, 1, stride, bias=False), norm)
+            for block in blocks:
+                first = stride if block is blocks[0] else 1
+                self._add(f"{block}_branch2a", nn.Conv2d(inputs, width, 1, first, bias=False), norm)
+                self._add(f"{block}_branch2b", nn.Conv2d(width, width, 3, padding=1, bias=False), norm)
+                self._add(f"{block}_branch2c", nn.Conv2d(width, outputs, 1, bias=False), norm)
+                inputs = outputs
+        kaiming_(self)
+
+    def forward(self, frames_BTCHW: Tensor) -> Features:
+        """See the class."""
+        inputs = self.input(frames_BTCHW)
+        x = self.bn_conv1(self.conv1(inputs)).relu_()
+        stages = {"stage2": x}
+        x = max_pool2d(x, 3, 2, ceil_mode=True)
+        for stage, blocks in enumerate(self._groups, 3):
+            for block in blocks:
+                shortcut = self._unit(f"{block}_branch1", x) if block is blocks[0] else x
+                x = self._unit(f"{block}_branch2b", self._unit(f"{block}_branch2a", x).relu_()).relu_()
+                x = (self._unit(f"{block}_branch2c", x) + shortcut).relu_()
+            stages[f"stage{stage}"] = x
+        return features(inputs, stages, len(frames_BTCHW))
+
+    def _add(self, name: str, convolution: nn.Conv2d, norm: _Norm) -> None:
+        self.add_module(f"res{name}", convolution)
+        self.add_module(f"bn{name}", norm(convolution.out_channels))
+
+    def _unit(self, name: str, x: Tensor) -> Tensor:
+        return getattr(self, f"bn{name}")(getattr(self, f"res{name}")(x))

@@ -1,0 +1,93 @@
+"""From videos to faces to samples: the command on real videos, and what it refuses."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from blear.contracts import BuildContext
+from blear.errors import DataError
+from blear.plugins import load
+from blear_dsn.clips import main, read_frames, videos
+
+
+def run(*arguments):
+    """The command in this process: importing the detector is most of its time."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def write_video(path, frames=4, size=(64, 48)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, size)
+    for n in range(frames):
+        writer.write(np.full((size[1], size[0], 3), 60 * n, np.uint8))
+    writer.release()
+
+
+def test_faces_of_real_videos(real_data, tmp_path):
+    source, out = tmp_path / "afew", tmp_path / "faces"
+    (source / "Val_AFEW" / "Happy").mkdir(parents=True)
+    shutil.copyfile(real_data / "video" / "grid" / "bbaf2n.mpg", source / "Val_AFEW" / "Happy" / "000001.mpg")
+    write_video(source / "Val_AFEW" / "Angry" / "000002.avi", frames=1)
+    done = run(source, out, "--every", "30")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.splitlines() == ["Val_AFEW/Angry/000002: 0 faces", "Val_AFEW/Happy/000001: 3 faces"]
+    assert (out / "Val_AFEW.txt").read_text() == "Val_AFEW/Angry/000002 0\nVal_AFEW/Happy/000001 3\n"
+    pictures = sorted((out / "Val_AFEW" / "Happy" / "000001").iterdir())
+    assert [path.name for path in pictures] == [f"000001-{n:05d}.png" for n in (1, 31, 61)]
+    assert Image.open(pictures[0]).size == (400, 400)
+    params = {"source": out, "train": "Val_AFEW.txt", "dev": None, "size": 64, "empty": "black"}
+    data = load().get("dataset", "dsn/face_list").build(params, BuildContext())
+    found = [sample for part in data.parts("train") for sample in data.samples("train", part)]
+    assert [(s.video, s.targets["emotion"], s.meta["found"]) for s in found] == [
+        ("Val_AFEW/Angry/000002", 0, 0),
+        *[("Val_AFEW/Happy/000001", 3, 1)] * 3,
+    ]
+    skin = found[1].frames[0, 24:40, 24:40].reshape(-1, 3).mean(axis=0)  # the middle of the crop is a face
+    assert skin[0] > skin[2]
+    pictures[0].unlink()
+    assert "Val_AFEW/Happy/000001: 2 faces" in run(source, out, "--every", "30").stdout  # nothing is done twice
+
+
+def test_frames_are_1024_wide_and_numbered(tmp_path):
+    write_video(tmp_path / "clip.avi", frames=4, size=(64, 48))
+    found = list(read_frames(tmp_path / "clip.avi", 2))
+    assert [number for number, _ in found] == [1, 3]
+    assert {frame.shape for _, frame in found} == {(768, 1024, 3)}
+    assert [round(frame.mean()) for _, frame in found] == pytest.approx([0, 120], abs=3)
+
+
+def test_labels_come_from_the_folders(tmp_path):
+    for name in ("Neutral/b.avi", "Sad/a.AVI", "Surprise/deep/Fear/c.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [(path.name, label) for path, label in videos(tmp_path)] == [("b.avi", 4), ("a.AVI", 5), ("c.mp4", 2)]
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(DataError, match="holds no video"):
+        videos(tmp_path)
+    (tmp_path / "Joy").mkdir()
+    (tmp_path / "Joy" / "a.avi").write_text("not a video")
+    with pytest.raises(DataError, match="'Joy' is no emotion") as caught:
+        videos(tmp_path)
+    assert caught.value.where == str(tmp_path / "Joy")
+    (tmp_path / "Joy").rename(tmp_path / "Happy")
+    done = run(tmp_path, tmp_path / "out")
+    assert done.exit_code == 2
+    assert "a.avi: no frame can be decoded" in done.stderr
+    assert isinstance(done.exception, SystemExit)
+    assert list((tmp_path / "out").rglob("*")) == [tmp_path / "out" / "Happy"]
+
+
+def test_one_list_for_each_split(tmp_path):
+    for name in ("Train_AFEW/Sad/a.avi", "Val_AFEW/Happy/b.avi", "Val_AFEW/Fear/c.avi"):
+        write_video(tmp_path / "in" / name, frames=1)
+    assert run(tmp_path / "in", tmp_path / "out").exit_code == 0
+    assert (tmp_path / "out" / "Train_AFEW.txt").read_text() == "Train_AFEW/Sad/a 5\n"
+    assert (tmp_path / "out" / "Val_AFEW.txt").read_text() == "Val_AFEW/Fear/c 2\nVal_AFEW/Happy/b 3\n"
+    assert run(tmp_path / "in" / "Val_AFEW", tmp_path / "flat").exit_code == 0
+    assert (tmp_path / "flat" / "clips.txt").read_text() == "Fear/c 2\nHappy/b 3\n"
