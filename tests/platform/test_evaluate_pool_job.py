@@ -92,5 +92,6 @@ def test_a_job_decides_once_for_each_video(tmp_path: Path) -> None:
         assert (estimate.n, estimate.missed) == (7, 1)
         assert estimate.value == pytest.approx(sum(right) / 7)
         assert estimate.with_missed == pytest.approx(sum(right) / 8)
+    assert "no face counted as wrong" in (root / "report.html").read_text()
     assert "One decision for each video: sum probabilities of its rows." in evaluate_run(root)
     load.cache_clear()

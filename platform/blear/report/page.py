@@ -105,6 +105,7 @@ def _facts(files: RunFiles) -> dict[str, Any]:
         "stages": [stage for stage, _ in files.stages],
         "outcome": outcome(summary, info),
         "colors": {arm: COLORS[i % len(COLORS)] for i, arm in enumerate(summary.arms)},
+        "with_missed": any(e.with_missed is not None for e in summary.estimates),
         "missed": sum(e.missed for e in summary.estimates if e.metric == summary.metrics[0].name),
         "others": {c: s for c, s in summary.severities().items() if c != info.sweep.condition},
         "curve_wide": svg(curve(summary, info), "curve-wide", curve_text),
