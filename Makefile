@@ -4,10 +4,13 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-cluster check format bench clean
+.PHONY: demo systems test test-cluster check format bench clean
 
 demo: $(READY)
 	PATH="$(abspath $(BIN)):$$PATH" ./jobs/vlqr.yaml --profile demo
+
+systems: $(READY)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tests/systems/run_systems.py $(ONLY)
 
 test: $(READY)
 	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'not ray and not cluster'

@@ -1,0 +1,107 @@
+"""Runs the job of every published system on procedural faces, opens its report in a browser, and prints a table.
+
+    python tests/systems/run_systems.py [NAME...]       # `make systems`; NAME: of a job, without .yaml
+
+Small networks and few steps (profile `demo`): it shows that each system works from data to report, not how good it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+JOBS = Path(__file__).parents[2] / "jobs"
+FAMILIES = ("fer_", "dsn_", "vtt_")
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One job: seconds, peak memory of its processes in MB, and what its run folder says."""
+
+    job: str
+    seconds: float
+    memory_mb: float
+    run: Path
+
+    def row(self) -> str:
+        """A row of the table."""
+        stages = [json.loads(file.read_bytes()) for file in sorted(self.run.glob("stages/*/stage.json"))]
+        sizes = ", ".join(f"{one['name']} {one['parameters']:,}" for one in stages)
+        speeds = ", ".join(f"{one['samples_per_s'] / one['batch_size']:.1f}" for one in stages)
+        summary = json.loads((self.run / "summary.json").read_bytes())
+        first = summary["metrics"][0]["name"]
+        scores = []
+        for arm in summary["arms"]:
+            found = [e for e in summary["estimates"] if e["arm"] == arm and e["metric"] == first]
+            scores.append(f"{arm} {found[0]['value']:.2f} to {found[-1]['value']:.2f}")
+        return f"| {self.job} | {sizes} | {speeds} | {self.memory_mb:.0f} | {self.seconds:.0f} | {'; '.join(scores)} |"
+
+
+def main(names: list[str]) -> int:
+    """Runs the jobs; 1 if any of them fails."""
+    jobs = [file for file in sorted(JOBS.glob("*.yaml")) if file.name.startswith(FAMILIES)]
+    jobs = [file for file in jobs if not names or file.stem in names]
+    if not jobs:
+        sys.stderr.write(f"no such job: {', '.join(names)}\n")
+        return 2
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    failed, rows = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for file in jobs:
+            outcome = run(file, Path(folder))
+            if outcome is None or not opens(browser, outcome.run / "report.html"):
+                failed.append(file.stem)
+                continue
+            rows.append(outcome.row())
+            sys.stdout.write(rows[-1] + "\n")
+            sys.stdout.flush()
+    head = "| job | parameters | steps/s | MB | seconds | first metric, clean to worst |"
+    sys.stdout.write("\n".join(["", head, "| --- " * 6 + "|", *rows, ""]) + "\n")
+    if failed:
+        sys.stderr.write(f"failed: {', '.join(failed)}\n")
+    return 1 if failed else 0
+
+
+def run(file: Path, storage: Path) -> Outcome | None:
+    """One job in processes of its own; None if it fails."""
+    began, peak = time.monotonic(), 0.0
+    command = [str(Path(sys.executable).with_name("blear")), "run", str(file), "--profile", "demo", "--runner", "local"]
+    environment = os.environ | {"BLEAR_STORAGE": str(storage)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            peak = max(peak, resident_mb(process.pid))
+            time.sleep(_POLL_S)
+    (folder,) = storage.glob(f"runs/{file.stem}") if process.returncode == 0 else (None,)
+    return Outcome(file.stem, time.monotonic() - began, peak, folder) if folder is not None else None
+
+
+def resident_mb(pid: int) -> float:
+    """Memory of a process that has begun, MB; 0 once it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
+
+
+def opens(browser: str | None, page: Path) -> bool:
+    """Whether a browser draws the report; without a browser, whether it is there."""
+    if browser is None:
+        sys.stderr.write("no Chromium: reports are not opened\n")
+        return page.is_file()
+    with tempfile.TemporaryDirectory() as profile:
+        options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--dump-dom"]
+        done = subprocess.run([browser, *options, page.as_uri()], capture_output=True, text=True, check=False)
+    return done.returncode == 0 and "<svg" in done.stdout and "<table" in done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
