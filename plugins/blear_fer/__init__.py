@@ -1,10 +1,12 @@
-"""FER2013 and FERPlus, and the head that names an emotion."""
+"""FER-VGG-GRU: FER2013, FERPlus and AFEW, VGG-Face and a face ResNet, and heads that name the emotion of a clip."""
 
 from __future__ import annotations
 
 from blear.contracts import Component
 from blear.hooks import hookimpl
-from blear_fer.params import EmotionParams, Fer2013Params, FerplusParams
+from blear_fer.backbone_params import FaceResnetParams, VggFaceParams
+from blear_fer.head_params import EmotionParams, MultiLevelGruParams, SequenceParams
+from blear_fer.params import AfewParams, Fer2013Params, FerplusParams
 
 PLUGIN_API = 1
 
@@ -27,6 +29,37 @@ def register_datasets() -> list[Component]:
             "blear_fer.ferplus:Ferplus",
             examples=({"source": "fer2013.csv", "votes": "fer2013new.csv"},),
         ),
+        Component(
+            "afew",
+            "AFEW / EmotiW: film clips of seven emotions; videos with MTCNN, aligned faces, or extracted ones",
+            AfewParams,
+            "blear_fer.afew:Afew",
+            examples=(
+                {"source": "data/afew"},
+                {"source": "data/afew", "faces": "aligned", "unit": "frame", "size": [112, 96]},
+            ),
+        ),
+    ]
+
+
+@hookimpl
+def register_backbones() -> list[Component]:
+    """Networks for faces; each frame alone."""
+    return [
+        Component(
+            "vgg_face",
+            "VGG-Face, 16 layers: 13 convolutions, fc6, fc7",
+            VggFaceParams,
+            "blear_fer.vgg_face:VggFace",
+            examples=({"width": 0.0625}, {"width": 0.0625, "layers": "fc6", "normalise": "imagenet"}),
+        ),
+        Component(
+            "face_resnet",
+            "The center loss's face ResNet with batch normalisation; fc5 and the maps p1 and p3",
+            FaceResnetParams,
+            "blear_fer.face_resnet:FaceResnet",
+            examples=({"width": 0.125, "size": [112, 96]}, {"width": 0.125, "size": [48, 48], "conv_dropout": 0.4}),
+        ),
     ]
 
 
@@ -40,5 +73,19 @@ def register_heads() -> list[Component]:
             EmotionParams,
             "blear_fer.head:EmotionHead",
             examples=({}, {"label_smoothing": 0.1, "dropout": 0.5, "class_weights": "balanced"}),
-        )
+        ),
+        Component(
+            "sequence",
+            "GRU or LSTM over the embeddings of a clip, mean over the frames, one linear layer, cross-entropy",
+            SequenceParams,
+            "blear_fer.sequence:SequenceHead",
+            examples=({}, {"cell": "lstm", "hidden": 16}, {"cell": "lstm_cell", "hidden": 16, "dropout": 0.0}),
+        ),
+        Component(
+            "multi_level_gru",
+            "Three GRUs on the embedding and two projected maps, summed; with fer/face_resnet",
+            MultiLevelGruParams,
+            "blear_fer.sequence:MultiLevelGruHead",
+            examples=({"side": 16, "hidden": 8}, {"side": 16, "hidden": 8, "pool": 2}),
+        ),
     ]

@@ -6,7 +6,7 @@ byte offset in their name, so that another process reads one without the scan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from blear.errors import DataError
-from blear_fer.labels import SIDE
+from blear_fer.layout import SIDE
 from blear_fer.source import Face, parse_block, parse_label, parse_usage, split_rows
 
 _NEEDED = ("emotion", "pixels", "Usage")
@@ -32,13 +32,13 @@ class CsvSource:
         """See `Source`."""
         return self._scan[0]
 
-    def blocks(self, usage: int) -> list[str]:
+    def blocks(self, usages: Sequence[int]) -> list[str]:
         """Names `<first row>-<last row>-<byte offset of the first row>`."""
         usages_N, offsets_N = self._scan
-        blocks = split_rows(np.flatnonzero(usages_N == usage))
+        blocks = split_rows(np.flatnonzero(np.isin(usages_N, usages)))
         return [f"{rows[0]:07d}-{rows[-1]:07d}-{offsets_N[rows[0]]}" for rows in blocks]
 
-    def read(self, usage: int, block: str) -> Iterator[Face]:
+    def read(self, usages: Sequence[int], block: str) -> Iterator[Face]:
         """See `Source`."""
         first, last, offset = parse_block(block, self._path, 3)
         with self._open() as file:
@@ -47,7 +47,7 @@ class CsvSource:
             for row in range(first, last + 1):
                 fields = self._fields(file.readline(), row, len(columns))
                 where = self._where(row)
-                if parse_usage(fields[columns["Usage"]], where) == usage:
+                if parse_usage(fields[columns["Usage"]], where) in usages:
                     pixels_HW = _pixels(fields[columns["pixels"]], where)
                     label = parse_label(fields[columns["emotion"]], where)
                     yield Face(pixels_HW, label, f"fer{row:07d}", row, where)

@@ -8,7 +8,8 @@ from typing import Any
 
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
-from blear_fer.labels import FER2013_CLASSES, SIDE, SPLITS, USAGES
+from blear_emotions.labels import FER2013
+from blear_fer.layout import PROTOCOLS, SIDE, USAGES
 from blear_fer.packaging import open_source
 from blear_fer.params import Fer2013Params
 from blear_fer.source import Face, Source
@@ -25,33 +26,34 @@ class Fer2013:
     Nothing is read before `splits`, `parts` or `samples` is used.
     """
 
-    targets = (Target("emotion", "class", FER2013_CLASSES),)
+    targets = (Target("emotion", "class", FER2013.names),)
     clip = ClipSpec(1, 1, SIDE, SIDE)
     terms = _TERMS
 
     def __init__(self, params: Fer2013Params, context: BuildContext) -> None:
         self.path = params.source
+        self._usages = PROTOCOLS[params.protocol]
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
-        """train (Training), and those of dev (PublicTest) and test (PrivateTest) that have rows."""
+        """train, and those of dev and test that have rows."""
         present = set(self.source.usages().tolist())
         if USAGES.index("Training") not in present:
             raise DataError("split 'train' is empty: there are no Training rows", str(self.path), "check `source`")
-        return tuple(split for usage, split in enumerate(SPLITS) if usage in present)
+        return tuple(split for split, usages in self._usages.items() if present.intersection(usages))
 
     def parts(self, split: str) -> list[str]:
         """Blocks of about 4096 rows."""
-        usage = self.usage(split)
-        blocks = self.source.blocks(usage)
+        usages = self.usages(split)
+        blocks = self.source.blocks(usages)
         if not blocks:
-            what = f"split {split!r} is empty: there are no {USAGES[usage]} rows"
+            what = f"split {split!r} is empty: there are no {' or '.join(USAGES[usage] for usage in usages)} rows"
             raise DataError(what, str(self.path), f"use one of {', '.join(self.splits)}")
         return blocks
 
     def samples(self, split: str, part: str) -> Iterator[Sample]:
         """The faces of one block in row order; `meta` holds the row."""
-        for face in self.source.read(self.usage(split), part):
+        for face in self.source.read(self.usages(split), part):
             yield sample(face, face.label)
 
     @cached_property
@@ -59,15 +61,15 @@ class Fer2013:
         """The packaging at `params.source`."""
         return open_source(self.path)
 
-    def usage(self, split: str) -> int:
-        """Index into `USAGES` of a split.
+    def usages(self, split: str) -> tuple[int, ...]:
+        """Indices into `USAGES` of a split.
 
         Raises:
             DataError: no such split.
         """
-        if split not in SPLITS:
-            raise DataError(f"no split is called {split!r}", str(self.path), f"use one of {', '.join(SPLITS)}")
-        return SPLITS.index(split)
+        if split not in self._usages:
+            raise DataError(f"no split is called {split!r}", str(self.path), f"use one of {', '.join(self._usages)}")
+        return self._usages[split]
 
 
 def sample(face: Face, emotion: int) -> Sample:

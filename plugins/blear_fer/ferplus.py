@@ -11,8 +11,9 @@ import numpy as np
 
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
+from blear_emotions.labels import FERPLUS_CLASSES
 from blear_fer.fer2013 import Fer2013, sample
-from blear_fer.labels import FERPLUS_CLASSES, SIDE, USAGES
+from blear_fer.layout import SIDE, USAGES
 from blear_fer.params import Fer2013Params, FerplusParams
 from blear_fer.votes import majority, read_votes
 
@@ -57,10 +58,10 @@ class Ferplus:
     def samples(self, split: str, part: str) -> Iterator[Sample]:
         """The faces of one block whose votes name a class, in row order."""
         self._check_order()
-        usage = self._pictures.usage(split)
+        (usage,) = usages = self._pictures.usages(split)
         usages_N, labels_N = self._labels
         rows = kept = 0
-        for face in self._pictures.source.read(usage, part):
+        for face in self._pictures.source.read(usages, part):
             if face.row >= len(usages_N):
                 what = f"{len(usages_N)} rows of votes, but the pictures have a row {face.row}"
                 raise DataError(what, str(self._votes_path), "take both from the same release")

@@ -7,14 +7,15 @@ Their alphabetical class order is not the csv's: classes go by name. Pictures wh
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from blear.errors import DataError
-from blear_fer.labels import FER2013_CLASSES, USAGES
+from blear_emotions.labels import FER2013
+from blear_fer.layout import USAGES
 from blear_fer.source import Face, decode, parse_block, split_rows
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
@@ -32,27 +33,27 @@ class FolderSource:
         """See `Source`."""
         return np.array([_usage(file.parent.parent.name, file.name) for file in self._files], dtype=np.uint8)
 
-    def blocks(self, usage: int) -> list[str]:
+    def blocks(self, usages: Sequence[int]) -> list[str]:
         """Names `<first row>-<last row>`."""
-        blocks = split_rows(np.flatnonzero(self.usages() == usage))
+        blocks = split_rows(np.flatnonzero(np.isin(self.usages(), usages)))
         return [f"{rows[0]:07d}-{rows[-1]:07d}" for rows in blocks]
 
-    def read(self, usage: int, block: str) -> Iterator[Face]:
+    def read(self, usages: Sequence[int], block: str) -> Iterator[Face]:
         """See `Source`; keys are made from the paths."""
         first, last = parse_block(block, self._folder, 2)
         for row, file in enumerate(self._files[first : last + 1], start=first):
             split, name = file.parent.parent.name, file.parent.name
-            if _usage(split, file.name) == usage:
+            if _usage(split, file.name) in usages:
                 pixels_HW = decode(file.read_bytes(), str(file))
-                yield Face(pixels_HW, FER2013_CLASSES.index(name), _key(file), row, str(file))
+                yield Face(pixels_HW, FER2013.names.index(name), _key(file), row, str(file))
 
     @cached_property
     def _files(self) -> list[Path]:
         files: dict[str, Path] = {}
         for split in ("train", "test"):
             for folder in sorted((self._folder / split).glob("[!.]*/")):
-                if folder.name not in FER2013_CLASSES:
-                    do = f"its folders must be called {', '.join(FER2013_CLASSES)}"
+                if folder.name not in FER2013.names:
+                    do = f"its folders must be called {', '.join(FER2013.names)}"
                     raise DataError(f"unknown class folder {folder.name!r}", str(folder), do)
                 pictures = [
                     file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES and file.name[0] != "."

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from blear.contracts import Batch, BuildContext, Categories, Decoded, Features, Metric, Target
-from blear.errors import PluginError
-from blear.metrics import CLASSIFICATION
-from blear_fer.params import EmotionParams
+from blear.contracts import BuildContext, Features
+from blear_fer.classifier import Classifier, feature_shape
+from blear_fer.head_params import EmotionParams
+
+_NAME = "fer/emotion"
 
 
-class EmotionHead(nn.Module):
+class EmotionHead(Classifier):
     """Logits [B, K] from `embedding` [B, T, D]; weights start as PyTorch's linear layers do.
 
     Raises:
@@ -22,59 +19,12 @@ class EmotionHead(nn.Module):
             fit the classes.
     """
 
-    _weights: Tensor | None
-
     def __init__(self, params: EmotionParams, context: BuildContext) -> None:
-        super().__init__()
-        target = context.targets.get(params.target)
-        if target is None or target.kind != "class":
-            known = ", ".join(name for name, each in context.targets.items() if each.kind == "class") or "none"
-            what = f"the data has no class target {params.target!r}"
-            raise PluginError(what, "fer/emotion", f"set target to one of the data's class targets ({known})")
-        shape = context.features.get("embedding")
-        if shape is None:
-            known = ", ".join(context.features) or "none"
-            what = "the backbone gives no feature called 'embedding'"
-            raise PluginError(what, "fer/emotion", f"choose a backbone that gives one (this one gives {known})")
-        self._target, self._classes = target.name, target.classes
-        self._label_smoothing = params.label_smoothing
-        self.register_buffer("_weights", _class_weights(params, target, context), persistent=False)
+        super().__init__(params, context, _NAME)
         self.dropout = nn.Dropout(params.dropout)
-        self.linear = nn.Linear(shape[-1], len(target.classes))
+        self.linear = nn.Linear(feature_shape(context, "embedding", _NAME)[-1], len(self._classes))
 
     def forward(self, features: Features) -> Tensor:
         """Logits [B, K], float32: the mean over the frames."""
         logits_BTK = self.linear(self.dropout(features["embedding"]))
         return logits_BTK.float().mean(dim=1)
-
-    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy, times the weight of the clip's class, the mean over the clips.
-
-        Not divided by the sum of the weights: so the mean over a batch is that over its workers' parts.
-        """
-        truth, weights = batch.targets[self._target], self._weights
-        return cross_entropy(outputs, truth, weights, label_smoothing=self._label_smoothing, reduction="none").mean()
-
-    def metrics(self) -> Sequence[Metric]:
-        """Accuracy first, then balanced accuracy and macro F1."""
-        return CLASSIFICATION
-
-    def decode(self, outputs: Tensor) -> Mapping[str, Decoded]:
-        """One decision for each clip."""
-        return {self._target: Categories(self._classes, outputs.softmax(dim=-1)[:, None, :])}
-
-
-def _class_weights(params: EmotionParams, target: Target, context: BuildContext) -> Tensor | None:
-    """Float32 [K]; None where every class weighs 1."""
-    if params.class_weights == "none":
-        return None
-    if isinstance(params.class_weights, list):
-        if len(params.class_weights) != len(target.classes):
-            what = f"{len(params.class_weights)} class weights for {len(target.classes)} classes"
-            raise PluginError(what, "fer/emotion", f"give one for each of: {', '.join(target.classes)}")
-        return torch.tensor(params.class_weights)
-    counts = context.counts.get(target.name)
-    if counts is None:
-        return None  # as in evaluation, which needs no loss
-    # a class without a sample has no loss to weigh
-    return torch.tensor([sum(counts) / (len(counts) * count) if count else 0.0 for count in counts])

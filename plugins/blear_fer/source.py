@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from blear.errors import DataError
-from blear_fer.labels import SIDE, USAGES
+from blear_fer.layout import SIDE, USAGES
 
 BLOCK = 4096
 """Rows of a part; at 48 x 48 about 9 MB."""
@@ -42,11 +42,11 @@ class Source(Protocol):
         """Usage of each row, uint8 [N] into `USAGES`; scans the packaging, not the pictures."""
         ...
 
-    def blocks(self, usage: int) -> list[str]:
-        """Names of blocks of about `BLOCK` rows of a usage, in row order; together they are all of its rows."""
+    def blocks(self, usages: Sequence[int]) -> list[str]:
+        """Names of blocks of about `BLOCK` rows of these usages, in row order; together they are all such rows."""
         ...
 
-    def read(self, usage: int, block: str) -> Iterator[Face]:
+    def read(self, usages: Sequence[int], block: str) -> Iterator[Face]:
         """The faces of one block, without a scan of the whole."""
         ...
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from blear.errors import DataError
-from blear_fer.labels import FERPLUS_CLASSES, VOTE_COLUMNS
+from blear_emotions.labels import FERPLUS, FERPLUS_CLASSES
 from blear_fer.source import parse_usage
 
 
 @dataclass(frozen=True)
 class Votes:
-    """Usage of each row, uint8 [N] into `USAGES`, and its votes, int64 [N, 10] in the order of `VOTE_COLUMNS`."""
+    """Usage of each row, uint8 [N] into `USAGES`, and its votes, int64 [N, 10] in the order of `FERPLUS`."""
 
     usages_N: np.ndarray
     counts_NV: np.ndarray
@@ -48,7 +48,7 @@ def read_votes(path: Path) -> Votes:
             if not all(vote.isdecimal() for vote in votes):
                 raise DataError(f"votes {votes} are not all whole numbers", where, "fetch the file again")
             counts.append([int(vote) for vote in votes])
-    counts_NV = np.array(counts, dtype=np.int64).reshape(len(counts), len(VOTE_COLUMNS))
+    counts_NV = np.array(counts, dtype=np.int64).reshape(len(counts), len(FERPLUS.names))
     return Votes(np.array(usages, dtype=np.uint8), counts_NV)
 
 
@@ -66,8 +66,8 @@ def majority(counts_NV: np.ndarray) -> np.ndarray:
 
 def _columns(header: list[str], path: Path) -> tuple[list[int], int]:
     for prefix, usage in (("", "Usage"), ("ferplus_", "usage")):
-        names = [prefix + name for name in VOTE_COLUMNS]
+        names = [prefix + name for name in FERPLUS.names]
         if usage in header and set(names) <= set(header):
             return [header.index(name) for name in names], header.index(usage)
-    what = f"the header lacks Usage or one of the vote columns {', '.join(VOTE_COLUMNS)}"
+    what = f"the header lacks Usage or one of the vote columns {', '.join(FERPLUS.names)}"
     raise DataError(what, str(path), "set `votes` to FERPlus's fer2013new.csv")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -26,18 +26,18 @@ class ZipSource:
         """See `Source`."""
         return np.array([usage for _, usage, _ in self._rows], dtype=np.uint8)
 
-    def blocks(self, usage: int) -> list[str]:
+    def blocks(self, usages: Sequence[int]) -> list[str]:
         """Names `<first row>-<last row>`."""
-        blocks = split_rows(np.flatnonzero(self.usages() == usage))
+        blocks = split_rows(np.flatnonzero(np.isin(self.usages(), usages)))
         return [f"{rows[0]:07d}-{rows[-1]:07d}" for rows in blocks]
 
-    def read(self, usage: int, block: str) -> Iterator[Face]:
+    def read(self, usages: Sequence[int], block: str) -> Iterator[Face]:
         """See `Source`."""
         first, last = parse_block(block, self._table, 2)
         try:
             with ZipFile(self._zip) as pictures:
                 for row, (name, its_usage, label) in enumerate(self._rows[first : last + 1], start=first):
-                    if its_usage == usage:
+                    if its_usage in usages:
                         where = f"{self._zip}, {name} (row {row})"
                         yield Face(decode(pictures.read(name), where), label, f"fer{row:07d}", row, where)
         except KeyError as error:

@@ -266,3 +266,23 @@ def test_real_rows_are_the_same_through_every_packaging(real_fer2013, rows, tmp_
         sample.frames.tobytes(): sample.targets for sample in read(dataset(rows.write_folders(tmp_path / "f")), "train")
     }
     assert folders == {sample.frames.tobytes(): sample.targets for sample in samples}
+
+
+@pytest.mark.parametrize("write", ["write_csv", "write_folders", "write_zip"])
+def test_protocol_of_fer_vgg_gru_trains_on_both_and_tests_on_private(rows, tmp_path, write):
+    source = tmp_path / ("fer2013.csv" if write == "write_csv" else "raw")
+    getattr(rows, write)(source)
+    dataset = Fer2013(Fer2013Params(source=source, protocol="fer_vgg_gru"), BuildContext())
+    assert dataset.splits == ("train", "dev")
+    (train,), (dev,) = dataset.parts("train"), dataset.parts("dev")
+    samples = {split: list(dataset.samples(split, part)) for split, part in (("train", train), ("dev", dev))}
+    usages = {s: [rows.usages[k] for k in picked_rows(rows, samples[s])] for s in samples}
+    assert sorted(usages["train"]) == ["PublicTest"] * 3 + ["Training"] * 7
+    assert usages["dev"] == ["PrivateTest"] * 2
+    with pytest.raises(DataError, match="no split is called 'test'"):
+        dataset.parts("test")
+
+
+def picked_rows(rows, samples):
+    """The row of each sample, found by its pixels."""
+    return [int(np.flatnonzero((rows.faces == s.frames[0, ..., 0]).all(axis=(1, 2)))[0]) for s in samples]

@@ -9,7 +9,7 @@ import blear_fer
 from blear.contracts import Batch, BuildContext, Categories, Head, Target
 from blear.errors import PluginError
 from blear_fer.head import EmotionHead
-from blear_fer.params import EmotionParams
+from blear_fer.head_params import EmotionParams
 
 CLASSES = ("calm", "happy", "sad")
 CONTEXT = BuildContext(
@@ -117,8 +117,10 @@ def test_impossible_params_are_refused():
 
 
 def test_plugin_names_and_described_parameters():
-    components = [*blear_fer.register_datasets(), *blear_fer.register_heads()]
-    assert [component.name for component in components] == ["fer2013", "ferplus", "emotion"]
+    slots = blear_fer.register_datasets(), blear_fer.register_backbones(), blear_fer.register_heads()
+    components = [component for slot in slots for component in slot]
+    datasets, networks = ["fer2013", "ferplus", "afew"], ["vgg_face", "face_resnet"]
+    assert [c.name for c in components] == [*datasets, *networks, "emotion", "sequence", "multi_level_gru"]
     for component in components:
         assert all(field.description for field in component.params.model_fields.values())
         assert all(component.params(**example) for example in component.examples)
