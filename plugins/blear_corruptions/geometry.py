@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blear.contracts import BuildContext, DrawKeys, Draws
+from blear.contracts import BuildContext, Degradation, DrawKeys, Draws
 from blear.errors import PluginError
+from blear_corruptions.boxes import Resize
+from blear_corruptions.frame_params import ResizeParams
 from blear_corruptions.params import RandomCropParams, RandomFlipParams, RandomShiftParams
 from blear_corruptions.streams import draws_of_clip, streams
 
@@ -42,7 +44,7 @@ class RandomCrop:
     """
 
     def __init__(self, params: RandomCropParams, context: BuildContext) -> None:
-        self._size = params.size
+        self._size, self._tested = params.size, params.tested
         if context.clip is not None:
             self._check(context.clip.height, context.clip.width)
 
@@ -64,9 +66,11 @@ class RandomCrop:
         """None: an augmentation has no severity to sweep."""
         return ()
 
-    def settled(self) -> CentreCrop:
-        """The centre crop."""
-        return CentreCrop(self._size)
+    def settled(self) -> Degradation:
+        """The centre crop, or the whole frame resized."""
+        if self._tested == "crop":
+            return CentreCrop(self._size)
+        return Resize(ResizeParams(size=(self._size, self._size)), BuildContext())
 
     def _check(self, height: int, width: int) -> None:
         if self._size > min(height, width):

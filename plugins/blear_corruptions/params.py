@@ -60,6 +60,9 @@ class RandomCropParams(Params):
     """Cropping."""
 
     size: int = Field(ge=1, description="Rows and columns of the square that is kept, in pixels.")
+    tested: Literal["crop", "resize"] = Field(
+        "crop", description="What evaluation does in its place: the centre crop, or the whole frame resized to `size`."
+    )
 
 
 class RandomShiftParams(Params):

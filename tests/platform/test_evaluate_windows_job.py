@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from blear.data.prepared import Prepared
 from blear.driver import run_job
+from blear.errors import DataError
 from blear.evaluate.predictions import read_predictions
 from blear.evaluate.summary import read_summary
 from blear.jobfile import read_job
@@ -53,9 +54,13 @@ class Pooled(nn.Module):
         return {"embedding": self.linear(frames_BTCHW.flatten(2))}
 
 
+class Others(Clips):
+    targets = (Target("emotion", "class", ("calm", "glad", "sad")),)
+
+
 @hookimpl
 def register_datasets():
-    return [Component("clips", "Clips of 2 to 6 frames", Params, Clips)]
+    return [Component("clips", "Clips of 2 to 6 frames", Params, Clips), Component("others", "Others", Params, Others)]
 
 
 @hookimpl
@@ -114,6 +119,17 @@ def test_each_window_is_a_row_and_each_clip_a_decision(tmp_path: Path) -> None:
     estimate = read_summary(root / "summary.json").estimate("only", "corruptions/downscale", 1.0, "accuracy")
     assert estimate is not None
     assert (estimate.n, estimate.value) == (10, pytest.approx(np.mean(decided)))
+    load.cache_clear()
+
+
+@pytest.mark.usefixtures("storage")
+def test_data_with_other_classes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "long_clips.py").write_text(PLUGIN)
+    (tmp_path / "job.yaml").write_text(JOB)
+    overrides = ["data.others={use: long_clips/others}", "evaluate.data=others"]
+    job, catalog = read_job(tmp_path / "job.yaml", overrides=overrides)
+    with pytest.raises(DataError, match="'only' knows the classes sad, glad, calm, the data calm, glad, sad"):
+        run_job(job, catalog, runner="local", fresh=False, command="blear run", profile=None)
     load.cache_clear()
 
 

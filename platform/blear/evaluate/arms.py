@@ -135,6 +135,10 @@ class _Tester:
                 raise JobError(f"stage {stage!r} gives no metric", f"evaluate.arms.{label}", "name a recognition stage")
             if target not in raw.targets:
                 raise DataError(f"the data has no target {target!r}", f"evaluate.arms.{label}", "name other data")
+            classes = self.context.targets[target].classes
+            if isinstance(decoded, Categories) and decoded.classes != classes:
+                what = f"stage {stage!r} knows the classes {', '.join(decoded.classes)}, the data {', '.join(classes)}"
+                raise DataError(what, f"evaluate.arms.{label}", "test on data with these classes in this order")
             self.headline = (target, metrics)
             yield rows(
                 arm=label,

@@ -18,7 +18,7 @@ from blear.data.orders.draw import DrawOrder
 from blear.data.orders.groups import Columns, find_groups, in_words, names_of
 from blear.data.orders.order import Order
 from blear.data.prepared import Prepared
-from blear.degrade.chain import build_chain
+from blear.degrade.chain import build_chain, settled_chain
 from blear.errors import DataError, JobError, RunError
 from blear.plugins import load
 from blear.progress import say
@@ -77,6 +77,7 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
     moments = moments_of(stage, job.seed, prepared.clip)
     clip = prepared.clip if moments is None else moments.clip(prepared.clip)
     context = BuildContext(job.seed, clip, prepared.targets, counts=prepared.split(split).class_counts)
+    stored = context
     own_augment, own_degrade = job.data[stage.data].extra
     augment, context = build_chain(catalog, [*own_augment, *stage.augment], context)
     degrade, context = build_chain(catalog, [*own_degrade, *stage.degrade], context, first=len(augment.operations))
@@ -115,7 +116,9 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
         held_out = Store.open(prepared, stage.validate_.split, max_broken=job.max_broken, cache_gb=cluster.cache_gb)
         precision = functools.partial(autocast, cluster.precision, worker.device)
         still = None if moments is None else replace(moments, how="even")
-        validator = Validator(stage.validate_, held_out, still, inputs, stage.batch_size, inner.head, worker, precision)
+        settled, _ = settled_chain(catalog, [*own_augment, *stage.augment], stored)
+        held = Inputs(settled, degrade, worker.device)
+        validator = Validator(stage.validate_, held_out, still, held, stage.batch_size, inner.head, worker, precision)
         validator.metric()
     stepper = Stepper(
         name=plan.stage,

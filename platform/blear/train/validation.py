@@ -63,7 +63,7 @@ class Validator:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module) -> dict[str, float]:
-        """`validation_loss`, and `validation_<metric>` when a metric decides; degraded as in training.
+        """`validation_loss`, and `validation_<metric>` when a metric decides; degraded as in training, not augmented.
 
         Args:
             model: the model or its average, not wrapped.

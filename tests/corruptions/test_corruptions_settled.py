@@ -1,0 +1,57 @@
+"""What evaluation does in place of an augmentation that changes the frames' size."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import interpolate
+
+from blear.contracts import BuildContext, ClipSpec, DrawKeys, Resizing
+from blear.degrade.chain import settled_chain
+from blear.job import DegradationUse
+from blear.plugins import load
+from blear_corruptions.geometry import CentreCrop
+
+FRAMES = torch.rand(2, 3, 1, 9, 12, generator=torch.Generator().manual_seed(1))
+NUMBERS = np.arange(2)
+
+
+def settled(*uses):
+    context = BuildContext(clip=ClipSpec(3, 1, 9, 12))
+    chain, after = settled_chain(load(), [DegradationUse(**use) for use in uses], context)
+    return chain(FRAMES, NUMBERS, NUMBERS), chain, after.clip
+
+
+def resized(frames, height, width):
+    flat = interpolate(frames.flatten(0, 1), (height, width), mode="bilinear", antialias=True, align_corners=False)
+    return flat.unflatten(0, frames.shape[:2])
+
+
+def test_a_random_crop_becomes_the_centre_crop():
+    out, chain, clip = settled({"use": "random_flip"}, {"use": "random_crop", "size": 6}, {"use": "hsv_jitter"})
+    assert len(chain.operations) == 1  # the others leave the size alone
+    assert torch.equal(out, FRAMES[..., 2:8, 3:9])  # of an excess of 3 rows, 2 above
+    assert clip == ClipSpec(3, 1, 6, 6)
+
+
+def test_or_the_whole_frame_resized():
+    out, _, clip = settled({"use": "random_crop", "size": 6, "tested": "resize"})
+    torch.testing.assert_close(out, resized(FRAMES, 6, 6))
+    assert clip == ClipSpec(3, 1, 6, 6)
+
+
+def test_resizing_stays_and_comes_first():
+    out, _, clip = settled({"use": "resize", "size": 6}, {"use": "random_crop", "size": 5})
+    torch.testing.assert_close(out, resized(FRAMES, 6, 8)[..., 1:6, 2:7])
+    assert clip == ClipSpec(3, 1, 5, 5)
+
+
+@pytest.mark.parametrize("per", ["frame", "clip"])
+def test_a_random_box_does_not_move(per):
+    out, _, clip = settled({"use": "random_box", "size": [7, 5], "per": per})
+    torch.testing.assert_close(out, resized(FRAMES, 7, 5), atol=1e-5, rtol=0)
+    assert clip == ClipSpec(3, 1, 7, 5)
+
+
+def test_the_centre_crop_draws_nothing():
+    assert CentreCrop(4).draw(DrawKeys(0, 0, NUMBERS, NUMBERS)) == {}
+    assert not isinstance(CentreCrop(4), Resizing)
