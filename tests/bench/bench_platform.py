@@ -75,6 +75,7 @@ def _plan(folder: Path) -> StagePlan:
         f"stages.hq.steps={EACH * LINES}",
         f"stages.hq.log_every={EACH}",
         "cluster.gpu=false",
+        "cluster.channels_last=false",  # the plain loop has not got it either
     ]
     job, catalog = read_job(JOB, overrides=overrides)
     return StagePlan(
