@@ -2,7 +2,8 @@
 
     python tests/systems/run_systems.py [NAME...]       # `make systems`; NAME: of a job, without .yaml
 
-Small networks and few steps (profile `demo`): it shows that each system works from data to report, not how good it is.
+Small networks and few steps (profile `demo`): it shows that each system works from data to report, not how good it is. As
+many jobs run side by side as there are cores, one thread each.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 JOBS = Path(__file__).parents[2] / "jobs"
@@ -54,9 +57,8 @@ def main(names: list[str]) -> int:
         return 2
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     failed, rows = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        for file in jobs:
-            outcome = run(file, Path(folder))
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for file, outcome in zip(jobs, pool.map(partial(run, storage=Path(folder)), jobs), strict=True):
             if outcome is None or not opens(browser, outcome.run / "report.html"):
                 failed.append(file.stem)
                 continue
@@ -74,12 +76,12 @@ def run(file: Path, storage: Path) -> Outcome | None:
     """One job in processes of its own; None if it fails."""
     began, peak = time.monotonic(), 0.0
     command = [str(Path(sys.executable).with_name("blear")), "run", str(file), "--profile", "demo", "--runner", "local"]
-    environment = os.environ | {"BLEAR_STORAGE": str(storage)}
+    environment = os.environ | {"BLEAR_STORAGE": str(storage / file.stem), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
             peak = max(peak, resident_mb(process.pid))
             time.sleep(_POLL_S)
-    (folder,) = storage.glob(f"runs/{file.stem}") if process.returncode == 0 else (None,)
+    (folder,) = storage.glob(f"{file.stem}/runs/{file.stem}") if process.returncode == 0 else (None,)
     return Outcome(file.stem, time.monotonic() - began, peak, folder) if folder is not None else None
 
 
