@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -41,6 +41,12 @@ class Fer2013:
         if USAGES.index("Training") not in present:
             raise DataError("split 'train' is empty: there are no Training rows", str(self.path), "check `source`")
         return tuple(split for split, usages in self._usages.items() if present.intersection(usages))
+
+    def describe(self) -> Mapping[str, str]:
+        """The usages that the packaging has no rows of, as far as a split is made of them."""
+        present = set(self.source.usages().tolist())
+        lacking = [USAGES[usage] for usages in self._usages.values() for usage in usages if usage not in present]
+        return {"missing": f"{', '.join(lacking)}: no rows here; the official fer2013.csv has them"} if lacking else {}
 
     def parts(self, split: str) -> list[str]:
         """Blocks of about 4096 rows."""

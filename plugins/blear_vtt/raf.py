@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -48,6 +48,10 @@ class Raf:
         for face in self._split(package, split)[int(ends[0]) : int(ends[1]) + 1]:
             meta = {"package": package}
             yield Still(f"{package}/{face.stem}", face.image, face.box(), shares_of(face), face.where, meta)
+
+    def left_out(self, split: str) -> Mapping[str, int]:
+        """Nothing is."""
+        return {}
 
     def _split(self, package: Package, split: str) -> list[RafFace]:
         return [face for face in self._faces[package] if face.split == _SPLITS[split]]

@@ -49,6 +49,10 @@ class StillSource(Protocol):
         """The faces of one block."""
         ...
 
+    def left_out(self, split: str) -> Mapping[str, int]:
+        """Why rows of a split are no samples -> how many."""
+        ...
+
 
 class StillDataset:
     """A `contracts.Dataset` of one or more sources, whose names begin keys and parts and are `meta.source`.
@@ -81,6 +85,17 @@ class StillDataset:
             raise DataError(f"no part {part!r} in split {split!r}", "vtt", "take one of parts(split)")
         for still in self._sources[name].stills(own, block):
             yield self._sample(name, still, split)
+
+    def describe(self) -> Mapping[str, str]:
+        """What each source leaves out of each split."""
+        lost = {
+            f"{name}, {split}, left out": source.left_out(split)
+            for name, source in self._sources.items()
+            for split in ("train", "dev")
+        }
+        return {
+            what: ", ".join(f"{count} {cause}" for cause, count in each.items()) for what, each in lost.items() if each
+        }
 
     def _sample(self, source: str, still: Still, split: str) -> Sample:
         image_HWC = read_rgb(still.picture)

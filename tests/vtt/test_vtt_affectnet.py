@@ -55,6 +55,10 @@ def test_seven_classes_are_kept_and_every_row_left_out_is_counted(csv, caplog):
         f"{csv}, split train: 5 of 12 rows left out: 1 contempt, 1 none, 1 uncertain, 1 no-face, 1 no box"
     ]
     assert AffectNet(csv).left_out("dev") == {"contempt": 1}
+    assert dataset.describe() == {
+        "affectnet, train, left out": "1 contempt, 1 none, 1 uncertain, 1 no-face, 1 no box",
+        "affectnet, dev, left out": "1 contempt",
+    }
     assert labels(read(dataset, "dev")) == ["neutral", "anger"]
 
 
