@@ -5,6 +5,7 @@ from __future__ import annotations
 from blear.contracts import Component
 from blear.hooks import hookimpl
 from blear_corruptions.frame_params import HsvJitterParams, RandomBoxParams, ResizeParams
+from blear_corruptions.imagenet_c_components import benchmark_operations
 from blear_corruptions.params import (
     DownscaleParams,
     RandomAffineParams,
@@ -104,3 +105,9 @@ def register_degradations() -> list[Component]:
             examples=({}, {"hue": 0.0, "per": "clip"}),
         ),
     ]
+
+
+@hookimpl(specname="register_degradations")
+def register_imagenet_c() -> list[Component]:
+    """The menu's second page: the 19 operations of ImageNet-C."""
+    return benchmark_operations()

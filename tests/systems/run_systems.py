@@ -2,8 +2,8 @@
 
     python tests/systems/run_systems.py [NAME...]       # `make systems`; NAME: of a job, without .yaml
 
-Small networks and few steps (profile `demo`): it shows that each system works from data to report, not how good it is. As
-many jobs run side by side as there are cores, one thread each.
+Small networks and few steps (profile `demo`): it shows that each system works from data to report, not how good it is.
+As many jobs run side by side as there are cores, one thread each.
 """
 
 from __future__ import annotations
