@@ -104,10 +104,5 @@ def register_degradations() -> list[Component]:
             "blear_corruptions.colour:HsvJitter",
             examples=({}, {"hue": 0.0, "per": "clip"}),
         ),
+        *benchmark_operations(),
     ]
-
-
-@hookimpl(specname="register_degradations")
-def register_imagenet_c() -> list[Component]:
-    """The menu's second page: the 19 operations of ImageNet-C."""
-    return benchmark_operations()

@@ -1,0 +1,167 @@
+"""ImageNet-C's blurs that are sums of look-ups: Gaussian, glass, zoom, motion, defocus."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torch.nn.functional import conv2d
+
+from blear.separable import SeparableBank
+from blear_corruptions.imagenet_c import Operation
+from blear_corruptions.imagenet_c_random import uniform_pattern
+from blear_corruptions.imagenet_c_sample import sample, trail, zoom_line
+
+_FOLLOWED = 7  # doublings: chains of 128 copies; one goes on with probability < 0.43
+
+
+def gaussian_bank(
+    sigmas: np.ndarray, height: int, width: int, mode: str = "nearest", truncate: float = 4.0
+) -> SeparableBank:
+    """For each sigma in px, scipy's `gaussian_filter` (with these defaults scikit-image's `gaussian`); 0: identity."""
+
+    def matrix(side: int, sigma: float) -> Tensor:
+        return torch.from_numpy(ndimage.gaussian_filter(np.eye(side), (sigma, 0), mode=mode, truncate=truncate))
+
+    return SeparableBank([(matrix(height, sigma),) for sigma in sigmas], [(matrix(width, sigma),) for sigma in sigmas])
+
+
+class GaussianBlur(Operation):
+    """A Gaussian cut at 4 sigma, the border repeated."""
+
+    def __init__(self, rows_KP: np.ndarray, height: int, width: int) -> None:
+        super().__init__(rows_KP, height, width)
+        self._bank = gaussian_bank(rows_KP[:, 0], height, width)
+
+    def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
+        """Blurred images."""
+        return self._bank(images_NCHW[:, None], index_N)[:, 0]
+
+
+class GlassBlur(Operation):
+    """Gaussian blur, pixels replaced by near ones, Gaussian blur again.
+
+    The original walks over the pixels from the lower right and means to swap two of them, but numpy's views make it
+    copy: a pixel becomes what a near one is by then. Such copies are followed to their source for all pixels at once,
+    with the same result. Largest move and rounds are whole numbers, so between severities they are rounded.
+    """
+
+    def __init__(self, rows_KP: np.ndarray, height: int, width: int) -> None:
+        super().__init__(rows_KP, height, width)
+        self._bank = gaussian_bank(rows_KP[:, 0], height, width)
+        self._rounds = int(np.rint(rows_KP[:, 2]).max())
+
+    def pattern(self, keys_M: Tensor, index_M: Tensor, channels: int) -> Tensor:
+        """Uniform [M, rounds, 2, H, W]: moves down and right."""
+        return uniform_pattern(keys_M, (self._rounds, 2, self.height, self.width))
+
+    def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
+        """Images as through frosted glass."""
+        _, most, rounds = (strength[:, 0].round() for strength in self.strengths(index_N))
+        images = self._bank(images_NCHW[:, None], index_N)[:, 0]
+        here = torch.arange(self.height * self.width, device=images.device)
+        for number in range(self._rounds):
+            source = self._source(pattern_N[:, number], most.long())
+            source = torch.where(number < rounds[..., 0], source, here)
+            moved = images.flatten(2).gather(2, source[:, None].expand(-1, images.shape[1], -1))
+            images = moved.view_as(images)
+        return self._bank(images[:, None], index_N)[:, 0]
+
+    def _source(self, moves_N2HW: Tensor, most_N11: Tensor) -> Tensor:
+        """Number of the pixel that each pixel becomes, int64 [N, H W]."""
+        height, width = self.height, self.width
+        rows = torch.arange(height, device=moves_N2HW.device)[:, None]
+        columns = torch.arange(width, device=moves_N2HW.device)
+        walked = (rows > most_N11) & (rows <= height - most_N11) & (columns > most_N11) & (columns <= width - most_N11)
+        down, right = (torch.floor(moves_N2HW * (2 * most_N11[:, None])).long() - most_N11[:, None]).unbind(dim=1)
+        here = (rows * width + columns).expand_as(down)
+        source = torch.where(walked, here + down * width + right, here).flatten(1)
+        # A source that comes later in the picture was walked over before: what lies there is what it became.
+        walked_before = walked.flatten(1).gather(1, source) & (source > here.flatten(1))
+        hop = torch.where(walked_before, source, here.flatten(1))
+        for _ in range(_FOLLOWED):
+            hop = hop.gather(1, hop)
+        return source.gather(1, hop)
+
+
+class ZoomBlur(Operation):
+    """The mean of the image and of its magnifications about the middle.
+
+    Frames that are not square are magnified along each axis by the same factor. Between severities the largest
+    magnification and the step are interpolated.
+    """
+
+    def __init__(self, rows_KP: np.ndarray, height: int, width: int) -> None:
+        super().__init__(rows_KP, height, width)
+        zooms = [np.arange(1, stop, step).tolist() for stop, step in rows_KP]
+        self._count = max(map(len, zooms))
+        # Factors that a severity lacks weigh nothing.
+        padded = [[*factors, *[1.0] * (self._count - len(factors))] for factors in zooms]
+        lines = [[(*zoom_line(height, f), *zoom_line(width, f)) for f in factors] for factors in padded]
+        self._lines_KJ4 = torch.tensor(lines)
+        counts = torch.tensor([len(factors) for factors in zooms])
+        used = torch.arange(self._count) < counts[:, None]
+        self._weights_KJ = used / (counts[:, None] + 1.0)
+
+    def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
+        """Images as while zooming in."""
+        lines_NJ4 = self._lines_KJ4.to(index_N.device)[index_N]
+        weights_NJ = self._weights_KJ.to(index_N.device)[index_N]
+        rows = torch.arange(self.height, device=index_N.device)[:, None]
+        columns = torch.arange(self.width, device=index_N.device)
+        blurred = images_NCHW * weights_NJ[:, 0, None, None, None]
+        for j in range(self._count):
+            top, down, left, right = lines_NJ4[:, j, :, None, None].unbind(dim=1)
+            zoomed = sample(images_NCHW, top + down * rows, left + right * columns)
+            blurred = blurred + weights_NJ[:, j, None, None, None] * zoomed
+        return blurred
+
+
+class MotionBlur(Operation):
+    """A trail in one direction, -45 to 45 degrees from the right, drawn uniformly. Between severities the radius is
+    rounded."""
+
+    def __init__(self, rows_KP: np.ndarray, height: int, width: int) -> None:
+        super().__init__(rows_KP, height, width)
+        self._longest = int(np.rint(rows_KP[:, 0]).max())
+
+    def pattern(self, keys_M: Tensor, index_M: Tensor, channels: int) -> Tensor:
+        """Direction in degrees [M, 1, 1, 1]."""
+        return uniform_pattern(keys_M, (1, 1, 1)) * 90 - 45
+
+    def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
+        """Images with trails."""
+        radius, sigma = self.strengths(index_N)
+        return trail(images_NCHW, radius.round(), sigma, pattern_N, self._longest)
+
+
+class DefocusBlur(Operation):
+    """Convolution with a disk whose edge is smoothed; the border is mirrored without the edge, as OpenCV does."""
+
+    def __init__(self, rows_KP: np.ndarray, height: int, width: int) -> None:
+        super().__init__(rows_KP, height, width)
+        kernels = [disk(radius, edge) for radius, edge in rows_KP]
+        size = max(map(len, kernels))
+        self._kernels_Kkk = torch.from_numpy(np.stack([np.pad(k, (size - len(k)) // 2) for k in kernels]))
+        self._rows, self._columns = (
+            torch.from_numpy(np.pad(np.arange(side), size // 2, mode="reflect")) for side in (height, width)
+        )
+
+    def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
+        """Images out of focus."""
+        device, planes = index_N.device, images_NCHW.shape[0] * images_NCHW.shape[1]
+        padded = images_NCHW.index_select(2, self._rows.to(device)).index_select(3, self._columns.to(device))
+        kernels = self._kernels_Kkk.to(device)[index_N].repeat_interleave(images_NCHW.shape[1], dim=0)
+        return conv2d(padded.flatten(0, 1)[None], kernels[:, None], groups=planes).view_as(images_NCHW)
+
+
+def disk(radius: float, edge: float) -> np.ndarray:
+    """Float32 kernel of 17 pixels a side, of more from a radius above 8; sums to 1. `edge`: sigma that smooths it."""
+    reach, size = (8, 3) if radius <= 8 else (math.ceil(radius), 5)
+    axis = np.arange(-reach, reach + 1)
+    inside = (axis[:, None] ** 2 + axis**2 <= radius**2).astype(np.float32)
+    return cv2.GaussianBlur(inside / inside.sum(), (size, size), edge)

@@ -1,0 +1,54 @@
+"""ImageNet-C's changes of colour: brightness, contrast, saturate. Nothing is drawn."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from blear_corruptions.imagenet_c import Operation
+
+
+class Brightness(Operation):
+    """Adds to the HSV value; hue and saturation stay, so that RGB is multiplied. Of grey frames: adds to the values."""
+
+    channels = (1, 3)
+
+    def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
+        """Brighter images."""
+        (more,) = self.strengths(index_N)
+        value = images_NCHW.amax(dim=1, keepdim=True)
+        brighter = (value + more).clamp(max=1)
+        dark = value == 0
+        return torch.where(dark, brighter, images_NCHW * brighter / torch.where(dark, 1, value))
+
+
+class Contrast(Operation):
+    """Moves every channel towards its mean over the image."""
+
+    def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
+        """Flatter images."""
+        (factor,) = self.strengths(index_N)
+        mean = images_NCHW.mean(dim=(2, 3), keepdim=True)
+        return (images_NCHW - mean) * factor + mean
+
+
+class Saturate(Operation):
+    """Scales the HSV saturation and adds to it; grey pixels have the hue of red, as in scikit-image.
+
+    Grey frames stay as they are: they have no saturation.
+    """
+
+    channels = (1, 3)
+
+    def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
+        """Paler or more colourful images."""
+        if images_NCHW.shape[1] == 1:
+            return images_NCHW
+        factor, more = self.strengths(index_N)
+        value, least = images_NCHW.amax(dim=1, keepdim=True), images_NCHW.amin(dim=1, keepdim=True)
+        chroma = value - least
+        grey = chroma == 0
+        red = torch.tensor([0.0, 1.0, 1.0], device=images_NCHW.device).view(1, 3, 1, 1)
+        missing = torch.where(grey, red, (value - images_NCHW) / torch.where(grey, 1, chroma))
+        saturation = chroma / torch.where(value == 0, 1, value)
+        return value * (1 - (saturation * factor + more).clamp(0, 1) * missing)

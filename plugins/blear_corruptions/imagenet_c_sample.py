@@ -1,0 +1,62 @@
+"""Resampling that ImageNet-C's operations share: bilinear look-up, the clipped zoom, the trail of a motion."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+
+def sample(images_NCHW: Tensor, y_NHW: Tensor, x_NHW: Tensor, *, mirror_edge: bool = False) -> Tensor:
+    """Bilinear values at pixel coordinates, mirrored outside.
+
+    Args:
+        images_NCHW: float32.
+        y_NHW, x_NHW: coordinates; any shape that broadcasts to [N, H, W].
+        mirror_edge: mirror about the outer border of the edge pixel (scipy's "reflect"), not about its middle (OpenCV's
+            BORDER_REFLECT_101).
+    """
+    y, x = torch.broadcast_tensors(y_NHW, x_NHW)
+    height, width = images_NCHW.shape[-2:]
+    if mirror_edge:
+        places = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    else:
+        places = torch.stack([2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1], dim=-1)
+    return grid_sample(images_NCHW, places, padding_mode="reflection", align_corners=not mirror_edge)
+
+
+def zoom_line(side: int, factor: float) -> tuple[float, float]:
+    """Where pixel 0 of the zoomed line comes from, and the step to the next, in pixels.
+
+    `clipped_zoom` of the authors' script: scipy's `zoom` of the ceil(side / factor) pixels in the middle, trimmed.
+    """
+    kept = math.ceil(side / factor)
+    enlarged = round(kept * factor)
+    step = (kept - 1) / (enlarged - 1)
+    return (side - kept) // 2 + (enlarged - side) // 2 * step, step
+
+
+def trail(images_NCHW: Tensor, radius: Tensor, sigma: Tensor, degrees: Tensor, longest: int) -> Tensor:
+    """ImageMagick's MotionBlurImage: a half Gaussian of 2 radius + 1 pixels in one direction, borders repeated.
+
+    Args:
+        images_NCHW: float32.
+        radius, sigma, degrees: in pixels and degrees, clockwise from the right; each [N, 1, 1, 1].
+        longest: the largest radius of them.
+    """
+    batch, _, height, width = images_NCHW.shape
+    device = images_NCHW.device
+    angle = torch.deg2rad(degrees).flatten()
+    rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
+    which = torch.arange(batch, device=device)[:, None, None]
+    images_NHWC = images_NCHW.permute(0, 2, 3, 1)
+    blurred, total = torch.zeros_like(images_NHWC), torch.zeros_like(radius)
+    for i in range(2 * longest + 1):
+        weight = torch.where(i <= 2 * radius, torch.exp(-(i**2) / (2 * sigma**2)), 0)
+        y = (rows + torch.ceil(i * angle.sin() - 0.5).long()[:, None]).clamp(0, height - 1)
+        x = (columns + torch.ceil(i * angle.cos() - 0.5).long()[:, None]).clamp(0, width - 1)
+        blurred = blurred + weight * images_NHWC[which, y[:, :, None], x[:, None, :]]
+        total = total + weight
+    return (blurred / total).permute(0, 3, 1, 2)
