@@ -1,0 +1,134 @@
+"""What a job may set for each codec."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from blear.contracts import Params
+from blear.errors import PluginError
+from blear_codec.codecs import CODECS, require
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Kbps = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Quality = Annotated[int, Field(ge=1, le=100)]
+
+
+def _drawable(values: object) -> None:
+    """Raises a ValueError where a mixture cannot be drawn from."""
+    if not isinstance(values, dict | list):
+        return
+    if not values:
+        raise ValueError("a mixture needs at least one value")
+    if isinstance(values, dict) and not sum(values.values()) > 0:
+        raise ValueError("the weights are all 0; give at least one value a positive weight")
+    if len(set(values)) < len(values):
+        raise ValueError("a value is listed twice; write {value: weight} to prefer one")
+
+
+class VideoParams(Params):
+    """Common to all video codecs."""
+
+    codec: ClassVar[str]
+
+    crf: int | list[int] | dict[int, Weight] | None = Field(
+        None,
+        description="Constant quality, larger is worse; a list or {value: weight} is drawn from for each clip. Of "
+        "mpeg4 and mjpeg the quantiser. Null without `kbps`: the middle one of the codec's levels.",
+    )
+    kbps: Kbps | list[Kbps] | dict[Kbps, Weight] | None = Field(
+        None, description="Aimed-at rate in kilobits a second instead of `crf`; short clips only come near it."
+    )
+    gop: int = Field(50, ge=1, le=600, description="Most frames from one key frame to the next.")
+    fps: float = Field(25.0, ge=1, le=240, description="Frames per second of the clips; what `kbps` refers to.")
+    drop: float = Field(
+        0.0, ge=0, le=1, description="Probability that a frame is left out before encoding; the one before it is shown."
+    )
+    loss: float = Field(
+        0.0, ge=0, le=1, description="Probability that a coded frame's packet is lost; the decoder conceals."
+    )
+    repeat: int = Field(
+        4, ge=1, le=250, description="A still is coded as a clip of so many equal frames; the last one is taken."
+    )
+    frozen: bool = Field(False, description="Keep each clip's first draw for all epochs, as coding offline would.")
+
+    @field_validator("crf", "kbps")
+    @classmethod
+    def _mixture(cls, values: object) -> object:
+        _drawable(values)
+        return values
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        codec = CODECS[self.codec]
+        if self.crf is not None and self.kbps is not None:
+            raise ValueError("crf and kbps exclude each other; give one of them")
+        low, high = codec.crf
+        values = [] if self.crf is None else [self.crf] if isinstance(self.crf, int) else list(self.crf)
+        wrong = [value for value in values if not low <= value <= high]
+        if wrong:
+            raise ValueError(f"crf of {codec.label} lies in {low}..{high}, not {', '.join(map(str, wrong))}")
+        preset = getattr(self, "preset", "")
+        if preset and preset not in codec.presets:
+            raise ValueError(f"{codec.label} has no preset {preset!r}; known: {', '.join(sorted(codec.presets))}")
+        try:
+            require(codec)
+        except PluginError as error:
+            raise ValueError(f"{error.what}; {error.do}") from error
+        return self
+
+
+class H264Params(VideoParams):
+    """H.264 by x264."""
+
+    codec: ClassVar[str] = "h264"
+    preset: str = Field(CODECS["h264"].presets[0], description="Preset of x264, ultrafast to veryslow.")
+
+
+class HevcParams(VideoParams):
+    """HEVC by x265."""
+
+    codec: ClassVar[str] = "hevc"
+    preset: str = Field(CODECS["hevc"].presets[0], description="Preset of x265, ultrafast to veryslow.")
+
+
+class Av1Params(VideoParams):
+    """AV1 by SVT-AV1."""
+
+    codec: ClassVar[str] = "av1"
+    preset: str = Field(CODECS["av1"].presets[0], description="Preset of SVT-AV1, 0 (slow) to 13 (fast).")
+
+
+class Vp9Params(VideoParams):
+    """VP9 by libvpx, realtime."""
+
+    codec: ClassVar[str] = "vp9"
+    preset: str = Field(CODECS["vp9"].presets[0], description="`cpu-used` of libvpx, 0 (slow) to 9 (fast).")
+
+
+class Mpeg4Params(VideoParams):
+    """MPEG-4 Part 2 by FFmpeg."""
+
+    codec: ClassVar[str] = "mpeg4"
+
+
+class MjpegParams(VideoParams):
+    """Motion JPEG by FFmpeg."""
+
+    codec: ClassVar[str] = "mjpeg"
+
+
+class JpegParams(Params):
+    """Each frame alone as a JPEG file by libjpeg, chroma at half the width and height."""
+
+    quality: Quality | list[Quality] | dict[Quality, Weight] = Field(
+        50, description="libjpeg's quality, 1 to 100; a list or {value: weight} is drawn from for each clip."
+    )
+    frozen: bool = Field(False, description="Keep each clip's first draw for all epochs, as coding offline would.")
+
+    @field_validator("quality")
+    @classmethod
+    def _mixture(cls, values: object) -> object:
+        _drawable(values)
+        return values
