@@ -37,7 +37,7 @@ def levels(evaluate: Evaluate, catalog: Catalog, context: BuildContext) -> list[
         ((parameter, values),) = sweep.over.items()
         return [Level(parameter, value, sweep.params | {parameter: value}) for value in values]
     own = catalog.get("degradation", sweep.use).build(sweep.params, context).levels()
-    varied = {key for level in own for key in level}
+    varied = {key for level in own for key in level if any(other.get(key) != level[key] for other in own)}
     if len(varied) != 1:
         raise JobError(
             f"{sweep.use} names no single swept parameter", "evaluate.sweep", "add over: {PARAMETER: [values]}"
