@@ -11,13 +11,14 @@ demo: $(READY)
 
 systems: $(READY)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tests/systems/run_systems.py $(ONLY)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m systems tests/systems
 
 test: $(READY)
-	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'not ray and not cluster'
+	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'not ray and not cluster and not systems'
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m ray
 
 test-cluster: $(READY)
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m cluster
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m cluster tests/cluster
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -35,7 +36,7 @@ bench: $(READY)
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet --no-compile --editable . --group dev
 	$(BIN)/python -c 'import cv2' || { echo 'OpenCV needs libGL: Debian and Ubuntu: apt-get install libgl1 libglib2.0-0'; exit 1; }
 	touch $(READY)
 

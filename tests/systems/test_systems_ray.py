@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from test_systems_resume import JOBS, tiny
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.systems, pytest.mark.timeout(600)]
 
 
 def test_two_workers_train_a_system(

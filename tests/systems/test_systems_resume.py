@@ -34,7 +34,11 @@ def tiny(repository: Path, name: str) -> list[str]:
     return [*changes, "evaluate=null"]
 
 
-@pytest.mark.parametrize(("name", "stage"), JOBS.items())
+IN_EVERY_RUN = ("fer_resnet_gru", "dsn_vgg", "vtt_tsm")
+CASES = [pytest.param(*job, marks=[] if job[0] in IN_EVERY_RUN else pytest.mark.systems) for job in JOBS.items()]
+
+
+@pytest.mark.parametrize(("name", "stage"), CASES)
 def test_an_interrupted_stage_ends_as_if_it_had_not_been(
     name: str, stage: str, repository: Path, storage: Path
 ) -> None:
