@@ -36,7 +36,7 @@ bench: $(READY)
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --no-compile --editable . --group dev
+	$(BIN)/python -m pip install --quiet --editable . --group dev
 	$(BIN)/python -c 'import cv2' || { echo 'OpenCV needs libGL: Debian and Ubuntu: apt-get install libgl1 libglib2.0-0'; exit 1; }
 	touch $(READY)
 
