@@ -202,6 +202,15 @@ class Resizing(Degradation, Protocol):
         ...
 
 
+@runtime_checkable
+class Coding(Degradation, Protocol):
+    """A degradation that spends bits: a codec. Evaluation notes the rate of each clip in the predictions table."""
+
+    def apply_coded(self, frames_BTCHW: Tensor, draws: Draws) -> tuple[Tensor, np.ndarray]:
+        """The frames that `apply` gives, and the coded payload of each clip in kbit/s, float64 [B]; NaN: not coded."""
+        ...
+
+
 Features = dict[str, "Tensor"]
 """Name -> tensor: `embedding` is [B, T, D], feature maps are [B, T, C, h, w]."""
 

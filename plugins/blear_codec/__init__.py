@@ -1,6 +1,6 @@
 """Degradations by real codecs through PyAV: H.264, HEVC, AV1, VP9, MPEG-4, Motion JPEG; JPEG through libjpeg.
 
-`blear_codec.coding.code` also counts the bits of a clip.
+All count the bits that they spend (`contracts.Coding`); `blear_codec.coding.code` is one clip through a codec.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def register_degradations() -> list[Component]:
                 f"Encodes and decodes each clip: {label}; stills as short clips",
                 params,
                 "blear_codec.video:VideoCodec",
-                examples=({}, {"kbps": 100, "gop": 10, "drop": 0.1, "loss": 0.1}),
+                examples=({}, {"kbps": 100, "shrink": [1, 2], "gop": 10, "drop": 0.1, "loss": 0.1}),
             )
             for name, (label, params) in video.items()
         ),

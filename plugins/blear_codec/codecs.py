@@ -26,6 +26,7 @@ class Settings:
         gop: most frames from one key frame to the next.
         preset: speed of the encoder, as it names it; empty where it has none.
         fps: frames per second; the rate depends on it.
+        shrink: what width and height are divided by before the encoder; the decoded frames are enlarged again.
     """
 
     codec: str
@@ -34,6 +35,7 @@ class Settings:
     gop: int = 50
     preset: str = ""
     fps: float = 25.0
+    shrink: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ CODECS: dict[str, Codec] = {
         ),
         Codec(
             "vp9", "VP9", "libvpx-vp9", "vp9", "yuv420p", 2, (0, 63), (20, 28, 36, 44, 52, 58, 63),
-            _first("5", tuple(map(str, range(10)))), _vp9,
+            _first("5", tuple(map(str, range(9)))), _vp9,
         ),
         Codec(
             "mpeg4", "MPEG-4 Part 2", "mpeg4", "mpeg4", "yuv420p", 2, (1, 31), (2, 4, 6, 10, 16, 22, 31), (),

@@ -13,6 +13,7 @@ import numpy as np
 from blear.errors import PluginError
 from blear_codec.codecs import CODECS, Codec, Settings, options_of, require
 from blear_codec.pictures import Converter
+from blear_codec.resize import coded_size, resized
 
 _BANNER = re.compile(rb"\x00{2,3}\x01\x06\x05.*?(?=\x00{2,3}\x01|\Z)", re.DOTALL)  # H.264: SEI, unregistered user data
 
@@ -38,7 +39,7 @@ def code(
     dropped_T: np.ndarray | None = None,
     lost_T: np.ndarray | None = None,
 ) -> Coded:
-    """Encodes and decodes a clip.
+    """Encodes and decodes a clip, smaller in between where the settings say so: the bits are those of the small video.
 
     A frame that is not there is shown as the one before it; what comes before the first decoded frame is black. The
     same clip and settings always give the same result: encoder and decoder run on one thread.
@@ -59,20 +60,22 @@ def code(
     dropped = np.zeros(length, bool) if dropped_T is None else dropped_T
     lost = np.zeros(length, bool) if lost_T is None else lost_T
     kept = [index for index in range(length) if index == 0 or not dropped[index]]
-    converter = Converter(codec, clip_THWC.shape[1:])
-    packets = _encode([(index, clip_THWC[index]) for index in kept], codec, settings, converter)
+    height, width = clip_THWC.shape[1:3]
+    small_THWC = resized(clip_THWC, coded_size(height, settings.shrink), coded_size(width, settings.shrink))
+    converter = Converter(codec, small_THWC.shape[1:])
+    packets = _encode([(index, small_THWC[index]) for index in kept], codec, settings, converter)
     bits = 8 * sum(packet.size for packet in packets)
     frames = _decode([packet for packet in packets if not lost[packet.pts]], codec)
     if not lost.any() and len(frames) < len(kept):
         what = f"{codec.decoder} gave {len(frames)} of {len(kept)} frames of a stream of which nothing was lost"
         raise PluginError(what, f"codec/{codec.name}", f"choose other settings than {settings}")
-    shown_THWC = np.zeros_like(clip_THWC)
+    shown_THWC = np.zeros_like(small_THWC)
     for index in range(length):
         if index in frames:
             shown_THWC[index] = converter.to_picture(frames[index])
         elif index:
             shown_THWC[index] = shown_THWC[index - 1]
-    return Coded(shown_THWC, bits, bits * settings.fps / length / 1000)
+    return Coded(resized(shown_THWC, height, width), bits, bits * settings.fps / length / 1000)
 
 
 def _encode(

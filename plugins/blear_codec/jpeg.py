@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from blear.contracts import BuildContext, DrawKeys, Draws
-from blear_codec.clips import each_clip
+from blear_codec.clips import each_clip, require_colours
 from blear_codec.mixture import Mixture
 from blear_codec.params import JpegParams
 
@@ -37,22 +37,36 @@ def compress(picture_HWC: np.ndarray, quality: int) -> Compressed:
 
 
 class Jpeg:
-    """Each frame as a JPEG file of a quality that is drawn for its clip."""
+    """Each frame as a JPEG file of a quality that is drawn for its clip.
+
+    Raises:
+        PluginError: clips of this number of channels cannot be coded.
+    """
+
+    on_cpu = True
 
     def __init__(self, params: JpegParams, context: BuildContext) -> None:
-        self._frozen, self._mixture = params.frozen, Mixture(params.quality)
+        if context.clip is not None:
+            require_colours(context.clip.channels, "codec/jpeg")
+        self._params, self._mixture = params, Mixture(params.quality)
 
     def draw(self, keys: DrawKeys) -> Draws:
         """`quality`: float32 [B], whole numbers."""
-        keys = keys.frozen() if self._frozen else keys
+        keys = keys.frozen() if self._params.frozen else keys
         return {"quality": self._mixture.draw(keys.uniform()[:, 0])}
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
         """Frames of the same shape, dtype and device; in steps of 1/255."""
+        return self.apply_coded(frames_BTCHW, draws)[0]
+
+    def apply_coded(self, frames_BTCHW: Tensor, draws: Draws) -> tuple[Tensor, np.ndarray]:
+        """The frames of `apply`, and kbit/s of each clip, float64 [B]: whole files, `fps` of them in a second."""
         qualities = draws["quality"].tolist()
 
-        def change(number: int, clip_THWC: np.ndarray) -> np.ndarray:
-            return np.stack([compress(picture, round(qualities[number])).picture_HWC for picture in clip_THWC])
+        def change(number: int, clip_THWC: np.ndarray) -> tuple[np.ndarray, float]:
+            files = [compress(picture, round(qualities[number])) for picture in clip_THWC]
+            kbps = sum(file.bits for file in files) * self._params.fps / len(files) / 1000
+            return np.stack([file.picture_HWC for file in files]), kbps
 
         return each_clip(frames_BTCHW, change, "codec/jpeg")
 

@@ -11,8 +11,9 @@ from blear.errors import PluginError
 from blear_codec.codecs import CODECS, require
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Kbps = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Kbps = Annotated[float, Field(ge=1, le=1e5, allow_inf_nan=False)]  # beyond, x264 or SVT-AV1 refuses
 Quality = Annotated[int, Field(ge=1, le=100)]
+Shrink = Annotated[float, Field(ge=1, le=64, allow_inf_nan=False)]
 
 
 def _drawable(values: object) -> None:
@@ -40,6 +41,11 @@ class VideoParams(Params):
     kbps: Kbps | list[Kbps] | dict[Kbps, Weight] | None = Field(
         None, description="Aimed-at rate in kilobits a second instead of `crf`; short clips only come near it."
     )
+    shrink: Shrink | list[Shrink] | dict[Shrink, Weight] = Field(
+        1.0,
+        description="Width and height are divided by it before the encoder, to even numbers, and enlarged after the "
+        "decoder, both bicubic; a list or {value: weight} is drawn from for each clip. The rate is the small video's.",
+    )
     gop: int = Field(50, ge=1, le=600, description="Most frames from one key frame to the next.")
     fps: float = Field(25.0, ge=1, le=240, description="Frames per second of the clips; what `kbps` refers to.")
     drop: float = Field(
@@ -53,7 +59,7 @@ class VideoParams(Params):
     )
     frozen: bool = Field(False, description="Keep each clip's first draw for all epochs, as coding offline would.")
 
-    @field_validator("crf", "kbps")
+    @field_validator("crf", "kbps", "shrink")
     @classmethod
     def _mixture(cls, values: object) -> object:
         _drawable(values)
@@ -125,6 +131,7 @@ class JpegParams(Params):
     quality: Quality | list[Quality] | dict[Quality, Weight] = Field(
         50, description="libjpeg's quality, 1 to 100; a list or {value: weight} is drawn from for each clip."
     )
+    fps: float = Field(25.0, ge=1, le=240, description="Files per second that the clips' rate is counted with.")
     frozen: bool = Field(False, description="Keep each clip's first draw for all epochs, as coding offline would.")
 
     @field_validator("quality")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from blear.contracts import BuildContext, DrawKeys, Draws
-from blear_codec.clips import each_clip
+from blear_codec.clips import each_clip, require_colours
 from blear_codec.codecs import CODECS, Settings, require
 from blear_codec.coding import code
 from blear_codec.mixture import Mixture, chances
@@ -26,33 +26,47 @@ class VideoCodec:
     of a recording and not like a key frame.
 
     Raises:
-        PluginError: this FFmpeg lacks the codec, here; the encoder refuses the clips, in `apply`.
+        PluginError: this FFmpeg lacks the codec, or clips of this shape cannot be coded, here; the encoder refuses the
+            clips, in `apply`.
     """
+
+    on_cpu = True
 
     def __init__(self, params: VideoParams, context: BuildContext) -> None:
         self._params, self._codec = params, CODECS[params.codec]
         require(self._codec)
+        if context.clip is not None:
+            require_colours(context.clip.channels, f"codec/{self._codec.name}")
         self._by_rate = params.kbps is not None
         quality = self._codec.default_crf if params.crf is None else params.crf
         self._mixture = Mixture(quality if params.kbps is None else params.kbps)
+        self._shrink = Mixture(params.shrink)
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """`strength`: float32 [B], crf or kbps; `key`: int64 [B], what dropped and lost frames hang on."""
+        """`strength`: float32 [B], crf or kbps; `shrink`: float32 [B]; `key`: int64 [B], for drops and losses."""
         keys = keys.frozen() if self._params.frozen else keys
-        strength, key = keys.uniform(2).T
-        return {"strength": self._mixture.draw(strength), "key": torch.from_numpy((key * 2**53).astype(np.int64))}
+        strength, key, shrink = keys.uniform(3).T
+        return {
+            "strength": self._mixture.draw(strength),
+            "shrink": self._shrink.draw(shrink),
+            "key": torch.from_numpy((key * 2**53).astype(np.int64)),
+        }
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
         """Frames as a receiver sees them, of the same shape, dtype and device; in steps of 1/255."""
-        strengths, keys = draws["strength"].tolist(), draws["key"].tolist()
+        return self.apply_coded(frames_BTCHW, draws)[0]
 
-        def change(number: int, clip_THWC: np.ndarray) -> np.ndarray:
+    def apply_coded(self, frames_BTCHW: Tensor, draws: Draws) -> tuple[Tensor, np.ndarray]:
+        """The frames of `apply`, and kbit/s of each clip, float64 [B]; of a still, those of its short clip."""
+        strengths, shrinks, keys = (draws[name].tolist() for name in ("strength", "shrink", "key"))
+
+        def change(number: int, clip_THWC: np.ndarray) -> tuple[np.ndarray, float]:
             still = len(clip_THWC) == 1
-            coded = clip_THWC.repeat(self._params.repeat, axis=0) if still else clip_THWC
-            drop, lose = chances(keys[number], len(coded)).T
+            whole = clip_THWC.repeat(self._params.repeat, axis=0) if still else clip_THWC
+            drop, lose = chances(keys[number], len(whole)).T
             dropped, lost = drop < self._params.drop, lose < self._params.loss
-            shown = code(coded, self._settings(strengths[number]), dropped, lost).frames_THWC
-            return shown[-1:] if still else shown
+            coded = code(whole, self._settings(strengths[number], shrinks[number]), dropped, lost)
+            return coded.frames_THWC[-1:] if still else coded.frames_THWC, coded.kbps
 
         return each_clip(frames_BTCHW, change, f"codec/{self._codec.name}")
 
@@ -62,7 +76,7 @@ class VideoCodec:
             return [{"kbps": rate} for rate in _RATES]
         return [{"crf": crf} for crf in self._codec.levels]
 
-    def _settings(self, strength: float) -> Settings:
-        params = self._params
+    def _settings(self, strength: float, shrink: float) -> Settings:
+        params, preset = self._params, getattr(self._params, "preset", "")
         rate = {"kbps": strength} if self._by_rate else {"crf": round(strength)}
-        return Settings(params.codec, gop=params.gop, preset=getattr(params, "preset", ""), fps=params.fps, **rate)
+        return Settings(params.codec, gop=params.gop, preset=preset, fps=params.fps, shrink=shrink, **rate)

@@ -139,12 +139,23 @@ def test_types_ranges_and_grey():
 
 def test_frames_of_two_channels_are_refused():
     with pytest.raises(PluginError, match="codec/h264: codes grey or RGB frames, not 2 channels"):
-        each_clip(torch.zeros(1, 1, 2, 8, 8), lambda _, clip: clip, "codec/h264")
+        each_clip(torch.zeros(1, 1, 2, 8, 8), lambda _, clip: (clip, 0.0), "codec/h264")
+    for name in ("h264", "jpeg"):  # known as soon as the data is, before anything is trained
+        module, attribute = COMPONENTS[name].build.split(":")
+        with pytest.raises(PluginError, match=f"codec/{name}: codes grey or RGB frames, not 4 channels"):
+            getattr(importlib.import_module(module), attribute)(
+                COMPONENTS[name].params(), BuildContext(clip=ClipSpec(3, 4, 32, 32))
+            )
 
 
 def test_clips_keep_their_places_and_steps_of_8_bits():
     frames = torch.rand(5, 2, 3, 4, 6, generator=torch.Generator().manual_seed(1))
-    out = each_clip(frames, lambda number, clip: np.full_like(clip, number) if number else clip, "x")
+
+    def change(number, clip):
+        return np.full_like(clip, number) if number else clip, 10.0 * number
+
+    out, kbps_B = each_clip(frames, change, "x")
+    assert kbps_B.tolist() == [0, 10, 20, 30, 40]
     torch.testing.assert_close(out[0], (frames[0] * 255).round() / 255, atol=0, rtol=0)
     assert [clip.unique().mul(255).round().tolist() for clip in out[1:]] == [[1], [2], [3], [4]]
 
@@ -169,9 +180,14 @@ def test_levels_are_parameters_mildest_first():
         ("mpeg4", {"crf": [2, 0, 40]}, r"crf of MPEG-4 Part 2 lies in 1..31, not 0, 40"),
         ("av1", {"crf": 64}, r"crf of AV1 lies in 1..63, not 64"),
         ("hevc", {"crf": 20, "kbps": 100}, "crf and kbps exclude each other"),
-        ("vp9", {"kbps": 0}, "greater than 0"),
+        ("vp9", {"kbps": 0.9}, "greater than or equal to 1"),
+        ("av1", {"kbps": [50, 100_001]}, "less than or equal to 100000"),
+        ("h264", {"shrink": 0.5}, "greater than or equal to 1"),
+        ("h264", {"shrink": [2, 65]}, "less than or equal to 64"),
+        ("h264", {"shrink": [2, 2]}, "a value is listed twice"),
+        ("jpeg", {"fps": 0}, "greater than or equal to 1"),
         ("h264", {"preset": "warp"}, r"H.264 has no preset 'warp'; known: fast, faster"),
-        ("vp9", {"preset": "10"}, "VP9 has no preset '10'"),
+        ("vp9", {"preset": "9"}, "VP9 has no preset '9'"),
         ("mjpeg", {"preset": "fast"}, "Extra inputs are not permitted"),
         ("h264", {"gop": 0}, "greater than or equal to 1"),
         ("h264", {"drop": 1.5}, "less than or equal to 1"),

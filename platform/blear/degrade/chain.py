@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys, Resizing
+from blear.contracts import BuildContext, ClipSpec, Coding, Degradation, DrawKeys, Resizing
 from blear.job import DegradationUse
 from blear.plugins import Catalog
 
@@ -28,13 +28,21 @@ class Chain:
 
     def __call__(self, frames_BTCHW: Tensor, epochs_B: np.ndarray, samples_B: np.ndarray) -> Tensor:
         """Degraded frames; the same (epoch, sample) gives the same result whatever the batch or worker."""
+        return self.coded(frames_BTCHW, epochs_B, samples_B)[0]
+
+    def coded(self, frames_BTCHW: Tensor, epochs_B: np.ndarray, samples_B: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        """Degraded frames, and kbit/s of each clip, float64 [B]: those of the last codec, NaN where none coded."""
+        kbps_B = np.full(len(samples_B), np.nan)
         for number, operation in enumerate(self.operations, self.first):
             draws = operation.draw(DrawKeys(self.seed, number, epochs_B, samples_B))
             device = frames_BTCHW.device
-            frames_BTCHW = operation.apply(
-                frames_BTCHW, {name: value.to(device, non_blocking=True) for name, value in draws.items()}
-            )
-        return frames_BTCHW
+            there = {name: value.to(device, non_blocking=True) for name, value in draws.items()}
+            if isinstance(operation, Coding):
+                frames_BTCHW, spent_B = operation.apply_coded(frames_BTCHW, there)
+                kbps_B = np.where(np.isnan(spent_B), kbps_B, spent_B)
+            else:
+                frames_BTCHW = operation.apply(frames_BTCHW, there)
+        return frames_BTCHW, kbps_B
 
 
 def build_chain(

@@ -125,8 +125,9 @@ class _Tester:
         fit, _ = self._fitted(stage)
         for raw in sequential(self.store, self.evaluate.batch_size, moments=self._moments(stage)):
             frames = fit(as_float(raw.frames_BTCHW, self.device), raw.epochs_B, raw.samples_B)
+            kbps_B = np.full(len(frames), np.nan)
             if degrade is not None:
-                frames = degrade(frames, raw.epochs_B, raw.samples_B)
+                frames, kbps_B = degrade.coded(frames, raw.epochs_B, raw.samples_B)
             if restorer is not None:
                 frames = _restored(restorer, frames)
             target, decoded = next(iter(model.head.decode(model(frames)).items()))
@@ -148,7 +149,7 @@ class _Tester:
                 target=target,
                 truth_B=raw.targets[target].numpy(),
                 decoded=_on_cpu(decoded),
-                **self._columns(raw.samples_B),
+                **self._columns(raw.samples_B, kbps_B),
             )
 
     def _moments(self, stage: str) -> Moments | Windows | None:
@@ -162,13 +163,15 @@ class _Tester:
         targets = Prepared.open(self.prepared[self.job.stages[stage].data]).targets
         return fitted(self.job, stage, self.catalog, self.clip, targets)
 
-    def _columns(self, samples_B: np.ndarray) -> dict[str, Any]:
+    def _columns(self, samples_B: np.ndarray, kbps_B: np.ndarray) -> dict[str, Any]:
         columns = self.store.columns(samples_B)
+        stored = [meta.get("kbps") for meta in columns.meta]
         return {
             "samples": columns.keys,
             "subjects": columns.subjects,
             "videos": columns.videos,
             "times": columns.times,
+            "kbps": [there if np.isnan(now) else now for now, there in zip(kbps_B, stored, strict=True)],
             "face_px": [meta.get("face_px") for meta in columns.meta],
             "found": [bool(meta.get("found", True)) for meta in columns.meta],
         }

@@ -1,0 +1,26 @@
+"""Smaller before the encoder, as large as before after the decoder: antialiased bicubic, each clip alone."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch.nn.functional import interpolate
+
+
+def coded_size(side: int, shrink: float) -> int:
+    """Rows or columns that are coded of `side`: the even number nearest to side / shrink, at least 2.
+
+    Half-way the larger of two; shrink 1 leaves odd sides as they are.
+    """
+    return side if shrink == 1 else max(2, 2 * math.floor(side / shrink / 2 + 0.5 + 1e-6))
+
+
+def resized(clip_THWC: np.ndarray, height: int, width: int) -> np.ndarray:
+    """uint8 frames of another size: torch's antialiased bicubic (a = -0.5), rounded and clipped to 8 bits."""
+    if clip_THWC.shape[1:3] == (height, width):
+        return clip_THWC
+    frames_TCHW = torch.from_numpy(clip_THWC).permute(0, 3, 1, 2).float()
+    out = interpolate(frames_TCHW, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
+    return np.ascontiguousarray(out.clamp(0, 255).round().byte().permute(0, 2, 3, 1).numpy())
