@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 from blear.errors import BlearError, DataError
+from blear.video import read_video
 from blear_dsn.extract import cut, frame_size, select
 from blear_emotions.labels import AFEW
 
@@ -58,23 +59,12 @@ def read_frames(video: Path, every: int = 1) -> Iterator[tuple[int, np.ndarray]]
     """Number, from 1, and RGB uint8 [H, 1024, 3] of every `every`-th frame; H as the display aspect ratio asks for.
 
     Raises:
-        DataError: no frame can be decoded.
+        DataError: as `blear.video.read_video`.
     """
-    capture, number = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG), 0
-    try:
-        aspect = (capture.get(cv2.CAP_PROP_SAR_NUM) or 1) / (capture.get(cv2.CAP_PROP_SAR_DEN) or 1)
-        while True:
-            decoded, bgr_HWC = capture.read()
-            if not decoded:
-                break
-            number += 1
-            if (number - 1) % every == 0:
-                size = frame_size(bgr_HWC.shape[1], bgr_HWC.shape[0], aspect)
-                yield number, cv2.resize(bgr_HWC, size, interpolation=cv2.INTER_CUBIC)[..., ::-1]
-    finally:
-        capture.release()
-    if number == 0:
-        raise DataError("no frame can be decoded", str(video), "give a video file that ffmpeg can play")
+    for frame in read_video(video, every):
+        height, width = frame.image_HWC.shape[:2]
+        size = frame_size(width, height, frame.pixel_aspect)
+        yield frame.number + 1, cv2.resize(frame.image_HWC, size, interpolation=cv2.INTER_CUBIC)
 
 
 def extract(video: Path, folder: Path, locator: MTCNN, every: int = 1) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 
 from blear.errors import BlearError, DataError
 from blear.imaging import Box
+from blear.video import read_video
 
 COLUMNS = "time,left,top,width,height"
 BATCH = 16
@@ -100,51 +100,19 @@ class FaceLocator:
         return sorted(found, key=lambda face: -face.box.width * face.box.height)
 
 
-def read_video(video: Path, every: int = 1) -> Iterator[tuple[float, np.ndarray]]:
-    """Time in seconds and RGB uint8 [H, W, 3] of every `every`-th frame.
-
-    Raises:
-        DataError: the file is missing, is no video, or ends long before the length that it states.
-    """
-    import cv2
-
-    if not video.is_file():
-        raise DataError("there is no such file", str(video), "check the path")
-    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
-    try:
-        stated = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
-        count = 0
-        while capture.grab():
-            if count % every == 0:
-                time = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                decoded, bgr_HWC = capture.retrieve()
-                if not decoded:
-                    break
-                yield time, np.ascontiguousarray(bgr_HWC[..., ::-1])
-            count += 1
-    finally:
-        capture.release()
-    if count == 0:
-        raise DataError("no frame can be decoded", str(video), "give a video file that ffmpeg can play")
-    if stated - count > max(5, 0.1 * stated):  # containers state their length only roughly
-        raise DataError(
-            f"decoding stops after {count} of {stated:.0f} frames", str(video), "the file is damaged: get a whole copy"
-        )
-
-
 def locate_video(video: Path, locator: FaceLocator, every: int = 1) -> np.ndarray:
     """Float64 [N, 5]: time, left, top, width, height of the largest face in each frame read (see the module's text).
 
     Raises:
-        DataError: as `read_video`, or no frame shows a face.
+        DataError: as `blear.video.read_video`, or no frame shows a face.
     """
     rows: list[tuple[float, ...]] = []
     frames = read_video(video, every)
     while block := list(islice(frames, BATCH)):
-        frames_THWC = np.stack([frame for _, frame in block])
-        for (time, _), face in zip(block, locator.locate(frames_THWC), strict=True):
+        frames_THWC = np.stack([frame.image_HWC for frame in block])
+        for frame, face in zip(block, locator.locate(frames_THWC), strict=True):
             box = Box(-1, -1, 0, 0) if face is None else face.box
-            rows.append((time, box.left + 1, box.top + 1, box.width, box.height))
+            rows.append((frame.seconds, box.left + 1, box.top + 1, box.width, box.height))
     table = np.array(rows)
     if not table[:, 3].any():
         what = f"no face in any of {len(rows)} frames"

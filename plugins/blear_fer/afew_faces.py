@@ -15,6 +15,7 @@ import numpy as np
 
 from blear.errors import DataError
 from blear.imaging import Box, crop
+from blear.video import read_video
 from blear_fer.afew_files import Clip, pictures_in
 from blear_fer.params import AfewParams
 
@@ -78,12 +79,19 @@ def _given(files: Sequence[Path], params: AfewParams) -> Iterator[FaceFrame]:
 
 def _located(clip: Clip, params: AfewParams) -> Iterator[FaceFrame]:
     locator, (height, width) = _locator(params.locator), params.size
-    frames = enumerate(_video(clip.path) if clip.path.is_file() else map(_read, pictures_in(clip.path)))
+    frames = enumerate(_frames(clip.path))
     while block := list(islice(frames, _BATCH)):
         for (number, frame_HWC), face in zip(block, _locate(locator, [frame for _, frame in block]), strict=True):
             if face is not None:
                 grown = shaped(face.box.grown(params.margin), height / width)
                 yield FaceFrame(_resized(crop(frame_HWC, grown), params), number, min(face.box.width, face.box.height))
+
+
+def _frames(path: Path) -> Iterator[np.ndarray]:
+    """The frames of a video, or the pictures of a folder, uint8 RGB [H, W, 3]."""
+    if path.is_file():
+        return (frame.image_HWC for frame in read_video(path))
+    return map(_read, pictures_in(path))
 
 
 def _locate(locator: Locator, frames: Sequence[np.ndarray]) -> Sequence[Located | None]:
@@ -121,24 +129,3 @@ def _read(file: Path) -> np.ndarray:
     if picture is None:
         raise DataError("the picture cannot be decoded", str(file), "extract or fetch it again")
     return picture
-
-
-def _video(path: Path) -> Iterator[np.ndarray]:
-    """Every frame of a video, uint8 RGB [H, W, 3]."""
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    count = 0
-    try:
-        stated = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
-        while True:
-            decoded, bgr_HWC = capture.read()
-            if not decoded:
-                break
-            count += 1
-            yield np.ascontiguousarray(bgr_HWC[..., ::-1])
-    finally:
-        capture.release()
-    if count == 0:
-        raise DataError("no frame can be decoded", str(path), "the file is damaged: get a whole copy")
-    if stated - count > max(5, 0.1 * stated):  # containers state their length only roughly
-        what = f"decoding stops after {count} of {stated:.0f} frames"
-        raise DataError(what, str(path), "the file is damaged: get a whole copy")

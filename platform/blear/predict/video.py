@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from blear.errors import DataError
+from blear.video import read_video
 
 
 @dataclass(frozen=True)
@@ -43,31 +42,9 @@ def moments(video: Path, every: int, length: int, static: bool = False) -> Itera
         DataError: the file is missing, is no video, or ends long before the length that it states.
     """
     buffer: deque[np.ndarray] = deque(maxlen=length)
-    for frame, (seconds, image_HWC) in enumerate(_frames(video)):
-        buffer.append(image_HWC)
-        if frame % every == 0:
+    for frame in read_video(video):
+        buffer.append(frame.image_HWC)
+        if frame.number % every == 0:
             missing = [buffer[0]] * (length - len(buffer))
-            yield Moment(frame, seconds, (image_HWC,) * length if static else (*missing, *buffer))
-
-
-def _frames(video: Path) -> Iterator[tuple[float, np.ndarray]]:
-    if not video.is_file():
-        raise DataError("there is no such file", str(video), "check the path")
-    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
-    count = 0
-    try:
-        stated = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
-        while capture.grab():
-            seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            decoded, bgr_HWC = capture.retrieve()
-            if not decoded:
-                break
-            yield seconds, np.ascontiguousarray(bgr_HWC[..., ::-1])
-            count += 1
-    finally:
-        capture.release()
-    if count == 0:
-        raise DataError("no frame can be decoded", str(video), "give a video file that ffmpeg can play")
-    if stated - count > max(5, 0.1 * stated):  # containers state their length only roughly
-        do = "the file is damaged: get a whole copy"
-        raise DataError(f"decoding stops after {count} of {stated:.0f} frames", str(video), do)
+            past = (frame.image_HWC,) * length if static else (*missing, *buffer)
+            yield Moment(frame.number, frame.seconds, past)

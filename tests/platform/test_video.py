@@ -1,0 +1,78 @@
+"""The reader of videos: numbers, time stamps, colours, shape of a pixel; what is missing, no video, or cut off."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from blear.errors import DataError
+from blear.video import read_video
+
+COLOURS = [(20 * k, 100, 240 - 20 * k) for k in range(10)]
+
+
+def write(path: Path, colours: list[tuple[int, int, int]], rate: float = 24000 / 1001) -> Path:
+    """Flat frames of 64 x 48 pixels, JPEG in an avi."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), rate, (64, 48))
+    for red, green, blue in colours:
+        writer.write(np.full((48, 64, 3), (blue, green, red), np.uint8))
+    writer.release()
+    return path
+
+
+def test_frames_are_rgb_with_number_and_time(tmp_path: Path) -> None:
+    frames = list(read_video(write(tmp_path / "flat.avi", COLOURS)))
+    assert [frame.number for frame in frames] == list(range(10))
+    assert [frame.seconds for frame in frames] == pytest.approx([k * 1001 / 24000 for k in range(10)], abs=1e-3)
+    for frame, colour in zip(frames, COLOURS, strict=True):
+        assert (frame.image_HWC.shape, frame.image_HWC.dtype) == ((48, 64, 3), np.uint8)
+        np.testing.assert_allclose(frame.image_HWC.mean(axis=(0, 1)), colour, atol=6)
+        assert frame.pixel_aspect == 1.0
+
+
+def test_every_third_frame_is_the_same_frame(tmp_path: Path) -> None:
+    video = write(tmp_path / "flat.avi", COLOURS)
+    whole, some = list(read_video(video)), list(read_video(video, every=3))
+    assert [frame.number for frame in some] == [0, 3, 6, 9]
+    for frame in some:
+        assert frame.seconds == whole[frame.number].seconds
+        assert np.array_equal(frame.image_HWC, whole[frame.number].image_HWC)
+
+
+def test_pixels_that_are_not_square(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "wide.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(16, 15)
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), "rgb24")))
+        container.mux(stream.encode())
+    assert [frame.pixel_aspect for frame in read_video(tmp_path / "wide.mp4")] == pytest.approx([16 / 15] * 3)
+
+
+def test_a_real_video(real_data: Path) -> None:
+    frames = list(read_video(real_data / "video" / "grid" / "bbaf2n.mpg"))
+    assert [frame.seconds for frame in frames] == pytest.approx(np.arange(75) / 25, abs=1e-3)
+    assert frames[0].image_HWC.shape == (288, 360, 3)
+
+
+def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no such file"):
+        next(read_video(tmp_path / "none.mp4"))
+    (tmp_path / "notes.mp4").write_text("not a video\n" * 100)
+    with pytest.raises(DataError, match="no frame can be decoded") as caught:
+        next(read_video(tmp_path / "notes.mp4"))
+    assert caught.value.where == str(tmp_path / "notes.mp4")
+
+
+def test_a_video_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    whole = write(tmp_path / "whole.avi", [(0, 0, 0)] * 40, rate=25)
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(DataError, match=r"decoding stops after .* of 40 frames"):
+        list(read_video(cut))
