@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from blear.data.orders.order import WINDOW
 
@@ -263,13 +263,32 @@ class Sweep(DegradationUse):
     over: dict[str, list[float]] | None = Field(
         None, description="the parameter and its values; null: the levels that the degradation itself names"
     )
+    label: str | None = Field(
+        None,
+        min_length=1,
+        description="the condition's name in tables; null: the component's, numbered where it repeats",
+    )
+    group: dict[str, str | int | float] = Field(
+        default_factory=dict,
+        description="what this sweep shares with others; with `codec`, rates and metric are points of its "
+        "rate-accuracy curve, other keys naming the curve: {codec: h264, shrink: 2}",
+    )
+
+
+CLEAN = "clean"
+"""The condition of frames that no sweep touched."""
+
+
+def _many(sweep: Any) -> str:
+    return "list" if isinstance(sweep, list) else "one"
 
 
 class Arm(Strict):
     """One curve of the report: a trained stage, or a family of stages with one for each level."""
 
     stage: str = Field(
-        description="a stage; `{factor}` in it is replaced by the swept value: one expert for each level"
+        description="a stage; `{factor}` in it is replaced by the swept value, `{condition}` by the sweep's label: one "
+        "expert for each level of the sweeps that have such stages"
     )
     restore: str | None = Field(None, description="a restoration stage whose image is fed to `stage`")
     clean: bool = Field(False, description="tested on clean frames at every level: an upper bound")
@@ -290,7 +309,10 @@ class Evaluate(Strict):
 
     split: str = Field("dev", description="split")
     data: str | None = Field(None, description="an entry of `data`; null: that of each arm's stage")
-    sweep: Sweep = Field(description="the degradation that is swept")
+    sweep: Annotated[
+        Annotated[Sweep, Tag("one")] | Annotated[list[Sweep], Tag("list"), Field(min_length=1)], Discriminator(_many)
+    ] = Field(description="the degradation that is swept, or several: each is a condition of its own")
+    clean: bool = Field(False, description="every arm is tested on untouched frames too, as the condition `clean`")
     arms: dict[str, Arm] = Field(description="label -> arm; the first is the one that the others are compared with")
     batch_size: Positive = Field(256, description="clips of one forward pass")
     windows: Windows | None = Field(None, description="windows that each clip is tested in; null: one pass for a clip")
@@ -299,6 +321,31 @@ class Evaluate(Strict):
     )
     resamples: Positive = Field(1000, description="bootstrap resamples")
     faces: int = Field(6, ge=0, description="sample faces in the report")
+
+    @property
+    def sweeps(self) -> dict[str, Sweep]:
+        """Condition -> sweep; a sweep without a label has its component's name, numbered where that repeats."""
+        sweeps = self.sweep if isinstance(self.sweep, list) else [self.sweep]
+        taken = {sweep.label for sweep in sweeps if sweep.label is not None} | {CLEAN}
+        named: dict[str, Sweep] = {}
+        for sweep in sweeps:
+            label, number = sweep.label or sweep.use, 1
+            while sweep.label is None and label in taken:
+                number += 1
+                label = f"{sweep.use} {number}"
+            taken.add(label)
+            named[label] = sweep
+        return named
+
+    @model_validator(mode="after")
+    def _labels(self) -> Self:
+        labels = [sweep.label for sweep in (self.sweep if isinstance(self.sweep, list) else [self.sweep])]
+        twice = {label for label in labels if label is not None and labels.count(label) > 1}
+        if twice:
+            raise ValueError(f"two sweeps have the label {sorted(twice)[0]!r}")
+        if CLEAN in labels:
+            raise ValueError(f"the label {CLEAN!r} is that of untouched frames (`clean: true`)")
+        return self
 
 
 class Cluster(Strict):

@@ -281,6 +281,9 @@ class _Names:
             self.document.problem((*where, "data"), _unknown("data", raw["data"], data))
         if isinstance(sweep := raw.get("sweep"), dict):
             raw["sweep"] = self.sweep(sweep, (*where, "sweep"))
+        elif isinstance(sweep, list):
+            place = (*where, "sweep")
+            raw["sweep"] = [self.sweep(s, (*place, i)) if isinstance(s, dict) else s for i, s in enumerate(sweep)]
         arms = raw.get("arms")
         if arms == {}:
             self.document.problem((*where, "arms"), "no arms; name at least one stage")

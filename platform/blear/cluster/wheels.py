@@ -94,7 +94,7 @@ def _components(job: Job) -> set[str]:
         names |= {use.use for uses in entry.extra for use in uses}
     for stage in job.stages.values():
         names |= {stage.backbone.use, stage.head.use, *(use.use for use in (*stage.augment, *stage.degrade))}
-    return names | ({job.evaluate.sweep.use} if job.evaluate is not None else set())
+    return names | ({sweep.use for sweep in job.evaluate.sweeps.values()} if job.evaluate is not None else set())
 
 
 def _folder(distribution: Distribution) -> Path | None:

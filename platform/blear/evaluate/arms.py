@@ -40,6 +40,7 @@ def evaluate_arms(
     if evaluate is None:
         raise JobError("this job has no `evaluate` section")
     tester = _Tester(job, evaluate, catalog, run, prepared, device)
+    tester.require_levels()
     passes = sum(1 for arm in evaluate.arms.values() for level in tester.levels if tester.stage_of(arm, level))
     with track("evaluate", passes) as bar:
         write_predictions(run.root / "predictions.parquet", tester.tables(bar))
@@ -56,11 +57,7 @@ def evaluate_arms(
             "higher_is_better": metrics[0].higher_is_better,
         },
         split=evaluate.split,
-        sweep={
-            "condition": evaluate.sweep.use,
-            "parameter": tester.levels[0].parameter,
-            "levels": [level.severity for level in tester.levels],
-        },
+        sweeps=tester.sweeps(),
     )
     summary = summarise(
         read_predictions(run.root / "predictions.parquet"),
@@ -105,8 +102,35 @@ class _Tester:
 
     def chain(self, level: Level) -> Chain:
         """Clean frames -> the frames of a condition."""
-        operation = self.catalog.get("degradation", self.evaluate.sweep.use).build(level.params, self.context)
+        if level.use is None:
+            return Chain([], self.job.seed)
+        operation = self.catalog.get("degradation", level.use).build(level.params, self.context)
         return Chain([operation], self.job.seed)
+
+    def sweeps(self) -> list[dict[str, Any]]:
+        """What run.json says of each condition; its levels in the job's order, mildest first."""
+        return [
+            {
+                "condition": condition,
+                "use": sweep.use,
+                "group": sweep.group,
+                "parameter": next(level.parameter for level in self.levels if level.condition == condition),
+                "levels": [level.severity for level in self.levels if level.condition == condition],
+            }
+            for condition, sweep in self.evaluate.sweeps.items()
+        ]
+
+    def require_levels(self) -> None:
+        """Refuses an arm that no level tests.
+
+        Raises:
+            JobError: with the parameters that a family of experts could name.
+        """
+        parameters = sorted({level.parameter for level in self.levels if level.use} | {"condition"})
+        for label, arm in self.evaluate.arms.items():
+            if not any(self.stage_of(arm, level) for level in self.levels):
+                do = f"name a stage for each value of: {', '.join(parameters)}"
+                raise JobError(f"no level has a stage for this arm: {arm.stage}", f"evaluate.arms.{label}", do)
 
     def tables(self, bar: Tracker) -> Iterator[pa.Table]:
         """One table of predictions for each arm, level and batch."""
@@ -144,7 +168,7 @@ class _Tester:
             yield rows(
                 arm=label,
                 stage=stage,
-                condition=self.evaluate.sweep.use,
+                condition=level.condition,
                 severity=level.severity,
                 target=target,
                 truth_B=raw.targets[target].numpy(),
@@ -220,5 +244,6 @@ def _write_faces(run: RunFolder, tester: _Tester) -> None:
         frames=np.stack(shown, axis=1).transpose(0, 1, 3, 4, 2),
         samples=np.array(tester.store.keys(chosen)),
         severities=np.array([level.severity for level in tester.levels]),
+        conditions=np.array([level.condition for level in tester.levels]),
     )
     write_bytes(run.root / "faces.npz", buffer.getvalue())

@@ -1,41 +1,55 @@
-"""The conditions of an evaluation: one degradation at each of its levels."""
+"""The conditions of an evaluation: each swept degradation at each of its levels, and the clean frames."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from blear.contracts import BuildContext
 from blear.errors import JobError
-from blear.job import Evaluate
+from blear.job import CLEAN, Evaluate, Sweep
 from blear.plugins import Catalog
 
 
 @dataclass(frozen=True)
 class Level:
-    """One condition: the swept parameter's value, and the degradation's parameters with it."""
+    """One condition at one severity: the swept parameter's value, and the degradation's parameters with it.
 
+    Attributes:
+        condition: label of the sweep, or "clean".
+        use: the degradation; None: frames stay as they are.
+    """
+
+    condition: str
+    use: str | None
     parameter: str
     severity: float
-    params: Mapping[str, Any]
+    params: Mapping[str, Any] = field(default_factory=dict)
 
     def fill(self, stage: str) -> str:
-        """A stage's name with `{parameter}` replaced by the value: the expert for this level."""
+        """A stage's name with `{parameter}` and `{condition}` replaced: the expert for this level."""
+        if self.use is None:
+            return stage
         value = int(self.severity) if self.severity == int(self.severity) else self.severity
-        return stage.replace(f"{{{self.parameter}}}", str(value))
+        return stage.replace(f"{{{self.parameter}}}", str(value)).replace("{condition}", self.condition)
 
 
 def levels(evaluate: Evaluate, catalog: Catalog, context: BuildContext) -> list[Level]:
-    """The levels that the job names, or else those of the degradation itself.
+    """The levels of every sweep: those that the job names, or else those of the degradation itself; clean ones first.
 
     Raises:
-        JobError: the degradation's own levels differ in more than one parameter.
+        JobError: a degradation's own levels differ in more than one parameter.
     """
-    sweep = evaluate.sweep
+    clean = [Level(CLEAN, None, "", 0.0)] if evaluate.clean else []
+    swept = [level for label, sweep in evaluate.sweeps.items() for level in _levels(label, sweep, catalog, context)]
+    return clean + swept
+
+
+def _levels(label: str, sweep: Sweep, catalog: Catalog, context: BuildContext) -> list[Level]:
     if sweep.over is not None:
         ((parameter, values),) = sweep.over.items()
-        return [Level(parameter, value, sweep.params | {parameter: value}) for value in values]
+        return [Level(label, sweep.use, parameter, value, sweep.params | {parameter: value}) for value in values]
     own = catalog.get("degradation", sweep.use).build(sweep.params, context).levels()
     varied = {key for level in own for key in level if any(other.get(key) != level[key] for other in own)}
     if len(varied) != 1:
@@ -43,4 +57,4 @@ def levels(evaluate: Evaluate, catalog: Catalog, context: BuildContext) -> list[
             f"{sweep.use} names no single swept parameter", "evaluate.sweep", "add over: {PARAMETER: [values]}"
         )
     (parameter,) = varied
-    return [Level(parameter, float(level[parameter]), sweep.params | dict(level)) for level in own]
+    return [Level(label, sweep.use, parameter, float(level[parameter]), sweep.params | dict(level)) for level in own]

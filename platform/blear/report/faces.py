@@ -35,17 +35,17 @@ class Face:
 
 
 def sample_faces(run: RunFiles) -> list[Face]:
-    """The faces of faces.npz with the predictions of the sweep; a clip is shown by its mean or most frequent class."""
-    table, condition = run.predictions, run.info.sweep.condition
+    """The faces of faces.npz with the predictions of each level; a clip is shown by its mean or most frequent class."""
+    table = run.predictions
+    levels = [(condition or run.info.sweep.condition, s) for condition, s in face_levels(run)]
     chosen = pc.is_in(table["sample"], value_set=pa.array(run.faces.samples, pa.string()))
-    mask = pc.and_(chosen, pc.equal(table["condition"], condition))
-    mask = pc.and_(mask, pc.equal(table["target"], run.info.headline.target))
-    names = ("arm", "sample", "severity", "found", "truth", "prediction", "probabilities")
-    by_place: dict[tuple[str, str, float], list[dict[str, object]]] = {}
+    mask = pc.and_(chosen, pc.equal(table["target"], run.info.headline.target))
+    names = ("arm", "sample", "condition", "severity", "found", "truth", "prediction", "probabilities")
+    by_place: dict[tuple[str, str, tuple[str, float]], list[dict[str, object]]] = {}
     truths: dict[str, float] = {}
     is_class = False
     for row in table.filter(mask).select(names).to_pylist():
-        by_place.setdefault((row["arm"], row["sample"], row["severity"]), []).append(row)
+        by_place.setdefault((row["arm"], row["sample"], (row["condition"], row["severity"])), []).append(row)
         truths[row["sample"]] = row["truth"]
         is_class = is_class or row["probabilities"] is not None
     classes = class_names(table)
@@ -53,11 +53,16 @@ def sample_faces(run: RunFiles) -> list[Face]:
     for sample, frames in zip(run.faces.samples, run.faces.frames, strict=True):
         truth = truths.get(sample)
         said = {
-            arm: [_said(by_place.get((arm, sample, s), []), truth, is_class, classes) for s in run.faces.severities]
+            arm: [_said(by_place.get((arm, sample, level), []), truth, is_class, classes) for level in levels]
             for arm in run.summary.arms
         }
         faces.append(Face(sample, _name(truth, is_class, classes), [png(frame) for frame in frames], said))
     return faces
+
+
+def face_levels(run: RunFiles) -> list[tuple[str, float]]:
+    """(condition, severity) of each column of faces."""
+    return list(zip(run.faces.conditions, run.faces.severities, strict=True))
 
 
 def png(frame_HWC: np.ndarray) -> str:

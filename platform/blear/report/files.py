@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from blear.errors import RunError
 from blear.evaluate.predictions import read_predictions
@@ -34,9 +34,11 @@ class Headline(_Part):
 
 
 class Sweep(_Part):
-    """The swept degradation; `levels` in order, mildest first."""
+    """A swept degradation; `levels` in order, mildest first; `group`: what it shares with other sweeps."""
 
     condition: str
+    use: str = ""
+    group: dict[str, str | int | float] = {}
     parameter: str
     levels: list[float] = Field(min_length=1)
 
@@ -81,7 +83,19 @@ class RunInfo(_Part):
     arms: dict[str, ArmInfo]
     headline: Headline
     split: str
-    sweep: Sweep
+    sweeps: list[Sweep] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_sweep(cls, data: Any) -> Any:
+        """run.json of an evaluation with one sweep, as blear 0.1 wrote it."""
+        old = isinstance(data, dict) and "sweeps" not in data and "sweep" in data
+        return data | {"sweeps": [data["sweep"]]} if old else data
+
+    @property
+    def sweep(self) -> Sweep:
+        """The first sweep."""
+        return self.sweeps[0]
 
     @property
     def clean_arms(self) -> set[str]:
@@ -125,11 +139,12 @@ class StageLog:
 
 @dataclass(frozen=True)
 class Faces:
-    """Sample faces: uint8 frames [N, L, H, W, C], keys [N], severities [L]."""
+    """Sample faces: uint8 frames [N, L, H, W, C], keys [N], severities and conditions [L]; "": the only condition."""
 
     frames: np.ndarray
     samples: list[str]
     severities: list[float]
+    conditions: list[str]
 
 
 @dataclass(frozen=True)
@@ -174,9 +189,10 @@ def read_results(root: Path) -> tuple[Summary, RunInfo]:
     """
     summary = read_summary(root / "summary.json")
     info = _model(RunInfo, root / "run.json", f"run `blear evaluate {root}` again")
-    condition = info.sweep.condition
-    if condition not in summary.severities():
-        raise RunError(f"no results of {condition!r}", str(root / "summary.json"), f"run `blear evaluate {root}` again")
+    for condition in (sweep.condition for sweep in info.sweeps):
+        if condition not in summary.severities():
+            do = f"run `blear evaluate {root}` again"
+            raise RunError(f"no results of {condition!r}", str(root / "summary.json"), do)
     return summary, info
 
 
@@ -227,9 +243,11 @@ def _faces(path: Path) -> Faces:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             frames, samples, severities = arrays["frames"], arrays["samples"], arrays["severities"]
+            conditions = arrays["conditions"] if "conditions" in arrays else np.full(len(severities), "")
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise RunError(f"cannot be read: {error}", str(path), do) from error
     if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[:2] != (len(samples), len(severities)):
         what = f"frames are {frames.dtype} {frames.shape}, not uint8 [{len(samples)}, {len(severities)}, H, W, C]"
         raise RunError(what, str(path), do)
-    return Faces(frames, [str(key) for key in samples], [float(s) for s in severities])
+    named = [str(condition) for condition in conditions]
+    return Faces(frames, [str(key) for key in samples], [float(s) for s in severities], named)

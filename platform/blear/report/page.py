@@ -10,7 +10,8 @@ from typing import Any
 import jinja2
 
 from blear.evaluate.summarise import number
-from blear.report.faces import sample_faces
+from blear.job import CLEAN
+from blear.report.faces import face_levels, sample_faces
 from blear.report.figures import COLORS, curve, learning, svg
 from blear.report.files import RunFiles, read_results, read_run
 from blear.report.outcome import outcome
@@ -94,6 +95,13 @@ def _value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _level(files: RunFiles, condition: str, severity: float) -> str:
+    """The head of a column of faces; the condition is named where there are several."""
+    if condition == CLEAN:
+        return condition
+    return f"{severity:g}" if len(files.info.sweeps) == 1 or not condition else f"{condition} {severity:g}"
+
+
 def _facts(files: RunFiles) -> dict[str, Any]:
     info, summary = files.info, files.summary
     curve_text = f"{info.headline.label} of each arm against {info.sweep.parameter}; the numbers are in the next table"
@@ -113,5 +121,5 @@ def _facts(files: RunFiles) -> dict[str, Any]:
         "learning_wide": svg(learning(files.stages), "learning-wide", loss_text),
         "learning_narrow": svg(learning(files.stages, narrow=True), "learning-narrow", loss_text),
         "faces": sample_faces(files),
-        "face_levels": files.faces.severities,
+        "face_levels": [_level(files, *level) for level in face_levels(files)],
     }

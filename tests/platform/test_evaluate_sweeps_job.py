@@ -1,0 +1,99 @@
+"""A job of two sweeps and clean frames: one model, experts of one parameter, and a bound; from training to report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blear.driver import run_job
+from blear.errors import JobError
+from blear.evaluate.predictions import read_predictions
+from blear.evaluate.summary import read_summary
+from blear.jobfile import dump_job, read_job
+
+JOB = """name: sweeps
+data:
+  faces: {use: faces/procedural, size: 32, subjects: {train: 2, dev: 4}, per_subject: 4, targets: [emotion]}
+stages:
+  all: &stage
+    data: faces
+    backbone: {use: vlqr/cnn5x5, width: 0.1}
+    head: {use: fer/emotion}
+    optimizer: {lr: 0.01}
+    batch_size: 8
+    steps: 1
+  blur_1: *stage
+evaluate:
+  clean: true
+  sweep:
+    - {use: downscale, over: {factor: [1, 4]}}
+    - {use: gaussian_blur, label: soft, over: {severity: [1, 2]}}
+  arms:
+    one: {stage: all}
+    bound: {stage: all, clean: true}
+    experts: {stage: "blur_{severity}"}
+  resamples: 20
+  faces: 2
+"""
+
+
+@pytest.mark.usefixtures("storage")
+def test_each_sweep_is_a_condition(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(JOB)
+    job, catalog = read_job(tmp_path / "job.yaml")
+    (tmp_path / "again.yaml").write_text(dump_job(job))
+    assert read_job(tmp_path / "again.yaml")[0] == job
+    root = run_job(job, catalog, runner="local", fresh=False, command="blear run", profile=None).parent
+    table = read_predictions(root / "predictions.parquet").to_pandas()
+    every = [("clean", 0), ("corruptions/downscale", 1), ("corruptions/downscale", 4), ("soft", 1), ("soft", 2)]
+    expected = {(arm, *level) for arm in ("one", "bound") for level in every} | {("experts", "soft", 1)}
+    counts = table.groupby(["arm", "condition", "severity"]).size()
+    assert set(counts.index) == expected
+    assert set(counts) == {16}
+    by_place = {
+        key: np.stack(rows.sort_values("sample")["probabilities"].to_list())
+        for key, rows in table.groupby(["arm", "condition", "severity"])
+    }
+    clean = by_place["one", "clean", 0]
+    np.testing.assert_allclose(by_place["one", "corruptions/downscale", 1], clean, atol=1e-5)
+    assert np.abs(by_place["one", "soft", 2] - clean).max() > 1e-4
+    for level in every:
+        np.testing.assert_array_equal(by_place["bound", *level], clean)
+    assert set(table[table["arm"] == "experts"]["stage"]) == {"blur_1"}
+    summary = read_summary(root / "summary.json")
+    assert summary.severities() == {"clean": [0], "corruptions/downscale": [1, 4], "soft": [1, 2]}
+    with np.load(root / "faces.npz") as faces:
+        assert list(zip(faces["conditions"].tolist(), faces["severities"].tolist(), strict=True)) == every
+        assert faces["frames"].shape[:2] == (2, 5)
+        assert np.array_equal(faces["frames"][:, 0], faces["frames"][:, 1])
+    sweeps = json.loads((root / "run.json").read_text())["sweeps"]
+    assert [(s["condition"], s["parameter"], s["levels"]) for s in sweeps] == [
+        ("corruptions/downscale", "factor", [1, 4]),
+        ("soft", "severity", [1, 2]),
+    ]
+    page = (root / "report.html").read_text()
+    for head in ("<th>clean</th>", "<th>corruptions/downscale 4</th>", "<th>soft 2</th>", "under soft"):
+        assert head in page
+
+
+def test_a_wrong_sweep_of_a_list_says_where(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(
+        JOB.replace("severity: [1, 2]", "severity: [1, -2]").replace("factor: [1, 4]", "")
+    )
+    with pytest.raises(JobError) as error:
+        read_job(tmp_path / "job.yaml")
+    assert "job.yaml:16:24: evaluate.sweep.0.over: name exactly one parameter" in str(error.value)
+    assert "evaluate.sweep.1.severity: Input should be" in str(error.value)
+    assert "2 errors" in str(error.value)
+
+
+@pytest.mark.usefixtures("storage")
+def test_an_arm_that_no_level_tests_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(JOB.replace("blur_{severity}", "blur_{severit}"))
+    job, catalog = read_job(tmp_path / "job.yaml")
+    with pytest.raises(JobError, match=r"evaluate.arms.experts: no level has a stage.*blur_\{severit\}") as error:
+        run_job(job, catalog, runner="local", fresh=False, command="", profile=None)
+    assert "condition, factor, severity" in str(error.value)
