@@ -15,6 +15,7 @@ from blear_corruptions.params import (
     ScaleMixParams,
 )
 from blear_corruptions.photometric_params import RandomBlurParams, RandomBrightnessParams, RandomNoiseParams
+from blear_corruptions.recipe_components import recipes
 
 PLUGIN_API = 1
 
@@ -105,4 +106,5 @@ def register_degradations() -> list[Component]:
             examples=({}, {"hue": 0.0, "per": "clip"}),
         ),
         *benchmark_operations(),
+        *recipes(),
     ]

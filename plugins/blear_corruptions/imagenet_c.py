@@ -8,7 +8,7 @@ K severities, P numbers of a row of the table.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from blear.contracts import BuildContext, DrawKeys, Draws
 from blear.errors import PluginError
-from blear_corruptions.imagenet_c_params import ImageNetCParams
-from blear_corruptions.imagenet_c_tables import TABLES, table_for
+from blear_corruptions.imagenet_c_params import SeverityParams
+from blear_corruptions.imagenet_c_tables import Rows
 from blear_corruptions.streams import draws_of_clip
 
 SMALLEST = 6
@@ -62,6 +62,11 @@ class Operation(ABC):
 class Corruption:
     """An operation as a degradation: a severity for each clip, a random pattern for each clip or frame.
 
+    Args:
+        name: of the component.
+        operation: what is done.
+        rows_of: (height, width) of the frames -> the numbers of severity 1 to 5.
+
     Frames are clipped to [0, 1] before and after. The original works on 8-bit pictures and rounds on the way; this does
     not. What is an image's own (its mean, its maximum) is each frame's own.
 
@@ -70,9 +75,15 @@ class Corruption:
             `apply`.
     """
 
-    def __init__(self, name: str, operation: type[Operation], params: ImageNetCParams, context: BuildContext) -> None:
-        self._name, self._operation, self._table = f"corruptions/{name}", operation, params.table
-        self._tables = TABLES[name]
+    def __init__(
+        self,
+        name: str,
+        operation: type[Operation],
+        rows_of: Callable[[int, int], Rows],
+        params: SeverityParams,
+        context: BuildContext,
+    ) -> None:
+        self._name, self._operation, self._rows_of = f"corruptions/{name}", operation, rows_of
         weights = params.weights()
         self._severities = list(weights)
         shares = np.array(list(weights.values()))
@@ -117,8 +128,7 @@ class Corruption:
             what = f"frames of {height} x {width} pixels are too small"
             raise PluginError(what, self._name, f"use frames of at least {SMALLEST} x {SMALLEST}")
         if (height, width) not in self._sized:
-            side = table_for(height, width) if self._table == "auto" else self._table
-            columns = np.array(self._tables[side], dtype=np.float64).T
+            columns = np.array(self._rows_of(height, width), dtype=np.float64).T
             rows_KP = np.stack([np.interp(self._severities, range(1, 6), column) for column in columns], axis=1)
             self._sized[height, width] = self._operation(rows_KP, height, width)
         return self._sized[height, width]

@@ -9,7 +9,10 @@ from blear_corruptions.imagenet_c import Operation
 
 
 class Brightness(Operation):
-    """Adds to the HSV value; hue and saturation stay, so that RGB is multiplied. Of grey frames: adds to the values."""
+    """Adds to the HSV value; hue and saturation stay, so that RGB is multiplied. Of grey frames: adds to the values.
+
+    A negative number makes it darker.
+    """
 
     channels = (1, 3)
 
@@ -17,7 +20,7 @@ class Brightness(Operation):
         """Brighter images."""
         (more,) = self.strengths(index_N)
         value = images_NCHW.amax(dim=1, keepdim=True)
-        brighter = (value + more).clamp(max=1)
+        brighter = (value + more).clamp(0, 1)
         dark = value == 0
         return torch.where(dark, brighter, images_NCHW * brighter / torch.where(dark, 1, value))
 

@@ -4,30 +4,43 @@ from __future__ import annotations
 
 from functools import partial
 
-from blear_corruptions.imagenet_c import Corruption
+from blear.contracts import BuildContext
+from blear_corruptions.imagenet_c import Corruption, Operation
 from blear_corruptions.imagenet_c_blur import DefocusBlur, GaussianBlur, GlassBlur, MotionBlur, ZoomBlur
 from blear_corruptions.imagenet_c_colour import Brightness, Contrast, Saturate
 from blear_corruptions.imagenet_c_digital import ElasticTransform, JpegCompression, Pixelate
 from blear_corruptions.imagenet_c_noise import GaussianNoise, ImpulseNoise, ShotNoise, SpeckleNoise
+from blear_corruptions.imagenet_c_params import ImageNetCParams
 from blear_corruptions.imagenet_c_spatter import Spatter
+from blear_corruptions.imagenet_c_tables import TABLES, Rows, table_for
 from blear_corruptions.imagenet_c_weather import Fog, Frost, Snow
 
-gaussian_noise = partial(Corruption, "gaussian_noise", GaussianNoise)
-shot_noise = partial(Corruption, "shot_noise", ShotNoise)
-impulse_noise = partial(Corruption, "impulse_noise", ImpulseNoise)
-speckle_noise = partial(Corruption, "speckle_noise", SpeckleNoise)
-defocus_blur = partial(Corruption, "defocus_blur", DefocusBlur)
-glass_blur = partial(Corruption, "glass_blur", GlassBlur)
-motion_blur = partial(Corruption, "motion_blur", MotionBlur)
-zoom_blur = partial(Corruption, "zoom_blur", ZoomBlur)
-gaussian_blur = partial(Corruption, "gaussian_blur", GaussianBlur)
-snow = partial(Corruption, "snow", Snow)
-frost = partial(Corruption, "frost", Frost)
-fog = partial(Corruption, "fog", Fog)
-brightness = partial(Corruption, "brightness", Brightness)
-spatter = partial(Corruption, "spatter", Spatter)
-contrast = partial(Corruption, "contrast", Contrast)
-saturate = partial(Corruption, "saturate", Saturate)
-elastic_transform = partial(Corruption, "elastic_transform", ElasticTransform)
-pixelate = partial(Corruption, "pixelate", Pixelate)
-jpeg_compression = partial(Corruption, "jpeg_compression", JpegCompression)
+
+def _benchmark(name: str, operation: type[Operation], params: ImageNetCParams, context: BuildContext) -> Corruption:
+    tables = TABLES[name]
+
+    def rows_of(height: int, width: int) -> Rows:
+        return tables[table_for(height, width) if params.table == "auto" else params.table]
+
+    return Corruption(name, operation, rows_of, params, context)
+
+
+gaussian_noise = partial(_benchmark, "gaussian_noise", GaussianNoise)
+shot_noise = partial(_benchmark, "shot_noise", ShotNoise)
+impulse_noise = partial(_benchmark, "impulse_noise", ImpulseNoise)
+speckle_noise = partial(_benchmark, "speckle_noise", SpeckleNoise)
+defocus_blur = partial(_benchmark, "defocus_blur", DefocusBlur)
+glass_blur = partial(_benchmark, "glass_blur", GlassBlur)
+motion_blur = partial(_benchmark, "motion_blur", MotionBlur)
+zoom_blur = partial(_benchmark, "zoom_blur", ZoomBlur)
+gaussian_blur = partial(_benchmark, "gaussian_blur", GaussianBlur)
+snow = partial(_benchmark, "snow", Snow)
+frost = partial(_benchmark, "frost", Frost)
+fog = partial(_benchmark, "fog", Fog)
+brightness = partial(_benchmark, "brightness", Brightness)
+spatter = partial(_benchmark, "spatter", Spatter)
+contrast = partial(_benchmark, "contrast", Contrast)
+saturate = partial(_benchmark, "saturate", Saturate)
+elastic_transform = partial(_benchmark, "elastic_transform", ElasticTransform)
+pixelate = partial(_benchmark, "pixelate", Pixelate)
+jpeg_compression = partial(_benchmark, "jpeg_compression", JpegCompression)

@@ -1,4 +1,4 @@
-"""What a job may set for the ImageNet-C operations: the same for all of them."""
+"""What a job may set for operations with severities 1 to 5: the same for all of ImageNet-C, nearly so for the rest."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Severity = Annotated[float, Field(ge=1, le=5)]
 Table = Literal["auto", 224, 64, 32]
 
 
-class ImageNetCParams(Params):
-    """Severity, and the table that says what it means."""
+class SeverityParams(Params):
+    """A severity for each clip, and what the randomness is for."""
 
     severity: Severity | None = Field(
         None,
@@ -24,11 +24,6 @@ class ImageNetCParams(Params):
     )
     mix: dict[Severity, Weight] | None = Field(
         None, description="Severity -> weight, one drawn for each clip; null: 1 to 5 with equal weights."
-    )
-    table: Table = Field(
-        "auto",
-        description="Side in pixels of the pictures that the table of severities is for: ImageNet-C's 224, Tiny "
-        "ImageNet-C's 64 or CIFAR-10-C's 32; auto: by the frames' shorter side, 224 from 120 pixels, 64 from 46.",
     )
     per: Per = Field(
         "clip",
@@ -50,3 +45,13 @@ class ImageNetCParams(Params):
             return {self.severity: 1.0}
         mix = self.mix or dict.fromkeys((1.0, 2.0, 3.0, 4.0, 5.0), 1.0)
         return {severity: mix[severity] for severity in sorted(mix) if mix[severity] > 0}
+
+
+class ImageNetCParams(SeverityParams):
+    """Severity, and the table that says what it means."""
+
+    table: Table = Field(
+        "auto",
+        description="Side in pixels of the pictures that the table of severities is for: ImageNet-C's 224, Tiny "
+        "ImageNet-C's 64 or CIFAR-10-C's 32; auto: by the frames' shorter side, 224 from 120 pixels, 64 from 46.",
+    )
