@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -32,7 +32,7 @@ class SeverityParams(Params):
     )
 
     @model_validator(mode="after")
-    def _one_way(self) -> ImageNetCParams:
+    def _one_way(self) -> Self:
         if self.mix is not None and self.severity is not None:
             raise ValueError("severity fixes what mix would draw; give one of them")
         if self.mix is not None and not sum(self.mix.values()) > 0:
