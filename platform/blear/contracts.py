@@ -272,12 +272,16 @@ class Metric:
         name: column name, for instance "ccc"; `label` is how a chart names it.
         compute: `compute(truth_N, prediction_N)`; for classes both are indices, for values both are floats.
         higher_is_better: the direction, never guessed from the name.
+        from_sums: the same from sums over samples, for many resamples at once; of classes, confusion counts
+            [..., K, K] (row = true class) -> [...]; of values, moments [..., 6] (`metrics.moments`) -> [...]; NaN where
+            undefined. None: `compute` is called for each resample, which is some hundred times slower.
     """
 
     name: str
     label: str
     compute: Callable[[np.ndarray, np.ndarray], float]
     higher_is_better: bool
+    from_sums: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 @runtime_checkable

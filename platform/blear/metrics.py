@@ -1,6 +1,9 @@
-"""Public metrics of classification, pure functions of class indices; the definitions are scikit-learn's."""
+"""Public metrics, pure functions: of classification from class indices, as scikit-learn defines them; of values, CCC,
+RMSE and Pearson's correlation from moments."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -27,32 +30,131 @@ def confusion(truth_N: np.ndarray, prediction_N: np.ndarray, classes: int | None
 
 def accuracy(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
     """Share of right predictions; NaN without samples."""
-    counts = confusion(truth_N, prediction_N)
-    return _mean(np.trace(counts), counts.sum())
+    return float(accuracy_of(confusion(truth_N, prediction_N)))
 
 
 def balanced_accuracy(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
     """Mean recall over the classes that occur in the truth; NaN without samples."""
-    counts = confusion(truth_N, prediction_N)
-    support = counts.sum(axis=1)
-    present = support > 0
-    return _mean((np.diag(counts)[present] / support[present]).sum(), present.sum())
+    return float(balanced_accuracy_of(confusion(truth_N, prediction_N)))
 
 
 def macro_f1(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
     """Mean F1 over the classes that occur in the truth or among the predictions; NaN without samples."""
-    counts = confusion(truth_N, prediction_N)
-    occurrences = counts.sum(axis=0) + counts.sum(axis=1)  # 2 TP + FP + FN
-    present = occurrences > 0
-    return _mean((2 * np.diag(counts)[present] / occurrences[present]).sum(), present.sum())
+    return float(macro_f1_of(confusion(truth_N, prediction_N)))
+
+
+def accuracy_of(counts_KK: np.ndarray) -> np.ndarray:
+    """`accuracy` from confusion counts [..., K, K]."""
+    return _ratio(_right(counts_KK).sum(axis=-1), counts_KK.sum(axis=(-2, -1)))
+
+
+def balanced_accuracy_of(counts_KK: np.ndarray) -> np.ndarray:
+    """`balanced_accuracy` from confusion counts [..., K, K]."""
+    return _mean_of_present(_right(counts_KK), counts_KK.sum(axis=-1))
+
+
+def macro_f1_of(counts_KK: np.ndarray) -> np.ndarray:
+    """`macro_f1` from confusion counts [..., K, K]."""
+    occurrences = counts_KK.sum(axis=-2) + counts_KK.sum(axis=-1)  # 2 TP + FP + FN
+    return _mean_of_present(2 * _right(counts_KK), occurrences)
 
 
 CLASSIFICATION = (
-    Metric("accuracy", "Accuracy", accuracy, True),
-    Metric("balanced_accuracy", "Balanced accuracy", balanced_accuracy, True),
-    Metric("macro_f1", "Macro F1", macro_f1, True),
+    Metric("accuracy", "Accuracy", accuracy, True, accuracy_of),
+    Metric("balanced_accuracy", "Balanced accuracy", balanced_accuracy, True, balanced_accuracy_of),
+    Metric("macro_f1", "Macro F1", macro_f1, True, macro_f1_of),
 )
 """The metrics of a head that names one class, the headline first."""
+
+
+def moments(truth_N: np.ndarray, prediction_N: np.ndarray) -> np.ndarray:
+    """What each sample adds to a metric of values, float64 [N, 6]: 1, t, p, t^2, p^2, t p.
+
+    Both must have the same constant subtracted first, near their means, or the sums cancel.
+    """
+    truth, prediction = (np.asarray(values, dtype=np.float64).reshape(-1) for values in (truth_N, prediction_N))
+    return np.stack([np.ones_like(truth), truth, prediction, truth**2, prediction**2, truth * prediction], axis=-1)
+
+
+def ccc_of(moments_6: np.ndarray) -> np.ndarray:
+    """Concordance correlation (Lin 1989), population divisors, from sums of `moments` [..., 6]."""
+    covariance, truth, prediction, shift = _central(moments_6)
+    return _ratio(2 * covariance, truth + prediction + shift**2)
+
+
+def cc_of(moments_6: np.ndarray) -> np.ndarray:
+    """Pearson's correlation from sums of `moments` [..., 6]."""
+    covariance, truth, prediction, _ = _central(moments_6)
+    return _ratio(covariance, np.sqrt(truth) * np.sqrt(prediction))
+
+
+def rmse_of(moments_6: np.ndarray) -> np.ndarray:
+    """Root of the mean squared error from sums of `moments` [..., 6]."""
+    n, _, _, truth, prediction, product = np.moveaxis(np.asarray(moments_6, dtype=np.float64), -1, 0)
+    return np.sqrt(_ratio(np.maximum(truth + prediction - 2 * product, 0), n))
+
+
+def ccc(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
+    """Concordance correlation; 0 of a constant prediction, NaN without samples or of two equal constants."""
+    return _of_values(ccc_of, truth_N, prediction_N)
+
+
+def cc(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
+    """Pearson's correlation; NaN where a series is constant."""
+    return _of_values(cc_of, truth_N, prediction_N)
+
+
+def rmse(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
+    """Root of the mean squared error; NaN without samples."""
+    error_N = np.asarray(truth_N, dtype=np.float64) - np.asarray(prediction_N, dtype=np.float64)
+    return float(np.sqrt((error_N**2).mean())) if error_N.size else float("nan")
+
+
+REGRESSION = (
+    Metric("ccc", "CCC", ccc, True, ccc_of),
+    Metric("rmse", "RMSE", rmse, False, rmse_of),
+    Metric("cc", "CC", cc, True, cc_of),
+)
+"""Metrics of a head that regresses one value, the headline first."""
+
+
+def _of_values(of: Callable[[np.ndarray], np.ndarray], truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
+    truth, prediction = (np.asarray(values, dtype=np.float64).reshape(-1) for values in (truth_N, prediction_N))
+    if not truth.size:
+        return float("nan")
+    return float(of(moments(truth - truth[0], prediction - truth[0]).sum(axis=0)))
+
+
+def _central(moments_6: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Covariance, both variances, difference of the means."""
+    n, *sums = np.moveaxis(np.asarray(moments_6, dtype=np.float64), -1, 0)
+    truth, prediction, truth2, prediction2, product = (_ratio(each, n) for each in sums)
+    variances = [
+        np.where(square - mean**2 > _NOISE * square, square - mean**2, 0.0)
+        for square, mean in ((truth2, truth), (prediction2, prediction))
+    ]
+    return product - truth * prediction, variances[0], variances[1], prediction - truth
+
+
+_NOISE = 1e-12
+"""A variance below this part of the mean square is rounding: the series is constant."""
+
+
+def _right(counts_KK: np.ndarray) -> np.ndarray:
+    return np.diagonal(counts_KK, axis1=-2, axis2=-1)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Element by element; NaN where the denominator is 0."""
+    top, bottom = np.broadcast_arrays(np.asarray(numerator, np.float64), np.asarray(denominator, np.float64))
+    return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
+
+
+def _mean_of_present(numerator_K: np.ndarray, denominator_K: np.ndarray) -> np.ndarray:
+    """Mean of the ratios over the classes whose denominator is not 0."""
+    ratios_K = _ratio(numerator_K, denominator_K)
+    present = np.isfinite(ratios_K)
+    return _ratio(np.where(present, ratios_K, 0).sum(axis=-1), present.sum(axis=-1))
 
 
 def _indices(values_N: np.ndarray) -> np.ndarray:
@@ -61,7 +163,3 @@ def _indices(values_N: np.ndarray) -> np.ndarray:
     if (whole != values).any() or (whole < 0).any():
         raise ValueError("class indices must be whole numbers from 0")
     return whole
-
-
-def _mean(total: float, count: int) -> float:
-    return float(total) / float(count) if count else float("nan")

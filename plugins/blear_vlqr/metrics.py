@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from blear.contracts import Metric
+from blear.metrics import cc_of, ccc_of, rmse_of
 
 Ddof = Literal["repo", "population"]
 """Divisors: "population" divides everything by n (the textbook); "repo" the covariance by n, the variances by n - 1."""
@@ -37,9 +38,9 @@ def ccc(truth_N: np.ndarray, prediction_N: np.ndarray, ddof: Ddof = "population"
 
 
 REGRESSION = (
-    Metric("ccc", "CCC", ccc, True),
-    Metric("rmse", "RMSE", rmse, False),
-    Metric("cc", "CC", cc, True),
+    Metric("ccc", "CCC", ccc, True, ccc_of),
+    Metric("rmse", "RMSE", rmse, False, rmse_of),
+    Metric("cc", "CC", cc, True, cc_of),
 )
 """The metrics of a head that regresses one value, the headline first."""
 

@@ -5,17 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from blear.errors import RunError
+from blear.evaluate.findings import (
+    BdNumber,
+    Calibration,
+    Confusion,
+    Equivalence,
+    PairedTest,
+    Part,
+    RateCurve,
+    Scalar,
+    Slice,
+)
 from blear.job import Pool
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class MetricInfo(_Part):
+class MetricInfo(Part):
     """A metric without its function."""
 
     name: str = Field(description="column name")
@@ -23,7 +30,7 @@ class MetricInfo(_Part):
     higher_is_better: bool = Field(description="direction")
 
 
-class Estimate(_Part):
+class Estimate(Part):
     """A metric of one arm at one condition."""
 
     arm: str = Field(description="label of the arm")
@@ -38,14 +45,18 @@ class Estimate(_Part):
     n: int = Field(description="decisions: rows, or what `pool` makes of them, with a found face")
     missed: int = Field(description="decisions without a found face; `value` does not count them")
     with_missed: float | None = Field(
-        None, description="on all decisions, the missed ones counted as wrong; null: none missed, or a target of values"
+        None,
+        description="on all decisions; a missed one has the class after the true one, or the mean of the arm's found "
+        "values; null: none missed",
     )
+    with_missed_low: float | None = Field(None, description="lower end of its 95 % interval")
+    with_missed_high: float | None = Field(None, description="upper end")
     clusters: int = Field(description="clusters among the n decisions")
     face_px: float | None = Field(description="mean face width in pixels")
     kbps: float | None = Field(description="mean bit rate in kbit/s")
 
 
-class Difference(_Part):
+class Difference(Part):
     """Headline metric of an arm minus that of the reference arm; the interval is of both on the same resamples."""
 
     arm: str = Field(description="label of the arm")
@@ -57,7 +68,7 @@ class Difference(_Part):
     excludes_zero: bool | None = Field(description="whether the interval excludes zero; null: no interval")
 
 
-class Summary(_Part):
+class Summary(Part):
     """All estimates of one evaluation; `metrics[0]` is the headline metric."""
 
     target: str = Field(description="the labelled quantity")
@@ -71,6 +82,16 @@ class Summary(_Part):
     seed: int = Field(description="seed of the bootstrap")
     estimates: list[Estimate] = Field(description="one for each arm, condition, severity and metric")
     differences: list[Difference] = Field(description="one for each other arm, condition and severity")
+    interval: Literal["percentile", "bca"] = Field("percentile", description="how the intervals were made")
+    classes: list[str] = Field([], description="names of the classes; empty: a target of values")
+    tests: list[PairedTest] = Field([], description="each other arm against the reference, by condition and severity")
+    equivalence: list[Equivalence] = Field([], description="what `evaluate.equivalence` asks for")
+    scalars: list[Scalar] = Field([], description="robustness in single numbers")
+    calibration: list[Calibration] = Field([], description="one for each arm, condition and severity, of classes")
+    confusion: list[Confusion] = Field([], description="one for each arm, condition and severity, of classes")
+    slices: list[Slice] = Field([], description="what `evaluate.slices` asks for")
+    rates: list[RateCurve] = Field([], description="rate-accuracy curves of conditions with a bit rate")
+    bd: list[BdNumber] = Field([], description="Bjontegaard differences of each other arm from the reference")
 
     def estimate(self, arm: str, condition: str, severity: float, metric: str | None = None) -> Estimate | None:
         """One estimate, of the headline metric unless another is named; None where the arm was not tested."""
