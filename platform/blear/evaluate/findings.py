@@ -26,7 +26,7 @@ class PairedTest(Part):
     severity: float | None = Field(description="null: the mean over the condition's severities that both arms have")
     metric: str
     method: Literal["permutation", "mcnemar"] = Field(
-        description="permutation: the arms' answers exchanged in whole clusters; mcnemar: exact, where each sample is one"
+        description="permutation: answers exchanged in whole clusters; mcnemar: exact, where each sample is a cluster"
     )
     difference: float | None = Field(description="arm minus against")
     p: float | None = Field(description="two-sided; null: fewer than 3 clusters, or undefined")
@@ -159,8 +159,8 @@ class BdNumber(Part):
     against_factor: str
     metric: str
     kind: Literal["rate", "metric"] = Field(
-        description="rate: bits that `arm` needs for the same metric, per cent more (+) or less (-); metric: what it gains "
-        "at the same bits"
+        description="rate: bits that `arm` needs for the same metric, per cent more (+) or less (-); metric: what it "
+        "gains at the same bits"
     )
     value: float | None
     low: float | None = None
