@@ -8,7 +8,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from blear.data.preparing.describe import describe
 from blear.data.preparing.prepare import prepare
 from blear.errors import DataError, RunError
 from blear.evaluate.arms import evaluate_arms
-from blear.job import Job
+from blear.job import DegradationUse, Job
 from blear.jobfile import dump_job, read_job
 from blear.plugins import Catalog, ComponentRef, fingerprint, load
 from blear.progress import say
@@ -105,7 +105,7 @@ def prepare_data(
         if data.stands_in:
             say(f"data {name}: no source given, so {use} stands in for {data.use} (--set data.{name}.source=PATH)")
         ref = ComponentRef("dataset", use, params, tuple(job.plugins))
-        folders[name] = _prepared(ref, catalog, seed=job.seed, workers=workers, runner=runner)
+        folders[name] = _prepared(ref, catalog, data.degrade_once, seed=job.seed, workers=workers, runner=runner)
     return folders
 
 
@@ -130,13 +130,23 @@ def describe_one(name: str, params: dict[str, Any]) -> Iterator[str]:
     return describe(load().get("dataset", name), params)
 
 
-def _prepared(ref: ComponentRef, catalog: Catalog, *, seed: int, workers: int | None, runner: str) -> Path:
+def _prepared(
+    ref: ComponentRef,
+    catalog: Catalog,
+    degrade_once: Sequence[DegradationUse] = (),
+    *,
+    seed: int,
+    workers: int | None,
+    runner: str,
+) -> Path:
     registered = catalog.get("dataset", ref.name)
     ref = ComponentRef("dataset", registered.name, ref.params, ref.plugin_files)
     version, root, on_ray = registered.plugin.version, storage_root() / "shards", _on_ray(runner)
     with _ray(on_ray):
-        folder: Path = prepare(ref, root, version=version, seed=seed, workers=workers, use_ray=on_ray).folder
-    return folder
+        done = prepare(
+            ref, root, version=version, seed=seed, degrade_once=degrade_once, workers=workers, use_ray=on_ray
+        )
+    return done.folder
 
 
 def _on_ray(runner: str) -> bool:
@@ -170,6 +180,7 @@ def _info(
 ) -> dict[str, Any]:
     """What run.json says of the run beside its job."""
     names = {("dataset", data.chosen[0]) for key, data in job.data.items() if key in prepared}
+    names |= {("degradation", use.use) for key in prepared for use in job.data[key].degrade_once}
     for stage in job.stages.values():
         names |= {("backbone", stage.backbone.use), ("head", stage.head.use)}
         names |= {("degradation", use.use) for use in (*stage.augment, *stage.degrade)}

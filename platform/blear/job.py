@@ -78,7 +78,18 @@ class Data(DatasetUse):
         None, description="folder or URL (http, https, s3, gs) of prepared shards of `use`; nothing is prepared then"
     )
     stand_in: StandIn | None = Field(None, description="the dataset that is used while `source` and `shards` are null")
+    degrade_once: list[DegradationUse] = Field(
+        default_factory=list,
+        description="degradations that act once, when shards are written, as real codecs may; the frames before them "
+        "stay as clean ones, the rate as `kbps` in `meta`",
+    )
     matrix: Matrix = None
+
+    @model_validator(mode="after")
+    def _written_here(self) -> Self:
+        if self.shards is not None and self.degrade_once:
+            raise ValueError("degrade_once acts when shards are written, but `shards` are there already; leave one out")
+        return self
 
     @property
     def stands_in(self) -> bool:

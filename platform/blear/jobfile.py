@@ -186,6 +186,17 @@ class _Names:
             return raw
         return [self.use("degradation", DegradationUse, item, (*where, index)) for index, item in enumerate(raw)]
 
+    def once(self, raw: Any, where: Where) -> Any:
+        """A list of degradations that act when shards are written, whose clips have one size."""
+        named = self.uses(raw, where)
+        for index, use in enumerate(named if isinstance(named, list) else ()):
+            full = use.get("use") if isinstance(use, dict) else None
+            known = self.catalog.components["degradation"].get(full) if isinstance(full, str) else None
+            if known is not None and known.attribute("settled") is not None:
+                text = f"{full} changes the size of clips; name it in a stage's `augment`"
+                self.document.problem((*where, index, "use"), text)
+        return named
+
     def data(self, raw: Any, where: Where) -> Any:
         """An entry of `data`."""
         if not isinstance(raw, dict):
@@ -199,6 +210,8 @@ class _Names:
             raw["source"] = str(path)
         if isinstance(shards, str):
             raw["shards"] = self.shards(shards, (*where, "shards"))
+        if "degrade_once" in raw:
+            raw["degrade_once"] = self.once(raw["degrade_once"], (*where, "degrade_once"))
         if isinstance(stand_in, dict):
             stand_in = self.use("dataset", StandIn, stand_in, (*where, "stand_in"))
             raw["stand_in"] = stand_in | {

@@ -69,7 +69,11 @@ class TrainedOn(_Model):
 
 
 class DatasetInfo(_Model):
-    """A prepared dataset, the content of `dataset.json`; splits in the dataset's order, the training split first."""
+    """A prepared dataset, the content of `dataset.json`; splits in the dataset's order, the training split first.
+
+    Attributes:
+        degrade_once: name, parameters and version of each degradation that acted when samples were written.
+    """
 
     format: int = FORMAT
     name: str
@@ -77,6 +81,7 @@ class DatasetInfo(_Model):
     blear: str
     seed: int
     params: dict[str, Any]
+    degrade_once: tuple[dict[str, Any], ...] = ()
     terms: str
     clip: ClipSpec
     targets: tuple[Target, ...]

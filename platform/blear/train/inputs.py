@@ -14,7 +14,7 @@ from blear.degrade.chain import Chain, as_float
 
 @dataclass
 class Inputs:
-    """Float on the device, augmented, then degraded."""
+    """Float on the device, augmented, then degraded; a sample's own clean clip of the same shape is augmented alike."""
 
     augment: Chain
     degrade: Chain
@@ -26,6 +26,8 @@ class Inputs:
         frames = self.degrade(clean, raw.epochs_B, raw.samples_B)
         if raw.clean_BTCHW is not None:
             clean = as_float(raw.clean_BTCHW, self.device)
+            if clean.shape == raw.frames_BTCHW.shape:
+                clean = self.augment(clean, raw.epochs_B, raw.samples_B)
         return Batch(frames, clean, {name: value.to(self.device) for name, value in raw.targets.items()})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,12 @@ from blear.contracts import Params
 from blear.data.models import FORMAT
 
 
-def dataset_digest(name: str, params: Params, version: str, seed: int) -> str:
-    """Twelve hex digits over component, parameters, plugin version, seed, and the state of every path among them."""
+def dataset_digest(name: str, params: Params, version: str, seed: int, once: Sequence[Any] = ()) -> str:
+    """Twelve hex digits over component, parameters, plugin version, seed, and the state of every path among them.
+
+    Args:
+        once: what is known of the degradations that act when samples are written.
+    """
     facts = {
         "format": FORMAT,
         "name": name,
@@ -22,6 +26,8 @@ def dataset_digest(name: str, params: Params, version: str, seed: int) -> str:
         "seed": seed,
         "paths": {str(path): _state(path) for path in _paths(params.model_dump())},
     }
+    if once:
+        facts["degrade_once"] = once
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from blear.contracts import BuildContext, Dataset, Sample
 from blear.data.models import Layout, PartInfo, ShardInfo
@@ -15,7 +16,11 @@ from blear.data.shard.archive import ShardWriter
 from blear.data.shard.checks import check_sample
 from blear.data.shard.codec import encode
 from blear.errors import DataError
-from blear.plugins import ComponentRef
+from blear.job import DegradationUse
+from blear.plugins import ComponentRef, load
+
+if TYPE_CHECKING:
+    from blear.degrade.chain import Chain
 
 SHARD_BYTES = 64_000_000
 SHARD_SAMPLES = 10_000
@@ -23,11 +28,16 @@ SHARD_SAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Work:
-    """A dataset to prepare; the folder's name is the digest of all the rest, so it alone is compared."""
+    """A dataset to prepare; the folder's name is the digest of all the rest, so it alone is compared.
+
+    Attributes:
+        degrade_once: degradations that act when a sample is written.
+    """
 
     folder: Path
     ref: ComponentRef = field(compare=False)
     seed: int = field(compare=False)
+    degrade_once: tuple[DegradationUse, ...] = field(compare=False, default=())
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,14 @@ def built(work: Work) -> Dataset:
     """The dataset, built once in a process: a reader may have to parse a large table first."""
     dataset: Dataset = work.ref.build(BuildContext(seed=work.seed))
     return dataset
+
+
+@functools.lru_cache(maxsize=1)
+def built_once(work: Work) -> Chain:
+    """What acts once on every sample."""
+    from blear.data.preparing.once import build_once  # imports torch, which most datasets do without
+
+    return build_once(load(work.ref.plugin_files), work.degrade_once, work.seed, built(work))
 
 
 def one_thread() -> None:
@@ -105,7 +123,7 @@ def _write(work: Work, part: Part) -> PartInfo:
     layout: Layout | None = None
     shards: list[ShardInfo] = []
     counts = {target.name: [0] * len(target.classes) for target in built(work).targets if target.kind == "class"}
-    samples = _checked(work, part)
+    samples = _degraded(work, part)
     sample = next(samples, None)
     while sample is not None:
         layout = layout or Layout.of(sample)
@@ -130,6 +148,15 @@ def _checked(work: Work, part: Part) -> Iterator[Sample]:
             raise DataError(f"key {sample.key!r} comes twice", where, "keys must be unique within a split")
         seen.add(sample.key)
         yield sample
+
+
+def _degraded(work: Work, part: Part) -> Iterator[Sample]:
+    if not work.degrade_once:
+        return _checked(work, part)
+    from blear.data.preparing.once import degraded
+
+    varied = built(work).clip.shortest is not None
+    return degraded(built_once(work), _checked(work, part), part.split, varied)
 
 
 def check_layout(first: Layout, other: Layout, where: str) -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from pydantic import ValidationError
@@ -23,6 +24,7 @@ from blear.data.preparing.parts import (
     Part,
     Work,
     built,
+    built_once,
     check_layout,
     finished,
     forget,
@@ -32,6 +34,7 @@ from blear.data.preparing.parts import (
 )
 from blear.data.shard.archive import index_of
 from blear.errors import DataError, PluginError
+from blear.job import DegradationUse
 from blear.plugins import ComponentRef, load
 from blear.progress import track
 
@@ -46,6 +49,7 @@ def prepare(
     *,
     version: str,
     seed: int = 0,
+    degrade_once: Sequence[DegradationUse] = (),
     workers: int | None = None,
     use_ray: bool = False,
 ) -> Prepared:
@@ -56,22 +60,30 @@ def prepare(
         root: folder of all prepared datasets; with Ray on several nodes, one that all of them share.
         version: the plugin's version, part of the digest.
         seed: the job's seed, part of the digest.
+        degrade_once: degradations that act when a sample is written, part of the digest.
         workers: processes; 1: in this one; None: one for each CPU.
         use_ray: run the parts as Ray tasks where Ray is up.
 
     Raises:
         PluginError: the component or its parameters are wrong.
+        JobError: `degrade_once` changes the size of clips.
         DataError: of the dataset, or its samples break the contract.
     """
-    registered = load(ref.plugin_files).get("dataset", ref.name)
+    catalog = load(ref.plugin_files)
+    registered = catalog.get("dataset", ref.name)
     try:
         params = registered.params(ref.params)
     except ValidationError as error:
         raise PluginError(str(error), registered.name, f"see `blear plugins show {registered.name}`") from error
-    digest = dataset_digest(registered.name, params, version, seed)
+    once: list[dict[str, Any]] = []
+    if degrade_once:
+        from blear.data.preparing.once import facts_of  # imports torch, which most datasets do without
+
+        once = facts_of(catalog, degrade_once)
+    digest = dataset_digest(registered.name, params, version, seed, once)
     folder = root.absolute() / f"{registered.name.replace('/', '-')}-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
-    work = Work(folder, ref, seed)
+    work = Work(folder, ref, seed, tuple(degrade_once))
     with FileLock(folder.with_name(f".{folder.name}.lock")):  # another run may be preparing the same
         if (folder / "dataset.json").is_file():
             done = Prepared.open(folder)
@@ -80,6 +92,8 @@ def prepare(
         try:
             dataset = built(work)
             parts = _parts(registered.name, dataset)
+            if degrade_once:
+                built_once(work)  # what it refuses is known before a part is written
             found = _run(work, registered.name, parts, workers, use_ray)
             info = DatasetInfo(
                 name=registered.name,
@@ -87,6 +101,7 @@ def prepare(
                 blear=blear.__version__,
                 seed=seed,
                 params=params.model_dump(mode="json"),
+                degrade_once=tuple(once),
                 terms=dataset.terms,
                 clip=dataset.clip,
                 targets=tuple(dataset.targets),
@@ -94,6 +109,7 @@ def prepare(
             )
         finally:
             built.cache_clear()  # a reader may hold a large table
+            built_once.cache_clear()
         save_text(folder / "dataset.json", info.model_dump_json(indent=1))
     return Prepared.open(folder)
 
