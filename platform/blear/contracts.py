@@ -211,6 +211,19 @@ class Coding(Degradation, Protocol):
         ...
 
 
+@runtime_checkable
+class OnCpu(Degradation, Protocol):
+    """A degradation that may say that it works on the CPU wherever the frames lie, as codecs do.
+
+    Training lets those that `degrade` begins with run ahead of the steps, in several threads at a time.
+
+    Attributes:
+        on_cpu: whether it does.
+    """
+
+    on_cpu: bool
+
+
 Features = dict[str, "Tensor"]
 """Name -> tensor: `embedding` is [B, T, D], feature maps are [B, T, C, h, w]."""
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 AHEAD_BYTES = 256 * 2**20
 """Memory for batches that are read ahead; one batch is, even if it is larger."""
+Work = Callable[[int, "RawBatch"], "RawBatch"]
+"""What the threads do to a batch on the CPU once it is read, by its number."""
 _MOST_AHEAD = 16
 _SHOWN = 4
 _STALL_S = 600.0
@@ -108,6 +110,7 @@ def batches(
     world: int = 1,
     *,
     moments: Moments | None = None,
+    work: Work | None = None,
     device: torch.device | None = None,
     budget: int = AHEAD_BYTES,
     threads: int = 1,
@@ -119,6 +122,7 @@ def batches(
 
     Args:
         moments: which frames of each clip; None: all of them.
+        work: done by the threads to each batch before it goes to the device; what it gives counts for the budget.
         device: where the batches are wanted. For CUDA they are pinned and copied by the threads, on a stream of their
             own, so that no step waits for a copy; else they stay in CPU memory.
         budget: bytes that batches read ahead may take: they set how far ahead is read, at least one batch.
@@ -139,17 +143,23 @@ def batches(
     def part(step: int) -> _Part:
         return _Part.of(*order.part(step, rank, world), moments)
 
-    reader = _Reader(store, part, _placing(device), may_be_empty=False)
+    reader = _Reader(store, part, work, _placing(device), may_be_empty=False)
     return _read_ahead(reader, range(start, stop), budget, threads, stall_s)
 
 
 def sequential(
-    store: Source, batch_size: int, rank: int = 0, world: int = 1, *, moments: Moments | Windows | None = None
+    store: Source,
+    batch_size: int,
+    rank: int = 0,
+    world: int = 1,
+    *,
+    moments: Moments | Windows | None = None,
+    work: Work | None = None,
 ) -> Generator[RawBatch, None, None]:
     """Every sample of worker `rank` once, in order, epochs 0; batches may be smaller, and none is empty.
 
     The workers' samples are consecutive ranges of the split, equal but for one sample. With `Windows` a sample comes
-    once for each of its windows. Errors as of `batches`.
+    once for each of its windows. `work` and errors as of `batches`.
     """
     if batch_size < 1 or not 0 <= rank < world:
         raise ValueError(f"batch_size {batch_size} must be at least 1, rank {rank} in a world of {world}")
@@ -167,7 +177,7 @@ def sequential(
         samples_B = np.arange(first + rows.start, first + rows.stop, dtype=np.int64)
         return _Part.of(np.zeros_like(samples_B), samples_B, None if isinstance(moments, Windows) else moments)
 
-    reader = _Reader(store, part, _placing(None), may_be_empty=True)
+    reader = _Reader(store, part, work, _placing(None), may_be_empty=True)
     return _read_ahead(reader, range(-(-count // batch_size)), AHEAD_BYTES, 1, _STALL_S)
 
 
@@ -221,6 +231,7 @@ class _Reader:
 
     store: Source
     part: Callable[[int], _Part]
+    work: Work | None
     place: Callable[[Tensor], Tensor]
     may_be_empty: bool
 
@@ -243,9 +254,18 @@ class _Reader:
         batch = RawBatch(
             epochs_B[taken.good_B],
             samples_B[taken.good_B],
-            self.place(taken.frames),
-            None if taken.clean is None else self.place(taken.clean),
-            {name: self.place(values) for name, values in taken.targets.items()},
+            taken.frames,
+            taken.clean,
+            taken.targets,
+        )
+        if self.work is not None and good:
+            batch = self.work(number, batch)
+        batch = RawBatch(
+            batch.epochs_B,
+            batch.samples_B,
+            self.place(batch.frames_BTCHW),
+            None if batch.clean_BTCHW is None else self.place(batch.clean_BTCHW),
+            {name: self.place(values) for name, values in batch.targets.items()},
         )
         return batch, batch.bytes * len(samples_B) // max(1, good)
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blear.contracts import BuildContext, ClipSpec, Coding, Degradation, DrawKeys, Resizing
+from blear.contracts import BuildContext, ClipSpec, Coding, Degradation, DrawKeys, OnCpu, Resizing
 from blear.job import DegradationUse
 from blear.plugins import Catalog
 
@@ -43,6 +43,20 @@ class Chain:
             else:
                 frames_BTCHW = operation.apply(frames_BTCHW, there)
         return frames_BTCHW, kbps_B
+
+    def cut_after_cpu(self) -> tuple[Chain, Chain]:
+        """The leading operations that work on the CPU, and the others; in turn they do what the whole chain does."""
+        count = 0
+        while count < len(self.operations) and _on_cpu(self.operations[count]):
+            count += 1
+        return (
+            Chain(self.operations[:count], self.seed, self.first),
+            Chain(self.operations[count:], self.seed, self.first + count),
+        )
+
+
+def _on_cpu(operation: Degradation) -> bool:
+    return isinstance(operation, OnCpu) and operation.on_cpu
 
 
 def build_chain(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -29,6 +29,28 @@ class Inputs:
             if clean.shape == raw.frames_BTCHW.shape:
                 clean = self.augment(clean, raw.epochs_B, raw.samples_B)
         return Batch(frames, clean, {name: value.to(self.device) for name, value in raw.targets.items()})
+
+    def cut(self) -> tuple[Ahead | None, Inputs]:
+        """What can run ahead of the steps, None where `degrade` begins with nothing for the CPU; and what is left."""
+        ahead, rest = self.degrade.cut_after_cpu()
+        if not ahead.operations:
+            return None, self
+        return Ahead(self.augment, ahead), Inputs(Chain([], self.degrade.seed), rest, self.device)
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """Augments, and degrades on the CPU, in the threads that read batches ahead: while the device is at a step."""
+
+    augment: Chain
+    degrade: Chain
+
+    def __call__(self, number: int, raw: RawBatch) -> RawBatch:
+        """Batch `number` with degraded frames, and always with clean ones."""
+        batch = Inputs(self.augment, self.degrade, torch.device("cpu"))(raw)
+        as_stored = not self.augment.operations and raw.clean_BTCHW is None
+        clean = raw.frames_BTCHW if as_stored else batch.clean_BTCHW  # a quarter of the memory as uint8
+        return replace(raw, frames_BTCHW=batch.frames_BTCHW, clean_BTCHW=clean)
 
 
 def micro_batches(raw: RawBatch, parts: int) -> list[RawBatch]:

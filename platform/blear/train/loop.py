@@ -20,6 +20,8 @@ from blear.train.setup import StageRun, set_up
 from blear.train.trackers import open_trackers
 from blear.train.worker import Worker
 
+_WORKING_THREADS = 2  # while one thread reads, augments and copies, the codecs of the other use the cores
+
 
 def train_stage(plan: StagePlan, worker: Worker) -> None:
     """Trains one stage, continuing from its newest checkpoint; leaves model.safetensors and stage.json.
@@ -62,7 +64,9 @@ def _train(run: StageRun, stack: contextlib.ExitStack) -> None:
         worker.rank,
         worker.world,
         moments=run.moments,
+        work=run.ahead,
         device=worker.device,
+        threads=1 if run.ahead is None else _WORKING_THREADS,
         stall_s=stall_s,
     )
     for step, raw in enumerate(stack.enter_context(contextlib.closing(reading)), run.first):

@@ -25,7 +25,7 @@ from blear.progress import say
 from blear.train import checkpoint
 from blear.train.checkpoint import CheckpointWriter, Position, Trained
 from blear.train.divergence import DivergenceGuard
-from blear.train.inputs import Inputs
+from blear.train.inputs import Ahead, Inputs
 from blear.train.model import Recognizer, build_recognizer, moments_of
 from blear.train.optimizer import build_optimizer
 from blear.train.plan import StagePlan
@@ -37,13 +37,18 @@ from blear.train.worker import Worker
 
 @dataclass
 class StageRun:
-    """A stage on this worker: what it is made of, and where it is."""
+    """A stage on this worker: what it is made of, and where it is.
+
+    Attributes:
+        ahead: what is done to batches on the CPU while they are read ahead.
+    """
 
     plan: StagePlan
     worker: Worker
     store: Source
     order: Order | DrawOrder
     moments: Moments | None
+    ahead: Ahead | None
     inner: Recognizer
     stepper: Stepper
     validator: Validator | None
@@ -81,9 +86,11 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
     own_augment, own_degrade = job.data[stage.data].extra
     augment, context = build_chain(catalog, [*own_augment, *stage.augment], context)
     degrade, context = build_chain(catalog, [*own_degrade, *stage.degrade], context, first=len(augment.operations))
-    inputs = Inputs(augment, degrade, worker.device)
+    ahead, inputs = Inputs(augment, degrade, worker.device).cut()
 
-    store = on_device(Store.open(prepared, split, max_broken=job.max_broken, cache_gb=cluster.cache_gb), worker.device)
+    store: Source = Store.open(prepared, split, max_broken=job.max_broken, cache_gb=cluster.cache_gb)
+    if ahead is None:  # what works on the CPU would have to bring every clip back from the device
+        store = on_device(store, worker.device)
     order = _order(plan, prepared, split, store, worker.rank == 0)
     if stage.batch_size < worker.world * stage.accumulate:
         raise JobError(
@@ -117,8 +124,10 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
         precision = functools.partial(autocast, cluster.precision, worker.device)
         still = None if moments is None else replace(moments, how="even")
         settled, _ = settled_chain(catalog, [*own_augment, *stage.augment], stored)
-        held = Inputs(settled, degrade, worker.device)
-        validator = Validator(stage.validate_, held_out, still, held, stage.batch_size, inner.head, worker, precision)
+        before, held = Inputs(settled, degrade, worker.device).cut()
+        validator = Validator(
+            stage.validate_, held_out, still, before, held, stage.batch_size, inner.head, worker, precision
+        )
         validator.metric()
     stepper = Stepper(
         name=plan.stage,
@@ -141,6 +150,7 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
         store,
         order,
         moments,
+        ahead,
         inner,
         stepper,
         validator,

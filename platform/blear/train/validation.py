@@ -17,7 +17,7 @@ from blear.data.loader import sequential
 from blear.data.moments import Moments
 from blear.errors import JobError
 from blear.job import Validate
-from blear.train.inputs import Inputs
+from blear.train.inputs import Ahead, Inputs
 from blear.train.worker import Worker
 
 
@@ -27,6 +27,7 @@ class Validator:
 
     Attributes:
         moments: which frames of each clip.
+        ahead: what is done to batches on the CPU while they are read ahead.
         head: what knows loss, metrics and decoding; it needs no weights for them.
         autocast: makes the context of mixed precision.
     """
@@ -34,6 +35,7 @@ class Validator:
     spec: Validate
     store: Store
     moments: Moments | None
+    ahead: Ahead | None
     inputs: Inputs
     batch_size: int
     head: Head
@@ -70,7 +72,10 @@ class Validator:
         """
         metric = self.metric()
         per_worker = -(-self.spec.batches // self.worker.world)
-        shares = sequential(self.store, self.batch_size, self.worker.rank, self.worker.world, moments=self.moments)
+        worker = self.worker
+        shares = sequential(
+            self.store, self.batch_size, worker.rank, worker.world, moments=self.moments, work=self.ahead
+        )
         loss, count, truth, predicted = 0.0, 0, [], []
         model.eval()
         with contextlib.closing(shares):
