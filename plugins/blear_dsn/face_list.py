@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
 from blear_dsn.data_params import FaceListParams
 from blear_dsn.pictures import SUFFIXES, read_rgb, stretch
+from blear_emotions.published import against
 
 BLOCK = 512
 """Rows of a part whose rows name pictures."""
@@ -35,7 +36,10 @@ class FaceList:
     Nothing is read before `parts` or `samples` is used.
     """
 
-    terms = "Faces cut from other data, whose terms hold: RAF-DB and AFEW are for non-commercial research only."
+    terms = (
+        "Faces cut from other data, whose terms hold: RAF-DB and AFEW are for non-commercial research only; "
+        "`python -m blear_dsn.clips AFEW OUT` cuts those of AFEW."
+    )
 
     def __init__(self, params: FaceListParams, context: BuildContext) -> None:
         self.params = params
@@ -64,11 +68,18 @@ class FaceList:
             if not row.path.is_dir():
                 yield self._sample(row.key, read_rgb(row.path, row.where), row)
                 continue
-            pictures = sorted(path for path in row.path.iterdir() if path.suffix.lower() in SUFFIXES)
+            pictures = sorted(_pictures(row.path))
             if not pictures:
                 yield self._nothing(row)
             for number, path in enumerate(pictures):
                 yield self._sample(f"{row.key}/{number:05d}", read_rgb(path, row.where), row, row.key)
+
+    def describe(self) -> Mapping[str, str]:
+        """Rows of the lists whose picture or folder is not there, and folders without a picture."""
+        rows = [row for split in self.splits for row in (self._train if split == "train" else self._dev)]
+        absent = [str(row.path) for row in rows if not row.path.exists()]
+        empty = sum(row.path.is_dir() and not any(_pictures(row.path)) for row in rows)
+        return against({}, missing=absent) | ({"clips without a face": str(empty)} if empty else {})
 
     def _sample(self, key: str, image_HWC: np.ndarray, row: Row, video: str = "", found: int = 1) -> Sample:
         frames = stretch(image_HWC, self.params.size)[None]
@@ -95,6 +106,10 @@ class FaceList:
     @cached_property
     def _dev(self) -> list[Row]:
         return read_list(self.params.source, self.params.dev or "", len(self.params.classes))
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
 def read_list(root: Path, name: str, classes: int) -> list[Row]:

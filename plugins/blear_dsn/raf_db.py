@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -14,10 +14,14 @@ from blear_dsn.data_params import RafDbParams
 from blear_dsn.extract import cut
 from blear_dsn.pictures import read_rgb, stretch
 from blear_emotions.labels import AFEW, RAF
+from blear_emotions.published import against
 from blear_emotions.rafdb import RafFace, read_package
 
 _PREFIX = {"train": "train", "dev": "test"}
 _POINTS = 5
+SIZES = {"train": 12_271, "dev": 3_068}
+"""Faces of the release."""
+
 BLOCK = 512
 """Faces of a part."""
 
@@ -66,6 +70,12 @@ class RafDb:
         for face in self._of(split)[int(part) : int(part) + BLOCK]:
             emotion = self._order.of_word(RAF.names[RAF.of_number(face.code)])
             yield Sample(face.stem, self._picture(face)[None], {"emotion": emotion}, meta={"code": face.code})
+
+    def describe(self) -> Mapping[str, str]:
+        """Faces of each split beside those of the release, and pictures that are not there."""
+        counts = {split: (len(self._of(split)), size) for split, size in SIZES.items()}
+        pictures = (face.aligned if self.params.face == "aligned" else face.image for face in self._faces)
+        return against(counts, missing=[picture.name for picture in pictures if not picture.is_file()])
 
     @cached_property
     def _faces(self) -> list[RafFace]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
@@ -13,11 +13,15 @@ import numpy as np
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
 from blear_emotions.labels import AFEW
+from blear_emotions.published import against
 from blear_fer.afew_faces import FaceFrame, faces_of
 from blear_fer.afew_files import SPLITS, UNLABELLED, Clip, find_clips
 from blear_fer.params import AfewParams
 
 _log = logging.getLogger(__name__)
+SIZES = {"train": 773, "dev": 383}
+"""Clips of AFEW 7.0, the editions of 2017 and 2018."""
+
 _CLIPS_PER_PART = 16
 
 
@@ -36,7 +40,7 @@ class Afew:
     targets = (Target("emotion", "class", AFEW.names),)
     terms = (
         "AFEW / EmotiW (Dhall et al. 2012 and 2018), clips of feature films: academic research only, by signed "
-        "agreement with the organisers; do not pass on clips or faces."
+        "agreement with the organisers, cs.anu.edu.au/few; do not pass on clips or faces."
     )
 
     def __init__(self, params: AfewParams, context: BuildContext) -> None:
@@ -76,6 +80,11 @@ class Afew:
                 _log.warning("afew %s: no face, the clip is kept as a mistake", clip.path)
                 blank = np.zeros((*self._params.size, 3), np.uint8)
                 yield from self._samples(clip, [FaceFrame(blank, 0, 0.0)], found=0)
+
+    def describe(self) -> Mapping[str, str]:
+        """Clips of each split beside those of AFEW 7.0, and splits that are not there."""
+        counts = {f"{split}, clips": (len(clips), SIZES[split]) for split, clips in self._clips.items()}
+        return against(counts, missing=[SPLITS[split][0] for split in SPLITS if split not in self._clips])
 
     def _samples(self, clip: Clip, faces: Sequence[FaceFrame], found: int) -> Iterator[Sample]:
         meta = {"found": found, "frames": len(faces) * found, "face_px": min(face.pixels for face in faces)}

@@ -15,7 +15,8 @@ from blear_fer.params import Fer2013Params
 from blear_fer.source import Face, Source
 
 _TERMS = (
-    "FER2013, web images of the Kaggle 2013 challenge (Goodfellow et al. 2013); the pictures carry no licence from "
+    "FER2013, web images of the Kaggle challenge in representation learning (Goodfellow et al. 2013), kaggle.com/c/"
+    "challenges-in-representation-learning-facial-expression-recognition-challenge; the pictures carry no licence from "
     "their owners: research use only."
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -28,7 +28,7 @@ class Ferplus:
 
     targets = (Target("emotion", "class", FERPLUS_CLASSES),)
     clip = ClipSpec(1, 1, SIDE, SIDE)
-    terms = f"{Fer2013.terms} Labels: FERPlus (Barsoum et al. 2016), MIT licence."
+    terms = f"{Fer2013.terms} Labels: FERPlus (Barsoum et al. 2016), MIT licence, github.com/microsoft/FERPlus."
 
     def __init__(self, params: FerplusParams, context: BuildContext) -> None:
         self._pictures = Fer2013(Fer2013Params(source=params.source), context)
@@ -74,6 +74,11 @@ class Ferplus:
         _log.info(
             "ferplus %s %s: %d of %d rows have no clear majority and are left out", split, part, rows - kept, rows
         )
+
+    def describe(self) -> Mapping[str, str]:
+        """What the pictures lack, and the rows that no class has a majority of."""
+        unclear = int((self._labels[1] < 0).sum())
+        return {**self._pictures.describe(), "rows without a clear majority": f"{unclear} of {len(self._labels[1])}"}
 
     @cached_property
     def _labels(self) -> tuple[np.ndarray, np.ndarray]:

@@ -1,13 +1,20 @@
 """VTT: the emotion timeline of TV video, ResNet-18 with a causal temporal shift (Choi et al., Video Turing Test, 2019).
 
-AffectNet, RAF, Friends and CK+ readers, the network alone or with its shift, and the two-part head.
+AffectNet, RAF, Friends, AnotherMissOh and CK+ readers, the network alone or with its shift, and the two-part head.
 """
 
 from __future__ import annotations
 
 from blear.contracts import Component
 from blear.hooks import hookimpl
-from blear_vtt.data_params import AffectNetParams, CkPlusParams, FriendsParams, RafParams, StillsParams
+from blear_vtt.data_params import (
+    AffectNetParams,
+    AnotherMissOhParams,
+    CkPlusParams,
+    FriendsParams,
+    RafParams,
+    StillsParams,
+)
 from blear_vtt.params import ResNet18Params, TwoPartParams
 
 PLUGIN_API = 1
@@ -21,21 +28,21 @@ def register_datasets() -> list[Component]:
             "affectnet",
             "AffectNet: web faces of seven emotions, either release",
             AffectNetParams,
-            "blear_vtt.datasets:build_affectnet",
+            "blear_vtt.datasets:AffectNetFaces",
             examples=({"source": "data/affectnet"}, {"source": "data/affectnet", "room": 1.3, "pool_splits": True}),
         ),
         Component(
             "raf",
             "RAF-DB's three packages with soft labels: basic, compound, multi",
             RafParams,
-            "blear_vtt.datasets:build_raf",
+            "blear_vtt.datasets:RafFaces",
             examples=({"source": "data/raf"}, {"source": "data/raf", "packages": ["basic"]}),
         ),
         Component(
             "stills",
             "AffectNet and RAF as one; `draw` can mix them by their source",
             StillsParams,
-            "blear_vtt.datasets:build_stills",
+            "blear_vtt.datasets:BothFaces",
             examples=({"source": "data"}, {"source": "data", "raf": "data/RAF-DB"}),
         ),
         Component(
@@ -43,7 +50,18 @@ def register_datasets() -> list[Component]:
             "VTT Friends: clips of four frames around each labelled face, split by episode",
             FriendsParams,
             "blear_vtt.friends:Friends",
-            examples=({"source": "data/friends"}, {"source": "data/friends", "margin": 0.3, "window": [0]}),
+            examples=(
+                {"source": "data/friends"},
+                {"source": "data/friends", "margin": 0.3, "window": [0]},
+                {"source": "data/friends", "margin": 0.3, "index": "data/dicts/friends_parsed_new.npy"},
+            ),
+        ),
+        Component(
+            "another_missoh",
+            "AnotherMissOh, the series after Friends: its labelled faces as stills, split by episode",
+            AnotherMissOhParams,
+            "blear_vtt.another_missoh:AnotherMissOh",
+            examples=({"source": "data/anothermissoh"},),
         ),
         Component(
             "ckplus",

@@ -19,8 +19,11 @@ from blear_vtt.targets import one_hot
 
 TERMS = (
     "AffectNet (Mollahosseini, Hasani, Mahoor 2017): web pictures, non-commercial research by agreement with the "
-    "University of Denver; do not pass pictures on."
+    "University of Denver, mohammadmahoor.com/affectnet; do not pass pictures on."
 )
+SIZES = {"train": 283_901, "dev": 3_500}
+"""Faces of the seven emotions in the first release."""
+
 KEPT = mapping(AFFECTNET, VTT)
 """Class of `labels.VTT` of each number in AffectNet's files; None: left out."""
 
@@ -78,6 +81,14 @@ class AffectNet:
             AFFECTNET.names[n]: counts[n] for n, label in enumerate(KEPT) if label is None and counts[n]
         }
         return lost | ({NO_BOX: counts[NO_BOX]} if counts[NO_BOX] else {})
+
+    def counted(self) -> Mapping[str, tuple[int, int]]:
+        """Faces of the seven emotions with a box, of each split."""
+        kept = {}
+        for split, size in SIZES.items():
+            counts = self._release.counts(split)
+            kept[split] = counts.total() - sum(self.left_out(split).values()), size
+        return kept
 
     @cached_property
     def _release(self) -> Release:

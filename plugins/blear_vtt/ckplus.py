@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +16,15 @@ from blear.contracts import BuildContext, ClipSpec, Sample
 from blear.errors import DataError
 from blear.imaging import Box
 from blear_emotions.labels import CANONICAL, CKPLUS, VTT, canonical
+from blear_emotions.published import against
 from blear_vtt.crops import crop_face, read_rgb
 from blear_vtt.data_params import CkPlusParams
 from blear_vtt.targets import emotion_labels, emotion_targets, one_hot
 
+SEQUENCES, LABELLED = 593, 327
+"""Sequences of the release, and those with an emotion."""
+
+UNLABELLED = "without label"
 _IMAGES, _POINTS = "cohn-kanade-images", 68
 _log = logging.getLogger(__name__)
 
@@ -47,7 +52,7 @@ class CkPlus:
     splits: Sequence[str] = ("train", "dev")
     terms = (
         "CK+ (Kanade, Cohn, Tian 2000; Lucey et al. 2010): non-commercial research by agreement with the University of "
-        "Pittsburgh; only some subjects may be shown in print."
+        "Pittsburgh, jeffcohn.net/resources; only some subjects may be shown in print."
     )
 
     def __init__(self, params: CkPlusParams, context: BuildContext) -> None:
@@ -81,6 +86,14 @@ class CkPlus:
                 yield self._sample(sequence, sequence.frames[0], neutral)
                 for frame in sequence.frames[max(1, len(sequence.frames) - self.params.apex) :]:
                     yield self._sample(sequence, frame, sequence.emotion)
+
+    def describe(self) -> Mapping[str, str]:
+        """Sequences and labels beside those of the release, and folders that are not there."""
+        sequences, lost = self._read
+        labelled = len(sequences) + lost.total() - lost[UNLABELLED]
+        counts = {"sequences": (len(sequences) + lost.total(), SEQUENCES), "with a label": (labelled, LABELLED)}
+        folders = ("Emotion", "Landmarks") if self.params.crop == "landmarks" else ("Emotion",)
+        return against(counts, missing=[name for name in folders if not (self.params.source / name).is_dir()])
 
     def _sample(self, sequence: Posed, frame: Path, emotion: int) -> Sample:
         box = self._box(sequence, frame) if self.params.crop == "landmarks" else None
@@ -121,7 +134,7 @@ class CkPlus:
                 raise DataError("the sequence has no picture", str(folder), "use CK+ as released")
             label = self.params.source / "Emotion" / subject / name / f"{frames[-1].stem}_emotion.txt"
             if not label.is_file():
-                lost["without label"] += 1
+                lost[UNLABELLED] += 1
                 continue
             emotion = canonical(CKPLUS.names[_code(label)])
             if emotion in self.classes:

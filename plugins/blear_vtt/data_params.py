@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 
 from blear.contracts import Params
 
+INDEXED_WINDOW, INDEXED_MARGIN = (-2, -1, 0, 1), 0.3
+"""What the authors' index of Friends holds: frames about the key frame, and how the faces are cut."""
+
 
 class CropParams(Params):
     """How faces are cut, shared by all datasets of this plugin."""
@@ -79,6 +82,11 @@ class FriendsParams(CropParams):
         description="Folder of epNN/%05d.jpg (all frames, numbered from 0) and s01_epNN_tag2_visual_*.json"
     )
     frames: Path | None = Field(None, description="Folder of the epNN folders where it is another one")
+    index: Path | None = Field(
+        None,
+        description="The authors' friends_parsed_new.npy: the faces that it names are read as they were cut (set "
+        "margin to 0.3), in place of the annotations; their epNN_p_img folders lie beside the epNN folders",
+    )
     dev: tuple[Annotated[int, Field(ge=1)], ...] = Field((9, 10), min_length=1, description="Episodes of the split dev")
     all_episodes: bool = Field(False, description="Train on the episodes of dev too, as published")
     window: tuple[int, ...] = Field(
@@ -89,6 +97,15 @@ class FriendsParams(CropParams):
     def _ascending(self) -> Self:
         if list(self.window) != sorted(set(self.window)):
             raise ValueError("the frames of the window must ascend")
+        return self
+
+    @model_validator(mode="after")
+    def _as_cut(self) -> Self:
+        if self.index is not None:
+            if self.margin != INDEXED_MARGIN or self.legacy_square or self.room != 1:
+                raise ValueError(f"the faces of the index are cut already: set margin to {INDEXED_MARGIN}, and no room")
+            if not set(self.window) <= set(INDEXED_WINDOW):
+                raise ValueError(f"the index has the frames {list(INDEXED_WINDOW)}: choose the window among them")
         return self
 
 
@@ -109,3 +126,10 @@ class CkPlusParams(CropParams):
         if self.fold >= self.folds:
             raise ValueError(f"fold {self.fold} of {self.folds}: the last one is {self.folds - 1}")
         return self
+
+
+class AnotherMissOhParams(CropParams):
+    """Parameters of `vtt/another_missoh`."""
+
+    source: Path = Field(description="Folder of AnotherMissOh_Visual_full.json and AnotherMissOh_images")
+    dev: tuple[Annotated[int, Field(ge=1)], ...] = Field((7, 8), min_length=1, description="Episodes of the split dev")

@@ -1,27 +1,37 @@
-"""Builders of the datasets of still faces: AffectNet, RAF, and both as one."""
+"""The datasets of still faces: AffectNet, RAF, and both as one."""
 
 from __future__ import annotations
 
 from blear.contracts import BuildContext
 from blear_vtt import affectnet, raf
 from blear_vtt.data_params import AffectNetParams, RafParams, StillsParams
-from blear_vtt.stills import StillDataset, StillSource
+from blear_vtt.stills import StillDataset
 
 
-def build_affectnet(params: AffectNetParams, context: BuildContext) -> StillDataset:
-    """Builds `vtt/affectnet`."""
-    return StillDataset(params, {"affectnet": affectnet.AffectNet(params.source)}, affectnet.TERMS)
+class AffectNetFaces(StillDataset):
+    """`vtt/affectnet`."""
+
+    terms = affectnet.TERMS
+
+    def __init__(self, params: AffectNetParams, context: BuildContext) -> None:
+        super().__init__(params, {"affectnet": affectnet.AffectNet(params.source)})
 
 
-def build_raf(params: RafParams, context: BuildContext) -> StillDataset:
-    """Builds `vtt/raf`."""
-    return StillDataset(params, {"raf": raf.Raf(params.source, params.packages)}, raf.TERMS)
+class RafFaces(StillDataset):
+    """`vtt/raf`."""
+
+    terms = raf.TERMS
+
+    def __init__(self, params: RafParams, context: BuildContext) -> None:
+        super().__init__(params, {"raf": raf.Raf(params.source, params.packages)})
 
 
-def build_stills(params: StillsParams, context: BuildContext) -> StillDataset:
-    """Builds `vtt/stills`: AffectNet, then RAF; `meta.source` tells them apart."""
-    sources: dict[str, StillSource] = {
-        "affectnet": affectnet.AffectNet(params.affectnet or params.source / "affectnet"),
-        "raf": raf.Raf(params.raf or params.source / "raf", params.packages),
-    }
-    return StillDataset(params, sources, f"{affectnet.TERMS} {raf.TERMS}")
+class BothFaces(StillDataset):
+    """`vtt/stills`: AffectNet, then RAF; `meta.source` tells them apart."""
+
+    terms = f"{affectnet.TERMS} {raf.TERMS}"
+
+    def __init__(self, params: StillsParams, context: BuildContext) -> None:
+        first = affectnet.AffectNet(params.affectnet or params.source / "affectnet")
+        second = raf.Raf(params.raf or params.source / "raf", params.packages)
+        super().__init__(params, {"affectnet": first, "raf": second})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -12,12 +11,10 @@ from typing import Any
 
 from blear.errors import DataError
 from blear.imaging import Box
-from blear_emotions.labels import FRIENDS, VTT, canonical
+from blear_vtt.annotated import box_of, emotion_of, entry_of, list_of, object_of
 
-NONE = "none"
 _FILE = re.compile(r"s\d+_ep(\d+)_tag2_visual_.*\.json", re.IGNORECASE)
 _KEY_FRAME = re.compile(r"(?:Fr.*_|[A-Za-z])(\d+)\.[A-Za-z]+")
-_SIDES = ("min_x", "min_y", "max_x", "max_y")
 
 
 @dataclass(frozen=True)
@@ -75,17 +72,17 @@ def read_episode(file: Path, episode: int) -> tuple[list[Marked], Counter[str]]:
         raise DataError(f"cannot be read: {type(error).__name__}: {error}", str(file), do) from error
     faces: list[Marked] = []
     lost: Counter[str] = Counter()
-    for place, period in enumerate(_list(periods, "visual_results", str(file))):
+    for place, period in enumerate(list_of(periods, "visual_results", str(file))):
         where = f"{file}, visual_results[{place}]"
         number, frame = _period(period, where)
-        for people in _list(_get(period, "person", where), "person", where)[:1]:
-            for character, entries in _dict(people, "person[0]", where).items():
+        for people in list_of(entry_of(period, "person", where), "person", where)[:1]:
+            for character, entries in object_of(people, "person[0]", where).items():
                 face = f"{where}, {character}"
-                entry = _list(entries, "the character's entry", face)
+                entry = list_of(entries, "the character's entry", face)
                 if not entry:
                     lost["no entry"] += 1
                     continue
-                emotion, box = _emotion(_get(entry[0], "emotion", face), face), _box(entry[0], face)
+                emotion, box = emotion_of(entry[0], face), box_of(entry[0], face)
                 if emotion is None:
                     lost["emotion none"] += 1
                 elif isinstance(box, str):
@@ -97,7 +94,7 @@ def read_episode(file: Path, episode: int) -> tuple[list[Marked], Counter[str]]:
 
 def _period(period: Any, where: str) -> tuple[int, int]:
     """Number of a period, and of its key frame."""
-    number, image = _get(period, "period_num", where), str(_get(period, "image", where))
+    number, image = entry_of(period, "period_num", where), str(entry_of(period, "image", where))
     if not str(number).strip().isdecimal():
         raise DataError(f"period_num {number!r} is not a whole number", where, "use the file as released")
     match = _KEY_FRAME.fullmatch(image.strip())
@@ -105,53 +102,3 @@ def _period(period: Any, where: str) -> tuple[int, int]:
         do = "it must be like Fr_ep01_000123.jpg or f000123.jpg"
         raise DataError(f"image {image!r} names no frame", where, do)
     return int(number), int(match[1])
-
-
-def _emotion(word: Any, where: str) -> int | None:
-    try:
-        FRIENDS.of_word(str(word))
-        name = canonical(str(word))
-    except ValueError as error:
-        raise DataError(str(error), where, "use the file as released") from error
-    return None if name is None else VTT.of_word(name)
-
-
-def _box(entry: Any, where: str) -> Box | str:
-    """The box, or why there is none."""
-    rect = _get(entry, "face_rect", where)
-    if isinstance(rect, str) and rect.strip().lower() == NONE:
-        return "box none"
-    sides = []
-    for name in _SIDES:
-        text = str(_get(rect, name, where)).strip()
-        if text.lower() == NONE:
-            return "box none"
-        first = text.split("  ")[0]  # some hold two values
-        try:
-            value = float(first)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise DataError(f"face_rect.{name} {text!r} is not a number", where, "use the file as released")
-        sides.append(value)
-    left, top, right, bottom = sides
-    return Box(left, top, right - left, bottom - top) if right > left and bottom > top else "box empty or inverted"
-
-
-def _get(value: Any, key: str, where: str) -> Any:
-    found = _dict(value, f"what should have {key}", where)
-    if key not in found:
-        raise DataError(f"has no {key}", where, "use the file as released")
-    return found[key]
-
-
-def _dict(value: Any, what: str, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise DataError(f"{what} is {type(value).__name__}, not an object", where, "use the file as released")
-    return value
-
-
-def _list(value: Any, what: str, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise DataError(f"{what} is {type(value).__name__}, not a list", where, "use the file as released")
-    return value

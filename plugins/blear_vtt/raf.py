@@ -13,9 +13,12 @@ from blear_vtt.stills import Still
 from blear_vtt.targets import Shares, one_hot
 
 TERMS = (
-    "RAF-DB and RAF-ML (Li, Deng, Du 2017; Li, Deng 2019): non-commercial research, by agreement with their authors; "
-    "do not pass pictures on."
+    "RAF-DB and RAF-ML (Li, Deng, Du 2017; Li, Deng 2019): non-commercial research, by agreement with their authors, "
+    "www.whdeng.cn/raf/model1.html; do not pass pictures on."
 )
+SIZES: Mapping[Package, int] = {"basic": 15_339, "compound": 3_954, "multi": 4_908}
+"""Faces of each package, train and test."""
+
 BLOCK = 2048
 _SPLITS = {"train": "train", "dev": "test"}
 
@@ -52,6 +55,10 @@ class Raf:
     def left_out(self, split: str) -> Mapping[str, int]:
         """Nothing is."""
         return {}
+
+    def counted(self) -> Mapping[str, tuple[int, int]]:
+        """Of each package."""
+        return {package: (len(faces), SIZES[package]) for package, faces in self._faces.items()}
 
     def _split(self, package: Package, split: str) -> list[RafFace]:
         return [face for face in self._faces[package] if face.split == _SPLITS[split]]

@@ -11,6 +11,7 @@ from blear.contracts import ClipSpec, Sample
 from blear.errors import DataError
 from blear.imaging import Box
 from blear_emotions.labels import VTT
+from blear_emotions.published import against
 from blear_vtt.crops import crop_face, read_rgb
 from blear_vtt.data_params import StillParams
 from blear_vtt.targets import Shares, emotion_labels, emotion_targets
@@ -53,17 +54,22 @@ class StillSource(Protocol):
         """Why rows of a split are no samples -> how many."""
         ...
 
+    def counted(self) -> Mapping[str, tuple[int, int]]:
+        """What -> how many faces of it are here, and how many its authors or its users counted."""
+        ...
+
 
 class StillDataset:
     """A `contracts.Dataset` of one or more sources, whose names begin keys and parts and are `meta.source`.
 
-    `face_px` of the metadata is the smaller side of the box.
+    `face_px` of the metadata is the smaller side of the box. A subclass states the terms.
     """
 
     targets = emotion_targets(VTT.names)
+    terms: str
 
-    def __init__(self, params: StillParams, sources: Mapping[str, StillSource], terms: str) -> None:
-        self.params, self.terms = params, terms
+    def __init__(self, params: StillParams, sources: Mapping[str, StillSource]) -> None:
+        self.params = params
         self.splits: tuple[str, ...] = ("train",) if params.pool_splits else ("train", "dev")
         self.clip = ClipSpec(1, 3, params.pixels, params.pixels)
         self._sources = sources
@@ -87,13 +93,16 @@ class StillDataset:
             yield self._sample(name, still, split)
 
     def describe(self) -> Mapping[str, str]:
-        """What each source leaves out of each split."""
+        """How many faces of each source are here, and what it leaves out of each split."""
+        counts = {
+            f"{name}, {what}": both for name, source in self._sources.items() for what, both in source.counted().items()
+        }
         lost = {
             f"{name}, {split}, left out": source.left_out(split)
             for name, source in self._sources.items()
             for split in ("train", "dev")
         }
-        return {
+        return against(counts) | {
             what: ", ".join(f"{count} {cause}" for cause, count in each.items()) for what, each in lost.items() if each
         }
 

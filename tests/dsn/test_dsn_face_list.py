@@ -138,3 +138,11 @@ def test_lists_that_are_not_there(lists):
         dataset(lists).parts("test")
     with pytest.raises(DataError, match="no part '00009'"):
         next(dataset(lists).samples("train", "00009"))
+
+
+def test_the_description_names_what_is_missing_and_counts_clips_without_a_face(lists):
+    assert dataset(lists).describe() == {}
+    (lists / "crops/train 1.v1.png").unlink()
+    for picture in (lists / "Val_AFEW/001").iterdir():
+        picture.unlink()
+    assert dataset(lists).describe() == {"missing": str(lists / "crops/train 1.v1.png"), "clips without a face": "1"}

@@ -129,3 +129,11 @@ def test_prepare_writes_shards(blear, package):
     assert done.returncode == 0, done.stderr
     checked = blear("verify", done.stdout.strip().splitlines()[-1])
     assert re.search(r"correct; 2 shards, 9 samples", checked.stdout), checked.stderr
+
+
+def test_the_description_counts_faces_and_names_missing_pictures(package):
+    assert dataset(package).describe() == {"train": "7 of the published 12,271", "dev": "2 of the published 3,068"}
+    (package / "basic/Image/original/train_00002.jpg").unlink()
+    (package / "basic/Image/aligned/test_00001_aligned.jpg").unlink()
+    assert dataset(package).describe()["missing"] == "train_00002.jpg"
+    assert dataset(package, face="aligned").describe()["missing"] == "test_00001_aligned.jpg"

@@ -259,3 +259,10 @@ def test_located_faces_of_a_real_video(real_data, tmp_path):
     assert (sample.frames.std(axis=(1, 2, 3)) > 25).all()  # not the flat grey around it
     steps = np.abs(np.diff(sample.frames.astype(float), axis=0)).mean()
     assert steps < 15  # the crops follow one face
+
+
+def test_the_description_counts_clips_and_names_a_missing_split(videos):
+    counts = {"train, clips": "7 of the published 773", "dev, clips": "2 of the published 383"}
+    assert afew(videos).describe() == counts
+    shutil.rmtree(videos / "Val_AFEW")
+    assert afew(videos).describe() == {"train, clips": "7 of the published 773", "missing": "Val_AFEW"}

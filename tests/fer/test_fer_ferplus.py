@@ -134,3 +134,9 @@ def test_real_votes_agree_with_the_old_labels_of_the_same_rows_only(real_fer2013
     aligned = np.mean([old[row] == emotion for row, emotion in new.items()])
     lagging = np.mean([old.get(row - 1) == emotion for row, emotion in new.items()])
     assert aligned > 3 * lagging
+
+
+def test_the_description_counts_rows_without_a_majority(rows, tmp_path):
+    rows.write_csv(tmp_path / "fer2013.csv")
+    rows.write_votes(tmp_path / "fer2013new.csv")
+    assert dataset(tmp_path).describe() == {"rows without a clear majority": "5 of 12"}

@@ -13,7 +13,7 @@ from blear.plugins import ComponentRef
 from blear_vtt import affectnet_csv
 from blear_vtt.affectnet import KEPT, AffectNet
 from blear_vtt.data_params import AffectNetParams, StillsParams
-from blear_vtt.datasets import build_affectnet, build_stills
+from blear_vtt.datasets import AffectNetFaces, BothFaces
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def folders(tmp_path):
 
 
 def build(root, **params):
-    return build_affectnet(AffectNetParams(source=root, size=16, **params), BuildContext())
+    return AffectNetFaces(AffectNetParams(source=root, size=16, **params), BuildContext())
 
 
 def read(dataset, split="train"):
@@ -56,6 +56,8 @@ def test_seven_classes_are_kept_and_every_row_left_out_is_counted(csv, caplog):
     ]
     assert AffectNet(csv).left_out("dev") == {"contempt": 1}
     assert dataset.describe() == {
+        "affectnet, train": "7 of the published 283,901",
+        "affectnet, dev": "2 of the published 3,500",
         "affectnet, train, left out": "1 contempt, 1 none, 1 uncertain, 1 no-face, 1 no box",
         "affectnet, dev, left out": "1 contempt",
     }
@@ -179,7 +181,7 @@ def test_both_as_one_dataset_tell_their_source_and_are_prepared(csv, tmp_path):
     from blear.data.preparing.prepare import prepare
 
     trees.raf(tmp_path / "raf")
-    dataset = build_stills(StillsParams(source=tmp_path, size=16, room=1.5), BuildContext())
+    dataset = BothFaces(StillsParams(source=tmp_path, size=16, room=1.5), BuildContext())
     assert dataset.clip == ClipSpec(1, 3, 24, 24)
     samples = read(dataset)
     assert [s.meta["source"] for s in samples] == ["affectnet"] * 7 + ["raf"] * 16

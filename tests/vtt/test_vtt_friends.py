@@ -176,3 +176,14 @@ def test_broken_ckplus_files_are_refused(ckplus, file, content, words):
         (ckplus / file).write_text(content)
     with pytest.raises(DataError, match=words):
         read(ck(ckplus), "dev")
+
+
+def test_the_descriptions_count_and_name_what_is_missing(friends, ckplus):
+    assert build(friends).describe() == {"labelled faces": "5 of the published 13,369"}
+    (friends / "ep09").rename(friends / "elsewhere")
+    assert build(friends).describe()["missing"] == "ep09"
+    counts = {"sequences": "5 of the published 593", "with a label": "4 of the published 327"}
+    assert ck(ckplus).describe() == counts
+    (ckplus / "Landmarks").rename(ckplus / "elsewhere")
+    assert ck(ckplus).describe() == counts | {"missing": "Landmarks"}
+    assert ck(ckplus, crop="whole").describe() == counts

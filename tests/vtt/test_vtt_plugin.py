@@ -18,7 +18,7 @@ COMPONENTS = [
 
 
 def test_names():
-    names = ["affectnet", "raf", "stills", "friends", "ckplus", "resnet18", "two_part"]
+    names = ["affectnet", "raf", "stills", "friends", "another_missoh", "ckplus", "resnet18", "two_part"]
     assert [component.name for component in COMPONENTS] == names
     assert blear_vtt.PLUGIN_API == 1
 

@@ -9,7 +9,7 @@ from blear.errors import DataError
 from blear.imaging import Box
 from blear_emotions.rafdb import Attributes, read_package
 from blear_vtt.data_params import RafParams
-from blear_vtt.datasets import build_raf
+from blear_vtt.datasets import RafFaces
 from blear_vtt.raf import shares_of
 
 
@@ -23,7 +23,7 @@ def shares(**given):
 
 
 def read(root, split, **params):
-    dataset = build_raf(RafParams(source=root, size=20, **params), BuildContext())
+    dataset = RafFaces(RafParams(source=root, size=20, **params), BuildContext())
     return {s.key: s for part in dataset.parts(split) for s in dataset.samples(split, part)}
 
 
@@ -87,7 +87,7 @@ def test_multi_shares_are_reordered_and_neutral_has_the_rest(raf):
 
 
 def test_samples_of_the_official_splits(raf):
-    dataset = build_raf(RafParams(source=raf), BuildContext())
+    dataset = RafFaces(RafParams(source=raf), BuildContext())
     assert isinstance(dataset, Dataset)
     assert dataset.splits == ("train", "dev")
     assert [t.name for t in dataset.targets] == ["emotion", *(f"emotion.{name}" for name in trees.EMOTIONS)]
@@ -110,7 +110,7 @@ def test_samples_of_the_official_splits(raf):
 
 
 def test_pooled_splits_are_one(raf):
-    dataset = build_raf(RafParams(source=raf, pool_splits=True, packages=("basic",)), BuildContext())
+    dataset = RafFaces(RafParams(source=raf, pool_splits=True, packages=("basic",)), BuildContext())
     assert dataset.splits == ("train",)
     assert len(read(raf, "train", pool_splits=True)) == 7 + 11 + 3
     assert len(read(raf, "train", pool_splits=True, packages=("basic",))) == 7
@@ -178,3 +178,12 @@ def test_a_name_without_split_is_refused_only_where_the_split_counts(raf):
 def test_a_missing_package_names_the_file_that_is_wanted(tmp_path):
     with pytest.raises(DataError, match=r"no label file of RAF's package 'compound'"):
         read_package(tmp_path, "compound")
+
+
+def test_the_description_counts_the_faces_of_each_package(raf):
+    described = RafFaces(RafParams(source=raf), BuildContext()).describe()
+    assert described == {
+        "raf, basic": "7 of the published 15,339",
+        "raf, compound": "11 of the published 3,954",
+        "raf, multi": "3 of the published 4,908",
+    }

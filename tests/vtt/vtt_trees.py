@@ -1,6 +1,8 @@
-"""Tiny trees of RAF, AffectNet, Friends and CK+ in their exact raw layouts; every picture has its own flat colour."""
+"""Tiny trees of RAF, AffectNet, Friends, AnotherMissOh and CK+ in their raw layouts, pictures of own flat colours."""
 
+import io
 import json
+import pickle
 
 import numpy as np
 from PIL import Image
@@ -132,6 +134,75 @@ def friends(root):
     friends_episode(root, 1, periods)
     for episode in (9, 10):
         friends_episode(root, episode, [friends_period(1, "Fr_0001.jpg", ross=friends_face("sadness"))])
+    return root
+
+
+class Python2Pickler(pickle._Pickler):
+    """Writes protocol 2 as Python 2 does: bytes and the script's own texts as `str`, what it read as unicode."""
+
+    def save_text(self, text):
+        data = text if isinstance(text, bytes) else text.encode("ascii")
+        if isinstance(text, str) and text not in {"img", "emo", "pos", "wav", "ep01", "ep09", "ep10"}:
+            self.save_str(text)
+            return
+        self.write(pickle.SHORT_BINSTRING + bytes([len(data)]) + data)
+        self.memoize(text)
+
+    dispatch = {**pickle._Pickler.dispatch, str: save_text, bytes: save_text}  # noqa: RUF012  # pickle's own way
+
+
+def save_as_python2(path, value):
+    """`numpy.save(path, value)` of a dict, byte by byte as numpy 1.16 under Python 2.7 writes it."""
+    array = np.array(value, dtype=object)
+    body = io.BytesIO()
+    Python2Pickler(body, protocol=2).dump(array)
+    header = "{'descr': '|O', 'fortran_order': False, 'shape': (), }"
+    header += " " * (117 - len(header)) + "\n"
+    start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    path.write_bytes(start + body.getvalue().replace(b"numpy._core", b"numpy.core"))
+
+
+def friends_cut(root, episode, period, character, emotion, frame):
+    """The entry of one face in the authors' index, and its four pictures: frame k has the colour 20 k."""
+    paths = []
+    for k in range(frame - 2, frame + 2):
+        name = f"ep{episode:02d}_p_img/{period:04d}_{character}_{emotion}_{k:05d}.jpg"
+        picture(root / name, (20 * k, 20 * episode, 0), 224, 224)
+        paths.append(name)
+    return {"img": paths, "emo": emotion, "pos": [f"ep{episode:02d}", period, character, frame]}
+
+
+def friends_index(root):
+    """Faces of episodes 1, 9 and 10 as `parse_friends_new` leaves them: numbers are numpy's floats, as keys too."""
+    index = {emotion: {} for emotion in range(7)}
+    faces = [(3, 1, 1, "ross"), (0, 1, 2, "joey"), (4, 9, 1, "ross"), (4, 10, 1, "old man")]
+    for emotion, episode, period, character in faces:
+        entry = friends_cut(root, episode, period, character, emotion, 3 + period)
+        index[emotion][np.float64(len(index[emotion]))] = entry
+    index[4][np.float64(1)]["wav"] = "0001_old man_4_00004.wav"  # left by the script's last loop
+    save_as_python2(root / "friends_parsed_new.npy", index)
+    return root
+
+
+def missoh_person(emotion="Happiness", rect=(10, 8, 30, 38), name="Dokyung"):
+    sides = dict(zip(("min_x", "min_y", "max_x", "max_y"), rect, strict=True))
+    info = {"behavior": "stand up", "emotion": emotion, "face_rect": sides, "full_rect": sides}
+    return {"person_id": name, "person_info": info}
+
+
+def missoh(root, **more):
+    """Episodes 1, 7 and 8, a shot each; in episode 1 two faces of four count."""
+    two = [missoh_person("Sadness"), missoh_person("Neutral", name="Haeyoung1")]
+    none = [missoh_person(""), missoh_person(rect=("", "", "", ""), name="Jiya")]
+    shots = {"AnotherMissOh01_001_0078": {4327: two, 4335: none, 4343: []}}
+    shots |= {f"AnotherMissOh{n:02d}_002_0003": {10 * n: [missoh_person("Anger")]} for n in (7, 8)}
+    full = {}
+    for key, frames in (shots | more).items():
+        full[key] = [{"frame_id": f"{key}_IMAGE_{n:010d}", "persons": persons} for n, persons in frames.items()]
+        for n in frames:
+            path = root.joinpath("AnotherMissOh_images", *key.split("_"), f"IMAGE_{n:010d}.jpg")
+            picture(path, (60, n % 200, 0), square=(10, 8, 30, 38))
+    text(root / "AnotherMissOh_Visual_full.json", [json.dumps(full)])
     return root
 
 

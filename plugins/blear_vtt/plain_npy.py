@@ -1,0 +1,104 @@
+"""Dicts in files of `numpy.save`, which are pickles, read without running anything that a file names.
+
+The unpickler makes dicts, lists, tuples, strings, numbers, and what an array of one object needs; every other name that
+a pickle asks for is refused. Not even numpy's own types are filled from the file: their state could name memory.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import struct
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import numpy as np
+from numpy.lib import format as npy
+
+from blear.errors import DataError
+
+_NUMBER = re.compile(r"[<>=|][biuf]\d")
+_BROKEN = (
+    *(ArithmeticError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError, RecursionError),
+    *(TypeError, ValueError, pickle.UnpicklingError, struct.error),
+)
+
+
+def load_object(file: Path) -> Any:
+    """The one object that `numpy.save(file, object)` wrote, under Python 2 or 3; texts of Python 2 are Latin-1.
+
+    Raises:
+        DataError: missing, broken, no array of one object, or it needs more than plain data.
+    """
+    do = "use the file as its authors wrote it: numpy.save of a dict of plain values"
+    try:
+        with file.open("rb") as opened:
+            shape, dtype = _header(opened)
+            if not dtype.hasobject or shape != ():
+                what = f"holds an array of {dtype} and shape {list(shape)}, not one object"
+                raise DataError(what, str(file), do)
+            array = _Plain(opened, encoding="latin1").load()
+    except _BROKEN as error:
+        raise DataError(f"cannot be read: {error or type(error).__name__}", str(file), do) from error
+    if not isinstance(array, _Array) or len(array.objects) != 1:
+        raise DataError("the pickle in it is not an array of one object", str(file), do)
+    return array.objects[0]
+
+
+def _header(opened: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = npy.read_magic(opened)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = read(opened)
+    return shape, dtype
+
+
+class _Type:
+    """Stands for a `numpy.dtype`: its code and byte order."""
+
+    def __init__(self, code: str, *_: object) -> None:
+        self.code, self.order = str(code), "="
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.order = str(state[1])
+
+
+class _Array:
+    """Stands for a `numpy.ndarray` of objects."""
+
+    objects: tuple[Any, ...] = ()
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _version, _shape, kind, _columns_first, content = state
+        if not isinstance(kind, _Type) or kind.code[:1] != "O" or not isinstance(content, list):
+            raise pickle.UnpicklingError("an array of numbers is inside, where plain values belong")
+        self.objects = tuple(content)
+
+
+def _scalar(kind: _Type, content: bytes | str) -> int | float | bool:
+    """A numpy number as Python's own."""
+    if not _NUMBER.fullmatch(kind.order + kind.code):
+        raise pickle.UnpicklingError(f"a value of {kind.code} is inside, which is no number")
+    data = content.encode("latin1") if isinstance(content, str) else content
+    (value,) = np.frombuffer(data, np.dtype(kind.order + kind.code)).tolist()
+    return value
+
+
+_KNOWN = {
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Type,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): lambda *_: _Array() for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
+}
+
+
+class _Plain(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        """What a pickle's name stands for."""
+        return _KNOWN.get((module, name)) or self._refuse(f"{module}.{name}")
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        """Nothing lies outside."""
+        self._refuse(repr(pid))
+
+    def _refuse(self, name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"it asks for {name}, and only plain values are read: nothing in it is executed")

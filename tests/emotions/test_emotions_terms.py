@@ -1,0 +1,35 @@
+"""What `blear prepare DATASET --describe` says of the data of every published system before any is there."""
+
+import pytest
+
+from blear.data.preparing.describe import describe
+from blear.plugins import load
+
+WHERE = {
+    "fer/fer2013": "kaggle.com",
+    "fer/ferplus": "github.com/microsoft/FERPlus",
+    "fer/afew": "cs.anu.edu.au/few",
+    "dsn/raf_db": "www.whdeng.cn/raf",
+    "dsn/face_list": "python -m blear_dsn.clips",
+    "vtt/affectnet": "mohammadmahoor.com/affectnet",
+    "vtt/raf": "www.whdeng.cn/raf",
+    "vtt/stills": "mohammadmahoor.com/affectnet",
+    "vtt/friends": "Video Turing Test project",
+    "vtt/another_missoh": "dramaqa.snu.ac.kr",
+    "vtt/ckplus": "jeffcohn.net",
+}
+
+
+def test_every_dataset_of_these_plugins_is_in_the_table():
+    found = [name for name in load().components["dataset"] if name.split("/")[0] in ("fer", "dsn", "vtt")]
+    assert sorted(WHERE) == sorted(found)
+
+
+@pytest.mark.parametrize("name", WHERE)
+def test_terms_and_where_to_get_it_come_before_any_data(name):
+    summary, terms, missing = describe(load().get("dataset", name), {})
+    assert summary.startswith(f"{name}: ")
+    assert terms.startswith("terms: ")
+    assert WHERE[name] in terms
+    assert "research" in terms
+    assert missing.startswith("missing: source, ")
