@@ -1,0 +1,117 @@
+"""CIFAR's Python batches, read without executing what is in them.
+
+They are pickles that Python 2 wrote: a dictionary with numpy's `data` and a list of labels. Of the three names that
+they ask for, each is answered by a class of this module that only notes what it is given; any other name is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import Any
+
+import numpy as np
+
+from blear.errors import DataError
+
+_PIXELS = 3 * 32 * 32
+_UNSIGNED_BYTE = ("u1", "|u1")
+_DAMAGE = (
+    *(pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError, OverflowError),
+    *(MemoryError, RecursionError),
+)
+
+
+class _Array:
+    """Notes an array's state: (version, shape, type, Fortran's order, bytes)."""
+
+    state: tuple[Any, ...] = ()
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = tuple(state)
+
+
+class _Type:
+    """Notes the name of a numpy type."""
+
+    def __init__(self, name: Any = None, *rest: Any) -> None:
+        self.name = name
+
+    def __setstate__(self, state: Any) -> None:
+        """Byte order and fields: of no use for single bytes."""
+
+
+class _NdArray:
+    """What `numpy.ndarray` stands for; only handed to `_reconstruct`."""
+
+
+def _reconstruct(*arguments: Any) -> _Array:
+    return _Array()
+
+
+_ANSWERS: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy", "ndarray"): _NdArray,
+    ("numpy", "dtype"): _Type,
+}
+
+
+class _Reader(pickle.Unpickler):
+    """Knows three names, and none of them does anything."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """One of the stand-ins.
+
+        Raises:
+            UnpicklingError: any other name.
+        """
+        if (module, name) not in _ANSWERS:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}; a pickle could execute anything")
+        return _ANSWERS[module, name]
+
+    def persistent_load(self, pid: Any) -> Any:
+        """None is ever there.
+
+        Raises:
+            UnpicklingError: always.
+        """
+        raise pickle.UnpicklingError("it asks for an object from elsewhere")
+
+
+def read_batch(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 pictures [N, 32, 32, 3] and int64 labels [N] of one batch.
+
+    Raises:
+        DataError: damaged, not a batch of CIFAR-10, or a pickle that asks for anything else than its array.
+    """
+    try:
+        found = _Reader(io.BytesIO(content), encoding="latin1").load()
+    except _DAMAGE as error:
+        raise DataError(f"is not opened: {error}", where, "give the file of cifar-10-python.tar.gz") from error
+    rows, labels = (found.get("data"), found.get("labels")) if isinstance(found, dict) else (None, None)
+    if not isinstance(rows, _Array) or not isinstance(labels, list):
+        raise DataError("has no `data` and `labels`", where, "give a batch of CIFAR-10's Python version")
+    pixels_ND = _array(rows, where)
+    if not all(type(label) is int and 0 <= label < 256 for label in labels) or len(labels) != len(pixels_ND):
+        what = f"{len(pixels_ND)} pictures, but {len(labels)} labels, or some that are no class"
+        raise DataError(what, where, "fetch it again")
+    # three planes of 32 rows each: red, green, blue
+    frames_NHWC = pixels_ND.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(frames_NHWC), np.array(labels, dtype=np.int64)
+
+
+def _array(noted: _Array, where: str) -> np.ndarray:
+    state: tuple[Any, ...] = noted.state if len(noted.state) == 5 else (None, (), None, True, "")
+    _, shape, kind, fortran, data = state
+    flat = isinstance(shape, tuple) and len(shape) == 2 and type(shape[0]) is int and shape[1] == _PIXELS
+    typed = isinstance(kind, _Type) and kind.name in _UNSIGNED_BYTE and isinstance(data, str)
+    if not flat or not typed or fortran:
+        raise DataError(f"`data` is no array of bytes with {_PIXELS} columns", where, "give a batch of CIFAR-10")
+    try:
+        content = data.encode("latin1")
+    except UnicodeEncodeError as error:
+        raise DataError("`data` is text, not bytes", where, "fetch it again") from error
+    if shape[0] * _PIXELS != len(content):
+        what = f"`data` has {len(content)} bytes, not {shape[0]} times {_PIXELS}"
+        raise DataError(what, where, "fetch it again")
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape)

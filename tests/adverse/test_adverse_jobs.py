@@ -1,0 +1,84 @@
+"""The job of robust adverse pre-training: every control of the method (spec, section 4), and one run of it in tiny."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from blear.driver import run_job
+from blear.jobfile import read_job
+
+FRONT = {"conv1", "bn1", "layer1"}
+CONTROLS = {  # stage -> (the front's first weights, target degradation, rate of the front)
+    "hq": (None, None, 1),
+    "lq": (None, 4, 1),
+    "frozen": ("restore", 4, 0),
+    "rap": ("restore", 4, 0.1),
+    "rap_aggressive": ("restore_heavier", 4, 0.1),
+    "rap_autoencoder": ("autoencode", 4, 0.1),
+}
+
+
+@pytest.fixture(scope="module")
+def path(repository):
+    return repository / "jobs" / "enhance_adverse.yaml"
+
+
+@pytest.mark.parametrize("profile", [None, "demo", "fer2013"])
+def test_every_control(path, profile):
+    job, _ = read_job(path, profile=profile)
+    assert path.stat().st_mode & 0o100
+    pre = {
+        n: [use.params["factor"] for use in job.stages[n].degrade] for n in ("restore", "restore_heavier", "autoencode")
+    }
+    assert pre == {"restore": [4], "restore_heavier": [8], "autoencode": []}
+    for name in pre:
+        assert job.stages[name].backbone.params["until"] == job.stages[name].head.params["at"] == "layer1"
+    for name, (source, factor, rate) in CONTROLS.items():
+        stage = job.stages[name]
+        assert [use.params["factor"] for use in stage.degrade] == ([] if factor is None else [factor])
+        start = stage.backbone.start_from
+        assert (start and start.stage) == source
+        assert start is None or set(start.take) == FRONT
+        frozen = stage.backbone.params.get("frozen") == "layer1"
+        rates = set(stage.optimizer.scale_lr.values()) or {0 if frozen else 1}
+        assert rates == {rate}
+    arms = {label: (arm.stage, arm.restore, arm.clean) for label, arm in job.evaluate.arms.items()}
+    assert arms["HQ on HQ"] == ("hq", None, True)
+    assert arms["restore + HQ"] == ("hq", "restore", False)
+    assert {stage for stage, _, _ in arms.values()} == set(CONTROLS)
+    if profile is not None:  # pre-training is paid for out of the same steps
+        for name, (source, _, _) in CONTROLS.items():
+            total = job.stages[name].steps + (job.stages[source].steps if source else 0)
+            assert total == job.stages["hq"].steps
+
+
+def test_the_job_runs_and_its_fronts_are_what_they_should_be(path, storage):
+    sets = [
+        "data.*.stand_in.subjects={train: 2, dev: 2}",
+        "data.*.stand_in.per_subject=8",
+        "stages.*.backbone.width=0.0625",
+        "stages.*.batch_size=8",
+        "stages.*.steps=2",
+        "evaluate.sweep.over={factor: [1, 4]}",
+        "evaluate.resamples=20",
+        "evaluate.faces=1",
+    ]
+    job, catalog = read_job(path, profile="demo", overrides=sets)
+    run_job(job, catalog, runner="local", fresh=False, command="", profile="demo")
+    stages = storage / "runs" / "enhance_adverse" / "stages"
+    weights = {name: load_file(stages / name / "model.safetensors") for name in job.stages}
+    front = [name for name in weights["restore"] if name.startswith("backbone.")]
+    assert {name.split(".")[1] for name in front} == FRONT
+    assert all(torch.equal(weights["frozen"][name], weights["restore"][name]) for name in front)  # statistics too
+    for name, source in (("rap", "restore"), ("rap_aggressive", "restore_heavier"), ("rap_autoencoder", "autoencode")):
+        found = json.loads((stages / name / "stage.json").read_text())
+        assert (found["transfer"]["from"], len(found["transfer"]["taken"])) == (source, len(front))
+        moved = (weights[name]["backbone.conv1.weight"] - weights[source]["backbone.conv1.weight"]).abs().max()
+        assert 0 < moved < 0.05
+    table = pq.read_table(storage / "runs" / "enhance_adverse" / "predictions.parquet").to_pandas()
+    by = {key: part.set_index("sample")["prediction"] for key, part in table.groupby(["arm", "severity"])}
+    assert (by["HQ on HQ", 4] == by["HQ on HQ", 1]).all()
+    assert set(by) == {(arm, factor) for arm in job.evaluate.arms for factor in (1, 4)}
