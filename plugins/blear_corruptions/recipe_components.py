@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from blear.contracts import Component
 from blear_corruptions.rafdb_c_params import RafDbCParams
+from blear_corruptions.recipe_params import FaceRecipeParams, ScaledRecipeParams
 
 
 def recipes() -> list[Component]:
@@ -18,5 +19,33 @@ def recipes() -> list[Component]:
                 {"corruption": "motion_blur_contrast_brightness_minus", "severity": 2},
                 {"corruption": "contrast_plus", "mix": {1: 1, 2.5: 1}, "per": "frame"},
             ),
+        ),
+        Component(
+            "real_esrgan",
+            "Real-ESRGAN: blur, resize, noise and JPEG twice over, then a sinc filter",
+            ScaledRecipeParams,
+            "blear_corruptions.second_order:real_esrgan",
+            examples=({}, {"severity": {1: 1, 3: 2}, "scale": 2}),
+        ),
+        Component(
+            "bsrgan",
+            "BSRGAN: two blurs, two resizes, noise and JPEG in random order",
+            ScaledRecipeParams,
+            "blear_corruptions.bsrgan:Bsrgan",
+            examples=({}, {"severity": 2, "scale": 2}),
+        ),
+        Component(
+            "gfpgan",
+            "GFPGAN's range for faces: blur, loss of resolution, noise, JPEG, colour",
+            FaceRecipeParams,
+            "blear_corruptions.gfpgan:Gfpgan",
+            examples=({}, {"severity": 3, "jitter": 0}),
+        ),
+        Component(
+            "real_basicvsr",
+            "RealBasicVSR: Real-ESRGAN whose parameters walk from frame to frame; its video codecs as JPEG",
+            ScaledRecipeParams,
+            "blear_corruptions.second_order:real_basicvsr",
+            examples=({}, {"severity": 2.5}),
         ),
     ]

@@ -1,0 +1,92 @@
+"""Resizing a batch whose images each have their own size, at fixed shapes.
+
+A canvas holds an image in its upper left corner; beyond it, the last row and column are repeated, so that a blur or an
+8 x 8 block at the border sees what a padded image would show. A resize is two batched matrix products with matrices
+made from each image's sizes; they are those of torch's `interpolate` without antialiasing, which Real-ESRGAN uses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+AREA, BILINEAR, BICUBIC = range(3)
+_A = -0.75  # torch's and OpenCV's cubic
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """N images of their own sizes.
+
+    Attributes:
+        images_NCHW: float32, the canvases.
+        rows_N, columns_N: int64, how much of each is the image.
+    """
+
+    images_NCHW: Tensor
+    rows_N: Tensor
+    columns_N: Tensor
+
+    @classmethod
+    def full(cls, images_NCHW: Tensor) -> Canvas:
+        """Images that fill their canvas."""
+        batch, _, height, width = images_NCHW.shape
+        device = images_NCHW.device
+        return cls(images_NCHW, torch.full((batch,), height, device=device), torch.full((batch,), width, device=device))
+
+    def holding(self, images_NCHW: Tensor) -> Canvas:
+        """Other values of the same sizes."""
+        return Canvas(images_NCHW, self.rows_N, self.columns_N)
+
+    def resized(self, rows_N: Tensor, columns_N: Tensor, mode_N: Tensor, height: int, width: int) -> Canvas:
+        """Each image resized to its rows and columns, on canvases of height x width.
+
+        Args:
+            rows_N, columns_N: int64, at least 1; what does not fit on the canvas is cut off.
+            mode_N: int64, `AREA` (adaptive mean), `BILINEAR` or `BICUBIC`.
+            height, width: of the new canvases.
+        """
+        full_rows, full_columns = self.images_NCHW.shape[-2:]
+        down = resize_matrices(self.rows_N, rows_N, mode_N, full_rows, height)
+        across = resize_matrices(self.columns_N, columns_N, mode_N, full_columns, width)
+        images = down[:, None] @ (self.images_NCHW @ across.mT[:, None])
+        return Canvas(images, rows_N.clamp(max=height), columns_N.clamp(max=width))
+
+    def inside(self) -> Tensor:
+        """Bool [N, 1, H, W]: which pixels are the image."""
+        height, width = self.images_NCHW.shape[-2:]
+        rows = torch.arange(height, device=self.rows_N.device)[:, None]
+        columns = torch.arange(width, device=self.rows_N.device)
+        return ((rows < self.rows_N[:, None, None]) & (columns < self.columns_N[:, None, None]))[:, None]
+
+
+def resize_matrices(from_N: Tensor, to_N: Tensor, mode_N: Tensor, size: int, out: int) -> Tensor:
+    """Float32 [N, out, size]: resizes the first `from_N` samples to `to_N`; rows beyond repeat the last one.
+
+    Args:
+        from_N, to_N, mode_N: int64.
+        size: columns, samples of a canvas before.
+        out: rows, samples of a canvas after.
+    """
+    device = from_N.device
+    given, wanted, mode = from_N[:, None], to_N[:, None], mode_N[:, None]
+    o = torch.minimum(torch.arange(out, device=device), wanted - 1)  # [N, out]
+    place = (o + 0.5) * (given / wanted) - 0.5
+    place = torch.where(mode == BILINEAR, place.clamp(min=0), place)
+    first = place.floor()
+    t = (place - first)[..., None]
+    distance = (torch.arange(-1, 3, device=device) - t).abs()  # [N, out, 4]
+    near = ((_A + 2) * distance - (_A + 3)) * distance**2 + 1
+    far = ((_A * distance - 5 * _A) * distance + 8 * _A) * distance - 4 * _A
+    cubic = torch.where(distance <= 1, near, torch.where(distance < 2, far, 0))
+    weights = torch.where((mode == BILINEAR)[..., None], (1 - distance).clamp(min=0), cubic)
+    taps = (first[..., None].long() + torch.arange(-1, 3, device=device)).clamp(min=0)
+    taps = torch.minimum(taps, given[..., None] - 1)
+    matrix = torch.zeros(len(from_N), out, size, device=device).scatter_add(2, taps, weights)
+    i = torch.arange(size, device=device)
+    start, end = o * given // wanted, -(-(o + 1) * given // wanted)  # of what an output sample covers
+    covered = (i >= start[..., None]) & (i < end[..., None])
+    mean = covered / (end - start)[..., None]
+    return torch.where((mode == AREA)[..., None], mean, matrix)

@@ -1,0 +1,71 @@
+"""Draws of a recipe: numbers from ranges, for each clip or walking from frame to frame. F: 1, or a clip's frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blear.contracts import DrawKeys
+
+_COLUMNS = 80
+"""Most numbers that a recipe draws for a frame."""
+
+Bound = float | np.ndarray
+"""A number for all clips or one for each, [B]."""
+
+
+class Chances:
+    """The random numbers of a batch, taken one column at a time, always in the same order.
+
+    Args:
+        keys: of B samples.
+        frames: F; above 1 ranges are walked through: each frame's number lies near that of the frame before.
+    """
+
+    def __init__(self, keys: DrawKeys, frames: int) -> None:
+        self._uniform_BFn = keys.uniform(frames * _COLUMNS).reshape(-1, frames, _COLUMNS)
+        self._taken = 0
+
+    def take(self) -> np.ndarray:
+        """Float64 in [0, 1), [B, F]."""
+        column = self._uniform_BFn[:, :, self._taken]
+        self._taken += 1
+        return column
+
+    def between(self, low: Bound, high: Bound, step: float = 0.0) -> np.ndarray:
+        """Uniform within the range, [B, F]; a walk's steps are uniform in -step to step and cut at the range."""
+        chance = self.take()
+        low_B, high_B = (np.broadcast_to(np.asarray(bound, np.float64), len(chance)) for bound in (low, high))
+        walked = np.empty_like(chance)
+        walked[:, 0] = low_B + chance[:, 0] * (high_B - low_B)
+        for frame in range(1, chance.shape[1]):
+            walked[:, frame] = np.clip(walked[:, frame - 1] + (2 * chance[:, frame] - 1) * step, low_B, high_B)
+        return walked
+
+    def happens(self, probability: Bound) -> np.ndarray:
+        """Bool [B, F], the same for all frames of a clip."""
+        chance = self.take()
+        return np.broadcast_to(chance[:, :1] < np.reshape(probability, (-1, 1)), chance.shape)
+
+    def choice(self, weights: Sequence[float]) -> np.ndarray:
+        """Int64 [B, F], a place in `weights`, the same for all frames of a clip."""
+        chance = self.take()
+        inner_edges = (np.cumsum(weights) / np.sum(weights))[:-1]
+        return np.broadcast_to(np.searchsorted(inner_edges, chance[:, :1], side="right"), chance.shape)
+
+    def key(self) -> Tensor:
+        """Int64 [B, 1]: what the noise of a clip hangs on."""
+        return torch.from_numpy((self.take()[:, :1] * 2**53).astype(np.int64))
+
+
+def as_float(values: np.ndarray) -> Tensor:
+    """Float32 tensor."""
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def as_int(values: np.ndarray) -> Tensor:
+    """Int64 tensor."""
+    return torch.from_numpy(np.ascontiguousarray(values).astype(np.int64))
