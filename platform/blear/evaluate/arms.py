@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,13 +21,15 @@ from blear.data.prepared import Prepared
 from blear.degrade.chain import Chain, as_float
 from blear.errors import DataError, JobError
 from blear.evaluate.fitting import fitted
+from blear.evaluate.pool import pooled
 from blear.evaluate.predictions import read_predictions, rows, write_predictions
-from blear.evaluate.summarise import Asked, as_markdown, summarise
+from blear.evaluate.sample_faces import write_faces
+from blear.evaluate.summarise import as_markdown, summarise
 from blear.evaluate.sweep import Level, levels
 from blear.job import Arm, Evaluate, Job, Pool
 from blear.plugins import Catalog
 from blear.progress import Tracker, track
-from blear.runfolder import RunFolder, write_bytes, write_text
+from blear.runfolder import RunFolder, write_text
 from blear.train.model import Recognizer, build_recognizer, moments_of
 
 
@@ -44,7 +45,6 @@ def evaluate_arms(
     passes = sum(1 for arm in evaluate.arms.values() for level in tester.levels if tester.stage_of(arm, level))
     with track("evaluate", passes) as bar:
         write_predictions(run.root / "predictions.parquet", tester.tables(bar))
-    _write_faces(run, tester)
     target, metrics = tester.headline
     run.update_info(
         arms={
@@ -59,14 +59,24 @@ def evaluate_arms(
         split=evaluate.split,
         sweeps=tester.sweeps(),
     )
+    table = read_predictions(run.root / "predictions.parquet")
+    pool = evaluate.pool or (Pool() if evaluate.windows is not None else None)
+    write_faces(
+        run.root / "faces.npz",
+        tester.store,
+        tester.levels,
+        tester.chain,
+        device,
+        count=evaluate.faces,
+        decisions=table if pool is None else pooled(table, pool.by, pool.score),
+    )
     summary = summarise(
-        read_predictions(run.root / "predictions.parquet"),
+        table,
         metrics,
         reference=next(iter(evaluate.arms)),
         seed=job.seed,
         resamples=evaluate.resamples,
-        pool=evaluate.pool or (Pool() if evaluate.windows is not None else None),
-        asked=Asked.of(evaluate, {}),
+        pool=pool,
     )
     write_text(run.root / "summary.json", summary.model_dump_json(indent=1))
     return as_markdown(summary)
@@ -199,7 +209,6 @@ class _Tester:
             "kbps": [there if np.isnan(now) else now for now, there in zip(kbps_B, stored, strict=True)],
             "face_px": [meta.get("face_px") for meta in columns.meta],
             "found": [bool(meta.get("found", True)) for meta in columns.meta],
-            "meta": [{k: meta[k] for k in self.evaluate.slices if k in meta} for meta in columns.meta],
         }
 
     def _model(self, stage: str) -> Recognizer:
@@ -228,24 +237,3 @@ def _restored(restorer: Recognizer, frames_BTCHW: Tensor) -> Tensor:
     top, left = (restored.shape[-2] - height) // 2, (restored.shape[-1] - width) // 2
     restored[..., top : top + height, left : left + width] = decoded.frames_BTCHW
     return restored
-
-
-def _write_faces(run: RunFolder, tester: _Tester) -> None:
-    """Sample faces at each level for the report: evenly spread over the split."""
-    count = min(tester.evaluate.faces, len(tester.store))
-    chosen = np.linspace(0, len(tester.store) - 1, count).astype(np.int64)
-    taken = tester.store.take(chosen)
-    chosen = chosen[taken.good_B]
-    clean = as_float(taken.frames, tester.device)
-    epochs = np.zeros_like(chosen)
-    degraded = [tester.chain(level)(clean, epochs, chosen)[:, 0] for level in tester.levels]
-    shown = [frames.clamp(0, 1).mul(255).round().byte().cpu().numpy() for frames in degraded]
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        frames=np.stack(shown, axis=1).transpose(0, 1, 3, 4, 2),
-        samples=np.array(tester.store.keys(chosen)),
-        severities=np.array([level.severity for level in tester.levels]),
-        conditions=np.array([level.condition for level in tester.levels]),
-    )
-    write_bytes(run.root / "faces.npz", buffer.getvalue())

@@ -1,5 +1,5 @@
-"""A run folder in, one self-contained HTML page out; and the robustness curve as a picture."""
+"""Run folders in, one self-contained HTML page out; and the robustness curve as a picture."""
 
-from blear.report.page import build, curve_png
+from blear.report.page import build, compare, curve_png
 
-__all__ = ["build", "curve_png"]
+__all__ = ["build", "compare", "curve_png"]

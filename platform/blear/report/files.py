@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -139,12 +140,17 @@ class StageLog:
 
 @dataclass(frozen=True)
 class Faces:
-    """Sample faces: uint8 frames [N, L, H, W, C], keys [N], severities and conditions [L]; "": the only condition."""
+    """Sample faces: uint8 frames [N, L, H, W, C], keys [N], severities and conditions [L]; "": the only condition.
+
+    Attributes:
+        mistakes: (sample, condition, severity) -> uint8 [H, W, C], of the worst mistakes.
+    """
 
     frames: np.ndarray
     samples: list[str]
     severities: list[float]
     conditions: list[str]
+    mistakes: dict[tuple[str, str, float], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -244,10 +250,17 @@ def _faces(path: Path) -> Faces:
         with np.load(path, allow_pickle=False) as arrays:
             frames, samples, severities = arrays["frames"], arrays["samples"], arrays["severities"]
             conditions = arrays["conditions"] if "conditions" in arrays else np.full(len(severities), "")
+            mistakes = _mistakes(arrays) if "mistake_frames" in arrays else {}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise RunError(f"cannot be read: {error}", str(path), do) from error
     if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[:2] != (len(samples), len(severities)):
         what = f"frames are {frames.dtype} {frames.shape}, not uint8 [{len(samples)}, {len(severities)}, H, W, C]"
         raise RunError(what, str(path), do)
     named = [str(condition) for condition in conditions]
-    return Faces(frames, [str(key) for key in samples], [float(s) for s in severities], named)
+    return Faces(frames, [str(key) for key in samples], [float(s) for s in severities], named, mistakes)
+
+
+def _mistakes(arrays: Mapping[str, np.ndarray]) -> dict[tuple[str, str, float], np.ndarray]:
+    names = ("mistake_samples", "mistake_conditions", "mistake_severities")
+    keys = zip(*(arrays[name].tolist() for name in names), strict=True)
+    return {(str(s), str(c), float(v)): frame for (s, c, v), frame in zip(keys, arrays["mistake_frames"], strict=True)}

@@ -1,0 +1,94 @@
+"""The faces that the report shows, as faces.npz: some at every level, and those of the worst mistakes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from blear.data.decoded.store import Store
+from blear.degrade.chain import Chain, as_float
+from blear.evaluate.mistakes import MOST, chosen_mistakes
+from blear.evaluate.sweep import Level
+from blear.job import CLEAN
+from blear.runfolder import write_bytes
+
+
+def write_faces(
+    path: Path,
+    store: Store,
+    levels: Sequence[Level],
+    chain: Callable[[Level], Chain],
+    device: torch.device,
+    *,
+    count: int,
+    decisions: pa.Table,
+) -> None:
+    """Writes the first frames of `count` samples, evenly spread over the split, and of the worst mistakes.
+
+    Args:
+        levels: the clean one first, if it was tested.
+        chain: clean frames -> the frames of a level.
+        decisions: rows of the predictions table, pooled where the evaluation pools.
+    """
+    chosen = np.linspace(0, len(store) - 1, min(count, len(store))).astype(np.int64)
+    taken = store.take(chosen)
+    chosen = chosen[taken.good_B]
+    shown = [_degraded(taken.frames, chain(level), chosen, device) for level in levels]
+    arrays: dict[str, Any] = {
+        "frames": np.stack(shown, axis=1),
+        "samples": np.array(store.keys(chosen)),
+        "severities": np.array([level.severity for level in levels]),
+        "conditions": np.array([level.condition for level in levels]),
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays, **_mistakes(store, levels, chain, device, decisions))
+    write_bytes(path, buffer.getvalue())
+
+
+def clean_level(levels: Sequence[tuple[str, float]]) -> tuple[str, float]:
+    """(condition, severity) that counts as clean: untouched frames, else the first level of the first sweep."""
+    return next((level for level in levels if level[0] == CLEAN), levels[0])
+
+
+def _mistakes(
+    store: Store, levels: Sequence[Level], chain: Callable[[Level], Chain], device: torch.device, decisions: pa.Table
+) -> dict[str, Any]:
+    """Arrays of the worst mistakes' faces; none of decisions that are no single sample."""
+    places = {(level.condition, level.severity): level for level in levels}
+    found = [
+        mistake
+        for parts in chosen_mistakes(decisions, clean_level(list(places)), MOST).values()
+        for part in parts
+        for mistake in part
+    ]
+    wanted: dict[tuple[str, float], list[str]] = {}
+    for mistake in found:
+        samples = wanted.setdefault((mistake.condition, mistake.severity), [])
+        if mistake.sample not in samples:
+            samples.append(mistake.sample)
+    ids = {key: place for place, key in enumerate(store.keys(np.arange(len(store))))}
+    frames, keys = [], []
+    for place, samples in wanted.items():
+        chosen = np.array([ids[sample] for sample in samples if sample in ids], dtype=np.int64)
+        if len(chosen):
+            taken = store.take(chosen)
+            chosen = chosen[taken.good_B]
+            frames.append(_degraded(taken.frames, chain(places[place]), chosen, device))
+            keys += [(sample, *place) for sample in store.keys(chosen)]
+    if not keys:
+        return {}
+    names = ("mistake_samples", "mistake_conditions", "mistake_severities")
+    columns = (np.array(column) for column in zip(*keys, strict=True))
+    return {"mistake_frames": np.concatenate(frames)} | dict(zip(names, columns, strict=True))
+
+
+def _degraded(frames: Any, chain: Chain, samples_B: np.ndarray, device: torch.device) -> np.ndarray:
+    """The first frames as the models see them, uint8 [B, H, W, C]."""
+    out = chain(as_float(frames, device), np.zeros_like(samples_B), samples_B)[:, 0]
+    return out.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -1,0 +1,87 @@
+"""What figures share: the style, and matplotlib's SVG made small, for a file and for the page."""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from blear.report.theme import TOKENS, themed
+
+_TEXT, _AXIS, _GRID, _CARD = (TOKENS[name][0] for name in ("text", "axis", "grid", "card"))
+_STYLE: dict[Any, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9,
+    "text.color": _TEXT,
+    "axes.labelcolor": _TEXT,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": _AXIS,
+    "axes.facecolor": _CARD,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "figure.facecolor": _CARD,
+    "savefig.facecolor": _CARD,
+    "grid.color": _GRID,
+    "legend.labelcolor": _TEXT,
+    "xtick.color": _AXIS,
+    "ytick.color": _AXIS,
+    "xtick.labelcolor": _TEXT,
+    "ytick.labelcolor": _TEXT,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "blear",
+}
+WIDE, PANEL = (9.2, 4.6), (3.55, 2.75)
+"""Sizes in inches: a figure across the page; one of several beside each other, as wide as a phone."""
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The style of all figures."""
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def panel(
+    width: float = PANEL[0], height: float = PANEL[1], *, left: float = 0.62, bottom: float = 0.48, top: float = 0.26
+) -> tuple[Figure, Axes]:
+    """Axes in a figure of their own with room for labels, in inches; far quicker than a layout that is solved for."""
+    figure = Figure(figsize=(width, height))
+    inner = (width - left - 0.06) / width, (height - bottom - top) / height
+    return figure, figure.add_axes((left / width, bottom / height, *inner))
+
+
+def svg(figure: Figure) -> str:
+    """A stand-alone SVG on white, text as text, numbers with two decimals, ids only where something refers to them."""
+    buffer = io.StringIO()
+    with style():
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<!DOCTYPE.*?>", "", text, flags=re.DOTALL)
+    text = re.sub(r"\s+", " ", text).replace("> <", "><")
+    text = re.sub(r'(?<=[ "(-])(\d+\.\d{3,})(?=[ ",)])', lambda found: f"{round(float(found[1]), 2):g}", text)
+    text = re.sub(r' transform="rotate\(-0 [^"]*\)"', "", text)
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
+    text = text.replace(" font-family: 'DejaVu Sans';", "")
+    return text.replace("<svg ", '<svg font-family="DejaVu Sans, Verdana, sans-serif" ', 1)
+
+
+def inline(text: str, name: str, description: str) -> str:
+    """The SVG for the page: it follows the theme, its ids are its own; `description` is for a screen reader."""
+    text = themed(text[text.index("<svg") :])
+    text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{zlib.crc32(name.encode()):x}-", text)
+    text = re.sub(r"<defs><style.*?</style></defs>", "", text)
+    text = re.sub(r' font-family="[^"]*"', "", text, count=1)
+    label = description.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)

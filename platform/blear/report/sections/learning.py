@@ -1,0 +1,77 @@
+"""Learning curves of every stage."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure as Canvas
+
+from blear.report.drawing import panel, style
+from blear.report.figure import Cell, Figure, Panel, slug
+from blear.report.files import StageInfo, StageLog
+from blear.report.section import Section
+from blear.report.text import shortened
+from blear.report.theme import color
+from blear.report.view import View
+
+_MAX_POINTS = 300
+
+
+def section(view: View) -> Section:
+    """Training loss (line) and validation loss (dots) of each stage of each run."""
+    panels, rows = [], []
+    for number, run in enumerate(view.runs):
+        for info, log in run.stages:
+            title = info.name if len(view.runs) == 1 else f"{run.info.name}: {info.name}"
+            name = f"learning-{slug(info.name)}" + (f"-{number + 1}" if len(view.runs) > 1 else "")
+            panels.append(Panel(name, _alt(title, info, log), canvas(title, log)))
+            rows += _rows(run.info.name, info.name, log)
+    names = [panel.name for panel in panels]
+    unique = [
+        Panel(name if names.count(name) == 1 else f"{name}-{i}", panel.alt, panel.canvas)
+        for i, (name, panel) in enumerate(zip(names, panels, strict=True))
+    ]
+    caption = "Training loss (line) and validation loss (dots) against the step; logarithmic where it spans a decade."
+    return Section("learning", "Learning curves", [Figure("learning", caption, unique, rows)])
+
+
+def canvas(title: str, log: StageLog) -> Canvas:
+    """The losses of one stage."""
+    with style():
+        figure, axes = panel()
+        for place, (points, line) in enumerate(((log.loss, "-"), (log.validation, "o--"))):
+            steps, losses = thinned(points)
+            if len(steps):
+                label = "training" if line == "-" else "validation"
+                axes.plot(steps, losses, line, color=color(place), markersize=3.5, linewidth=1.2, label=label)
+        known = np.concatenate([log.loss[1], log.validation[1]])
+        known = known[np.isfinite(known)]
+        if len(known) and known.min() > 0 and known.max() >= 10 * known.min():
+            axes.set_yscale("log")
+        axes.set_title(shortened(title))
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss")
+        if log.validation.size:
+            axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def thinned(points: np.ndarray) -> np.ndarray:
+    """Means of equally many neighbours, so that a long log stays small on the page."""
+    if points.shape[1] <= _MAX_POINTS:
+        return points
+    return np.stack([part.mean(axis=1) for part in np.array_split(points, _MAX_POINTS, axis=1)], axis=1)
+
+
+def _rows(run: str, stage: str, log: StageLog) -> list[dict[str, Cell]]:
+    return [
+        {"run": run, "stage": stage, "of": of, "step": int(step), "loss": float(f"{loss:.6g}")}
+        for of, points in (("training", log.loss), ("validation", log.validation))
+        for step, loss in points.T.tolist()
+    ]
+
+
+def _alt(title: str, info: StageInfo, log: StageLog) -> str:
+    if not log.loss.size:
+        return f"Learning curve of {title}: no loss was logged"
+    first, last = log.loss[1, 0], log.loss[1, -1]
+    return f"Learning curve of {title}: training loss from {first:.4g} to {last:.4g} in {info.steps} steps"

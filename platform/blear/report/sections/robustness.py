@@ -1,0 +1,87 @@
+"""Robustness: the curves, and every value with its interval."""
+
+from __future__ import annotations
+
+from blear.evaluate.summarise import number
+from blear.job import CLEAN
+from blear.report.curves import limits, panel_curve, wide_curve
+from blear.report.figure import Cell, Figure, Panel, slug
+from blear.report.files import Sweep
+from blear.report.section import Section
+from blear.report.view import View
+
+
+def section(view: View) -> Section:
+    """The headline metric of every arm under every condition."""
+    estimates = [e for e in view.summary.estimates if e.metric == view.headline.name]
+    return Section(
+        "robustness",
+        "Robustness",
+        [_figure(view)],
+        {
+            "with_missed": any(e.with_missed is not None for e in view.summary.estimates),
+            "missed": sum(e.missed for e in estimates),
+            "clean": any(view.clean(arm.label) for arm in view.arms),
+        },
+    )
+
+
+def _figure(view: View) -> Figure:
+    if len(view.sweeps) == 1:
+        alt = _alt(view, view.main)
+        panels = [
+            Panel("robustness", alt, wide_curve(view, view.main), wide=True),
+            Panel("robustness-narrow", alt, panel_curve(view, view.main, None, titled=False)),
+        ]
+    else:
+        shared = limits(view)
+        names = [slug(sweep.condition) for sweep in view.sweeps]
+        unique = [n if names.count(n) == 1 else f"{n}-{i}" for i, n in enumerate(names)]
+        panels = [
+            Panel(f"robustness-{name}", _alt(view, sweep), panel_curve(view, sweep, shared, titled=True))
+            for name, sweep in zip(unique, view.sweeps, strict=True)
+        ]
+    caption = f"{view.headline.label} against severity; bands are 95 % intervals."
+    if any(view.clean(arm.label) for arm in view.arms):
+        caption += " Dotted: on untouched frames."
+    if view.bounds:
+        caption += " Dashed: an upper bound, tested on clean frames at every level."
+    return Figure("robustness", caption, panels, rows(view), arms=True)
+
+
+def rows(view: View) -> list[dict[str, Cell]]:
+    """Every estimate of the summary."""
+    order = {sweep.condition: n for n, sweep in enumerate(view.sweeps)} | {CLEAN: -1}
+    found = sorted(view.summary.estimates, key=lambda e: order.get(e.condition, len(order)))
+    return [
+        {
+            "arm": e.arm,
+            "condition": e.condition,
+            "severity": e.severity,
+            "metric": e.metric,
+            "value": e.value,
+            "low": e.low,
+            "high": e.high,
+            "with_missed": e.with_missed,
+            "per_video": e.per_video,
+            "n": e.n,
+            "missed": e.missed,
+            "clusters": e.clusters,
+            "face_px": e.face_px,
+            "kbps": e.kbps,
+        }
+        for e in found
+    ]
+
+
+def _alt(view: View, sweep: Sweep) -> str:
+    first, last = sweep.levels[0], sweep.levels[-1]
+    parts = []
+    for arm in view.arms:
+        ends = [view.estimate(arm.label, sweep.condition, level) for level in (first, last)]
+        values = [number(e.value) if e else "not tested" for e in ends]
+        parts.append(f"{arm.label} from {values[0]} to {values[1]}")
+    return (
+        f"Line chart of {view.headline.label} under {sweep.condition}, {sweep.parameter} {first:g} to {last:g}: "
+        + "; ".join(parts)
+    )

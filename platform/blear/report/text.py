@@ -1,0 +1,57 @@
+"""How facts are written on the page."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+_TITLE = 27  # letters above a panel
+
+
+def component(use: Any) -> str:
+    """A component as a job names it: `fer/vgg (width=64)`; several are joined by arrows."""
+    if isinstance(use, list):
+        return " → ".join(component(one) for one in use) or "–"
+    if not isinstance(use, dict):
+        return str(use)
+    params = dict(use)
+    name = params.pop("use", "")
+    params |= params.pop("params", {}) or {}
+    inner = ", ".join(f"{key}={_value(value)}" for key, value in params.items() if value is not None)
+    return f"{name} ({inner})" if inner else str(name)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for a reader: 12.3 s, 4 min 10 s, 2 h 5 min."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def moment(iso: str | None) -> str:
+    """An ISO time to the minute; what is none is shown as it is."""
+    try:
+        return datetime.datetime.fromisoformat(iso or "").strftime("%Y-%m-%d %H:%M %Z").strip()
+    except ValueError:
+        return iso or "unknown"
+
+
+def class_name(value: float, classes: tuple[str, ...]) -> str:
+    """The name of a class index."""
+    return classes[int(value)] if int(value) < len(classes) else f"class {int(value)}"
+
+
+def shortened(text: str, most: int = _TITLE) -> str:
+    """What fits above a panel: long text loses its middle."""
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - (most - most // 2 - 1) :]}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k}: {_value(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)

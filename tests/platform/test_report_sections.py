@@ -1,0 +1,218 @@
+"""Sections of the report against the predictions table: conditions, confusion, mistakes, several runs, files."""
+
+import csv
+import json
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from report_runs import CLASSES, make_run
+
+from blear.cli import cli
+from blear.errors import RunError
+from blear.evaluate.confusions import confusion_of
+from blear.evaluate.mistakes import worst_mistakes
+from blear.evaluate.predictions import read_predictions
+from blear.report import build, compare
+from blear.report.files import read_run
+from blear.report.levels import shown_places
+from blear.report.theme import ARMS, TOKENS
+from blear.report.view import view_of
+
+CONDITIONS = ("corruptions/downscale", "soft")
+LEVELS = [1, 2, 4]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    two = ("clean-trained", "mix-trained")
+    shape = {"kind": "class", "conditions": CONDITIONS, "levels": LEVELS, "clean": True, "clips": 120, "missed": 0.1}
+    return [make_run(root / "a", arms=two, **shape), make_run(root / "b", arms=two[:1], **shape, videos=6)]
+
+
+@pytest.fixture(scope="module")
+def page(runs):
+    return build(runs[0]).read_text()
+
+
+def table_of(run):
+    return read_predictions(run / "predictions.parquet").to_pylist()
+
+
+def of_figure(run, name):
+    with (run / "figures" / f"{name}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_condition_has_a_panel_and_its_values(runs, page):
+    names = sorted(p.name for p in (runs[0] / "figures").glob("robustness*"))
+    assert names == ["robustness-corruptions-downscale.svg", "robustness-soft.svg", "robustness.csv"]
+    assert page.count('aria-label="Line chart of Accuracy under') == 2
+    rows = of_figure(runs[0], "robustness")
+    assert {(r["condition"], float(r["severity"])) for r in rows} == {
+        ("clean", 0),
+        *((c, level) for c in CONDITIONS for level in LEVELS),
+    }
+    assert "Of 6 levels of 2 conditions it is better at" in page
+    assert "Accuracy on untouched frames" in page
+
+
+def test_confusion_counts_are_those_of_the_rows(runs, page):
+    """Counted anew from the rows, with a found face, of each cell that the rule chooses."""
+    rows = of_figure(runs[0], "confusion")
+    places = {(r["condition"], float(r["severity"])) for r in rows}
+    assert {("clean", 0.0), (CONDITIONS[0], 2.0), (CONDITIONS[0], 4.0)} <= places
+    view = view_of([read_run(runs[0])])
+    means = {
+        (sweep.condition, level): np.mean([view.estimate(a.label, sweep.condition, level).value for a in view.arms])
+        for sweep in view.sweeps
+        for level in sweep.levels
+    }
+    worst = min(means, key=means.get)
+    assert places == {("clean", 0.0), (CONDITIONS[0], 2.0), (CONDITIONS[0], 4.0), worst}
+    assert [(p.condition, p.severity) for p in shown_places(view)][-1] == worst or len(places) == 3
+    table = table_of(runs[0])
+    for row in rows:
+        same = [
+            t
+            for t in table
+            if t["found"]
+            and (t["arm"], t["condition"], t["severity"]) == (row["arm"], row["condition"], float(row["severity"]))
+        ]
+        truth, said = CLASSES.index(row["truth"]), CLASSES.index(row["said"])
+        assert int(row["count"]) == sum((t["truth"], t["prediction"]) == (truth, said) for t in same)
+    assert page.count('aria-label="Confusion matrix of') == len(places) * 2
+
+
+def test_shares_of_a_confusion_count_the_missed(runs):
+    found = confusion_of(read_predictions(runs[0] / "predictions.parquet"), "clean-trained", "soft", 4.0)
+    assert found.counts_KK.sum() == 108
+    assert found.missed_K.sum() == 12
+    np.testing.assert_allclose(found.shares_KK.sum(axis=1), 1 - found.missed_K / found.total_K)
+
+
+def test_the_worst_mistakes_are_the_most_certain_wrong_answers(runs, page):
+    table = [t for t in table_of(runs[0]) if t["found"] and t["arm"] == "mix-trained"]
+    wrong = {}
+    for t in table:
+        if t["prediction"] != t["truth"] and t["condition"] != "clean":
+            wrong[t["sample"]] = max(wrong.get(t["sample"], 0), max(t["probabilities"]))
+    shown = [r for r in of_figure(runs[0], "mistakes") if r["arm"] == "mix-trained"]
+    degraded = [r for r in shown if r["condition"] != "clean"]
+    assert [float(r["badness"]) for r in degraded] == sorted(wrong.values(), reverse=True)[:6]
+    assert all(r["condition"] == "clean" for r in shown[: len(shown) - 6])
+    for r in shown:
+        assert f"✗ {r['said']} {100 * float(r['badness']):.0f} %" in page
+    section = page[page.index('id="mistakes"') : page.index('id="learning"')]
+    assert section.count("<img") == section.count("<li>") == len(of_figure(runs[0], "mistakes"))
+
+
+def test_mistakes_of_values_are_the_largest_errors(tmp_path):
+    root = make_run(tmp_path / "run", arms=("only",), clips=60, levels=LEVELS)
+    table = read_predictions(root / "predictions.parquet")
+    rows = [(abs(t["truth"] - t["prediction"]), t["sample"]) for t in table.to_pylist()]
+    best = {}
+    for error, sample in rows:
+        best[sample] = max(best.get(sample, 0), error)
+    found = worst_mistakes(table, "only", 4)
+    assert [m.badness for m in found] == sorted(best.values(), reverse=True)[:4]
+    assert all(m.given is None for m in found)
+
+
+def test_svg_files_stand_alone(runs, page):
+    """Well-formed, without anything of the page: its own colours, no script, no address, every reference answered."""
+    assert page
+    for path in (runs[0] / "figures").glob("*.svg"):
+        text = path.read_text()
+        ids = {e.get("id") for e in ElementTree.fromstring(text).iter()}
+        used = {e.get("{http://www.w3.org/1999/xlink}href") for e in ElementTree.fromstring(text).iter()} - {None}
+        assert {name[1:] for name in used} <= ids
+        assert "var(" not in text
+        assert "<script" not in text
+        assert text.count("http") == text.count("http://www.w3.org/")
+        assert TOKENS["card"][0] in text
+
+
+def test_several_runs_on_one_page(runs, tmp_path):
+    """Arms of the same name get their run's; differences are paired with the first arm, on the samples of both."""
+    page = compare(runs, tmp_path / "out").read_text()
+    view = view_of([read_run(run) for run in runs])
+    assert [arm.label for arm in view.arms] == ["a/clean-trained", "mix-trained", "b/clean-trained"]
+    own = {(e.condition, e.severity, e.metric): e.value for e in read_run(runs[1]).summary.estimates}
+    for key, value in own.items():
+        assert view.estimate("b/clean-trained", *key).value == value
+    d = view.difference("b/clean-trained", "soft", 4.0)
+    first = view.estimate("a/clean-trained", "soft", 4.0).value
+    assert d.value == pytest.approx(view.estimate("b/clean-trained", "soft", 4.0).value - first)
+    assert d.low < d.value < d.high
+    assert "2 runs" in page
+    assert not (tmp_path / "out" / "job.yaml").exists()
+    assert {r["arm"] for r in of_figure(tmp_path / "out", "robustness")} == {arm.label for arm in view.arms}
+
+
+def test_the_command_compares_beside_the_first_run(runs):
+    done = CliRunner().invoke(cli, ["report", *map(str, runs)])
+    assert done.output.strip() == str(runs[0].parent / "comparison" / "report.html")
+    assert (runs[0].parent / "comparison" / "report.html").is_file()
+
+
+def test_the_command_writes_the_curve(runs, tmp_path):
+    done = CliRunner().invoke(cli, ["report", str(runs[1]), "--curve", str(tmp_path / "curve.png")])
+    assert done.output.split() == [str(runs[1] / "report.html"), str(tmp_path / "curve.png")]
+    assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_runs_that_were_not_evaluated_alike_are_refused(runs, tmp_path):
+    values = make_run(tmp_path / "values", clips=30, levels=LEVELS)
+    with pytest.raises(RunError, match="its target: valence; of a: expression"):
+        compare([runs[0], values], tmp_path / "out")
+    other = make_run(tmp_path / "other", "class", clips=30, levels=LEVELS)
+    info = json.loads((other / "run.json").read_text())
+    (other / "run.json").write_text(json.dumps(info | {"split": "test"}))
+    with pytest.raises(RunError, match="its split: test; of a: dev"):
+        compare([runs[0], other], tmp_path / "out")
+    info["sweeps"][0]["parameter"] = "severity"
+    (other / "run.json").write_text(json.dumps(info))
+    with pytest.raises(RunError, match="sweeps severity here, factor in another run"):
+        compare([runs[0], other], tmp_path / "out")
+    with pytest.raises(RunError, match="this is a run folder"):
+        compare(runs, runs[1])
+    with pytest.raises(RunError, match="two runs have the same name and arm"):
+        compare([runs[0], runs[0]], tmp_path / "out")
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+def test_arms_differ_from_the_card_and_from_each_other(theme):
+    """Contrast of at least 3 with the card; for every kind of colour vision the first six keep apart (CIE Lab)."""
+    card = _linear(TOKENS["card"][theme])
+    colors = [_linear(pair[theme]) for pair in ARMS]
+    for color in colors:
+        low, high = sorted([_luminance(color), _luminance(card)])
+        assert (high + 0.05) / (low + 0.05) >= 3
+    for matrix in (np.eye(3), _PROTAN, _DEUTAN):
+        lab = [_lab(np.clip(matrix @ color, 0, 1)) for color in colors[:6]]
+        apart = [np.linalg.norm(a - b) for i, a in enumerate(lab) for b in lab[:i]]
+        assert min(apart) >= 10, min(apart)
+
+
+_PROTAN = np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]])
+_DEUTAN = np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]])
+# Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB
+
+
+def _linear(text):
+    values = np.array([int(text[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def _luminance(linear):
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def _lab(linear):
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    xyz = to_xyz @ linear / np.array([0.9505, 1.0, 1.089])
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
