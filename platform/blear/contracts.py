@@ -7,13 +7,13 @@ A still image is a clip with T = 1. Frames on the device are float32 in [0, 1] (
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from blear.keys import uniform
+from blear.keys import nested, uniform
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,12 +156,18 @@ class DrawKeys:
 
     The same sample in the same epoch draws the same, on any worker, after any resume. Epochs are per sample because a
     batch may span two.
+
+    Attributes:
+        operation: number of the random stream.
+        progress: fraction of the stage's steps that were made before the batch, by which strengths may change while
+            training: 0 in the first step. 1 in validation and evaluation: the end of every schedule.
     """
 
     seed: int
     operation: int
     epochs_B: np.ndarray
     samples_B: np.ndarray
+    progress: float = 1.0
 
     def uniform(self, n: int = 1) -> np.ndarray:
         """Float64 in [0, 1), shape [B, n]; column j is stream j of each sample."""
@@ -169,7 +175,15 @@ class DrawKeys:
 
     def frozen(self) -> DrawKeys:
         """The same keys with the epoch left out: one draw per sample for all epochs."""
-        return DrawKeys(self.seed, self.operation, np.zeros_like(self.epochs_B), self.samples_B)
+        return replace(self, epochs_B=np.zeros_like(self.epochs_B))
+
+    def nested(self, index: int) -> DrawKeys:
+        """Keys of part `index` of an operation: a random stream of its own, whatever other parts there are."""
+        return replace(self, operation=nested(self.operation, index))
+
+    def take(self, which_K: np.ndarray) -> DrawKeys:
+        """The keys of some of the samples, by their places in the batch."""
+        return replace(self, epochs_B=self.epochs_B[which_K], samples_B=self.samples_B[which_K])
 
 
 Draws = dict[str, "Tensor"]

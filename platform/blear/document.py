@@ -194,7 +194,7 @@ def validate(document: Document, model: type[Model], data: Any, where: Where) ->
         return model.model_validate(data)
     except ValidationError as error:
         for item in error.errors():
-            inner = _inside(data, item["loc"])
+            inner = _inside(data, item["loc"], item["type"] == "missing")
             message = item["msg"]
             if item["type"] == "extra_forbidden":
                 known = list(_fields_at(model, inner[:-1]))
@@ -210,12 +210,12 @@ def validate(document: Document, model: type[Model], data: Any, where: Where) ->
         return None
 
 
-def _inside(data: Any, loc: Sequence[Any]) -> Where:
-    """pydantic's location without the tags that it adds for unions: only what really is a key of the data."""
+def _inside(data: Any, loc: Sequence[Any], missing: bool) -> Where:
+    """pydantic's location without the tags that it adds for unions: what is a key of the data, or is missing there."""
     where: list[Any] = []
     for number, part in enumerate(loc):
         last = number == len(loc) - 1
-        if isinstance(data, Mapping) and (part in data or last):
+        if isinstance(data, Mapping) and (part in data or (last and missing)):
             where.append(part)
             data = data.get(part)
         elif isinstance(data, Sequence) and not isinstance(data, str) and isinstance(part, int) and part < len(data):

@@ -20,7 +20,7 @@ from blear.data.preparing.describe import describe
 from blear.data.preparing.prepare import prepare
 from blear.errors import DataError, RunError
 from blear.evaluate.arms import evaluate_arms
-from blear.job import DegradationUse, Job
+from blear.job import Job
 from blear.jobfile import dump_job, read_job
 from blear.plugins import Catalog, ComponentRef, fingerprint, load
 from blear.progress import say
@@ -31,6 +31,7 @@ from blear.train.loop import train_stage
 from blear.train.plan import StagePlan
 from blear.train.ray_runner import train_on_ray
 from blear.train.worker import LocalWorker, local_device
+from blear.uses import Entry
 
 _VERSIONS = (
     "blear",
@@ -133,7 +134,7 @@ def describe_one(name: str, params: dict[str, Any]) -> Iterator[str]:
 def _prepared(
     ref: ComponentRef,
     catalog: Catalog,
-    degrade_once: Sequence[DegradationUse] = (),
+    degrade_once: Sequence[Entry] = (),
     *,
     seed: int,
     workers: int | None,
@@ -180,10 +181,9 @@ def _info(
 ) -> dict[str, Any]:
     """What run.json says of the run beside its job."""
     names = {("dataset", data.chosen[0]) for key, data in job.data.items() if key in prepared}
-    names |= {("degradation", use.use) for key in prepared for use in job.data[key].degrade_once}
+    names |= {("degradation", use.use) for use in job.degradations}
     for stage in job.stages.values():
         names |= {("backbone", stage.backbone.use), ("head", stage.head.use)}
-        names |= {("degradation", use.use) for use in (*stage.augment, *stage.degrade)}
     workers = job.cluster.workers if on_ray else 1
     data = {}
     for name, folder in prepared.items():

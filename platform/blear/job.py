@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from blear.data.orders.order import WINDOW
+from blear.uses import DegradationUse, Entry, Strict, Use, leaves
 
 Positive = Annotated[int, Field(gt=0)]
 Choice = str | int | float
@@ -18,30 +19,8 @@ Matrix = Annotated[
 ]
 
 
-class Strict(BaseModel):
-    """A section of the job: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Use(BaseModel):
-    """A component by name; every other key is a parameter of it."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    use: str = Field(description="name of the component: `plugin/component`, or `component` while that is unique")
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The component's own keys."""
-        return dict(self.model_extra or {})
-
-
 class DatasetUse(Use):
     """A dataset."""
-
-
-class DegradationUse(Use):
-    """A degradation."""
 
 
 class HeadUse(Use):
@@ -66,8 +45,8 @@ class StandIn(DatasetUse):
     """A dataset that needs no raw data, and what makes its samples like those it stands in for, in training."""
 
     draw: list[DrawGroup] | None = Field(None, description="takes the place of the stage's own `draw`; null: it stays")
-    augment: list[DegradationUse] = Field(default_factory=list, description="goes before the stage's own `augment`")
-    degrade: list[DegradationUse] = Field(default_factory=list, description="goes before the stage's own `degrade`")
+    augment: list[Entry] = Field(default_factory=list, description="goes before the stage's own `augment`")
+    degrade: list[Entry] = Field(default_factory=list, description="goes before the stage's own `degrade`")
 
 
 class Data(DatasetUse):
@@ -78,7 +57,7 @@ class Data(DatasetUse):
         None, description="folder or URL (http, https, s3, gs) of prepared shards of `use`; nothing is prepared then"
     )
     stand_in: StandIn | None = Field(None, description="the dataset that is used while `source` and `shards` are null")
-    degrade_once: list[DegradationUse] = Field(
+    degrade_once: list[Entry] = Field(
         default_factory=list,
         description="degradations that act once, when shards are written, as real codecs may; the frames before them "
         "stay as clean ones, the rate as `kbps` in `meta`",
@@ -97,7 +76,7 @@ class Data(DatasetUse):
         return self.source is None and self.shards is None and self.stand_in is not None
 
     @property
-    def extra(self) -> tuple[list[DegradationUse], list[DegradationUse]]:
+    def extra(self) -> tuple[list[Entry], list[Entry]]:
         """The stand-in's own (augment, degrade) while it is used."""
         return (self.stand_in.augment, self.stand_in.degrade) if self.stands_in and self.stand_in else ([], [])
 
@@ -240,10 +219,10 @@ class Stage(Strict):
         description="groups of samples, drawn with replacement at their shares; empty: every sample once in an epoch",
     )
     frames: Frames | None = Field(None, description="which frames of each clip are used; null: all of them")
-    augment: list[DegradationUse] = Field(
+    augment: list[Entry] = Field(
         default_factory=list, description="operations on the clean frames, before `degrade`; restoration targets follow"
     )
-    degrade: list[DegradationUse] = Field(default_factory=list, description="degradations, in order")
+    degrade: list[Entry] = Field(default_factory=list, description="degradations, in order")
     backbone: BackboneUse = Field(description="the backbone")
     head: HeadUse = Field(description="the head")
     optimizer: Optimizer = Field(description="the optimizer")
@@ -268,7 +247,7 @@ class Stage(Strict):
     matrix: Matrix = None
 
 
-class Sweep(DegradationUse):
+class Sweep(Use):
     """A degradation to test under, at each value of one of its parameters."""
 
     over: dict[str, list[float]] | None = Field(
@@ -400,3 +379,10 @@ class Job(Strict):
     profiles: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="named sets of overrides, `path: value`; `*` in a path is every key"
     )
+
+    @property
+    def degradations(self) -> list[DegradationUse]:
+        """Every degradation of the data and the stages, those in groups included."""
+        lists = [entries for data in self.data.values() for entries in (data.degrade_once, *data.extra)]
+        lists += [entries for stage in self.stages.values() for entries in (stage.augment, stage.degrade)]
+        return [use for entries in lists for use in leaves(entries)]

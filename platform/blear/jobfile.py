@@ -8,7 +8,7 @@ import io
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from ruamel.yaml import YAML
 from blear.data.fetch.remote import Remote, is_url
 from blear.document import Document, Where, parse_value, validate
 from blear.errors import DataError, JobError, PluginError
-from blear.job import BackboneUse, Data, DegradationUse, HeadUse, Job, StandIn, Sweep, Use
+from blear.job import BackboneUse, Data, HeadUse, Job, StandIn, Sweep
 from blear.plugins import Catalog, load
+from blear.uses import GROUPS, DegradationUse, Use
 from blear.weights.digest import digest
 
 
@@ -167,7 +168,7 @@ class _Names:
 
     def use(self, slot: str, model: type[Use], raw: Any, where: Where, extra: Mapping[str, Any] | None = None) -> Any:
         """One component: full name, parameters checked; `extra` are parameters that the job gives in another place."""
-        own = set(model.model_fields)
+        own = {field.alias or name for name, field in model.model_fields.items()}
         use = raw.get("use") if isinstance(raw, dict) else None
         if not isinstance(use, str):
             return raw  # its shape is wrong, which the job's own validation says
@@ -176,6 +177,8 @@ class _Names:
         except PluginError as error:
             self.document.problem((*where, "use"), f"{error.what}; {error.do}" if error.do else error.what)
             return raw
+        if model is DegradationUse:  # a component's own probability is one of its parameters
+            own -= {"p"} & registered.component.params.model_fields.keys()
         params = {key: value for key, value in raw.items() if key not in own} | dict(extra or {})
         validate(self.document, registered.component.params, params, where)
         return raw | {"use": registered.name}
@@ -184,17 +187,24 @@ class _Names:
         """A list of degradations."""
         if not isinstance(raw, list):
             return raw
-        return [self.use("degradation", DegradationUse, item, (*where, index)) for index, item in enumerate(raw)]
+        return [self.entry(item, (*where, index)) for index, item in enumerate(raw)]
+
+    def entry(self, raw: Any, where: Where) -> Any:
+        """A degradation, or a group of them."""
+        for group in GROUPS:
+            if isinstance(raw, dict) and group.key in raw:
+                return raw | {group.key: self.uses(raw[group.key], (*where, group.key))}
+        return self.use("degradation", DegradationUse, raw, where)
 
     def once(self, raw: Any, where: Where) -> Any:
         """A list of degradations that act when shards are written, whose clips have one size."""
         named = self.uses(raw, where)
-        for index, use in enumerate(named if isinstance(named, list) else ()):
-            full = use.get("use") if isinstance(use, dict) else None
+        for place, use in _parts(named, where):
+            full = use.get("use")
             known = self.catalog.components["degradation"].get(full) if isinstance(full, str) else None
             if known is not None and known.attribute("settled") is not None:
                 text = f"{full} changes the size of clips; name it in a stage's `augment`"
-                self.document.problem((*where, index, "use"), text)
+                self.document.problem((*place, "use"), text)
         return named
 
     def data(self, raw: Any, where: Where) -> Any:
@@ -317,6 +327,15 @@ class _Names:
             return raw
         ((parameter, values),) = over.items()
         return [self.use("degradation", Sweep, raw, where, {parameter: value}) for value in values][-1]
+
+
+def _parts(raw: Any, where: Where) -> Iterator[tuple[Where, dict[str, Any]]]:
+    """Every entry of a list of degradations with its place, those of groups included."""
+    for index, entry in enumerate(raw if isinstance(raw, list) else ()):
+        if isinstance(entry, dict):
+            yield (*where, index), entry
+            for group in GROUPS:
+                yield from _parts(entry.get(group.key), (*where, index, group.key))
 
 
 def _path(given: Path) -> Path:

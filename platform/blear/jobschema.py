@@ -44,6 +44,7 @@ def _choice(
     # a source may be missing while a stand-in is used, and a swept parameter is named by `over`
     required = [key for key in own.get("required", []) if not ({"source", "over"} & shared.keys())]
     properties = {key: {"anyOf": [field, _PLACEHOLDER]} for key, field in own.get("properties", {}).items()}
+    shared = {key: field for key, field in shared.items() if key != "p" or "p" not in properties}
     return {
         "title": registered.name,
         "description": registered.component.summary,

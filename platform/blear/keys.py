@@ -15,6 +15,13 @@ def _mix(z: np.ndarray) -> np.ndarray:
         return z ^ (z >> np.uint64(31))
 
 
+def nested(operation: int, index: int) -> int:
+    """Number of the stream of part `index` of an operation: in [2^62, 2^63), which no list of a job reaches."""
+    state = _mix(np.asarray([operation], dtype=np.int64).view(np.uint64))
+    state = _mix(state ^ np.asarray([index], dtype=np.int64).view(np.uint64))
+    return int(state[0] >> np.uint64(2)) | 1 << 62
+
+
 def uniform(seed: int, operation: int, epochs_B: np.ndarray, samples_B: np.ndarray, n: int) -> np.ndarray:
     """Float64 in [0, 1) with 53 random bits, shape [B, n]."""
     state = _mix(np.asarray([seed], dtype=np.int64).view(np.uint64))

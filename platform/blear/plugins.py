@@ -28,6 +28,7 @@ from pydantic import ValidationError
 from blear import hooks
 from blear.contracts import BuildContext, Component, Params
 from blear.errors import PluginError
+from blear.uses import RESERVED
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -258,6 +259,9 @@ class _Collected:
             bare = [key for key, field in component.params.model_fields.items() if not field.description]
             if bare:
                 return f"{component.name}: parameters without a description: {', '.join(bare)}"
+            taken = sorted(RESERVED & component.params.model_fields.keys()) if registered.slot == "degradation" else []
+            if taken:
+                return f"{component.name}: a job's lists of degradations have the key {taken[0]!r} already; rename it"
         return ""
 
 

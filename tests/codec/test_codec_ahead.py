@@ -78,7 +78,7 @@ def inputs(*names, augment=True):
 def test_batches_are_those_of_the_step(store, threads, augment):
     whole = inputs("h264", "jpeg", "downscale", "jpeg", augment=augment)
     ahead, rest = whole.cut()
-    assert [len(ahead.degrade.operations), len(rest.degrade.operations)] == [2, 2]
+    assert [len(ahead.degrade.nodes), len(rest.degrade.nodes)] == [2, 2]
     order = Order(store.counts, 6, 3)
     plain = list(batches(store, order, 0, 5))
     early = list(batches(store, order, 0, 5, work=ahead, threads=threads))
@@ -98,9 +98,9 @@ def test_only_what_degrade_begins_with_runs_ahead():
             assert ahead is None
             assert rest is whole
         else:
-            assert len(ahead.degrade.operations) == count
+            assert len(ahead.degrade.nodes) == count
             assert (ahead.degrade.first, rest.degrade.first) == (1, 1 + count)
-            assert not rest.augment.operations
+            assert not rest.augment.nodes
 
 
 class Noted:
@@ -162,7 +162,7 @@ def test_weights_are_those_of_codecs_in_the_step_also_after_a_resume(plan, monke
         train_stage(cut, Dies(CPU))
     train_stage(cut, LocalWorker(CPU))
     blocking = plan("blocking")
-    monkeypatch.setattr(Inputs, "cut", lambda self: (None, self))  # everything in the step
+    monkeypatch.setattr(Inputs, "cut", lambda self, steps=None: (None, self))  # everything in the step
     train_stage(blocking, LocalWorker(CPU))
     weights = [load_file(each.run.weights("only")) for each in (ahead, cut, blocking)]
     for name, values in weights[0].items():

@@ -7,8 +7,8 @@ from torch.nn.functional import interpolate
 
 from blear.contracts import BuildContext, ClipSpec, DrawKeys, Resizing
 from blear.degrade.chain import settled_chain
-from blear.job import DegradationUse
 from blear.plugins import load
+from blear.uses import DegradationUse
 from blear_corruptions.geometry import CentreCrop
 
 FRAMES = torch.rand(2, 3, 1, 9, 12, generator=torch.Generator().manual_seed(1))
@@ -28,7 +28,7 @@ def resized(frames, height, width):
 
 def test_a_random_crop_becomes_the_centre_crop():
     out, chain, clip = settled({"use": "random_flip"}, {"use": "random_crop", "size": 6}, {"use": "hsv_jitter"})
-    assert len(chain.operations) == 1  # the others leave the size alone
+    assert len(chain.nodes) == 1  # the others leave the size alone
     assert torch.equal(out, FRAMES[..., 2:8, 3:9])  # of an excess of 3 rows, 2 above
     assert clip == ClipSpec(3, 1, 6, 6)
 

@@ -90,10 +90,9 @@ def _components(job: Job) -> set[str]:
     """Full names of every component that the job uses."""
     data = job.data.values()
     names = {use.use for use in data} | {use.stand_in.use for use in data if use.stand_in is not None}
-    for entry in data:
-        names |= {use.use for uses in entry.extra for use in uses}
+    names |= {use.use for use in job.degradations}
     for stage in job.stages.values():
-        names |= {stage.backbone.use, stage.head.use, *(use.use for use in (*stage.augment, *stage.degrade))}
+        names |= {stage.backbone.use, stage.head.use}
     return names | ({sweep.use for sweep in job.evaluate.sweeps.values()} if job.evaluate is not None else set())
 
 

@@ -8,14 +8,20 @@ from typing import Any
 _TITLE = 27  # letters above a panel
 
 
+_SIGNS = {"chain": " → ", "one_of": " | ", "any_order": " ⇄ "}
+
+
 def component(use: Any) -> str:
-    """A component as a job names it: `fer/vgg (width=64)`; several are joined by arrows."""
+    """A component as a job names it: `fer/vgg (width=64)`; several are joined by arrows, alternatives by bars."""
     if isinstance(use, list):
         return " → ".join(component(one) for one in use) or "–"
     if not isinstance(use, dict):
         return str(use)
     params = dict(use)
     name = params.pop("use", "")
+    for group, sign in _SIGNS.items():
+        if group in params:
+            name = f"[{sign.join(component(one) for one in params.pop(group))}]"
     params |= params.pop("params", {}) or {}
     inner = ", ".join(f"{key}={_value(value)}" for key, value in params.items() if value is not None)
     return f"{name} ({inner})" if inner else str(name)

@@ -20,22 +20,30 @@ class Inputs:
     degrade: Chain
     device: torch.device
 
-    def __call__(self, raw: RawBatch) -> Batch:
-        """The batch on the device; `clean` is the samples' own, else what `degrade` starts from."""
-        clean = self.augment(as_float(raw.frames_BTCHW, self.device), raw.epochs_B, raw.samples_B)
-        frames = self.degrade(clean, raw.epochs_B, raw.samples_B)
+    def __call__(self, raw: RawBatch, progress: float = 1.0) -> Batch:
+        """The batch on the device; `clean` is the samples' own, else what `degrade` starts from.
+
+        Args:
+            progress: fraction of the stage's steps that were made before; 1: as at its end.
+        """
+        clean = self.augment(as_float(raw.frames_BTCHW, self.device), raw.epochs_B, raw.samples_B, progress)
+        frames = self.degrade(clean, raw.epochs_B, raw.samples_B, progress)
         if raw.clean_BTCHW is not None:
             clean = as_float(raw.clean_BTCHW, self.device)
             if clean.shape == raw.frames_BTCHW.shape:
-                clean = self.augment(clean, raw.epochs_B, raw.samples_B)
+                clean = self.augment(clean, raw.epochs_B, raw.samples_B, progress)
         return Batch(frames, clean, {name: value.to(self.device) for name, value in raw.targets.items()})
 
-    def cut(self) -> tuple[Ahead | None, Inputs]:
-        """What can run ahead of the steps, None where `degrade` begins with nothing for the CPU; and what is left."""
+    def cut(self, steps: int | None = None) -> tuple[Ahead | None, Inputs]:
+        """What can run ahead of the steps, None where `degrade` begins with nothing for the CPU; and what is left.
+
+        Args:
+            steps: of the stage whose batches these are; None: other batches, degraded as at its end.
+        """
         ahead, rest = self.degrade.cut_after_cpu()
-        if not ahead.operations:
+        if not ahead.nodes:
             return None, self
-        return Ahead(self.augment, ahead), Inputs(Chain([], self.degrade.seed), rest, self.device)
+        return Ahead(self.augment, ahead, steps), Inputs(Chain([], self.degrade.seed), rest, self.device)
 
 
 @dataclass(frozen=True)
@@ -44,11 +52,13 @@ class Ahead:
 
     augment: Chain
     degrade: Chain
+    steps: int | None = None
 
     def __call__(self, number: int, raw: RawBatch) -> RawBatch:
         """Batch `number` with degraded frames, and always with clean ones."""
-        batch = Inputs(self.augment, self.degrade, torch.device("cpu"))(raw)
-        as_stored = not self.augment.operations and raw.clean_BTCHW is None
+        progress = 1.0 if self.steps is None else number / self.steps
+        batch = Inputs(self.augment, self.degrade, torch.device("cpu"))(raw, progress)
+        as_stored = not self.augment.nodes and raw.clean_BTCHW is None
         clean = raw.frames_BTCHW if as_stored else batch.clean_BTCHW  # a quarter of the memory as uint8
         return replace(raw, frames_BTCHW=batch.frames_BTCHW, clean_BTCHW=clean)
 

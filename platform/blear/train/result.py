@@ -14,6 +14,7 @@ from blear.data.prepared import Prepared
 from blear.runfolder import write_text
 from blear.train import checkpoint
 from blear.train.setup import StageRun
+from blear.uses import Entry
 
 
 def _dataset(prepared: Prepared) -> dict[str, Any]:
@@ -42,8 +43,8 @@ def finish(run: StageRun, seconds: float) -> None:
         "dataset": _dataset(Prepared.open(run.plan.prepared[stage.data])),
         "backbone": stage.backbone.model_dump(mode="json", exclude_none=True),
         "head": stage.head.model_dump(mode="json"),
-        "augment": [use.model_dump(mode="json") for use in stage.augment],
-        "degrade": [use.model_dump(mode="json") for use in stage.degrade],
+        "augment": [_entry(entry) for entry in stage.augment],
+        "degrade": [_entry(entry) for entry in stage.degrade],
         "steps": position.step,
         "weights_of_step": position.step if best is None else best,
         "batch_size": stage.batch_size,
@@ -54,3 +55,8 @@ def finish(run: StageRun, seconds: float) -> None:
         "transfer": run.transferred,
     }
     write_text(folder / "stage.json", json.dumps(facts, indent=1))
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    """A degradation as the job gives it."""
+    return entry.model_dump(mode="json", by_alias=True, exclude_defaults=True)

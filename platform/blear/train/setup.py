@@ -83,10 +83,12 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
     clip = prepared.clip if moments is None else moments.clip(prepared.clip)
     context = BuildContext(job.seed, clip, prepared.targets, counts=prepared.split(split).class_counts)
     stored = context
+    where = f"stages.{plan.stage}"
     own_augment, own_degrade = job.data[stage.data].extra
-    augment, context = build_chain(catalog, [*own_augment, *stage.augment], context)
-    degrade, context = build_chain(catalog, [*own_degrade, *stage.degrade], context, first=len(augment.operations))
-    ahead, inputs = Inputs(augment, degrade, worker.device).cut()
+    augment, context = build_chain(catalog, [*own_augment, *stage.augment], context, f"{where}.augment")
+    uses, first = [*own_degrade, *stage.degrade], len(augment.nodes)
+    degrade, context = build_chain(catalog, uses, context, f"{where}.degrade", first=first)
+    ahead, inputs = Inputs(augment, degrade, worker.device).cut(stage.steps)
 
     store: Source = Store.open(prepared, split, max_broken=job.max_broken, cache_gb=cluster.cache_gb)
     if ahead is None:  # what works on the CPU would have to bring every clip back from the device

@@ -64,7 +64,7 @@ class Stepper:
             # the gradients' mean over the workers is the gradient of the global batch's mean
             weight = len(micro.samples_B) / self.stage.batch_size
             with self._syncing(number == len(micros)):
-                batch = self.inputs(micro)
+                batch = self.inputs(micro, step / self.stage.steps)
                 with autocast(self.cluster.precision, self.worker.device):
                     loss = self.head.loss(self.forward(batch.frames_BTCHW), batch)
                 (loss * (weight * self.worker.world)).backward()

@@ -14,32 +14,37 @@ from pydantic import ValidationError
 from blear.contracts import BuildContext, Dataset, Sample
 from blear.degrade.chain import Chain, as_float, build_chain
 from blear.errors import JobError, PluginError
-from blear.job import DegradationUse
 from blear.plugins import Catalog
+from blear.uses import DegradationUse, Entry
 
 _MOST_CLIPS = 64
 _MOST_VALUES = 1 << 24  # of a batch: 64 MiB of float32
 
 
-def facts_of(catalog: Catalog, uses: Sequence[DegradationUse]) -> list[dict[str, Any]]:
+def facts_of(catalog: Catalog, uses: Sequence[Entry]) -> list[dict[str, Any]]:
     """What decides over the result: full name, parameters with their defaults, and the plugin's version.
 
     Raises:
         PluginError: a component or its parameters are wrong.
     """
-    facts = []
+    facts: list[dict[str, Any]] = []
     for use in uses:
+        if not isinstance(use, DegradationUse):
+            facts.append({use.key: facts_of(catalog, use.members), **use.placed})
+            continue
         registered = catalog.get("degradation", use.use)
+        own, _ = use.split(registered.component.params.model_fields)
         try:
-            params = registered.params(use.params)
+            params = registered.params(own)
         except ValidationError as error:
             raise PluginError(str(error), registered.name, f"see `blear plugins show {registered.name}`") from error
         version = registered.plugin.version
-        facts.append({"use": registered.name, "params": params.model_dump(mode="json"), "version": version})
+        named = {"use": registered.name, "params": params.model_dump(mode="json"), "version": version}
+        facts.append(named | use.placed)
     return facts
 
 
-def build_once(catalog: Catalog, uses: Sequence[DegradationUse], seed: int, dataset: Dataset) -> Chain:
+def build_once(catalog: Catalog, uses: Sequence[Entry], seed: int, dataset: Dataset) -> Chain:
     """The chain for the clips of a dataset, on the CPU.
 
     Raises:

@@ -16,8 +16,8 @@ from blear.data.shard.archive import ShardWriter
 from blear.data.shard.checks import check_sample
 from blear.data.shard.codec import encode
 from blear.errors import DataError
-from blear.job import DegradationUse
 from blear.plugins import ComponentRef, load
+from blear.uses import Entry
 
 if TYPE_CHECKING:
     from blear.degrade.chain import Chain
@@ -37,7 +37,7 @@ class Work:
     folder: Path
     ref: ComponentRef = field(compare=False)
     seed: int = field(compare=False)
-    degrade_once: tuple[DegradationUse, ...] = field(compare=False, default=())
+    degrade_once: tuple[Entry, ...] = field(compare=False, default=())
 
 
 @dataclass(frozen=True)

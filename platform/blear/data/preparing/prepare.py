@@ -34,9 +34,9 @@ from blear.data.preparing.parts import (
 )
 from blear.data.shard.archive import index_of
 from blear.errors import DataError, PluginError
-from blear.job import DegradationUse
 from blear.plugins import ComponentRef, load
 from blear.progress import track
+from blear.uses import Entry
 
 Writing = Generator[tuple[Part, PartInfo], None, None]
 
@@ -49,7 +49,7 @@ def prepare(
     *,
     version: str,
     seed: int = 0,
-    degrade_once: Sequence[DegradationUse] = (),
+    degrade_once: Sequence[Entry] = (),
     workers: int | None = None,
     use_ray: bool = False,
 ) -> Prepared:
