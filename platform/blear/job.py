@@ -294,6 +294,14 @@ class Pool(Strict):
     )
 
 
+class Equivalent(Strict):
+    """Two arms that should do alike: two one-sided tests at 5 %."""
+
+    margin: float = Field(gt=0, description="differences of the headline metric below this do not matter")
+    of: str = Field(description="label of the arm that should do as well, as one model for all levels")
+    against: str = Field(description="label of the arm that it should equal, as the experts of each level")
+
+
 class Evaluate(Strict):
     """What is tested, on what, and against what."""
 
@@ -311,6 +319,16 @@ class Evaluate(Strict):
     )
     resamples: Positive = Field(1000, description="bootstrap resamples")
     faces: int = Field(6, ge=0, description="sample faces in the report")
+    equivalence: list[Equivalent] = Field(default_factory=list, description="arms that are tested for equivalence")
+    slices: list[str] = Field(
+        default_factory=list,
+        description="columns of the samples' metadata, or subject, video, truth: the headline metric for each value",
+    )
+    mce: str | dict[str, dict[float, float]] | None = Field(
+        None,
+        description="what mean corruption error is relative to: an arm; a CSV of condition, severity, error, its path "
+        "relative to the job file, kept in the run's job; or these as `condition: {severity: error}`",
+    )
 
     @property
     def sweeps(self) -> dict[str, Sweep]:
@@ -335,6 +353,10 @@ class Evaluate(Strict):
             raise ValueError(f"two sweeps have the label {sorted(twice)[0]!r}")
         if CLEAN in labels:
             raise ValueError(f"the label {CLEAN!r} is that of untouched frames (`clean: true`)")
+        named = {label for pair in self.equivalence for label in (pair.of, pair.against)}
+        named |= {self.mce} if isinstance(self.mce, str) and not self.mce.endswith(".csv") else set()
+        if unknown := sorted(named - set(self.arms)):
+            raise ValueError(f"there is no arm {unknown[0]!r} (equivalence, mce); known: {', '.join(self.arms)}")
         return self
 
 

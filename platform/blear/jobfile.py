@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from blear.data.fetch.remote import Remote, is_url
 from blear.document import Document, Where, parse_value, validate
 from blear.errors import DataError, JobError, PluginError
+from blear.evaluate.pinned import read_errors
 from blear.job import BackboneUse, Data, HeadUse, Job, StandIn, Sweep
 from blear.plugins import Catalog, load
 from blear.uses import GROUPS, DegradationUse, Use
@@ -307,6 +308,8 @@ class _Names:
         elif isinstance(sweep, list):
             place = (*where, "sweep")
             raw["sweep"] = [self.sweep(s, (*place, i)) if isinstance(s, dict) else s for i, s in enumerate(sweep)]
+        if isinstance(mce := raw.get("mce"), str) and mce.endswith(".csv"):
+            raw["mce"] = self.errors(mce, (*where, "mce"))
         arms = raw.get("arms")
         if arms == {}:
             self.document.problem((*where, "arms"), "no arms; name at least one stage")
@@ -316,6 +319,14 @@ class _Names:
                 if isinstance(stage, str) and not any(_fits(stage, str(name)) for name in stages):
                     self.document.problem((*where, "arms", label, key), _unknown("stage", stage, stages))
         return raw
+
+    def errors(self, given: str, where: Where) -> Any:
+        """Error rates of a reference; in the resolved job they are the table itself, so that nothing changes them."""
+        try:
+            return read_errors(_path(self.document.file.parent / given))
+        except JobError as error:
+            self.document.problem(where, error.what)
+            return None
 
     def sweep(self, raw: dict[str, Any], where: Where) -> Any:
         """The swept degradation, checked at each of its values."""

@@ -73,15 +73,19 @@ class Snow(Operation):
 
     def pattern(self, keys_M: Tensor, index_M: Tensor, channels: int) -> Tensor:
         """Flakes in [0, 1], [M, 1, H, W]; they fall at -135 to -45 degrees from the right, drawn uniformly."""
-        mean, deviation, _, threshold, radius, sigma, _ = self.strengths(index_M)
-        flakes = mean + deviation * normal_pattern(keys_M, (1, self.height, self.width))
-        top, down, left, right = self._lines_K4.to(index_M.device)[index_M][..., None, None].unbind(dim=1)
-        rows = torch.arange(self.height, device=keys_M.device)[:, None]
-        columns = torch.arange(self.width, device=keys_M.device)
-        flakes = sample(flakes, top + down * rows, left + right * columns)
-        flakes = torch.where(flakes < threshold, 0, flakes).clamp(0, 1)
+        _, _, _, _, radius, sigma, _ = self.strengths(index_M)
+        flakes = self.flakes(normal_pattern(keys_M, (1, self.height, self.width)), index_M)
         direction = uniform_pattern(keys_M, (1, 1, 1), stream=1) * 90 - 135
         return trail(flakes, radius.round(), sigma, direction, self._longest)
+
+    def flakes(self, normal_M1HW: Tensor, index_M: Tensor) -> Tensor:
+        """Flakes without trails, in [0, 1], [M, 1, H, W]; from standard normal numbers."""
+        mean, deviation, _, threshold, _, _, _ = self.strengths(index_M)
+        top, down, left, right = self._lines_K4.to(index_M.device)[index_M][..., None, None].unbind(dim=1)
+        rows = torch.arange(self.height, device=index_M.device)[:, None]
+        columns = torch.arange(self.width, device=index_M.device)
+        flakes = sample(mean + deviation * normal_M1HW, top + down * rows, left + right * columns)
+        return torch.where(flakes < threshold, 0, flakes).clamp(0, 1)
 
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
         """Images in snow."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from blear.contracts import Component
+from blear_corruptions.imagenet_p_params import ImageNetPParams
 from blear_corruptions.rafdb_c_params import RafDbCParams
 from blear_corruptions.recipe_params import FaceRecipeParams, ScaledRecipeParams
 
@@ -19,6 +20,13 @@ def recipes() -> list[Component]:
                 {"corruption": "motion_blur_contrast_brightness_minus", "severity": 2},
                 {"corruption": "contrast_plus", "mix": {1: 1, 2.5: 1}, "per": "frame"},
             ),
+        ),
+        Component(
+            "imagenet_p",
+            "ImageNet-P: a perturbation that grows or turns a little from frame to frame; stills become clips",
+            ImageNetPParams,
+            "blear_corruptions.imagenet_p:ImageNetP",
+            examples=({"perturbation": "rotate", "frames": 5}, {"perturbation": "shot_noise", "difficulty": 2}),
         ),
         Component(
             "real_esrgan",

@@ -1,7 +1,5 @@
 """Estimates, paired differences and the Markdown table."""
 
-import time
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,8 +9,7 @@ from blear.contracts import Metric, Values
 from blear.errors import RunError
 from blear.evaluate.predictions import rows
 from blear.evaluate.summarise import as_markdown, number, summarise
-from blear.evaluate.summary import Summary, read_summary
-from blear.metrics import CLASSIFICATION
+from blear.evaluate.summary import read_summary
 
 
 def _mae(truth, prediction):
@@ -165,22 +162,6 @@ def test_unusable_summaries_say_what_to_do(tmp_path):
 def test_numbers_keep_three_decimals_or_four_digits():
     given = (0.12345, -0.5, -0.0002, 27.4567, 1234.6, None)
     assert [number(x) for x in given] == ["0.123", "-0.500", "0.000", "27.46", "1235", "undefined"]
-
-
-def test_nine_arms_eight_levels_in_seconds():
-    """A tenth of the resamples of a full summary, so that the suite stays quick."""
-    rng = np.random.default_rng(0)
-    truth = rng.integers(7, size=4000)
-    tables = [
-        _table(f"arm {a}", 2.0**s, truth, np.where(rng.random(4000) < 0.5, truth, rng.integers(7, size=4000)))
-        for a in range(9)
-        for s in range(8)
-    ]
-    began = time.perf_counter()
-    summary: Summary = summarise(pa.concat_tables(tables), CLASSIFICATION[:1], reference="arm 0", seed=0, resamples=100)
-    assert time.perf_counter() - began < 30
-    assert len(summary.estimates) == 72
-    assert len(summary.differences) == 64
 
 
 def test_columns_are_ascending_although_the_first_arm_has_only_some_levels():

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from blear.driver import run_job
+from blear.driver import prepare_data, run_job
 from blear.errors import JobError
+from blear.evaluate.arms import evaluate_arms
 from blear.evaluate.predictions import read_predictions
 from blear.evaluate.summary import read_summary
 from blear.jobfile import dump_job, read_job
+from blear.runfolder import RunFolder
 
 JOB = """name: sweeps
 data:
@@ -94,6 +97,7 @@ def test_a_wrong_sweep_of_a_list_says_where(tmp_path: Path) -> None:
 def test_an_arm_that_no_level_tests_is_refused(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(JOB.replace("blur_{severity}", "blur_{severit}"))
     job, catalog = read_job(tmp_path / "job.yaml")
+    run = RunFolder(tmp_path / "run")
     with pytest.raises(JobError, match=r"evaluate.arms.experts: no level has a stage.*blur_\{severit\}") as error:
-        run_job(job, catalog, runner="local", fresh=False, command="", profile=None)
+        evaluate_arms(job, catalog, run, prepare_data(job, catalog), torch.device("cpu"))
     assert "condition, factor, severity" in str(error.value)

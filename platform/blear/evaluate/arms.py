@@ -24,7 +24,7 @@ from blear.evaluate.fitting import fitted
 from blear.evaluate.pool import pooled
 from blear.evaluate.predictions import read_predictions, rows, write_predictions
 from blear.evaluate.sample_faces import write_faces
-from blear.evaluate.summarise import as_markdown, summarise
+from blear.evaluate.summarise import Asked, as_markdown, summarise
 from blear.evaluate.sweep import Level, levels
 from blear.job import Arm, Evaluate, Job, Pool
 from blear.plugins import Catalog
@@ -77,6 +77,7 @@ def evaluate_arms(
         seed=job.seed,
         resamples=evaluate.resamples,
         pool=pool,
+        asked=Asked.of(evaluate, {}),
     )
     write_text(run.root / "summary.json", summary.model_dump_json(indent=1))
     return as_markdown(summary)
@@ -209,6 +210,7 @@ class _Tester:
             "kbps": [there if np.isnan(now) else now for now, there in zip(kbps_B, stored, strict=True)],
             "face_px": [meta.get("face_px") for meta in columns.meta],
             "found": [bool(meta.get("found", True)) for meta in columns.meta],
+            "meta": [{k: meta[k] for k in self.evaluate.slices if k in meta} for meta in columns.meta],
         }
 
     def _model(self, stage: str) -> Recognizer:

@@ -1,6 +1,6 @@
 """Cluster bootstrap: whole videos (or subjects, or samples) are drawn with replacement, the same ones for every arm.
 
-Efron and Tibshirani 1993, chapters 8 and 13 (percentile interval); Field and Welsh 2007 (resampling of clusters).
+Efron and Tibshirani 1993, chapter 8; Field and Welsh 2007 (resampling of clusters). Intervals: `spread.bca`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ import numpy as np
 Compute = Callable[[np.ndarray, np.ndarray], float]
 """`compute(truth_N, prediction_N)`, as in `contracts.Metric`."""
 
-CONFIDENCE = 0.95
 MIN_CLUSTERS = 3
-_MIN_DEFINED = 0.9
 
 
 def draw(clusters: int, resamples: int, seed: int) -> np.ndarray:
@@ -60,16 +58,6 @@ def evaluate(compute: Compute, truth_N: np.ndarray, prediction_N: np.ndarray) ->
         return float("nan")
     with np.errstate(all="ignore"):
         return float(compute(truth_N, prediction_N))
-
-
-def interval(distribution_R: np.ndarray) -> tuple[float, float] | None:
-    """Percentile interval at 95 %; None where the statistic is undefined in more than a tenth of the resamples."""
-    defined = distribution_R[np.isfinite(distribution_R)]
-    if len(defined) < _MIN_DEFINED * len(distribution_R) or not len(defined):
-        return None
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    return float(low), float(high)
 
 
 def _ranges(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from blear.errors import RunError
-from blear.evaluate.predictions import SCHEMA, class_names
+from blear.evaluate.predictions import META, SCHEMA, class_names
 
 _KEYS = ("arm", "condition", "severity", "target")
 _SMALLEST = float(np.finfo(np.float32).smallest_subnormal)  # what a probability of 0 in the table may have been
@@ -24,7 +24,8 @@ def pooled(table: pa.Table, by: Literal["sample", "video"], score: Score = "mean
     Rows without a found face do not count; where no row has one, the decision has none either, and no prediction.
     Probabilities: `mean_logits` is the softmax of the mean of log-probabilities, which differ from the logits by a
     constant of each row; `sum_probabilities` is their sum over its total. The prediction is the most probable class;
-    of values, the mean, and their truth alike. Face width and bit rate are means, the time is that of the first row.
+    of values, the mean, and their truth alike. Face width and bit rate are means, the time is that of the first row; of
+    the metadata stays what all rows share.
 
     Args:
         table: as `read_predictions` gives it.
@@ -61,6 +62,7 @@ def pooled(table: pa.Table, by: Literal["sample", "video"], score: Score = "mean
         "truth": pa.array(truth_G),
         "prediction": pa.array(np.where(found_G, prediction_G, 0.0), mask=~found_G),
         "probabilities": probabilities,
+        META: _shared(table, codes_N, count),
     }
     return pa.table(columns).select(SCHEMA.names).cast(SCHEMA.with_metadata(table.schema.metadata))
 
@@ -134,6 +136,18 @@ def _agreed(names: Sequence[str], codes_N: np.ndarray, count: int) -> list[str]:
     for name, code in zip(names, codes_N.tolist(), strict=True):
         found[code].add(name)
     return [next(iter(one)) if len(one) == 1 else "" for one in found]
+
+
+def _shared(table: pa.Table, codes_N: np.ndarray, count: int) -> pa.Array:
+    """The metadata that all rows of a decision share."""
+    column, kind = table[META], SCHEMA.field(META).type
+    if column.null_count == len(column):
+        return pa.nulls(count, kind)
+    shared: list[dict[str, str] | None] = [None] * count
+    for row, code in zip(column.to_pylist(), codes_N.tolist(), strict=True):
+        own, so_far = dict(row or ()), shared[code]
+        shared[code] = own if so_far is None else {k: v for k, v in so_far.items() if own.get(k) == v}
+    return pa.array([list((one or {}).items()) or None for one in shared], kind)
 
 
 def _require_same_class(truth_N: np.ndarray, first_N: np.ndarray, table: pa.Table, by: str) -> None:

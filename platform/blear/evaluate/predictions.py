@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +31,13 @@ SCHEMA = pa.schema(
         ("truth", pa.float64()),
         ("prediction", pa.float64()),
         ("probabilities", pa.list_(pa.float32())),
+        ("meta", pa.map_(pa.string(), pa.string())),
     ]
 )
 """Columns. `time` in seconds, `kbps` in kbit/s, `face_px` the face's width; these three and `prediction` may be null.
-`truth` and `prediction` hold a class index or a value; `probabilities` is null for values."""
+`truth` and `prediction` hold a class index or a value; `probabilities` is null for values; `meta` holds the columns of
+the samples' metadata that the job slices by, as texts, null where there are none."""
+META = "meta"
 
 _CLASSES = b"blear.classes"
 _Numbers = Sequence[float | None] | np.ndarray | float | None
@@ -56,6 +59,7 @@ def rows(
     kbps: _Numbers = None,
     face_px: _Numbers = None,
     found: Sequence[bool] | np.ndarray | None = None,
+    meta: Sequence[Mapping[str, str | int | float]] | None = None,
 ) -> pa.Table:
     """The rows of B clips of one arm under one condition: B x T of them, the frames of a clip one after another.
 
@@ -65,6 +69,7 @@ def rows(
         decoded: what the head predicted, on the CPU; the predicted class is the most probable one.
         times, kbps, face_px: one number for all clips, or B of them; None and NaN become null.
         found: whether the face was found, [B]; left out, it always was.
+        meta: column -> value of each clip, [B].
 
     Raises:
         ValueError: a column whose length is not B.
@@ -95,14 +100,19 @@ def rows(
         "found": found if found is not None else [True] * clips,
         "target": [target] * clips,
         "truth": np.asarray(truth_B, dtype=np.float64),
+        META: [list({k: str(v) for k, v in one.items()}.items()) or None for one in meta] if meta else [None] * clips,
     }
     wrong = {name: len(column) for name, column in columns.items() if len(column) != clips}
     if wrong or len(predicted_BT) != clips:
         raise ValueError(f"{clips} samples, but columns of {wrong or {'prediction': len(predicted_BT)}}")
     repeat = pa.array(np.repeat(np.arange(clips), frames))
-    arrays = [pa.array(columns[f.name], f.type, from_pandas=True).take(repeat) for f in SCHEMA if f.name in columns]
-    arrays += [pa.array(predicted_BT.ravel(), pa.float64(), from_pandas=True), probabilities]
-    return pa.Table.from_arrays(arrays, schema=SCHEMA.with_metadata({_CLASSES: json.dumps(classes).encode()}))
+    arrays = {
+        f.name: pa.array(columns[f.name], f.type, from_pandas=True).take(repeat) for f in SCHEMA if f.name in columns
+    }
+    arrays["prediction"] = pa.array(predicted_BT.ravel(), pa.float64(), from_pandas=True)
+    arrays["probabilities"] = probabilities
+    schema = SCHEMA.with_metadata({_CLASSES: json.dumps(classes).encode()})
+    return pa.Table.from_arrays([arrays[name] for name in SCHEMA.names], schema=schema)
 
 
 def write_predictions(path: Path, tables: Iterable[pa.Table]) -> int:
@@ -142,6 +152,8 @@ def read_predictions(path: Path) -> pa.Table:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise RunError(f"cannot be read: {error}", str(path), again) from error
+    if META not in table.column_names:  # a table of blear 0.1
+        table = table.append_column(SCHEMA.field(META), pa.nulls(table.num_rows, SCHEMA.field(META).type))
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
         raise RunError(f"columns missing: {', '.join(missing)}", str(path), again)

@@ -1,0 +1,83 @@
+"""How often a decision changes while a clip changes a little: the flip rate of ImageNet-P.
+
+Hendrycks and Dietterich 2019 (arXiv 1903.12261, section 4.2, "flip probability"). Of a clip whose decisions are
+d_1, ..., d_T it is the share of t >= 2 with d_t != d_(t-1); of noise, whose frames have no order, the share with
+d_t != d_1. The rate of a condition is the mean over its clips.
+
+    table = read_predictions(run / "predictions.parquet")
+    clips = clip_flips(table)                    # one row for each clip: a metric per sample, for any bootstrap
+    rates = flip_rates(clips)                    # {(arm, condition, severity): 0.12}
+    noise = flip_rates(clip_flips(table, against="first"))
+
+`corruptions/imagenet_p` makes the clips: its noises are compared with the first frame, everything else with the frame
+before. The table must hold a row for each frame, as it does before `pool`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from blear.errors import RunError
+
+Condition = tuple[str, str, float]
+"""Arm, condition and severity."""
+
+_CLIP = ("arm", "condition", "severity", "target", "sample")
+
+
+def clip_flips(table: pa.Table, against: Literal["previous", "first"] = "previous") -> pa.Table:
+    """The flip rate of every clip of at least two frames, in the order in which they first occur.
+
+    Args:
+        table: the predictions table, or rows of it; the frames of a clip one after another. A frame without a decision
+            (null) is a decision of its own kind: a lost face is a flip, and so is its return.
+        against: which earlier decision each one is compared with: of the frame before, or, for noise, of the first one.
+
+    Returns:
+        arm, condition, severity, target, sample, subject, video, frames (how many), flip_rate.
+
+    Raises:
+        RunError: the rows hold values, which do not flip; no clip has two frames.
+    """
+    valued = table.num_rows > 0 and table["probabilities"].null_count == table.num_rows
+    if valued:
+        raise RunError("values do not flip", "predictions", "count flips of a target of kind class")
+    clip_N = _clip_numbers(table)
+    order_N = np.argsort(clip_N, kind="stable")
+    clip_N = clip_N[order_N]
+    decision_N = table["prediction"].fill_null(-1).to_numpy()[order_N]
+    starts_C = np.flatnonzero(np.diff(clip_N, prepend=-1))
+    frames_C = np.diff(np.append(starts_C, len(clip_N)))
+    if not (frames_C > 1).any():
+        raise RunError("no clip has two frames", "predictions", "take clips, or a model that decides in every frame")
+    earlier_N = np.roll(decision_N, 1) if against == "previous" else decision_N[starts_C].repeat(frames_C)
+    flipped_N = decision_N != earlier_N
+    flipped_N[starts_C] = False
+    flips_C = np.add.reduceat(flipped_N.astype(np.int64), starts_C)
+    kept = frames_C > 1
+    rows = table.select([*_CLIP, "subject", "video"]).take(order_N[starts_C[kept]])
+    rates = flips_C[kept] / (frames_C[kept] - 1)
+    return rows.append_column("frames", pa.array(frames_C[kept])).append_column("flip_rate", pa.array(rates))
+
+
+def flip_rates(clips: pa.Table) -> Mapping[Condition, float]:
+    """The mean over the clips of each arm, condition and severity, in [0, 1]; of what `clip_flips` gave."""
+    keys = ["arm", "condition", "severity"]
+    means = clips.group_by(keys, use_threads=False).aggregate([("flip_rate", "mean")])
+    names = zip(*(means[key].to_pylist() for key in keys), strict=True)
+    return dict(zip(names, means["flip_rate_mean"].to_pylist(), strict=True))
+
+
+def _clip_numbers(table: pa.Table) -> np.ndarray:
+    """Int64 [N]: the number of each row's clip, counted as they first occur."""
+    number_N = np.zeros(table.num_rows, dtype=np.int64)
+    for name in _CLIP:
+        codes = table[name].combine_chunks().dictionary_encode()
+        indices = codes.indices.fill_null(len(codes.dictionary)).to_numpy(zero_copy_only=False).astype(np.int64)
+        _, number_N = np.unique(number_N * (len(codes.dictionary) + 1) + indices, return_inverse=True)
+    _, first_N, inverse = np.unique(number_N, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first_N))[inverse]

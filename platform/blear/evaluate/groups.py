@@ -1,0 +1,129 @@
+"""The decisions of each arm at each condition, samples and clusters numbered alike in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from blear.errors import RunError
+from blear.evaluate.predictions import class_names
+
+Key = tuple[str, str, float]
+"""(arm, condition, severity)."""
+
+Cluster = Literal["video", "subject", "sample"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The decisions of one arm at one condition, in a fixed order of samples.
+
+    Attributes:
+        rows_N: their rows in the table, those with a found face only, as everything of N.
+        samples_N: number of each sample.
+        clusters_N: number of each one's cluster.
+        missed_M, missed_clusters_M: truth and cluster of those without a found face.
+        classes: how many there are; 0: a target of values.
+        face_px, kbps: means; None where nothing is known.
+        kbps_A: bit rate of each decision, NaN where it is unknown, in the order of `with_missed`.
+    """
+
+    stages: list[str]
+    rows_N: np.ndarray
+    samples_N: np.ndarray
+    truth_N: np.ndarray
+    prediction_N: np.ndarray
+    clusters_N: np.ndarray
+    missed_M: np.ndarray
+    missed_clusters_M: np.ndarray
+    classes: int
+    face_px: float | None
+    kbps: float | None
+    kbps_A: np.ndarray
+
+    def with_missed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Truth, prediction and cluster of all decisions, the missed ones answered wrongly.
+
+        A missed class is answered with the one after the true one, the first after the last; a missed value with the
+        mean of what the arm says where it finds a face.
+        """
+        if self.classes:
+            answer_M = (self.missed_M + 1) % self.classes
+        else:
+            answer_M = np.full(len(self.missed_M), self.prediction_N.mean() if len(self.prediction_N) else 0.0)
+        return (
+            np.concatenate([self.truth_N, self.missed_M]),
+            np.concatenate([self.prediction_N, answer_M]),
+            np.concatenate([self.clusters_N, self.missed_clusters_M]),
+        )
+
+
+def cluster_kind(table: pa.Table) -> Cluster:
+    """Videos where every row names one, else subjects, else samples."""
+    kinds: tuple[Cluster, ...] = ("video", "subject")
+    for kind in kinds:
+        if pc.all(pc.fill_null(pc.not_equal(table[kind], ""), False)).as_py():
+            return kind
+    return "sample"
+
+
+def groups(table: pa.Table, kind: Cluster) -> Iterator[tuple[Key, Group]]:
+    """Groups in order of appearance.
+
+    Raises:
+        RunError: a truth or a prediction that is not finite.
+    """
+    numbered = {name: table[name].combine_chunks().dictionary_encode() for name in ("arm", "condition", "sample", kind)}
+    codes = {name: np.asarray(array.indices) for name, array in numbered.items()}
+    names = {name: numbered[name].dictionary.to_pylist() for name in ("arm", "condition")}
+    columns = {name: table[name].to_numpy() for name in ("severity", "found", "truth", "prediction", "face_px", "kbps")}
+    classes = len(class_names(table))
+    severities, severity_codes = np.unique(columns["severity"], return_inverse=True)
+    keys = np.stack([codes["arm"], codes["condition"], severity_codes])
+    unique, first, inverse = np.unique(keys, axis=1, return_index=True, return_inverse=True)
+    members = np.split(np.argsort(inverse.ravel(), kind="stable"), np.cumsum(np.bincount(inverse.ravel()))[:-1])
+    for g in np.argsort(first):
+        arm, condition, severity = unique[:, g]
+        key = (names["arm"][arm], names["condition"][condition], float(severities[severity]))
+        rows = members[g][np.argsort(codes["sample"][members[g]], kind="stable")]
+        found = columns["found"][rows].astype(bool)
+        seen, unseen = rows[found], rows[~found]
+        _check(key, "truth", columns["truth"][rows])
+        _check(key, "prediction", columns["prediction"][seen])
+        yield (
+            key,
+            Group(
+                stages=pc.unique(table["stage"].take(pa.array(rows))).to_pylist(),
+                rows_N=seen,
+                samples_N=codes["sample"][seen],
+                truth_N=columns["truth"][seen],
+                prediction_N=columns["prediction"][seen],
+                clusters_N=codes[kind][seen],
+                missed_M=columns["truth"][unseen],
+                missed_clusters_M=codes[kind][unseen],
+                classes=classes,
+                face_px=_mean(columns["face_px"][seen]),
+                kbps=_mean(columns["kbps"][rows]),
+                kbps_A=columns["kbps"][np.concatenate([seen, unseen])].astype(np.float64),
+            ),
+        )
+
+
+def _check(key: Key, column: str, values: np.ndarray) -> None:
+    bad = int((~np.isfinite(values.astype(np.float64))).sum())
+    if bad:
+        raise RunError(
+            f"{bad} rows of arm {key[0]!r} ({key[1]} {key[2]:g}) have no finite {column}",
+            "predictions.parquet",
+            "prepare the data again" if column == "truth" else "this stage diverged: train it with a lower rate",
+        )
+
+
+def _mean(values: np.ndarray) -> float | None:
+    defined = values[np.isfinite(values.astype(np.float64))]
+    return float(defined.mean()) if len(defined) else None

@@ -1,0 +1,70 @@
+"""The summary as Markdown: what `blear evaluate` and `blear run` print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from blear.evaluate.bootstrap import MIN_CLUSTERS
+from blear.evaluate.summary import Summary
+
+
+def as_markdown(summary: Summary) -> str:
+    """The headline metric as a table of arms by severities for each condition, and what the intervals are."""
+    label = summary.metrics[0].label
+    parts = [_table(summary, f"{label}, {condition}", condition, _cell) for condition in summary.severities()]
+    if any(e.with_missed is not None for e in summary.estimates):
+        parts += [
+            _table(summary, f"{label}, {condition}, missed counted as wrong", condition, _cell_with_missed)
+            for condition in summary.severities()
+        ]
+    parts.append(" ".join(_notes(summary)))
+    return "\n\n".join(parts)
+
+
+def number(value: float | None) -> str:
+    """A metric's value as tables show it: three decimals below 10, else four significant digits."""
+    if value is None:
+        return "undefined"
+    return f"{round(value, 3) + 0.0:.3f}" if abs(value) < 10 else f"{value:.4g}"  # + 0.0: never -0.000
+
+
+def _table(summary: Summary, title: str, condition: str, cell: Callable[[Summary, str, str, float], str]) -> str:
+    severities = summary.severities()[condition]
+    lines = [f"| {title} | " + " | ".join(f"{s:g}" for s in severities) + " |", "| --- |" + " ---: |" * len(severities)]
+    lines += [
+        f"| {arm} | " + " | ".join(cell(summary, arm, condition, s) for s in severities) + " |" for arm in summary.arms
+    ]
+    return "\n".join(lines)
+
+
+def _cell_with_missed(summary: Summary, arm: str, condition: str, severity: float) -> str:
+    e = summary.estimate(arm, condition, severity)
+    return "-" if e is None else number(e.value if e.with_missed is None else e.with_missed)
+
+
+def _cell(summary: Summary, arm: str, condition: str, severity: float) -> str:
+    e = summary.estimate(arm, condition, severity)
+    if e is None:
+        return "-"
+    d = summary.difference(arm, condition, severity)
+    mark = "\\*" if d is not None and d.excludes_zero else ""
+    span = "" if e.low is None else f" [{number(e.low)}, {number(e.high)}]"
+    return number(e.value) + mark + span
+
+
+def _notes(summary: Summary) -> Iterator[str]:
+    headline = summary.metrics[0]
+    yield f"{headline.label} of {summary.target}, {'higher' if headline.higher_is_better else 'lower'} is better."
+    if summary.pool is not None:
+        how = summary.pool.score.replace("_", " ")
+        yield f"One decision for each {summary.pool.by}: {how} of its rows."
+    if summary.clusters < MIN_CLUSTERS:
+        yield f"No intervals: only {summary.clusters} {summary.cluster}(s) to resample."
+    else:
+        yield f"In brackets: 95 % BCa interval, {summary.resamples} resamples of {summary.clusters} {summary.cluster}s."
+    if summary.differences and summary.clusters >= MIN_CLUSTERS:
+        yield f"\\*: the paired difference from {summary.reference} excludes zero."
+    missed = sum(e.missed for e in summary.estimates if e.metric == headline.name)
+    if missed:
+        rows = sum(e.n + e.missed for e in summary.estimates if e.metric == headline.name)
+        yield f"{missed} of {rows} {'rows' if summary.pool is None else 'decisions'} are left out: no face was found."
