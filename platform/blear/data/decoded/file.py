@@ -25,7 +25,8 @@ from blear.data.models import Layout, ShardInfo
 from blear.data.shard.encoded import EncodedShard
 
 _MAGIC = b"BLEARDEC"
-_CHUNK_BYTES = 1 << 20  # decoded; a call costs as much as decoding some small pictures
+_CHUNK_BYTES = 1 << 21  # decoded; a call costs as much as decoding some small pictures
+_CHUNKS = 4  # at least, for each thread: they end together
 _thread = threading.local()
 
 
@@ -113,9 +114,14 @@ class DecodedShard:
 
 
 def write_decoded(
-    claim: Claim, encoded: EncodedShard, form: Form, pool: Executor | None, advance: Callable[[int], None]
+    claim: Claim,
+    encoded: EncodedShard,
+    form: Form,
+    advance: Callable[[int], None],
+    pool: Executor | None = None,
+    threads: int = 1,
 ) -> dict[int, str]:
-    """Decodes a shard into a claimed file, by the threads of `pool` or here; returns the broken samples.
+    """Decodes a shard into a claimed file, by the `threads` of `pool` or here; returns the broken samples.
 
     Raises:
         OSError: the disk is full.
@@ -123,13 +129,15 @@ def write_decoded(
     count = len(encoded)
     *starts, values_at, tail = form.starts(count)
     step = min(max(1, _CHUNK_BYTES // form.sample_bytes), max(1, count))
-    chunks = [range(first, min(first + step, count)) for first in range(0, count, step)]
+    if pool is not None:
+        step = max(1, min(step, -(-count // (_CHUNKS * threads))))
+    chunks = [np.arange(first, min(first + step, count)) for first in range(0, count, step)]
 
-    def write(rows: range) -> dict[int, str]:
+    def write(rows: np.ndarray) -> dict[int, str]:
         outs = [out[: len(rows)] for out in _buffers(form, step)]
         broken = encoded.decode(rows, outs, range(len(rows)))
         for start, out in zip(starts, outs, strict=True):
-            _pwrite(claim.descriptor, out, start + rows[0] * out[0].nbytes)
+            _pwrite(claim.descriptor, out, start + int(rows[0]) * out[0].nbytes)
         advance(len(rows))
         return broken
 

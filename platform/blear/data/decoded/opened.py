@@ -35,7 +35,7 @@ class OpenShards:
         cache, budget: folder of decoded shards and its bytes; 0: no cache; None: 80 % of what its disk has for it.
         broken: counts the samples that turn out to be broken.
         index: shard number -> its index.
-        pool: decodes parts of a shard side by side.
+        pool: decodes parts of a shard side by side, with so many `threads`.
 
     Attributes:
         form: what all samples have alike.
@@ -52,13 +52,14 @@ class OpenShards:
         broken: BrokenSamples,
         index: Callable[[int], ShardIndex],
         pool: Executor | None,
+        threads: int,
     ) -> None:
         info = prepared.split(split)
         self.prepared, self.split, self.shards = prepared, split, info.shards
         self.form = Form(prepared.clip, info.layout, prepared.info.targets)
         self.counts = np.array([shard.samples for shard in self.shards], dtype=np.int64)
         self.progress = 0
-        self._broken, self._index, self._pool = broken, index, pool
+        self._broken, self._index, self._pool, self._threads = broken, index, pool, threads
         self._open: OrderedDict[int, DecodedShard | EncodedShard] = OrderedDict()
         self._lock = threading.Lock()
         self._cache: Cache | None = None
@@ -153,7 +154,7 @@ class OpenShards:
         whole = False
         try:
             encoded = self._encoded(shard)
-            self.note(shard, write_decoded(claim, encoded, self.form, self._pool, advance))
+            self.note(shard, write_decoded(claim, encoded, self.form, advance, self._pool, self._threads))
             encoded.close()
             whole = True
         finally:

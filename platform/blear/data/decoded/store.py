@@ -82,7 +82,7 @@ class Store:
         self._columns = functools.lru_cache(_INDEXES)(functools.partial(_load_columns, self._index))
         self._threads = min(_THREADS, len(os.sched_getaffinity(0)))
         self._pool = ThreadPoolExecutor(self._threads, "blear-decode") if self._threads > 1 else None
-        self._open = OpenShards(prepared, split, cache, budget, self._broken, self._index, self._pool)
+        self._open = OpenShards(prepared, split, cache, budget, self._broken, self._index, self._pool, self._threads)
         self.form, self.counts = self._open.form, self._open.counts
         self._starts = np.concatenate([[0], np.cumsum(self.counts)])
 
@@ -248,11 +248,11 @@ class Store:
             _, encoded, rows, places = job
             try:
                 if frames_BT is None:
-                    return encoded.decode(rows.tolist(), arrays, places.tolist())
+                    return encoded.decode(rows, arrays, places.tolist())
                 broken: dict[int, str] = {}
                 whole = [np.empty((1, *shape), kind) for shape, kind in self.form.arrays]
-                for row, place in zip(rows.tolist(), places.tolist(), strict=True):  # one by one: clips are large
-                    broken |= encoded.decode([row], whole, [0])
+                for row, place in zip(rows[:, None], places.tolist(), strict=True):  # one by one: clips are large
+                    broken |= encoded.decode(row, whole, [0])
                     for clip, array in zip(whole, arrays, strict=True):
                         np.take(clip[0], frames_BT[place], axis=0, out=array[place], mode="clip")
                 return broken

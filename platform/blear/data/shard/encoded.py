@@ -50,8 +50,11 @@ class EncodedShard:
     def __len__(self) -> int:
         return len(self.shard)
 
-    def decode(self, rows: Sequence[int], out: Sequence[np.ndarray], into: Sequence[int]) -> dict[int, str]:
+    def decode(self, rows: np.ndarray, out: Sequence[np.ndarray], into: Sequence[int]) -> dict[int, str]:
         """Decodes samples into `out`: for each clip (frames, then clean) an array [N, T, C, H, W], at rows `into`.
+
+        Args:
+            rows: int64, which samples.
 
         Returns:
             Sample number -> cause, of those that are broken; what `out` holds for them means nothing.
@@ -59,7 +62,7 @@ class EncodedShard:
         Raises:
             OSError: the file cannot be read.
         """
-        broken = {row: self.problems[row] for row in rows if row in self.problems} if self.problems else {}
+        broken = {row: self.problems[row] for row in rows.tolist() if row in self.problems} if self.problems else {}
         for clip, array in zip(self._clips, out, strict=True):
             clip.decode(rows, array, into, broken)
         return broken
@@ -87,41 +90,38 @@ class _Members:
         self.frames_N = index.frames_N2[:, clip]
         self.missing = f"there is no {prefix}png, {prefix}jpg or {prefix}npy member"
 
-    def decode(self, rows: Sequence[int], out: np.ndarray, into: Sequence[int], broken: dict[int, str]) -> None:
+    def decode(self, rows: np.ndarray, out: np.ndarray, into: Sequence[int], broken: dict[int, str]) -> None:
         """Decodes samples, but those that are broken already, into `out`; adds those that turn out to be broken."""
         if self.decoder is None:
             return
-        there = self.there[np.asarray(rows, dtype=np.int64)]
+        there = self.there[rows]
         if not there.all():
-            broken.update((row, self.missing) for row, here in zip(rows, there, strict=True) if not here)
+            broken.update(dict.fromkeys(rows[~there].tolist(), self.missing))
         if broken:
-            whole = [n for n, row in enumerate(rows) if row not in broken]
-            rows, into = [rows[n] for n in whole], [into[n] for n in whole]
-        sizes = self.places_N2[np.asarray(rows, dtype=np.int64), 1]
-        runs = np.cumsum(sizes) // _SPAN_BYTES
+            whole = [n for n, row in enumerate(rows.tolist()) if row not in broken]
+            rows, into = rows[whole], [into[n] for n in whole]
+        runs = np.cumsum(self.places_N2[rows, 1]) // _SPAN_BYTES
         for first, last in itertools.pairwise([0, *(np.flatnonzero(np.diff(runs)) + 1).tolist(), len(rows)]):
             if first < last:
                 self._run(self.decoder, rows[first:last], out, into[first:last], broken)
 
     def _run(
-        self, decoder: ClipDecoder, rows: Sequence[int], out: np.ndarray, into: Sequence[int], broken: dict[int, str]
+        self, decoder: ClipDecoder, rows: np.ndarray, out: np.ndarray, into: Sequence[int], broken: dict[int, str]
     ) -> None:
-        index = np.asarray(rows, dtype=np.int64)
-        kinds = [self.kinds[kind] for kind in self.kind_N[index].tolist()]
-        data, places_B2 = self._fetch(self.places_N2[index])
+        kinds = [self.kinds[kind] for kind in self.kind_N[rows].tolist()]
+        data, places_B2 = self._fetch(self.places_N2[rows])
         cut_B = places_B2.sum(axis=1) > len(data)
         if cut_B.any():  # the file was cut off after it was opened
-            gone = {
+            broken |= {
                 row: f"the shard ends inside the {kind} member"
-                for row, kind, cut in zip(rows, kinds, cut_B, strict=True)
+                for row, kind, cut in zip(rows.tolist(), kinds, cut_B, strict=True)
                 if cut
             }
-            broken |= gone
             whole = np.flatnonzero(~cut_B).tolist()
-            rows, into, kinds = ([values[n] for n in whole] for values in (rows, into, kinds))
-            index, places_B2 = index[whole], places_B2[whole]
-        for number, cause in decoder.many(data, places_B2, kinds, self.frames_N[index], out, into).items():
-            broken[rows[number]] = cause
+            into, kinds = [into[n] for n in whole], [kinds[n] for n in whole]
+            rows, places_B2 = rows[whole], places_B2[whole]
+        for number, cause in decoder.many(data, places_B2, kinds, self.frames_N[rows], out, into).items():
+            broken[int(rows[number])] = cause
 
     def _fetch(self, places_B2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(bytes that hold the members, their places in them); a place beyond the end: the file ends before."""
