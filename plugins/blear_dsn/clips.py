@@ -1,12 +1,15 @@
 """Faces of labelled clips, extracted as this system did (spec section 2.3), ready for `dsn/face_list`.
 
-    python -m blear_dsn.clips SOURCE OUT [--every N] [--device cpu]
+    python -m blear_dsn.clips SOURCE OUT [--every N] [--no-align] [--device cpu]
 
 SOURCE holds videos in folders called by an emotion, as AFEW does (`Val_AFEW/Happy/000046280.avi`). Each becomes a
-folder of 400x400 faces, `OUT/Val_AFEW/Happy/000046280/000046280-00001.png`, one for each frame that shows one, and a
-row of the list `OUT/Val_AFEW.txt`: `<folder> <label 0..6>`, alphabetical; the list is `clips.txt` where the emotions
-are SOURCE's own folders. A clip without a face has an empty folder. Running it again continues after the folders that
-are there.
+folder of faces, `OUT/Val_AFEW/Happy/000046280/000046280-00001.png`, one for each frame that shows one, and a row of
+the list `OUT/Val_AFEW.txt`: `<folder> <label 0..6>`, alphabetical; the list is `clips.txt` where the emotions are
+SOURCE's own folders. A clip without a face has an empty folder. Running it again continues after the folders that are
+there.
+
+Faces have 256x256 pixels, turned and scaled by MTCNN's five points onto the template of `dsn/raf_db`; with --no-align
+they are what the system hands to its own alignment, which is not published: 400x400, the box with its margin.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from PIL import Image
 
 from blear.errors import BlearError, DataError
 from blear.video import read_video
+from blear_dsn.align import align
 from blear_dsn.extract import cut, frame_size, select
 from blear_emotions.labels import AFEW
 
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
     from facenet_pytorch import MTCNN
 
 SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".mpg")
+ALIGNED = 256
+"""Rows and columns of an aligned face."""
+
 _BATCH = 8
 _SHORTEST = 2  # emotion and clip
 
@@ -67,8 +74,11 @@ def read_frames(video: Path, every: int = 1) -> Iterator[tuple[int, np.ndarray]]
         yield frame.number + 1, cv2.resize(frame.image_HWC, size, interpolation=cv2.INTER_CUBIC)
 
 
-def extract(video: Path, folder: Path, locator: MTCNN, every: int = 1) -> int:
+def extract(video: Path, folder: Path, locator: MTCNN, every: int = 1, *, aligned: bool = True) -> int:
     """Writes the faces of a video as pictures; the folder appears whole or not at all. Returns how many there are.
+
+    Args:
+        aligned: by five points, `ALIGNED` pixels; else the box with its margin, 400 pixels.
 
     Raises:
         DataError: as `read_frames`.
@@ -79,11 +89,16 @@ def extract(video: Path, folder: Path, locator: MTCNN, every: int = 1) -> int:
     try:
         frames, count = read_frames(video, every), 0
         while block := list(islice(frames, _BATCH)):
-            boxes, _ = locator.detect([Image.fromarray(frame) for _, frame in block])
-            for (number, frame), found in zip(block, boxes, strict=True):
+            boxes, _, points = locator.detect([Image.fromarray(frame) for _, frame in block], landmarks=True)
+            for (number, frame), found, five in zip(block, boxes, points, strict=True):
                 if found is not None:
                     boxes_N4 = np.asarray(found, dtype=np.float64)
-                    face = cut(frame, boxes_N4[select(boxes_N4, *frame.shape[:2])])
+                    kept = select(boxes_N4, *frame.shape[:2])
+                    face = (
+                        align(frame, np.asarray(five[kept], np.float64), ALIGNED)
+                        if aligned
+                        else cut(frame, boxes_N4[kept])
+                    )
                     Image.fromarray(face).save(partial / f"{video.stem}-{number:05d}.png")
                     count += 1
         partial.replace(folder)
@@ -96,8 +111,9 @@ def extract(video: Path, folder: Path, locator: MTCNN, every: int = 1) -> int:
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="Look at every N-th frame.")
+@click.option("--align/--no-align", "aligned", default=True, show_default=True, help="Turn and scale by five points.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
-def main(source: Path, out: Path, every: int, device: str) -> None:
+def main(source: Path, out: Path, every: int, *, aligned: bool, device: str) -> None:
     """Writes the faces of each clip below SOURCE into OUT, and the lists that `dsn/face_list` reads."""
     from facenet_pytorch import MTCNN
 
@@ -108,7 +124,10 @@ def main(source: Path, out: Path, every: int, device: str) -> None:
         for video, label in labelled:
             place = video.relative_to(source).with_suffix("")
             folder = out / place
-            count = len(list(folder.iterdir())) if folder.is_dir() else extract(video, folder, locator, every)
+            if folder.is_dir():
+                count = len(list(folder.iterdir()))
+            else:
+                count = extract(video, folder, locator, every, aligned=aligned)
             click.echo(f"{place}: {count} faces")
             name = place.parts[0] if len(place.parts) > _SHORTEST else "clips"
             lists.setdefault(name, []).append(f"{place.as_posix()} {label}\n")

@@ -9,11 +9,11 @@ from pydantic import Field
 from blear.contracts import Params
 
 Pixels = Annotated[int, Field(ge=1)]
-Normalisation = Literal["fer2013", "imagenet", "center_loss", "legacy_first_channel_only", "vggface_preproc"]
+Normalisation = Literal["fer2013", "imagenet", "center_loss", "legacy_first_channel_only", "vggface_preproc", "caffe"]
 _NORMALISE = (
     "fer2013: (x - 0.507395516207) / 0.255128989415; imagenet: its mean and std of each channel; center_loss: "
     "(x - 127.5) / 128 of bytes; legacy_first_channel_only: fer2013 on red alone, as the authors' library did; "
-    "vggface_preproc: BGR bytes minus VGG-Face's means."
+    "vggface_preproc: BGR bytes minus VGG-Face's means; caffe: BGR bytes minus ImageNet's, as DSN feeds VGG-Face."
 )
 
 

@@ -6,17 +6,27 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from facenet_pytorch import MTCNN
 from PIL import Image
 
 from blear.contracts import BuildContext
 from blear.errors import DataError
 from blear.plugins import load
+from blear_dsn.align import template
 from blear_dsn.clips import main, read_frames, videos
 
 
 def run(*arguments):
     """The command in this process: importing the detector is most of its time."""
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def found_points(pictures):
+    """Five points of the face in each 256x256 picture, float [N, 5, 2]."""
+    images = [Image.open(path) for path in pictures]
+    assert {image.size for image in images} == {(256, 256)}
+    _, _, points = MTCNN().detect(images, landmarks=True)
+    return np.stack([five[0] for five in points])
 
 
 def write_video(path, frames=4, size=(64, 48)):
@@ -38,7 +48,8 @@ def test_faces_of_real_videos(real_data, tmp_path):
     assert (out / "Val_AFEW.txt").read_text() == "Val_AFEW/Angry/000002 0\nVal_AFEW/Happy/000001 3\n"
     pictures = sorted((out / "Val_AFEW" / "Happy" / "000001").iterdir())
     assert [path.name for path in pictures] == [f"000001-{n:05d}.png" for n in (1, 31, 61)]
-    assert Image.open(pictures[0]).size == (400, 400)
+    points_N52 = found_points(pictures)  # MTCNN again, on what was written
+    assert np.abs(points_N52 - template(256)).max() < 12
     params = {"source": out, "train": "Val_AFEW.txt", "dev": None, "size": 64, "empty": "black"}
     data = load().get("dataset", "dsn/face_list").build(params, BuildContext())
     found = [sample for part in data.parts("train") for sample in data.samples("train", part)]
@@ -50,6 +61,9 @@ def test_faces_of_real_videos(real_data, tmp_path):
     assert skin[0] > skin[2]
     pictures[0].unlink()
     assert "Val_AFEW/Happy/000001: 2 faces" in run(source, out, "--every", "30").stdout  # nothing is done twice
+    assert run(source, tmp_path / "boxes", "--every", "60", "--no-align").exit_code == 0
+    boxes = list((tmp_path / "boxes" / "Val_AFEW" / "Happy" / "000001").iterdir())
+    assert [Image.open(path).size for path in boxes] == [(400, 400)] * 2
 
 
 def test_frames_are_1024_wide_and_numbered(tmp_path):

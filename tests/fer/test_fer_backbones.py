@@ -104,6 +104,7 @@ def test_dropout_of_a_half_in_the_still_network_only():
         ("center_loss", [(51 - 127.5) / 128, (102 - 127.5) / 128, (153 - 127.5) / 128]),
         ("legacy_first_channel_only", [(0.2 - MEAN) / STD, 0.4, 0.6]),
         ("vggface_preproc", [153 - 93.594, 102 - 104.762, 51 - 129.186]),
+        ("caffe", [153 - 103.939, 102 - 116.779, 51 - 123.68]),
     ],
 )
 @pytest.mark.parametrize("make", [vgg, resnet])

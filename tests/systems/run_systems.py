@@ -2,8 +2,8 @@
 
     python tests/systems/run_systems.py [NAME...]       # `make systems`; NAME: of a job, without .yaml
 
-Small networks and few steps (profile `demo`): it shows that each system works from data to report, not how good it is.
-As many jobs run side by side as there are cores, one thread each.
+Small networks and few steps (profile `demo`): it shows that each system learns, from data to report, not how good it
+is. As many jobs run side by side as there are cores, one thread each. Runs stay in build/systems until the next time.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-JOBS = Path(__file__).parents[2] / "jobs"
+REPOSITORY = Path(__file__).parents[2]
+JOBS, KEPT = REPOSITORY / "jobs", REPOSITORY / "build" / "systems"
 FAMILIES = ("fer_", "dsn_", "vtt_")
 _POLL_S = 0.2
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One job: seconds, peak memory of its processes in MB, and what its run folder says."""
+    """One job: seconds, those of a CPU, peak memory of its processes in MB, and what its run folder says."""
 
     job: str
     seconds: float
+    cpu_seconds: float
     memory_mb: float
     run: Path
 
@@ -45,7 +46,8 @@ class Outcome:
         for arm in summary["arms"]:
             found = [e for e in summary["estimates"] if e["arm"] == arm and e["metric"] == first]
             scores.append(f"{arm} {found[0]['value']:.2f} to {found[-1]['value']:.2f}")
-        return f"| {self.job} | {sizes} | {speeds} | {self.memory_mb:.0f} | {self.seconds:.0f} | {'; '.join(scores)} |"
+        cost = f"{self.memory_mb:.0f} | {self.seconds:.0f} | {self.cpu_seconds:.0f}"
+        return f"| {self.job} | {sizes} | {speeds} | {cost} | {'; '.join(scores)} |"
 
 
 def main(names: list[str]) -> int:
@@ -57,32 +59,37 @@ def main(names: list[str]) -> int:
         return 2
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     failed, rows = [], []
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for file, outcome in zip(jobs, pool.map(partial(run, storage=Path(folder)), jobs), strict=True):
+    began, cores = time.monotonic(), len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(cores) as pool:
+        for file, outcome in zip(jobs, pool.map(run, jobs), strict=True):
             if outcome is None or not opens(browser, outcome.run / "report.html"):
                 failed.append(file.stem)
                 continue
             rows.append(outcome.row())
             sys.stdout.write(rows[-1] + "\n")
             sys.stdout.flush()
-    head = "| job | parameters | steps/s | MB | seconds | first metric, clean to worst |"
-    sys.stdout.write("\n".join(["", head, "| --- " * 6 + "|", *rows, ""]) + "\n")
+    head = "| job | parameters | steps/s | MB | seconds | CPU seconds | first metric, clean to worst |"
+    sys.stdout.write("\n".join(["", head, "| --- " * 7 + "|", *rows, ""]) + "\n")
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    sys.stdout.write(f"{time.monotonic() - began:.0f} s on {cores} cores; load of 1, 5 and 15 minutes: {load}\n")
     if failed:
         sys.stderr.write(f"failed: {', '.join(failed)}\n")
     return 1 if failed else 0
 
 
-def run(file: Path, storage: Path) -> Outcome | None:
+def run(file: Path) -> Outcome | None:
     """One job in processes of its own; None if it fails."""
-    began, peak = time.monotonic(), 0.0
+    began, peak, cpu = time.monotonic(), 0.0, 0.0
+    storage = KEPT / file.stem
+    shutil.rmtree(storage, ignore_errors=True)
     command = [str(Path(sys.executable).with_name("blear")), "run", str(file), "--profile", "demo", "--runner", "local"]
-    environment = os.environ | {"BLEAR_STORAGE": str(storage / file.stem), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"BLEAR_STORAGE": str(storage), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
-            peak = max(peak, resident_mb(process.pid))
+            peak, cpu = max(peak, resident_mb(process.pid)), max(cpu, cpu_seconds(process.pid))
             time.sleep(_POLL_S)
-    (folder,) = storage.glob(f"{file.stem}/runs/{file.stem}") if process.returncode == 0 else (None,)
-    return Outcome(file.stem, time.monotonic() - began, peak, folder) if folder is not None else None
+    folder = storage / "runs" / file.stem
+    return Outcome(file.stem, time.monotonic() - began, cpu, peak, folder) if process.returncode == 0 else None
 
 
 def resident_mb(pid: int) -> float:
@@ -92,6 +99,15 @@ def resident_mb(pid: int) -> float:
     except OSError:
         return 0.0
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process and those of its children that have ended have used; 0 once it has ended itself."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def opens(browser: str | None, page: Path) -> bool:
