@@ -202,7 +202,11 @@ class Validate(Strict):
     every: Positive = Field(description="steps between two validations")
     split: str = Field("dev", description="split")
     batches: Positive = Field(100, description="batches at most")
-    metric: str = Field("loss", description="what decides which model is best: `loss`, or a metric of the head")
+    metric: str = Field(
+        "loss",
+        description="what decides which model is best: `loss`, or a metric of the head, which is then logged for the "
+        "training batches of each log line too, as `training_<metric>`",
+    )
     keep: Literal["last", "best"] = Field("last", description="the weights that the stage ends with")
     patience: Positive | None = Field(
         None, description="stop after this many validations that are not better than the best one; null: never"
@@ -245,6 +249,10 @@ class Stage(Strict):
     audit: bool = Field(False, description="write which samples each step used, samples/*.jsonl in the stage's folder")
     validate_: Validate | None = Field(None, alias="validate", description="validation while training")
     matrix: Matrix = None
+
+    def logged(self, done: int) -> bool:
+        """Whether a line is logged after so many steps."""
+        return done % self.log_every == 0 or done == self.steps
 
 
 class Sweep(Use):

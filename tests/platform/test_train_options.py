@@ -14,12 +14,15 @@ import torch
 from safetensors.numpy import load_file
 
 from blear.data.decoded.store import Store
+from blear.data.loader import batches
 from blear.data.orders.order import Order
 from blear.data.prepared import Prepared
 from blear.errors import JobError, RunError
+from blear.metrics import ccc
 from blear.train.checkpoint import list_steps
 from blear.train.loop import train_stage
 from blear.train.plan import StagePlan
+from blear.train.setup import set_up
 from blear.train.worker import LocalWorker
 
 PLAIN = ("stages.clean.backbone.dropout=0", "stages.clean.optimizer={use: sgd, lr: 0.05, momentum: 0}")
@@ -107,8 +110,27 @@ def test_the_best_is_that_of_the_metric_in_its_own_direction(plan) -> None:
     found = log(judged, "validation_ccc")
     assert facts(judged)["weights_of_step"] == max(found, key=lambda step: found[step])
     assert facts(judged)["steps"] == 8
+    assert list(log(judged, "training_ccc")) == list(log(judged, "loss"))
     with pytest.raises(JobError, match="no metric 'cc_'"):
         train_stage(plan("wrong", *VALIDATED, "stages.clean.validate.metric=cc_"), LocalWorker(torch.device("cpu")))
+
+
+def test_the_metric_of_training_is_that_of_the_logged_batches_before_their_update(plan) -> None:
+    options = ("stages.clean.log_every=2", "stages.clean.accumulate=3", "stages.clean.backbone.dropout=0")
+    metric = "stages.clean.validate={every: 9, batches: 1, metric: ccc}"
+    run = set_up(plan("watched", *options, metric), LocalWorker(torch.device("cpu")))
+    watched = run.stepper.watched
+    assert watched is not None
+    found = []
+    for step, raw in enumerate(batches(run.store, run.order, 0, 4, 0, 1, moments=run.moments, work=run.ahead)):
+        batch = run.stepper.inputs(raw)
+        with torch.no_grad():
+            decoded = run.inner.head.decode(run.inner(batch.frames_BTCHW))["valence"]
+        expected = ccc(batch.targets["valence"].numpy(), decoded.values_BT.ravel().numpy())
+        run.stepper(step, raw)
+        found.append((watched.read(), {"training_ccc": pytest.approx(expected, abs=1e-5)}))
+    assert [ours for ours, _ in found[::2]] == [{}, {}]  # only every second step is logged
+    assert [ours for ours, _ in found[1::2]] == [theirs for _, theirs in found[1::2]]
 
 
 def test_a_run_that_diverges_stops_with_step_samples_and_gradient_norm(plan) -> None:

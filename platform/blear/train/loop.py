@@ -77,8 +77,10 @@ def _train(run: StageRun, stack: contextlib.ExitStack) -> None:
         if audit is not None:
             audit.write(done, raw.epochs_B, raw.samples_B)
         meter.add(loss)
-        if done % stage.log_every == 0 or done == stage.steps:
+        if stage.logged(done):
             values = meter.read(done)
+            if run.stepper.watched is not None:
+                values |= run.stepper.watched.read()
             if log is not None:
                 log.write(done, **values)
             if bar is not None:

@@ -32,6 +32,7 @@ from blear.train.plan import StagePlan
 from blear.train.step import Stepper, autocast
 from blear.train.transfer import start
 from blear.train.validation import Validator
+from blear.train.watched import Watched
 from blear.train.worker import Worker
 
 
@@ -120,7 +121,7 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
     position = checkpoint.restore(folder, trained)
     _check_agreement(worker, position.step, folder)
 
-    validator = None
+    validator, watched = None, None
     if stage.validate_ is not None:
         held_out = Store.open(prepared, stage.validate_.split, max_broken=job.max_broken, cache_gb=cluster.cache_gb)
         precision = functools.partial(autocast, cluster.precision, worker.device)
@@ -130,7 +131,8 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
         validator = Validator(
             stage.validate_, held_out, still, before, held, stage.batch_size, inner.head, worker, precision
         )
-        validator.metric()
+        if (metric := validator.metric()) is not None:
+            watched = Watched(inner.head, metric, worker)
     stepper = Stepper(
         name=plan.stage,
         seed=job.seed,
@@ -145,6 +147,7 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
         average=average,
         inputs=inputs,
         guard=DivergenceGuard(plan.stage, inner, store.keys),
+        watched=watched,
     )
     return StageRun(
         plan,

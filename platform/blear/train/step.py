@@ -19,6 +19,7 @@ from blear.train.divergence import DivergenceGuard
 from blear.train.inputs import Inputs, micro_batches
 from blear.train.optimizer import set_rate
 from blear.train.schedule import rate
+from blear.train.watched import Watched
 from blear.train.worker import Worker
 
 
@@ -37,6 +38,7 @@ class Stepper:
         forward: frames -> outputs: `model`, perhaps compiled.
         model: wrapped by the worker.
         inner: the model itself.
+        watched: takes the outputs of the steps that are logged.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Stepper:
     average: AveragedModel | None
     inputs: Inputs
     guard: DivergenceGuard
+    watched: Watched | None = None
 
     def __call__(self, step: int, raw: RawBatch) -> Tensor:
         """Makes step `step` (from 0); returns this worker's share of the global batch's mean loss, on the device."""
@@ -66,7 +69,10 @@ class Stepper:
             with self._syncing(number == len(micros)):
                 batch = self.inputs(micro, step / self.stage.steps)
                 with autocast(self.cluster.precision, self.worker.device):
-                    loss = self.head.loss(self.forward(batch.frames_BTCHW), batch)
+                    outputs = self.forward(batch.frames_BTCHW)
+                    loss = self.head.loss(outputs, batch)
+                if self.watched is not None and self.stage.logged(step + 1):
+                    self.watched.add(outputs, batch.targets)
                 (loss * (weight * self.worker.world)).backward()
             share += loss.detach().float() * weight
         self.guard.check_loss(step + 1, share, raw.samples_B)

@@ -87,7 +87,7 @@ class Validator:
                 count += len(raw.samples_B)
                 if metric is not None:
                     target, decoded = next(iter(self.head.decode(outputs).items()))
-                    values_BT = _values(decoded)
+                    values_BT = values_of(decoded)
                     truth.append(np.repeat(batch.targets[target].cpu().numpy(), values_BT.shape[1]))
                     predicted.append(values_BT.ravel())
         model.train()
@@ -100,7 +100,7 @@ class Validator:
         return found
 
 
-def _values(decoded: Decoded) -> np.ndarray:
+def values_of(decoded: Decoded) -> np.ndarray:
     """Class indices or values, [B, T], as the predictions table has them."""
     if isinstance(decoded, Values):
         return decoded.values_BT.float().cpu().numpy()
