@@ -10,6 +10,7 @@ import click
 
 from blear import __version__
 from blear.commands.check import check
+from blear.commands.compare import compare
 from blear.commands.ensemble import ensemble
 from blear.commands.evaluate import evaluate
 from blear.commands.plugins import plugins
@@ -29,7 +30,7 @@ def cli() -> None:
     """blear: recognition that survives bad video."""
 
 
-for command in (plugins, schema, check, prepare, verify, run, submit, evaluate, ensemble, report, timeline):
+for command in (plugins, schema, check, prepare, verify, run, submit, evaluate, ensemble, compare, report, timeline):
     cli.add_command(command)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from blear.data.lock import lock_splits
 from blear.data.prepared import Prepared
 from blear.data.preparing.describe import describe
 from blear.data.preparing.prepare import prepare
@@ -54,6 +55,7 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
     began = time.monotonic()
     with _ray(on_ray):
         prepared = prepare_data(job, catalog, runner=runner)
+        lock_splits(job, run.root, prepared)
         run.update_info(**_info(job, catalog, prepared, on_ray, command, profile))
         for name in job.stages:
             if run.stage_done(name):
@@ -84,7 +86,9 @@ def evaluate_run(root: Path) -> str:
         raise RunError("this job has no `evaluate` section", str(root / "job.yaml"), "add one to the job and run it")
     for name in job.stages:
         run.weights(name)
-    table = evaluate_arms(job, catalog, run, prepare_data(job, catalog), local_device("auto"))
+    prepared = prepare_data(job, catalog)
+    lock_splits(job, run.root, prepared)
+    table = evaluate_arms(job, catalog, run, prepared, local_device("auto"))
     build(root)
     return table
 

@@ -315,6 +315,9 @@ class Evaluate(Strict):
 
     split: str = Field("dev", description="split")
     data: str | None = Field(None, description="an entry of `data`; null: that of each arm's stage")
+    shares_validation: bool = Field(
+        False, description="whether weights may be chosen on the split that is reported on, as where a set has no third"
+    )
     sweep: Annotated[
         Annotated[Sweep, Tag("one")] | Annotated[list[Sweep], Tag("list"), Field(min_length=1)], Discriminator(_many)
     ] = Field(description="the degradation that is swept, or several: each is a condition of its own")

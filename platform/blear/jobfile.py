@@ -21,6 +21,7 @@ from blear.errors import DataError, JobError, PluginError
 from blear.evaluate.pinned import read_errors
 from blear.job import BackboneUse, Data, HeadUse, Job, StandIn, Sweep
 from blear.plugins import Catalog, load
+from blear.selection import seen_in_selection
 from blear.uses import GROUPS, DegradationUse, Use
 from blear.weights.digest import digest
 
@@ -46,7 +47,14 @@ def read_job(file: Path, *, profile: str | None = None, overrides: Sequence[str]
     validate(document, Job, document.data, ())
     completed, catalog = _complete(document)
     document.raise_problems()
-    return Job.model_validate(completed), catalog
+    job = Job.model_validate(completed)
+    if job.evaluate is not None and not job.evaluate.shares_validation:
+        for name in seen_in_selection(job):
+            what = f"{job.evaluate.split!r} chooses the weights of stage {name!r}, and is what `evaluate` reports on; "
+            what += "take another split, or say evaluate.shares_validation: true, which the report then says too"
+            document.problem(("stages", name, "validate"), what)
+    document.raise_problems()
+    return job, catalog
 
 
 def dump_job(job: Job) -> str:

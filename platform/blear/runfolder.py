@@ -31,6 +31,7 @@ class RunFolder:
 
     job.yaml            the resolved job, full names
     run.json            versions, seeds, host, data, times
+    splits.lock.json    digests of the samples of every split that was used
     stages/NAME/        log.jsonl, tensorboard/, checkpoints/, model.safetensors, stage.json (written last: done)
     predictions.parquet, summary.json, faces.npz, report.html
     """

@@ -30,6 +30,7 @@ from blear.job import Arm, Evaluate, Job, Pool
 from blear.plugins import Catalog
 from blear.progress import Tracker, track
 from blear.runfolder import RunFolder, write_text
+from blear.selection import seen_in_selection
 from blear.train.model import Recognizer, build_recognizer, moments_of
 
 
@@ -57,6 +58,7 @@ def evaluate_arms(
             "higher_is_better": metrics[0].higher_is_better,
         },
         split=evaluate.split,
+        seen_in_selection=seen_in_selection(job),
         sweeps=tester.sweeps(),
     )
     table = read_predictions(run.root / "predictions.parquet")

@@ -67,7 +67,7 @@ def read_members(names: Sequence[str], by: By | None) -> list[Member]:
         RunError: a run or an arm is missing, fewer than two members, or they differ in decisions, truth, classes,
             conditions, target or split.
     """
-    chosen = [pair for name in names for pair in _arms(name)]
+    chosen = [pair for name in names for pair in arms_of(name)]
     if len(chosen) < 2:
         raise RunError("an ensemble needs two members", names[0] if names else "", "give more runs, or a run of arms")
     if len(set(chosen)) < len(chosen):
@@ -81,7 +81,12 @@ def read_members(names: Sequence[str], by: By | None) -> list[Member]:
     return [members[0], *(_like(member, members[0]) for member in members[1:])]
 
 
-def _arms(name: str) -> list[tuple[Path, str]]:
+def arms_of(name: str) -> list[tuple[Path, str]]:
+    """(run folder, arm) of `RUN`, all its arms, or of `RUN:ARM`.
+
+    Raises:
+        RunError: no such run, or arm.
+    """
     path, colon, arm = name.rpartition(":")
     if Path(name).is_dir() or not colon:
         path, arm = name, ""

@@ -1,0 +1,26 @@
+"""`blear compare RUN...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN[:ARM]...")
+@click.option("--against", metavar="ARM", help="the arm that the others are compared with; default: the first run's")
+@click.option("--out", type=click.Path(path_type=Path), help="folder to write comparison.json and comparison.md into")
+@click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="bootstrap resamples")
+def compare(runs: tuple[str, ...], against: str | None, out: Path | None, resamples: int) -> None:
+    """Compare evaluated runs on the same samples: differences with intervals, paired tests, robustness, BD numbers."""
+    from blear.evaluate.compare import compare as between
+    from blear.evaluate.compare_markdown import comparison
+    from blear.runfolder import write_text
+
+    summary = between(runs, against=against, resamples=resamples)
+    text = comparison(summary)
+    if out is not None:
+        write_text(out / "comparison.json", summary.model_dump_json(indent=1))
+        write_text(out / "comparison.md", text + "\n")
+    click.echo(text)
