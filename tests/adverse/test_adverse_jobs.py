@@ -82,3 +82,75 @@ def test_the_job_runs_and_its_fronts_are_what_they_should_be(path, storage):
     by = {key: part.set_index("sample")["prediction"] for key, part in table.groupby(["arm", "severity"])}
     assert (by["HQ on HQ", 4] == by["HQ on HQ", 1]).all()
     assert set(by) == {(arm, factor) for arm in job.evaluate.arms for factor in (1, 4)}
+
+
+def tiny(repository, name, *more):
+    sets = [
+        "data.*.stand_in.subjects={train: 2, dev: 2}",
+        "data.*.stand_in.per_subject=8",
+        "stages.*.backbone.width=0.0625",
+        "stages.*.batch_size=8",
+        "stages.*.steps=2",
+        "evaluate.resamples=20",
+        "evaluate.faces=1",
+        *more,
+    ]
+    job, catalog = read_job(repository / "jobs" / f"{name}.yaml", profile="demo", overrides=sets)
+    run_job(job, catalog, runner="local", fresh=False, command="", profile="demo")
+    return job
+
+
+def table_of(storage, name):
+    return pq.read_table(storage / "runs" / name / "predictions.parquet").to_pandas()
+
+
+def test_one_model_for_all_factors_against_an_expert_for_each(repository, storage):
+    job = tiny(
+        repository, "max_mix", "stages.expert_{factor}.matrix.factor=[1, 8]", "evaluate.sweep.over={factor: [1, 8]}"
+    )
+    assert job.stages["restore"].degrade[0].params["factor"] == 8
+    assert job.stages["max_mix"].steps + job.stages["restore"].steps == 4
+    assert job.stages["mix"].backbone.start_from is None
+    by = table_of(storage, "max_mix").groupby(["arm", "severity"])["stage"].unique().map(list).to_dict()
+    assert by == {
+        ("experts", 1): ["expert_1"],
+        ("experts", 8): ["expert_8"],
+        ("mix", 1): ["mix"],
+        ("mix", 8): ["mix"],
+        ("max-mix", 1): ["max_mix"],
+        ("max-mix", 8): ["max_mix"],
+        ("clean-trained", 1): ["expert_1"],
+        ("clean-trained", 8): ["expert_1"],
+    }
+
+
+FAMILIES = ("noise", "blur", "weather", "digital", "resolution", "codec")
+
+
+@pytest.mark.parametrize("profile", [None, "demo", "fer2013"])
+def test_every_family_is_trained_on_and_tested(repository, profile):
+    job, _ = read_job(repository / "jobs" / "robust_fer2013.yaml", profile=profile)
+    assert list(job.stages) == ["clean", *FAMILIES, "all"]
+    assert job.stages["clean"].degrade == []
+    assert [member.p for member in job.stages["all"].degrade[0].members] == [0.8] * 6
+    for family, member in zip(FAMILIES, job.stages["all"].degrade[0].members, strict=True):
+        assert job.stages[family].degrade == [member]
+        tested = {sweep.use for sweep in job.evaluate.sweeps.values() if sweep.group == {"family": family}}
+        trained = {use.use.replace("scale_mix", "downscale") for use in member.members}
+        assert tested
+        assert tested == trained if profile is None else tested <= trained
+    assert {stage.steps for stage in job.stages.values()} == {job.stages["clean"].steps}
+
+
+def test_the_job_of_all_families_runs(repository, storage):
+    tiny(
+        repository,
+        "robust_fer2013",
+        "evaluate.sweep=[{use: impulse_noise, label: noise, over: {severity: [5]}}, "
+        "{use: jpeg, label: jpeg, over: {quality: [5]}}]",
+    )
+    table = table_of(storage, "robust_fer2013")
+    assert set(table["arm"]) == {"clean-trained", *FAMILIES, "all"}
+    conditions = set(zip(table["condition"], table["severity"], strict=True))
+    assert conditions == {("clean", 0), ("noise", 5), ("jpeg", 5)}
+    assert len(table) == 8 * 3 * 16
