@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo systems test test-cluster check format bench clean
+.PHONY: demo systems test test-cluster check format bench docs clean
 
 demo: $(READY)
 	PATH="$(abspath $(BIN)):$$PATH" ./jobs/vlqr.yaml --profile demo
@@ -32,6 +32,9 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tests/bench/bench.py $(ONLY)
+
+docs: $(READY)
+	$(BIN)/python docs/make_degradations.py $(ONLY)
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -2,7 +2,7 @@
 
 All tables are those of the authors' repository `hendrycks/robustness`, folder `ImageNet-C/create_c`: 224 pixels from
 `make_imagenet_c.py`, 64 from `make_tinyimagenet_c.py`, 32 from `make_cifar_c.py`. None had to be derived. A row is a
-severity, 1 to 5; the columns and their units are said above each. Values of pixels are in [0, 1]; px: pixels.
+severity, 1 to 5; its columns are said in `UNITS`. Values of pixels are in [0, 1]; px: pixels.
 """
 
 from __future__ import annotations
@@ -17,63 +17,78 @@ def _column(a: float, b: float, c: float, d: float, e: float) -> Rows:
     return (a,), (b,), (c,), (d,), (e,)
 
 
+UNITS: dict[str, str] = {
+    "gaussian_noise": "standard deviation",
+    "shot_noise": "photons at full brightness",
+    "impulse_noise": "share of the values that become 0 or 1",
+    "speckle_noise": "standard deviation as a share of the value",
+    "defocus_blur": "radius of the disk in px, sigma in px of the Gaussian that smooths the disk's edge",
+    "glass_blur": "sigma in px of the Gaussian before and after, largest move in px, rounds",
+    "motion_blur": "radius in px (the trail has 2 radius + 1 pixels), sigma in px of the trail",
+    "zoom_blur": "magnifications run from 1 to below the first number in steps of the second, as numpy's arange has it",
+    "gaussian_blur": "sigma in px",
+    "snow": "mean and deviation of the flakes' field, its magnification, threshold, radius and sigma of the trail "
+    "in px, share of the picture that is not whitened",
+    "frost": "factor of the picture, factor of the frost",
+    "fog": "thickness, decay of the fractal's amplitude at each halving of its step",
+    "brightness": "added to the HSV value",
+    "spatter": "mean and deviation of the liquid's field, sigma in px that smooths it, threshold, opacity of water "
+    "or sigma in px of mud's edge, 0 water or 1 mud",
+    "contrast": "factor of the distance from the mean",
+    "saturate": "factor of the HSV saturation, what is added to it then",
+    "elastic_transform": "amplitude, sigma that smooths it, largest shift of a corner of the affine map: shares of the "
+    "shorter side. The authors' numbers for 224 px are shares of 244 px",
+    "pixelate": "factor of the side",
+    "jpeg_compression": "libjpeg's quality",
+}
+"""What the columns of each table are."""
+
 TABLES: dict[str, dict[int, Rows]] = {
-    # standard deviation
     "gaussian_noise": {
         224: _column(0.08, 0.12, 0.18, 0.26, 0.38),
         64: _column(0.04, 0.08, 0.12, 0.15, 0.18),
         32: _column(0.04, 0.06, 0.08, 0.09, 0.10),
     },
-    # photons at full brightness
     "shot_noise": {
         224: _column(60, 25, 12, 5, 3),
         64: _column(250, 100, 50, 30, 15),
         32: _column(500, 250, 100, 75, 50),
     },
-    # share of the values that become 0 or 1
     "impulse_noise": {
         224: _column(0.03, 0.06, 0.09, 0.17, 0.27),
         64: _column(0.01, 0.02, 0.05, 0.08, 0.14),
         32: _column(0.01, 0.02, 0.03, 0.05, 0.07),
     },
-    # standard deviation as a share of the value
     "speckle_noise": {
         224: _column(0.15, 0.2, 0.35, 0.45, 0.6),
         64: _column(0.15, 0.2, 0.25, 0.3, 0.35),
         32: _column(0.06, 0.1, 0.12, 0.16, 0.2),
     },
-    # radius of the disk in px, sigma in px of the Gaussian that smooths the disk's edge
     "defocus_blur": {
         224: ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
         64: ((0.5, 0.6), (1, 0.1), (1.5, 0.1), (2.5, 0.01), (3, 0.1)),
         32: ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
     },
-    # sigma in px of the Gaussian before and after, largest move in px, rounds
     "glass_blur": {
         224: ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
         64: ((0.1, 1, 1), (0.5, 1, 1), (0.6, 1, 2), (0.7, 2, 1), (0.9, 2, 2)),
         32: ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
     },
-    # radius in px (the trail has 2 radius + 1 pixels), sigma in px of the trail
     "motion_blur": {
         224: ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
         64: ((10, 1), (10, 1.5), (10, 2), (10, 2.5), (12, 3)),
         32: ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
     },
-    # magnifications run from 1 to below the first number in steps of the second, as numpy's arange has it
     "zoom_blur": {
         224: ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
         64: ((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
         32: ((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
     },
-    # sigma in px
     "gaussian_blur": {
         224: _column(1, 2, 3, 4, 6),
         64: _column(0.5, 0.75, 1, 1.25, 1.5),
         32: _column(0.4, 0.6, 0.7, 0.8, 1),
     },
-    # mean and deviation of the flakes' field, its magnification, threshold, radius and sigma of the trail in px, share
-    # of the picture that is not whitened
     "snow": {
         224: (
             (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
@@ -97,26 +112,21 @@ TABLES: dict[str, dict[int, Rows]] = {
             (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
         ),
     },
-    # factor of the picture, factor of the frost
     "frost": {
         224: ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)),
         64: ((1, 0.3), (0.9, 0.4), (0.8, 0.45), (0.75, 0.5), (0.7, 0.55)),
         32: ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
     },
-    # thickness, decay of the fractal's amplitude at each halving of its step
     "fog": {
         224: ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
         64: ((0.4, 3), (0.7, 3), (1, 2.5), (1.5, 2), (2, 1.75)),
         32: ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
     },
-    # added to the HSV value
     "brightness": {
         224: _column(0.1, 0.2, 0.3, 0.4, 0.5),
         64: _column(0.1, 0.2, 0.3, 0.4, 0.5),
         32: _column(0.05, 0.1, 0.15, 0.2, 0.3),
     },
-    # mean and deviation of the liquid's field, sigma in px that smooths it, threshold, opacity of water or sigma in px
-    # of mud's edge, 0 water or 1 mud
     "spatter": {
         224: (
             (0.65, 0.3, 4, 0.69, 0.6, 0),
@@ -140,20 +150,16 @@ TABLES: dict[str, dict[int, Rows]] = {
             (0.65, 0.1, 0.5, 0.68, 0.6, 1),
         ),
     },
-    # factor of the distance from the mean
     "contrast": {
         224: _column(0.4, 0.3, 0.2, 0.1, 0.05),
         64: _column(0.4, 0.3, 0.2, 0.1, 0.05),
         32: _column(0.75, 0.5, 0.4, 0.3, 0.15),
     },
-    # factor of the HSV saturation, what is added to it then
     "saturate": {
         224: ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
         64: ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (30, 0.2)),
         32: ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
     },
-    # amplitude, sigma that smooths it, largest shift of a corner of the affine map: shares of the shorter side. The
-    # authors' numbers for 224 px are shares of 244 px
     "elastic_transform": {
         224: (
             (2 * _OF_224, 0.7 * _OF_224, 0.1 * _OF_224),
@@ -165,13 +171,11 @@ TABLES: dict[str, dict[int, Rows]] = {
         64: ((0, 0, 0.08), (0.05, 0.3, 0.06), (0.1, 0.08, 0.06), (0.1, 0.03, 0.03), (0.16, 0.03, 0.02)),
         32: ((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)),
     },
-    # factor of the side
     "pixelate": {
         224: _column(0.6, 0.5, 0.4, 0.3, 0.25),
         64: _column(0.9, 0.8, 0.7, 0.6, 0.5),
         32: _column(0.95, 0.9, 0.85, 0.75, 0.65),
     },
-    # libjpeg's quality
     "jpeg_compression": {
         224: _column(25, 18, 15, 10, 7),
         64: _column(65, 58, 50, 40, 25),
