@@ -40,6 +40,8 @@ class RandomAffine:
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
         """Frames of the same shape."""
         batch, length, channels, height, width = frames_BTCHW.shape
+        if not batch:  # which affine_grid refuses
+            return frames_BTCHW
         cosine, sine = torch.cos(draws["angle"]) / draws["scale"], torch.sin(draws["angle"]) / draws["scale"]
         right, down = 2 * draws["right"], 2 * draws["down"]  # the grid runs from -1 to 1
         # Where each output pixel comes from: undo the shift, then the rotation, in pixels that are square.

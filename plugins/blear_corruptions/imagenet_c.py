@@ -105,6 +105,8 @@ class Corruption:
         """Frames of the same shape, in [0, 1]."""
         batch, length, channels, height, width = frames_BTCHW.shape
         self._check(channels)
+        if not batch:  # which some of PyTorch's and kornia's operations refuse
+            return frames_BTCHW
         if (height, width) not in self._sized:
             self.at(height, width)
         operation = self._sized[height, width]

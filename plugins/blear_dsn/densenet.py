@@ -31,4 +31,4 @@ class Densenet(nn.Module):
     def forward(self, frames_BTCHW: Tensor) -> Features:
         """See the class."""
         inputs = self.input(frames_BTCHW)
-        return features(inputs, {"map": self.features(inputs).relu()}, len(frames_BTCHW))
+        return features(inputs, {"map": self.features(inputs).relu()}, frames_BTCHW.shape[:2])

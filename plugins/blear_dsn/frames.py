@@ -47,14 +47,14 @@ def centre(frames_NCHW: Tensor, size: int) -> Tensor:
     return frames_NCHW[..., top : top + size, left : left + size]
 
 
-def features(inputs_NCHW: Tensor, stages: dict[str, Tensor], batch: int) -> Features:
+def features(inputs_NCHW: Tensor, stages: dict[str, Tensor], clips: Sequence[int]) -> Features:
     """Names the stages' maps [B, T, C, h, w], and adds `input`, the network's own, and `embedding`, the last's mean.
 
-    `input` is the reference that fused maps are cropped to.
+    `input` is the reference that fused maps are cropped to; `clips` is (B, T).
     """
     last = list(stages.values())[-1]
     named = {"embedding": last.mean(dim=(-2, -1)), "input": inputs_NCHW, **stages}
-    return {name: value.unflatten(0, (batch, -1)) for name, value in named.items()}
+    return {name: value.unflatten(0, tuple(clips)) for name, value in named.items()}
 
 
 def channels(counts: Sequence[int], width: float) -> tuple[int, ...]:

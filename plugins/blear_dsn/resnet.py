@@ -83,7 +83,7 @@ class Resnet(nn.Module):
                 x = self._unit(f"{block}_branch2b", self._unit(f"{block}_branch2a", x).relu_()).relu_()
                 x = (self._unit(f"{block}_branch2c", x) + shortcut).relu_()
             stages[f"stage{stage}"] = x
-        return features(inputs, stages, len(frames_BTCHW))
+        return features(inputs, stages, frames_BTCHW.shape[:2])
 
     def _add(self, name: str, convolution: nn.Conv2d, norm: _Norm) -> None:
         self.add_module(f"res{name}", convolution)

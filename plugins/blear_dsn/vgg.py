@@ -48,4 +48,4 @@ class Vgg(nn.Module):
             stages[f"stage{stage}"] = x
             x = max_pool2d(x, 2, ceil_mode=True) if stage < 4 else max_pool2d(x, 3, 2, padding=1, ceil_mode=True)
         stages["stage6"] = avg_pool2d(x, 3, stride=1, padding=1)
-        return features(inputs, stages, len(frames_BTCHW))
+        return features(inputs, stages, frames_BTCHW.shape[:2])

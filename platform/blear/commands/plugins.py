@@ -1,8 +1,9 @@
-"""`blear plugins` and `blear plugins show NAME`."""
+"""`blear plugins`, `blear plugins show NAME`, `blear plugins new NAME`, `blear plugins check NAME`."""
 
 from __future__ import annotations
 
-import json
+import sys
+from pathlib import Path
 
 import click
 
@@ -32,6 +33,7 @@ def plugins(context: click.Context) -> None:
 @click.argument("name")
 def show(name: str) -> None:
     """Show one component: what it is, its parameters, examples."""
+    from blear.describe import parameters, use_line
     from blear.plugins import load
 
     catalog = load()
@@ -48,15 +50,69 @@ def show(name: str) -> None:
                     break
         raise PluginError(f"there is no component {name!r}", do=closest.do)
     for registered in found:
-        component = registered.component
-        click.echo(f"{registered.name}  ({registered.slot}, {registered.plugin.origin})\n{component.summary}\n")
-        schema = component.params.model_json_schema()
-        required = schema.get("required", [])
-        for key, field in schema.get("properties", {}).items():
-            default = "required" if key in required else f"default {json.dumps(field.get('default'))}"
-            click.echo(f"    {key:<20}{field.get('description', '')} ({default})")
-        for example in component.examples:
-            click.echo(
-                f"\n    {{use: {registered.name}{''.join(f', {k}: {json.dumps(v)}' for k, v in example.items())}}}"
-            )
+        click.echo(
+            f"{registered.name}  ({registered.slot}, {registered.plugin.origin})\n{registered.component.summary}\n"
+        )
+        for parameter in parameters(registered.component):
+            click.echo(f"    {parameter.name:<20}{parameter.description} ({parameter.default})")
+        for example in registered.component.examples:
+            click.echo(f"\n    {use_line(registered.name, example)}")
         click.echo("")
+
+
+@plugins.command()
+@click.argument("name")
+@click.option("--dataset", "slots", flag_value="dataset", multiple=True, help="With a dataset.")
+@click.option("--degradation", "slots", flag_value="degradation", multiple=True, help="With a degradation.")
+@click.option("--backbone", "slots", flag_value="backbone", multiple=True, help="With a backbone.")
+@click.option("--head", "slots", flag_value="head", multiple=True, help="With a head.")
+@click.option("--file", "one_file", is_flag=True, help="One file NAME.py and its job instead of a package.")
+@click.option("--in", "folder", type=click.Path(path_type=Path), default=Path(), help="Where; here by default.")
+def new(name: str, slots: tuple[str, ...], one_file: bool, folder: Path) -> None:
+    """Write a new plugin that works: one component of each kind asked for, of all four if none is."""
+    from blear.scaffold.new import write_file, write_package
+
+    written = (write_file if one_file else write_package)(name, slots, folder)
+    for path in written:
+        click.echo(path)
+    if one_file:
+        click.echo(f"next: blear plugins check {written[0]}; blear run {written[1]}")
+    else:
+        click.echo(f"next: pip install --editable {written[0]}; blear plugins check {name}")
+
+
+@plugins.command()
+@click.argument("name")
+@click.argument("components", nargs=-1)
+@click.option("-q", "--quiet", is_flag=True, help="Print only what fails.")
+def check(name: str, components: tuple[str, ...], quiet: bool) -> None:
+    """Check that every component of a plugin (installed, or a file NAME.py) keeps the contract; exit code 1: not."""
+    from blear.testing import NonconformityError, NotCheckedError, checks_of
+
+    failed = skipped = 0
+    checks = checks_of(name, only=components)
+    for one in checks:
+        try:
+            one()
+        except NonconformityError as error:
+            failed += 1
+            click.secho(f"FAILS    {one}\n         {error}", fg="red")
+        except NotCheckedError as reason:
+            skipped += 1
+            if not quiet:
+                click.echo(f"skipped  {one}: {reason}")
+        else:
+            if not quiet:
+                click.echo(f"ok       {one}")
+    click.echo(f"{len(checks) - failed - skipped} ok, {failed} failed, {skipped} not checked")
+    sys.exit(1 if failed else 0)
+
+
+@plugins.command()
+@click.argument("names", nargs=-1)
+def docs(names: tuple[str, ...]) -> None:
+    """Print a page (Markdown) of the components of all plugins, or of those named."""
+    from blear.describe import page
+    from blear.plugins import load
+
+    click.echo(page(load(), names), nl=False)
