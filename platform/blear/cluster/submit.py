@@ -11,7 +11,7 @@ from pathlib import Path
 from blear.cluster.needs import check_job, missing
 from blear.cluster.submission import JobServer
 from blear.cluster.upload import mib, plan_upload
-from blear.cluster.wheels import build_wheel, local_plugins, requirements
+from blear.cluster.wheels import build_wheel, local_plugins, registry_plugins, requirements
 from blear.progress import say
 
 DETACHED = 130
@@ -59,6 +59,8 @@ def submit_job(
             say(f"    {mib(wheels[-1].stat().st_size):>10}  {wheels[-1].name}")
             if needed := requirements(plugin):
                 say(f"warning: plugin {plugin} requires what the nodes must have: {', '.join(needed)}")
+        if there := registry_plugins(checked.job):
+            say(f"warning: the nodes must have these plugins: {', '.join(there)}")
         runtime_env = {"working_dir": str(upload.folder)} | ({"py_modules": [str(w) for w in wheels]} if wheels else {})
         job_id, joined = server.submit(name, entrypoint, runtime_env)
     come_back = f"the same command joins its log; to stop it: ray job stop {job_id} --address {server.address}"

@@ -18,3 +18,14 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         function = decorator(function)
     return function
+
+
+def plugin_files(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--plugin FILE`: one-file plugins beside those that are installed, as `files`."""
+    return click.option(
+        "--plugin",
+        "files",
+        multiple=True,
+        type=click.Path(exists=True, dir_okay=False),
+        help="a one-file plugin, beside those that are installed; may be given again",
+    )(function)

@@ -7,18 +7,21 @@ from pathlib import Path
 
 import click
 
+from blear.commands.options import plugin_files
 from blear.errors import PluginError
 
 
 @click.group(invoke_without_command=True)
+@plugin_files
 @click.pass_context
-def plugins(context: click.Context) -> None:
+def plugins(context: click.Context, files: tuple[str, ...]) -> None:
     """List plugins and their components."""
+    context.obj = files
     if context.invoked_subcommand is not None:
         return
     from blear.plugins import load
 
-    catalog = load()
+    catalog = load(files)
     for plugin in catalog.plugins:
         click.echo(f"{plugin.name}  ({plugin.origin})")
         if plugin.problem:
@@ -31,12 +34,13 @@ def plugins(context: click.Context) -> None:
 
 @plugins.command()
 @click.argument("name")
-def show(name: str) -> None:
+@click.pass_obj
+def show(files: tuple[str, ...], name: str) -> None:
     """Show one component: what it is, its parameters, examples."""
     from blear.describe import parameters, use_line
     from blear.plugins import load
 
-    catalog = load()
+    catalog = load(files)
     found = [
         r for slot in catalog.components.values() for full, r in slot.items() if name in (full, full.split("/")[1])
     ]
@@ -110,9 +114,10 @@ def check(name: str, components: tuple[str, ...], quiet: bool) -> None:
 
 @plugins.command()
 @click.argument("names", nargs=-1)
-def docs(names: tuple[str, ...]) -> None:
+@click.pass_obj
+def docs(files: tuple[str, ...], names: tuple[str, ...]) -> None:
     """Print a page (Markdown) of the components of all plugins, or of those named."""
     from blear.describe import page
     from blear.plugins import load
 
-    click.echo(page(load(), names), nl=False)
+    click.echo(page(load(files), names), nl=False)

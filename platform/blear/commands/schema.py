@@ -6,11 +6,14 @@ import json
 
 import click
 
+from blear.commands.options import plugin_files
+
 
 @click.command()
-def schema() -> None:
+@plugin_files
+def schema(files: tuple[str, ...]) -> None:
     """Print the JSON schema of a job file, for editors."""
     from blear.jobschema import json_schema
     from blear.plugins import load
 
-    click.echo(json.dumps(json_schema(load()), indent=1))
+    click.echo(json.dumps(json_schema(load(files)), indent=1))

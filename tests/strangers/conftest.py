@@ -1,0 +1,46 @@
+"""An environment outside the repository in which a stranger's package is installed: blear is there, its tree is not."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+from strangers_outside import Outside
+
+
+@pytest.fixture(scope="session")
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Outside:
+    """Nothing in it needs the network: pip builds with the packages that are there and asks no index."""
+    folder = tmp_path_factory.mktemp("outside")
+    home = folder / "environment"
+    venv.create(home, with_pip=False, symlinks=True)
+    (site,) = home.glob("lib/python*/site-packages")
+    (site / "parent.pth").write_text(f"import site; site.addsitedir({sysconfig.get_paths()['purelib']!r})\n")
+    for name, code in {
+        "blear": "from blear.cli import main; main()",
+        "pip": "from pip._internal.cli.main import main; raise SystemExit(main())",
+        "pytest": "import pytest; raise SystemExit(pytest.console_main())",
+    }.items():
+        script = home / "bin" / name
+        script.write_text(f"#!{home / 'bin' / 'python'}\n{code}\n")
+        script.chmod(0o755)
+    keep = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH", "PYTEST"))}
+    work = folder / "work"
+    work.mkdir()
+    return Outside(
+        work,
+        keep
+        | {
+            "PATH": f"{home / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "BLEAR_STORAGE": str(folder / "storage"),
+            "OMP_NUM_THREADS": "1",
+            "PIP_NO_INDEX": "1",
+            "PIP_NO_DEPS": "1",
+            "PIP_NO_BUILD_ISOLATION": "0",  # pip reads it as the option's value: no isolation
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        },
+    )
