@@ -1,4 +1,4 @@
-"""From nothing to a run on a cluster whose workers have never heard of it: a stranger's package and a stranger's file."""
+"""From nothing to a run on a cluster whose workers do not have it: a stranger's package, and a stranger's file."""
 
 from __future__ import annotations
 

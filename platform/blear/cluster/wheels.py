@@ -26,7 +26,7 @@ _BY_INSTALLER = ("INSTALLER", "REQUESTED", "direct_url.json")
 
 
 def local_plugins(job: Job) -> dict[str, Path]:
-    """Distributions of the job's plugins that no registry has: name -> the folder or wheel that it was installed from."""
+    """Distributions of the job's plugins that no registry has: name -> folder or wheel that it was installed from."""
     places = {name: _place(Distribution.from_name(name)) for name in _distributions(job)}
     return {name: place for name, place in places.items() if place is not None}
 

@@ -1,0 +1,112 @@
+"""The dataset `hf/dataset`."""
+
+import io
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from PIL import Image, ImageOps
+
+from blear.contracts import BuildContext, ClipSpec, Sample, Target
+from blear.errors import DataError
+from blear.video import read_video
+from blear_hf import HfParams
+
+
+class HfDataset:
+    """Rows as samples (`contracts.Dataset`); words become classes in alphabetical order, numbers values.
+
+    Raises:
+        DataError: it cannot be read, or lacks a column, split or part; a row lacks its label or cannot be decoded.
+    """
+
+    terms = "See the data set's card: https://huggingface.co/datasets"
+
+    def __init__(self, params: HfParams, context: BuildContext) -> None:
+        self._params, self._where = params, f"hf/dataset: {params.source or params.hub}"
+        self._rows = _load(params, self._where)
+        self.splits = tuple(params.splits) or tuple(sorted(self._rows, key=lambda name: not name.startswith("train")))
+        self._check("split", self.splits, self._rows)
+        self._columns = self._rows[self.splits[0]].features
+        kinds = {name: type(feature).__name__ for name, feature in self._columns.items()}
+        seen = [params.frames] if params.frames else [n for n, kind in kinds.items() if kind in ("Image", "Video")][:1]
+        self._check("column", [*(seen or ["image"]), *params.targets, *filter(None, [params.subject])], kinds)
+        self._frames, self._video = seen[0], kinds[seen[0]] == "Video"
+        named = params.targets or [name for name, kind in kinds.items() if kind == "ClassLabel"]
+        self._check("class column, so name `targets`; no", [] if named else ["label"], kinds)
+        self.targets = tuple(map(self._target, named))
+        length = params.length if self._video else 1
+        self.clip = ClipSpec(length, 3 if params.color == "rgb" else 1, params.size, params.size)
+
+    def parts(self, split: str) -> list[str]:
+        """Blocks of 1000 rows, by the first one's number."""
+        self._check("split", [split], self._rows)
+        return [str(first) for first in range(0, len(self._rows[split]), 1000)]
+
+    def samples(self, split: str, part: str) -> Iterator[Sample]:
+        """The rows of a block."""
+        self._check("part", [part], self.parts(split))
+        rows = self._rows[split]
+        for number in range(int(part), min(int(part) + 1000, len(rows))):
+            row, where = rows[number], f"{self._where}, {split}, row {number}"
+            targets = {target.name: _label(target, row[target.name], where) for target in self.targets}
+            who = str(row[self._params.subject]) if self._params.subject else ""
+            yield Sample(f"{split}_{number:08d}", self._clip(row[self._frames], where), targets, subject=who)
+
+    def _check(self, what: str, names: Iterable[str], there: Iterable[str]) -> None:
+        if lacking := [name for name in names if name not in there]:
+            raise DataError(f"no {what} {', '.join(map(repr, lacking))}", self._where, f"it has: {', '.join(there)}")
+
+    def _target(self, name: str) -> Target:
+        feature = self._columns[name]
+        names = getattr(feature, "names", None)
+        if names is None and getattr(feature, "dtype", "") in ("string", "large_string", "bool"):
+            names = sorted({str(word) for split in self.splits for word in self._rows[split].unique(name)} - {"None"})
+        return Target(name, "class", classes=tuple(names)) if names else Target(name, "value")
+
+    def _clip(self, stored: dict[str, Any], where: str) -> np.ndarray:
+        """Frames, uint8 [T, H, W, C], of an image or video that is still encoded: its bytes, or its path."""
+        try:
+            if not self._video:
+                return self._fitted(Image.open(io.BytesIO(stored["bytes"]) if stored["bytes"] else stored["path"]))[
+                    None
+                ]
+            with tempfile.NamedTemporaryFile() as file:
+                Path(file.name).write_bytes(stored["bytes"] or b"")
+                frames = [
+                    frame.image_HWC for frame in read_video(Path(file.name if stored["bytes"] else stored["path"]))
+                ]
+        except (OSError, TypeError) as error:
+            raise DataError(f"cannot be decoded: {error}", where, "mend the file or leave the row out") from error
+        chosen = np.linspace(0, len(frames) - 1, self.clip.length).round().astype(int)
+        return np.stack([self._fitted(Image.fromarray(frames[index])) for index in chosen])
+
+    def _fitted(self, image: Image.Image) -> np.ndarray:
+        coloured, size = image.convert("RGB" if self.clip.channels == 3 else "L"), self._params.size
+        picture = np.array(ImageOps.fit(coloured, (size, size), Image.Resampling.BICUBIC))
+        return picture.reshape(size, size, self.clip.channels)
+
+
+def _label(target: Target, value: Any, where: str) -> int | float:
+    if value is None or (target.kind == "class" and value == -1):  # which the library writes where a class is unknown
+        raise DataError(f"{target.name} is missing", where, "leave the row out")
+    index = value if type(value) is int or target.kind == "value" else target.classes.index(str(value))
+    return float(index) if target.kind == "value" else int(index)
+
+
+def _load(params: HfParams, where: str) -> dict[str, Any]:
+    try:
+        place, saved = (
+            str(params.source or params.hub),
+            params.source and (params.source / "dataset_dict.json").is_file(),
+        )
+        loaded = datasets.load_from_disk(place) if saved else datasets.load_dataset(place, revision=params.revision)
+    except Exception as error:
+        raise DataError(f"cannot be loaded: {error}", where, "check name, folder and connection") from error
+    for name, feature in next(iter(loaded.values())).features.items():
+        if isinstance(feature, datasets.Image | datasets.Video):
+            loaded = loaded.cast_column(name, type(feature)(decode=False))  # they stay encoded
+    return dict(loaded)

@@ -1,0 +1,157 @@
+"""`hf/dataset` on real data sets of the library: class folders, Parquet, `save_to_disk`, videos."""
+
+from __future__ import annotations
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+
+from blear.contracts import BuildContext, ClipSpec
+from blear.errors import DataError
+from blear.plugins import load
+from blear.testing.datasets import dataset_checks
+from blear.testing.suite import checks_of
+from blear_hf import HfParams
+from blear_hf.dataset import HfDataset
+
+COLOURS = {"blue": (0, 0, 255), "red": (255, 0, 0)}
+
+
+@pytest.fixture(autouse=True)
+def _apart(tmp_path, monkeypatch):
+    """The library's cache in a folder of the test."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Class folders of PNG files, 40 x 20: a colour on the left of the middle, its half on the right."""
+    for split, count in (("train", 3), ("test", 2)):
+        for name, colour in COLOURS.items():
+            folder = tmp_path / "faces" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                picture = np.zeros((20, 40, 3), np.uint8)
+                picture[:, :20] = colour
+                picture[:, 20:] = np.array(colour) // 2
+                picture[0, 20] = number
+                Image.fromarray(picture).save(folder / f"{number}.png")
+    return tmp_path / "faces"
+
+
+def build(**params):
+    return HfDataset(HfParams(**params), BuildContext())
+
+
+def read(dataset, split):
+    return [sample for part in dataset.parts(split) for sample in dataset.samples(split, part)]
+
+
+def test_class_folders(folders):
+    dataset = build(source=folders, size=20)
+    assert dataset.splits == ("train", "test")
+    assert dataset.clip == ClipSpec(1, 3, 20, 20)
+    assert [(target.name, target.classes) for target in dataset.targets] == [("label", ("blue", "red"))]
+    train = read(dataset, "train")
+    assert [sample.targets["label"] for sample in train] == [0, 0, 0, 1, 1, 1]
+    assert train[4].key == "train_00000004"
+    assert train[4].frames.dtype == np.uint8
+    assert train[4].frames.shape == (1, 20, 20, 3)
+    np.testing.assert_array_equal(train[4].frames[0, 5, :10], [(255, 0, 0)] * 10)  # the centre square: columns 10..29
+    np.testing.assert_array_equal(train[4].frames[0, 5, 10:], [(127, 0, 0)] * 10)
+    assert len(read(dataset, "test")) == 4
+
+
+def test_it_keeps_the_contract(folders):
+    (registered,) = [c for c in load().components["dataset"].values() if c.name == "hf/dataset"]
+    asked = 0
+    for check in checks_of("hf"):
+        if check.example == 0 and "survive" in check.question:
+            check()
+    from dataclasses import replace
+
+    real = replace(
+        registered, component=replace(registered.component, examples=({"source": str(folders), "size": 16},))
+    )
+    for check in dataset_checks(real):
+        check()
+        asked += 1
+    assert asked == 5
+
+
+def test_a_saved_set_with_words_numbers_and_subjects(folders, tmp_path):
+    rows = {
+        "face": [str(folders / "train" / "red" / "0.png"), str(folders / "train" / "blue" / "0.png")] * 2,
+        "mood": ["sad", "happy", "happy", "sad"],
+        "valence": [-0.5, 0.25, 0.75, -1.0],
+        "who": [7, 8, 7, 8],
+    }
+    table = datasets.Dataset.from_dict(rows).cast_column("face", datasets.Image())
+    datasets.DatasetDict({"dev": table, "train": table}).save_to_disk(tmp_path / "saved")
+    dataset = build(source=tmp_path / "saved", targets=["valence", "mood"], subject="who", color="grey", size=10)
+    assert dataset.splits == ("train", "dev")
+    assert [target.kind for target in dataset.targets] == ["value", "class"]
+    assert dataset.targets[1].classes == ("happy", "sad")
+    samples = read(dataset, "dev")
+    assert [sample.targets for sample in samples][:2] == [{"valence": -0.5, "mood": 1}, {"valence": 0.25, "mood": 0}]
+    assert [sample.subject for sample in samples] == ["7", "8", "7", "8"]
+    assert samples[0].frames[0, 5, 2, 0] == 76  # luma of red: 0.299 x 255
+
+
+def test_parquet_with_embedded_pictures(folders, tmp_path):
+    table = datasets.load_dataset(str(folders), split="train")
+    (tmp_path / "parquet").mkdir()
+    table.to_parquet(tmp_path / "parquet" / "train.parquet")
+    dataset = build(source=tmp_path / "parquet", size=20)
+    assert dataset.splits == ("train",)
+    straight = read(build(source=folders, size=20), "train")
+    for sample, other in zip(read(dataset, "train"), straight, strict=True):
+        np.testing.assert_array_equal(sample.frames, other.frames)
+
+
+def test_videos_give_frames_spread_over_each(tmp_path):
+    import av
+
+    for name in COLOURS:
+        folder = tmp_path / "clips" / "train" / name
+        folder.mkdir(parents=True)
+        with av.open(str(folder / "a.mp4"), "w") as file:
+            stream = file.add_stream("libx264", rate=25, options={"crf": "1"})
+            stream.width = stream.height = 32
+            stream.pix_fmt = "yuv444p"
+            for grey in range(0, 250, 25):
+                frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), grey, np.uint8), format="rgb24")
+                file.mux(stream.encode(frame))
+            file.mux(stream.encode(None))
+    dataset = build(source=tmp_path / "clips", length=4, size=16)
+    assert dataset.clip == ClipSpec(4, 3, 16, 16)
+    (first, _) = read(dataset, "train")
+    assert first.frames.shape == (4, 16, 16, 3)
+    np.testing.assert_allclose(first.frames.mean(axis=(1, 2, 3)), [0, 75, 150, 225], atol=3)
+
+
+def test_what_is_not_there_is_named_with_what_is(folders, tmp_path):
+    for params, message in (
+        ({"targets": ["mood"]}, r"no column 'mood'\n  -> it has: image, label"),
+        ({"splits": ["validation"]}, r"no split 'validation'\n  -> it has: "),
+        ({"subject": "who"}, "no column 'who'"),
+    ):
+        with pytest.raises(DataError, match=message):
+            build(source=folders, **params)
+    with pytest.raises(DataError, match="cannot be loaded"):
+        build(source=tmp_path / "nowhere")
+    (folders / "train" / "red" / "1.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"train, row 4: cannot be decoded"):
+        read(build(source=folders), "train")
+    for params in ({}, {"source": folders, "hub": "a/b"}):
+        with pytest.raises(ValidationError, match="give `source` or `hub`"):
+            HfParams(**params)
+
+
+def test_the_hub_without_a_connection(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match=r"hf/dataset: nobody/nothing: cannot be loaded: .*\n  -> check name"):
+        build(hub="nobody/nothing")
