@@ -35,6 +35,7 @@ bench: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/make_degradations.py $(ONLY)
+	$(BIN)/python docs/make_reference.py
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -1,6 +1,5 @@
 """The dataset `hf/dataset`."""
 
-import io
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -70,15 +69,11 @@ class HfDataset:
     def _clip(self, stored: dict[str, Any], where: str) -> np.ndarray:
         """Frames, uint8 [T, H, W, C], of an image or video that is still encoded: its bytes, or its path."""
         try:
-            if not self._video:
-                return self._fitted(Image.open(io.BytesIO(stored["bytes"]) if stored["bytes"] else stored["path"]))[
-                    None
-                ]
             with tempfile.NamedTemporaryFile() as file:
-                Path(file.name).write_bytes(stored["bytes"] or b"")
-                frames = [
-                    frame.image_HWC for frame in read_video(Path(file.name if stored["bytes"] else stored["path"]))
-                ]
+                Path(file.name).write_bytes(stored["bytes"] or Path(stored["path"]).read_bytes())
+                if not self._video:
+                    return self._fitted(Image.open(file.name))[None]
+                frames = [frame.image_HWC for frame in read_video(Path(file.name))]
         except (OSError, TypeError) as error:
             raise DataError(f"cannot be decoded: {error}", where, "mend the file or leave the row out") from error
         chosen = np.linspace(0, len(frames) - 1, self.clip.length).round().astype(int)
@@ -98,11 +93,9 @@ def _label(target: Target, value: Any, where: str) -> int | float:
 
 
 def _load(params: HfParams, where: str) -> dict[str, Any]:
+    place = str(params.source or params.hub)
+    saved = params.source and (params.source / "dataset_dict.json").is_file()
     try:
-        place, saved = (
-            str(params.source or params.hub),
-            params.source and (params.source / "dataset_dict.json").is_file(),
-        )
         loaded = datasets.load_from_disk(place) if saved else datasets.load_dataset(place, revision=params.revision)
     except Exception as error:
         raise DataError(f"cannot be loaded: {error}", where, "check name, folder and connection") from error

@@ -21,12 +21,14 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Outside:
     (site,) = home.glob("lib/python*/site-packages")
     (site / "parent.pth").write_text(f"import site; site.addsitedir({sysconfig.get_paths()['purelib']!r})\n")
     for name, code in {
-        "blear": "from blear.cli import main; main()",
-        "pip": "from pip._internal.cli.main import main; raise SystemExit(main())",
-        "pytest": "import pytest; raise SystemExit(pytest.console_main())",
+        "blear": "from blear.cli import main",
+        "pip": "from pip._internal.cli.main import main",
+        "pytest": "from pytest import console_main as main",
     }.items():
         script = home / "bin" / name
-        script.write_text(f"#!{home / 'bin' / 'python'}\n{code}\n")
+        script.write_text(
+            f"#!{home / 'bin' / 'python'}\n{code}\nif __name__ == '__main__':\n    raise SystemExit(main())\n"
+        )
         script.chmod(0o755)
     keep = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH", "PYTEST"))}
     work = folder / "work"

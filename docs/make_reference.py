@@ -1,0 +1,202 @@
+"""Writes docs/reference/: commands, hooks and contracts, job schema, components, and the pinned public surface.
+
+Run: make docs. A test fails when a page is stale; a change of the surface needs its digest in CHANGELOG.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import inspect
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from blear import contracts, hooks
+from blear.cli import cli
+from blear.describe import page
+from blear.job import Job
+from blear.plugins import load
+
+FOLDER = Path(__file__).parent / "reference"
+PUBLIC = ("errors", "imaging", "metrics", "separable", "testing", "video")
+"""Modules that plugins may import beside `hooks` and `contracts`."""
+
+
+def pages() -> dict[str, str]:
+    """File name -> what it should hold."""
+    catalog = load()
+    own = [plugin.name for plugin in catalog.plugins if plugin.origin.startswith("blear ")]
+    return {
+        "commands.md": commands(),
+        "hooks.md": hooks_page(),
+        "job.md": job_page(),
+        "components.md": page(catalog, own),
+        "surface.txt": surface(),
+    }
+
+
+def commands() -> str:
+    """`blear --help` and that of every command."""
+    parts = ["# Commands", ""]
+    for name, command in _commands(cli, "blear"):
+        with click.Context(command, info_name=name, terminal_width=100, max_content_width=100) as context:
+            parts += [f"## {name}", "", "```", command.get_help(context), "```", ""]
+    return "\n".join(parts)
+
+
+def hooks_page() -> str:
+    """Docstrings and signatures of the hooks and of what crosses them."""
+    parts = ["# Hooks and contracts", "", _text(hooks), ""]
+    for name in hooks.SLOTS.values():
+        parts += [f"## {name}", "", _text(getattr(hooks, name)), ""]
+    parts += ["# Contracts", "", _text(contracts), ""]
+    for name, kind in _public(contracts):
+        if inspect.isclass(kind):
+            parts += [f"## {name}", "", _text(kind), ""]
+            parts += [f"- `{line}`" for line in _members(kind)] + [""]
+    return "\n".join(parts)
+
+
+def job_page() -> str:
+    """Every section of a job file with its fields."""
+    schema = Job.model_json_schema()
+    parts = ["# The job file", "", "`blear schema` prints the same, with the parameters of every component.", ""]
+    for name, section in {"Job": schema, **schema["$defs"]}.items():
+        parts += [
+            f"## {name}",
+            "",
+            section.get("description", ""),
+            "",
+            "| key | type | default | |",
+            "| --- | --- | --- | --- |",
+        ]
+        for key, field in section.get("properties", {}).items():
+            default = f"`{json.dumps(field['default'])}`" if "default" in field else "empty"
+            default = "required" if key in section.get("required", []) else default
+            parts.append(f"| `{key}` | {_type(field)} | {_cell(default)} | {_cell(field.get('description', ''))} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def surface() -> str:
+    """One line for each name that others may rely on."""
+    lines = [f"hook {name}{inspect.signature(getattr(hooks, name))}" for name in hooks.SLOTS.values()]
+    lines += [f"hooks.PLUGIN_API = {hooks.PLUGIN_API}"]
+    for module in ("contracts", *PUBLIC):
+        for name, value in _public(importlib.import_module(f"blear.{module}")):
+            lines += _lines(f"{module}.{name}", value)
+    for name, command in _commands(cli, "blear"):
+        lines.append(f"command {name} {' '.join(_parameter(p) for p in command.params if p.name != 'help')}".rstrip())
+    schema = Job.model_json_schema()
+    for name, section in {"Job": schema, **schema["$defs"]}.items():
+        lines += [f"job {name}.{key}: {_type(field)}" for key, field in section.get("properties", {}).items()]
+    text = "\n".join(lines) + "\n"
+    return f"# digest {digest(text)}: every name that others may rely on; made by `make docs`\n{text}"
+
+
+def digest(lines: str) -> str:
+    """Eight hex digits of a surface, without the line that states them."""
+    return hashlib.sha256(lines.encode()).hexdigest()[:8]
+
+
+def undocumented() -> list[str]:
+    """Hooks, commands, options and fields without a word on them."""
+    found = [f"hook {name}" for name in hooks.SLOTS.values() if not inspect.getdoc(getattr(hooks, name))]
+    for name, command in _commands(cli, "blear"):
+        found += [] if command.help else [f"command {name}"]
+        options = [p for p in command.params if isinstance(p, click.Option)]
+        found += [f"{name} {option.opts[0]}" for option in options if not option.help]
+    schema = Job.model_json_schema()
+    for name, section in {"Job": schema, **schema["$defs"]}.items():
+        found += [
+            f"job {name}.{key}" for key, field in section.get("properties", {}).items() if not field.get("description")
+        ]
+    return found
+
+
+def _commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    if isinstance(command, click.Group):
+        for word, inner in sorted(command.commands.items()):
+            yield from _commands(inner, f"{name} {word}")
+
+
+def _parameter(parameter: click.Parameter) -> str:
+    return parameter.opts[0] if isinstance(parameter, click.Option) else str(parameter.name).upper()
+
+
+def _public(module: Any) -> Iterator[tuple[str, Any]]:
+    """Public names that a module defines, or lists in `__all__`."""
+    names = getattr(module, "__all__", None) or [n for n in vars(module) if not n.startswith("_")]
+    for name in sorted(names):
+        value = getattr(module, name)
+        own = hasattr(module, "__all__") or getattr(value, "__module__", "") == module.__name__
+        if own and (inspect.isclass(value) or inspect.isfunction(value)):
+            yield name, value
+
+
+def _lines(name: str, value: Any) -> list[str]:
+    if inspect.isfunction(value):
+        return [f"{name}{inspect.signature(value)}"]
+    return [f"{name}", *(f"{name}.{line}" for line in _members(value))]
+
+
+def _members(kind: Any) -> list[str]:
+    """Fields and methods of a class, as its own source names them."""
+    fields = {f.name: f.type for f in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else {}
+    fields |= {n: t for n, t in inspect.get_annotations(kind).items() if not n.startswith("_") and n not in fields}
+    methods = [(n, f) for n, f in vars(kind).items() if inspect.isfunction(f) and not n.startswith("_")]
+    calls = [("__call__", vars(kind)["__call__"])] if inspect.isfunction(vars(kind).get("__call__")) else []
+    return [f"{n}: {t}" for n, t in fields.items()] + [f"{n}{inspect.signature(f)}" for n, f in [*calls, *methods]]
+
+
+def _text(thing: Any) -> str:
+    """A docstring as Markdown: what is said of each attribute or argument becomes a list."""
+    text = inspect.getdoc(thing) or ""
+    if inspect.ismodule(thing):
+        return text  # indented lines are code there
+    return re.sub(r"(?m)^(Args|Raises|Returns|Attributes):$", r"**\1**", text).replace("\n    ", "\n- ")
+
+
+def _type(field: dict[str, Any]) -> str:
+    if "$ref" in field:
+        return f"[{field['$ref'].split('/')[-1]}](#{field['$ref'].split('/')[-1].lower()})"
+    if "enum" in field or "const" in field:
+        return ", ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
+    for key in ("anyOf", "oneOf"):
+        if key in field:
+            return " or ".join(dict.fromkeys(_type(one) for one in field[key]))
+    if field.get("type") == "array":
+        inner = field.get("items") or {"type": "list"}
+        return (
+            f"list of {_type(inner)}"
+            if "prefixItems" not in field
+            else f"[{', '.join(_type(i) for i in field['prefixItems'])}]"
+        )
+    if field.get("type") == "object" and isinstance(field.get("additionalProperties"), dict):
+        return f"name: {_type(field['additionalProperties'])}"
+    return str(field.get("type", "any"))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def main() -> None:
+    """Writes the pages; names what is not documented."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text)
+    if missing := undocumented():
+        sys.exit(f"not documented: {', '.join(missing)}")
+
+
+if __name__ == "__main__":
+    main()
