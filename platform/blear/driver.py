@@ -9,6 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
                 say(f"stage {name}: done by an earlier run")
                 continue
             plan = StagePlan(job, name, run, prepared)
+            plan = replace(plan, prints=fingerprint(catalog, plan.components))
             if on_ray:
                 train_on_ray(plan)
             else:

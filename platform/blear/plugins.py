@@ -163,6 +163,26 @@ def fingerprint(catalog: Catalog, names: Iterable[tuple[str, str]]) -> dict[str,
     return found
 
 
+def check_same(wanted: Mapping[str, str], catalog: Catalog, names: Iterable[tuple[str, str]], place: str) -> None:
+    """Compares this process's components with the fingerprints that were taken where the job was started.
+
+    Raises:
+        PluginError: a component is missing, or of another version or schema; names the plugin, both, and `place`.
+    """
+    for slot, name in names:
+        plugin, do = name.split("/")[0], "install one version everywhere; `blear submit` sends local plugins along"
+        try:
+            ((full, here),) = fingerprint(catalog, [(slot, name)]).items()
+        except PluginError as error:
+            raise PluginError(f"{place} lacks plugin {plugin}: {error.what}", name, do) from error
+        if wanted.get(full, here) != here:
+            versions = [text.split(":")[0] for text in (wanted[full], here)]
+            what = f"version {versions[0]} where the job was started, {versions[1]} on {place}"
+            if versions[0] == versions[1]:
+                what = f"other parameters of one version, {versions[0]}, where the job was started and on {place}"
+            raise PluginError(f"plugin {plugin} differs: {what}", name, do)
+
+
 class _Collected:
     def __init__(self) -> None:
         self.plugins: list[Plugin] = []

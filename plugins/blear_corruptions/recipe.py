@@ -53,6 +53,8 @@ class Recipe(ABC):
         """Frames of the same shape, in [0, 1]."""
         batch, length, channels, height, width = frames_BTCHW.shape
         self._check(channels, height, width)
+        if not batch:  # which some of PyTorch's and kornia's operations refuse
+            return frames_BTCHW
         each = {name: value.expand(batch, length).flatten() for name, value in draws.items() if name != "key"}
         images = frames_BTCHW.flatten(0, 1).float().clamp(0, 1)
         done = self.change(Canvas.full(images), each, draws["key"], length)

@@ -158,3 +158,19 @@ def test_fingerprint_changes_with_the_schema(tmp_path: Path) -> None:
         file.write_text(GOOD.format(name="own").replace("size: int", size))
     prints = [plugins.fingerprint(load((str(f),)), [("backbone", "mine/own")])["mine/own"] for f in (first, second)]
     assert prints[0].split(":")[1] != prints[1].split(":")[1]
+
+
+def test_another_version_on_a_node_is_one_error_with_both(site) -> None:
+    site("strange", "2.1", "strange", "strange_plugin", GOOD.format(name="odd"))
+    names = [("backbone", "strange/odd"), ("head", "vlqr/valence")]
+    here = plugins.fingerprint(load(), names)
+    plugins.check_same(here, load(), names, "node b")
+    digest = here["strange/odd"].split(":")[1]
+    told = r"plugin strange differs: version 2\.0 where the job was started, 2\.1 on node b"
+    with pytest.raises(PluginError, match=told):
+        plugins.check_same(here | {"strange/odd": f"2.0:{digest}"}, load(), names, "node b")
+    with pytest.raises(PluginError, match=r"differs: other parameters of one version, 2\.1"):
+        plugins.check_same(here | {"strange/odd": "2.1:000000000000"}, load(), names, "node b")
+    with pytest.raises(PluginError, match="node b lacks plugin absent: there is no backbone") as caught:
+        plugins.check_same({}, load(), [("backbone", "absent/net")], "node b")
+    assert "install one version everywhere" in caught.value.do

@@ -103,10 +103,15 @@ def test_what_is_written_for_an_author_conforms(broken) -> None:
             "tiny [0] gives",
             "a dict of",
         ),
-        ("maps.mean(dim=(3, 4))", "maps", "tiny [0] gives", "forward()['embedding']: expected [B, T, D]"),
+        (
+            "embedding.unflatten(0, clips)",
+            "x.unflatten(0, clips)",
+            "tiny [0] gives",
+            "forward()['embedding']: expected [B, T, D]",
+        ),
         ("- 0.5\n", "- frames_BTCHW.mean()\n", "tiny [0] a batch equals", "in eval() a batch to be its samples"),
         (
-            "x.unflatten(0, frames_BTCHW.shape[:2])",
+            "x.unflatten(0, clips)",
             "x.unflatten(0, (len(frames_BTCHW), -1))",
             "tiny [0] takes empty",
             "cannot reshape tensor of 0 elements",

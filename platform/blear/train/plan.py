@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from blear.job import Job, Stage
 from blear.runfolder import RunFolder
+from blear.uses import leaves
 
 
 @dataclass(frozen=True)
@@ -18,12 +20,14 @@ class StagePlan:
         stage: name of the stage.
         run: the run folder, on storage that every worker sees.
         prepared: the folder or URL of prepared shards of each entry of the job's `data`.
+        prints: fingerprints of the stage's components (`plugins.fingerprint`) where the job was started.
     """
 
     job: Job
     stage: str
     run: RunFolder
     prepared: dict[str, str | Path]
+    prints: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def spec(self) -> Stage:
@@ -34,3 +38,11 @@ class StagePlan:
     def plugin_files(self) -> tuple[str, ...]:
         """One-file plugins of the job."""
         return tuple(self.job.plugins)
+
+    @property
+    def components(self) -> list[tuple[str, str]]:
+        """(slot, full name) of what a worker builds."""
+        stage, extra = self.spec, self.job.data[self.spec.data].extra
+        lists = (*extra, stage.augment, stage.degrade)
+        names = {("degradation", use.use) for entries in lists for use in leaves(entries)}
+        return sorted(names | {("backbone", stage.backbone.use), ("head", stage.head.use)})

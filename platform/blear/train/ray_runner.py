@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import math
 import shutil
+import socket
 import time
 from typing import Any
 
 from blear.errors import BlearError, RunError
 from blear.job import Cluster
+from blear.plugins import check_same, load
 from blear.train.history import told
 from blear.train.loop import train_stage
 from blear.train.plan import StagePlan
@@ -22,6 +24,7 @@ def _worker_main(config: dict[str, StagePlan]) -> None:
     from blear.train.ray_worker import RayWorker
 
     plan = config["plan"]
+    check_same(plan.prints, load(plan.plugin_files), plan.components, f"node {socket.gethostname()}")
     try:
         train_stage(plan, RayWorker(plan.run.stage(plan.stage)))
     except RuntimeError as error:  # gloo's and NCCL's errors have no common class of their own
