@@ -76,7 +76,7 @@ def _fits(dataset: Any) -> None:
         fits = fits and (clip.shortest or clip.length) <= len(frames) <= clip.length
         expect(bool(fits), f"{method}, frames", wanted, kind)
         expect(bool(np.isfinite(frames).all()), f"{method}, frames", "finite numbers", "NaN or infinity")
-        expect(set(sample.targets) == set(targets), f"{method}, targets", sorted(targets), sorted(sample.targets))
+        expect(set(sample.targets) == set(targets), f"{method}, targets", str(sorted(targets)), sorted(sample.targets))
         for name, value in sample.targets.items():
             _fits_target(method, targets[name], value)
 
