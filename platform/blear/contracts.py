@@ -208,6 +208,23 @@ class Degradation(Protocol):
 
 
 @runtime_checkable
+class Separable(Degradation, Protocol):
+    """A degradation that is linear and acts on rows and on columns apart: neighbours in a chain become one operator.
+
+    Optional. `apply` must give what `blear.separable.apply_operators` makes of the operators, but for rounding.
+    """
+
+    def operators(self, draws: Draws, height: int, width: int) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Each sample's matrices for frames of height x width, float32 [B, out, in], on the draws' device.
+
+        Returns:
+            The matrices along the rows' axis and those along the columns' axis, each in the order in which they act;
+            the first have `in` = height and width. Every sample's operator gives frames of one size.
+        """
+        ...
+
+
+@runtime_checkable
 class Resizing(Degradation, Protocol):
     """A degradation that changes the frames' size. Where it augments a stage, evaluation must change the size alike."""
 

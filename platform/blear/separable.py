@@ -20,7 +20,7 @@ from torch.nn.functional import interpolate, pad
 
 from blear.errors import PluginError
 
-Interpolation = Literal["bicubic", "bilinear", "area"]
+Interpolation = Literal["bicubic", "bilinear", "area", "lanczos"]
 Steps = tuple[Tensor, ...]
 """One axis of an operator: matrices that act in turn, the first one first."""
 
@@ -44,8 +44,11 @@ def resize(size: int, out: int, interpolation: Interpolation = "bicubic") -> Ten
     """Matrix that resizes `size` samples to `out`, float64 [out, size].
 
     "bicubic" (a = -0.5) and "bilinear" are torch's antialiased `interpolate`: MATLAB's `imresize` but for the borders,
-    whose weights are renormalised instead of mirrored. "area" averages what each output sample covers.
+    whose weights are renormalised instead of mirrored. "lanczos" (three lobes, antialiased) is Pillow's in exact
+    arithmetic. "area" averages what each output sample covers.
     """
+    if interpolation == "lanczos":
+        return _lanczos(size, out)
 
     def along_rows(image: Tensor) -> Tensor:
         shape = (out, image.shape[-1])
@@ -56,13 +59,26 @@ def resize(size: int, out: int, interpolation: Interpolation = "bicubic") -> Ten
     return from_operation(along_rows, size)
 
 
-def down_up(size: int, factor: float, interpolation: Interpolation = "bicubic") -> Steps:
+def _lanczos(size: int, out: int) -> Tensor:
+    scale = max(size / out, 1.0)
+    middles = (torch.arange(out, dtype=torch.float64)[:, None] + 0.5) * (size / out)
+    places = torch.arange(size, dtype=torch.float64) + 0.5 - middles
+    first, end = ((middles + side * 3 * scale + 0.5).floor() for side in (-1, 1))  # Pillow's window, whole pixels
+    inside = (torch.arange(size) >= first) & (torch.arange(size) < end)
+    at = places / scale
+    weights = torch.where(inside & (at.abs() < 3), torch.sinc(at) * torch.sinc(at / 3), 0)
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+def down_up(
+    size: int, factor: float, interpolation: Interpolation = "bicubic", enlarge: Interpolation = "bicubic"
+) -> Steps:
     """Shrinks `size` samples to s = ceil(size / factor) and enlarges them back: float64 [s, size] and [size, s].
 
     Args:
         size: rows or columns of the frames.
         factor: at least 1, need not be whole; 1 gives the identity alone.
-        interpolation: how it shrinks; it always enlarges with bicubic.
+        interpolation, enlarge: how it shrinks, and how it enlarges.
 
     Raises:
         PluginError: the factor is below 1, not finite, or leaves less than one pixel.
@@ -75,7 +91,7 @@ def down_up(size: int, factor: float, interpolation: Interpolation = "bicubic") 
     small = math.ceil(size / factor - 1e-9)  # 96 / (96 / 7) is 7, whatever the last bit says
     if small == size:
         return (torch.eye(size, dtype=torch.float64),)
-    return resize(size, small, interpolation), resize(small, size)
+    return resize(size, small, interpolation), resize(small, size, enlarge)
 
 
 def apply(frames_BTCHW: Tensor, rows_KPH: Tensor, columns_KQW: Tensor, index_B: Tensor) -> Tensor:
@@ -164,14 +180,55 @@ class SeparableBank:
             frames = apply(frames, rows_KPH, columns_KQW, index_B)
         return frames.to(frames_BTCHW.dtype)
 
+    def operators(self, index_B: Tensor) -> Operators:
+        """Each sample's matrices, as `contracts.Separable` gives them, on the index's device."""
+        self.to(index_B.device)
+        rows, columns = zip(*self.stacks, strict=True)
+        return [stack.index_select(0, index_B) for stack in rows], [s.index_select(0, index_B) for s in columns]
+
+
+Operators = tuple[Sequence[Tensor], Sequence[Tensor]]
+"""Matrices that act in turn, float32 [B, out, in]: those along the rows' axis, those along the columns' axis."""
+
+
+def apply_operators(frames_BTCHW: Tensor, operators: Operators) -> Tensor:
+    """Frames after matrices of their own, in float32, of the frames' dtype; both axes shrink before either grows."""
+    batch, length, channels, height, width = frames_BTCHW.shape
+    planes = frames_BTCHW.reshape(batch, length * channels, height, width).to(torch.float32)
+    rows, columns = (fused(steps) for steps in operators)
+    for number in range(max(len(rows), len(columns))):
+        if number < len(rows):
+            planes = rows[number].unsqueeze(1) @ planes
+        if number < len(columns):
+            lines = planes.flatten(1, 2) @ columns[number].mT
+            planes = lines.reshape(*planes.shape[:3], lines.shape[-1])
+    return planes.reshape(batch, length, channels, *planes.shape[2:]).to(frames_BTCHW.dtype)
+
+
+def fused(steps: Sequence[Tensor]) -> list[Tensor]:
+    """One matrix for all steps; two where they pass through a waist of at most half of both ends."""
+    steps = list(steps)
+    waists = [step.shape[-2] for step in steps[:-1]]
+    narrow = min(waists, default=0)
+    if waists and 2 * narrow <= min(steps[0].shape[-1], steps[-1].shape[-2]):
+        cut = waists.index(narrow) + 1
+        # from the waist outwards, so that every product has a narrow side
+        before = reduce(lambda done, earlier: done @ earlier, reversed(steps[:cut]))
+        return [before, reduce(lambda done, later: later @ done, steps[cut:])]
+    return [reduce(lambda done, later: later @ done, steps)]
+
 
 def down_up_bank(
-    factors: Sequence[float], height: int, width: int, interpolation: Interpolation = "bicubic"
+    factors: Sequence[float],
+    height: int,
+    width: int,
+    interpolation: Interpolation = "bicubic",
+    enlarge: Interpolation = "bicubic",
 ) -> SeparableBank:
     """A bank whose operator k is down-up by `factors[k]` on frames of height x width; raises as `down_up` does."""
     return SeparableBank(
-        [down_up(height, factor, interpolation) for factor in factors],
-        [down_up(width, factor, interpolation) for factor in factors],
+        [down_up(height, factor, interpolation, enlarge) for factor in factors],
+        [down_up(width, factor, interpolation, enlarge) for factor in factors],
     )
 
 

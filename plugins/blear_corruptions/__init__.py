@@ -6,6 +6,7 @@ from blear.contracts import Component
 from blear.hooks import hookimpl
 from blear_corruptions.frame_params import HsvJitterParams, RandomBoxParams, ResizeParams
 from blear_corruptions.imagenet_c_components import benchmark_operations
+from blear_corruptions.menu_components import menu
 from blear_corruptions.params import (
     DownscaleParams,
     RandomAffineParams,
@@ -105,6 +106,7 @@ def register_degradations() -> list[Component]:
             "blear_corruptions.colour:HsvJitter",
             examples=({}, {"hue": 0.0, "per": "clip"}),
         ),
+        *menu(),
         *benchmark_operations(),
         *recipes(),
     ]

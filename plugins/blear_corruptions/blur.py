@@ -13,7 +13,7 @@ from torch.nn.functional import conv2d, pad
 
 from blear.contracts import BuildContext, DrawKeys, Draws
 from blear.errors import PluginError
-from blear.separable import SeparableBank, from_operation
+from blear.separable import Operators, SeparableBank, from_operation
 from blear_corruptions.photometric_params import RandomBlurParams
 
 
@@ -42,14 +42,20 @@ class RandomBlur:
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
         """Frames of the same shape; an average of values in [0, 1] stays there."""
-        height, width = frames_BTCHW.shape[-2:]
-        if (height, width) not in self._banks:
-            self._make_bank(height, width)
-        return self._banks[height, width](frames_BTCHW, draws["index"])
+        return self._bank(*frames_BTCHW.shape[-2:])(frames_BTCHW, draws["index"])
+
+    def operators(self, draws: Draws, height: int, width: int) -> Operators:
+        """One matrix along each axis."""
+        return self._bank(height, width).operators(draws["index"])
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
         """None: an augmentation has no severity to sweep."""
         return ()
+
+    def _bank(self, height: int, width: int) -> SeparableBank:
+        if (height, width) not in self._banks:
+            self._make_bank(height, width)
+        return self._banks[height, width]
 
     @torch.compiler.disable
     def _make_bank(self, height: int, width: int) -> None:

@@ -7,6 +7,7 @@ import pytest
 import blear_corruptions
 from blear.contracts import BuildContext, ClipSpec, Degradation
 from blear_corruptions.imagenet_c_components import benchmark_operations
+from blear_corruptions.menu_components import menu
 from blear_corruptions.recipe_components import recipes
 
 COMPONENTS = {component.name: component for component in blear_corruptions.register_degradations()}
@@ -16,7 +17,9 @@ def test_menu():
     quality, geometry = ["downscale", "scale_mix"], ["random_flip", "random_crop", "random_shift", "random_affine"]
     photometric, frames = ["random_noise", "random_brightness", "random_blur"], ["resize", "random_box", "hsv_jitter"]
     assert list(COMPONENTS)[:12] == [*quality, *geometry, *photometric, *frames]
-    own = [component.name for component in (*benchmark_operations(), *recipes())]  # these have tests of their own
+    own = [
+        component.name for component in (*menu(), *benchmark_operations(), *recipes())
+    ]  # these have tests of their own
     assert len(benchmark_operations()) == 19
     assert [name for name in COMPONENTS if name in own] == own
     assert len(COMPONENTS) == 12 + len(own)

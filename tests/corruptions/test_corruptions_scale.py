@@ -1,8 +1,10 @@
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pydantic import ValidationError
 from torch.nn.functional import interpolate
 
@@ -139,3 +141,69 @@ def test_apply_compiles_as_one_graph():
     clips, draws = frames(4, 1, 1, 16, 16), op.draw(keys(4))
     compiled = torch.compile(op.apply, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(clips, draws), op.apply(clips, draws), atol=1e-6, rtol=0)
+
+
+PILLOW = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@pytest.mark.parametrize("height_width", [(6, 9), (40, 33), (128, 96)])
+@pytest.mark.parametrize("enlarge", ["bicubic", "bilinear", "area", "lanczos"])
+@pytest.mark.parametrize("shrink", ["bicubic", "bilinear", "area", "lanczos"])
+@pytest.mark.parametrize("factor", [1.7, 3.0])
+def test_every_pair_of_kernels_equals_pillow_and_torch(factor, shrink, enlarge, height_width):
+    """Pillow resizes float pictures along columns, then rows; its weights are exact but for single precision."""
+    height, width = height_width
+    frame = frames(1, 1, 1, height, width)
+    op = downscale(DownscaleParams(factor=factor, interpolation=shrink, enlarge=enlarge), BuildContext())
+    picture = frame[0, 0]
+    for (rows, columns), kernel in zip(
+        ((math.ceil(height / factor), math.ceil(width / factor)), (height, width)), (shrink, enlarge), strict=True
+    ):
+        if kernel == "area":
+            picture = interpolate(picture[None], (rows, columns), mode="area")[0]
+        else:
+            resized = Image.fromarray(picture[0].numpy()).resize((columns, rows), PILLOW[kernel])
+            picture = torch.from_numpy(np.asarray(resized).copy())[None]
+    torch.testing.assert_close(op.apply(frame, op.draw(keys(1)))[0, 0], picture, atol=3e-6, rtol=0)
+
+
+@pytest.mark.parametrize("side", [6, 512])
+def test_the_smallest_and_the_largest_frames_are_served(side):
+    op = downscale(DownscaleParams(factor=side, interpolation="area", enlarge="area"), BuildContext())
+    frame = frames(1, 1, 1, side, side)
+    torch.testing.assert_close(op.apply(frame, op.draw(keys(1))), frame.mean().expand_as(frame), atol=1e-5, rtol=0)
+
+
+def test_a_schedule_moves_the_mixture_in_lines():
+    op = mix(schedule={0.2: {6: 1}, 0.6: {3: 1, 4: 1, 6: 2}, 1: {1: 1}})
+    assert op.factors == [6, 3, 4, 1]
+    expected = {
+        0.0: [1, 0, 0, 0],
+        0.2: [1, 0, 0, 0],
+        0.4: [1.5 / 2.5, 0.5 / 2.5, 0.5 / 2.5, 0],
+        0.6: [0.5, 0.25, 0.25, 0],
+        0.8: [1 / 2.5, 0.5 / 2.5, 0.5 / 2.5, 0.5 / 2.5],
+        1.0: [0, 0, 0, 1],
+    }
+    for progress, shares in expected.items():
+        drawn = op.draw(dataclasses.replace(keys(8000), progress=progress))["index"]
+        assert np.bincount(drawn, minlength=4) / 8000 == pytest.approx(shares, abs=0.02), progress
+    assert [level["factors"] for level in op.levels()] == [[1], [3], [4], [6]]
+    assert set(op.draw(keys(100))["index"].tolist()) == {3}  # evaluation sees the end
+
+
+def test_mistakes_of_schedules_are_named():
+    with pytest.raises(ValidationError, match="give `factors` or `schedule`"):
+        ScaleMixParams()
+    with pytest.raises(ValidationError, match="give `factors` or `schedule`"):
+        ScaleMixParams(factors=[3], schedule={0: {3: 1}})
+    with pytest.raises(ValidationError, match=r"schedule: at 0.5 the weights are all 0"):
+        ScaleMixParams(schedule={0: {3: 1}, 0.5: {4: 0}})
+    with pytest.raises(ValidationError, match="less than or equal to 1"):
+        ScaleMixParams(schedule={2: {3: 1}})
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        ScaleMixParams(schedule={})

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from blear.contracts import BuildContext, Degradation, DrawKeys
 from blear.degrade.build import build_nodes, settled_nodes
-from blear.degrade.nodes import Node, Operation
+from blear.degrade.nodes import Node, Operation, in_order
 from blear.plugins import Catalog
 from blear.uses import Entry
 
@@ -43,10 +43,11 @@ class Chain:
     ) -> tuple[Tensor, np.ndarray]:
         """Degraded frames, and kbit/s of each clip, float64 [B]: those of the last codec, NaN where none coded."""
         kbps_B = np.full(len(samples_B), np.nan)
-        for number, node in enumerate(self.nodes, self.first):
-            keys = DrawKeys(self.seed, number, epochs_B, samples_B, progress)
-            frames_BTCHW = node(frames_BTCHW, keys, kbps_B)
-        return frames_BTCHW, kbps_B
+        parts = [
+            (node, DrawKeys(self.seed, number, epochs_B, samples_B, progress))
+            for number, node in enumerate(self.nodes, self.first)
+        ]
+        return in_order(parts, frames_BTCHW, kbps_B), kbps_B
 
     def cut_after_cpu(self) -> tuple[Chain, Chain]:
         """The leading operations that work on the CPU, and the others; in turn they do what the whole chain does."""

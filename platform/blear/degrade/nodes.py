@@ -8,6 +8,7 @@ through it, so that a draw never depends on the rest of the batch.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,10 +17,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blear.contracts import Coding, Degradation, DrawKeys, OnCpu
+from blear.contracts import Coding, Degradation, DrawKeys, OnCpu, Separable
+from blear.separable import apply_operators
 from blear.uses import Ramp, ramp
 
 _COIN, _CHOICE = -1, -2
+
+
+@dataclass(frozen=True)
+class Route:
+    """Samples, by their places in the batch, that go through the same operations, each with its own keys."""
+
+    which_K: np.ndarray
+    steps: tuple[tuple[Degradation, DrawKeys], ...] = ()
+
+    def then(self, later: Node, keys: DrawKeys) -> list[Route]:
+        """What becomes of them where a node follows, whose keys for the whole batch are given."""
+        return [
+            Route(
+                self.which_K[route.which_K],
+                (*((step, own.take(route.which_K)) for step, own in self.steps), *route.steps),
+            )
+            for route in later.routes(keys.take(self.which_K))
+        ]
 
 
 class Node(Protocol):
@@ -27,10 +47,18 @@ class Node(Protocol):
 
     Attributes:
         on_cpu: whether all of it works on the CPU wherever the frames lie.
+        separable: whether all of it is linear and acts on rows and columns apart.
     """
 
     @property
     def on_cpu(self) -> bool: ...
+
+    @property
+    def separable(self) -> bool: ...
+
+    def routes(self, keys: DrawKeys) -> list[Route]:
+        """Which operations each sample goes through; samples of one route together, each sample in one route."""
+        ...
 
     def __call__(self, frames_BTCHW: Tensor, keys: DrawKeys, kbps_B: np.ndarray) -> Tensor:
         """Degraded frames; `kbps_B` is changed in place."""
@@ -47,6 +75,15 @@ class Operation:
     def on_cpu(self) -> bool:
         """What the operation says."""
         return isinstance(self.operation, OnCpu) and self.operation.on_cpu
+
+    @property
+    def separable(self) -> bool:
+        """What it can."""
+        return isinstance(self.operation, Separable)
+
+    def routes(self, keys: DrawKeys) -> list[Route]:
+        """One."""
+        return [Route(_all(keys), ((self.operation, keys),))]
 
     def __call__(self, frames_BTCHW: Tensor, keys: DrawKeys, kbps_B: np.ndarray) -> Tensor:
         """Draws on the CPU, applies on the device."""
@@ -78,6 +115,17 @@ class Sometimes:
         """Whether its node is."""
         return self.node.on_cpu
 
+    @property
+    def separable(self) -> bool:
+        """Whether its node is."""
+        return self.node.separable
+
+    def routes(self, keys: DrawKeys) -> list[Route]:
+        """Those of its node, and one through nothing."""
+        chosen = self.chosen(keys)
+        parts = [(Route(np.flatnonzero(~chosen)), InOrder(())), (Route(np.flatnonzero(chosen)), self.node)]
+        return [route for part, node in parts if len(part.which_K) for route in part.then(node, keys)]
+
     def __call__(self, frames_BTCHW: Tensor, keys: DrawKeys, kbps_B: np.ndarray) -> Tensor:
         """Frames of the same shape."""
         which_K = np.flatnonzero(self.chosen(keys))
@@ -107,6 +155,11 @@ class _Group:
         """Whether all members are."""
         return all(member.on_cpu for member in self.members)
 
+    @property
+    def separable(self) -> bool:
+        """Whether all members are."""
+        return all(member.separable for member in self.members)
+
 
 @dataclass(frozen=True)
 class InOrder(_Group):
@@ -114,9 +167,14 @@ class InOrder(_Group):
 
     def __call__(self, frames_BTCHW: Tensor, keys: DrawKeys, kbps_B: np.ndarray) -> Tensor:
         """Degraded frames."""
-        for number, member in enumerate(self.members):
-            frames_BTCHW = member(frames_BTCHW, keys.nested(number), kbps_B)
-        return frames_BTCHW
+        return in_order(self._parts(keys), frames_BTCHW, kbps_B)
+
+    def routes(self, keys: DrawKeys) -> list[Route]:
+        """Through the first member's, then the second's, ..."""
+        return routes_through(self._parts(keys), _all(keys))
+
+    def _parts(self, keys: DrawKeys) -> list[tuple[Node, DrawKeys]]:
+        return [(member, keys.nested(number)) for number, member in enumerate(self.members)]
 
 
 @dataclass(frozen=True)
@@ -128,6 +186,10 @@ class Chosen(_Group):
     def __call__(self, frames_BTCHW: Tensor, keys: DrawKeys, kbps_B: np.ndarray) -> Tensor:
         """Degraded frames."""
         return _shared_out(self.members, frames_BTCHW, keys, kbps_B, self.choice(keys))
+
+    def routes(self, keys: DrawKeys) -> list[Route]:
+        """Those of each member for the samples that chose it."""
+        return _branch([Route(_all(keys))], self.members, keys, self.choice(keys))
 
     def choice(self, keys: DrawKeys) -> np.ndarray:
         """Which member each sample goes through, int64 [B]."""
@@ -141,10 +203,89 @@ class Shuffled(_Group):
 
     def __call__(self, frames_BTCHW: Tensor, keys: DrawKeys, kbps_B: np.ndarray) -> Tensor:
         """Degraded frames."""
-        order_BM = np.argsort(keys.nested(_CHOICE).uniform(len(self.members)), axis=1, kind="stable")
-        for choice_B in order_BM.T:
+        for choice_B in self.order(keys).T:
             frames_BTCHW = _shared_out(self.members, frames_BTCHW, keys, kbps_B, choice_B)
         return frames_BTCHW
+
+    def order(self, keys: DrawKeys) -> np.ndarray:
+        """Number of the member at each place of each sample's order, int64 [B, M]."""
+        return np.argsort(keys.nested(_CHOICE).uniform(len(self.members)), axis=1, kind="stable")
+
+    def routes(self, keys: DrawKeys) -> list[Route]:
+        """One for each order that is there, or more where members branch."""
+        routes = [Route(_all(keys))]
+        for choice_B in self.order(keys).T:
+            routes = _branch(routes, self.members, keys, choice_B)
+        return routes
+
+
+def in_order(parts: Sequence[tuple[Node, DrawKeys]], frames_BTCHW: Tensor, kbps_B: np.ndarray) -> Tensor:
+    """Nodes one after another, each with its keys; neighbours that are linear and separable act as one operator."""
+    for separable, run in itertools.groupby(parts, key=lambda part: part[0].separable):
+        neighbours = list(run)
+        if separable and len(neighbours) > 1:
+            frames_BTCHW = _as_one(neighbours, frames_BTCHW)
+        else:
+            for node, keys in neighbours:
+                frames_BTCHW = node(frames_BTCHW, keys, kbps_B)
+    return frames_BTCHW
+
+
+def routes_through(parts: Sequence[tuple[Node, DrawKeys]], which_B: np.ndarray) -> list[Route]:
+    """The routes of samples through nodes in turn."""
+    routes = [Route(which_B)]
+    for node, keys in parts:
+        routes = [longer for route in routes for longer in route.then(node, keys)]
+    return routes
+
+
+def _as_one(parts: Sequence[tuple[Node, DrawKeys]], frames_BTCHW: Tensor) -> Tensor:
+    """Samples of one route together: the matrices of its operations are multiplied, and meet the frames once."""
+    routes = [route for route in routes_through(parts, _all(parts[0][1])) if len(route.which_K)]
+    if not routes:
+        return frames_BTCHW
+    device = frames_BTCHW.device
+    done = []
+    for route in routes:
+        index_K = torch.from_numpy(route.which_K).to(device)
+        frames = frames_BTCHW if len(routes) == 1 else frames_BTCHW.index_select(0, index_K)
+        done.append(_along(route, frames))
+    if len(routes) == 1:
+        return done[0]
+    back_B = torch.from_numpy(np.argsort(np.concatenate([route.which_K for route in routes]))).to(device)
+    return torch.cat(done).index_select(0, back_B)
+
+
+def _along(route: Route, frames_KTCHW: Tensor) -> Tensor:
+    drawn = [
+        (step, {name: value.to(frames_KTCHW.device, non_blocking=True) for name, value in step.draw(keys).items()})
+        for step, keys in route.steps
+    ]
+    if len(drawn) == 1:  # its own way may be shorter, as through a bank of few operators
+        return drawn[0][0].apply(frames_KTCHW, drawn[0][1])
+    rows: list[Tensor] = []
+    columns: list[Tensor] = []
+    height, width = frames_KTCHW.shape[-2:]
+    for step, draws in drawn:
+        if isinstance(step, Separable):
+            down, across = step.operators(draws, height, width)
+            rows, columns, height, width = [*rows, *down], [*columns, *across], down[-1].shape[1], across[-1].shape[1]
+    return apply_operators(frames_KTCHW, (rows, columns)) if drawn else frames_KTCHW
+
+
+def _branch(routes: Sequence[Route], members: Sequence[Node], keys: DrawKeys, choice_B: np.ndarray) -> list[Route]:
+    """Each route split by the member that its samples chose, and led through it."""
+    longer: list[Route] = []
+    for route in routes:
+        for number in np.unique(choice_B[route.which_K]).tolist():
+            chosen = choice_B[route.which_K] == number
+            steps = tuple((step, own.take(chosen)) for step, own in route.steps)
+            longer += Route(route.which_K[chosen], steps).then(members[number], keys.nested(number))
+    return longer
+
+
+def _all(keys: DrawKeys) -> np.ndarray:
+    return np.arange(len(keys.samples_B))
 
 
 def _shared_out(
