@@ -11,6 +11,7 @@ import click
 from blear import __version__
 from blear.commands.check import check
 from blear.commands.compare import compare
+from blear.commands.data import data
 from blear.commands.ensemble import ensemble
 from blear.commands.evaluate import evaluate
 from blear.commands.plugins import plugins
@@ -30,7 +31,21 @@ def cli() -> None:
     """blear: recognition that survives bad video."""
 
 
-for command in (plugins, schema, check, prepare, verify, run, submit, evaluate, ensemble, compare, report, timeline):
+for command in (
+    plugins,
+    schema,
+    check,
+    prepare,
+    data,
+    verify,
+    run,
+    submit,
+    evaluate,
+    ensemble,
+    compare,
+    report,
+    timeline,
+):
     cli.add_command(command)
 
 

@@ -269,7 +269,8 @@ class Sweep(Use):
     group: dict[str, str | int | float] = Field(
         default_factory=dict,
         description="what this sweep shares with others; with `codec`, rates and metric are points of its "
-        "rate-accuracy curve, other keys naming the curve: {codec: h264, shrink: 2}",
+        "rate-accuracy curve, other keys naming the curve: {codec: h264, shrink: 2}; with "
+        "`flips: previous`, or `first` of noise, the rate is counted at which decisions flip within clips",
     )
 
 

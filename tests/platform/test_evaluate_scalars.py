@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from evaluated import apart, classes, values
 
+from blear.contracts import Categories
 from blear.errors import JobError
 from blear.evaluate.pinned import read_errors
+from blear.evaluate.predictions import rows
 from blear.evaluate.scalars import log_area, scalars
-from blear.metrics import REGRESSION
+from blear.evaluate.summarise import Asked, summarise
+from blear.metrics import CLASSIFICATION, REGRESSION
 
 TRUTH = np.arange(300) % 3
 RIGHT = {("a", "clean", 0): 0.9, ("a", "blur", 1): 0.8, ("a", "blur", 2): 0.6, ("a", "noise", 1): 0.5}
@@ -103,3 +107,35 @@ def test_a_reference_table_is_read_and_what_is_none_is_named(tmp_path):
             read_errors(file)
     with pytest.raises(JobError, match="cannot be read"):
         read_errors(tmp_path / "none.csv")
+
+
+def test_flip_rates_are_counted_where_the_sweep_says_so_with_intervals_of_clips():
+    """Twelve clips of four frames; in every second one the third frame's decision differs."""
+    odd = np.arange(12) % 2 == 1
+    frames = np.zeros((12, 4), dtype=int)
+    frames[odd, 2] = 1
+    table = rows(
+        arm="a",
+        stage="a",
+        condition="wind",
+        severity=1,
+        target="emotion",
+        samples=[f"s{i}" for i in range(12)],
+        truth_B=np.zeros(12),
+        decoded=Categories(tuple("abc"), torch.tensor(np.eye(3)[frames])),
+    )
+    found = {
+        how: next(
+            s
+            for s in summarise(
+                table, CLASSIFICATION, reference="a", seed=0, asked=Asked(groups={"wind": group})
+            ).scalars
+            if s.name == "flip_rate"
+        )
+        for how, group in (("previous", {"flips": "previous"}), ("first", {"flips": "first"}))
+    }
+    assert found["previous"].value == pytest.approx(1 / 3)  # there and back: two of three steps, in half of the clips
+    assert found["first"].value == pytest.approx(1 / 6)
+    assert found["previous"].low < 1 / 3 < found["previous"].high
+    plain = summarise(table, CLASSIFICATION, reference="a", seed=0)
+    assert not [s for s in plain.scalars if s.name == "flip_rate"]

@@ -72,7 +72,7 @@ def rates(tested: Tested, groups: Groups) -> tuple[list[RateCurve], list[BdNumbe
 
 def named(condition: str, group: Mapping[str, str | int | float]) -> tuple[str, str]:
     """(codec, factor) of a condition."""
-    factor = ", ".join(f"{key} {value}" for key, value in group.items() if key != "codec")
+    factor = ", ".join(f"{key} {value}" for key, value in group.items() if key not in ("codec", "flips"))
     return str(group.get("codec", condition)), factor
 
 

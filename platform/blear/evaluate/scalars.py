@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from blear.evaluate.findings import Scalar, ScalarName
+from blear.evaluate.flips import clip_flips
 from blear.evaluate.groups import Key
+from blear.evaluate.rate import Groups
 from blear.evaluate.spread import Spread, combine, mean
 from blear.evaluate.tested import Tested
 from blear.job import CLEAN
@@ -35,6 +39,43 @@ def scalars(tested: Tested, *, left_out: Collection[str] = (), pinned: str | Err
                 keys.setdefault(key[1], []).append(key)
         if keys:
             out += _of_arm(tested, arm, {c: sorted(k, key=lambda one: one[2]) for c, k in keys.items()}, pinned)
+    return out
+
+
+def flips(tested: Tested, predictions: pa.Table, groups: Groups) -> list[Scalar]:
+    """Flip rate of every arm at the conditions whose sweep's `group` has `flips: previous` or `first`.
+
+    Args:
+        predictions: a row for each frame, of the target that is tested.
+
+    Raises:
+        RunError: the target is a value, or no clip of such a condition has two frames.
+    """
+    out: list[Scalar] = []
+    numbers = {name: code for code, name in enumerate(tested.table[tested.kind].unique().to_pylist())}
+    for condition, group in groups.items():
+        if "flips" not in group:
+            continue
+        rows = predictions.filter(pc.equal(predictions["condition"], condition))
+        clips = clip_flips(rows, "first" if group["flips"] == "first" else "previous")
+        for key in (key for key in tested.groups if key[1] == condition):
+            own = clips.filter(pc.and_(pc.equal(clips["arm"], key[0]), pc.equal(clips["severity"], key[2])))
+            clusters_N = np.array([numbers[name] for name in own[tested.kind].to_pylist()], dtype=np.int64)
+            spread = tested.resampler.mean(own["flip_rate"].to_numpy(), clusters_N)
+            low, high = tested.interval(spread, key)
+            arm, _, severity = key
+            out.append(
+                Scalar(
+                    arm=arm,
+                    name="flip_rate",
+                    metric="flip_rate",
+                    condition=condition,
+                    severity=severity,
+                    value=spread.value if np.isfinite(spread.value) else None,
+                    low=low,
+                    high=high,
+                )
+            )
     return out
 
 

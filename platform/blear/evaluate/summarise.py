@@ -19,7 +19,7 @@ from blear.evaluate.markdown import as_markdown, number
 from blear.evaluate.paired import equivalence, paired_tests
 from blear.evaluate.pool import pooled
 from blear.evaluate.rate import Groups, rates
-from blear.evaluate.scalars import Errors, scalars
+from blear.evaluate.scalars import Errors, flips, scalars
 from blear.evaluate.slices import slices
 from blear.evaluate.spread import minus
 from blear.evaluate.summary import Difference, Estimate, MetricInfo, Summary
@@ -102,7 +102,10 @@ def summarise(
         classes=list(tested.classes),
         tests=paired_tests(tested),
         equivalence=list(_equivalence(tested, asked.equivalence)),
-        scalars=scalars(tested, left_out=rated, pinned=asked.mce),
+        scalars=[
+            *scalars(tested, left_out=rated, pinned=asked.mce),
+            *flips(tested, _of_target(predictions, target), asked.groups),
+        ],
         calibration=list(calibrations(tested, asked.temperatures)),
         confusion=list(confusions(tested)),
         slices=list(slices(tested, asked.slices)),
@@ -123,14 +126,20 @@ def decisions(
     """The decisions of one target, taken apart; arguments and errors as of `summarise`."""
     if not metrics:
         raise ValueError("no metric to summarise with")
+    table = _of_target(predictions, target)
+    if pool is not None:
+        table = pooled(table, pool.by, pool.score)
+    return Tested.of(table, metrics, reference, resamples, seed)
+
+
+def _of_target(predictions: pa.Table, target: str | None) -> pa.Table:
+    """The rows of one target, of the first row's where none is named."""
     if target is None and predictions.num_rows:
         target = predictions["target"][0].as_py()
     table = predictions.filter(pc.field("target") == target)
     if target is None or not table.num_rows:
         raise RunError(f"no predictions of {target or 'any target'}", "predictions.parquet", "evaluate a filled split")
-    if pool is not None:
-        table = pooled(table, pool.by, pool.score)
-    return Tested.of(table, metrics, reference, resamples, seed)
+    return table
 
 
 def _estimate(tested: Tested, key: Key, group: Group, metric: Metric) -> Estimate:

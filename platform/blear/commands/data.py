@@ -1,0 +1,44 @@
+"""`blear data audit JOB|SHARDS`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def data() -> None:
+    """Look into prepared data."""
+
+
+@data.command()
+@click.argument("target")
+@click.option("--profile", metavar="NAME", help="one of the job's profiles")
+@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="override a field of the job")
+@click.option(
+    "--radius",
+    type=click.IntRange(0, 7),
+    default=3,
+    show_default=True,
+    help="bits of 64 in which near-duplicates differ",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="CSV of every sample that has a near-duplicate")
+def audit(target: str, profile: str | None, overrides: tuple[str, ...], radius: int, out: Path | None) -> None:
+    """Find near-duplicate pictures within and across the splits of a job's data, or of a folder or URL of shards."""
+    from blear.data.audit.scan import as_markdown, write_csv
+    from blear.data.audit.scan import audit as scan
+    from blear.data.prepared import Prepared
+    from blear.driver import prepare_data
+    from blear.jobfile import read_job
+
+    if Path(target).suffix in (".yaml", ".yml"):
+        job, catalog = read_job(Path(target), profile=profile, overrides=overrides)
+        places = {name: Prepared.open(place) for name, place in prepare_data(job, catalog).items()}
+    else:
+        opened = Prepared.open(target)
+        places = {opened.name: opened}
+    found = scan(places, radius)
+    if out is not None:
+        write_csv(found, out)
+    click.echo(as_markdown(found))
