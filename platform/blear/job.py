@@ -329,6 +329,11 @@ class Evaluate(Strict):
     pool: Pool | None = Field(
         None, description="what one decision is made of; null: every row is one; with windows, those of a clip"
     )
+    without_face: Literal["missed", "prior"] = Field(
+        "missed",
+        description="decisions without a face, which a second table counts: `missed` as wrong, `prior` as the class "
+        "that is most frequent where the stage was trained",
+    )
     resamples: Positive = Field(1000, description="bootstrap resamples")
     faces: int = Field(6, ge=0, description="sample faces in the report")
     equivalence: list[Equivalent] = Field(default_factory=list, description="arms that are tested for equivalence")

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from blear.contracts import Categories, Values
 from blear.errors import RunError
 from blear.evaluate.pool import pooled
-from blear.evaluate.predictions import SCHEMA, class_names, read_predictions, rows, write_predictions
+from blear.evaluate.predictions import SCHEMA, class_names, class_priors, read_predictions, rows, write_predictions
 from blear.evaluate.summarise import as_markdown, summarise
 from blear.evaluate.summary import read_summary
 from blear.job import Evaluate, Pool
@@ -140,6 +140,30 @@ def test_clips_without_a_face_are_missed_and_wrong_in_the_second_column() -> Non
     assert "| Accuracy, corruptions/downscale, missed counted as wrong | 1 |\n| --- | ---: |\n| a | 0.250 |" in text
     assert "One decision for each video: mean logits of its rows." in text
     assert "1 of 4 decisions are left out: no face was found." in text
+
+
+def with_priors(shares) -> pa.Table:
+    """The same table, of a stage that was trained on data with these shares of the classes."""
+    return MISSED.cast(MISSED.schema.with_metadata(table([[1, 0, 0]], [0], priors={"a": shares}).schema.metadata))
+
+
+def test_clips_without_a_face_may_be_answered_by_the_class_prior() -> None:
+    """x has no face and is angry, the most frequent class where the stage was trained: 1 of 3, 2 of 4."""
+    answered = with_priors([0.25, 0.25, 0.5])
+    assert class_priors(answered) == {"a": [0.25, 0.25, 0.5]}
+    summary = summarise(answered, CLASSIFICATION, reference="a", seed=0, resamples=20, pool=Pool(by="video"))
+    by_name = {e.metric: e for e in summary.estimates}
+    assert (by_name["accuracy"].value, by_name["accuracy"].with_missed) == (1 / 3, 2 / 4)
+    assert (by_name["balanced_accuracy"].value, by_name["balanced_accuracy"].with_missed) == (1 / 3, 1 / 3)
+    assert summary.without_face == "prior"
+    text = as_markdown(summary)
+    assert "| Accuracy, corruptions/downscale, the class prior where no face is | 1 |" in text
+    assert (
+        summarise(with_priors([0.5, 0.25, 0.25]), CLASSIFICATION, reference="a", seed=0, resamples=20)
+        .estimates[0]
+        .with_missed
+        == 0.4
+    )
 
 
 def test_without_a_pool_each_row_is_a_decision() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from blear.driver import evaluate_run, run_job
-from blear.evaluate.predictions import read_predictions
+from blear.evaluate.predictions import class_priors, read_predictions
 from blear.evaluate.summary import read_summary
 from blear.jobfile import read_job
 from blear.plugins import load
@@ -71,12 +71,15 @@ evaluate:
 
 
 @pytest.mark.usefixtures("storage")
-def test_a_job_decides_once_for_each_video(tmp_path: Path) -> None:
+@pytest.mark.parametrize("without_face", ["missed", "prior"])
+def test_a_job_decides_once_for_each_video(tmp_path: Path, without_face: str) -> None:
     (tmp_path / "pooled_frames.py").write_text(PLUGIN)
     (tmp_path / "job.yaml").write_text(JOB)
-    job, catalog = read_job(tmp_path / "job.yaml")
+    job, catalog = read_job(tmp_path / "job.yaml", overrides=[f"evaluate.without_face={without_face}"])
     root = run_job(job, catalog, runner="local", fresh=False, command="blear run", profile=None).parent
-    table = read_predictions(root / "predictions.parquet").to_pandas()
+    found = read_predictions(root / "predictions.parquet")
+    assert class_priors(found) == ({"only": [3 / 8, 3 / 8, 2 / 8]} if without_face == "prior" else {})
+    table = found.to_pandas()
     assert len(table) == 2 * 24
     assert set(table[~table["found"]]["video"]) == {"v7"}
     summary = read_summary(root / "summary.json")
@@ -91,7 +94,8 @@ def test_a_job_decides_once_for_each_video(tmp_path: Path) -> None:
         assert estimate is not None
         assert (estimate.n, estimate.missed) == (7, 1)
         assert estimate.value == pytest.approx(sum(right) / 7)
-        assert estimate.with_missed == pytest.approx(sum(right) / 8)
-    assert "no face counted as wrong" in (root / "report.html").read_text()
+        assert estimate.with_missed == pytest.approx(sum(right) / 8)  # v7 is of class 1, the prior answers 0
+    title = "the class prior where no face is" if without_face == "prior" else "no face counted as wrong"
+    assert title in (root / "report.html").read_text()
     assert "One decision for each video: sum probabilities of its rows." in evaluate_run(root)
     load.cache_clear()

@@ -105,6 +105,7 @@ class _Tester:
             data, self.evaluate.split, max_broken=self.job.max_broken, cache_gb=self.job.cluster.cache_gb
         )
         self.levels = levels(self.evaluate, self.catalog, self.context)
+        self.priors = self._priors() if self.evaluate.without_face == "prior" else None
         self.models: dict[str, Recognizer] = {}
         self.headline: tuple[str, list[Metric]] = ("", [])
 
@@ -187,8 +188,19 @@ class _Tester:
                 target=target,
                 truth_B=raw.targets[target].numpy(),
                 decoded=_on_cpu(decoded),
+                priors=self.priors,
                 **self._columns(raw.samples_B, kbps_B),
             )
+
+    def _priors(self) -> dict[str, list[float]]:
+        """Share of each class in what every tested stage was trained on, of the first target that is a class."""
+        priors = {}
+        for stage in {self.stage_of(arm, level) for arm in self.evaluate.arms.values() for level in self.levels}:
+            if stage is not None:
+                data, split = Prepared.open(self.prepared[self.job.stages[stage].data]), self.job.stages[stage].split
+                for counts in list(data.split(split or data.splits[0]).class_counts.values())[:1]:
+                    priors[stage] = [count / max(1, sum(counts)) for count in counts]
+        return priors
 
     def _moments(self, stage: str) -> Moments | Windows | None:
         """Which frames of each clip a stage is tested on: windows, else those that it validates on."""

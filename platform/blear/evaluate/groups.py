@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from blear.errors import RunError
-from blear.evaluate.predictions import class_names
+from blear.evaluate.predictions import class_names, class_priors
 
 Key = tuple[str, str, float]
 """(arm, condition, severity)."""
@@ -29,6 +29,7 @@ class Group:
         clusters_N: number of each one's cluster.
         missed_M, missed_clusters_M: truth and cluster of those without a found face.
         classes: how many there are; 0: a target of values.
+        prior: the class that answers for the missed ones; None: they are answered wrongly.
         face_px, kbps: means; None where nothing is known.
         kbps_A: bit rate of each decision, NaN where it is unknown, in the order of `with_missed`.
     """
@@ -45,14 +46,17 @@ class Group:
     face_px: float | None
     kbps: float | None
     kbps_A: np.ndarray
+    prior: int | None = None
 
     def with_missed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Truth, prediction and cluster of all decisions, the missed ones answered wrongly.
+        """Truth, prediction and cluster of all decisions, the missed ones answered wrongly or with the class prior.
 
         A missed class is answered with the one after the true one, the first after the last; a missed value with the
         mean of what the arm says where it finds a face.
         """
-        if self.classes:
+        if self.prior is not None:
+            answer_M = np.full(len(self.missed_M), float(self.prior))
+        elif self.classes:
             answer_M = (self.missed_M + 1) % self.classes
         else:
             answer_M = np.full(len(self.missed_M), self.prediction_N.mean() if len(self.prediction_N) else 0.0)
@@ -82,7 +86,7 @@ def groups(table: pa.Table, kind: Cluster) -> Iterator[tuple[Key, Group]]:
     codes = {name: np.asarray(array.indices) for name, array in numbered.items()}
     names = {name: numbered[name].dictionary.to_pylist() for name in ("arm", "condition")}
     columns = {name: table[name].to_numpy() for name in ("severity", "found", "truth", "prediction", "face_px", "kbps")}
-    classes = len(class_names(table))
+    classes, priors = len(class_names(table)), class_priors(table)
     severities, severity_codes = np.unique(columns["severity"], return_inverse=True)
     keys = np.stack([codes["arm"], codes["condition"], severity_codes])
     unique, first, inverse = np.unique(keys, axis=1, return_index=True, return_inverse=True)
@@ -95,10 +99,12 @@ def groups(table: pa.Table, kind: Cluster) -> Iterator[tuple[Key, Group]]:
         seen, unseen = rows[found], rows[~found]
         _check(key, "truth", columns["truth"][rows])
         _check(key, "prediction", columns["prediction"][seen])
+        stages = pc.unique(table["stage"].take(pa.array(rows))).to_pylist()
+        prior = priors.get(stages[0]) if len(stages) == 1 else None
         yield (
             key,
             Group(
-                stages=pc.unique(table["stage"].take(pa.array(rows))).to_pylist(),
+                stages=stages,
                 rows_N=seen,
                 samples_N=codes["sample"][seen],
                 truth_N=columns["truth"][seen],
@@ -110,6 +116,7 @@ def groups(table: pa.Table, kind: Cluster) -> Iterator[tuple[Key, Group]]:
                 face_px=_mean(columns["face_px"][seen]),
                 kbps=_mean(columns["kbps"][rows]),
                 kbps_A=columns["kbps"][np.concatenate([seen, unseen])].astype(np.float64),
+                prior=None if prior is None else int(np.argmax(prior)),
             ),
         )
 

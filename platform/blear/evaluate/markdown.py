@@ -13,8 +13,9 @@ def as_markdown(summary: Summary) -> str:
     label = summary.metrics[0].label
     parts = [_table(summary, f"{label}, {condition}", condition, _cell) for condition in summary.severities()]
     if any(e.with_missed is not None for e in summary.estimates):
+        how = "the class prior where no face is" if summary.without_face == "prior" else "missed counted as wrong"
         parts += [
-            _table(summary, f"{label}, {condition}, missed counted as wrong", condition, _cell_with_missed)
+            _table(summary, f"{label}, {condition}, {how}", condition, _cell_with_missed)
             for condition in summary.severities()
         ]
     parts.append(" ".join(_notes(summary)))

@@ -40,6 +40,7 @@ the samples' metadata that the job slices by, as texts, null where there are non
 META = "meta"
 
 _CLASSES = b"blear.classes"
+_PRIORS = b"blear.priors"
 _Numbers = Sequence[float | None] | np.ndarray | float | None
 
 
@@ -60,6 +61,7 @@ def rows(
     face_px: _Numbers = None,
     found: Sequence[bool] | np.ndarray | None = None,
     meta: Sequence[Mapping[str, str | int | float]] | None = None,
+    priors: Mapping[str, Sequence[float]] | None = None,
 ) -> pa.Table:
     """The rows of B clips of one arm under one condition: B x T of them, the frames of a clip one after another.
 
@@ -70,6 +72,8 @@ def rows(
         times, kbps, face_px: one number for all clips, or B of them; None and NaN become null.
         found: whether the face was found, [B]; left out, it always was.
         meta: column -> value of each clip, [B].
+        priors: stage -> share of each class where it was trained, which answers for it where there is no face; left
+            out, nothing does. The same in every table of a file.
 
     Raises:
         ValueError: a column whose length is not B.
@@ -111,7 +115,10 @@ def rows(
     }
     arrays["prediction"] = pa.array(predicted_BT.ravel(), pa.float64(), from_pandas=True)
     arrays["probabilities"] = probabilities
-    schema = SCHEMA.with_metadata({_CLASSES: json.dumps(classes).encode()})
+    known = {_CLASSES: json.dumps(classes).encode()}
+    if priors is not None:
+        known[_PRIORS] = json.dumps({name: list(shares) for name, shares in priors.items()}).encode()
+    schema = SCHEMA.with_metadata(known)
     return pa.Table.from_arrays([arrays[name] for name in SCHEMA.names], schema=schema)
 
 
@@ -166,6 +173,11 @@ def read_predictions(path: Path) -> pa.Table:
 def class_names(table: pa.Table) -> tuple[str, ...]:
     """Names of the classes that the indices stand for; empty for values."""
     return tuple(json.loads((table.schema.metadata or {}).get(_CLASSES, b"[]")))
+
+
+def class_priors(table: pa.Table) -> dict[str, list[float]]:
+    """Stage -> share of each class, where these answer for decisions without a face; else empty."""
+    return json.loads((table.schema.metadata or {}).get(_PRIORS, b"{}"))
 
 
 def _numbers(given: _Numbers, count: int) -> Sequence[float | None]:

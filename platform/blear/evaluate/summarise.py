@@ -18,6 +18,7 @@ from blear.evaluate.groups import Group, Key
 from blear.evaluate.markdown import as_markdown, number
 from blear.evaluate.paired import equivalence, paired_tests
 from blear.evaluate.pool import pooled
+from blear.evaluate.predictions import class_priors
 from blear.evaluate.rate import Groups, rates
 from blear.evaluate.scalars import Errors, flips, scalars
 from blear.evaluate.slices import slices
@@ -69,7 +70,7 @@ def summarise(
 
     Clusters are videos where every row names one, else subjects, else samples. All arms share the resamples, so the
     differences from the reference arm are paired. Decisions without a found face are counted as missed, and left out;
-    `with_missed` counts them as wrong (`Group.with_missed`).
+    `with_missed` counts them as wrong, or with the class prior where the table has one (`Group.with_missed`).
 
     Args:
         predictions: as `read_predictions` gives it.
@@ -98,6 +99,7 @@ def summarise(
         seed=seed,
         estimates=[_estimate(tested, key, group, m) for key, group in tested.groups.items() for m in metrics],
         differences=list(_differences(tested)),
+        without_face="prior" if class_priors(predictions) else "missed",
         interval="bca",
         classes=list(tested.classes),
         tests=paired_tests(tested),

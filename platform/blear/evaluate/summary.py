@@ -46,8 +46,8 @@ class Estimate(Part):
     missed: int = Field(description="decisions without a found face; `value` does not count them")
     with_missed: float | None = Field(
         None,
-        description="on all decisions; a missed one has the class after the true one, or the mean of the arm's found "
-        "values; null: none missed",
+        description="on all decisions; a missed one has the class after the true one (but see `without_face`), or the "
+        "mean of the arm's found values; null: none missed",
     )
     with_missed_low: float | None = Field(None, description="lower end of its 95 % interval")
     with_missed_high: float | None = Field(None, description="upper end")
@@ -78,6 +78,9 @@ class Summary(Part):
     cluster: Literal["video", "subject", "sample"] = Field(description="what the bootstrap draws")
     clusters: int = Field(description="how many there are")
     pool: Pool | None = Field(None, description="what one decision is made of; null: each row is one")
+    without_face: Literal["missed", "prior"] = Field(
+        "missed", description="how `with_missed` answers: wrongly, or with the most frequent class of the training data"
+    )
     resamples: int = Field(description="bootstrap resamples")
     seed: int = Field(description="seed of the bootstrap")
     estimates: list[Estimate] = Field(description="one for each arm, condition, severity and metric")
