@@ -1,5 +1,6 @@
 """The report of a made-up run: facts on the page, the outcome in words, errors."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from blear.evaluate.summarise import summarise
 from blear.report import build, curve_png
 from blear.report.files import read_results, read_run
 from blear.report.outcome import outcome
+from blear.report.sections.learning import section as learning_section
 from blear.report.sections.learning import thinned
 from blear.report.text import component, duration, moment
 from blear.report.view import view_of
@@ -51,6 +53,32 @@ def test_the_sections_stand_in_order(page):
         "Learning curves",
         "What was run",
     ]
+
+
+def test_the_metric_that_decides_has_a_learning_curve_of_its_own(tmp_path):
+    """As VTT's plot: loss and accuracy, each of training batches and of validation."""
+    root = make_run(tmp_path / "run", arms=("only",), clips=60, levels=LEVELS)
+    log = root / "stages" / "only" / "log.jsonl"
+    plain = log.read_text()
+    lines = [json.dumps({"step": s, "loss": 1.0, "training_accuracy": s / 100}) for s in (10, 20, 30)]
+    lines += [json.dumps({"step": 30, "validation_loss": 1.5, "validation_accuracy": 0.25})]
+    log.write_text("\n".join(lines) + "\n")
+    figure = learning_section(view_of([read_run(root)])).figures[0]
+    loss, accuracy = figure.panels
+    assert accuracy.alt == "Learning curve of only: accuracy, at the end training 0.3 and validation 0.25"
+    (axes,) = accuracy.canvas.axes
+    assert (axes.get_ylabel(), loss.canvas.axes[0].get_ylabel()) == ("accuracy", "loss")
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.get_lines()}
+    assert drawn == {"training": [[10, 0.1], [20, 0.2], [30, 0.3]], "validation": [[30, 0.25]]}
+    rows = [(row["what"], row["of"], row["step"], row["value"]) for row in figure.rows]
+    assert rows == [
+        *(("loss", "training", s, 1.0) for s in (10, 20, 30)),
+        ("loss", "validation", 30, 1.5),
+        *(("accuracy", "training", s, s / 100) for s in (10, 20, 30)),
+        ("accuracy", "validation", 30, 0.25),
+    ]
+    log.write_text(plain)
+    assert len(learning_section(view_of([read_run(root)])).figures[0].panels) == 1
 
 
 def test_the_page_loads_nothing_and_escapes_what_it_shows(page):

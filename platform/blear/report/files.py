@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -132,10 +132,13 @@ class StageInfo(_Part):
 
 @dataclass(frozen=True)
 class StageLog:
-    """Learning curves of a stage: steps and losses of training and of validation."""
+    """Learning curves of a stage: steps and losses of training and of validation, and so of the metric that decides."""
 
     loss: np.ndarray  # [2, N]: step, loss
     validation: np.ndarray  # [2, M]
+    metric: str | None = None
+    metric_training: np.ndarray = field(default_factory=lambda: np.empty((2, 0)))
+    metric_validation: np.ndarray = field(default_factory=lambda: np.empty((2, 0)))
 
 
 @dataclass(frozen=True)
@@ -228,18 +231,24 @@ def _stage(folder: Path) -> tuple[StageInfo, StageLog]:
     if not path.is_file():
         raise RunError("missing", str(path), f"delete {folder} and {_AGAIN}")
     points: dict[str, list[tuple[float, float]]] = {"loss": [], "validation_loss": []}
+    metric = None
     for number, line in enumerate(path.read_text().splitlines(), 1):
         try:
             entry = json.loads(line)
-            for name in points:
-                if name in entry:
+            for name in entry:
+                of, _, what = name.partition("_")
+                if of in ("training", "validation") and what != "loss":
+                    metric = what
+                    points.setdefault(name, [])
+                if name in points:
                     points[name].append((float(entry["step"]), float(entry[name])))
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"line {number} is not a log line: {error!r}", str(path), f"mend or delete it; {_AGAIN}"
             ) from error
-    loss, validation = (np.array(points[name], dtype=np.float64).reshape(-1, 2).T for name in points)
-    return info, StageLog(loss, validation)
+    names = ("loss", "validation_loss", f"training_{metric}", f"validation_{metric}")
+    curves = [np.array(points.get(name, []), dtype=np.float64).reshape(-1, 2).T for name in names]
+    return info, StageLog(curves[0], curves[1], metric, curves[2], curves[3])
 
 
 def _faces(path: Path) -> Faces:

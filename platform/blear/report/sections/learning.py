@@ -17,40 +17,46 @@ _MAX_POINTS = 300
 
 
 def section(view: View) -> Section:
-    """Training loss (line) and validation loss (dots) of each stage of each run."""
+    """Training loss (line) and validation loss (dots) of each stage of each run; so of the metric that decided."""
     panels, rows = [], []
     for number, run in enumerate(view.runs):
         for info, log in run.stages:
             title = info.name if len(view.runs) == 1 else f"{run.info.name}: {info.name}"
             name = f"learning-{slug(info.name)}" + (f"-{number + 1}" if len(view.runs) > 1 else "")
-            panels.append(Panel(name, _alt(title, info, log), canvas(title, log)))
+            panels.append(Panel(name, _alt(title, info, log), canvas(title, "loss", log.loss, log.validation)))
+            if log.metric is not None:
+                drawn = canvas(title, log.metric, log.metric_training, log.metric_validation)
+                panels.append(Panel(f"{name}-{slug(log.metric)}", _alt_metric(title, log), drawn))
             rows += _rows(run.info.name, info.name, log)
     names = [panel.name for panel in panels]
     unique = [
         Panel(name if names.count(name) == 1 else f"{name}-{i}", panel.alt, panel.canvas)
         for i, (name, panel) in enumerate(zip(names, panels, strict=True))
     ]
-    caption = "Training loss (line) and validation loss (dots) against the step; logarithmic where it spans a decade."
+    caption = (
+        "Loss against the step, logarithmic where it spans a decade; the metric of validation, where one is named: "
+        "training (line; of the metric, the batches of a log line, in training mode) and validation (dots)."
+    )
     return Section("learning", "Learning curves", [Figure("learning", caption, unique, rows)])
 
 
-def canvas(title: str, log: StageLog) -> Canvas:
-    """The losses of one stage."""
+def canvas(title: str, what: str, training: np.ndarray, validation: np.ndarray) -> Canvas:
+    """Loss or metric of one stage; curves are [2, N], step and value."""
     with style():
         figure, axes = panel()
-        for place, (points, line) in enumerate(((log.loss, "-"), (log.validation, "o--"))):
-            steps, losses = thinned(points)
+        for place, (points, line) in enumerate(((training, "-"), (validation, "o--"))):
+            steps, values = thinned(points)
             if len(steps):
                 label = "training" if line == "-" else "validation"
-                axes.plot(steps, losses, line, color=color(place), markersize=3.5, linewidth=1.2, label=label)
-        known = np.concatenate([log.loss[1], log.validation[1]])
+                axes.plot(steps, values, line, color=color(place), markersize=3.5, linewidth=1.2, label=label)
+        known = np.concatenate([training[1], validation[1]])
         known = known[np.isfinite(known)]
-        if len(known) and known.min() > 0 and known.max() >= 10 * known.min():
+        if what == "loss" and len(known) and known.min() > 0 and known.max() >= 10 * known.min():
             axes.set_yscale("log")
         axes.set_title(shortened(title))
         axes.set_xlabel("step")
-        axes.set_ylabel("loss")
-        if log.validation.size:
+        axes.set_ylabel(what)
+        if validation.size:
             axes.legend(frameon=False, fontsize=8)
     return figure
 
@@ -64,9 +70,13 @@ def thinned(points: np.ndarray) -> np.ndarray:
 
 def _rows(run: str, stage: str, log: StageLog) -> list[dict[str, Cell]]:
     return [
-        {"run": run, "stage": stage, "of": of, "step": int(step), "loss": float(f"{loss:.6g}")}
-        for of, points in (("training", log.loss), ("validation", log.validation))
-        for step, loss in points.T.tolist()
+        {"run": run, "stage": stage, "of": of, "step": int(step), "what": what, "value": float(f"{value:.6g}")}
+        for what, training, validation in (
+            ("loss", log.loss, log.validation),
+            (log.metric or "", log.metric_training, log.metric_validation),
+        )
+        for of, points in (("training", training), ("validation", validation))
+        for step, value in points.T.tolist()
     ]
 
 
@@ -75,3 +85,9 @@ def _alt(title: str, info: StageInfo, log: StageLog) -> str:
         return f"Learning curve of {title}: no loss was logged"
     first, last = log.loss[1, 0], log.loss[1, -1]
     return f"Learning curve of {title}: training loss from {first:.4g} to {last:.4g} in {info.steps} steps"
+
+
+def _alt_metric(title: str, log: StageLog) -> str:
+    curves = {"training": log.metric_training, "validation": log.metric_validation}
+    last = [f"{of} {points[1, -1]:.4g}" for of, points in curves.items() if points.size]
+    return f"Learning curve of {title}: {log.metric}, at the end {' and '.join(last)}"
