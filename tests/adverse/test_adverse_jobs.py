@@ -55,6 +55,19 @@ def test_every_control(path, profile):
             assert total == job.stages["hq"].steps
 
 
+@pytest.mark.parametrize("profile", ["chain", "demo_chain"])
+def test_mixed_conditions(path, profile):
+    """The target is blur, loss of resolution, noise and JPEG in a chain; the heavier one is its whole range."""
+    job, _ = read_job(path, profile=profile)
+    plain, _ = read_job(path, profile=None if profile == "chain" else "demo")
+    severities = {name: [use.params["severity"] for use in stage.degrade] for name, stage in job.stages.items()}
+    targets = dict.fromkeys(("restore", "lq", "frozen", "rap", "rap_aggressive", "rap_autoencoder"), [3])
+    assert severities == {"restore_heavier": [5], "autoencode": [], "hq": []} | targets
+    assert {use.use for stage in job.stages.values() for use in stage.degrade} == {"corruptions/gfpgan"}
+    assert (job.evaluate.sweep.use, job.evaluate.sweep.over) == ("corruptions/gfpgan", {"severity": [1, 2, 3, 4, 5]})
+    assert [stage.steps for stage in job.stages.values()] == [stage.steps for stage in plain.stages.values()]
+
+
 def test_the_job_runs_and_its_fronts_are_what_they_should_be(path, storage):
     sets = [
         "data.*.stand_in.subjects={train: 2, dev: 2}",
