@@ -61,7 +61,7 @@ def test_mixed_conditions(path, profile):
     job, _ = read_job(path, profile=profile)
     plain, _ = read_job(path, profile=None if profile == "chain" else "demo")
     severities = {name: [use.params["severity"] for use in stage.degrade] for name, stage in job.stages.items()}
-    targets = dict.fromkeys(("restore", "lq", "frozen", "rap", "rap_aggressive", "rap_autoencoder"), [3])
+    targets = {name: [3] for name in ("restore", "lq", "frozen", "rap", "rap_aggressive", "rap_autoencoder")}
     assert severities == {"restore_heavier": [5], "autoencode": [], "hq": []} | targets
     assert {use.use for stage in job.stages.values() for use in stage.degrade} == {"corruptions/gfpgan"}
     assert (job.evaluate.sweep.use, job.evaluate.sweep.over) == ("corruptions/gfpgan", {"severity": [1, 2, 3, 4, 5]})
