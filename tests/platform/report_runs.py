@@ -1,6 +1,7 @@
 """Made-up run folders with every file that a report reads."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,10 +10,11 @@ import torch
 from blear.contracts import Categories, Metric, Values
 from blear.evaluate.mistakes import MOST, chosen_mistakes
 from blear.evaluate.predictions import read_predictions, rows, write_predictions
-from blear.evaluate.summarise import summarise
+from blear.evaluate.summarise import Asked, summarise
 from blear.metrics import CLASSIFICATION
 
 LEVELS = [1, 2, 3, 4, 6, 8, 12, 16]
+QUALITIES = [20, 24, 28, 32, 36, 40]
 CONDITION = "corruptions/downscale"
 CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 
@@ -47,6 +49,9 @@ def make_run(
     clean=False,
     missed=0.0,
     seed=5,
+    codecs=(),
+    resamples=60,
+    asked=None,
 ):
     """A run folder with every file, as the training and evaluation commands write them.
 
@@ -55,6 +60,12 @@ def make_run(
     rng = np.random.default_rng(seed)
     places = [(condition, level) for condition in conditions for level in levels]
     places = [("clean", 0.0)] * clean + places
+    sweeps = [{"condition": c, "use": c, "parameter": "factor", "levels": list(levels)} for c in conditions]
+    for codec, shrink in codecs:
+        condition = f"{codec}, shrink {shrink}"
+        group = {"codec": codec, "shrink": shrink}
+        sweeps.append({"condition": condition, "use": codec, "group": group, "parameter": "crf", "levels": QUALITIES})
+        places += [(condition, quality) for quality in QUALITIES]
     truth = rng.integers(7, size=clips).astype(float) if kind == "class" else rng.uniform(-1, 1, clips)
     keys = [f"dev/{i:04}" for i in range(clips)]
     tables = [
@@ -66,7 +77,8 @@ def make_run(
             target="expression" if kind == "class" else "valence",
             samples=keys,
             truth_B=truth,
-            decoded=_decoded(rng, truth, 0.3 + level * _strength(condition, conditions) / (1 + number), kind),
+            decoded=_decoded(rng, truth, 0.3 + _strength(condition, level, conditions) / (1 + number), kind),
+            kbps=_kbps(condition, level),
             videos=[f"video {i % videos}" for i in range(clips)] if videos else None,
             face_px=96 / max(level, 1),
             found=np.arange(clips) >= missed * clips,
@@ -78,18 +90,28 @@ def make_run(
     write_predictions(root / "predictions.parquet", tables)
     metrics = CLASSIFICATION if kind == "class" else REGRESSION
     table = read_predictions(root / "predictions.parquet")
-    summary = summarise(table, metrics, reference=arms[0], seed=0, resamples=100)
+    groups = {sweep["condition"]: sweep.get("group", {}) for sweep in sweeps}
+    asked = replace(asked or Asked(), groups=groups)
+    summary = summarise(table, metrics, reference=arms[0], seed=0, resamples=resamples, asked=asked)
     (root / "summary.json").write_text(summary.model_dump_json())
     _write_faces(root, keys, places, table, levels[0])
     _write_facts(root, metrics[0], kind, arms, rng)
     info = json.loads((root / "run.json").read_text())
-    info["sweeps"] = [{"condition": c, "parameter": "factor", "levels": list(levels)} for c in conditions]
+    info["sweeps"] = sweeps
     (root / "run.json").write_text(json.dumps(info))
     return root
 
 
-def _strength(condition, conditions):
-    return 0.12 + 0.03 * conditions.index(condition) if condition in conditions else 0.0
+def _strength(condition, level, conditions):
+    """How hard a level is: more with the severity, the place of the condition, the quality and the shrinking."""
+    if condition in conditions:
+        return level * (0.12 + 0.03 * conditions.index(condition))
+    return 0.0 if condition == "clean" else 0.05 * (level - 20) + 0.15 * float(condition.split()[-1])
+
+
+def _kbps(condition, level):
+    """A rate that halves with every six steps of the quality, and with shrinking."""
+    return 400 * 2 ** (-level / 6) / float(condition.split()[-1]) if "shrink" in condition else None
 
 
 def _write_faces(root, keys, places, table, mildest):

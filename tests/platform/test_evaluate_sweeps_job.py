@@ -12,6 +12,7 @@ import torch
 from blear.driver import prepare_data, run_job
 from blear.errors import JobError
 from blear.evaluate.arms import evaluate_arms
+from blear.evaluate.mistakes import MOST, chosen_mistakes
 from blear.evaluate.predictions import read_predictions
 from blear.evaluate.summary import read_summary
 from blear.jobfile import dump_job, read_job
@@ -72,6 +73,15 @@ def test_each_sweep_is_a_condition(tmp_path: Path) -> None:
         assert list(zip(faces["conditions"].tolist(), faces["severities"].tolist(), strict=True)) == every
         assert faces["frames"].shape[:2] == (2, 5)
         assert np.array_equal(faces["frames"][:, 0], faces["frames"][:, 1])
+        places = [faces[f"mistake_{name}"].tolist() for name in ("samples", "conditions", "severities")]
+        chosen = chosen_mistakes(read_predictions(root / "predictions.parquet"), ("clean", 0.0), MOST).values()
+        wrong = {(m.sample, m.condition, m.severity) for parts in chosen for part in parts for m in part}
+        assert set(zip(*places, strict=True)) == wrong
+        assert faces["mistake_frames"].shape == (len(wrong), *faces["frames"].shape[2:])
+        shown = dict(zip(faces["samples"].tolist(), faces["frames"], strict=True))
+        for sample, *level, frame in zip(*places, faces["mistake_frames"], strict=True):
+            if sample in shown:
+                np.testing.assert_array_equal(frame, shown[sample][every.index(tuple(level))])
     sweeps = json.loads((root / "run.json").read_text())["sweeps"]
     assert [(s["condition"], s["parameter"], s["levels"]) for s in sweeps] == [
         ("corruptions/downscale", "factor", [1, 4]),

@@ -48,6 +48,8 @@ def test_the_sections_stand_in_order(page):
     assert headings == [
         "made-up",
         "Robustness",
+        "Robustness in numbers",
+        "Tests",
         "Sample faces",
         "Worst mistakes",
         "Learning curves",

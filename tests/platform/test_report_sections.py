@@ -1,7 +1,9 @@
 """Sections of the report against the predictions table: conditions, confusion, mistakes, several runs, files."""
 
 import csv
+import html
 import json
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -11,12 +13,14 @@ from report_runs import CLASSES, make_run
 
 from blear.cli import cli
 from blear.errors import RunError
-from blear.evaluate.confusions import confusion_of
 from blear.evaluate.mistakes import worst_mistakes
 from blear.evaluate.predictions import read_predictions
+from blear.evaluate.summarise import Asked
+from blear.job import Equivalent
 from blear.report import build, compare
 from blear.report.files import read_run
 from blear.report.levels import shown_places
+from blear.report.text import pvalue
 from blear.report.theme import ARMS, TOKENS
 from blear.report.view import view_of
 
@@ -35,6 +39,25 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(runs):
     return build(runs[0]).read_text()
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """A run with every section: (folder, page, summary)."""
+    asked = Asked([Equivalent(margin=0.05, of="max-mix", against="experts")], ["truth", "video"], "clean-trained")
+    run = make_run(
+        tmp_path_factory.mktemp("full") / "run",
+        "class",
+        ("clean-trained", "max-mix", "experts"),
+        clips=160,
+        videos=16,
+        conditions=CONDITIONS,
+        levels=LEVELS,
+        clean=True,
+        codecs=[("h264", 1), ("h264", 2), ("hevc", 1)],
+        asked=asked,
+    )
+    return run, build(run).read_text(), read_run(run).summary
 
 
 def table_of(run):
@@ -86,13 +109,6 @@ def test_confusion_counts_are_those_of_the_rows(runs, page):
     assert page.count('aria-label="Confusion matrix of') == len(places) * 2
 
 
-def test_shares_of_a_confusion_count_the_missed(runs):
-    found = confusion_of(read_predictions(runs[0] / "predictions.parquet"), "clean-trained", "soft", 4.0)
-    assert found.counts_KK.sum() == 108
-    assert found.missed_K.sum() == 12
-    np.testing.assert_allclose(found.shares_KK.sum(axis=1), 1 - found.missed_K / found.total_K)
-
-
 def test_the_worst_mistakes_are_the_most_certain_wrong_answers(runs, page):
     table = [t for t in table_of(runs[0]) if t["found"] and t["arm"] == "mix-trained"]
     wrong = {}
@@ -107,6 +123,94 @@ def test_the_worst_mistakes_are_the_most_certain_wrong_answers(runs, page):
         assert f"✗ {r['said']} {100 * float(r['badness']):.0f} %" in page
     section = page[page.index('id="mistakes"') : page.index('id="learning"')]
     assert section.count("<img") == section.count("<li>") == len(of_figure(runs[0], "mistakes"))
+
+
+def cells_of(page, section):
+    """Texts of the table cells of a section, tags between them taken out."""
+    text = page[page.index(f'<section id="{section}">') :]
+    text = text[: text.index("</section>")]
+    return [
+        html.unescape(re.sub(r"<[^>]+>", "|", cell)).strip("|")
+        for cell in re.findall(r"<td[^>]*>(.*?)</td>", text, re.DOTALL)
+    ]
+
+
+def test_tests_hold_difference_p_and_corrected_p(full):
+    run, page, summary = full
+    cells = cells_of(page, "tests")
+    assert {test.method for test in summary.tests} == {"permutation"}
+    for test in summary.tests:
+        sign = "+" if test.difference > 0 else ""
+        better = "better" if test.difference > 0 else "worse"
+        word = "undecided" if test.holm >= 0.05 else better
+        assert any(
+            cell.startswith(f"{sign}{test.difference:.3f}|p {pvalue(test.p)}||Holm {pvalue(test.holm)}|")
+            and cell.endswith(word)
+            for cell in cells
+        )
+    assert [float(r["holm"]) for r in of_figure(run, "tests")] == [test.holm for test in summary.tests]
+    overall = next(e for e in summary.equivalence if e.condition is None)
+    said = "equivalent at every level" if overall.equivalent else "not shown to be equivalent"
+    assert "max-mix against experts, margin 0.050: " in page
+    assert f"{said}</strong>, largest p {pvalue(overall.p)}" in page
+
+
+def test_scalars_stand_in_one_table(full):
+    run, page, summary = full
+    cells = cells_of(page, "scalars")
+    shown = [s for s in summary.scalars if s.condition is None or s.name in ("worst", "mean_condition")]
+    assert {s.name for s in shown} == {"mean", "relative_drop", "worst", "mce", "relative_mce", "mean_condition"}
+    for s in shown:
+        assert any(cell.startswith(f"{s.value:.3f}|[{s.low:.3f}, {s.high:.3f}]") for cell in cells), s
+    assert len(of_figure(run, "scalars")) == len(summary.scalars)
+
+
+def test_rate_curves_and_bjontegaard_differences(full):
+    run, page, summary = full
+    assert sorted(p.name for p in (run / "figures").glob("rate*")) == ["rate-h264.svg", "rate-hevc.svg", "rate.csv"]
+    rows = of_figure(run, "rate")
+    assert len(rows) == sum(len(curve.points) for curve in summary.rates)
+    assert {(r["codec"], r["factor"]) for r in rows} == {
+        ("h264", "shrink 1"),
+        ("h264", "shrink 2"),
+        ("h264", "hull"),
+        ("hevc", "shrink 1"),
+    }
+    cells = cells_of(page, "rate")
+    for bd in summary.bd:
+        if bd.value is None:
+            assert bd.undefined in page
+        elif bd.kind == "rate":
+            assert any(re.match(rf"\+?{bd.value:.1f} %", cell) for cell in cells), bd
+    assert "kbit/s" in (run / "figures" / "rate-h264.svg").read_text()
+
+
+def test_calibration_of_the_chosen_levels(full):
+    run, page, summary = full
+    places = shown_places(view_of([read_run(run)]))
+    cells = cells_of(page, "calibration")
+    for place in places:
+        for c in summary.calibration:
+            if (c.condition, c.severity) == (place.condition, place.severity):
+                wanted = [
+                    f"{value:.3f}" for value in (c.scores.ece, c.scores.ece_mass, c.scores.brier, c.scores.nll, c.aurc)
+                ]
+                assert any(cells[i : i + 5] == wanted for i in range(len(cells) - 4)), (c.arm, place)
+    bins = of_figure(run, "reliability")
+    assert sum(int(r["n"]) for r in bins) == sum(c.n for c in summary.calibration)
+    assert len(list((run / "figures").glob("reliability-*.svg"))) == len(places)
+
+
+def test_slices_show_how_few_they_are(full):
+    run, page, summary = full
+    shown = {(p.condition, p.severity) for p in shown_places(view_of([read_run(run)]))}
+    cells = cells_of(page, "slices")
+    for s in summary.slices:
+        if (s.condition, s.severity) in shown:
+            few = ", few" if s.small else ""
+            span = "" if s.low is None else f"|[{s.low:.3f}, {s.high:.3f}]|"
+            assert f"{s.value:.3f}{span}|{s.n} decisions{few}" in cells, s
+    assert len(of_figure(run, "slices")) == len(summary.slices)
 
 
 def test_mistakes_of_values_are_the_largest_errors(tmp_path):
@@ -135,9 +239,12 @@ def test_svg_files_stand_alone(runs, page):
         assert TOKENS["card"][0] in text
 
 
-def test_several_runs_on_one_page(runs, tmp_path):
+def test_several_runs_on_one_page(runs):
     """Arms of the same name get their run's; differences are paired with the first arm, on the samples of both."""
-    page = compare(runs, tmp_path / "out").read_text()
+    done = CliRunner().invoke(cli, ["report", *map(str, runs)])
+    out = runs[0].parent / "comparison"
+    assert done.output.strip() == str(out / "report.html")
+    page = (out / "report.html").read_text()
     view = view_of([read_run(run) for run in runs])
     assert [arm.label for arm in view.arms] == ["a/clean-trained", "mix-trained", "b/clean-trained"]
     own = {(e.condition, e.severity, e.metric): e.value for e in read_run(runs[1]).summary.estimates}
@@ -148,19 +255,14 @@ def test_several_runs_on_one_page(runs, tmp_path):
     assert d.value == pytest.approx(view.estimate("b/clean-trained", "soft", 4.0).value - first)
     assert d.low < d.value < d.high
     assert "2 runs" in page
-    assert not (tmp_path / "out" / "job.yaml").exists()
-    assert {r["arm"] for r in of_figure(tmp_path / "out", "robustness")} == {arm.label for arm in view.arms}
+    assert not (out / "job.yaml").exists()
+    assert {r["arm"] for r in of_figure(out, "robustness")} == {arm.label for arm in view.arms}
 
 
-def test_the_command_compares_beside_the_first_run(runs):
-    done = CliRunner().invoke(cli, ["report", *map(str, runs)])
-    assert done.output.strip() == str(runs[0].parent / "comparison" / "report.html")
-    assert (runs[0].parent / "comparison" / "report.html").is_file()
-
-
-def test_the_command_writes_the_curve(runs, tmp_path):
-    done = CliRunner().invoke(cli, ["report", str(runs[1]), "--curve", str(tmp_path / "curve.png")])
-    assert done.output.split() == [str(runs[1] / "report.html"), str(tmp_path / "curve.png")]
+def test_the_command_writes_the_curve(tmp_path):
+    run = make_run(tmp_path / "run", arms=("only",), clips=30, levels=LEVELS)
+    done = CliRunner().invoke(cli, ["report", str(run), "--curve", str(tmp_path / "curve.png")])
+    assert done.output.split() == [str(run / "report.html"), str(tmp_path / "curve.png")]
     assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
 
 

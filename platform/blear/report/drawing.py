@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from blear.report.theme import TOKENS, themed
 
@@ -58,7 +59,10 @@ def panel(
     """Axes in a figure of their own with room for labels, in inches; far quicker than a layout that is solved for."""
     figure = Figure(figsize=(width, height))
     inner = (width - left - 0.06) / width, (height - bottom - top) / height
-    return figure, figure.add_axes((left / width, bottom / height, *inner))
+    axes = figure.add_axes((left / width, bottom / height, *inner))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))  # 0.15, never 0.150: it must fit
+    return figure, axes
 
 
 def svg(figure: Figure) -> str:

@@ -68,5 +68,5 @@ def _worst(view: View) -> Place | None:
 
 
 def _place(view: View, sweep: Sweep, severity: float) -> Place:
-    named = sweep.parameter if len(view.sweeps) == 1 else f"{sweep.condition} {sweep.parameter}"
+    named = sweep.parameter if len(view.sweeps) == 1 else f"{sweep.condition.rsplit('/')[-1]} {sweep.parameter}"
     return Place(sweep.condition, severity, f"{named} {severity:g}")

@@ -15,8 +15,20 @@ from blear.report.curves import wide_curve
 from blear.report.files import read_run
 from blear.report.outcome import outcome
 from blear.report.section import Section
-from blear.report.sections import confusion, faces, learning, mistakes, provenance, robustness
-from blear.report.text import component, duration, moment
+from blear.report.sections import (
+    calibration,
+    confusion,
+    faces,
+    learning,
+    mistakes,
+    provenance,
+    rate,
+    robustness,
+    scalars,
+    slices,
+    tests,
+)
+from blear.report.text import component, duration, moment, pvalue
 from blear.report.theme import declarations
 from blear.report.view import View, view_of
 from blear.runfolder import write_bytes, write_text
@@ -24,7 +36,12 @@ from blear.runfolder import write_bytes, write_text
 _DPI = 160
 _SECTIONS: Sequence[Callable[[View], Section | None]] = (
     robustness.section,
+    scalars.section,
+    tests.section,
+    rate.section,
     confusion.section,
+    calibration.section,
+    slices.section,
     faces.section,
     mistakes.section,
     learning.section,
@@ -81,7 +98,13 @@ def _write(view: View, folder: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "component": component, "duration": duration, "moment": moment}
+    environment.filters |= {
+        "number": number,
+        "component": component,
+        "duration": duration,
+        "moment": moment,
+        "pvalue": pvalue,
+    }
     macros = environment.get_template("macros.html.j2").module
     parts = [
         {

@@ -45,6 +45,11 @@ def moment(iso: str | None) -> str:
         return iso or "unknown"
 
 
+def pvalue(p: float | None) -> str:
+    """A p value to two digits."""
+    return "undefined" if p is None else "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
 def class_name(value: float, classes: tuple[str, ...]) -> str:
     """The name of a class index."""
     return classes[int(value)] if int(value) < len(classes) else f"class {int(value)}"
@@ -57,7 +62,8 @@ def shortened(text: str, most: int = _TITLE) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {_value(v)}" for k, v in value.items()) + "}"
+        given = {k: v for k, v in value.items() if v not in (None, "", {}, [])}
+        return "{" + ", ".join(f"{k}: {_value(v)}" for k, v in given.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_value, value)) + "]"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from blear.errors import RunError
+from blear.evaluate.findings import Part
 from blear.evaluate.pool import pooled
 from blear.evaluate.predictions import class_names
-from blear.evaluate.summarise import summarise
+from blear.evaluate.summarise import Asked, summarise
 from blear.evaluate.summary import Difference, Estimate, MetricInfo, Summary
 from blear.job import CLEAN
-from blear.metrics import CLASSIFICATION
+from blear.metrics import CLASSIFICATION, REGRESSION
 from blear.report.files import RunFiles, Sweep
 from blear.report.theme import color, variable
 
@@ -183,8 +184,9 @@ def _summary(runs: Sequence[RunFiles], arms: Sequence[Arm]) -> Summary:
     first = runs[0].summary
     if len(runs) == 1:
         return first
-    known = {metric.name: metric for metric in CLASSIFICATION}
+    known = {metric.name: metric for metric in (*CLASSIFICATION, *REGRESSION)}
     if all(metric.name in known for metric in first.metrics):
+        groups = {sweep.condition: sweep.group for run in runs for sweep in run.info.sweeps}
         return summarise(
             _merged(runs, arms, first.target),
             [known[metric.name] for metric in first.metrics],
@@ -192,9 +194,32 @@ def _summary(runs: Sequence[RunFiles], arms: Sequence[Arm]) -> Summary:
             seed=first.seed,
             resamples=first.resamples,
             pool=first.pool,
+            asked=Asked(groups=groups),
         )
-    labels = {(id(arm.run), arm.name): arm.label for arm in arms}
-    estimates = [e.model_copy(update={"arm": labels[id(run), e.arm]}) for run in runs for e in run.summary.estimates]
-    differences = [d.model_copy(update={"arm": labels[id(runs[0]), d.arm]}) for d in first.differences]
+    parts = {name: [one for run in runs for one in _relabelled(run, arms, name)] for name in _LISTS}
     update = {"arms": [arm.label for arm in arms], "reference": arms[0].label}
-    return first.model_copy(update=update | {"estimates": estimates, "differences": differences})
+    return first.model_copy(update=update | parts)
+
+
+_LISTS = (
+    "estimates",
+    "differences",
+    "tests",
+    "equivalence",
+    "scalars",
+    "calibration",
+    "confusion",
+    "slices",
+    "rates",
+    "bd",
+)
+
+
+def _relabelled(run: RunFiles, arms: Sequence[Arm], name: str) -> list[Part]:
+    """Entries of a run's own summary under the labels of the page, where a metric is not known here."""
+    labels = {arm.name: arm.label for arm in arms if arm.run is run}
+    entries = getattr(run.summary, name) if name != "differences" or run is arms[0].run else []
+    return [
+        one.model_copy(update={key: labels[getattr(one, key)] for key in ("arm", "against") if hasattr(one, key)})
+        for one in entries
+    ]

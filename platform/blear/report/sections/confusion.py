@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import Rectangle
 
-from blear.evaluate.confusions import Confusion, confusion_of
 from blear.report.drawing import PANEL, panel, style
 from blear.report.figure import Cell, Figure, Panel, slug
 from blear.report.levels import Place, rule, shown_places
@@ -23,33 +24,40 @@ _MOST_NUMBERS = 10  # classes up to which the shares are written into the cells
 
 def section(view: View) -> Section | None:
     """None for a target of values."""
-    if not view.classes:
-        return None
+    known = {(c.arm, c.condition, c.severity): np.array(c.counts) for c in view.summary.confusion}
     panels, rows = [], []
     for place in shown_places(view):
         for arm in view.arms:
-            if view.estimate(arm.label, place.condition, place.severity) is None:
-                continue
-            found = confusion_of(view.decisions, arm.label, place.condition, place.severity)
-            name = f"confusion-{slug(arm.label)}-{slug(place.text)}"
-            panels.append(Panel(name, _alt(arm, place, found), canvas(arm.label, place.text, found), group=place.text))
-            rows += _rows(arm, place, found)
-    caption = "Percent of each true class (row) that was called each class (column). "
-    caption += "What is missing to 100 had no face found."
+            counts_KK = known.get((arm.label, place.condition, place.severity))
+            if counts_KK is not None:
+                name = f"confusion-{slug(arm.label)}-{slug(place.text)}"
+                drawn = canvas(arm.label, place.text, view.classes, shares(counts_KK))
+                alt = _alt(arm, place, view.classes, shares(counts_KK))
+                panels.append(Panel(name, alt, drawn, group=place.text))
+                rows += _rows(arm, place, view.classes, counts_KK)
+    if not panels:
+        return None
+    caption = "Percent of each true class (row) that was called each class (column), of decisions with a found face."
     return Section("confusion", "Confusion", [Figure("confusion", caption, panels, rows)], {"rule": rule(view)})
 
 
-def canvas(arm: str, place: str, found: Confusion) -> Canvas:
+def shares(counts_KK: np.ndarray) -> np.ndarray:
+    """Shares of each true class (row), float64 [K, K]; NaN in the row of an absent class."""
+    total_K1 = counts_KK.sum(axis=1, keepdims=True).astype(np.float64)
+    return np.divide(counts_KK, total_K1, out=np.full(counts_KK.shape, np.nan), where=total_K1 > 0)
+
+
+def canvas(arm: str, place: str, classes: Sequence[str], shares_KK: np.ndarray) -> Canvas:
     """One matrix, darker where the share is larger."""
-    count = len(found.classes)
+    count = len(classes)
     with style():
-        longest = max(len(name) for name in found.classes) * _LETTER
+        longest = max(len(name) for name in classes) * _LETTER
         figure, axes = panel(height=PANEL[0], left=0.35 + longest, bottom=0.35 + 0.75 * longest, top=0.4)
         axes.grid(visible=False)
         axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
         for row in range(count):
             for column in range(count):
-                share = found.shares_KK[row, column]
+                share = shares_KK[row, column]
                 if not np.isfinite(share):
                     continue
                 cell = (column - 0.5, row - 0.5)
@@ -59,8 +67,8 @@ def canvas(arm: str, place: str, found: Confusion) -> Canvas:
                     axes.text(
                         column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=8, fontweight=weight
                     )
-        axes.set_xticks(range(count), labels=found.classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
-        axes.set_yticks(range(count), labels=found.classes, fontsize=8)
+        axes.set_xticks(range(count), labels=classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
+        axes.set_yticks(range(count), labels=classes, fontsize=8)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(True)
         axes.set_xlabel("said")
@@ -70,7 +78,8 @@ def canvas(arm: str, place: str, found: Confusion) -> Canvas:
     return figure
 
 
-def _rows(arm: Arm, place: Place, found: Confusion) -> list[dict[str, Cell]]:
+def _rows(arm: Arm, place: Place, classes: Sequence[str], counts_KK: np.ndarray) -> list[dict[str, Cell]]:
+    shares_KK = shares(counts_KK)
     return [
         {
             "arm": arm.label,
@@ -78,20 +87,20 @@ def _rows(arm: Arm, place: Place, found: Confusion) -> list[dict[str, Cell]]:
             "severity": place.severity,
             "truth": truth,
             "said": said,
-            "count": int(found.counts_KK[row, column]),
-            "share": None if not found.total_K[row] else float(found.shares_KK[row, column]),
+            "count": int(counts_KK[row, column]),
+            "share": float(shares_KK[row, column]) if np.isfinite(shares_KK[row, column]) else None,
         }
-        for row, truth in enumerate(found.classes)
-        for column, said in enumerate(found.classes)
+        for row, truth in enumerate(classes)
+        for column, said in enumerate(classes)
     ]
 
 
-def _alt(arm: Arm, place: Place, found: Confusion) -> str:
-    shares = np.nan_to_num(found.shares_KK)
-    wrong = shares - np.diag(np.diag(shares))
+def _alt(arm: Arm, place: Place, classes: Sequence[str], shares_KK: np.ndarray) -> str:
+    known = np.nan_to_num(shares_KK)
+    wrong = known - np.diag(np.diag(known))
     row, column = np.unravel_index(wrong.argmax(), wrong.shape)
-    recall = ", ".join(f"{name} {100 * shares[i, i]:.0f} %" for i, name in enumerate(found.classes))
+    recall = ", ".join(f"{name} {100 * known[i, i]:.0f} %" for i, name in enumerate(classes))
     text = f"Confusion matrix of {arm.label} at {place.text}; right: {recall}"
     if wrong.max() > 0:
-        text += f"; most often mistaken: {found.classes[row]} for {found.classes[column]}, {100 * wrong.max():.0f} %"
+        text += f"; most often mistaken: {classes[row]} for {classes[column]}, {100 * wrong.max():.0f} %"
     return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
 
 from blear.report.drawing import panel, style
 from blear.report.figure import Cell, Figure, Panel, slug
@@ -55,6 +56,7 @@ def canvas(title: str, what: str, training: np.ndarray, validation: np.ndarray) 
             axes.set_yscale("log")
         axes.set_title(shortened(title))
         axes.set_xlabel("step")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_ylabel(what)
         if validation.size:
             axes.legend(frameon=False, fontsize=8)

@@ -1,0 +1,114 @@
+"""Calibration: reliability diagrams, risk against coverage, scores, at the levels that are looked at closely."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from blear.evaluate.findings import Bin, Calibration
+from blear.report.drawing import panel, style
+from blear.report.figure import Cell, Figure, Panel, slug
+from blear.report.levels import Place, rule, shown_places
+from blear.report.section import Section
+from blear.report.text import shortened
+from blear.report.theme import TOKENS
+from blear.report.view import Arm, View
+
+_LARGEST = 90  # square points of the mark of a bin that holds all decisions
+
+
+def section(view: View) -> Section | None:
+    """None for a target of values."""
+    known = {(c.arm, c.condition, c.severity): c for c in view.summary.calibration}
+    places = [(place, _arms(view, known, place)) for place in shown_places(view)]
+    places = [(place, of) for place, of in places if of]
+    if not places:
+        return None
+    reliability = Figure(
+        "reliability",
+        "How often an answer is right against how probable it was held; larger marks stand for more decisions. On the "
+        "diagonal, probabilities are what they say; below it an arm is too sure.",
+        [Panel(f"reliability-{slug(p.text)}", _alt(p, of), _reliability(p, of)) for p, of in places],
+        _bins(known),
+        arms=True,
+    )
+    risk = Figure(
+        "risk-coverage",
+        "Error rate of the most confident share of the decisions.",
+        [Panel(f"risk-{slug(p.text)}", f"Risk against coverage at {p.text}", _risk(p, of)) for p, of in places],
+        _risks(known),
+        arms=True,
+    )
+    scaled = any(c.scaled is not None for c in known.values())
+    facts = {"places": places, "scaled": scaled, "rule": rule(view)}
+    return Section("calibration", "Calibration", [reliability, risk], facts)
+
+
+_Of = list[tuple[Arm, Calibration]]
+
+
+def _arms(view: View, known: dict[tuple[str, str, float], Calibration], place: Place) -> _Of:
+    found = [(arm, known.get((arm.label, place.condition, place.severity))) for arm in view.arms]
+    return [(arm, c) for arm, c in found if c is not None]
+
+
+def _reliability(place: Place, of: _Of) -> Canvas:
+    with style():
+        figure, axes = panel(height=3.3)
+        axes.plot([0, 1], [0, 1], color=TOKENS["axis"][0], linewidth=1, linestyle="--")
+        for arm, c in of:
+            known = [
+                (b.confidence, b.accuracy, 6 + _LARGEST * b.n / c.n)
+                for b in c.bins
+                if b.confidence is not None and b.accuracy is not None
+            ]
+            x, y, sizes = np.array(known).reshape(-1, 3).T
+            axes.plot(x, y, color=arm.color, linewidth=1.2)
+            axes.scatter(x, y, s=sizes, color=arm.color, linewidth=0, zorder=3)
+        _square(axes, place)
+        axes.set_xlabel("confidence")
+        axes.set_ylabel("accuracy")
+    return figure
+
+
+def _risk(place: Place, of: _Of) -> Canvas:
+    with style():
+        figure, axes = panel()
+        for arm, c in of:
+            axes.plot([(i + 1) / len(c.risk) for i in range(len(c.risk))], c.risk, color=arm.color, linewidth=1.6)
+        axes.set_title(shortened(place.text))
+        axes.set(xlim=(0, 1.02), xlabel="coverage", ylabel="error rate")
+        axes.set_ylim(bottom=0)
+    return figure
+
+
+def _square(axes: Axes, place: Place) -> None:
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.set_title(shortened(place.text))
+
+
+def _bins(known: dict[tuple[str, str, float], Calibration]) -> list[dict[str, Cell]]:
+    def rows(c: Calibration, bins: list[Bin], *, scaled: bool) -> list[dict[str, Cell]]:
+        where: dict[str, Cell] = {"arm": c.arm, "condition": c.condition, "severity": c.severity, "scaled": scaled}
+        return [where | b.model_dump() for b in bins]
+
+    return [
+        row
+        for c in known.values()
+        for row in rows(c, c.bins, scaled=False) + rows(c, c.scaled_bins, scaled=True)
+        if row["n"]
+    ]
+
+
+def _risks(known: dict[tuple[str, str, float], Calibration]) -> list[dict[str, Cell]]:
+    return [
+        {"arm": c.arm, "condition": c.condition, "severity": c.severity, "coverage": (i + 1) / len(c.risk), "risk": r}
+        for c in known.values()
+        for i, r in enumerate(c.risk)
+    ]
+
+
+def _alt(place: Place, of: _Of) -> str:
+    scores = "; ".join(f"{arm.label}: expected calibration error {c.scores.ece:.3f}" for arm, c in of)
+    return f"Reliability diagram at {place.text}. {scores}"

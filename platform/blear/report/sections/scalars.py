@@ -1,0 +1,54 @@
+"""Robustness in single numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blear.evaluate.findings import Scalar
+from blear.report.figure import Figure
+from blear.report.section import Section
+from blear.report.view import View
+
+_NAMES = {
+    "mean": ("Mean", "mean over all levels, each condition counted alike"),
+    "relative_drop": ("Drop", "share of the value on untouched frames that is lost on average"),
+    "worst": ("Worst", "the worst level of all"),
+    "log_area": ("Log area", "area under the curve over the logarithm of severity, as a mean"),
+    "mce": ("mCE", "mean corruption error, relative to the reference that the job names"),
+    "relative_mce": ("Relative mCE", "the same of the errors that corruption adds"),
+    "flip_rate": ("Flip rate", "share of frames at which the decision changes"),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number for each arm; `cells` by arm."""
+
+    label: str
+    meaning: str
+    cells: dict[str, Scalar]
+
+
+def section(view: View) -> Section | None:
+    """None where nothing but rate-accuracy was tested."""
+    found = view.summary.scalars
+    if not found:
+        return None
+    one = len({s.condition for s in found if s.name == "mean_condition"}) == 1
+    overall = {name: [s for s in found if s.name == name and _overall(s, one=one)] for name in _NAMES}
+    columns = [Column(*_NAMES[name], {s.arm: s for s in of}) for name, of in overall.items() if of]
+    conditions: dict[str, dict[str, Scalar]] = {}
+    for s in found if not one else ():
+        if s.name == "mean_condition" and s.condition is not None:
+            conditions.setdefault(s.condition, {})[s.arm] = s
+    rows = [s.model_dump() for s in found]
+    return Section(
+        "scalars",
+        "Robustness in numbers",
+        [Figure("scalars", "", [], rows)],
+        {"columns": columns, "conditions": conditions, "sweeps": {sweep.condition: sweep for sweep in view.sweeps}},
+    )
+
+
+def _overall(scalar: Scalar, *, one: bool) -> bool:
+    return scalar.condition is None or scalar.name == "worst" or (one and scalar.name == "log_area")

@@ -1,0 +1,65 @@
+"""Tests: paired differences from the reference with corrected p values, and equivalence."""
+
+from __future__ import annotations
+
+from blear.evaluate.findings import Equivalence, PairedTest
+from blear.report.figure import Figure
+from blear.report.section import Section
+from blear.report.view import View
+
+ALPHA = 0.05
+_METHODS = {
+    "permutation": "Exchange of the two arms’ answers in whole clusters",
+    "mcnemar": "McNemar’s exact test of right and wrong answers",
+}
+_Cells = dict[tuple[str, str, float | None], PairedTest]
+
+
+def section(view: View) -> Section | None:
+    """None where one arm was tested."""
+    tests, equivalence = view.summary.tests, view.summary.equivalence
+    if not tests and not equivalence:
+        return None
+    methods: dict[str, _Cells] = {}
+    for test in tests:
+        methods.setdefault(test.method, {})[test.arm, test.condition, test.severity] = test
+    others = [arm for arm in view.arms if any(test.arm == arm.label for test in tests)]
+    conditions = list(dict.fromkeys(test.condition for test in tests))
+    figures = [Figure("tests", "", [], [test.model_dump() for test in tests])] if tests else []
+    if equivalence:
+        figures.append(Figure("equivalence", "", [], [e.model_dump() for e in equivalence]))
+    return Section(
+        "tests",
+        "Tests",
+        figures,
+        {
+            "methods": methods,
+            "says": _METHODS,
+            "others": others,
+            "conditions": conditions,
+            "levels": {sweep.condition: sweep.levels for sweep in view.sweeps} | {"clean": [0.0]},
+            "verdict": lambda test: verdict(test, higher_is_better=view.headline.higher_is_better),
+            "equivalence": _grouped(equivalence),
+        },
+    )
+
+
+def verdict(test: PairedTest, *, higher_is_better: bool) -> tuple[str, str]:
+    """(word, CSS class): of the corrected p value at 5 %."""
+    if test.holm is None or test.difference is None:
+        return "untested", ""
+    if test.holm >= ALPHA:
+        return "undecided", ""
+    return ("better", "good") if (test.difference > 0) == higher_is_better else ("worse", "bad")
+
+
+def _grouped(found: list[Equivalence]) -> list[tuple[Equivalence, list[Equivalence]]]:
+    """(at every level, at each level) of each pair of arms."""
+    pairs: dict[tuple[str, str, float], list[Equivalence]] = {}
+    for e in found:
+        pairs.setdefault((e.arm, e.against, e.margin), []).append(e)
+    return [
+        (next(e for e in of if e.condition is None), [e for e in of if e.condition is not None])
+        for of in pairs.values()
+        if any(e.condition is None for e in of)
+    ]
