@@ -337,6 +337,10 @@ class Evaluate(Strict):
     resamples: Positive = Field(1000, description="bootstrap resamples")
     faces: int = Field(6, ge=0, description="sample faces in the report")
     equivalence: list[Equivalent] = Field(default_factory=list, description="arms that are tested for equivalence")
+    temperature: str | None = Field(
+        None,
+        description="a validation split, not that reported on: there each model's temperature is fitted, of classes",
+    )
     slices: list[str] = Field(
         default_factory=list,
         description="columns of the samples' metadata, or subject, video, truth: the headline metric for each value",
@@ -370,6 +374,8 @@ class Evaluate(Strict):
             raise ValueError(f"two sweeps have the label {sorted(twice)[0]!r}")
         if CLEAN in labels:
             raise ValueError(f"the label {CLEAN!r} is that of untouched frames (`clean: true`)")
+        if self.temperature == self.split:
+            raise ValueError(f"temperature is fitted on {self.split!r}, which is reported on; name another split")
         named = {label for pair in self.equivalence for label in (pair.of, pair.against)}
         named |= {self.mce} if isinstance(self.mce, str) and not self.mce.endswith(".csv") else set()
         if unknown := sorted(named - set(self.arms)):

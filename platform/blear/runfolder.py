@@ -33,7 +33,7 @@ class RunFolder:
     run.json            versions, seeds, host, data, times
     splits.lock.json    digests of the samples of every split that was used
     stages/NAME/        log.jsonl, tensorboard/, checkpoints/, model.safetensors, stage.json (written last: done)
-    predictions.parquet, summary.json, faces.npz, report.html
+    predictions.parquet, summary.json, faces.npz, report.html; validation.parquet where temperatures are fitted
     """
 
     root: Path

@@ -3,12 +3,15 @@
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import scipy.optimize
 import scipy.special
 from evaluated import apart, classes, values
 
 from blear.evaluate.calibration import calibrations, confusions, fit_temperature, reliability, risks, scaled, scores
+from blear.evaluate.temperature import temperatures
+from blear.job import Pool
 
 
 def _given(n=500, k=4, sharp=2.0, seed=0):
@@ -100,7 +103,7 @@ def test_each_condition_has_its_own_and_only_groups_of_a_scaled_stage_are_scaled
         classes("a", 2, truth, flat.argmax(1), probabilities=flat),
         classes("b", 1, truth, p.argmax(1), probabilities=p, found=np.arange(500) % 2 == 0),
     )
-    first, second, third = calibrations(table, {"a": 2.0})
+    first, second, third = calibrations(table, {("a", "a"): 2.0})
     assert (first.n, first.severity, first.temperature, third.temperature, third.scaled) == (500, 1, 2.0, None, None)
     assert first.scores.nll == pytest.approx(scores(p, truth).nll, abs=1e-6)
     assert first.scaled.nll == pytest.approx(scores(scaled(p, 2.0), truth).nll, abs=1e-5)
@@ -117,3 +120,26 @@ def test_confusion_counts_true_classes_in_rows_and_values_have_neither():
     assert next(iter(confusions(table))).counts == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
     numbers = apart(values("a", 1, [0, 1, 2.5], [0, 1, 2]))
     assert [*confusions(numbers), *calibrations(numbers)] == []
+
+
+def test_each_stage_of_an_arm_has_a_temperature_of_its_own_decisions():
+    p, truth = _given(k=3, n=900)
+    sharp = scaled(p, 1 / 3)
+    half = np.arange(900) % 2 == 0
+    table = pa.concat_tables(
+        [
+            classes("one", 0, truth, p.argmax(1), probabilities=p, condition="clean"),
+            classes("experts", 1, truth, sharp.argmax(1), probabilities=sharp, stage="e1", found=half),
+            classes(
+                "experts", 2, truth, p.argmax(1), probabilities=p, stage="e2", videos=[f"v{i}" for i in range(900)]
+            ),
+        ]
+    )
+    found = temperatures(table, None)
+    assert set(found) == {("one", "one"), ("experts", "e1"), ("experts", "e2")}
+    assert found["one", "one"] == pytest.approx(fit_temperature(p, truth), rel=1e-4)
+    assert found["experts", "e1"] == pytest.approx(fit_temperature(sharp[half], truth[half]), rel=1e-3)
+    assert found["experts", "e1"] > 2 * found["experts", "e2"]
+    twice = pa.concat_tables([table, table])  # two equal rows of a sample make the same decision
+    assert temperatures(twice, Pool(by="sample"))["one", "one"] == pytest.approx(found["one", "one"], rel=1e-3)
+    assert temperatures(values("a", 1, [0, 1], [0, 1]), None) == {}

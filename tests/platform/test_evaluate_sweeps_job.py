@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from blear.driver import prepare_data, run_job
+from blear.driver import evaluate_run, prepare_data, run_job
 from blear.errors import JobError
 from blear.evaluate.arms import evaluate_arms
 from blear.evaluate.mistakes import MOST, chosen_mistakes
@@ -29,8 +29,10 @@ stages:
     optimizer: {lr: 0.01}
     batch_size: 8
     steps: 1
+    validate: {every: 1, keep: best}
   blur_1: *stage
 evaluate:
+  shares_validation: true
   clean: true
   sweep:
     - {use: downscale, over: {factor: [1, 4]}}
@@ -40,6 +42,10 @@ evaluate:
     bound: {stage: all, clean: true}
     experts: {stage: "blur_{severity}"}
   resamples: 20
+  temperature: train
+  slices: [subject]
+  equivalence: [{margin: 0.1, of: one, against: bound}]
+  mce: one
   faces: 2
 """
 
@@ -69,6 +75,15 @@ def test_each_sweep_is_a_condition(tmp_path: Path) -> None:
     assert set(table[table["arm"] == "experts"]["stage"]) == {"blur_1"}
     summary = read_summary(root / "summary.json")
     assert summary.severities() == {"clean": [0], "corruptions/downscale": [1, 4], "soft": [1, 2]}
+    validated = read_predictions(root / "validation.parquet").to_pandas().groupby(["arm", "stage", "condition"]).size()
+    assert set(validated.index) == {("one", "all", "clean"), ("bound", "all", "clean"), ("experts", "blur_1", "soft")}
+    assert set(validated) == {8}
+    assert {c.temperature is not None for c in summary.calibration} == {True}
+    assert len({c.temperature for c in summary.calibration}) == 2  # "one" and "bound" are the same model
+    assert {s.group for s in summary.slices} == set(table["subject"])
+    assert summary.equivalence[0].difference == pytest.approx(0, abs=1e-12)  # clean frames: the same answers
+    assert next(s for s in summary.scalars if s.name == "mce" and s.arm == "one").value == pytest.approx(1)
+    assert set(json.loads((root / "splits.lock.json").read_text())["splits"]) == {"faces/train", "faces/dev"}
     with np.load(root / "faces.npz") as faces:
         assert list(zip(faces["conditions"].tolist(), faces["severities"].tolist(), strict=True)) == every
         assert faces["frames"].shape[:2] == (2, 5)
@@ -88,6 +103,9 @@ def test_each_sweep_is_a_condition(tmp_path: Path) -> None:
         ("soft", "severity", [1, 2]),
     ]
     page = (root / "report.html").read_text()
+    assert "dev chose the weights of all, blur_1, so its numbers are better than those of new samples" in page
+    assert evaluate_run(root).endswith("dev chose the weights of all, blur_1: its numbers flatter them.")
+    assert read_summary(root / "summary.json") == summary
     for head in ('<th scope="col">clean</th>', "<summary>Under soft</summary>", "soft: Accuracy by severity"):
         assert head in page
 
@@ -98,9 +116,35 @@ def test_a_wrong_sweep_of_a_list_says_where(tmp_path: Path) -> None:
     )
     with pytest.raises(JobError) as error:
         read_job(tmp_path / "job.yaml")
-    assert "job.yaml:16:24: evaluate.sweep.0.over: name exactly one parameter" in str(error.value)
+    assert "job.yaml:18:24: evaluate.sweep.0.over: name exactly one parameter" in str(error.value)
     assert "evaluate.sweep.1.severity: Input should be" in str(error.value)
     assert "2 errors" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("temperature=dev", "temperature is fitted on 'dev', which is reported on"),
+        ("mce=two", "there is no arm 'two' (equivalence, mce); known: one, bound, experts"),
+        ("equivalence=[{margin: 0.1, of: one, against: all}]", "there is no arm 'all'"),
+        ("mce=none.csv", "cannot be read"),
+    ],
+)
+def test_what_is_asked_of_the_evaluation_is_checked(tmp_path: Path, override: str, message: str) -> None:
+    (tmp_path / "job.yaml").write_text(JOB)
+    with pytest.raises(JobError) as error:
+        read_job(tmp_path / "job.yaml", overrides=[f"evaluate.{override}"])
+    assert message in str(error.value)
+
+
+def test_reference_errors_become_part_of_the_job(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(JOB.replace("mce: one", "mce: reference.csv"))
+    (tmp_path / "reference.csv").write_text("condition,severity,error\nsoft,1,0.5\nsoft,2.5,0.75\n")
+    job, _ = read_job(tmp_path / "job.yaml")
+    assert job.evaluate is not None
+    assert job.evaluate.mce == {"soft": {1.0: 0.5, 2.5: 0.75}}
+    (tmp_path / "again.yaml").write_text(dump_job(job))
+    assert read_job(tmp_path / "again.yaml")[0] == job
 
 
 @pytest.mark.usefixtures("storage")

@@ -17,6 +17,7 @@ from blear.runfolder import write_text
 
 FILE = "splits.lock.json"
 _BLOCK = 1 << 16
+_MOST_KEYS = 4_000_000
 
 
 class _Model(BaseModel):
@@ -27,7 +28,8 @@ class Split(_Model):
     """One split of a named dataset.
 
     Attributes:
-        keys_sha256: of the samples' keys, sorted, one a line.
+        keys_sha256: of the samples' keys, sorted, one a line; empty at a URL, where nothing is fetched for it, and
+            above four million samples.
         content_sha256: of the shards' digests, in order: pictures, labels and all.
     """
 
@@ -76,6 +78,7 @@ def _used(job: Job, prepared: Mapping[str, str | Path]) -> Iterator[tuple[str, s
         if job.evaluate is not None and job.evaluate.data is None:
             wanted.append((stage.data, job.evaluate.split))
     if job.evaluate is not None and job.evaluate.data is not None:
+        wanted.append((job.evaluate.data, job.evaluate.temperature or job.evaluate.split))
         wanted.append((job.evaluate.data, job.evaluate.split))
     for data, split in wanted:
         splits = Prepared.open(prepared[data]).splits
@@ -84,19 +87,24 @@ def _used(job: Job, prepared: Mapping[str, str | Path]) -> Iterator[tuple[str, s
 
 
 def _digest(data: Prepared, split: str) -> Split:
+    content = "\n".join(shard.sha256 for shard in data.split(split).shards)
+    keys = _keys_digest(data, split) if data.mirror is None and data.count(split) <= _MOST_KEYS else ""
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return Split(use=data.name, samples=data.count(split), keys_sha256=keys, content_sha256=digest)
+
+
+def _keys_digest(data: Prepared, split: str) -> str:
     store = Store.open(data, split, cache_gb=0)
     blocks = range(0, len(store), _BLOCK)
     keys = sorted(key for i in blocks for key in store.keys(np.arange(i, min(i + _BLOCK, len(store)))))
     store.close()
-    content = "\n".join(shard.sha256 for shard in data.split(split).shards)
-    digests = [hashlib.sha256(text.encode()).hexdigest() for text in ("\n".join(keys), content)]
-    return Split(use=data.name, samples=len(keys), keys_sha256=digests[0], content_sha256=digests[1])
+    return hashlib.sha256("\n".join(keys).encode()).hexdigest()
 
 
 def _change(name: str, before: Split, now: Split) -> str:
     if before.use != now.use:
         return f"{name} is {now.use}, this run knew {before.use} under that name"
-    if before.keys_sha256 != now.keys_sha256:
+    if (before.samples, before.keys_sha256) != (now.samples, now.keys_sha256):
         return f"{name} holds other samples: {now.samples} of them, {before.samples} when the run was given"
     return f"{name} holds samples of the same names whose pictures or labels differ"
 

@@ -26,7 +26,8 @@ from blear.evaluate.predictions import read_predictions, rows, write_predictions
 from blear.evaluate.sample_faces import write_faces
 from blear.evaluate.summarise import Asked, as_markdown, summarise
 from blear.evaluate.sweep import Level, levels
-from blear.job import Arm, Evaluate, Job, Pool
+from blear.evaluate.temperature import temperatures
+from blear.job import CLEAN, Arm, Evaluate, Job, Pool
 from blear.plugins import Catalog
 from blear.progress import Tracker, track
 from blear.runfolder import RunFolder, write_text
@@ -46,6 +47,9 @@ def evaluate_arms(
     passes = sum(1 for arm in evaluate.arms.values() for level in tester.levels if tester.stage_of(arm, level))
     with track("evaluate", passes) as bar:
         write_predictions(run.root / "predictions.parquet", tester.tables(bar))
+        validation = run.root / "validation.parquet"
+        if evaluate.temperature is not None:
+            write_predictions(validation, tester.validation(evaluate.temperature))
     target, metrics = tester.headline
     run.update_info(
         arms={
@@ -79,10 +83,12 @@ def evaluate_arms(
         seed=job.seed,
         resamples=evaluate.resamples,
         pool=pool,
-        asked=Asked.of(evaluate, {}),
+        asked=Asked.of(evaluate, temperatures(read_predictions(validation), pool) if evaluate.temperature else {}),
     )
     write_text(run.root / "summary.json", summary.model_dump_json(indent=1))
-    return as_markdown(summary)
+    seen = seen_in_selection(job)
+    note = f"\n\n{evaluate.split} chose the weights of {', '.join(seen)}: its numbers flatter them." if seen else ""
+    return as_markdown(summary) + note
 
 
 @dataclass
@@ -101,9 +107,8 @@ class _Tester:
         data = Prepared.open(self.prepared[self.evaluate.data or self.job.stages[first].data])
         self.clip = data.clip
         self.context = BuildContext(self.job.seed, data.clip, data.targets)
-        self.store = Store.open(
-            data, self.evaluate.split, max_broken=self.job.max_broken, cache_gb=self.job.cluster.cache_gb
-        )
+        self.data = data
+        self.store = self._store(self.evaluate.split)
         self.levels = levels(self.evaluate, self.catalog, self.context)
         self.priors = self._priors() if self.evaluate.without_face == "prior" else None
         self.models: dict[str, Recognizer] = {}
@@ -153,16 +158,32 @@ class _Tester:
             for level in self.levels:
                 stage = self.stage_of(arm, level)
                 if stage is not None:
-                    yield from self._passes(label, arm, stage, level)
+                    yield from self._passes(label, arm, stage, level, self.store)
                     bar.advance(1, label)
 
+    def validation(self, split: str) -> Iterator[pa.Table]:
+        """Predictions of another split, one pass for each stage of each arm: on clean frames, or, of an expert, at the
+        first of its levels."""
+        store = self._store(split)
+        clean = Level(CLEAN, None, "", 0.0)
+        for label, arm in self.evaluate.arms.items():
+            done: set[str] = set()
+            for level in (clean, *self.levels):
+                stage = self.stage_of(arm, level)
+                if stage is not None and stage not in done:
+                    done.add(stage)
+                    yield from self._passes(label, arm, stage, level, store)
+
+    def _store(self, split: str) -> Store:
+        return Store.open(self.data, split, max_broken=self.job.max_broken, cache_gb=self.job.cluster.cache_gb)
+
     @torch.no_grad()
-    def _passes(self, label: str, arm: Arm, stage: str, level: Level) -> Iterator[pa.Table]:
+    def _passes(self, label: str, arm: Arm, stage: str, level: Level, store: Store) -> Iterator[pa.Table]:
         model = self._model(stage)
         restorer = self._model(level.fill(arm.restore)) if arm.restore is not None else None
         degrade = None if arm.clean else self.chain(level)
         fit, _ = self._fitted(stage)
-        for raw in sequential(self.store, self.evaluate.batch_size, moments=self._moments(stage)):
+        for raw in sequential(store, self.evaluate.batch_size, moments=self._moments(stage)):
             frames = fit(as_float(raw.frames_BTCHW, self.device), raw.epochs_B, raw.samples_B)
             kbps_B = np.full(len(frames), np.nan)
             if degrade is not None:
@@ -189,7 +210,7 @@ class _Tester:
                 truth_B=raw.targets[target].numpy(),
                 decoded=_on_cpu(decoded),
                 priors=self.priors,
-                **self._columns(raw.samples_B, kbps_B),
+                **self._columns(store, raw.samples_B, kbps_B),
             )
 
     def _priors(self) -> dict[str, list[float]]:
@@ -213,8 +234,8 @@ class _Tester:
         targets = Prepared.open(self.prepared[self.job.stages[stage].data]).targets
         return fitted(self.job, stage, self.catalog, self.clip, targets)
 
-    def _columns(self, samples_B: np.ndarray, kbps_B: np.ndarray) -> dict[str, Any]:
-        columns = self.store.columns(samples_B)
+    def _columns(self, store: Store, samples_B: np.ndarray, kbps_B: np.ndarray) -> dict[str, Any]:
+        columns = store.columns(samples_B)
         stored = [meta.get("kbps") for meta in columns.meta]
         return {
             "samples": columns.keys,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+import pyarrow as pa
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
@@ -22,17 +23,17 @@ _SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
 _LOG_TEMPERATURES = (-4.0, 4.0)
 
 
-def calibrations(tested: Tested, temperatures: Mapping[str, float] | None = None) -> Iterator[Calibration]:
+def calibrations(tested: Tested, temperatures: Mapping[tuple[str, str], float] | None = None) -> Iterator[Calibration]:
     """Calibration of every arm at every condition; nothing for values.
 
     Args:
-        temperatures: stage -> temperature; groups of one stage that is among them are scaled too.
+        temperatures: (arm, stage) -> temperature; groups of one stage that is among them are scaled too.
     """
     for (arm, condition, severity), group in tested.groups.items():
         if not group.classes or not len(group.truth_N):
             continue
-        p_NK, truth_N = probabilities(tested, group.rows_N), group.truth_N.astype(np.int64)
-        temperature = (temperatures or {}).get(group.stages[0]) if len(group.stages) == 1 else None
+        p_NK, truth_N = probabilities(tested.table, group.rows_N), group.truth_N.astype(np.int64)
+        temperature = (temperatures or {}).get((arm, group.stages[0])) if len(group.stages) == 1 else None
         scaled_NK = None if temperature is None else scaled(p_NK, temperature)
         risk_N = risks(p_NK, truth_N)
         places = np.ceil(np.arange(1, COVERAGES + 1) / COVERAGES * len(truth_N)).astype(int) - 1
@@ -59,9 +60,9 @@ def confusions(tested: Tested) -> Iterator[Confusion]:
             yield Confusion(arm=arm, condition=condition, severity=severity, counts=counts.tolist())
 
 
-def probabilities(tested: Tested, rows_N: np.ndarray) -> np.ndarray:
+def probabilities(table: pa.Table, rows_N: np.ndarray) -> np.ndarray:
     """Probabilities [N, K] of some decisions, each divided by its sum."""
-    column = tested.table["probabilities"].combine_chunks()
+    column = table["probabilities"].combine_chunks()
     flat = column.take(rows_N).flatten().to_numpy(zero_copy_only=False).astype(np.float64)
     given_NK = flat.reshape(len(rows_N), -1)
     return given_NK / given_NK.sum(axis=1, keepdims=True)

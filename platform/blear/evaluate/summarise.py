@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +24,7 @@ from blear.evaluate.scalars import Errors, flips, scalars
 from blear.evaluate.slices import slices
 from blear.evaluate.spread import minus
 from blear.evaluate.summary import Difference, Estimate, MetricInfo, Summary
+from blear.evaluate.temperature import Temperatures
 from blear.evaluate.tested import Tested
 from blear.job import Equivalent, Evaluate, Pool
 
@@ -39,17 +40,17 @@ class Asked:
         slices: columns.
         mce: what mCE is relative to: an arm, or error rates by condition and severity.
         groups: what each condition's sweep says in `group`.
-        temperatures: stage -> temperature, fitted on the validation split.
+        temperatures: (arm, stage) -> temperature, fitted on the validation split.
     """
 
     equivalence: Sequence[Equivalent] = ()
     slices: Sequence[str] = ()
     mce: str | Errors | None = None
     groups: Groups = field(default_factory=dict)
-    temperatures: Mapping[str, float] = field(default_factory=dict)
+    temperatures: Temperatures = field(default_factory=dict)
 
     @staticmethod
-    def of(evaluate: Evaluate, temperatures: Mapping[str, float]) -> Asked:
+    def of(evaluate: Evaluate, temperatures: Temperatures) -> Asked:
         """What a job's `evaluate` says."""
         groups = {condition: sweep.group for condition, sweep in evaluate.sweeps.items()}
         return Asked(evaluate.equivalence, evaluate.slices, evaluate.mce, groups, temperatures)

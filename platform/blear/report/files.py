@@ -84,6 +84,7 @@ class RunInfo(_Part):
     arms: dict[str, ArmInfo]
     headline: Headline
     split: str
+    seen_in_selection: list[str] = []
     sweeps: list[Sweep] = Field(min_length=1)
 
     @model_validator(mode="before")
