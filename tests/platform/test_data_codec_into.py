@@ -22,10 +22,10 @@ SMOOTH = cv2.resize(RNG.integers(0, 256, (6, 6, 3), dtype=np.uint8), (40, 48), i
 def into(member, data, shape, kind="uint8", frames=None, decoder=None):
     """The clip [T, H, W, C] as the data path decodes it."""
     length, height, width, channels = shape
-    out = np.full((length, channels, height, width), 7, dtype=kind)
+    out = np.full((length, height, width, channels), 7, dtype=kind)
     decoder = decoder or ClipDecoder("frames", shape, kind, "the dataset's clip")
     decoder.into(member, np.frombuffer(data, np.uint8), length if frames is None else frames, out)
-    return out.transpose(0, 2, 3, 1)
+    return out
 
 
 def pillow(picture, kind="png", mode=None, **options):
@@ -183,7 +183,7 @@ held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + 400_000_000,) * 2)  # its pixels alone are 900 MB
 try:
     decoder = ClipDecoder("frames", (1, 48, 40, 1), "uint8", "the dataset's clip")
-    decoder.into("png", np.frombuffer(data, np.uint8), 1, np.empty((1, 1, 48, 40), np.uint8))
+    decoder.into("png", np.frombuffer(data, np.uint8), 1, np.empty((1, 48, 40, 1), np.uint8))
 except BrokenClip as cause:
     sys.stdout.write(str(cause) + "|")
 try:

@@ -45,9 +45,9 @@ def test_the_least_recently_used_goes_first(folder):
     cache = Cache(folder, [], budget=250)
     write(cache, A, 100)
     write(cache, B, 100)
-    assert cache.find(A) == folder / f"{A}.d2"  # used now
+    assert cache.find(A) == folder / f"{A}.d3"  # used now
     write(cache, C, 100)
-    assert entries(folder) == [f"{A}.d2", f"{C}.d2"]
+    assert entries(folder) == [f"{A}.d3", f"{C}.d3"]
     assert cache.find(B) is None
 
 
@@ -57,21 +57,21 @@ def test_what_an_open_store_uses_is_never_evicted(folder):
     write(using, B, 100)
     other = Cache(folder, [C], budget=250)
     assert other.claim(C, 100) is Refusal.FULL
-    assert entries(folder) == [f"{A}.d2", f"{B}.d2"]
+    assert entries(folder) == [f"{A}.d3", f"{B}.d3"]
     using.close()
     write(other, C, 100)
-    assert entries(folder) == [f"{B}.d2", f"{C}.d2"]
+    assert entries(folder) == [f"{B}.d3", f"{C}.d3"]
     other.close()
-    assert files(folder) == [f"{B}.d2", f"{C}.d2"]  # no marker stays
+    assert files(folder) == [f"{B}.d3", f"{C}.d3"]  # no marker stays
 
 
 def test_other_versions_go_first_and_strange_files_stay(folder):
     cache = Cache(folder, [], budget=250)
-    (folder / f"{A}.d2").write_bytes(bytes(100))
+    (folder / f"{A}.d3").write_bytes(bytes(100))
     for name in (f"{B}.d1", "notes.txt"):  # younger
         (folder / name).write_bytes(bytes(100))
     write(cache, C, 100)
-    assert entries(folder) == [f"{A}.d2", f"{C}.d2"]
+    assert entries(folder) == [f"{A}.d3", f"{C}.d3"]
     assert (folder / "notes.txt").exists()
 
 
@@ -93,7 +93,7 @@ def test_a_writer_keeps_others_out_and_its_bytes_count(folder):
     waiter.join(30)
     assert isinstance(waited[1], Claim)  # its turn now
     waited[1].abandon()
-    assert entries(folder) == [f"{A}.d2"]
+    assert entries(folder) == [f"{A}.d3"]
 
 
 DIES = """
@@ -111,11 +111,11 @@ def test_what_a_killed_process_left_is_cleaned(folder):
     dead = subprocess.run([sys.executable, "-c", DIES, str(folder)], check=False, timeout=100)
     assert dead.returncode == -9
     left = files(folder)
-    assert f"{A}.d2.partial" in left
+    assert f"{A}.d3.partial" in left
     assert sum(name.endswith(".use") for name in left) == 1
     cache = Cache(folder, [], budget=250)
     write(cache, C, 200)  # needs the room of both
-    assert entries(folder) == [f"{C}.d2"]
+    assert entries(folder) == [f"{C}.d3"]
     assert sum(name.endswith(".use") for name in files(folder)) == 1  # the cache's own
     write(cache, A, 30)
 
@@ -156,15 +156,15 @@ def test_the_cache_follows_the_digests_and_the_environment(tmp_path, monkeypatch
     assert not np.array_equal(everything(Store.open(prepared, "train")), everything(Store.open(other, "train")))
     assert len(entries(tmp_path / "node" / "decoded")) == 4
     assert not (prepared.folder / "cache").exists()
-    times = [file.stat().st_ino for file in sorted((tmp_path / "node" / "decoded").glob("*.d2"))]
+    times = [file.stat().st_ino for file in sorted((tmp_path / "node" / "decoded").glob("*.d3"))]
     assert np.array_equal(everything(Store.open(prepared, "train")), truth(tmp_path))
-    assert [file.stat().st_ino for file in sorted((tmp_path / "node" / "decoded").glob("*.d2"))] == times
+    assert [file.stat().st_ino for file in sorted((tmp_path / "node" / "decoded").glob("*.d3"))] == times
 
 
 def test_a_damaged_entry_is_decoded_again(tmp_path):
     prepared = prepare_toy(tmp_path)
     everything(Store.open(prepared, "train"))
-    first, second = sorted((prepared.folder / "cache").glob("*.d2"))
+    first, second = sorted((prepared.folder / "cache").glob("*.d3"))
     os.truncate(first, first.stat().st_size - 5)
     second.write_bytes(b"")
     assert np.array_equal(everything(Store.open(prepared, "train")), truth(tmp_path))

@@ -83,6 +83,8 @@ def settled_chain(catalog: Catalog, uses: Sequence[Entry], context: BuildContext
 
 
 def as_float(frames: Tensor, device: torch.device) -> Tensor:
-    """Stored frames (uint8 in 0..255 or float) on the device, float32 in [0, 1]."""
+    """Stored frames (uint8 in 0..255 or float) on the device, float32 in [0, 1], contiguous whatever they were."""
     frames = frames.to(device, non_blocking=True)
-    return frames.float().div_(255.0) if frames.dtype == torch.uint8 else frames.float()
+    if frames.dtype != torch.uint8:
+        return frames.float().contiguous()
+    return torch.empty(frames.shape, dtype=torch.float32, device=device).copy_(frames).div_(255.0)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
-VERSION = 2
+VERSION = 3
 """Version of the decoded files; others are evicted first."""
 
 _ENTRY = re.compile(r"[0-9a-f]{32}\.d(\d+)")

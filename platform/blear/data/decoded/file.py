@@ -1,5 +1,5 @@
 """The file of one decoded shard: written from an encoded one, read through a memory map.
-Layout: frames [N, T, C, H, W], clean alike if there is one, float64 labels [N, targets] with one more column, the
+Layout: frames [N, T, H, W, C], clean alike if there is one, float64 labels [N, targets] with one more column, the
 number of frames, where clips differ in length, each on a boundary of 64 bytes; a JSON object (broken samples by number,
 size and time of the shard); its length as uint64; a magic.
 """
@@ -25,7 +25,8 @@ from blear.data.models import Layout, ShardInfo
 from blear.data.shard.encoded import EncodedShard
 
 _MAGIC = b"BLEARDEC"
-_CHUNK_BYTES = 1 << 21  # decoded; a call costs as much as decoding some small pictures
+_CHUNK_BYTES = 1 << 21  # decoded, before they are written: about what the processor's cache holds
+_CHUNK_SAMPLES, _LARGE_CHUNK_BYTES = 64, 1 << 23  # at least so many, a call has its cost; but never more bytes
 _CHUNKS = 4  # at least, for each thread: they end together
 _thread = threading.local()
 
@@ -40,12 +41,11 @@ class Form:
 
     @property
     def arrays(self) -> list[tuple[tuple[int, int, int, int], np.dtype]]:
-        """([T, C, H, W], type) of frames, and of clean if there is one."""
+        """([T, H, W, C], type) of frames, and of clean if there is one."""
         clip = self.clip
-        found = [((clip.length, clip.channels, clip.height, clip.width), np.dtype(self.layout.frames))]
+        found = [((clip.length, clip.height, clip.width, clip.channels), np.dtype(self.layout.frames))]
         if self.layout.clean is not None and self.layout.clean_shape is not None:
-            length, height, width, channels = self.layout.clean_shape
-            found.append(((length, channels, height, width), np.dtype(self.layout.clean)))
+            found.append((self.layout.clean_shape, np.dtype(self.layout.clean)))
         return found
 
     @property
@@ -128,7 +128,8 @@ def write_decoded(
     """
     count = len(encoded)
     *starts, values_at, tail = form.starts(count)
-    step = min(max(1, _CHUNK_BYTES // form.sample_bytes), max(1, count))
+    size = min(max(_CHUNK_BYTES, _CHUNK_SAMPLES * form.sample_bytes), _LARGE_CHUNK_BYTES)
+    step = min(max(1, size // form.sample_bytes), max(1, count))
     if pool is not None:
         step = max(1, min(step, -(-count // (_CHUNKS * threads))))
     chunks = [np.arange(first, min(first + step, count)) for first in range(0, count, step)]

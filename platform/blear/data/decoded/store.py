@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +43,7 @@ class Taken:
 
     Attributes:
         good_B: which of them decode and carry right labels.
-        frames: uint8 in 0..255 or float32, [G, T, C, H, W].
+        frames: uint8 in 0..255 or float32, [G, T, C, H, W], in memory as the decoder leaves them: [G, T, H, W, C].
         clean: the samples' own clean clips, alike, or None.
         targets: target name -> int64 [G] class index or float32 [G] value.
     """
@@ -150,7 +151,7 @@ class Store:
         ]
         # NumPy asks for huge pages, torch does not: a third of the time of a large batch
         arrays = [np.empty((len(samples_B), *shape), kind) for shape, kind in forms]
-        outs = [torch.from_numpy(array) for array in arrays]
+        outs = [_planes_first(torch.from_numpy(array)) for array in arrays]
         large = arrays[0].nbytes >= _LARGE_BYTES  # one core does not reach the memory's speed
         good_B = np.ones(len(samples_B), dtype=np.bool_)
         jobs: list[tuple[int, EncodedShard, np.ndarray, np.ndarray]] = []
@@ -220,12 +221,10 @@ class Store:
         order = np.argsort(samples_B, kind="stable")
         sorted_B = samples_B[order]
         shards_B = np.searchsorted(self._starts, sorted_B, side="right") - 1
-        edges = np.flatnonzero(np.diff(shards_B)) + 1
-        for places, rows, shards in zip(
-            *(np.split(all_B, edges) for all_B in (order, sorted_B, shards_B)), strict=True
-        ):
-            shard = int(shards[0])
-            yield shard, rows - self._starts[shard], places
+        edges = (np.flatnonzero(shards_B[1:] != shards_B[:-1]) + 1).tolist()
+        for first, last in itertools.pairwise([0, *edges, len(order)]):
+            shard = int(shards_B[first])
+            yield shard, sorted_B[first:last] - self._starts[shard], order[first:last]
 
     def _shares(self, count: int) -> list[slice]:
         """A job of `count` samples cut for the threads."""
@@ -266,6 +265,14 @@ class Store:
         return list(self._pool.map(call, jobs) if self._pool is not None and len(jobs) > 1 else map(call, jobs))
 
 
+def _planes_first(clips_BTHWC: Tensor) -> Tensor:
+    """[B, T, C, H, W] on the same memory."""
+    batch, length, height, width, channels = clips_BTHWC.shape
+    if channels == 1:
+        return clips_BTHWC.view(batch, length, 1, height, width)
+    return clips_BTHWC.permute(0, 1, 4, 2, 3)
+
+
 def _load_index(prepared: Prepared, shards: Sequence[Any], shard: int) -> ShardIndex:
     info = shards[shard]
     path = prepared.folder / info.name
@@ -291,7 +298,7 @@ def _copy(job: _Copy, frames_BT: np.ndarray | None) -> None:
         _copy_frames(stored, rows, out, places, frames_BT)
         return
     count = len(rows)
-    if (np.diff(rows) == 1).all() and (np.diff(places) == 1).all():
+    if (rows[1:] - rows[:-1] == 1).all() and (places[1:] - places[:-1] == 1).all():
         out[places[0] : places[0] + count] = stored[rows[0] : rows[0] + count]
     elif count > 1 and stored[0].nbytes < _SMALL_BYTES:
         out[places] = stored[rows]

@@ -8,6 +8,7 @@ import math
 import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -104,10 +105,10 @@ class ClipDecoder:
         places_B2: np.ndarray,
         suffixes: Sequence[str],
         frames_B: np.ndarray,
-        out_NTCHW: np.ndarray,
+        out_NTHWC: np.ndarray,
         rows: Sequence[int],
     ) -> dict[int, str]:
-        """Decodes the members at `places_B2`, (offset, size) in `data`, into `out_NTCHW[rows]`; the rest as of `into`.
+        """Decodes the members at `places_B2`, (offset, size) in `data`, into `out_NTHWC[rows]`; the rest as of `into`.
 
         Returns:
             Position among the members -> why it does not decode.
@@ -118,7 +119,7 @@ class ClipDecoder:
         def one(number: int) -> None:
             member = data[starts[number] : ends[number]]
             try:
-                self.into(suffixes[number], member, int(frames_B[number]), out_NTCHW[rows[number]])
+                self.into(suffixes[number], member, int(frames_B[number]), out_NTHWC[rows[number]])
             except BrokenClip as cause:
                 broken[number] = str(cause)
 
@@ -129,7 +130,7 @@ class ClipDecoder:
         alike_B = self._alike(data, places_B2[:, 0]) & (frames_B == self.shape[0])
         for stop in [*(number for number in np.flatnonzero(~alike_B).tolist() if number >= done), len(starts)]:
             while done < stop:
-                done += self._quickly(data, starts[done:stop], ends[done:stop], out_NTCHW, rows[done:stop])
+                done += self._quickly(data, starts[done:stop], ends[done:stop], out_NTHWC, rows[done:stop])
                 if done < stop:  # one does not decode
                     one(done)
                     done += 1
@@ -139,7 +140,12 @@ class ClipDecoder:
         return broken
 
     def _quickly(
-        self, data: np.ndarray, starts: Sequence[int], ends: Sequence[int], out_NTCHW: np.ndarray, rows: Sequence[int]
+        self,
+        data: np.ndarray,
+        starts: Sequence[int],
+        ends: Sequence[int],
+        out_NTHWC: np.ndarray,
+        rows: Sequence[int],
     ) -> int:
         """Decodes pictures that begin as the usual one does; returns how many did before one does not decode.
 
@@ -147,20 +153,11 @@ class ClipDecoder:
         begin alike have one.
         """
         decode, flag, done = cv2.imdecode, self._flag, 0
-        places = zip(starts, ends, rows, strict=True)
-        with contextlib.suppress(TypeError, ValueError):  # no picture cannot be copied
-            if self.shape[3] == 3:
-                for start, end, row in places:
-                    picture = decode(data[start:end], flag)
-                    if picture is None:
-                        break
-                    self._store(picture, out_NTCHW[row])
-                    done += 1
-            else:
-                flat = out_NTCHW.reshape(len(out_NTCHW), *self._picture)  # a view: both are contiguous
-                for start, end, row in places:
-                    flat[row] = decode(data[start:end], flag)
-                    done += 1
+        flat: Any = out_NTHWC.reshape(len(out_NTHWC), *self._picture)  # a view: it is contiguous
+        with contextlib.suppress(TypeError, ValueError):  # None, no picture, cannot be copied
+            for start, end, row in zip(starts, ends, rows, strict=True):
+                flat[row] = decode(data[start:end], flag)
+                done += 1
         return done
 
     def _alike(self, data: np.ndarray, starts_B: np.ndarray) -> np.ndarray:
@@ -174,7 +171,7 @@ class ClipDecoder:
         follows_B = (heads_BL[:, usual.after :] == np.frombuffer(usual.follows, np.uint8)).all(axis=1)
         return inside_B & begins_B & follows_B
 
-    def into(self, suffix: str, data: np.ndarray, frames: int, out_TCHW: np.ndarray) -> None:
+    def into(self, suffix: str, data: np.ndarray, frames: int, out_THWC: np.ndarray) -> None:
         """Decodes the member `suffix`, uint8 [bytes], which says that it holds `frames` frames.
 
         Raises:
@@ -185,14 +182,14 @@ class ClipDecoder:
         if start.startswith(usual.prefix) and start.startswith(usual.follows, usual.after) and frames == self.shape[0]:
             picture = cv2.imdecode(data, self._flag)
             if picture is not None and picture.shape == self._picture and picture.dtype == self._byte:
-                self._store(picture, out_TCHW)
+                self._store(picture, out_THWC)
                 return
         if suffix.endswith("npy"):
-            self._array(suffix, data, out_TCHW)
+            self._array(suffix, data, out_THWC)
         else:
-            self._odd(suffix, data, frames, out_TCHW)
+            self._odd(suffix, data, frames, out_THWC)
 
-    def _odd(self, suffix: str, data: np.ndarray, frames: int, out_TCHW: np.ndarray) -> None:
+    def _odd(self, suffix: str, data: np.ndarray, frames: int, out_THWC: np.ndarray) -> None:
         """The first picture, one of another kind, or one that is broken."""
         header = read_picture(data.data)
         if header is None:
@@ -213,19 +210,14 @@ class ClipDecoder:
             self._usual = _Usual(header.prefix, header.follows, after, after + len(header.follows))
         if not usual and picture.ndim == 3:
             picture = np.ascontiguousarray(picture[..., ::-1])  # OpenCV: BGR
-        self._store(picture, out_TCHW)
+        self._store(picture, out_THWC)
 
-    def _store(self, picture: np.ndarray, out_TCHW: np.ndarray) -> None:
-        _, height, width, channels = self.shape
-        length = len(picture) // height
-        if channels != 3:
-            out_TCHW[:length, 0] = picture.reshape(length, height, width)
-        else:
-            for number in range(length):  # in place, and 8 times faster than NumPy's transposed copy
-                cv2.split(picture[number * height : (number + 1) * height], list(out_TCHW[number]))
-        out_TCHW[length:] = out_TCHW[length - 1]
+    def _store(self, picture: np.ndarray, out_THWC: np.ndarray) -> None:
+        length = len(picture) // self.shape[1]
+        out_THWC[:length] = picture.reshape(length, *self.shape[1:])
+        out_THWC[length:] = out_THWC[length - 1]
 
-    def _array(self, suffix: str, data: np.ndarray, out_TCHW: np.ndarray) -> None:
+    def _array(self, suffix: str, data: np.ndarray, out_THWC: np.ndarray) -> None:
         shape, kind, start, by_columns = _array_header(suffix, data)
         self._refuse(shape, kind)
         count = math.prod(shape)
@@ -235,8 +227,8 @@ class ClipDecoder:
         clip_THWC = clip.reshape(shape, order="F" if by_columns else "C")
         if kind != np.uint8 and not np.isfinite(clip).all():
             raise BrokenClip(f"{self.name} hold values that are not finite")
-        out_TCHW[: shape[0]] = clip_THWC.transpose(0, 3, 1, 2)
-        out_TCHW[shape[0] :] = out_TCHW[shape[0] - 1]
+        out_THWC[: shape[0]] = clip_THWC
+        out_THWC[shape[0] :] = out_THWC[shape[0] - 1]
 
     def _refuse(self, shape: tuple[int, ...], kind: np.dtype) -> None:
         """Raises where what is found is not what is declared."""

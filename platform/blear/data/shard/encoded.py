@@ -51,7 +51,7 @@ class EncodedShard:
         return len(self.shard)
 
     def decode(self, rows: np.ndarray, out: Sequence[np.ndarray], into: Sequence[int]) -> dict[int, str]:
-        """Decodes samples into `out`: for each clip (frames, then clean) an array [N, T, C, H, W], at rows `into`.
+        """Decodes samples into `out`: for each clip (frames, then clean) an array [N, T, H, W, C], at rows `into`.
 
         Args:
             rows: int64, which samples.
@@ -106,7 +106,12 @@ class _Members:
                 self._run(self.decoder, rows[first:last], out, into[first:last], broken)
 
     def _run(
-        self, decoder: ClipDecoder, rows: np.ndarray, out: np.ndarray, into: Sequence[int], broken: dict[int, str]
+        self,
+        decoder: ClipDecoder,
+        rows: np.ndarray,
+        out: np.ndarray,
+        into: Sequence[int],
+        broken: dict[int, str],
     ) -> None:
         kinds = [self.kinds[kind] for kind in self.kind_N[rows].tolist()]
         data, places_B2 = self._fetch(self.places_N2[rows])
