@@ -174,18 +174,23 @@ def settled(watched):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize(("budget", "ahead"), [(0, 1), (2 * SAMPLE, 1), (7 * SAMPLE, 3), (2**30, 16)])
-def test_what_is_read_ahead_stays_within_the_budget(store, budget, ahead, threads):
+@pytest.mark.parametrize(
+    ("budget", "taken"),
+    [(0, [2, 3, 4]), (2 * SAMPLE, [2, 3, 4]), (7 * SAMPLE, [4, 4, 6]), (2**30, [17, 17, 17])],
+    ids=["1 ahead", "1 of its size", "3", "16"],
+)
+def test_what_is_read_ahead_stays_within_the_budget(store, budget, taken, threads):
+    """As many as it holds, and again so many when half of them are gone."""
     watched = Watched(store)
     stream = batches(watched, Order(COUNTS, 2, 0), 0, 10**9, budget=budget, threads=threads)
-    for given_out in (1, 2, 3):
+    for so_far in taken:
         batch = next(stream)
         assert batch.bytes == 2 * SAMPLE
-        assert settled(watched) == given_out + ahead
+        assert settled(watched) == so_far
     assert len(readers()) == threads
     stream.close()
     assert readers() == []
-    assert watched.taken == 3 + ahead
+    assert watched.taken == taken[-1]
 
 
 def test_the_threads_end_with_a_stream_that_is_forgotten(store):

@@ -190,6 +190,8 @@ def _read_ahead(
     left, depth, patience = iter(numbers), 1, stall_s
 
     def fill() -> None:
+        if len(waiting) > depth // 2:  # many at once: each time that a thread wakes costs a step that has all cores
+            return
         while len(waiting) < depth and (number := next(left, None)) is not None:
             waiting.append((number, readers.submit(number)))
 
