@@ -110,7 +110,7 @@ class Vp9Params(VideoParams):
     """VP9 by libvpx, realtime."""
 
     codec: ClassVar[str] = "vp9"
-    preset: str = Field(CODECS["vp9"].presets[0], description="`cpu-used` of libvpx, 0 (slow) to 9 (fast).")
+    preset: str = Field(CODECS["vp9"].presets[0], description="`cpu-used` of libvpx, 0 (slow) to 8 (fast).")
 
 
 class Mpeg4Params(VideoParams):

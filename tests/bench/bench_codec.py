@@ -1,22 +1,37 @@
-"""Frames a second through each codec at its default preset and quality: clips of 16 and stills, one core and two."""
+"""Frames a second through each codec at its default preset and quality: clips of 16 and stills, one core and two.
+
+And training steps a second on clips that a codec degrades, in the step and ahead of it.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import torch
-from measuring import Row, interleaved, rate_rows
+from measuring import Row, interleaved, rate_rows, threads
+from networks import cnn5x5, step_of
 from torch import Tensor
 
-from blear.contracts import BuildContext, DrawKeys
-from blear.plugins import load
+from blear.contracts import Batch, BuildContext, DrawKeys
+from blear.data.decoded.store import Store
+from blear.data.loader import RawBatch, batches
+from blear.data.orders.order import Order
+from blear.data.preparing.prepare import prepare
+from blear.degrade.chain import Chain
+from blear.plugins import ComponentRef, load
+from blear.train.inputs import Inputs
 from blear_faces.dataset import ProceduralFaces
 from blear_faces.params import ProceduralParams
 
 CODECS = ("h264", "hevc", "av1", "vp9", "mpeg4", "mjpeg", "jpeg")
-CLIPS, LENGTH, SIZE = 16, 16, 96
+CLIPS, LENGTH, SIZE, TRAINED = 16, 16, 96, 64
 
 
 def faces() -> Tensor:
@@ -40,8 +55,57 @@ def measure() -> list[Row]:
                 name: functools.partial(operation.apply, frames, operation.draw(keys))
                 for name, operation in operations.items()
             }
-            seconds = interleaved(arms, repeats=5, warm=1)
-            prefix = f"{what}, {SIZE} px, {count} cores, "
-            rows += rate_rows(seconds, CLIPS * frames.shape[1], "frames/s", "jpeg", prefix)
+            work, prefix = CLIPS * frames.shape[1], f"{what}, {SIZE} px, {count} cores, "
+            with threads(count):
+                rows += rate_rows(interleaved(arms, repeats=5, warm=1), work, "frames/s", "jpeg", prefix)
+            if count == 1:
+                rows += [Row(f"{prefix}{name}, busy", work / busy(call), "frames/s") for name, call in arms.items()]
     os.sched_setaffinity(0, cores)
+    return rows + training()
+
+
+def busy(call: Callable[[], object]) -> float:
+    """Seconds that a core works on a call, whatever else the machine does meanwhile."""
+    began = time.process_time()
+    for _ in range(3):
+        call()
+    return (time.process_time() - began) / 3
+
+
+def training() -> list[Row]:
+    """Steps a second with H.264 on each batch, in the step and ahead of it: a network here, and one elsewhere."""
+    params = {"size": TRAINED, "frames": 4, "color": "luma", "subjects": {"train": 8, "dev": 1}, "per_subject": 16}
+    codec = load().get("degradation", "codec/h264").build({"crf": [23, 33, 43]}, BuildContext())
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, threads(1):
+        ref = ComponentRef("dataset", "faces/procedural", params)
+        store = Store.open(prepare(ref, Path(folder), version="0", workers=1), "train")
+        whole = Inputs(Chain([], 0), Chain([codec], 0), torch.device("cpu"))
+        step = step_of(cnn5x5(0.5, TRAINED))
+        rows += _overlap(store, whole, lambda batch: step(batch.frames_BTCHW, batch.targets["valence"]), "CNN+D x 0.5")
+        alone = min(interleaved({"": lambda: _coded(store, whole)}, repeats=8)[""])
+        rows += _overlap(store, whole, lambda batch: time.sleep(alone), f"a device that takes {1000 * alone:.0f} ms")
     return rows
+
+
+def _coded(store: Store, whole: Inputs) -> None:
+    """One batch in the step, without a network."""
+    with closing(batches(store, Order(store.counts, 32, 0), 0, 1)) as stream:
+        whole(next(stream))
+
+
+def _overlap(store: Store, whole: Inputs, step: Callable[[Batch], object], what: str) -> list[Row]:
+    ahead, rest = whole.cut()
+    order, room = Order(store.counts, 32, 0), 3 * 32 * 4 * TRAINED**2 * (4 + 1)  # little is done before it is timed
+    seconds = {}
+    for name, work, left in (("in the step", None, whole), ("ahead of it", ahead, rest)):
+        count = 1 if work is None else 2
+        with closing(batches(store, order, 0, 10**9, work=work, threads=count, budget=room)) as stream:
+
+            def train(stream: Iterator[RawBatch], left: Inputs) -> None:
+                step(left(next(stream)))
+
+            # not in turns: the threads of one would work while the other is timed
+            call = functools.partial(train, stream, left)
+            seconds[name] = interleaved({name: call}, repeats=40, warm=10)[name]
+    return rate_rows(seconds, 1, "steps/s", "in the step", f"32 clips of 4 x {TRAINED} px, {what}, H.264 ")

@@ -1,6 +1,7 @@
 """One clip through each codec: quality and bits, what is dropped and lost, sizes, and the count of bits."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 
@@ -193,3 +194,22 @@ def test_a_missing_encoder_is_named(monkeypatch):
 def test_what_an_encoder_refuses_is_said():
     with pytest.raises(PluginError, match=r"codec/h264: libx264 refuses frames of 64 x 64 .*preset='warp'"):
         code(face(), settings("h264", preset="warp"))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "length", "crf"),
+    [("h264", 96, 3, 33), ("h264", 48, 6, 33), ("hevc", 64, 8, 18), ("av1", 64, 3, 28)],
+)
+def test_what_memory_held_before_changes_nothing(name, size, length, crf):
+    """x264's macroblock tree and x265's coding tree units of 64 made other bits of the same clip, now and then."""
+    clip = np.stack([cv2.resize(frame, (size, size)) for frame in face(96, length)])
+
+    def coded(number):
+        rng = np.random.default_rng(number)
+        rubbish = [rng.integers(0, 256, int(count), dtype=np.uint8) for count in rng.integers(500, 120_000, 40)]
+        del rubbish  # freed: the encoder gets this memory
+        one = code(clip, settings(name, crf=crf))
+        return one.bits, one.frames_THWC.tobytes()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert len(set(pool.map(coded, range(16)))) == 1
