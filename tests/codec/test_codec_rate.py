@@ -1,5 +1,7 @@
 """Bits: what evaluation is told of each clip; smaller before the encoder, as large as before after the decoder."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from test_codec_plugin import batch, build, keys
 from blear.contracts import BuildContext, Coding
 from blear.degrade.chain import Chain
 from blear.driver import run_job
+from blear.evaluate.memo import Memo
 from blear.evaluate.predictions import read_predictions
 from blear.imaging import resize_bicubic
 from blear.jobfile import read_job
@@ -139,7 +142,7 @@ stages:
     batch_size: 2
 evaluate:
   sweep: {use: h264, shrink: 2, over: {crf: [20, 40]}}
-  arms: {only: {stage: only}}
+  arms: {only: {stage: only}, again: {stage: only}, unseen: {stage: only, clean: true}}
   resamples: 20
 """
 
@@ -157,5 +160,28 @@ def test_evaluation_writes_the_rate_of_each_clip(storage, tmp_path):
         for sample in stored
         for crf in (20, 40)
     }
-    assert {(row["sample"], row["severity"]): row["kbps"] for row in table} == pytest.approx(expected)
-    assert len(table) == 12
+    arms = {arm: [row | {"arm": ""} for row in table if row["arm"] == arm] for arm in ("only", "again", "unseen")}
+    assert {(row["sample"], row["severity"]): row["kbps"] for row in arms["only"]} == pytest.approx(expected)
+    assert len(arms["only"]) == 12
+    assert arms["again"] == arms["only"]  # its clips were not coded again
+    assert [row["kbps"] for row in arms["unseen"]] == [None] * 12
+    assert [row["prediction"] for row in arms["unseen"]] != [row["prediction"] for row in arms["only"]]
+
+
+def test_the_memo_gives_what_was_made_to_the_bit_within_its_budget():
+    coded = torch.arange(256).float().div(255)[None]
+    finer, rates = coded + 1e-6, np.array([7.0])
+    made = []
+
+    def make(frames):
+        made.append(frames)
+        return frames, rates
+
+    memo = Memo(budget=256 + 256 * 4)
+    for key, frames in (("coded", coded), ("finer", finer), ("beyond", coded)):
+        for _ in range(2):
+            found, kbps_B = memo(key, partial(make, frames))
+            assert torch.equal(found, frames)
+            assert kbps_B is rates
+    assert len(made) == 4  # the third has no room
+    assert memo.left == 0

@@ -49,6 +49,11 @@ class Chain:
         ]
         return in_order(parts, frames_BTCHW, kbps_B), kbps_B
 
+    @property
+    def begins_on_cpu(self) -> bool:
+        """Whether its first operation works on the CPU."""
+        return bool(self.nodes) and self.nodes[0].on_cpu
+
     def cut_after_cpu(self) -> tuple[Chain, Chain]:
         """The leading operations that work on the CPU, and the others; in turn they do what the whole chain does."""
         count = 0

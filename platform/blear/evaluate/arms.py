@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from blear.data.prepared import Prepared
 from blear.degrade.chain import Chain, as_float
 from blear.errors import DataError, JobError
 from blear.evaluate.fitting import fitted
+from blear.evaluate.memo import Memo
 from blear.evaluate.pool import pooled
 from blear.evaluate.predictions import read_predictions, rows, write_predictions
 from blear.evaluate.sample_faces import write_faces
@@ -112,6 +114,7 @@ class _Tester:
         self.levels = levels(self.evaluate, self.catalog, self.context)
         self.priors = self._priors() if self.evaluate.without_face == "prior" else None
         self.models: dict[str, Recognizer] = {}
+        self.memo = Memo()
         self.headline: tuple[str, list[Metric]] = ("", [])
 
     def stage_of(self, arm: Arm, level: Level) -> str | None:
@@ -183,11 +186,17 @@ class _Tester:
         restorer = self._model(level.fill(arm.restore)) if arm.restore is not None else None
         degrade = None if arm.clean else self.chain(level)
         fit, _ = self._fitted(stage)
-        for raw in sequential(store, self.evaluate.batch_size, moments=self._moments(stage)):
+        trained = self.job.stages[stage]
+        seen_as = repr((level, trained.frames, self.job.data[trained.data].extra[0], trained.augment))
+        remembered = (
+            degrade is not None and degrade.begins_on_cpu and store is self.store and len(self.evaluate.arms) > 1
+        )
+        for number, raw in enumerate(sequential(store, self.evaluate.batch_size, moments=self._moments(stage))):
             frames = fit(as_float(raw.frames_BTCHW, self.device), raw.epochs_B, raw.samples_B)
             kbps_B = np.full(len(frames), np.nan)
             if degrade is not None:
-                frames, kbps_B = degrade.coded(frames, raw.epochs_B, raw.samples_B)
+                make = partial(degrade.coded, frames, raw.epochs_B, raw.samples_B)
+                frames, kbps_B = self.memo((seen_as, number), make) if remembered else make()
             if restorer is not None:
                 frames = _restored(restorer, frames)
             target, decoded = next(iter(model.head.decode(model(frames)).items()))
