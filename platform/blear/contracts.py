@@ -318,7 +318,7 @@ class Metric:
         higher_is_better: the direction, never guessed from the name.
         from_sums: the same from sums over samples, for many resamples at once; of classes, confusion counts
             [..., K, K] (row = true class) -> [...]; of values, moments [..., 6] (`metrics.moments`) -> [...]; NaN where
-            undefined. None: `compute` is called for each resample, which is some hundred times slower.
+            undefined. None: `compute` is called for each resample, which is over ten times slower.
     """
 
     name: str
