@@ -3,8 +3,6 @@ RMSE and Pearson's correlation from moments."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from blear.contracts import Metric
@@ -96,12 +94,14 @@ def rmse_of(moments_6: np.ndarray) -> np.ndarray:
 
 def ccc(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
     """Concordance correlation; 0 of a constant prediction, NaN without samples or of two equal constants."""
-    return _of_values(ccc_of, truth_N, prediction_N)
+    covariance, truth, prediction, shift = _centred(truth_N, prediction_N)
+    return float(_ratio(np.asarray(2 * covariance), np.asarray(truth + prediction + shift**2)))
 
 
 def cc(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
     """Pearson's correlation; NaN where a series is constant."""
-    return _of_values(cc_of, truth_N, prediction_N)
+    covariance, truth, prediction, _ = _centred(truth_N, prediction_N)
+    return float(_ratio(np.asarray(covariance), np.asarray(np.sqrt(truth) * np.sqrt(prediction))))
 
 
 def rmse(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
@@ -118,11 +118,17 @@ REGRESSION = (
 """Metrics of a head that regresses one value, the headline first."""
 
 
-def _of_values(of: Callable[[np.ndarray], np.ndarray], truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
+def _centred(truth_N: np.ndarray, prediction_N: np.ndarray) -> tuple[float, float, float, float]:
+    """Covariance, both variances, difference of the means, in two passes: exact for nearly constant series."""
     truth, prediction = (np.asarray(values, dtype=np.float64).reshape(-1) for values in (truth_N, prediction_N))
     if not truth.size:
-        return float("nan")
-    return float(of(moments(truth - truth[0], prediction - truth[0]).sum(axis=0)))
+        return (float("nan"),) * 4
+    shift = prediction[0] - truth[0]
+    truth, prediction = truth - truth[0], prediction - prediction[0]  # a constant series becomes exactly 0
+    shift += prediction.mean() - truth.mean()
+    truth, prediction = truth - truth.mean(), prediction - prediction.mean()
+    moment = (float((x * y).mean()) for x, y in ((truth, prediction), (truth, truth), (prediction, prediction)))
+    return (*moment, float(shift))  # type: ignore[return-value]
 
 
 def _central(moments_6: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

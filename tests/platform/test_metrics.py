@@ -3,7 +3,21 @@ import math
 import numpy as np
 import pytest
 
-from blear.metrics import CLASSIFICATION, accuracy, balanced_accuracy, confusion, macro_f1
+from blear.metrics import (
+    CLASSIFICATION,
+    REGRESSION,
+    accuracy,
+    balanced_accuracy,
+    cc,
+    cc_of,
+    ccc,
+    ccc_of,
+    confusion,
+    macro_f1,
+    moments,
+    rmse,
+    rmse_of,
+)
 
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 2, 2])
 PREDICTION = np.array([0, 0, 1, 3, 1, 0, 2, 2])
@@ -49,3 +63,21 @@ def test_lengths_and_classes_must_fit():
         accuracy(np.array([0, 1]), np.array([0]))
     with pytest.raises(ValueError, match="class index 3 among 3 classes"):
         confusion(TRUTH, PREDICTION, 3)
+
+
+def test_values_by_hand_and_what_is_undefined():
+    truth, prediction = np.array([1.0, 2.0, 3.0, 4.0]), np.array([2.0, 2.0, 4.0, 4.0])
+    # means 2.5 and 3, variances 1.25 and 1, covariance 1
+    assert ccc(truth, prediction) == pytest.approx(2 * 1 / (1.25 + 1 + 0.25))
+    assert cc(truth, prediction) == pytest.approx(1 / np.sqrt(1.25))
+    assert rmse(truth, prediction) == pytest.approx(np.sqrt(0.5))
+    sums = moments(truth - 2.5, prediction - 2.5).sum(axis=0)
+    assert [float(of(sums)) for of in (ccc_of, cc_of, rmse_of)] == pytest.approx(
+        [metric.compute(truth, prediction) for metric in (REGRESSION[0], REGRESSION[2], REGRESSION[1])]
+    )
+    constant = np.full(4, 0.1)
+    assert ccc(truth, constant) == 0
+    assert math.isnan(cc(truth, constant))
+    assert math.isnan(ccc(constant, constant))
+    assert all(math.isnan(metric.compute(np.array([]), np.array([]))) for metric in REGRESSION)
+    assert cc(truth, 5 + 1e-9 * truth) == pytest.approx(1, abs=1e-6)

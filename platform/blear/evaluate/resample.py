@@ -68,33 +68,32 @@ class Resampler:
         return counts.reshape(self.resamples, self.clusters).astype(np.float32)
 
     def spread(self, rows: Rows, metric: Metric) -> Spread:
-        """One metric with its resamples and jackknife; errors as of `spreads`."""
+        """One metric with its resamples and jackknife."""
         return self.spreads(rows, [metric])[0]
 
     def spreads(self, rows: Rows, metrics: Sequence[Metric]) -> list[Spread]:
         """Metrics with their resamples and jackknife.
 
-        Raises:
-            ValueError: `from_sums` of a metric gives something else than `compute`.
+        `compute` is the definition: where `from_sums` gives something else, as of a nearly constant series, whose sums
+        cancel, the metric is computed for each resample.
         """
         out: list[Spread] = []
         summed: tuple[np.ndarray, ...] = ()
         for metric in metrics:
             value = evaluate(metric.compute, rows.truth_N, rows.prediction_N)
-            if metric.from_sums is None:
-                pair = [(rows.truth_N, rows.prediction_N)]
-                out_R = distributions(self.draws_RK, rows.clusters_N, pair, [metric.compute])[:, 0, 0]
-                out.append(Spread(value, out_R, self._jackknife(rows, metric)))
-                continue
-            if not summed:
-                sums_KS, shape = self._sums(rows, _middle(rows))
-                total_S, drawn_RS = sums_KS.sum(axis=0, dtype=np.float64), self._weights_RK(sums_KS.dtype) @ sums_KS
-                parts = (total_S[None], drawn_RS.astype(np.float64), total_S - sums_KS)
-                summed = tuple(part.reshape(-1, *shape) for part in parts)
-            of_all, drawn, without = (metric.from_sums(part) for part in summed)
-            if not np.isclose(of_all[0], value, rtol=_AGREE, atol=_AGREE, equal_nan=True):
-                raise ValueError(f"metric {metric.name!r}: from_sums gives {of_all[0]}, compute {value}")
-            out.append(Spread(float(of_all[0]), drawn, without))
+            if metric.from_sums is not None:
+                if not summed:
+                    sums_KS, shape = self._sums(rows, _middle(rows))
+                    total_S, drawn_RS = sums_KS.sum(axis=0, dtype=np.float64), self._weights_RK(sums_KS.dtype) @ sums_KS
+                    parts = (total_S[None], drawn_RS.astype(np.float64), total_S - sums_KS)
+                    summed = tuple(part.reshape(-1, *shape) for part in parts)
+                of_all, drawn, without = (metric.from_sums(part) for part in summed)
+                if _agree(of_all[0], value):
+                    out.append(Spread(float(of_all[0]), drawn, without))
+                    continue
+            pair = [(rows.truth_N, rows.prediction_N)]
+            out_R = distributions(self.draws_RK, rows.clusters_N, pair, [metric.compute])[:, 0, 0]
+            out.append(Spread(value, out_R, self._jackknife(rows, metric)))
         return out
 
     def mean(self, values_N: np.ndarray, clusters_N: np.ndarray) -> Spread:
@@ -118,6 +117,10 @@ class Resampler:
         moving = np.flatnonzero(gain_KS.any(axis=1))
         total_a_S, total_b_S = (sums.sum(axis=0, dtype=np.float64) for sums in (sums_a_KS, sums_b_KS))
         gain_KS = gain_KS[moving]
+        for total_S, rows in ((total_a_S, a), (total_b_S, b)):
+            value = evaluate(metric.compute, rows.truth_N, rows.prediction_N)
+            if not _agree(metric.from_sums(total_S.reshape(1, *shape))[0], value):
+                return self._exchanged_slowly(a, b, metric)
         out = []
         for start in range(0, len(self._masks), _BLOCK):
             mask_PK = np.unpackbits(self._masks[start : start + _BLOCK], axis=1)[:, moving]
@@ -177,3 +180,7 @@ class Resampler:
 
 def _middle(rows: Rows) -> float:
     return float(rows.truth_N.mean()) if len(rows.truth_N) else 0.0
+
+
+def _agree(summed: float, computed: float) -> bool:
+    return bool(np.isclose(summed, computed, rtol=_AGREE, atol=_AGREE, equal_nan=True))
