@@ -10,13 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from blear.errors import RunError
-from blear.evaluate.findings import Part
+from blear.evaluate.compare import compare
 from blear.evaluate.pool import pooled
 from blear.evaluate.predictions import class_names
-from blear.evaluate.summarise import Asked, summarise
 from blear.evaluate.summary import Difference, Estimate, MetricInfo, Summary
 from blear.job import CLEAN
-from blear.metrics import CLASSIFICATION, REGRESSION
 from blear.report.files import RunFiles, Sweep
 from blear.report.theme import color, variable
 
@@ -116,47 +114,25 @@ def view_of(runs: Sequence[RunFiles]) -> View:
     """Several runs as one.
 
     Raises:
-        RunError: they do not answer the same question: another target, other classes or metrics, another split, or
-            another parameter under the same name of a condition.
+        RunError: they do not answer the same question (`evaluate.compare`), or sweep another parameter under the same
+            name of a condition.
     """
-    arms = _arms(runs)
-    for run in runs[1:]:
-        _require_alike(run, runs[0])
+    first = runs[0].summary
+    roots = [str(run.root) for run in runs]
+    summary = first if len(runs) == 1 else compare(roots, resamples=first.resamples, seed=first.seed)
     sweeps: dict[str, Sweep] = {}
     for run in runs:
         for sweep in run.info.sweeps:
             sweeps[sweep.condition] = _joined(sweeps.get(sweep.condition), sweep, run)
-    return View(runs, arms, list(sweeps.values()), _summary(runs, arms))
+    return View(runs, _arms(runs), list(sweeps.values()), summary)
 
 
 def _arms(runs: Sequence[RunFiles]) -> list[Arm]:
-    names = [run.info.name for run in runs]
-    titles = [n if names.count(n) == 1 else run.root.resolve().name for n, run in zip(names, runs, strict=True)]
-    pairs = [(title, run, arm) for title, run in zip(titles, runs, strict=True) for arm in run.summary.arms]
-    known = [arm for _, _, arm in pairs]
-    labels = [arm if known.count(arm) == 1 else f"{title}/{arm}" for title, _, arm in pairs]
-    if len(set(labels)) < len(labels):
-        where = ", ".join(str(run.root) for run in runs)
-        raise RunError("two runs have the same name and arm", where, "give each run once, or rename a run folder")
-    return [Arm(label, arm, run, n) for n, (label, (_, run, arm)) in enumerate(zip(labels, pairs, strict=True))]
-
-
-def _require_alike(run: RunFiles, first: RunFiles) -> None:
-    what = {
-        "target": (run.summary.target, first.summary.target),
-        "headline metric": (run.summary.metrics[0].name, first.summary.metrics[0].name),
-        "split": (run.info.split, first.info.split),
-        "classes": (class_names(run.predictions), class_names(first.predictions)),
-        "decisions": (run.summary.pool, first.summary.pool),
-    }
-    for name, (ours, theirs) in what.items():
-        if ours != theirs:
-            text = f"its {name}: {_plain(ours)}; of {first.root.name}: {_plain(theirs)}"
-            raise RunError(text, str(run.root), "compare runs that were evaluated alike")
-
-
-def _plain(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value) if value is not None else "each row"
+    """Labels as `evaluate.compare` gives them."""
+    pairs = [(run, arm) for run in runs for arm in run.summary.arms]
+    known = [arm for _, arm in pairs]
+    labels = [arm if known.count(arm) == 1 else f"{run.root.resolve().name}/{arm}" for run, arm in pairs]
+    return [Arm(label, arm, run, n) for n, (label, (run, arm)) in enumerate(zip(labels, pairs, strict=True))]
 
 
 def _joined(known: Sweep | None, sweep: Sweep, run: RunFiles) -> Sweep:
@@ -177,49 +153,3 @@ def _merged(runs: Sequence[RunFiles], arms: Sequence[Arm], target: str) -> pa.Ta
         renamed = pa.array([labels[name] for name in table["arm"].to_pylist()], pa.string())
         tables.append(table.set_column(table.column_names.index("arm"), table.schema.field("arm"), renamed))
     return pa.concat_tables(tables)
-
-
-def _summary(runs: Sequence[RunFiles], arms: Sequence[Arm]) -> Summary:
-    """The run's own summary; of several runs one of all their predictions, so that differences are paired."""
-    first = runs[0].summary
-    if len(runs) == 1:
-        return first
-    known = {metric.name: metric for metric in (*CLASSIFICATION, *REGRESSION)}
-    if all(metric.name in known for metric in first.metrics):
-        groups = {sweep.condition: sweep.group for run in runs for sweep in run.info.sweeps}
-        return summarise(
-            _merged(runs, arms, first.target),
-            [known[metric.name] for metric in first.metrics],
-            reference=arms[0].label,
-            seed=first.seed,
-            resamples=first.resamples,
-            pool=first.pool,
-            asked=Asked(groups=groups),
-        )
-    parts = {name: [one for run in runs for one in _relabelled(run, arms, name)] for name in _LISTS}
-    update = {"arms": [arm.label for arm in arms], "reference": arms[0].label}
-    return first.model_copy(update=update | parts)
-
-
-_LISTS = (
-    "estimates",
-    "differences",
-    "tests",
-    "equivalence",
-    "scalars",
-    "calibration",
-    "confusion",
-    "slices",
-    "rates",
-    "bd",
-)
-
-
-def _relabelled(run: RunFiles, arms: Sequence[Arm], name: str) -> list[Part]:
-    """Entries of a run's own summary under the labels of the page, where a metric is not known here."""
-    labels = {arm.name: arm.label for arm in arms if arm.run is run}
-    entries = getattr(run.summary, name) if name != "differences" or run is arms[0].run else []
-    return [
-        one.model_copy(update={key: labels[getattr(one, key)] for key in ("arm", "against") if hasattr(one, key)})
-        for one in entries
-    ]

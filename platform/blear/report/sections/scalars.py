@@ -16,7 +16,6 @@ _NAMES = {
     "log_area": ("Log area", "area under the curve over the logarithm of severity, as a mean"),
     "mce": ("mCE", "mean corruption error, relative to the reference that the job names"),
     "relative_mce": ("Relative mCE", "the same of the errors that corruption adds"),
-    "flip_rate": ("Flip rate", "share of frames at which the decision changes"),
 }
 
 
@@ -41,12 +40,21 @@ def section(view: View) -> Section | None:
     for s in found if not one else ():
         if s.name == "mean_condition" and s.condition is not None:
             conditions.setdefault(s.condition, {})[s.arm] = s
+    flips: dict[tuple[str, float], dict[str, Scalar]] = {}
+    for s in found:
+        if s.name == "flip_rate" and s.condition is not None and s.severity is not None:
+            flips.setdefault((s.condition, s.severity), {})[s.arm] = s
     rows = [s.model_dump() for s in found]
     return Section(
         "scalars",
         "Robustness in numbers",
         [Figure("scalars", "", [], rows)],
-        {"columns": columns, "conditions": conditions, "sweeps": {sweep.condition: sweep for sweep in view.sweeps}},
+        {
+            "columns": columns,
+            "conditions": conditions,
+            "flips": flips,
+            "sweeps": {sweep.condition: sweep for sweep in view.sweeps},
+        },
     )
 
 
