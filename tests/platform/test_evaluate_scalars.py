@@ -64,6 +64,8 @@ def test_mce_against_an_arm_and_a_pinned_table():
     assert found["b", "mce", None].value == pytest.approx(((0.2 + 0.3) / (0.2 + 0.4) + 0.3 / 0.5) / 2)
     relative = ((0.25 - 0.1) / (0.3 - 0.1) + (0.3 - 0.1) / (0.5 - 0.1)) / 2
     assert found["b", "relative_mce", None].value == pytest.approx(relative)
+    immune = _found(pinned={"clean": {0.0: 0.5}, "blur": {1.0: 0.4, 2.0: 0.6}, "noise": {1.0: 0.75}})
+    assert immune["b", "relative_mce", None].value is None  # blur costs the reference nothing
     pinned = {"blur": {1.0: 0.4, 2.0: 0.6}, "noise": {5.0: 0.5}}  # noise 1 is unknown: left out
     found = _found(pinned=pinned)
     assert found["b", "mce", None].value == pytest.approx(0.25 / 0.5)

@@ -24,6 +24,9 @@ Errors = Mapping[str, Mapping[float, float]]
 """Condition -> severity -> error rate, `clean` among the conditions where it is known."""
 
 
+_NOTHING = 1e-9
+
+
 def scalars(tested: Tested, *, left_out: Collection[str] = (), pinned: str | Errors | None = None) -> list[Scalar]:
     """Robustness of every arm, over the conditions it was tested at.
 
@@ -181,7 +184,7 @@ def _mce(tested: Tested, arm: str, keys: Mapping[str, list[Key]], pinned: str | 
         ours, theirs = mean(*map(error, of)), mean(*given)
         absolute.append(combine(np.divide, ours, theirs))
         if clean_reference is not None:
-            ratio = combine(lambda o, c, t, r: (o - c) / (t - r), ours, error(clean), theirs, clean_reference)
+            ratio = combine(_relative, ours, error(clean), theirs, clean_reference)
             relative.append(ratio)
     out = []
     names: list[tuple[ScalarName, list[Spread]]] = [("mce", absolute), ("relative_mce", relative)]
@@ -192,6 +195,12 @@ def _mce(tested: Tested, arm: str, keys: Mapping[str, list[Key]], pinned: str | 
             value = float(spread.value) if np.isfinite(spread.value) else None
             out.append(Scalar(arm=arm, name=name, metric="accuracy", value=value, low=low, high=high))
     return out
+
+
+def _relative(error: np.ndarray, clean: np.ndarray, reference: np.ndarray, reference_clean: np.ndarray) -> np.ndarray:
+    """What degradation costs over what it costs the reference; undefined where it costs the reference nothing."""
+    cost = reference - reference_clean
+    return np.where(cost > _NOTHING, (error - clean) / np.where(cost > _NOTHING, cost, 1), np.nan)
 
 
 def _constant(value: float, like: Spread) -> Spread:
