@@ -261,6 +261,10 @@ class Sweep(Use):
     over: dict[str, list[float]] | None = Field(
         None, description="the parameter and its values; null: the levels that the degradation itself names"
     )
+    before: list[Entry] = Field(
+        default_factory=list, description="degradations before the swept one, at every level of it"
+    )
+    after: list[Entry] = Field(default_factory=list, description="degradations after the swept one, at every level")
     label: str | None = Field(
         None,
         min_length=1,
@@ -427,7 +431,9 @@ class Job(Strict):
 
     @property
     def degradations(self) -> list[DegradationUse]:
-        """Every degradation of the data and the stages, those in groups included."""
+        """Every degradation of the data, the stages and around the swept ones, those in groups included."""
         lists = [entries for data in self.data.values() for entries in (data.degrade_once, *data.extra)]
         lists += [entries for stage in self.stages.values() for entries in (stage.augment, stage.degrade)]
+        sweeps = self.evaluate.sweeps.values() if self.evaluate is not None else ()
+        lists += [entries for sweep in sweeps for entries in (sweep.before, sweep.after)]
         return [use for entries in lists for use in leaves(entries)]

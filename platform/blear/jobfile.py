@@ -337,7 +337,8 @@ class _Names:
             return None
 
     def sweep(self, raw: dict[str, Any], where: Where) -> Any:
-        """The swept degradation, checked at each of its values."""
+        """The swept degradation, checked at each of its values, and what is before and after it."""
+        raw = raw | {key: self.uses(raw[key], (*where, key)) for key in ("before", "after") if key in raw}
         over = raw.get("over")
         if not isinstance(over, dict):
             return self.use("degradation", Sweep, raw, where)

@@ -81,7 +81,10 @@ class Measured(ABC):
         }
         pattern = torch.empty(batch * length, 0, device=frames_BTCHW.device)
         if self._patterns:
-            keys_BD = draws["key"]
+            keys_BD = draws["key"][:, :length]  # of a clip that was shortened since, those of its first frames
+            if keys_BD.shape[1] not in (1, length):
+                what = f"drawn for {keys_BD.shape[1]} frames, but the clips have {length}"
+                raise PluginError(what, f"corruptions/{self.name}", "set per: clip")
             pattern = self.pattern(keys_BD.flatten(), channels, height, width)
             if keys_BD.shape[1] != length:
                 pattern = pattern.repeat_interleave(length, dim=0)

@@ -102,6 +102,16 @@ def test_noise_has_its_sigma_and_is_grey_or_not():
     assert [spread.min().item(), spread.mean().item(), spread.max().item()] == pytest.approx([5, 15, 25], abs=0.3)
 
 
+def test_a_clip_of_fewer_frames_gets_the_patterns_of_the_first_ones():
+    clips = ones(3, length=4, value=0.5)
+    op = build("noise", context(4, 3, 40, 40), sigma=20)
+    draws = op.draw(keys(3))
+    whole = op.apply(clips, draws)
+    assert torch.equal(op.apply(clips[:, :2], draws), whole[:, :2])
+    with pytest.raises(PluginError, match="drawn for 4 frames, but the clips have 6"):
+        op.apply(ones(3, length=6), draws)
+
+
 def test_salt_and_pepper_turn_the_stated_share():
     clips = ones(20, value=0.5)
     out = run("salt_pepper", clips, amount=0.2, salt=0.25)

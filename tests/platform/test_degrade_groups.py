@@ -12,11 +12,11 @@ import torch
 from pydantic import TypeAdapter
 
 from blear.contracts import BuildContext, ClipSpec, DrawKeys
-from blear.degrade.chain import build_chain, settled_chain
+from blear.degrade.chain import build_chain, settled_chain, swept_chain
 from blear.errors import JobError
 from blear.keys import nested
 from blear.plugins import load
-from blear.uses import Entry
+from blear.uses import DegradationUse, Entry
 
 CATALOG = load((str(Path(__file__).with_name("degrade_plugin.py")),))
 ENTRIES = TypeAdapter(list[Entry])
@@ -213,3 +213,20 @@ def test_gradients_pass_through_groups():
     out = chain(frames, np.zeros(6), np.arange(6))
     out.sum().backward()
     assert torch.equal(frames.grad, out.detach())
+
+
+def swept(before=(), after=()):
+    """What becomes of ones under a swept `add`, with other entries around it."""
+    around = ENTRIES.validate_python(before), ENTRIES.validate_python(after)
+    use = DegradationUse.model_validate(add(most=5))
+    chain = swept_chain(CATALOG, use, around, BuildContext(SEED, CLIP), "evaluate.sweep")
+    samples_B = np.arange(50)
+    return chain(torch.ones(50, 1, 1, 2, 2), np.ones_like(samples_B), samples_B)[:, 0, 0, 0, 0].double().numpy()
+
+
+def test_what_is_around_a_swept_degradation_does_not_change_its_draws():
+    own, first, last = 5 * drawn(0, 50), drawn(nested(1, 0), 50), drawn(nested(2, 1), 50)
+    np.testing.assert_allclose(swept(), 1 + own, rtol=1e-6)
+    np.testing.assert_allclose(swept(before=[add()]), 1 + first + own, rtol=1e-6)
+    expected = (1 + first + own) * 2 + last
+    np.testing.assert_allclose(swept(before=[add()], after=[times(2), add()]), expected, rtol=1e-6)

@@ -146,3 +146,20 @@ def test_a_component_cannot_take_a_key_of_the_lists(tmp_path: Path) -> None:
     file.write_text(PLUGIN)
     problems = {plugin.name: plugin.problem for plugin in load((str(file),)).plugins}
     assert problems["taken"] == "heavy: a job's lists of degradations have the key 'weight' already; rename it"
+
+
+def test_a_sweep_may_have_entries_around_it(job, tmp_path: Path) -> None:
+    around = "before: [{use: blur, p: 0.5}], after: [{any_order: [{use: noise}, {use: jpeg_differentiable}]}]"
+    evaluate = (
+        f"evaluate: {{sweep: {{use: downscale, over: {{factor: [2, 4]}}, {around}}}, arms: {{a: {{stage: clean}}}}}}\n"
+    )
+    path = job(("stages:\n", f"{evaluate}stages:\n"))
+    read, _ = read_job(path)
+    names = [use.use.split("/")[1] for use in read.degradations[-3:]]
+    assert names == ["blur", "noise", "jpeg_differentiable"]
+    again = tmp_path / "resolved.yaml"
+    again.write_text(dump_job(read))
+    assert read_job(again)[0] == read
+    path.write_text(path.read_text().replace("use: noise", "use: noize"))
+    with pytest.raises(JobError, match=r"evaluate.sweep.after.0.any_order.0.use: there is no degradation 'noize'"):
+        read_job(path)

@@ -51,6 +51,42 @@ def test_interrupted_and_resumed_gives_the_same_weights_to_the_bit(plan, step: i
     assert losses[0] == losses[1]
 
 
+CURRICULUM = """[
+    {one_of: [{use: downscale, factor: 3, weight: {0: 1, 1: 0}}, {use: scale_mix, schedule: {0: {2: 1}, 1: {4: 1}}}]},
+    {any_order: [{use: blur, sigma: [0, 2]}, {use: noise, sigma: 20}], p: {0: 0, 0.5: 1}},
+    {use: random_flip, from: 0.5}]"""
+
+
+def losses_of(plan: StagePlan) -> list[float]:
+    lines = map(json.loads, (plan.run.stage("clean") / "log.jsonl").read_text().splitlines())
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+def test_a_curriculum_is_a_function_of_the_step_also_after_a_resume(plan) -> None:
+    overrides = ("stages.clean.steps=6", "stages.clean.log_every=1", f"stages.clean.degrade={CURRICULUM}")
+    whole, cut = plan("whole", *overrides), plan("cut", *overrides)
+    train_stage(whole, LocalWorker(torch.device("cpu")))
+    with pytest.raises(ConnectionError):
+        train_stage(cut, Dies(4))
+    train_stage(cut, LocalWorker(torch.device("cpu")))
+    ours, theirs = final(cut), final(whole)
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_an_entry_acts_from_its_fraction_of_the_steps_on(plan) -> None:
+    steps = ("stages.clean.steps=4", "stages.clean.log_every=1")
+    clean = plan("clean", *steps)
+    late = plan("late", *steps, "stages.clean.degrade=[{use: downscale, factor: 8, from: 0.5}]")
+    for each in (clean, late):
+        train_stage(each, LocalWorker(torch.device("cpu")))
+    one, other = losses_of(clean), losses_of(late)
+    assert one[:2] == other[:2]
+    assert one[2] != other[2]
+    assert json.loads((late.run.stage("clean") / "stage.json").read_text())["degrade"] == [
+        {"use": "corruptions/downscale", "factor": 8, "from": 0.5}
+    ]
+
+
 def test_half_a_log_line_of_a_killed_run_is_dropped(plan) -> None:
     cut = plan("cut")
     with pytest.raises(ConnectionError):

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from blear.contracts import BuildContext, Degradation, DrawKeys
 from blear.degrade.build import build_nodes, settled_nodes
-from blear.degrade.nodes import Node, Operation, in_order
+from blear.degrade.nodes import InOrder, Node, Operation, in_order
 from blear.plugins import Catalog
-from blear.uses import Entry
+from blear.uses import DegradationUse, Entry
 
 
 class Chain:
@@ -22,11 +22,15 @@ class Chain:
         nodes: built degradations, or what `build_nodes` gives.
         seed: the job's seed.
         first: number of the first node's random stream, so that two chains of a stage draw independently.
+        numbers: of each node's stream; None: those from `first` on.
     """
 
-    def __init__(self, nodes: Sequence[Degradation | Node], seed: int, first: int = 0) -> None:
+    def __init__(
+        self, nodes: Sequence[Degradation | Node], seed: int, first: int = 0, numbers: Sequence[int] | None = None
+    ) -> None:
         self.nodes: list[Node] = [Operation(node) if isinstance(node, Degradation) else node for node in nodes]
         self.seed, self.first = seed, first
+        self.numbers = range(first, first + len(self.nodes)) if numbers is None else numbers
 
     def __call__(
         self, frames_BTCHW: Tensor, epochs_B: np.ndarray, samples_B: np.ndarray, progress: float = 1.0
@@ -45,7 +49,7 @@ class Chain:
         kbps_B = np.full(len(samples_B), np.nan)
         parts = [
             (node, DrawKeys(self.seed, number, epochs_B, samples_B, progress))
-            for number, node in enumerate(self.nodes, self.first)
+            for number, node in zip(self.numbers, self.nodes, strict=True)
         ]
         return in_order(parts, frames_BTCHW, kbps_B), kbps_B
 
@@ -79,6 +83,29 @@ def build_chain(
     """
     nodes, after = build_nodes(catalog, uses, context, where)
     return Chain(nodes, context.seed, first), after
+
+
+def swept_chain(
+    catalog: Catalog,
+    use: DegradationUse,
+    around: tuple[Sequence[Entry], Sequence[Entry]],
+    context: BuildContext,
+    where: str,
+) -> Chain:
+    """A condition of an evaluation: the swept degradation, which draws from stream 0, and what is before and after it.
+
+    Args:
+        around: before, after.
+        where: the sweep's path in the job, for errors.
+    """
+    nodes: list[Node] = []
+    numbers: list[int] = []
+    for number, (key, entries) in enumerate((("before", around[0]), ("", [use]), ("after", around[1]))):
+        built, context = build_nodes(catalog, entries, context, f"{where}.{key}")
+        if built:
+            nodes.append(InOrder(built) if key else built[0])
+            numbers.append((1, 0, 2)[number])
+    return Chain(nodes, context.seed, numbers=numbers)
 
 
 def settled_chain(catalog: Catalog, uses: Sequence[Entry], context: BuildContext) -> tuple[Chain, BuildContext]:

@@ -19,7 +19,7 @@ from blear.data.decoded.store import Store
 from blear.data.loader import sequential
 from blear.data.moments import Moments, Windows
 from blear.data.prepared import Prepared
-from blear.degrade.chain import Chain, as_float
+from blear.degrade.chain import Chain, as_float, swept_chain
 from blear.errors import DataError, JobError
 from blear.evaluate.fitting import fitted
 from blear.evaluate.memo import Memo
@@ -35,6 +35,7 @@ from blear.progress import Tracker, track
 from blear.runfolder import RunFolder, write_text
 from blear.selection import seen_in_selection
 from blear.train.model import Recognizer, build_recognizer, moments_of
+from blear.uses import DegradationUse
 
 
 def evaluate_arms(
@@ -127,8 +128,9 @@ class _Tester:
         """Clean frames -> the frames of a condition."""
         if level.use is None:
             return Chain([], self.job.seed)
-        operation = self.catalog.get("degradation", level.use).build(level.params, self.context)
-        return Chain([operation], self.job.seed)
+        sweep = self.evaluate.sweeps[level.condition]
+        use = DegradationUse.model_validate({"use": level.use, **level.params})
+        return swept_chain(self.catalog, use, (sweep.before, sweep.after), self.context, "evaluate.sweep")
 
     def sweeps(self) -> list[dict[str, Any]]:
         """What run.json says of each condition; its levels in the job's order, mildest first."""
