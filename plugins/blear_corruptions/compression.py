@@ -14,7 +14,7 @@ class SoftJpeg(Measured):
     """kornia's codec (Reich et al. 2024): libjpeg's standard tables, 4:2:0, a quality for each clip.
 
     Coefficients are rounded with a cubic remainder, for the gradient's sake, and nothing is in whole numbers: it
-    differs from libjpeg (docs/degradations_menu.md says by how much). Grey frames are coded as three equal channels.
+    differs from libjpeg (docs/chains.md says by how much). Grey frames are coded as three equal channels.
     """
 
     name = "jpeg_differentiable"

@@ -124,13 +124,17 @@ class _Tester:
         needs = [name] if arm.restore is None else [name, level.fill(arm.restore)]
         return name if all(stage in self.job.stages for stage in needs) else None
 
-    def chain(self, level: Level) -> Chain:
-        """Clean frames -> the frames of a condition."""
+    def chain(self, level: Level, context: BuildContext | None = None) -> Chain:
+        """Clean frames -> the frames of a condition.
+
+        Args:
+            context: says size and number of the frames; None: as they are stored.
+        """
         if level.use is None:
             return Chain([], self.job.seed)
         sweep = self.evaluate.sweeps[level.condition]
         use = DegradationUse.model_validate({"use": level.use, **level.params})
-        return swept_chain(self.catalog, use, (sweep.before, sweep.after), self.context, "evaluate.sweep")
+        return swept_chain(self.catalog, use, (sweep.before, sweep.after), context or self.context, "evaluate.sweep")
 
     def sweeps(self) -> list[dict[str, Any]]:
         """What run.json says of each condition; its levels in the job's order, mildest first."""
@@ -186,8 +190,11 @@ class _Tester:
     def _passes(self, label: str, arm: Arm, stage: str, level: Level, store: Store) -> Iterator[pa.Table]:
         model = self._model(stage)
         restorer = self._model(level.fill(arm.restore)) if arm.restore is not None else None
-        degrade = None if arm.clean else self.chain(level)
-        fit, _ = self._fitted(stage)
+        fit, context = self._fitted(stage)
+        windows = self.evaluate.windows
+        if windows is not None and context.clip is not None:
+            context = replace(context, clip=replace(context.clip, length=windows.length))
+        degrade = None if arm.clean else self.chain(level, context)
         trained = self.job.stages[stage]
         seen_as = repr((level, trained.frames, self.job.data[trained.data].extra[0], trained.augment))
         remembered = (
