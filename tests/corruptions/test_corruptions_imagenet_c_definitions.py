@@ -285,7 +285,7 @@ def test_spatter(side, severity):
     assert case.pattern[0].max() == pytest.approx(case.row[4], abs=1e-5)
     # Edges and distances are made in another way, on purpose.
     assert np.abs(case.pattern[0] - expected).mean() < 0.04
-    assert np.corrcoef(case.pattern[0].ravel(), expected.ravel())[0, 1] > (0.85 if severity == 2 else 0.65)
+    assert np.corrcoef(case.pattern[0].ravel(), expected.ravel())[0, 1] > (0.8 if severity == 2 else 0.65)
 
 
 @CASES
