@@ -97,11 +97,9 @@ def entries() -> list[Entry]:
 
 
 def _least(component: Registered) -> Mapping[str, Any]:
-    """The defaults, or the first example where they do not suffice or have no levels."""
-    needed = any(field.is_required() for field in component.component.params.model_fields.values())
-    if not needed and Entry(component, {}).levels():
-        return {}
-    return component.component.examples[0]
+    """The defaults where they are an example with levels, or else the first example."""
+    examples = component.component.examples
+    return {} if {} in examples and Entry(component, {}).levels() else examples[0]
 
 
 def _choices(component: Registered) -> dict[str, tuple[Any, ...]]:
