@@ -25,7 +25,19 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-PACKAGES = ("av", "blear", "kornia", "numpy", "opencv-python", "pillow", "ray", "torch", "torchvision", "webdataset")
+PACKAGES = (
+    "av",
+    "blear",
+    "kornia",
+    "kornia_rs",
+    "numpy",
+    "opencv-python",
+    "pillow",
+    "ray",
+    "torch",
+    "torchvision",
+    "webdataset",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
