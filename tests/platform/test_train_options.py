@@ -88,6 +88,7 @@ VALIDATED = (
     "stages.clean.steps=8",
     "stages.clean.validate={every: 2, batches: 2, keep: best, patience: 2}",
     "stages.clean.checkpoint_every=100",
+    "evaluate.shares_validation=true",
 )
 STILL = ("stages.clean.optimizer={use: sgd, lr: 1.0e-30}", "stages.clean.backbone.dropout=0")
 
