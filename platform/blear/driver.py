@@ -54,25 +54,20 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
     run = RunFolder.start(storage_root() / "runs" / job.name, dump_job(job), fresh=fresh)
     say(f"run folder: {run.root}")
     began = time.monotonic()
-    with _ray(on_ray):
+    with _ray(on_ray or job.search is not None):
         prepared = prepare_data(job, catalog, runner=runner)
         lock_splits(job, run.root, prepared)
         run.update_info(**_info(job, catalog, prepared, on_ray, command, profile))
-        for name in job.stages:
-            if run.stage_done(name):
-                say(f"stage {name}: done by an earlier run")
-                continue
-            plan = StagePlan(job, name, run, prepared)
-            plan = replace(plan, prints=fingerprint(catalog, plan.components))
-            if on_ray:
-                train_on_ray(plan)
-            else:
-                worker = LocalWorker(local_device(job.cluster.gpu))
-                with worker.listening():
-                    train_stage(plan, worker)
+        if job.search is not None:
+            from blear.search.run import search_job
+
+            table = search_job(job, catalog, run, prepared)
+        else:
+            _train(job, catalog, run, prepared, on_ray)
     if job.evaluate is None:
         return run.root
-    table = evaluate_arms(job, catalog, run, prepared, local_device("auto"))
+    if job.search is None:
+        table = evaluate_arms(job, catalog, run, prepared, local_device("auto"))
     run.update_info(finished=_now(), seconds=run.info.get("seconds", 0.0) + time.monotonic() - began)
     say(table)
     report = build(run.root)
@@ -80,10 +75,26 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
     return report
 
 
+def _train(job: Job, catalog: Catalog, run: RunFolder, prepared: dict[str, str | Path], on_ray: bool) -> None:
+    for name in job.stages:
+        if run.stage_done(name):
+            say(f"stage {name}: done by an earlier run")
+            continue
+        plan = StagePlan(job, name, run, prepared)
+        plan = replace(plan, prints=fingerprint(catalog, plan.components))
+        if on_ray:
+            train_on_ray(plan)
+        else:
+            worker = LocalWorker(local_device(job.cluster.gpu))
+            with worker.listening():
+                train_stage(plan, worker)
+
+
 def evaluate_run(root: Path) -> str:
     """Tests the arms of a trained run again; returns their table as Markdown."""
     run = RunFolder.open(root)
-    job, catalog = read_job(root / "job.yaml")
+    final = root / "final.yaml"  # of a search: the best trial and what it is compared with
+    job, catalog = read_job(final if final.is_file() else root / "job.yaml")
     if job.evaluate is None:
         raise RunError("this job has no `evaluate` section", str(root / "job.yaml"), "add one to the job and run it")
     for name in job.stages:

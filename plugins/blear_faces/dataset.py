@@ -18,7 +18,7 @@ from blear_faces.render import render
 FPS = 25.0
 SUBJECTS_PER_PART = 8
 FRAMES_AT_ONCE = 256
-SPLITS = ("train", "dev")
+SPLITS = ("train", "dev", "test")
 TARGETS = {
     "emotion": Target("emotion", "class", classes=EMOTIONS),
     "valence": Target("valence", "value", bounds=(-1.0, 1.0)),
@@ -41,9 +41,10 @@ class ProceduralFaces:
         self.params = params
         self.seed = context.seed if params.seed is None else params.seed
         self.targets = [TARGETS[name] for name in dict.fromkeys(params.targets)]
-        self.splits = SPLITS
+        self.splits = SPLITS if params.subjects.test else SPLITS[:2]
         self.clip = ClipSpec(params.frames, 1 if params.color == "luma" else 3, params.size, params.size)
-        self._subjects = {"train": params.subjects.train, "dev": params.subjects.dev}
+        counts = params.subjects
+        self._subjects = dict(zip(self.splits, (counts.train, counts.dev, counts.test), strict=False))
 
     def parts(self, split: str) -> list[str]:
         """Blocks of up to eight identities, named by the first and the last: "0000-0007"."""
@@ -88,7 +89,7 @@ class ProceduralFaces:
 
     def _count(self, split: str) -> int:
         if split not in self._subjects:
-            raise DataError(f"no split {split!r}", "faces/procedural", f"take one of: {', '.join(SPLITS)}")
+            raise DataError(f"no split {split!r}", "faces/procedural", f"take one of: {', '.join(self.splits)}")
         return self._subjects[split]
 
 

@@ -16,6 +16,7 @@ class Subjects(Params):
 
     train: int = Field(64, ge=1, description="identities of the training split")
     dev: int = Field(16, ge=1, description="identities of the development split")
+    test: int = Field(0, ge=0, description="identities of the split `test`, of people in neither; 0: there is none")
 
 
 class ProceduralParams(Params):

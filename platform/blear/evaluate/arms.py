@@ -45,7 +45,7 @@ def evaluate_arms(
     evaluate = job.evaluate
     if evaluate is None:
         raise JobError("this job has no `evaluate` section")
-    tester = _Tester(job, evaluate, catalog, run, prepared, device)
+    tester = Tester(job, evaluate, catalog, run, prepared, device)
     tester.require_levels()
     passes = sum(1 for arm in evaluate.arms.values() for level in tester.levels if tester.stage_of(arm, level))
     with track("evaluate", passes) as bar:
@@ -95,7 +95,9 @@ def evaluate_arms(
 
 
 @dataclass
-class _Tester:
+class Tester:
+    """Tests arms at levels. A model in `models`, by stage, is tested as it is; others are read from the run."""
+
     job: Job
     evaluate: Evaluate
     catalog: Catalog
@@ -190,7 +192,7 @@ class _Tester:
     def _passes(self, label: str, arm: Arm, stage: str, level: Level, store: Store) -> Iterator[pa.Table]:
         model = self._model(stage)
         restorer = self._model(level.fill(arm.restore)) if arm.restore is not None else None
-        fit, context = self._fitted(stage)
+        fit, context = self.fitted(stage)
         windows = self.evaluate.windows
         if windows is not None and context.clip is not None:
             context = replace(context, clip=replace(context.clip, length=windows.length))
@@ -248,7 +250,8 @@ class _Tester:
         moments = moments_of(self.job.stages[stage], self.job.seed, self.clip)
         return None if moments is None else replace(moments, how="even")
 
-    def _fitted(self, stage: str) -> tuple[Chain, BuildContext]:
+    def fitted(self, stage: str) -> tuple[Chain, BuildContext]:
+        """What brings stored frames to what a stage sees, and the context that its model is built in."""
         targets = Prepared.open(self.prepared[self.job.stages[stage].data]).targets
         return fitted(self.job, stage, self.catalog, self.clip, targets)
 
@@ -269,7 +272,7 @@ class _Tester:
     def _model(self, stage: str) -> Recognizer:
         """A trained stage, on the device, ready to test; kept, since experts come back at one level only."""
         if stage not in self.models:
-            _, context = self._fitted(stage)
+            _, context = self.fitted(stage)
             model = build_recognizer(self.catalog, self.job.stages[stage], stage, context)
             load_model(model, str(self.run.weights(stage)))
             self.models[stage] = model.eval().to(self.device)
