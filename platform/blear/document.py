@@ -69,6 +69,10 @@ class Document:
         count = f"{len(ordered)} error{'s' if len(ordered) > 1 else ''} in the job"
         raise JobError("\n".join([count, *ordered]), do="`blear plugins` lists components, `blear schema` all keys")
 
+    def leads(self, path: str) -> bool:
+        """Whether a path is one that `assign` takes."""
+        return any(True for _ in _spots(self.data, tuple(path.split("."))))
+
     def assign(self, path: str, value: Any, origin: str) -> None:
         """Sets `stages.joint.steps` (`*` = every key there) to a value that came from `origin`."""
         spots = list(_spots(self.data, tuple(path.split("."))))

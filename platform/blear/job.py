@@ -440,8 +440,8 @@ class Search(Strict):
     )
     algorithm: Literal["random", "tpe", "pbt"] = Field(
         "tpe",
-        description="`random`; `tpe`: Optuna's; `pbt`: a population that copies its best and changes its mixtures on the "
-        "way, whose best is a schedule of mixtures",
+        description="`random`; `tpe`: Optuna's; `pbt`: a population that copies its best and changes its mixtures as "
+        "it trains, so that the best is a schedule of mixtures",
     )
     scheduler: Literal["none", "asha", "hyperband"] = Field(
         "none", description="what ends trials that fall behind, at every `report_every` steps"

@@ -19,7 +19,7 @@ from blear.data.fetch.remote import Remote, is_url
 from blear.document import Document, Where, parse_value, validate
 from blear.errors import DataError, JobError, PluginError
 from blear.evaluate.pinned import read_errors
-from blear.job import BackboneUse, Data, HeadUse, Job, StandIn, Sweep
+from blear.job import BackboneUse, Data, HeadUse, Job, Search, StandIn, Sweep
 from blear.plugins import Catalog, load
 from blear.selection import seen_in_selection
 from blear.uses import GROUPS, DegradationUse, Use
@@ -53,8 +53,29 @@ def read_job(file: Path, *, profile: str | None = None, overrides: Sequence[str]
             what = f"{job.evaluate.split!r} chooses the weights of stage {name!r}, and is what `evaluate` reports on; "
             what += "take another split, or say evaluate.shares_validation: true, which the report then says too"
             document.problem(("stages", name, "validate"), what)
+    if job.search is not None:
+        _check_search(document, job, job.search)
     document.raise_problems()
     return job, catalog
+
+
+def _check_search(document: Document, job: Job, search: Search) -> None:
+    where = ("search",)
+    if search.stage not in job.stages:
+        document.problem((*where, "stage"), f"there is no stage {search.stage!r}; known: {', '.join(job.stages)}")
+    if job.evaluate is None:
+        document.problem(where, "a search looks at the levels of `evaluate`; add that section")
+    elif job.evaluate.split == search.split:
+        document.problem(
+            (*where, "split"), f"evaluate reports on {search.split!r}; a search must choose on another split"
+        )
+    if search.algorithm == "pbt" and job.cluster.workers != 1:
+        document.problem((*where, "algorithm"), "a population trains on one worker a trial; set cluster.workers: 1")
+    paths = {(*where, "space", path): path for path in search.space}
+    paths |= {(*where, "baselines", label, path): path for label, held in search.baselines.items() for path in held}
+    for place, path in paths.items():
+        if not document.leads(path):
+            document.problem(place, "this path leads nowhere in the job")
 
 
 def dump_job(job: Job) -> str:

@@ -25,6 +25,7 @@ from blear.report.sections import (
     rate,
     robustness,
     scalars,
+    search,
     slices,
     tests,
 )
@@ -36,6 +37,7 @@ from blear.runfolder import write_bytes, write_text
 _DPI = 160
 _SECTIONS: Sequence[Callable[[View], Section | None]] = (
     robustness.section,
+    search.section,
     scalars.section,
     tests.section,
     rate.section,

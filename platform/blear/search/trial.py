@@ -61,7 +61,7 @@ def _told(judge: Judge, curve: Curve, step: int) -> dict[str, Any]:
 
 
 def _inherit(run: RunFolder, changes: dict[str, Any], search: Search) -> Lineage:
-    """Takes the checkpoint that Tune gives, perhaps another trial's, in the place of what is here; the lineage with it."""
+    """Takes the checkpoint that Tune gives, perhaps another trial's, in the place of what is here; and its lineage."""
     from ray import tune
 
     given = tune.get_checkpoint()

@@ -143,7 +143,8 @@ def _result(one: Any, search: Search, judge: Judge, ground: Ground) -> tuple[Tri
     if lineage.is_file():
         held = {path: dict(stairs) for path, stairs in _stairs(json.loads(lineage.read_text())).items()}
     frame = one.metrics_dataframe
-    looks = [] if frame is None else list(zip(frame["step"].tolist(), frame[judge.names[0]].tolist(), strict=True))
+    seen = frame is not None and "step" in frame  # a trial that failed at once has told nothing
+    looks = list(zip(frame["step"].tolist(), frame[judge.names[0]].tolist(), strict=True)) if seen else []
     found = Trial(
         name=name,
         values=held,

@@ -1,0 +1,207 @@
+"""The trials of a search: where they lie, what matters, how the best one came about."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure as Canvas
+
+from blear.report.drawing import WIDE, panel, style
+from blear.report.figure import Cell, Figure, Panel
+from blear.report.section import Section
+from blear.report.text import shortened
+from blear.report.theme import TOKENS, color
+from blear.report.view import View
+from blear.search.results import SearchResults, Trial, read_results
+
+_BEST, _OTHERS = color(1), TOKENS["heat"][0]
+
+
+def section(view: View) -> Section | None:
+    """Of the first run that is a search; None where none is."""
+    files = [run.root / "search.json" for run in view.runs if (run.root / "search.json").is_file()]
+    if not files:
+        return None
+    results = read_results(files[0])
+    done = [trial for trial in results.trials if trial.objectives]
+    table = [_columns(trial) for trial in done]
+    lines = [Panel("search-trials", _alt(results, done), _parallel(results, done, table))]
+    panels = [Panel("search-order", "The best objective so far, after each trial", _order(results, done))]
+    for path, weights in _mixtures(done):
+        name = f"search-mix-{len(panels)}"
+        panels.append(Panel(name, f"Mixtures of {path}, one dot a trial", _simplex(path, weights, results, done)))
+    if results.importance:
+        panels.append(Panel("search-importance", _heard(results.importance), _bars(results.importance)))
+    best = results.trial(results.best)
+    if best is not None and len(best.looks) > 1:
+        panels.append(Panel("search-best", "The objective of the best trial at each look", _looks(best, results)))
+    rows: list[dict[str, Cell]] = [
+        {"trial": trial.name, **columns, **trial.objectives, "seconds": round(trial.seconds, 1)}
+        for trial, columns in zip(done, table, strict=True)
+    ]
+    caption = "Each line is a trial, darker the better; the best one in another colour."
+    more = "Each dot is a trial; a mixture's corners are its keys alone, the centre the even mixture."
+    progress: list[dict[str, Cell]] = [
+        {"trial": trial.name, "step": step, results.objectives[0]: value}
+        for trial in done
+        for step, value in trial.looks
+    ]
+    facts = {
+        "results": results,
+        "best": best,
+        "failed": [trial for trial in results.trials if trial.error],
+        "said": lambda trial: "; ".join(_said(path, value) for path, value in trial.values.items()),
+    }
+    figures = [Figure("search", caption, lines, rows), Figure("search-progress", more, panels, progress)]
+    return Section("search", "The search", figures, facts)
+
+
+def _said(path: str, value: Any) -> str:
+    if isinstance(value, dict):
+        value = ", ".join(f"{key}: {_weights(inner)}" for key, inner in value.items())
+    return f"{path.split('.', 1)[-1]} {value}"
+
+
+def _weights(inner: Any) -> str:
+    return "(" + ", ".join(f"{key}: {w}" for key, w in inner.items()) + ")" if isinstance(inner, dict) else f"{inner:g}"
+
+
+def _columns(trial: Trial) -> dict[str, float | str]:
+    """Numbers of a trial by column: each weight of a mixture has one; of a schedule of mixtures, the last."""
+    found: dict[str, float | str] = {}
+    for path, value in trial.values.items():
+        short = ".".join(path.split(".")[1:]) or path
+        if not isinstance(value, dict):
+            found[short] = value if isinstance(value, int | float) else str(value)
+            continue
+        last = list(value.values())[-1]
+        found |= {f"{short} {key}": weight for key, weight in (last if isinstance(last, dict) else value).items()}
+    return found
+
+
+def _strength(done: Sequence[Trial], name: str) -> list[float]:
+    """0.15 of the worst to 1 of the best."""
+    values = np.array([trial.objectives[name] for trial in done])
+    span = float(np.ptp(values)) or 1.0
+    return [0.15 + 0.85 * float(share) for share in (values - values.min()) / span]
+
+
+def _parallel(results: SearchResults, done: Sequence[Trial], table: Sequence[Mapping[str, Any]]) -> Canvas:
+    names = [*table[0], *results.objectives]
+    columns = [[row[name] for row in table] for name in table[0]]
+    columns += [[trial.objectives[name] for trial in done] for name in results.objectives]
+    with style():
+        figure = Canvas(figsize=WIDE, layout="constrained")
+        axes = figure.add_subplot()
+        heights = []
+        for place, values in enumerate(columns):
+            scaled, low, high = _scaled(values)
+            heights.append(scaled)
+            for at, text in ((0.0, low), (1.0, high)):
+                axes.annotate(text, (place, at), xytext=(3, -3 if at else 3), textcoords="offset points", fontsize=7)
+        strengths = _strength(done, results.objectives[0])
+        for line, (trial, strength) in enumerate(zip(done, strengths, strict=True)):
+            best = trial.name == results.best
+            y = [values[line] for values in heights]
+            axes.plot(y, color=_BEST if best else _OTHERS, alpha=strength, linewidth=2 if best else 1, zorder=2 + best)
+        axes.set_xticks(range(len(names)), labels=[shortened(name) for name in names], rotation=20, ha="right")
+        axes.set_yticks([])
+        axes.grid(axis="x")
+    return figure
+
+
+def _scaled(values: Sequence[Any]) -> tuple[list[float], str, str]:
+    """Places between 0 and 1, and what the ends stand for; words are spread in alphabetical order."""
+    if any(isinstance(value, str) for value in values):
+        words = sorted({str(value) for value in values})
+        places = {word: n / max(1, len(words) - 1) for n, word in enumerate(words)}
+        return [places[str(value)] for value in values], words[0], words[-1]
+    low, high = min(values), max(values)
+    logarithmic = low > 0 and high >= 20 * low
+    scale = math.log if logarithmic else float
+    span = scale(high) - scale(low) or 1.0
+    return [(scale(value) - scale(low)) / span for value in values], f"{low:.3g}", f"{high:.3g}"
+
+
+def _mixtures(done: Sequence[Trial]) -> list[tuple[str, np.ndarray]]:
+    """Field -> weights [trials, keys] of each mixture with three keys or more."""
+    found = []
+    for path, value in done[0].values.items():
+        if isinstance(value, dict):
+            rows = []
+            for trial in done:
+                last = list(trial.values[path].values())[-1]
+                rows.append(list((last if isinstance(last, dict) else trial.values[path]).values()))
+            if len(rows[0]) > 2:
+                found.append((path, np.array(rows)))
+    return found
+
+
+def _simplex(path: str, weights_NK: np.ndarray, results: SearchResults, done: Sequence[Trial]) -> Canvas:
+    """The simplex seen as a regular polygon: each corner is one key alone, the centre the even mixture."""
+    first = next(trial.values[path] for trial in done)
+    last = list(first.values())[-1]
+    keys = list(last if isinstance(last, dict) else first)
+    angles = np.pi / 2 - 2 * np.pi * np.arange(len(keys)) / len(keys)
+    corners_K2 = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    shares = weights_NK / weights_NK.sum(axis=1, keepdims=True)
+    with style():
+        figure, axes = panel(left=0.1, bottom=0.12)
+        axes.fill(*corners_K2.T, facecolor="none", edgecolor=TOKENS["axis"][0], linewidth=0.8)
+        for key, (x, y) in zip(keys, corners_K2, strict=True):
+            axes.annotate(str(key), (1.12 * x, 1.12 * y), ha="center", va="center", fontsize=8)
+        for (x, y), trial, strength in zip(
+            shares @ corners_K2, done, _strength(done, results.objectives[0]), strict=True
+        ):
+            best = trial.name == results.best
+            axes.plot(x, y, "o", color=_BEST if best else _OTHERS, alpha=strength, markersize=8 if best else 5)
+        axes.set_title(shortened(path.split(".", 1)[-1]))
+        axes.set_aspect("equal")
+        axes.axis("off")
+        axes.set_xlim(-1.35, 1.35)
+        axes.set_ylim(-1.25, 1.25)
+    return figure
+
+
+def _order(results: SearchResults, done: Sequence[Trial]) -> Canvas:
+    values = np.array([trial.objectives[results.objectives[0]] for trial in done])
+    with style():
+        figure, axes = panel()
+        axes.plot(range(1, len(values) + 1), values, "o", color=_OTHERS, markersize=4)
+        axes.step(range(1, len(values) + 1), np.maximum.accumulate(values), where="post", color=_BEST)
+        axes.set_title("Best so far")
+        axes.set_xlabel("trial")
+        axes.set_ylabel(shortened(f"{results.objectives[0]} of {results.metric}"))
+    return figure
+
+
+def _bars(importance: Mapping[str, float]) -> Canvas:
+    with style():
+        figure, axes = panel(left=1.6)
+        names = [shortened(name.split(".", 1)[-1]) for name in importance]
+        axes.barh(names[::-1], list(importance.values())[::-1], color=_OTHERS)
+        axes.set_title("Importance")
+        axes.set_xlabel("share of the variance")
+    return figure
+
+
+def _looks(best: Trial, results: SearchResults) -> Canvas:
+    steps, values = zip(*best.looks, strict=True)
+    with style():
+        figure, axes = panel()
+        axes.plot(steps, values, "o-", color=_BEST, markersize=4)
+        axes.set_title("The best trial")
+        axes.set_xlabel("step")
+        axes.set_ylabel(results.objectives[0])
+    return figure
+
+
+def _alt(results: SearchResults, done: Sequence[Trial]) -> str:
+    return f"Parallel coordinates of {len(done)} trials: values of the job and {', '.join(results.objectives)}"
+
+
+def _heard(importance: Mapping[str, float]) -> str:
+    return "Importance: " + ", ".join(f"{name} {share:.2f}" for name, share in importance.items())
