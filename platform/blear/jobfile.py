@@ -71,7 +71,7 @@ def _check_search(document: Document, job: Job, search: Search) -> None:
         )
     if search.algorithm == "pbt" and job.cluster.workers != 1:
         document.problem((*where, "algorithm"), "a population trains on one worker a trial; set cluster.workers: 1")
-    paths = {(*where, "space", path): path for path in search.space}
+    paths: dict[Where, str] = {(*where, "space", path): path for path in search.space}
     paths |= {(*where, "baselines", label, path): path for label, held in search.baselines.items() for path in held}
     for place, path in paths.items():
         if not document.leads(path):

@@ -27,7 +27,7 @@ def tune_space(space: Mapping[str, Dimension]) -> dict[str, Any]:
         elif dimension.integer is not None:
             domains[path] = tune.randint(dimension.integer[0], dimension.integer[1] + 1)
         else:
-            domains[path] = tune.choice(dimension.choice)
+            domains[path] = tune.choice(dimension.choice or [])
     return domains
 
 

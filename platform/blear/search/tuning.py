@@ -45,7 +45,7 @@ def run_trials(
             param_space=tune_space(search.space),
             tune_config=tune.TuneConfig(
                 search_alg=_algorithm(search, judge, seed),
-                scheduler=_scheduler(search, judge, seed, steps),
+                scheduler=_scheduler(search, judge, steps),
                 num_samples=search.trials,
                 max_concurrent_trials=search.concurrent,
                 time_budget_s=None if search.hours is None else search.hours * 3600,
@@ -64,7 +64,7 @@ def run_trials(
         grid = tuner.fit()
     except tune.TuneError as error:
         raise RunError(f"Ray Tune failed: {error}", str(folder), "mend it and give the same command") from error
-    return [_result(one, search, judge, ground) for one in grid]
+    return [_result(grid[number], search, judge, ground) for number in range(len(grid))]
 
 
 def _algorithm(search: Search, judge: Judge, seed: int) -> Any:
@@ -79,14 +79,12 @@ def _algorithm(search: Search, judge: Judge, seed: int) -> Any:
     return OptunaSearch(metric=metric, mode=mode, sampler=sampler)
 
 
-def _scheduler(search: Search, judge: Judge, seed: int, steps: int) -> Any:
+def _scheduler(search: Search, judge: Judge, steps: int) -> Any:
     common: dict[str, Any] = {"time_attr": "step", "metric": judge.names[0], "mode": "max"}
     every = search.report_every or steps
     if search.algorithm == "pbt":
         mutations = tune_space(search.space)
-        return PopulationBasedTraining(
-            **common, perturbation_interval=every, hyperparam_mutations=mutations, seed=seed, require_attrs=True
-        )
+        return PopulationBasedTraining(**common, perturbation_interval=every, hyperparam_mutations=mutations)
     if search.scheduler == "asha":
         return AsyncHyperBandScheduler(**common, max_t=steps, grace_period=every, reduction_factor=2)
     if search.scheduler == "hyperband":
