@@ -15,7 +15,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, HyperBan
 from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
-from blear.errors import RunError
+from blear.errors import BlearError, RunError
 from blear.job import Search
 from blear.progress import say
 from blear.search.objective import Judge
@@ -23,6 +23,8 @@ from blear.search.point import Ground
 from blear.search.results import Trial
 from blear.search.space import tune_space, values
 from blear.search.trial import trial
+
+_OURS = "blear.errors."  # how a traceback names our own errors
 
 
 def run_trials(
@@ -84,7 +86,9 @@ def _scheduler(search: Search, judge: Judge, steps: int) -> Any:
     every = search.report_every or steps
     if search.algorithm == "pbt":
         mutations = tune_space(search.space)
-        return PopulationBasedTraining(**common, perturbation_interval=every, hyperparam_mutations=mutations)
+        return PopulationBasedTraining(
+            **common, perturbation_interval=every, hyperparam_mutations=mutations, synch=True
+        )
     if search.scheduler == "asha":
         return AsyncHyperBandScheduler(**common, max_t=steps, grace_period=every, reduction_factor=2)
     if search.scheduler == "hyperband":
@@ -151,10 +155,20 @@ def _result(one: Any, search: Search, judge: Judge, ground: Ground) -> tuple[Tri
         looks=looks,
         steps=int(metrics.get("step", 0)),
         seconds=float(metrics.get("time_total_s", 0.0)),
-        error=None if one.error is None else str(one.error).strip().splitlines()[-1],
+        error=None if one.error is None else _reason(one.error),
     )
     return found, dict(one.config)
 
 
 def _stairs(lineage: list[Any]) -> dict[str, dict[str, Any]]:
     return {path: {str(step): held[path] for step, held in lineage} for path in lineage[0][1]}
+
+
+def _reason(error: Exception) -> str:
+    """What a person reads of a trial's error: the whole of a mistake, else the last line."""
+    own = getattr(error, "cause", None) or error
+    if isinstance(own, BlearError):
+        return str(own)
+    lines = str(own).strip().splitlines()
+    mistake = next((n for n, line in enumerate(lines) if line.startswith(_OURS)), None)
+    return lines[-1] if mistake is None else "\n".join(lines[mistake:])
