@@ -141,7 +141,8 @@ def _result(one: Any, search: Search, judge: Judge, ground: Ground) -> tuple[Tri
     name = str(metrics.get("trial_id") or Path(one.path).name.split("_")[1])
     objectives = {n: float(metrics[n]) for n in judge.names if n in metrics and metrics[n] == metrics[n]}
     lineage = ground.root / "trials" / name / "lineage.json"
-    held = values(search.space, one.config)
+    drawn = one.config or json.loads((Path(one.path) / "params.json").read_text())  # of one that has told nothing
+    held = values(search.space, drawn)
     if lineage.is_file():
         held = {path: dict(stairs) for path, stairs in _stairs(json.loads(lineage.read_text())).items()}
     frame = one.metrics_dataframe
@@ -157,7 +158,7 @@ def _result(one: Any, search: Search, judge: Judge, ground: Ground) -> tuple[Tri
         seconds=float(metrics.get("time_total_s", 0.0)),
         error=None if one.error is None else _reason(one.error),
     )
-    return found, dict(one.config)
+    return found, dict(drawn)
 
 
 def _stairs(lineage: list[Any]) -> dict[str, dict[str, Any]]:
