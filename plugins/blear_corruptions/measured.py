@@ -76,6 +76,8 @@ class Measured(ABC):
         """Frames of the same shape, in [0, 1]."""
         batch, length, channels, height, width = frames_BTCHW.shape
         self.check(channels, height, width)
+        if not batch:  # which some of PyTorch's and kornia's operations refuse
+            return frames_BTCHW
         strengths = {
             name: value.repeat_interleave(length)[:, None, None, None] for name, value in draws.items() if name != "key"
         }

@@ -98,8 +98,8 @@ def test_what_is_written_for_an_author_conforms(broken) -> None:
         ('{"contrast": contrast} for', '{"contrst": contrast} for', "fade [0] names levels", "levels()[0]: expected"),
         # backbones
         (
-            'return {"map": maps, "embedding"',
-            'return [maps] or {"map": maps, "embedding"',
+            'return {"map": x',
+            'return [x] or {"map": x',
             "tiny [0] gives",
             "a dict of",
         ),
