@@ -54,7 +54,7 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
     run = RunFolder.start(storage_root() / "runs" / job.name, dump_job(job), fresh=fresh)
     say(f"run folder: {run.root}")
     began = time.monotonic()
-    with _ray(on_ray or job.search is not None):
+    with _ray(on_ray or job.search is not None, local=not on_ray):
         prepared = prepare_data(job, catalog, runner=runner)
         lock_splits(job, run.root, prepared)
         run.update_info(**_info(job, catalog, prepared, on_ray, command, profile))
@@ -173,7 +173,8 @@ def _on_ray(runner: str) -> bool:
 
 
 @contextlib.contextmanager
-def _ray(wanted: bool) -> Iterator[None]:
+def _ray(wanted: bool, *, local: bool = False) -> Iterator[None]:
+    """Ray within it, where it is wanted: the cluster that runs, or with `local` one of this process."""
     if not wanted:
         yield
         return
@@ -181,7 +182,7 @@ def _ray(wanted: bool) -> Iterator[None]:
 
     already = ray.is_initialized()
     if not already:
-        ray.init(logging_level=logging.WARNING)
+        ray.init(address="local" if local else None, logging_level=logging.WARNING)
     try:
         yield
     finally:
