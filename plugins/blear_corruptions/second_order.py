@@ -4,7 +4,7 @@ arXiv 2111.12704), which lets the parameters walk from frame to frame.
 Blur, resize, noise and JPEG, twice, with a sinc filter at the end. Ranges and probabilities are those of the authors'
 `train_realesrgan_x4plus.yml` and MMEditing's `realbasicvsr_c64b20_1x30x8_lr5e-5_150k_reds.py`.
 Of ours: borders are repeated, not mirrored; every clip has its own sizes (Real-ESRGAN: every batch); frames are not
-sharpened first. RealBasicVSR's video codecs are JPEG here, at a quality of 20 to 80 (chosen, by eye) that walks too,
+sharpened first. RealBasicVSR's video codecs are JPEG here, at a quality of 20 to 80 (chosen here) that walks too,
 merged with the JPEG before it: the worse of two qualities. Real codecs are `codec/*`.
 """
 
