@@ -46,7 +46,8 @@ def commands() -> str:
     """`blear --help` and that of every command."""
     parts = ["# Commands", ""]
     for name, command in _commands(cli, "blear"):
-        with click.Context(command, info_name=name, terminal_width=100, max_content_width=100) as context:
+        names = cli.context_settings["help_option_names"]
+        with click.Context(command, info_name=name, terminal_width=100, help_option_names=names) as context:
             parts += [f"## {name}", "", "```", command.get_help(context), "```", ""]
     return "\n".join(parts)
 

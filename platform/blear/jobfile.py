@@ -19,8 +19,9 @@ from blear.data.fetch.remote import Remote, is_url
 from blear.document import Document, Where, parse_value, validate
 from blear.errors import DataError, JobError, PluginError
 from blear.evaluate.pinned import read_errors
-from blear.job import BackboneUse, Data, HeadUse, Job, Search, StandIn, Sweep
+from blear.job import BackboneUse, Data, HeadUse, Job, StandIn, Sweep
 from blear.plugins import Catalog, load
+from blear.search.section import Search
 from blear.selection import seen_in_selection
 from blear.uses import GROUPS, DegradationUse, Use
 from blear.weights.digest import digest

@@ -12,11 +12,11 @@ from pydantic import ValidationError
 
 from blear.errors import JobError
 from blear.evaluate.scalars import log_area
-from blear.job import Dimension, Objective, Search
 from blear.search.importance import importance
 from blear.search.lineage import extended, scheduled
 from blear.search.objective import Judge
 from blear.search.results import Trial, pareto
+from blear.search.section import Dimension, Objective, Search
 from blear.search.space import tune_space, values
 
 MIX = "stages.joint.degrade.0.factors"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blear.job import Dimension
+from blear.search.section import Dimension
 
 _FEWEST = 8
 

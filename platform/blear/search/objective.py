@@ -11,7 +11,8 @@ import pyarrow as pa
 from blear.contracts import Metric
 from blear.errors import JobError
 from blear.evaluate.scalars import log_area
-from blear.job import CLEAN, Objective
+from blear.job import CLEAN
+from blear.search.section import Objective
 
 Curve = dict[tuple[str, float], float]
 """(condition, severity) -> the headline metric."""

@@ -16,11 +16,11 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
 from blear.errors import BlearError, RunError
-from blear.job import Search
 from blear.progress import say
 from blear.search.objective import Judge
 from blear.search.point import Ground
 from blear.search.results import Trial
+from blear.search.section import Search
 from blear.search.space import tune_space, values
 from blear.search.trial import trial
 
