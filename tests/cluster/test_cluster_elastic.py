@@ -86,7 +86,7 @@ def test_a_worker_process_gets_sigterm(cluster, start, undisturbed) -> None:
 def test_a_spot_node_is_taken_away(cluster, start, undisturbed) -> None:
     """SIGTERM to `ray start`, as from a cloud: Ray drains the node for some seconds, then it is gone."""
     nodes = cluster.resize(1)
-    spot = cluster.add(RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="20")
+    spot = cluster.add(RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="40")
     run = start("spot", JUST_IN_TIME_ONLY, "cluster.failures=0", workers=[1, 2], seconds=0.3)
     run.wait_for_step(1)
     until_both(run, [*nodes, spot])
