@@ -144,6 +144,20 @@ def test_a_population_copies_weights_and_its_best_is_a_schedule(job, blear, stor
     assert same(ours, weights(run / "trials" / str(results.best) / "stages" / "joint"))
 
 
+def test_trials_that_fall_behind_are_ended_and_the_best_one_is_whole(job, blear, storage: Path) -> None:
+    twice = {label: {"stages.joint.degrade.0.factors": {1: 1, 2: 1}} for label in ("a b", "a-b")}
+    path = job(algorithm="random", scheduler="asha", report_every=3, trials=4, baselines=twice)
+    done = blear("run", path, timeout=800)
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = storage / "runs" / "tiny"
+    results = read_results(run / "search.json")
+    steps = {trial.name: trial.steps for trial in results.trials}
+    assert set(steps.values()) <= {3, 6, 9, 12}
+    assert steps[str(results.best)] == 12
+    assert weights(run / "trials" / str(results.best) / "stages" / "joint")
+    assert sorted(folder.name for folder in (run / "baselines").iterdir()) == ["1-a-b", "2-a-b"]
+
+
 def test_what_a_job_gets_wrong_is_said_before_ray_starts(job, blear) -> None:
     wrong = job(stage="jiont", split="test", space={"stages.joint.degrade.7.factors": {"simplex": [1, 2, 3]}})
     done = blear("check", wrong)

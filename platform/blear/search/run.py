@@ -57,10 +57,11 @@ def search_job(job: Job, catalog: Catalog, run: RunFolder, prepared: Mapping[str
     steps = job.stages[search.stage].steps
     found = run_trials(ground, search, judge, job.seed, steps)
     trials = [trial for trial, _ in found]
-    ranked = sorted((t for t in trials if t.objectives), key=lambda t: -t.objectives[judge.names[0]])
+    whole = [t for t in trials if t.objectives and RunFolder(run.root / "trials" / t.name).stage_done(search.stage)]
+    ranked = sorted(whole, key=lambda t: -t.objectives[judge.names[0]])  # one that was ended early has no weights
     if not ranked:
         errors = "; ".join(dict.fromkeys(trial.error or "no result" for trial in trials))
-        raise RunError(f"no trial succeeded: {errors}", str(run.root / "trials"), "see output.log of each")
+        raise RunError(f"no trial came to its end: {errors}", str(run.root / "trials"), "see output.log of each")
     best = ranked[0]
     best_job = ground.job(_changes(best, search, steps), f"{job.name}-{BEST}")
     _write_job(run.root / "best.yaml", best_job)
@@ -80,7 +81,7 @@ def search_job(job: Job, catalog: Catalog, run: RunFolder, prepared: Mapping[str
         seconds=time.monotonic() - began,
     )
     write_text(run.root / "search.json", results.model_dump_json(indent=1))
-    folders = {label: run.root / "baselines" / _slug(label) for label in search.baselines}
+    folders = {label: run.root / "baselines" / folder for label, folder in _folders(search).items()}
     folders[BEST] = run.root / "trials" / best.name
     final = _final(job, search, run, folders, best_job)
     write_text(run.root / "final.yaml", dump_job(final))
@@ -120,7 +121,10 @@ def _changes(best: Trial, search: Search, steps: int) -> dict[str, Any]:
 def _baselines(ground: Ground, search: Search, judge: Judge) -> list[Trial]:
     """Trained side by side in Ray tasks of a trial's size."""
     task = ray.remote(num_cpus=search.cpus, num_gpus=search.gpus, max_retries=0)(_baseline)
-    waiting = {task.remote(ground, judge, label, values): label for label, values in search.baselines.items()}
+    folders = _folders(search)
+    waiting = {
+        task.remote(ground, judge, label, folders[label], values): label for label, values in search.baselines.items()
+    }
     done: dict[str, Trial] = {}
     with track("baselines", len(waiting)) as bar:
         while waiting:
@@ -134,10 +138,10 @@ def _baselines(ground: Ground, search: Search, judge: Judge) -> list[Trial]:
     return [done[label] for label in search.baselines]
 
 
-def _baseline(ground: Ground, judge: Judge, label: str, values: Mapping[str, Any]) -> Trial:
+def _baseline(ground: Ground, judge: Judge, label: str, folder: str, values: Mapping[str, Any]) -> Trial:
     began = time.monotonic()
-    run = RunFolder(ground.root / "baselines" / _slug(label))
-    job = ground.job(values, _slug(label))
+    run = RunFolder(ground.root / "baselines" / folder)
+    job = ground.job(values, folder)
     train_point(ground, job, run)
     curve = curve_at(ground, job, run)
     steps = job.stages[ground.stage].steps
@@ -159,7 +163,7 @@ def _final(job: Job, search: Search, run: RunFolder, folders: Mapping[str, Path]
     assert job.evaluate is not None
     stages, arms = dict(job.stages), {}
     for label, folder in folders.items():
-        name = f"{search.stage}-{_slug(label)}"
+        name = f"{search.stage}-{label if label == BEST else folder.name}"
         target = run.stage(name)
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(
@@ -180,5 +184,9 @@ def _write_job(path: Path, job: Job) -> None:
     say(f"search: the best trial's job is {path}")
 
 
-def _slug(label: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-") or "baseline"
+def _folders(search: Search) -> dict[str, str]:
+    """Label of a baseline -> name of its folder, numbered because labels may differ in signs only."""
+    names = (re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-") for label in search.baselines)
+    return {
+        label: f"{n}-{name}".strip("-") for n, (label, name) in enumerate(zip(search.baselines, names, strict=True), 1)
+    }

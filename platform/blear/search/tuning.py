@@ -89,10 +89,11 @@ def _scheduler(search: Search, judge: Judge, steps: int) -> Any:
         return PopulationBasedTraining(
             **common, perturbation_interval=every, hyperparam_mutations=mutations, synch=True
         )
+    most = steps + 1  # at `max_t` Tune ends a trial at once, before its final weights are written
     if search.scheduler == "asha":
-        return AsyncHyperBandScheduler(**common, max_t=steps, grace_period=every, reduction_factor=2)
+        return AsyncHyperBandScheduler(**common, max_t=most, grace_period=every, reduction_factor=2)
     if search.scheduler == "hyperband":
-        return HyperBandScheduler(**common, max_t=steps, reduction_factor=2)
+        return HyperBandScheduler(**common, max_t=most, reduction_factor=2)
     return FIFOScheduler()
 
 
