@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,7 @@ class Pictures(NamedTuple):
     labels_N: np.ndarray
 
 
-class Stills:
+class Stills(ABC):
     """A training and a test set of pictures of one size; the end of the training set may be held out as "dev".
 
     Nothing is read before `parts` or `samples` is used. A subclass gives `targets` (one, of classes), `clip`, `terms`
@@ -37,9 +38,9 @@ class Stills:
         self.source, self.hold_out = source, hold_out
         self.splits = ("train", "dev", "test") if hold_out else ("train", "test")
 
+    @abstractmethod
     def read(self, training: bool) -> Pictures:
         """The training or the test pictures, in the order of the files."""
-        raise NotImplementedError
 
     def parts(self, split: str) -> list[str]:
         """Blocks of up to 5,000 rows of the files: "00000-04999"."""
