@@ -87,14 +87,15 @@ def test_a_spot_node_is_taken_away(cluster, start, undisturbed) -> None:
     """SIGTERM to `ray start`, as from a cloud: Ray drains the node for some seconds, then it is gone."""
     nodes = cluster.resize(1)
     spot = cluster.add(RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="40")
-    run = start("spot", JUST_IN_TIME_ONLY, "cluster.failures=0", workers=[1, 2], seconds=0.3)
+    lasting = "stages.one.steps=100"  # longer than the notice, also where the machine is fast
+    run = start("spot", lasting, JUST_IN_TIME_ONLY, "cluster.failures=0", workers=[1, 2], seconds=0.6)
     run.wait_for_step(1)
     until_both(run, [*nodes, spot])
     run.wait_for_step(run.step + 5)
     at = run.step
     spot.process.send_signal(signal.SIGTERM)
     assert run.end() == 0, run.text
-    undisturbed.check(run)
+    undisturbed.check(run, 100)
     assert run.worlds[-2:] == [2, 1]
     assert "asks for a checkpoint" in run.history
     assert "lost a worker to pre-emption" in run.history
