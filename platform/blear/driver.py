@@ -26,6 +26,7 @@ from blear.job import Job
 from blear.jobfile import dump_job, read_job
 from blear.plugins import Catalog, ComponentRef, fingerprint, load
 from blear.progress import say
+from blear.rehearse import rehearse
 from blear.report import build
 from blear.runfolder import RunFolder
 from blear.storage import storage_root
@@ -56,6 +57,7 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
     began = time.monotonic()
     with _ray(on_ray or job.search is not None, local=not on_ray):
         prepared = prepare_data(job, catalog, runner=runner)
+        rehearse(job, catalog, {name: Prepared.open(place).clip for name, place in prepared.items()})
         lock_splits(job, run.root, prepared)
         run.update_info(**_info(job, catalog, prepared, on_ray, command, profile))
         if job.search is not None:
@@ -110,12 +112,8 @@ def prepare_data(
     job: Job, catalog: Catalog, *, workers: int | None = None, runner: str = "auto"
 ) -> dict[str, str | Path]:
     """Shards of every entry of the job's `data` that is used: name -> folder or URL of the prepared dataset."""
-    used = {stage.data for stage in job.stages.values()}
-    if job.evaluate is not None and job.evaluate.data is not None:
-        used.add(job.evaluate.data)
     folders: dict[str, str | Path] = {}
-    for name in (name for name in job.data if name in used):
-        data = job.data[name]
+    for name, data in job.used_data.items():
         use, params = data.chosen
         if data.shards is not None:
             folders[name] = _given(data.shards, use, name)

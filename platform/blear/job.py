@@ -430,6 +430,12 @@ class Job(Strict):
     )
 
     @property
+    def used_data(self) -> dict[str, Data]:
+        """The data that a stage or the evaluation reads, by name."""
+        used = {stage.data for stage in self.stages.values()} | {self.evaluate.data if self.evaluate else None}
+        return {name: data for name, data in self.data.items() if name in used}
+
+    @property
     def degradations(self) -> list[DegradationUse]:
         """Every degradation of the data, the stages and around the swept ones, those in groups included."""
         lists = [entries for data in self.data.values() for entries in (data.degrade_once, *data.extra)]

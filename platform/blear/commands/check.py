@@ -12,9 +12,15 @@ from blear.commands.options import job_options
 @click.command()
 @job_options
 def check(job: Path, profile: str | None, overrides: tuple[str, ...]) -> None:
-    """Check a job file: all errors at once, with their places."""
+    """Check a job file: all errors at once, with their places; then that its degradations serve its frames."""
     from blear.jobfile import read_job
 
-    checked, _ = read_job(job, profile=profile, overrides=overrides)
+    checked, catalog = read_job(job, profile=profile, overrides=overrides)
+    from blear.rehearse import clips_of, rehearse  # imports torch
+
+    clips, unknown = clips_of(checked, catalog)
+    rehearse(checked, catalog, clips)
+    for name, why in unknown.items():
+        click.echo(f"data {name}: not looked at ({why}); whether its frames fit is seen once it is prepared")
     stages = ", ".join(checked.stages)
     click.echo(f"{job}: correct; {len(checked.stages)} stages: {stages}")

@@ -19,9 +19,9 @@ from blear.data.decoded.store import Store
 from blear.data.loader import sequential
 from blear.data.moments import Moments, Windows
 from blear.data.prepared import Prepared
-from blear.degrade.chain import Chain, as_float, swept_chain
+from blear.degrade.chain import Chain, as_float
 from blear.errors import DataError, JobError
-from blear.evaluate.fitting import fitted
+from blear.evaluate.fitting import condition_chain, fitted
 from blear.evaluate.memo import Memo
 from blear.evaluate.pool import pooled
 from blear.evaluate.predictions import read_predictions, rows, write_predictions
@@ -35,7 +35,6 @@ from blear.progress import Tracker, track
 from blear.runfolder import RunFolder, write_text
 from blear.selection import seen_in_selection
 from blear.train.model import Recognizer, build_recognizer, moments_of
-from blear.uses import DegradationUse
 
 
 def evaluate_arms(
@@ -132,11 +131,7 @@ class Tester:
         Args:
             context: says size and number of the frames; None: as they are stored.
         """
-        if level.use is None:
-            return Chain([], self.job.seed)
-        sweep = self.evaluate.sweeps[level.condition]
-        use = DegradationUse.model_validate({"use": level.use, **level.params})
-        return swept_chain(self.catalog, use, (sweep.before, sweep.after), context or self.context, "evaluate.sweep")
+        return condition_chain(self.evaluate, level, self.catalog, context or self.context)
 
     def sweeps(self) -> list[dict[str, Any]]:
         """What run.json says of each condition; its levels in the job's order, mildest first."""

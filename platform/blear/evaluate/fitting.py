@@ -1,14 +1,17 @@
-"""What a trained stage expects of the clips that it is tested on."""
+"""The clips that a trained stage is tested on: what brings stored ones to its size, and to a condition."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from blear.contracts import BuildContext, ClipSpec, Target
-from blear.degrade.chain import Chain, settled_chain
-from blear.job import Job
+from blear.degrade.chain import Chain, swept_chain
+from blear.evaluate.sweep import Level
+from blear.job import Evaluate, Job
 from blear.plugins import Catalog
+from blear.train.chains import settled_augment
 from blear.train.model import moments_of
+from blear.uses import DegradationUse
 
 
 def fitted(
@@ -23,5 +26,13 @@ def fitted(
     stage = job.stages[name]
     moments = moments_of(stage, job.seed, clip)
     shape = clip if moments is None else moments.clip(clip)
-    own, _ = job.data[stage.data].extra
-    return settled_chain(catalog, [*own, *stage.augment], BuildContext(job.seed, shape, targets))
+    return settled_augment(job, name, catalog, BuildContext(job.seed, shape, targets))
+
+
+def condition_chain(evaluate: Evaluate, level: Level, catalog: Catalog, context: BuildContext) -> Chain:
+    """Clean frames -> the frames of a condition at one severity."""
+    if level.use is None:
+        return Chain([], context.seed)
+    sweep = evaluate.sweeps[level.condition]
+    use = DegradationUse.model_validate({"use": level.use, **level.params})
+    return swept_chain(catalog, use, (sweep.before, sweep.after), context, "evaluate.sweep")

@@ -18,11 +18,11 @@ from blear.data.orders.draw import DrawOrder
 from blear.data.orders.groups import Columns, find_groups, in_words, names_of
 from blear.data.orders.order import Order
 from blear.data.prepared import Prepared
-from blear.degrade.chain import build_chain, settled_chain
 from blear.errors import DataError, JobError, RunError
 from blear.plugins import load
 from blear.progress import say
 from blear.train import checkpoint
+from blear.train.chains import settled_augment, stage_chains
 from blear.train.checkpoint import CheckpointWriter, Position, Trained
 from blear.train.divergence import DivergenceGuard
 from blear.train.inputs import Ahead, Inputs
@@ -84,11 +84,7 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
     clip = prepared.clip if moments is None else moments.clip(prepared.clip)
     context = BuildContext(job.seed, clip, prepared.targets, counts=prepared.split(split).class_counts)
     stored = context
-    where = f"stages.{plan.stage}"
-    own_augment, own_degrade = job.data[stage.data].extra
-    augment, context = build_chain(catalog, [*own_augment, *stage.augment], context, f"{where}.augment")
-    uses, first = [*own_degrade, *stage.degrade], len(augment.nodes)
-    degrade, context = build_chain(catalog, uses, context, f"{where}.degrade", first=first)
+    augment, degrade, context = stage_chains(job, plan.stage, catalog, context)
     ahead, inputs = Inputs(augment, degrade, worker.device).cut(stage.steps)
 
     store: Source = Store.open(prepared, split, max_broken=job.max_broken, cache_gb=cluster.cache_gb)
@@ -126,7 +122,7 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
         held_out = Store.open(prepared, stage.validate_.split, max_broken=job.max_broken, cache_gb=cluster.cache_gb)
         precision = functools.partial(autocast, cluster.precision, worker.device)
         still = None if moments is None else replace(moments, how="even")
-        settled, _ = settled_chain(catalog, [*own_augment, *stage.augment], stored)
+        settled = settled_augment(job, plan.stage, catalog, stored)[0]
         before, held = Inputs(settled, degrade, worker.device).cut()
         validator = Validator(
             stage.validate_, held_out, still, before, held, stage.batch_size, inner.head, worker, precision

@@ -1,0 +1,84 @@
+"""One blank clip goes through all degradations of a job before anything is trained or tested."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+
+from blear.contracts import BuildContext, ClipSpec
+from blear.data.prepared import Prepared
+from blear.errors import BlearError, JobError
+from blear.evaluate.fitting import condition_chain, fitted
+from blear.evaluate.sweep import levels
+from blear.job import Evaluate, Job
+from blear.plugins import Catalog
+from blear.train.chains import stage_chains
+from blear.train.model import moments_of
+
+
+def rehearse(job: Job, catalog: Catalog, clips: Mapping[str, ClipSpec]) -> None:
+    """Refuses frames that a degradation cannot serve, chains whose sizes do not fit, and encoders that are missing.
+
+    Args:
+        clips: name of data -> shape of its stored clips. What needs other data is not looked at.
+
+    Raises:
+        JobError: with every problem found.
+    """
+    problems: dict[str, None] = {}  # each once, in order
+
+    def attempt(where: str, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except BlearError as error:
+            told = str(error) if error.where.startswith(where) else f"{where}: {error}"
+            problems.setdefault(told)
+
+    for name, stage in job.stages.items():
+        if stage.data in clips:
+            moments = moments_of(stage, job.seed, clips[stage.data])
+            clip = clips[stage.data] if moments is None else moments.clip(clips[stage.data])
+            context = BuildContext(job.seed, clip)
+            attempt(f"stages.{name}", partial(stage_chains, job, name, catalog, context))
+    if job.evaluate is not None and not problems:
+        for where, call in _conditions(job, job.evaluate, catalog, clips):
+            attempt(where, call)
+    if problems:
+        raise JobError("\n".join(problems))
+
+
+def clips_of(job: Job, catalog: Catalog) -> tuple[dict[str, ClipSpec], dict[str, str]]:
+    """Shapes of the clips of a job's data before anything is prepared, by name; and why others are not known."""
+    clips, unknown = {}, {}
+    for name, data in job.used_data.items():
+        use, params = data.chosen
+        try:
+            if data.shards is not None:
+                clips[name] = Prepared.open(data.shards).clip
+            else:
+                clips[name] = catalog.get("dataset", use).build(params, BuildContext(job.seed)).clip
+        except BlearError as error:
+            unknown[name] = error.what
+    return clips, unknown
+
+
+def _conditions(
+    job: Job, evaluate: Evaluate, catalog: Catalog, clips: Mapping[str, ClipSpec]
+) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Each condition at each size of the frames that an arm is tested on."""
+    seen = set()
+    for name, stage in job.stages.items():
+        data = evaluate.data or stage.data
+        tested = any(name.startswith(arm.stage.split("{")[0]) for arm in evaluate.arms.values() if not arm.clean)
+        if data not in clips or not tested:
+            continue
+        _, context = fitted(job, name, catalog, clips[data], {})
+        if evaluate.windows is not None and context.clip is not None:
+            context = replace(context, clip=replace(context.clip, length=evaluate.windows.length))
+        if context.clip in seen:
+            continue
+        seen.add(context.clip)
+        for level in levels(evaluate, catalog, context):
+            where = f"evaluate.sweep ({level.condition}, {level.parameter} {level.severity:g})"
+            yield where, partial(condition_chain, evaluate, level, catalog, context)
