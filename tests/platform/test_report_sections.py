@@ -56,7 +56,12 @@ def page(runs):
 @pytest.fixture(scope="module")
 def full(tmp_path_factory):
     """A run with every section: (folder, page, summary)."""
-    asked = Asked([Equivalent(margin=0.05, of="max-mix", against="experts")], ["truth", "video"], "clean-trained")
+    asked = Asked(
+        [Equivalent(margin=0.05, of="max-mix", against="experts")],
+        ["truth", "video"],
+        "clean-trained",
+        temperatures={("max-mix", "max-mix"): 1.7},
+    )
     run = make_run(
         tmp_path_factory.mktemp("full") / "run",
         "class",
@@ -211,9 +216,14 @@ def test_calibration_of_the_chosen_levels(full):
                 wanted = [
                     f"{value:.3f}" for value in (c.scores.ece, c.scores.ece_mass, c.scores.brier, c.scores.nll, c.aurc)
                 ]
-                assert any(cells[i : i + 5] == wanted for i in range(len(cells) - 4)), (c.arm, place)
+                if c.arm == "max-mix":
+                    wanted += [f"{value:.3f}" for value in (1.7, c.scaled.ece, c.scaled.nll)]
+                else:
+                    wanted += ["–"] * 3
+                assert any(cells[i : i + 8] == wanted for i in range(len(cells) - 7)), (c.arm, place)
     bins = of_figure(run, "reliability")
-    assert sum(int(r["n"]) for r in bins) == sum(c.n for c in summary.calibration)
+    for flag, of in (("False", summary.calibration), ("True", [c for c in summary.calibration if c.arm == "max-mix"])):
+        assert sum(int(r["n"]) for r in bins if r["scaled"] == flag) == sum(c.n for c in of)
     assert len(list((run / "figures").glob("reliability-*.svg"))) == len(places)
 
 
