@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from blear.contracts import BuildContext, ClipSpec, Features
 from blear.plugins import Registered
-from blear.testing.checks import Check, accelerator, expect, expect_close, shape
+from blear.testing.checks import Check, accelerator, expect, expect_close, for_each_example, shape
 from blear.testing.modules import backbone_for, expect_same_start, expect_saves, frames_for, seeded
 
 
@@ -25,13 +25,7 @@ def backbone_checks(registered: Registered) -> Iterator[Check]:
         "can be trained": _trains,
         "moves to a device": _moves,
     }
-    for number, example in enumerate(registered.component.examples):
-        for question, ask in questions.items():
-
-            def asked(ask: Callable[[_Built], None] = ask, example: Any = example) -> None:
-                ask(_Built(registered, example))
-
-            yield Check(registered.name, number, question, asked)
+    return for_each_example(registered, questions, lambda example: _Built(registered, example))
 
 
 class _Built:

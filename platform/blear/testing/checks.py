@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from blear.errors import BlearError
+from blear.plugins import Registered
+
+B = TypeVar("B")
 
 TOLERANCE = 1e-4
 """Largest difference between a batch and its samples one by one; sums differ with the size of a batch."""
@@ -64,6 +68,19 @@ class Check:
 
     def __str__(self) -> str:
         return f"{self.component} [{self.example}] {self.question}"
+
+
+def for_each_example(
+    registered: Registered, questions: Mapping[str, Callable[[B], None]], build: Callable[[Any], B]
+) -> Iterator[Check]:
+    """Every question to every example of a component, each to one that `build` makes anew of the example."""
+    for number, example in enumerate(registered.component.examples):
+        for question, ask in questions.items():
+            yield Check(registered.name, number, question, partial(_ask, ask, build, example))
+
+
+def _ask(ask: Callable[[B], None], build: Callable[[Any], B], example: Any) -> None:
+    ask(build(example))
 
 
 def expect(condition: bool, method: str, expected: str, got: Any) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from blear.contracts import BuildContext, ClipSpec, Dataset, Sample, Target
 from blear.errors import BlearError
 from blear.plugins import Registered
-from blear.testing.checks import Check, NotCheckedError, expect
+from blear.testing.checks import Check, NotCheckedError, expect, for_each_example
 
 _SAMPLES = 20
 _KEY = re.compile(r"[A-Za-z0-9_/-]+")
@@ -28,13 +28,7 @@ def dataset_checks(registered: Registered) -> Iterator[Check]:
         "keys are unique": _unique,
         "unknown splits and parts are refused": _refuses,
     }
-    for number, example in enumerate(registered.component.examples):
-        for question, ask in questions.items():
-
-            def asked(ask: Callable[[Any], None] = ask, example: Any = example) -> None:
-                ask(_build(registered, example))
-
-            yield Check(registered.name, number, question, asked)
+    return for_each_example(registered, questions, lambda example: _build(registered, example))
 
 
 def _build(registered: Registered, example: Any) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys, Draws, Resizing
 from blear.errors import BlearError
 from blear.plugins import Registered
-from blear.testing.checks import TOLERANCE, Check, accelerator, expect, expect_close, shape
+from blear.testing.checks import TOLERANCE, Check, accelerator, expect, expect_close, for_each_example, shape
 
 _CLIPS = (
     ClipSpec(1, 3, 32, 32),
@@ -37,13 +37,7 @@ def degradation_checks(registered: Registered) -> Iterator[Check]:
         "names levels that build": _levels,
         "moves to a device": _moves,
     }
-    for number, example in enumerate(registered.component.examples):
-        for question, ask in questions.items():
-
-            def asked(ask: Callable[[_Built], None] = ask, example: Any = example) -> None:
-                ask(_Built(registered, example))
-
-            yield Check(registered.name, number, question, asked)
+    return for_each_example(registered, questions, lambda example: _Built(registered, example))
 
 
 class _Built:

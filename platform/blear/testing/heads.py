@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from blear.contracts import Batch, BuildContext, Categories, ClipSpec, Head, Images, Metric, Target, Values
 from blear.errors import BlearError
 from blear.plugins import Catalog, Registered
-from blear.testing.checks import Check, accelerator, expect, expect_close, shape
+from blear.testing.checks import Check, accelerator, expect, expect_close, for_each_example, shape
 from blear.testing.modules import CLIPS, backbone_for, expect_same_start, expect_saves, frames_for, seeded
 
 _CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -32,13 +32,7 @@ def head_checks(registered: Registered, catalog: Catalog) -> Iterator[Check]:
         "saves and loads": lambda built: expect_saves(built.make),
         "moves to a device": _moves,
     }
-    for number, example in enumerate(registered.component.examples):
-        for question, ask in questions.items():
-
-            def asked(ask: Callable[[_Built], None] = ask, example: Any = example) -> None:
-                ask(_Built(registered, example, catalog))
-
-            yield Check(registered.name, number, question, asked)
+    return for_each_example(registered, questions, lambda example: _Built(registered, example, catalog))
 
 
 class _Built:
