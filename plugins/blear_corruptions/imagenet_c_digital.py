@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from kornia.enhance import jpeg_codec_differentiable
 from PIL import Image
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from blear_corruptions.imagenet_c import Operation
 from blear_corruptions.imagenet_c_blur import gaussian_bank
 from blear_corruptions.imagenet_c_random import uniform_pattern
 from blear_corruptions.imagenet_c_sample import sample
+from blear_corruptions.soft_jpeg import soft_jpeg
 
 
 class ElasticTransform(Operation):
@@ -72,7 +72,7 @@ class Pixelate(Operation):
 
 
 class JpegCompression(Operation):
-    """JPEG on the device, differentiable (kornia, after Reich et al. 2024): libjpeg's standard tables, 4:2:0.
+    """JPEG on the device, differentiable (Reich et al. 2024, as kornia has it): libjpeg's standard tables, 4:2:0.
 
     It differs from libjpeg: coefficients are rounded with a cubic remainder (up to 1/8 of a step is kept, for the
     gradient's sake), the cosine transform and the colours are not in whole numbers, and colour is enlarged bilinearly.
@@ -84,8 +84,7 @@ class JpegCompression(Operation):
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
         """Decoded images."""
         (quality,) = self.strengths(index_N)
-        coded = jpeg_codec_differentiable(images_NCHW.expand(-1, 3, -1, -1), quality.flatten())
-        return coded[:, : images_NCHW.shape[1]]
+        return soft_jpeg(images_NCHW, quality.flatten())
 
 
 def _down_up(side: int, factor: float) -> tuple[Tensor, Tensor]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from kornia.enhance import jpeg_codec_differentiable
 from torch import Tensor
 
 from blear_corruptions.canvas import Canvas
 from blear_corruptions.imagenet_c_random import normal_pattern
+from blear_corruptions.soft_jpeg import soft_jpeg
 
 _FRAMES = 2**40
 
@@ -54,9 +54,8 @@ def gaussian_or_poisson(
 
 
 def jpeg(images_NCHW: Tensor, quality_N: Tensor) -> Tensor:
-    """JPEG by kornia's differentiable codec, a quality for each image; grey images as three equal channels."""
-    coded = jpeg_codec_differentiable(images_NCHW.clamp(0, 1).expand(-1, 3, -1, -1), quality_N)
-    return coded[:, : images_NCHW.shape[1]].clamp(0, 1)
+    """The differentiable JPEG, a quality for each image; grey images as three equal channels."""
+    return soft_jpeg(images_NCHW.clamp(0, 1), quality_N).clamp(0, 1)
 
 
 def _luma(images_NCHW: Tensor) -> Tensor:
