@@ -24,14 +24,13 @@ _HELD: dict[tuple[int, bool, str], tuple[Tensor, Tensor]] = {}
 def normal_pattern(keys_M: Tensor, shape: tuple[int, ...], stream: int = 0) -> Tensor:
     """Standard normal float32 [M, *shape]; patterns of different streams are independent."""
     first, second = _rows(keys_M, math.prod(shape), stream, uniform=False)
-    return ((first + second) * math.sqrt(0.5)).unflatten(1, shape)
+    return (first + second).mul_(math.sqrt(0.5)).unflatten(1, shape)
 
 
 def uniform_pattern(keys_M: Tensor, shape: tuple[int, ...], stream: int = 0) -> Tensor:
     """Uniform float32 in [0, 1), [M, *shape]; patterns of different streams are independent."""
     first, second = _rows(keys_M, math.prod(shape), stream, uniform=True)
-    total = first + second
-    return (total - total.floor()).clamp(max=_BELOW_ONE).unflatten(1, shape)
+    return (first + second).frac_().clamp_(max=_BELOW_ONE).unflatten(1, shape)
 
 
 def _rows(keys_M: Tensor, count: int, stream: int, uniform: bool) -> tuple[Tensor, Tensor]:
