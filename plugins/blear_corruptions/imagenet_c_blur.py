@@ -14,9 +14,9 @@ from torch.nn.functional import conv2d
 from blear.separable import SeparableBank
 from blear_corruptions.imagenet_c import Operation
 from blear_corruptions.imagenet_c_random import uniform_pattern
-from blear_corruptions.imagenet_c_sample import sample, trail, zoom_line
+from blear_corruptions.imagenet_c_sample import clipped_zoom, sample, trail, zoom_line
 
-_FOLLOWED = 7  # doublings: chains of 128 copies; one goes on with probability < 0.43
+_FOLLOWED = 5  # doublings: chains of 32 copies; one goes on with probability < 0.43
 
 
 def gaussian_bank(
@@ -63,29 +63,32 @@ class GlassBlur(Operation):
         """Images as through frosted glass."""
         _, most, rounds = (strength[:, 0].round() for strength in self.strengths(index_N))
         images = self._bank(images_NCHW[:, None], index_N)[:, 0]
-        here = torch.arange(self.height * self.width, device=images.device)
+        first = torch.arange(len(images), device=images.device)[:, None] * (self.height * self.width)
+        place = torch.arange(images[:, 0].numel(), device=images.device, dtype=torch.int32)
         for number in range(self._rounds):
-            source = self._source(pattern_N[:, number], most.long())
-            source = torch.where(number < rounds[..., 0], source, here)
-            moved = images.flatten(2).gather(2, source[:, None].expand(-1, images.shape[1], -1))
-            images = moved.view_as(images)
-        return self._bank(images[:, None], index_N)[:, 0]
+            place = place.index_select(0, self._source(pattern_N[:, number], torch.where(number < rounds, most, 0)))
+        place = place.view(len(images), -1) - first
+        moved = images.flatten(2).gather(2, place[:, None].expand(-1, images.shape[1], -1))
+        return self._bank(moved.view_as(images)[:, None], index_N)[:, 0]
 
     def _source(self, moves_N2HW: Tensor, most_N11: Tensor) -> Tensor:
-        """Number of the pixel that each pixel becomes, int64 [N, H W]."""
+        """Number, in all images, of the pixel that each pixel becomes, int32 [N H W]; `most_N11` 0: itself."""
         height, width = self.height, self.width
-        rows = torch.arange(height, device=moves_N2HW.device)[:, None]
-        columns = torch.arange(width, device=moves_N2HW.device)
-        walked = (rows > most_N11) & (rows <= height - most_N11) & (columns > most_N11) & (columns <= width - most_N11)
-        down, right = (torch.floor(moves_N2HW * (2 * most_N11[:, None])).long() - most_N11[:, None]).unbind(dim=1)
-        here = (rows * width + columns).expand_as(down)
-        source = torch.where(walked, here + down * width + right, here).flatten(1)
+        inner_rows, inner_columns = (
+            ((line > most_N11) & (line <= len(line) - most_N11) & (most_N11 > 0)).float()
+            for line in (torch.arange(side, device=moves_N2HW.device) for side in (height, width))
+        )
+        walked = inner_rows.mT * inner_columns
+        down, right = torch.floor(moves_N2HW * (2 * most_N11[:, None])).sub_(most_N11[:, None]).unbind(dim=1)
+        # in pixels, in the order of their numbers
+        ahead = torch.add(right, down, alpha=width).mul_(walked).flatten()
+        here = torch.arange(ahead.numel(), device=ahead.device, dtype=torch.int32)
+        source = here + ahead.int()
         # A source that comes later in the picture was walked over before: what lies there is what it became.
-        walked_before = walked.flatten(1).gather(1, source) & (source > here.flatten(1))
-        hop = torch.where(walked_before, source, here.flatten(1))
+        hop = here + walked.flatten().index_select(0, source).mul_(ahead.clamp(min=0)).int()
         for _ in range(_FOLLOWED):
-            hop = hop.gather(1, hop)
-        return source.gather(1, hop)
+            hop = hop.index_select(0, hop)
+        return source.index_select(0, hop)
 
 
 class ZoomBlur(Operation):
@@ -97,28 +100,43 @@ class ZoomBlur(Operation):
 
     def __init__(self, rows_KP: np.ndarray, height: int, width: int) -> None:
         super().__init__(rows_KP, height, width)
-        zooms = [np.arange(1, stop, step).tolist() for stop, step in rows_KP]
-        self._count = max(map(len, zooms))
+        self._zooms = [np.arange(1, stop, step).tolist() for stop, step in rows_KP]
+        most = max(map(len, self._zooms))
         # Factors that a severity lacks weigh nothing.
-        padded = [[*factors, *[1.0] * (self._count - len(factors))] for factors in zooms]
+        padded = [[*factors, *[1.0] * (most - len(factors))] for factors in self._zooms]
         lines = [[(*zoom_line(height, f), *zoom_line(width, f)) for f in factors] for factors in padded]
         self._lines_KJ4 = torch.tensor(lines)
-        counts = torch.tensor([len(factors) for factors in zooms])
-        used = torch.arange(self._count) < counts[:, None]
+        counts = torch.tensor([len(factors) for factors in self._zooms])
+        used = torch.arange(most) < counts[:, None]
         self._weights_KJ = used / (counts[:, None] + 1.0)
 
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
         """Images as while zooming in."""
+        if images_NCHW.device.type == "cpu" and not torch.compiler.is_compiling():
+            return self._by_severity(images_NCHW, index_N)
         lines_NJ4 = self._lines_KJ4.to(index_N.device)[index_N]
         weights_NJ = self._weights_KJ.to(index_N.device)[index_N]
         rows = torch.arange(self.height, device=index_N.device)[:, None]
         columns = torch.arange(self.width, device=index_N.device)
         blurred = images_NCHW * weights_NJ[:, 0, None, None, None]
-        for j in range(self._count):
+        for j in range(weights_NJ.shape[1]):
             top, down, left, right = lines_NJ4[:, j, :, None, None].unbind(dim=1)
             zoomed = sample(images_NCHW, top + down * rows, left + right * columns)
             blurred = blurred + weights_NJ[:, j, None, None, None] * zoomed
         return blurred
+
+    def _by_severity(self, images_NCHW: Tensor, index_N: Tensor) -> Tensor:
+        """The same with all planes of a severity side by side in memory: five times faster than look-ups on a CPU."""
+        done = torch.empty_like(images_NCHW)
+        for k in index_N.unique().tolist():
+            which = (index_N == k).nonzero()[:, 0]
+            planes = images_NCHW[which].flatten(0, 1)[None].contiguous(memory_format=torch.channels_last)
+            blurred = planes
+            for factor in self._zooms[k]:
+                blurred = blurred + clipped_zoom(planes, factor)
+            images = (blurred / (len(self._zooms[k]) + 1))[0].unflatten(0, (len(which), -1))
+            done = done.index_copy(0, which, images)
+        return done
 
 
 class MotionBlur(Operation):

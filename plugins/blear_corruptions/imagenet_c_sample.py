@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample, pad
+from torch.nn.functional import grid_sample, interpolate, pad
 
 
 def sample(images_NCHW: Tensor, y_NHW: Tensor, x_NHW: Tensor, *, mirror_edge: bool = False) -> Tensor:
@@ -36,6 +36,19 @@ def zoom_line(side: int, factor: float) -> tuple[float, float]:
     enlarged = round(kept * factor)
     step = (kept - 1) / (enlarged - 1)
     return (side - kept) // 2 + (enlarged - side) // 2 * step, step
+
+
+def clipped_zoom(images_NCHW: Tensor, factor: float) -> Tensor:
+    """What `zoom_line` says of both axes: the middle enlarged and trimmed, of the same shape."""
+    sides = images_NCHW.shape[-2:]
+    for axis, side in enumerate(sides, start=2):
+        kept = math.ceil(side / factor)
+        images_NCHW = images_NCHW.narrow(axis, (side - kept) // 2, kept)
+    enlarged = [round(kept * factor) for kept in images_NCHW.shape[-2:]]
+    zoomed = interpolate(images_NCHW, enlarged, mode="bilinear", align_corners=True)
+    for axis, side in enumerate(sides, start=2):
+        zoomed = zoomed.narrow(axis, (zoomed.shape[axis] - side) // 2, side)
+    return zoomed
 
 
 def trail(images_NCHW: Tensor, radius: Tensor, sigma: Tensor, degrees: Tensor, longest: int) -> Tensor:
