@@ -22,7 +22,7 @@ class Brightness(Operation):
         value = images_NCHW.amax(dim=1, keepdim=True)
         brighter = (value + more).clamp(0, 1)
         dark = value == 0
-        return torch.where(dark, brighter, images_NCHW * brighter / torch.where(dark, 1, value))
+        return torch.addcmul(torch.where(dark, brighter, 0), images_NCHW, brighter / torch.where(dark, 1, value))
 
 
 class Contrast(Operation):
@@ -51,7 +51,8 @@ class Saturate(Operation):
         value, least = images_NCHW.amax(dim=1, keepdim=True), images_NCHW.amin(dim=1, keepdim=True)
         chroma = value - least
         grey = chroma == 0
-        red = torch.tensor([0.0, 1.0, 1.0], device=images_NCHW.device).view(1, 3, 1, 1)
-        missing = torch.where(grey, red, (value - images_NCHW) / torch.where(grey, 1, chroma))
         saturation = chroma / torch.where(value == 0, 1, value)
-        return value * (1 - (saturation * factor + more).clamp(0, 1) * missing)
+        depth = value * (saturation * factor + more).clamp(0, 1)  # how far the least channel will lie below the value
+        red = torch.tensor([0.0, 1.0, 1.0], device=images_NCHW.device).view(1, 3, 1, 1)
+        coloured = value - (value - images_NCHW) * torch.where(grey, 0, depth / torch.where(grey, 1, chroma))
+        return torch.addcmul(coloured, torch.where(grey, depth, 0), red, value=-1)
