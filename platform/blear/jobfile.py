@@ -70,8 +70,14 @@ def _check_search(document: Document, job: Job, search: Search) -> None:
         document.problem(
             (*where, "split"), f"evaluate reports on {search.split!r}; a search must choose on another split"
         )
-    if search.algorithm == "pbt" and job.cluster.workers != 1:
-        document.problem((*where, "algorithm"), "a population trains on one worker a trial; set cluster.workers: 1")
+    if job.cluster.workers != 1:
+        what = "trains on one worker a trial; set cluster.workers: 1"
+        if search.algorithm == "pbt":
+            document.problem((*where, "algorithm"), f"a population {what}")
+        if search.scheduler != "none":
+            document.problem((*where, "scheduler"), f"what a scheduler ends {what}")
+        if search.gpus:
+            document.problem((*where, "gpus"), "each of several workers takes a GPU (cluster.gpu); leave gpus out")
     paths: dict[Where, str] = {(*where, "space", path): path for path in search.space}
     paths |= {(*where, "baselines", label, path): path for label, held in search.baselines.items() for path in held}
     for place, path in paths.items():

@@ -24,14 +24,14 @@ class Tracker(Protocol):
 
 
 class _Lines:
-    def __init__(self, what: str, total: int, done: int) -> None:
-        self.what, self.total, self.done, self.note = what, total, done, ""
+    def __init__(self, what: str, total: int, done: int, every: float) -> None:
+        self.what, self.total, self.done, self.note, self.every = what, total, done, "", every
         self.told = -1
         self.started = self.last = time.monotonic()
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         self.done, self.note = self.done + amount, note or self.note
-        if time.monotonic() - self.last >= _LINE_EVERY_S:
+        if time.monotonic() - self.last >= self.every:
             self.line()
 
     def line(self) -> None:
@@ -54,14 +54,17 @@ class _Bar:
 
 
 @contextmanager
-def track(what: str, total: int, done: int = 0) -> Iterator[Tracker]:
-    """Shows progress of `what` until the block ends; `done` of `total` were finished by an earlier run."""
+def track(what: str, total: int, done: int = 0, every: float = _LINE_EVERY_S) -> Iterator[Tracker]:
+    """Shows progress of `what` until the block ends; `done` of `total` were finished by an earlier run.
+
+    Plain lines are at least `every` seconds apart.
+    """
     if console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console) as bar:
             yield _Bar(bar, what, total, done)
         return
-    lines = _Lines(what, total, done)
+    lines = _Lines(what, total, done, every)
     yield lines
     if lines.told != lines.done:
         lines.line()

@@ -131,12 +131,12 @@ class Cluster:
         wait_for(f"a Ray node is up ({log})", up)
         return node
 
-    def head(self) -> None:
-        """Starts the head."""
+    def head(self, *resources: str) -> None:
+        """Starts the head; without CPUs, unless its resources are given."""
         port = free_port()
         ports = [f"--port={port}", *(f"--{name}-port={free_port()}" for name in ("ray-client-server", AGENT))]
         self.address = f"127.0.0.1:{port}"
-        self.start("--head", "--num-cpus=0", "--include-dashboard=false", *ports)
+        self.start("--head", *(resources or ["--num-cpus=0"]), "--include-dashboard=false", *ports)
 
     def add(self, **environment: str) -> Node:
         """A node of one CPU."""

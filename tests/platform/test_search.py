@@ -127,6 +127,7 @@ def test_what_decides_is_more_important_than_what_does_not() -> None:
             {"scheduler": "asha", "report_every": 5, "objective": [{"use": "mean"}, {"use": "worst"}]},
             "follow one objective",
         ),
+        ({"scheduler": "hyperband", "report_every": 5, "concurrent": 2}, "leave concurrent out"),
         ({"objective": [{"use": "weighted"}]}, "needs weights above 0"),
         ({"objective": [{"use": "mean", "weights": {"1": 1}}]}, "the others take none"),
         ({"space": {"a.lr": {"log": [0, 1]}}}, "is no range"),

@@ -2,74 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
 import json
 import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from ruamel.yaml import YAML
 from safetensors.numpy import load_file
 
 from blear.search.results import read_results
+from search_job import write_search
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
-
-JOB = """#!/usr/bin/env -S blear run
-name: tiny
-data:
-  faces:
-    use: faces/procedural
-    size: 32
-    color: luma
-    targets: [emotion]
-    subjects: {train: 6, dev: 3, test: 3}
-    per_subject: 8
-stages:
-  before:
-    data: faces
-    backbone: {use: vlqr/cnn5x5, width: 0.0625}
-    head: {use: fer/emotion}
-    optimizer: {use: sgd, lr: 0.01}
-    batch_size: 16
-    steps: 3
-  joint:
-    data: faces
-    degrade: [{use: scale_mix, factors: {1: 1, 2: 1, 3: 1}}]
-    backbone: {use: vlqr/cnn5x5, width: 0.0625, start_from: {stage: before}}
-    head: {use: fer/emotion}
-    optimizer: {use: sgd, lr: 0.01}
-    batch_size: 16
-    steps: 12
-evaluate:
-  split: test
-  sweep: {use: downscale, over: {factor: [1, 2, 3]}}
-  resamples: 50
-  arms: {joint: {stage: joint}}
-search:
-  space:
-    stages.joint.degrade.0.factors: {simplex: [1, 2, 3]}
-  stage: joint
-  split: dev
-  trials: 3
-  concurrent: 2
-"""
 
 
 @pytest.fixture
 def job(tmp_path: Path):
-    """job(section={...}) -> a job file whose search has these entries besides."""
-
-    def write(**search: object) -> Path:
-        yaml = YAML()
-        loaded = yaml.load(JOB)
-        loaded["search"] |= search
-        path = tmp_path / "job.yaml"
-        with path.open("w") as file:
-            yaml.dump(loaded, file)
-        return path
-
-    return write
+    """job(entry=...) -> a job file whose search has these entries besides."""
+    return functools.partial(write_search, tmp_path)
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:
@@ -80,20 +39,55 @@ def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
     return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
 
 
-def test_a_search_from_its_job_to_the_best_ones_job(job, blear, storage: Path) -> None:
+class Renamed:
+    """Names of the files that were put in a folder by a rename while this lasts, as the kernel (inotify) tells them."""
+
+    MOVED_TO = 0x80
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._queue = libc.inotify_init1(os.O_NONBLOCK)
+        assert libc.inotify_add_watch(self._queue, str(folder).encode(), self.MOVED_TO) > 0
+
+    def __enter__(self) -> Renamed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._queue)
+
+    def names(self) -> list[str]:
+        """All since the last call."""
+        found, event = [], struct.Struct("iIII")
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                told = os.read(self._queue, 1 << 16)
+                while told:
+                    length = event.unpack_from(told)[3]
+                    found.append(told[event.size : event.size + length].rstrip(b"\0").decode())
+                    told = told[event.size + length :]
+        return found
+
+
+def test_a_search_from_its_job_to_the_best_ones_job(job, blear, storage: Path, tmp_path: Path) -> None:
     lr = {"stages.joint.optimizer.lr": {"choice": [0.01, -1.0]}}  # the second is refused by the job
     space = {"stages.joint.degrade.0.factors": {"simplex": [1, 2, 3]}, **lr}
     uniform = {"uniform": {"stages.joint.degrade.0.factors": {1: 1, 2: 1, 3: 1}}}
     path = job(
         space=space, algorithm="random", trials=5, baselines=uniform, objective=[{"use": "mean"}, {"use": "worst"}]
     )
-    done = blear("run", path, timeout=600)
+    with Renamed(tmp_path / "cache" / "decoded") as renamed:
+        done = blear("run", path, timeout=600, BLEAR_CACHE=str(tmp_path / "cache"))
+        decoded = [name for name in renamed.names() if ".d" in name]
     assert done.returncode == 0, done.stderr[-3000:]
     run = storage / "runs" / "tiny"
     results = read_results(run / "search.json")
     assert len(results.trials) == 5
+    # trials, baselines and the evaluation share what is decoded: train, dev and test, once each
+    assert len(decoded) == len(set(decoded)) == 3, decoded
     failed = [trial for trial in results.trials if trial.error]
     assert failed  # kept with its reason
+    assert {trial.name for trial in results.trials} == {folder.name for folder in (run / "trials").iterdir()}
     assert all("optimizer.lr" in (trial.error or "") or "greater than 0" in (trial.error or "") for trial in failed)
     good = [trial for trial in results.trials if not trial.error]
     assert len(good) == 5 - len(failed) > 0
@@ -102,14 +96,26 @@ def test_a_search_from_its_job_to_the_best_ones_job(job, blear, storage: Path) -
     assert best.objectives["mean"] == max(trial.objectives["mean"] for trial in good)
     assert best.objectives["mean"] == pytest.approx(np.mean([value for _, _, value in best.curve]))
     # the stage that no value changes was trained once, and taken by all
-    shared = weights(run / "stages" / "before")
-    assert all(same(shared, weights(run / "trials" / trial.name / "stages" / "before")) for trial in good)
+    shared = (run / "stages" / "before" / "log.jsonl").read_text()  # with times of its own
+    assert all((run / "trials" / t.name / "stages" / "before" / "log.jsonl").read_text() == shared for t in good)
+    assert (run / "baselines" / "1-uniform" / "stages" / "before" / "log.jsonl").read_text() == shared
+    # what is seen in the terminal is ours: trials done, the best so far, the time left; and the report's path alone
+    assert done.stdout == f"{run / 'report.html'}\n"
+    lines = re.findall(
+        r"search: (\d)/5, \d+ s  (best mean -?\d\.\d{4} \((\w+)\)|no result yet)(, about .* left)?\n", done.stderr
+    )
+    assert [int(count) for count, *_ in lines] == [1, 2, 3, 4, 5], done.stderr
+    assert lines[-1][2] == results.best
+    assert [bool(left) for *_, left in lines][-2:] == [True, False]
+    assert "Tune" not in done.stderr
+    assert "Traceback" not in done.stderr
     # the test split was reported on, and only by the best trial and the baseline
     assert "| uniform |" in done.stdout + done.stderr
     assert "| best |" in done.stdout + done.stderr
     assert json.loads((run / "run.json").read_text())["split"] == "test"
     report = (run / "report.html").read_text()
-    assert "5 trials were asked for" in report
+    assert "5 trials were asked for (random), 5 were tried" in report
+    assert re.search(rf"{len(good)} came to the end,\s+{len(failed)} failed", report)
     assert failed[0].name in report
     # the best trial's job gives its weights again
     assert os.access(run / "best.yaml", os.X_OK)
@@ -158,7 +164,73 @@ def test_trials_that_fall_behind_are_ended_and_the_best_one_is_whole(job, blear,
     assert sorted(folder.name for folder in (run / "baselines").iterdir()) == ["1-a-b", "2-a-b"]
 
 
+def test_hyperband_halves_each_bracket_and_what_it_paused_goes_on(job, blear, storage: Path) -> None:
+    """Of four trials two are ended at the first look and one at the second, then one of three at the second."""
+    path = job(algorithm="random", scheduler="hyperband", report_every=3, trials=7, concurrent=None, cpus=0.5)
+    done = blear("run", path, timeout=800)
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = storage / "runs" / "tiny"
+    results = read_results(run / "search.json")
+    assert "7 were tried" in (report := (run / "report.html").read_text())
+    assert "3 came to the end, 4 ended early" in report
+    assert sorted(trial.steps for trial in results.trials) == [3, 3, 6, 6, 12, 12, 12]
+    for trial in results.trials:
+        assert trial.whole == (trial.steps == 12)
+        assert [step for step, _ in trial.looks] == list(range(3, trial.steps + 1, 3))  # none was begun anew
+    first, second = results.trials[:4], results.trials[4:]
+    for bracket, at in ((first, 0), (second, 1)):  # who went on was better at the look that decided
+        ended = [trial.looks[at][1] for trial in bracket if len(trial.looks) == at + 1]
+        assert max(ended) <= min(trial.looks[at][1] for trial in bracket if len(trial.looks) > at + 1)
+
+
+def test_hours_end_a_search(job, blear, storage: Path) -> None:
+    path = job(algorithm="random", trials=60, hours=25 / 3600)
+    done = blear("run", path, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "search: its hours are over; no trial goes on" in done.stderr
+    results = read_results(storage / "runs" / "tiny" / "search.json")
+    assert 0 < len(results.trials) < 50, len(results.trials)
+    assert results.trial(results.best)
+    again = blear("run", path, timeout=600)  # what is spent is spent
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert read_results(storage / "runs" / "tiny" / "search.json").trials == results.trials
+
+
+def test_an_interrupted_search_goes_on(job, storage: Path) -> None:
+    path = job(algorithm="random", trials=4, concurrent=1)
+    command = [str(Path(sys.executable).with_name("blear")), "run", str(path)]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {
+        "OMP_NUM_THREADS": "1"
+    }
+    options: dict = {"env": environment, "stderr": subprocess.PIPE, "text": True}
+    run = storage / "runs" / "tiny"
+    first = subprocess.Popen(command, start_new_session=True, **options)
+    until = time.monotonic() + 200
+    while len(logs := list(run.glob("trials/*/stages/joint/stage.json"))) < 2:
+        assert first.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    stamps = {log: log.stat().st_mtime_ns for log in logs}
+    os.killpg(first.pid, signal.SIGINT)  # as a terminal does
+    told = first.communicate(timeout=100)[1]
+    assert first.returncode == 130, told
+    assert "blear: interrupted; the same command continues" in told
+    assert "Traceback" not in told
+    assert not (run / "search.json").exists()
+    second = subprocess.run(command, check=False, timeout=400, **options)
+    assert second.returncode == 0, second.stderr[-3000:]
+    assert "search: continues" in second.stderr
+    results = read_results(run / "search.json")
+    assert [trial.whole for trial in results.trials] == [True] * 4
+    assert {log: log.stat().st_mtime_ns for log in stamps} == stamps
+    assert len(list((run / "trials").iterdir())) == 4
+
+
 def test_what_a_job_gets_wrong_is_said_before_ray_starts(job, blear) -> None:
+    several = blear("check", job(scheduler="asha", report_every=3, gpus=1), "--set", "cluster.workers=2")
+    assert several.returncode == 2
+    for told in ("a scheduler ends trains on one worker a trial", "each of several workers takes a GPU"):
+        assert told in several.stderr
     wrong = job(stage="jiont", split="test", space={"stages.joint.degrade.7.factors": {"simplex": [1, 2, 3]}})
     done = blear("check", wrong)
     assert done.returncode == 2

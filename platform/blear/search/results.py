@@ -25,6 +25,7 @@ class Trial(_Part):
     steps: int = Field(description="steps that it made")
     seconds: float = Field(description="how long it took")
     error: str | None = Field(None, description="why it failed; null: it did not")
+    whole: bool = Field(True, description="came to its end; false: it failed, fell behind or the budget was spent")
 
 
 class SearchResults(_Part):

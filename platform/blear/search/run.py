@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import time
@@ -23,6 +24,7 @@ from blear.search.lineage import scheduled
 from blear.search.objective import Judge
 from blear.search.point import Ground, curve_at, headline, needed, train_point
 from blear.search.results import SearchResults, Trial, pareto
+from blear.search.room import Room
 from blear.search.section import Search
 from blear.search.tuning import run_trials
 from blear.train.worker import local_device
@@ -55,17 +57,19 @@ def search_job(job: Job, catalog: Catalog, run: RunFolder, prepared: Mapping[str
     metric = headline(ground, plain, run)
     judge = Judge(tuple(search.objective), metric.higher_is_better)
     steps = job.stages[search.stage].steps
-    found = run_trials(ground, search, judge, job.seed, steps)
+    room = Room.of(search, job.cluster)
+    found = run_trials(ground, search, judge, room, job.seed, steps)
     trials = [trial for trial, _ in found]
-    whole = [t for t in trials if t.objectives and RunFolder(run.root / "trials" / t.name).stage_done(search.stage)]
-    ranked = sorted(whole, key=lambda t: -t.objectives[judge.names[0]])  # one that was ended early has no weights
+    whole = [trial for trial in trials if trial.whole]  # one that was ended early has no weights
+    ranked = sorted(whole, key=lambda t: -t.objectives[judge.names[0]])
     if not ranked:
         errors = "; ".join(dict.fromkeys(trial.error or "no result" for trial in trials))
-        raise RunError(f"no trial came to its end: {errors}", str(run.root / "trials"), "see output.log of each")
+        do = "see output.log of each; of a budget that is too small, give more and --fresh"
+        raise RunError(f"no trial came to its end: {errors or 'none began'}", str(run.root / "trials"), do)
     best = ranked[0]
     best_job = ground.job(_changes(best, search, steps), f"{job.name}-{BEST}")
     _write_job(run.root / "best.yaml", best_job)
-    baselines = _baselines(ground, search, judge)
+    baselines = _baselines(ground, search, judge, room) if search.baselines else []
     config = [drawn for trial, drawn in found if trial.objectives]
     results = SearchResults(
         objectives=judge.names,
@@ -118,16 +122,18 @@ def _changes(best: Trial, search: Search, steps: int) -> dict[str, Any]:
     return scheduled([(step, {path: values[step] for path, values in stairs.items()}) for step in moments], steps)
 
 
-def _baselines(ground: Ground, search: Search, judge: Judge) -> list[Trial]:
+def _baselines(ground: Ground, search: Search, judge: Judge, room: Room) -> list[Trial]:
     """Trained side by side in Ray tasks of a trial's size."""
-    task = ray.remote(num_cpus=search.cpus, num_gpus=search.gpus, max_retries=0)(_baseline)
-    folders = _folders(search)
-    waiting = {
-        task.remote(ground, judge, label, folders[label], values): label for label, values in search.baselines.items()
-    }
+    options: dict[str, Any] = {"num_cpus": room.bundle.get("CPU", 0), "num_gpus": room.bundle.get("GPU", 0)}
+    task = ray.remote(**options, max_retries=0)(_baseline)
+    folders, labels = _folders(search), list(search.baselines)
+    waiting: dict[Any, str] = {}
     done: dict[str, Trial] = {}
-    with track("baselines", len(waiting)) as bar:
-        while waiting:
+    with track("baselines", len(labels)) as bar:
+        while len(done) < len(search.baselines):
+            while labels and len(waiting) < (room.at_once or len(search.baselines)):
+                label = labels.pop(0)
+                waiting[task.remote(ground, judge, label, folders[label], search.baselines[label])] = label
             (ready,), _ = ray.wait(list(waiting), num_returns=1)
             label = waiting.pop(ready)
             try:
@@ -141,9 +147,11 @@ def _baselines(ground: Ground, search: Search, judge: Judge) -> list[Trial]:
 def _baseline(ground: Ground, judge: Judge, label: str, folder: str, values: Mapping[str, Any]) -> Trial:
     began = time.monotonic()
     run = RunFolder(ground.root / "baselines" / folder)
+    run.root.mkdir(parents=True, exist_ok=True)
     job = ground.job(values, folder)
-    train_point(ground, job, run)
-    curve = curve_at(ground, job, run)
+    with (run.root / "output.log").open("a") as output, contextlib.redirect_stderr(output):
+        train_point(ground, job, run)
+        curve = curve_at(ground, job, run)
     steps = job.stages[ground.stage].steps
     objectives = judge(curve)
     points = [(condition, severity, value) for (condition, severity), value in curve.items()]

@@ -86,6 +86,10 @@ class Search(Strict):
             raise ValueError("a scheduler, and pbt, need report_every")
         if looks and len(self.objective) > 1:
             raise ValueError("a scheduler, and pbt, follow one objective")
+        if self.scheduler == "hyperband" and self.concurrent is not None:
+            raise ValueError(
+                "trials of hyperband wait for each other, so many run at once as fit; leave concurrent out"
+            )
         if self.algorithm == "pbt" and self.scheduler != "none":
             raise ValueError("pbt is its own scheduler; leave scheduler out")
         if self.algorithm == "pbt" and any(dimension.simplex is None for dimension in self.space.values()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 import tempfile
 import time
@@ -44,20 +45,22 @@ def trial(config: Mapping[str, Any], *, ground: Ground, search: Search, judge: J
         looks = search.scheduler != "none" or search.algorithm == "pbt"
 
         def look(step: int, curve: Curve) -> None:
+            _await_checkpoint(run, ground, step)  # a trial that is paused, or copied, goes on from it
             if search.algorithm != "pbt":
-                tune.report(_told(judge, curve, step))
+                tune.report(_told(judge, curve, step, search))
                 return
-            with _packed(run, ground, step) as folder:
-                tune.report(_told(judge, curve, step), checkpoint=tune.Checkpoint.from_directory(str(folder)))
+            with _packed(run, step) as folder:
+                tune.report(_told(judge, curve, step, search), checkpoint=tune.Checkpoint.from_directory(str(folder)))
 
         train_point(ground, job, run, look if looks else None)
         if not looks:
-            tune.report(_told(judge, curve_at(ground, job, run), job.stages[ground.stage].steps))
+            tune.report(_told(judge, curve_at(ground, job, run), job.stages[ground.stage].steps, search))
 
 
-def _told(judge: Judge, curve: Curve, step: int) -> dict[str, Any]:
+def _told(judge: Judge, curve: Curve, step: int, search: Search) -> dict[str, Any]:
     points = [[condition, severity, value] for (condition, severity), value in curve.items()]
-    return {**judge(curve), "step": step, "curve": json.dumps(points)}
+    look = math.ceil(step / (search.report_every or step))
+    return {**judge(curve), "step": step, "look": look, "curve": json.dumps(points)}
 
 
 def _inherit(run: RunFolder, changes: dict[str, Any], search: Search) -> Lineage:
@@ -78,13 +81,16 @@ def _inherit(run: RunFolder, changes: dict[str, Any], search: Search) -> Lineage
     return lineage
 
 
-@contextlib.contextmanager
-def _packed(run: RunFolder, ground: Ground, step: int) -> Iterator[Path]:
-    """A folder with all stages, the newest checkpoint and the lineage: what another trial needs to go on from here."""
-    stage = run.stage(ground.stage)
-    newest, until = path_of(stage / "checkpoints", step), time.monotonic() + _WAIT_S
-    while not (newest / "state.json").is_file() and time.monotonic() < until:  # a thread writes it
+def _await_checkpoint(run: RunFolder, ground: Ground, step: int) -> None:
+    """Until a thread has written it."""
+    newest, until = path_of(run.stage(ground.stage) / "checkpoints", step), time.monotonic() + _WAIT_S
+    while not (newest / "state.json").is_file() and time.monotonic() < until:
         time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def _packed(run: RunFolder, step: int) -> Iterator[Path]:
+    """A folder with all stages, the newest checkpoint and the lineage: what another trial needs to go on from here."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         ignore = shutil.ignore_patterns("tensorboard", ".*")

@@ -1,11 +1,15 @@
-"""Ray Tune: algorithm, scheduler, budget, progress; a search that was interrupted goes on."""
+"""Ray Tune over the trials of a search: algorithm, scheduler, results; a search that was interrupted goes on."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
-import time
-from collections.abc import Mapping
+import logging
+import math
+import os
+import signal
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +21,13 @@ from ray.tune.search.optuna import OptunaSearch
 
 from blear.errors import BlearError, RunError
 from blear.progress import say
+from blear.runfolder import RunFolder
+from blear.search.budget import Budget, Spent
 from blear.search.objective import Judge
 from blear.search.point import Ground
+from blear.search.progress import Progress
 from blear.search.results import Trial
+from blear.search.room import Room
 from blear.search.section import Search
 from blear.search.space import tune_space, values
 from blear.search.trial import trial
@@ -28,50 +36,80 @@ _OURS = "blear.errors."  # how a traceback names our own errors
 
 
 def run_trials(
-    ground: Ground, search: Search, judge: Judge, seed: int, steps: int
+    ground: Ground, search: Search, judge: Judge, room: Room, seed: int, steps: int
 ) -> list[tuple[Trial, dict[str, Any]]]:
-    """Every trial with what was drawn for it, failed ones too, in the order in which they began.
+    """Every trial that began with what was drawn for it, failed ones too, in the order in which they began.
 
     Raises:
         RunError: Ray cannot start the search.
+        KeyboardInterrupt: the search was interrupted; what is done is kept.
     """
     folder = ground.root / "tune"
     function: Any = functools.partial(trial, ground=ground, search=search, judge=judge)
-    function = tune.with_resources(function, {"cpu": search.cpus, "gpu": search.gpus})
-    if tune.Tuner.can_restore(str(folder)):
+    function = tune.with_resources(function, tune.PlacementGroupFactory([dict(room.bundle)]))
+    if any(folder.glob("experiment_state-*.json")):
         say("search: continues")
         tuner = tune.Tuner.restore(str(folder), trainable=function, resume_unfinished=True, restart_errored=False)
     else:
+        budget = Budget(search, room.gpus)
         tuner = tune.Tuner(
             function,
             param_space=tune_space(search.space),
             tune_config=tune.TuneConfig(
-                search_alg=_algorithm(search, judge, seed),
+                search_alg=_algorithm(search, judge, room, seed),
                 scheduler=_scheduler(search, judge, steps),
                 num_samples=search.trials,
-                max_concurrent_trials=search.concurrent,
-                time_budget_s=None if search.hours is None else search.hours * 3600,
+                max_concurrent_trials=room.at_once,
                 reuse_actors=False,
+                trial_dirname_creator=_folder_name,
             ),
             run_config=tune.RunConfig(
                 name=folder.name,
                 storage_path=str(ground.root),
                 failure_config=tune.FailureConfig(max_failures=0),
-                stop=None if search.gpu_hours is None else _GpuBudget(search.gpu_hours, search.gpus),
-                callbacks=[_Progress(search, judge)],
+                stop=Spent(),
+                callbacks=[budget, Progress(judge, search.trials, steps, budget)],
                 verbose=0,
             ),
         )
+    handler = signal.getsignal(signal.SIGINT)
     try:
-        grid = tuner.fit()
+        with _quiet():
+            grid = tuner.fit()
     except tune.TuneError as error:
         raise RunError(f"Ray Tune failed: {error}", str(folder), "mend it and give the same command") from error
-    return [_result(grid[number], search, judge, ground) for number in range(len(grid))]
+    if signal.getsignal(signal.SIGINT) is handler:  # Tune's own gives it back when it is called, and only then
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGINT, handler)
+    began = [grid[number] for number in range(len(grid)) if (Path(grid[number].path) / "params.json").is_file()]
+    return [_result(one, search, judge, ground) for one in sorted(began, key=lambda one: str(one.path))]
 
 
-def _algorithm(search: Search, judge: Judge, seed: int) -> Any:
+def _folder_name(trial: Any) -> str:
+    """Number and id: Tune forgets the order when it continues, and a trial that fails at once tells no id."""
+    return f"{int(trial.experiment_tag.partition('_')[0]):06d}-{trial.trial_id}"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Tune's own tables, and its tracebacks of trials that fail: their reasons are in search.json."""
+    ours = {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_PRINT_ALL_TRIAL_ERRORS": "0"}  # the new output prints at verbosity 0 too
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ |= ours
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+def _algorithm(search: Search, judge: Judge, room: Room, seed: int) -> Any:
     if search.algorithm != "tpe":
-        return BasicVariantGenerator(random_state=seed, max_concurrent=search.concurrent or 0)
+        return BasicVariantGenerator(random_state=seed, max_concurrent=room.at_once or 0)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     many = len(judge.names) > 1
     metric: Any = judge.names if many else judge.names[0]
@@ -82,64 +120,41 @@ def _algorithm(search: Search, judge: Judge, seed: int) -> Any:
 
 
 def _scheduler(search: Search, judge: Judge, steps: int) -> Any:
-    common: dict[str, Any] = {"time_attr": "step", "metric": judge.names[0], "mode": "max"}
+    common: dict[str, Any] = {"metric": judge.names[0], "mode": "max"}
     every = search.report_every or steps
     if search.algorithm == "pbt":
         mutations = tune_space(search.space)
         return PopulationBasedTraining(
-            **common, perturbation_interval=every, hyperparam_mutations=mutations, synch=True
+            **common, time_attr="step", perturbation_interval=every, hyperparam_mutations=mutations, synch=True
         )
-    most = steps + 1  # at `max_t` Tune ends a trial at once, before its final weights are written
-    if search.scheduler == "asha":
-        return AsyncHyperBandScheduler(**common, max_t=most, grace_period=every, reduction_factor=2)
+    looks = math.ceil(steps / every)
+    common |= {"time_attr": "look", "reduction_factor": 2}
+    if search.scheduler == "asha":  # which ends a trial at `max_t` at once, before its final weights are written
+        return AsyncHyperBandScheduler(**common, max_t=looks + 1, grace_period=1)
     if search.scheduler == "hyperband":
-        return HyperBandScheduler(**common, max_t=most, reduction_factor=2)
+        return _HyperBand(**common, max_t=looks, stop_last_trials=False)
     return FIFOScheduler()
 
 
-class _GpuBudget(tune.Stopper):
-    """Ends the search when its trials together have used their GPUs for so many hours."""
+class _HyperBand(HyperBandScheduler):
+    """Begins with the bracket that ends the most trials, and fills each one once.
 
-    def __init__(self, hours: float, gpus: float) -> None:
-        self._most, self._gpus = hours * 3600, gpus
-        self._seconds: dict[str, float] = {}
+    Tune begins with the one that ends none, and takes a new trial for each that leaves it: so no other one begins.
+    """
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        self._seconds[trial_id] = float(result["time_total_s"])
-        return self.stop_all()
+    def __init__(self, max_t: int, **options: Any) -> None:
+        super().__init__(max_t=max_t, **options)
+        self._s_max_1 = int(math.log2(max_t)) + 1  # rounded up, a bracket's first look would be number 0
 
-    def stop_all(self) -> bool:
-        return sum(self._seconds.values()) * self._gpus >= self._most
-
-
-class _Progress(tune.Callback):
-    """A line for each trial that ends: how many are done, the best so far, the time left."""
-
-    def __init__(self, search: Search, judge: Judge) -> None:
-        self._search, self._name = search, judge.names[0]
-        self._began, self._done, self._best = time.monotonic(), 0, (-float("inf"), "")
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        value = (trial.last_result or {}).get(self._name)
-        if value is not None and value > self._best[0]:
-            self._best = (value, trial.trial_id)
-        self._ended()
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        say(f"search: trial {trial.trial_id} failed; the search goes on")
-        self._ended()
-
-    def _ended(self) -> None:
-        self._done += 1
-        left = (time.monotonic() - self._began) / self._done * (self._search.trials - self._done)
-        value, name = self._best
-        best = f"best {self._name} {value:.4f} ({name})" if name else "none succeeded yet"
-        say(f"search: {self._done} of {self._search.trials} trials, {best}, about {max(left, 0) / 60:.0f} min left")
+    def _create_bracket(self, s: int) -> Any:
+        bracket = super()._create_bracket(self._s_max_1 - 1 - s)
+        bracket.filled = lambda: len(bracket._all_trials) >= bracket._n0
+        return bracket
 
 
 def _result(one: Any, search: Search, judge: Judge, ground: Ground) -> tuple[Trial, dict[str, Any]]:
     metrics: Mapping[str, Any] = one.metrics or {}
-    name = str(metrics.get("trial_id") or Path(one.path).name.split("_")[1])
+    name = Path(one.path).name.partition("-")[2]
     objectives = {n: float(metrics[n]) for n in judge.names if n in metrics and metrics[n] == metrics[n]}
     lineage = ground.root / "trials" / name / "lineage.json"
     drawn = one.config or json.loads((Path(one.path) / "params.json").read_text())  # of one that has told nothing
@@ -158,6 +173,9 @@ def _result(one: Any, search: Search, judge: Judge, ground: Ground) -> tuple[Tri
         steps=int(metrics.get("step", 0)),
         seconds=float(metrics.get("time_total_s", 0.0)),
         error=None if one.error is None else _reason(one.error),
+        whole=one.error is None
+        and bool(objectives)
+        and RunFolder(ground.root / "trials" / name).stage_done(ground.stage),
     )
     return found, dict(drawn)
 

@@ -56,13 +56,13 @@ def train_on_ray(plan: StagePlan) -> None:
     from blear.train.ray_watch import Watch, cause, root
 
     cluster, folder = plan.job.cluster, plan.run.stage(plan.stage)
-    use_gpu = _use_gpu(cluster)
+    gpu = use_gpu(cluster)
     elastic: dict[str, Any] = {  # Ray's own annotations are those of its older ScalingConfig
         "num_workers": cluster.workers,
         "elastic_resize_monitor_interval_s": cluster.resize_s,
     }
-    resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": 1} if use_gpu else {})
-    scaling = ScalingConfig(use_gpu=use_gpu, resources_per_worker=resources, **elastic)
+    resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": 1} if gpu else {})
+    scaling = ScalingConfig(use_gpu=gpu, resources_per_worker=resources, **elastic)
     watch: Any = Watch(plan.stage, folder)
     storage = plan.run.root.resolve() / "ray"
     run = RunConfig(
@@ -80,7 +80,7 @@ def train_on_ray(plan: StagePlan) -> None:
     )
     where = f"stage {plan.stage}"
     try:
-        with announce_waiting(cluster, use_gpu), told(folder):
+        with announce_waiting(cluster, gpu), told(folder):
             trainer.fit()
     except (WorkerGroupError, PreemptionError, ControllerError) as error:
         failures = getattr(error, "worker_failures", {})
@@ -95,8 +95,8 @@ def train_on_ray(plan: StagePlan) -> None:
     shutil.rmtree(storage, ignore_errors=True)  # Ray's own marker files; the checkpoints are the stage's
 
 
-def _use_gpu(cluster: Cluster) -> bool:
-    """auto: where there is a GPU, or where the autoscaler may add one."""
+def use_gpu(cluster: Cluster) -> bool:
+    """Whether each worker takes a GPU; auto: where there is one, or where the autoscaler may add one."""
     if cluster.gpu != "auto":
         return cluster.gpu
     import ray

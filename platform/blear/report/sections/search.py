@@ -49,10 +49,14 @@ def section(view: View) -> Section | None:
         for trial in done
         for step, value in trial.looks
     ]
+    failed = [trial for trial in results.trials if trial.error]
+    whole = sum(trial.whole for trial in results.trials)
     facts = {
         "results": results,
         "best": best,
-        "failed": [trial for trial in results.trials if trial.error],
+        "failed": failed,
+        "whole": whole,
+        "early": len(results.trials) - whole - len(failed),
         "said": lambda trial: "; ".join(_said(path, value) for path, value in trial.values.items()),
     }
     figures = [Figure("search", caption, lines, rows), Figure("search-progress", more, panels, progress)]

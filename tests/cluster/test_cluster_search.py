@@ -1,0 +1,85 @@
+"""Searches on clusters: trials of several workers, trials that share a GPU (a logical one: no device is needed)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ray_cluster import BINARIES, QUICK, Cluster
+
+from blear.search.results import SearchResults, read_results
+from search_job import write_search
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+
+def search(cluster: Cluster, folder: Path, *sets: str, **entries: object) -> tuple[SearchResults, str]:
+    """Runs a search on a cluster: its results and what it said."""
+    job = write_search(folder, algorithm="random", **entries)
+    words = [word for text in sets for word in ("--set", text)]
+    environment = cluster.environment | {"RAY_ADDRESS": cluster.address, "BLEAR_STORAGE": str(folder)}
+    command = [str(BINARIES / "blear"), "run", str(job), *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-6000:]
+    return read_results(folder / "runs" / "tiny" / "search.json"), done.stderr
+
+
+def spans(folder: Path) -> list[tuple[float, float]]:
+    """When each trial that told a result worked: start and end, in seconds."""
+    told = [json.loads(path.read_text().splitlines()[-1]) for path in folder.glob("runs/tiny/tune/*/result.json")]
+    return [(one["timestamp"] - one["time_total_s"], one["timestamp"]) for one in told]
+
+
+def most_at_once(moments: list[tuple[float, float]]) -> int:
+    """The largest number of spans that share a moment; their ends are known to a second."""
+    return max(sum(other[0] <= start < other[1] - 1 for other in moments) for start, _ in moments)
+
+
+def test_trials_of_several_workers(cluster: Cluster, tmp_path: Path) -> None:
+    """The cluster has room for the workers of one trial: a second one waits until it has ended."""
+    cluster.resize(2)
+    narrow = {"narrow": {"stages.joint.degrade.0.factors": {1: 1, 2: 1}}}
+    sets = ["cluster.workers=2", "stages.joint.audit=true", "stages.joint.backbone.start_from=null"]
+    results, _ = search(cluster, tmp_path, *sets, trials=2, concurrent=None, baselines=narrow)
+    assert [trial.whole for trial in results.trials] == [True] * 2
+    points = [*(tmp_path / "runs/tiny/trials").iterdir(), *(tmp_path / "runs/tiny/baselines").iterdir()]
+    assert len(points) == 3
+    for point in points:
+        audits = list((point / "stages" / "joint" / "samples").glob("*.jsonl"))
+        assert len(audits) == 2
+        worlds = {json.loads(line)["world"] for audit in audits for line in audit.read_text().splitlines()}
+        assert worlds == {2}
+
+
+@pytest.fixture(scope="module")
+def one_gpu(tmp_path_factory: pytest.TempPathFactory, ray_token: dict[str, str]) -> Iterator[Cluster]:
+    """A node of four CPUs and one GPU, as Ray sees it."""
+    keep = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    keep |= {"PATH": f"{BINARIES}:{os.environ['PATH']}", **QUICK, **ray_token}
+    made = Cluster(tmp_path_factory.mktemp("gpu"), keep)
+    try:
+        made.head("--num-cpus=4", "--num-gpus=1")
+        yield made
+    finally:
+        for node in made.nodes:
+            node.stop()
+
+
+def test_two_trials_share_a_gpu(one_gpu: Cluster, tmp_path: Path) -> None:
+    """There are CPUs for four trials; two at a time have their half of the GPU."""
+    long = ["stages.joint.steps=1000"]
+    results, _ = search(one_gpu, tmp_path, *long, trials=4, concurrent=None, gpus=0.5)
+    assert [trial.whole for trial in results.trials] == [True] * 4
+    assert most_at_once(spans(tmp_path)) == 2, spans(tmp_path)
+
+
+def test_gpu_hours_end_a_search(one_gpu: Cluster, tmp_path: Path) -> None:
+    """Half a GPU for each of two trials at once: as many GPU seconds as seconds."""
+    results, told = search(one_gpu, tmp_path, trials=60, concurrent=None, gpus=0.5, gpu_hours=15 / 3600)
+    assert "search: its gpu_hours are over; no trial goes on" in told
+    assert 0 < len(results.trials) < 50, len(results.trials)
+    assert results.trial(results.best)
