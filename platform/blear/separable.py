@@ -27,7 +27,8 @@ Interpolation = Literal["bicubic", "bilinear", "area", "lanczos"]
 Steps = tuple[Tensor, ...]
 """One axis of an operator: matrices that act in turn, the first one first."""
 
-_MOST_BANDS, _BAND_COST = 8, 400  # a product costs as much as so many multiplications for each column
+_MOST_BANDS = 8
+_ROWS_COST, _COLUMNS_COST = 400, 1200  # of a product along each axis, in multiplications for each line of the image
 
 
 def from_operation(operation: Callable[[Tensor], Tensor], size: int) -> Tensor:
@@ -122,7 +123,7 @@ def apply_grouped(frames_BTCHW: Tensor, rows: Sequence[Steps], columns: Sequence
     Args:
         rows, columns: for each of the K operators its steps, of the frames' device and dtype; none: the identity.
     """
-    return _grouped(frames_BTCHW, [tuple(map(_banded, steps)) for steps in rows], columns, index_B)
+    return _grouped(frames_BTCHW, *_bands(rows, columns), index_B)
 
 
 @dataclass(frozen=True)
@@ -134,10 +135,20 @@ class _Band:
     matrix: Tensor
 
 
-def _banded(matrix: Tensor) -> list[_Band]:
+_Bands = tuple[list[_Band], ...]
+"""Of each step of an axis."""
+
+
+def _bands(rows: Sequence[Steps], columns: Sequence[Steps]) -> tuple[list[_Bands], list[_Bands]]:
+    costs = ((rows, _ROWS_COST), (columns, _COLUMNS_COST))
+    down, across = ([tuple(_banded(step, cost) for step in steps) for steps in axis] for axis, cost in costs)
+    return down, across
+
+
+def _banded(matrix: Tensor, cost: int) -> list[_Band]:
     """A matrix whose values lie about its diagonal, cut where that saves more arithmetic than the calls cost."""
     cuts = [_cut(matrix, parts) for parts in range(1, min(_MOST_BANDS, len(matrix)) + 1)]
-    return min(cuts, key=lambda bands: sum(band.matrix.numel() + _BAND_COST for band in bands))
+    return min(cuts, key=lambda bands: sum(band.matrix.numel() + cost for band in bands))
 
 
 def _cut(matrix: Tensor, parts: int) -> list[_Band]:
@@ -150,14 +161,12 @@ def _cut(matrix: Tensor, parts: int) -> list[_Band]:
     return bands
 
 
-def _grouped(
-    frames_BTCHW: Tensor, rows: Sequence[Sequence[list[_Band]]], columns: Sequence[Steps], index_B: Tensor
-) -> Tensor:
+def _grouped(frames_BTCHW: Tensor, rows: Sequence[_Bands], columns: Sequence[_Bands], index_B: Tensor) -> Tensor:
     """Rows shrink first and grow back last, so that columns are worked on in the small image."""
     batch, length, channels, height, width = frames_BTCHW.shape
     planes = frames_BTCHW.reshape(batch, length * channels, height, width)
-    high = rows[0][-1][-1].outputs.stop if rows[0] else height
-    done = _empty(planes, (batch, length * channels, high, _outputs(columns[0], width)))
+    size = (_outputs(rows[0], height), _outputs(columns[0], width))
+    done = _empty(planes, (batch, length * channels, *size))
     counts = torch.bincount(index_B, minlength=len(rows)).tolist()
     for k, which in enumerate(index_B.argsort().split(counts)):
         if len(which) == 0:
@@ -166,8 +175,8 @@ def _grouped(
         for bands in rows[k][:1]:
             parts = [_along_rows(chosen, band) for band in bands]
             chosen = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-        for matrix in columns[k]:
-            chosen = chosen @ matrix.t()
+        for bands in columns[k]:
+            chosen = _along_columns(chosen, bands)
         for bands in rows[k][1:-1]:
             chosen = torch.cat([_along_rows(chosen, band) for band in bands], dim=1)
         for band in rows[k][-1] if len(rows[k]) > 1 else [None]:
@@ -181,6 +190,12 @@ def _along_rows(planes_NHW: Tensor, band: _Band) -> Tensor:
     return torch.bmm(band.matrix.expand(len(planes_NHW), *band.matrix.shape), planes_NHW[:, band.inputs])
 
 
+def _along_columns(planes_NHW: Tensor, bands: list[_Band]) -> Tensor:
+    lines = planes_NHW.reshape(-1, planes_NHW.shape[-1])
+    parts = [lines[:, band.inputs] @ band.matrix.t() for band in bands]
+    return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).unflatten(0, planes_NHW.shape[:2])
+
+
 def _empty(like: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Memory for a result; NumPy asks for huge pages, torch does not: a third of the time of a large batch."""
     if like.device.type == "cpu" and like.dtype == torch.float32:
@@ -188,8 +203,8 @@ def _empty(like: Tensor, shape: tuple[int, ...]) -> Tensor:
     return like.new_empty(shape)
 
 
-def _outputs(steps: Steps, size: int) -> int:
-    return steps[-1].shape[0] if steps else size
+def _outputs(steps: _Bands, size: int) -> int:
+    return steps[-1][-1].outputs.stop if steps else size
 
 
 class SeparableBank:
@@ -207,7 +222,7 @@ class SeparableBank:
     def __init__(self, rows: Sequence[Steps], columns: Sequence[Steps]) -> None:
         self.rows = [_without_identities(steps) for steps in rows]
         self.columns = [_without_identities(steps) for steps in columns]
-        self.bands = [tuple(map(_banded, steps)) for steps in self.rows]
+        self.bands = _bands(self.rows, self.columns)
         self.stacks = _stacks(rows, columns)
 
     def to(self, device: torch.device) -> None:
@@ -219,7 +234,7 @@ class SeparableBank:
         """Frames [B, T, C, P, Q] of the same dtype; products run in float32, so that half precision loses nothing."""
         frames = frames_BTCHW.to(torch.float32)
         if frames.device.type == "cpu" and not torch.compiler.is_compiling():
-            return _grouped(frames, self.bands, self.columns, index_B).to(frames_BTCHW.dtype)
+            return _grouped(frames, *self.bands, index_B).to(frames_BTCHW.dtype)
         self.to(frames.device)
         for rows_KPH, columns_KQW in self.stacks:
             frames = apply(frames, rows_KPH, columns_KQW, index_B)
