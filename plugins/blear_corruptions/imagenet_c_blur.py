@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, pad
 
 from blear.separable import SeparableBank
 from blear_corruptions.imagenet_c import Operation
@@ -163,6 +163,7 @@ class DefocusBlur(Operation):
     def __init__(self, rows_KP: np.ndarray, height: int, width: int) -> None:
         super().__init__(rows_KP, height, width)
         kernels = [disk(radius, edge) for radius, edge in rows_KP]
+        kernels = [kernel[edge:-edge, edge:-edge] if (edge := _zeros_around(kernel)) else kernel for kernel in kernels]
         size = max(map(len, kernels))
         self._kernels_Kkk = torch.from_numpy(np.stack([np.pad(k, (size - len(k)) // 2) for k in kernels]))
         self._rows, self._columns = (
@@ -172,9 +173,18 @@ class DefocusBlur(Operation):
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
         """Images out of focus."""
         device, planes = index_N.device, images_NCHW.shape[0] * images_NCHW.shape[1]
-        padded = images_NCHW.index_select(2, self._rows.to(device)).index_select(3, self._columns.to(device))
+        reach = self._kernels_Kkk.shape[-1] // 2
+        if reach < min(self.height, self.width):
+            padded = pad(images_NCHW, (reach, reach, reach, reach), mode="reflect")
+        else:  # mirrored more than once
+            padded = images_NCHW.index_select(2, self._rows.to(device)).index_select(3, self._columns.to(device))
         kernels = self._kernels_Kkk.to(device)[index_N].repeat_interleave(images_NCHW.shape[1], dim=0)
         return conv2d(padded.flatten(0, 1)[None], kernels[:, None], groups=planes).view_as(images_NCHW)
+
+
+def _zeros_around(kernel: np.ndarray) -> int:
+    """How many rows and columns on each side are zero."""
+    return int(np.flatnonzero(kernel.any(axis=1))[0])
 
 
 def disk(radius: float, edge: float) -> np.ndarray:

@@ -89,6 +89,6 @@ def _trail_by_image(images_NCHW: Tensor, weights: Tensor, down: Tensor, right: T
         for weight, y, x in zip(*lists, strict=True):
             if weight > 0:
                 view = image[:, reach + y : reach + y + height, reach + x : reach + x + width]
-                blurred = torch.add(blurred, view, alpha=weight)
+                blurred.add_(view, alpha=weight)
         done.append(blurred)
     return torch.stack(done)
