@@ -1,24 +1,29 @@
 """The 19 ImageNet-C operations against imagecorruptions, kornia, torchvision v2 and Pillow, at 48, 96 and 224 px.
 
-All at severity 3 of the table for 224 pixels, on the same faces in one run. Ours and kornia's take a float batch, the
-others an 8-bit picture at a time. Times are CPU seconds of this process on one thread, so that other load does not
-count; on a GPU, if there is one, wall time. imagecorruptions is installed by `pip install --group bench`.
+All at severity 3 of the table for 224 pixels, on the same faces in one run, the arms in turns. Ours and kornia's take a
+float batch, the others an 8-bit picture at a time. On one thread times are CPU seconds of this process, so that other
+load does not count; on two, and on a GPU if there is one, wall time. "Together": every operation once for every image,
+as for a corrupted copy of a data set. imagecorruptions is installed by `pip install --group bench`.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import math
+import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from imagecorruptions_again import corrupt
 from kornia import augmentation
-from measuring import Row, quartiles, threads
+from measuring import Row, interleaved, rate_rows, threads
 from PIL import Image, ImageEnhance, ImageFilter
 from torch import Tensor
 from torchvision.transforms import v2
@@ -87,43 +92,50 @@ def faces(size: int, count: int) -> Tensor:
 
 
 def measure() -> list[Row]:
-    """A row for each operation, size and arm; then the geometric mean and the least of the ratios."""
+    """A row for each operation, size, number of threads and arm; then what the ratios amount to."""
     theirs = corrupt()
     if theirs is None:
         sys.stdout.write("imagecorruptions is not installed: left out\n")
     rows: list[Row] = []
-    devices = [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
-    with threads(1), warnings.catch_warnings():
+    places = [("cpu", 1), ("cpu", 2), *([("cuda", 1)] if torch.cuda.is_available() else [])]
+    before = cv2.getNumThreads()
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for size, count in BATCHES.items():
-            frames = faces(size, count)
-            for device in devices:
-                rows += _one_size(frames.to(device), theirs)
+        for (device, cores), (size, count) in itertools.product(places, BATCHES.items()):
+            cv2.setNumThreads(cores)
+            with threads(cores):
+                rows += _one_size(faces(size, count).to(device), cores, theirs)
+    cv2.setNumThreads(before)
     return rows
 
 
-def _one_size(frames: Tensor, theirs: Callable[..., np.ndarray] | None) -> list[Row]:
-    size, device, rows = frames.shape[-1], frames.device.type, []
-    ratios = []
+def _one_size(frames: Tensor, cores: int, theirs: Callable[..., np.ndarray] | None) -> list[Row]:
+    against = "imagecorruptions" if theirs is not None else "kornia"
+    prefix = f"{frames.shape[-1]} px, {frames.device.type}, {cores} threads, "
+    rows, taken = [], {}
     for name in TABLES:
-        arms = _arms(name, frames, theirs)
-        taken = {arm: _seconds(call, pictures, device) for arm, (call, pictures) in arms.items()}
-        against = "imagecorruptions" if theirs is not None else "kornia"
-        for arm, seconds in taken.items():
-            rates = [1 / second for second in seconds]
-            middle = sorted(rates)[len(rates) // 2]
-            ratio = None
-            if arm != against and against in taken:
-                ratio = float(np.median(taken[against]) / np.median(seconds))
-            if arm == "blear" and ratio is not None:
-                ratios.append(ratio)
-            prefix = f"{size} px, {device}, {name}, "
-            compared = against if ratio is not None else ""
-            rows.append(Row(prefix + arm, middle, "images/s", ratio, compared, quartiles(rates)))
-    if ratios:
-        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        rows.append(Row(f"{size} px, {device}, geometric mean of {len(ratios)}", mean, "times imagecorruptions"))
-        rows.append(Row(f"{size} px, {device}, least of {len(ratios)}", min(ratios), "times imagecorruptions"))
+        seconds = _seconds(_arms(name, frames, theirs), frames.device.type == "cuda", cores)
+        taken[name] = {arm: statistics.median(times) for arm, times in seconds.items()}
+        if against in seconds:
+            rows += rate_rows(seconds, 1, "images/s", against, f"{prefix}{name}, ")
+        else:
+            rows += [Row(f"{prefix}{name}, {arm}", 1 / taken[name][arm], "images/s") for arm in seconds]
+    return rows if theirs is None else [*rows, *_altogether(taken, prefix)]
+
+
+def _altogether(taken: Mapping[str, Mapping[str, float]], prefix: str) -> list[Row]:
+    """Ratio of summed times, also without imagecorruptions' slowest; mean and least of the ratios."""
+    ours, other = ({name: each[arm] for name, each in taken.items()} for arm in ("blear", "imagecorruptions"))
+    slowest = max(other, key=other.__getitem__)
+    ratios = [other[name] / ours[name] for name in taken]
+    mean = math.exp(statistics.fmean(map(math.log, ratios)))
+    rows = []
+    for what, names in (("all", list(taken)), (f"all but {slowest}", [name for name in taken if name != slowest])):
+        mine, others = (sum(times[name] for name in names) for times in (ours, other))
+        title = f"{prefix}{what} {len(names)} together, blear"
+        rows.append(Row(title, len(names) / mine, "images/s", others / mine, "imagecorruptions"))
+    rows.append(Row(f"{prefix}geometric mean of {len(ratios)}", mean, "times imagecorruptions"))
+    rows.append(Row(f"{prefix}least of {len(ratios)}", min(ratios), "times imagecorruptions"))
     return rows
 
 
@@ -145,35 +157,42 @@ def _arms(name: str, frames: Tensor, theirs: Callable[..., np.ndarray] | None) -
         arms["kornia"] = (lambda: augment(images), count)
     if frames.device.type != "cpu" and theirs is None:
         return arms
-    pixels = (images[:FEW].cpu().permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
+    pixels = (images.cpu().permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
     if theirs is not None:
-        arms["imagecorruptions"] = (lambda: [theirs(p, severity=3, corruption_name=name) for p in pixels], FEW)
+        arms["imagecorruptions"] = _few(lambda p: theirs(p, severity=3, corruption_name=name), pixels)
     if frames.device.type != "cpu":
         return arms
     if name in TORCHVISION:
-        transform = TORCHVISION[name](size)
-        inputs = list(images[:FEW] if name in NOISE else torch.from_numpy(pixels).permute(0, 3, 1, 2))
-        arms["torchvision"] = (lambda: [transform(picture) for picture in inputs], FEW)
+        inputs = images if name in NOISE else torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        arms["torchvision"] = _few(TORCHVISION[name](size), list(inputs))
     if name in PILLOW:
-        pictures = [Image.fromarray(p) for p in pixels]
-        arms["pillow"] = (lambda: [PILLOW[name](picture) for picture in pictures], FEW)
+        arms["pillow"] = _few(PILLOW[name], [Image.fromarray(p) for p in pixels])
     return arms
 
 
-def _seconds(call: Call, pictures: int, device: str) -> list[float]:
-    """Of one picture, once for each repeat; a repeat lasts at least 20 ms, because CPU time is counted in steps."""
-    on_gpu = device == "cuda"
-    clock = time.perf_counter if on_gpu else time.process_time
+def _few(change: Callable[[Any], object], pictures: Sequence[Any]) -> tuple[Call, int]:
+    """What changes the next few of the pictures, one at a time."""
+    turn = itertools.cycle(pictures)
+    return lambda: [change(picture) for picture in itertools.islice(turn, FEW)], FEW
 
-    def timed(calls: int) -> float:
-        began = clock()
-        for _ in range(calls):
+
+def _seconds(arms: Mapping[str, tuple[Call, int]], on_gpu: bool, cores: int) -> dict[str, list[float]]:
+    """Of one picture, for each turn; a turn lasts at least 20 ms, because CPU time is counted in steps."""
+    clock = time.process_time if cores == 1 and not on_gpu else time.perf_counter
+    calls, repeated = {}, {}
+    for arm, (call, _) in arms.items():
+        once = interleaved({arm: _times(call, 1, on_gpu)}, repeats=1, warm=1, clock=clock)[arm][0]
+        calls[arm] = max(1, math.ceil(0.02 / max(once, 1e-6)))
+        repeated[arm] = _times(call, calls[arm], on_gpu)
+    seconds = interleaved(repeated, REPEATS, warm=1, clock=clock)
+    return {arm: [took / calls[arm] / arms[arm][1] for took in times] for arm, times in seconds.items()}
+
+
+def _times(call: Call, count: int, on_gpu: bool) -> Call:
+    def repeated() -> None:
+        for _ in range(count):
             call()
         if on_gpu:
             torch.cuda.synchronize()
-        return clock() - began
 
-    once = timed(1)
-    once = min(once, timed(1))
-    calls = max(1, math.ceil(0.02 / max(once, 1e-6)))
-    return [timed(calls) / calls / pictures for _ in range(REPEATS)]
+    return repeated

@@ -28,14 +28,19 @@ class Row:
     spread: tuple[float, float] | None = None
 
 
-def interleaved(arms: Mapping[str, Callable[[], object]], repeats: int, warm: int = 2) -> dict[str, list[float]]:
+def interleaved(
+    arms: Mapping[str, Callable[[], object]],
+    repeats: int,
+    warm: int = 2,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
     """Seconds of each call of each arm: one call of every arm in each turn, so that other load meets all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for turn in range(warm + repeats):
         for name in list(arms)[turn % len(arms) :] + list(arms)[: turn % len(arms)]:
-            began = time.perf_counter()
+            began = clock()
             arms[name]()
-            took = time.perf_counter() - began
+            took = clock() - began
             if turn >= warm:
                 seconds[name].append(took)
     return seconds
