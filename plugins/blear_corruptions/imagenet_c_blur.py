@@ -130,12 +130,14 @@ class ZoomBlur(Operation):
         done = torch.empty_like(images_NCHW)
         for k in index_N.unique().tolist():
             which = (index_N == k).nonzero()[:, 0]
-            planes = images_NCHW[which].flatten(0, 1)[None].contiguous(memory_format=torch.channels_last)
+            shares = math.gcd(len(which), torch.get_num_threads())  # torch works on each in a thread of its own
+            planes = images_NCHW[which].unflatten(0, (shares, -1)).flatten(1, 2)
+            planes = planes.contiguous(memory_format=torch.channels_last)
             blurred = planes
             for factor in self._zooms[k]:
                 blurred = blurred + clipped_zoom(planes, factor)
-            images = (blurred / (len(self._zooms[k]) + 1))[0].unflatten(0, (len(which), -1))
-            done = done.index_copy(0, which, images)
+            images = (blurred / (len(self._zooms[k]) + 1)).unflatten(1, (-1, images_NCHW.shape[1]))
+            done = done.index_copy(0, which, images.flatten(0, 1))
         return done
 
 
