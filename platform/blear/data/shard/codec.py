@@ -6,15 +6,15 @@ import contextlib
 import io
 import math
 import tokenize
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from blear.contracts import Sample
+from blear.data.shard.decoders import decode_picture, quick_decoder
 from blear.data.shard.facts import read_facts, write_facts
 from blear.data.shard.picture import read_picture
 from blear.errors import DataError
@@ -66,12 +66,10 @@ class _Usual:
     """How pictures begin that declare what the dataset does: `prefix`, and `follows` from byte `after` to `look`."""
 
     prefix: bytes
-    follows: bytes = b""
-    after: int = 0
-    look: int = 1
-
-
-_UNKNOWN = _Usual(b"\0")  # no picture begins so
+    follows: bytes
+    after: int
+    look: int
+    decode: Callable[[bytes], np.ndarray]
 
 
 class ClipDecoder:
@@ -93,11 +91,7 @@ class ClipDecoder:
         self.name, self.shape, self.kind, self.place = name, shape, np.dtype(kind), place
         self.shortest = shape[0] if shortest is None else shortest
         self._byte = np.dtype(np.uint8)
-        self._usual = _UNKNOWN
-        length, height, width, channels = shape
-        self._picture = (length * height, width) if channels == 1 else (length * height, width, channels)
-        colour = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-        self._flag = colour if channels == 3 else cv2.IMREAD_UNCHANGED
+        self._usual: _Usual | None = None
 
     def many(
         self,
@@ -124,13 +118,16 @@ class ClipDecoder:
                 broken[number] = str(cause)
 
         done = 0
-        if self._usual is _UNKNOWN and starts:
-            one(0)
-            done = 1
-        alike_B = self._alike(data, places_B2[:, 0]) & (frames_B == self.shape[0])
+        while self._usual is None and done < len(starts):
+            one(done)
+            done += 1
+        usual = self._usual
+        if usual is None:
+            return broken
+        alike_B = _alike(usual, data, places_B2[:, 0]) & (frames_B == self.shape[0])
         for stop in [*(number for number in np.flatnonzero(~alike_B).tolist() if number >= done), len(starts)]:
             while done < stop:
-                done += self._quickly(data, starts[done:stop], ends[done:stop], out_NTHWC, rows[done:stop])
+                done += self._quickly(usual, data, starts[done:stop], ends[done:stop], out_NTHWC, rows[done:stop])
                 if done < stop:  # one does not decode
                     one(done)
                     done += 1
@@ -141,6 +138,7 @@ class ClipDecoder:
 
     def _quickly(
         self,
+        usual: _Usual,
         data: np.ndarray,
         starts: Sequence[int],
         ends: Sequence[int],
@@ -152,24 +150,14 @@ class ClipDecoder:
         Small faces spend more time here than in the decoder, unless this is short. No shape is compared: pictures that
         begin alike have one.
         """
-        decode, flag, done = cv2.imdecode, self._flag, 0
-        flat: Any = out_NTHWC.reshape(len(out_NTHWC), *self._picture)  # a view: it is contiguous
-        with contextlib.suppress(TypeError, ValueError):  # None, no picture, cannot be copied
+        decode, view, done = usual.decode, data.data, 0
+        length, height, width, channels = self.shape
+        flat = out_NTHWC.reshape(len(out_NTHWC), length * height, width, channels)  # a view: it is contiguous
+        with contextlib.suppress(Exception):  # kornia-rs has no narrower type
             for start, end, row in zip(starts, ends, rows, strict=True):
-                flat[row] = decode(data[start:end], flag)
+                flat[row] = decode(bytes(view[start:end]))
                 done += 1
         return done
-
-    def _alike(self, data: np.ndarray, starts_B: np.ndarray) -> np.ndarray:
-        """Which members begin as the usual picture does, bool [B]."""
-        usual = self._usual
-        inside_B = starts_B + usual.look <= len(data)
-        if not inside_B.any():
-            return inside_B
-        heads_BL = sliding_window_view(data, usual.look)[np.where(inside_B, starts_B, 0)]
-        begins_B = (heads_BL[:, : len(usual.prefix)] == np.frombuffer(usual.prefix, np.uint8)).all(axis=1)
-        follows_B = (heads_BL[:, usual.after :] == np.frombuffer(usual.follows, np.uint8)).all(axis=1)
-        return inside_B & begins_B & follows_B
 
     def into(self, suffix: str, data: np.ndarray, frames: int, out_THWC: np.ndarray) -> None:
         """Decodes the member `suffix`, uint8 [bytes], which says that it holds `frames` frames.
@@ -177,13 +165,6 @@ class ClipDecoder:
         Raises:
             BrokenClip: it does not decode, or to something that is not declared.
         """
-        usual = self._usual
-        start = data[: usual.look].tobytes()
-        if start.startswith(usual.prefix) and start.startswith(usual.follows, usual.after) and frames == self.shape[0]:
-            picture = cv2.imdecode(data, self._flag)
-            if picture is not None and picture.shape == self._picture and picture.dtype == self._byte:
-                self._store(picture, out_THWC)
-                return
         if suffix.endswith("npy"):
             self._array(suffix, data, out_THWC)
         else:
@@ -198,24 +179,18 @@ class ClipDecoder:
             raise BrokenClip(f"the {suffix} member is neither grey nor RGB of 8 bits")
         declared = (header.height, header.width, header.channels or self.shape[3])
         self._refuse(_shape_of(suffix, declared, frames), self._byte)
-        usual = header.channels is not None and header.bits == 8
-        picture = cv2.imdecode(data, self._flag if usual else cv2.IMREAD_UNCHANGED)
+        picture = decode_picture(data, header)
         if picture is None:
             raise BrokenClip(f"the {suffix} member does not decode")
-        if picture.shape != (header.height, *self._picture[1:]) or picture.dtype != self._byte:
-            picture = _plain(suffix, picture)
-            self._refuse(_shape_of(suffix, picture.shape, frames), picture.dtype)
-        if usual and frames == self.shape[0]:
+        picture = _plain(suffix, picture)
+        shape = _shape_of(suffix, picture.shape, frames)
+        self._refuse(shape, self._byte)
+        decode = quick_decoder(header)
+        if decode is not None and frames == self.shape[0]:
             after = len(header.prefix) + 4
-            self._usual = _Usual(header.prefix, header.follows, after, after + len(header.follows))
-        if not usual and picture.ndim == 3:
-            picture = np.ascontiguousarray(picture[..., ::-1])  # OpenCV: BGR
-        self._store(picture, out_THWC)
-
-    def _store(self, picture: np.ndarray, out_THWC: np.ndarray) -> None:
-        length = len(picture) // self.shape[1]
-        out_THWC[:length] = picture.reshape(length, *self.shape[1:])
-        out_THWC[length:] = out_THWC[length - 1]
+            self._usual = _Usual(header.prefix, header.follows, after, after + len(header.follows), decode)
+        out_THWC[:frames] = picture.reshape(shape)
+        out_THWC[frames:] = out_THWC[frames - 1]
 
     def _array(self, suffix: str, data: np.ndarray, out_THWC: np.ndarray) -> None:
         shape, kind, start, by_columns = _array_header(suffix, data)
@@ -237,6 +212,17 @@ class ClipDecoder:
             raise BrokenClip(f"{self.name} have shape {shape}, {self.place} says {self.shape} [T, H, W, C]{fewer}")
         if kind != self.kind:
             raise BrokenClip(f"{self.name} are stored as {kind}, {self.place} says {self.kind}")
+
+
+def _alike(usual: _Usual, data: np.ndarray, starts_B: np.ndarray) -> np.ndarray:
+    """Which members begin as the usual picture does, bool [B]."""
+    inside_B = starts_B + usual.look <= len(data)
+    if not inside_B.any():
+        return inside_B
+    heads_BL = sliding_window_view(data, usual.look)[np.where(inside_B, starts_B, 0)]
+    begins_B = (heads_BL[:, : len(usual.prefix)] == np.frombuffer(usual.prefix, np.uint8)).all(axis=1)
+    follows_B = (heads_BL[:, usual.after :] == np.frombuffer(usual.follows, np.uint8)).all(axis=1)
+    return inside_B & begins_B & follows_B
 
 
 def _encode_clip(clip_THWC: np.ndarray) -> tuple[str, bytes]:
@@ -267,19 +253,18 @@ def _clip(members: Mapping[str, bytes], prefix: str, frames: int) -> np.ndarray 
     header = read_picture(members[suffix])
     if header is not None and header.width * header.height > _MOST_PIXELS:
         raise BrokenClip(f"the {suffix} member declares {header.width}x{header.height} pixels")
-    picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if header is not None else None
+    picture = decode_picture(data, header) if header is not None else None
     if picture is None:
         raise BrokenClip(f"the {suffix} member does not decode")
     picture = _plain(suffix, picture)
-    shape = _shape_of(suffix, picture.shape, frames)
-    return np.ascontiguousarray(picture[..., ::-1]).reshape(shape)
+    return np.ascontiguousarray(picture).reshape(_shape_of(suffix, picture.shape, frames))
 
 
 def _plain(suffix: str, picture: np.ndarray) -> np.ndarray:
-    """What OpenCV decoded as [rows, width, 1 or 3], if it is that."""
-    if picture.dtype != np.uint8 or (picture.ndim == 3 and picture.shape[2] != 3):
+    """The decoded picture, if it is uint8 [rows, width, 1 or 3]."""
+    if picture.dtype != np.uint8 or picture.shape[2] not in (1, 3):
         raise BrokenClip(f"the {suffix} member is neither grey nor RGB of 8 bits")
-    return picture if picture.ndim == 3 else picture[..., None]
+    return picture
 
 
 def _shape_of(suffix: str, picture: tuple[int, ...], frames: int) -> tuple[int, int, int, int]:

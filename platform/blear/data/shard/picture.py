@@ -16,11 +16,13 @@ class Picture:
     """Declared size in pixels, channels and bits of each.
 
     Attributes:
+        kind: `png` or `jpeg`.
         channels: None where only the decoder knows: a palette, a transparent colour, CMYK.
         prefix: the leading bytes that say so; pictures that begin alike declare alike.
         follows: what comes after `prefix` and four more bytes.
     """
 
+    kind: str
     width: int
     height: int
     channels: int | None
@@ -48,7 +50,7 @@ def _png(data: memoryview) -> Picture | None:
     while True:
         size, name = struct.unpack_from(">I4s", data, at)
         if name == b"IDAT":
-            return Picture(width, height, channels, bits, bytes(data[:at]), name)
+            return Picture("png", width, height, channels, bits, bytes(data[:at]), name)
         if name == b"tRNS":
             channels = None
         at += 12 + size
@@ -70,7 +72,7 @@ def _jpeg(data: memoryview) -> Picture | None:
             if not width or not height or at + 2 + size > len(data):
                 return None
             known = channels if channels in (1, 3) else None
-            return Picture(width, height, known, bits, bytes(data[: at + 2 + size]))
+            return Picture("jpeg", width, height, known, bits, bytes(data[: at + 2 + size]))
         if marker in (0xD9, 0xDA) or size < 2:
             return None
         at += 2 + size
