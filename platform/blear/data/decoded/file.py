@@ -26,7 +26,7 @@ from blear.data.shard.encoded import EncodedShard
 
 _MAGIC = b"BLEARDEC"
 _CHUNK_BYTES = 1 << 21  # decoded, before they are written: about what the processor's cache holds
-_CHUNK_SAMPLES, _LARGE_CHUNK_BYTES = 64, 1 << 23  # at least so many, a call has its cost; but never more bytes
+_CHUNK_SAMPLES, _LARGE_CHUNK_BYTES = 32, 1 << 23  # at least so many, a call has its cost; but never more bytes
 _CHUNKS = 4  # at least, for each thread: they end together
 _thread = threading.local()
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import math
 import tokenize
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from blear.contracts import Sample
 from blear.data.shard.decoders import decode_picture, quick_decoder
@@ -61,17 +58,6 @@ def decode(key: str, members: Mapping[str, bytes], shard: str) -> Sample:
         raise DataError(str(cause), f"{shard}, sample {key}", _PREPARE_AGAIN) from None
 
 
-@dataclass(frozen=True)
-class _Usual:
-    """How pictures begin that declare what the dataset does: `prefix`, and `follows` from byte `after` to `look`."""
-
-    prefix: bytes
-    follows: bytes
-    after: int
-    look: int
-    decode: Callable[[bytes], np.ndarray]
-
-
 class ClipDecoder:
     """Decodes clips of one declared form into an array; checks every header before it decodes.
 
@@ -91,7 +77,7 @@ class ClipDecoder:
         self.name, self.shape, self.kind, self.place = name, shape, np.dtype(kind), place
         self.shortest = shape[0] if shortest is None else shortest
         self._byte = np.dtype(np.uint8)
-        self._usual: _Usual | None = None
+        self._usual: tuple[bytes, Callable[[bytes], np.ndarray] | None] = (b"", None)  # how pictures begin, who decodes
 
     def many(
         self,
@@ -108,56 +94,27 @@ class ClipDecoder:
             Position among the members -> why it does not decode.
         """
         broken: dict[int, str] = {}
-        starts, ends = places_B2[:, 0].tolist(), places_B2.sum(axis=1).tolist()
-
-        def one(number: int) -> None:
-            member = data[starts[number] : ends[number]]
-            try:
-                self.into(suffixes[number], member, int(frames_B[number]), out_NTHWC[rows[number]])
-            except BrokenClip as cause:
-                broken[number] = str(cause)
-
-        done = 0
-        while self._usual is None and done < len(starts):
-            one(done)
-            done += 1
-        usual = self._usual
-        if usual is None:
-            return broken
-        alike_B = _alike(usual, data, places_B2[:, 0]) & (frames_B == self.shape[0])
-        for stop in [*(number for number in np.flatnonzero(~alike_B).tolist() if number >= done), len(starts)]:
-            while done < stop:
-                done += self._quickly(usual, data, starts[done:stop], ends[done:stop], out_NTHWC, rows[done:stop])
-                if done < stop:  # one does not decode
-                    one(done)
-                    done += 1
-            if done < len(starts):
-                one(done)
-                done += 1
-        return broken
-
-    def _quickly(
-        self,
-        usual: _Usual,
-        data: np.ndarray,
-        starts: Sequence[int],
-        ends: Sequence[int],
-        out_NTHWC: np.ndarray,
-        rows: Sequence[int],
-    ) -> int:
-        """Decodes pictures that begin as the usual one does; returns how many did before one does not decode.
-
-        Small faces spend more time here than in the decoder, unless this is short. No shape is compared: pictures that
-        begin alike have one.
-        """
-        decode, view, done = usual.decode, data.data, 0
+        view, starts, ends = data.data, places_B2[:, 0].tolist(), places_B2.sum(axis=1).tolist()
         length, height, width, channels = self.shape
         flat = out_NTHWC.reshape(len(out_NTHWC), length * height, width, channels)  # a view: it is contiguous
-        with contextlib.suppress(Exception):  # kornia-rs has no narrower type
-            for start, end, row in zip(starts, ends, rows, strict=True):
-                flat[row] = decode(bytes(view[start:end]))
-                done += 1
-        return done
+        usual_B = (frames_B == length).tolist()
+        prefix, decode = self._usual
+        # small faces spend more time here than in the decoder, unless this is short
+        for number, (start, end, row, usual) in enumerate(zip(starts, ends, rows, usual_B, strict=True)):
+            if usual and decode is not None:
+                member = bytes(view[start:end])
+                try:
+                    if member.startswith(prefix):  # so its shape is the declared one
+                        flat[row] = decode(member)
+                        continue
+                except Exception:  # noqa: BLE001 - kornia-rs raises nothing narrower; OpenCV has the last word
+                    pass
+            try:
+                self.into(suffixes[number], data[start:end], int(frames_B[number]), out_NTHWC[row])
+            except BrokenClip as cause:
+                broken[number] = str(cause)
+            prefix, decode = self._usual
+        return broken
 
     def into(self, suffix: str, data: np.ndarray, frames: int, out_THWC: np.ndarray) -> None:
         """Decodes the member `suffix`, uint8 [bytes], which says that it holds `frames` frames.
@@ -187,8 +144,7 @@ class ClipDecoder:
         self._refuse(shape, self._byte)
         decode = quick_decoder(header)
         if decode is not None and frames == self.shape[0]:
-            after = len(header.prefix) + 4
-            self._usual = _Usual(header.prefix, header.follows, after, after + len(header.follows), decode)
+            self._usual = header.prefix, decode
         out_THWC[:frames] = picture.reshape(shape)
         out_THWC[frames:] = out_THWC[frames - 1]
 
@@ -212,17 +168,6 @@ class ClipDecoder:
             raise BrokenClip(f"{self.name} have shape {shape}, {self.place} says {self.shape} [T, H, W, C]{fewer}")
         if kind != self.kind:
             raise BrokenClip(f"{self.name} are stored as {kind}, {self.place} says {self.kind}")
-
-
-def _alike(usual: _Usual, data: np.ndarray, starts_B: np.ndarray) -> np.ndarray:
-    """Which members begin as the usual picture does, bool [B]."""
-    inside_B = starts_B + usual.look <= len(data)
-    if not inside_B.any():
-        return inside_B
-    heads_BL = sliding_window_view(data, usual.look)[np.where(inside_B, starts_B, 0)]
-    begins_B = (heads_BL[:, : len(usual.prefix)] == np.frombuffer(usual.prefix, np.uint8)).all(axis=1)
-    follows_B = (heads_BL[:, usual.after :] == np.frombuffer(usual.follows, np.uint8)).all(axis=1)
-    return inside_B & begins_B & follows_B
 
 
 def _encode_clip(clip_THWC: np.ndarray) -> tuple[str, bytes]:

@@ -19,7 +19,6 @@ class Picture:
         kind: `png` or `jpeg`.
         channels: None where only the decoder knows: a palette, a transparent colour, CMYK.
         prefix: the leading bytes that say so; pictures that begin alike declare alike.
-        follows: what comes after `prefix` and four more bytes.
     """
 
     kind: str
@@ -28,7 +27,6 @@ class Picture:
     channels: int | None
     bits: int
     prefix: bytes
-    follows: bytes = b""
 
 
 def read_picture(data: bytes | memoryview) -> Picture | None:
@@ -50,7 +48,7 @@ def _png(data: memoryview) -> Picture | None:
     while True:
         size, name = struct.unpack_from(">I4s", data, at)
         if name == b"IDAT":
-            return Picture("png", width, height, channels, bits, bytes(data[:at]), name)
+            return Picture("png", width, height, channels, bits, bytes(data[:at]))
         if name == b"tRNS":
             channels = None
         at += 12 + size
