@@ -11,9 +11,7 @@ import json
 import math
 import os
 import struct
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +19,14 @@ import numpy as np
 
 from blear.contracts import ClipSpec, Target
 from blear.data.decoded.cache import Claim
+from blear.data.decoded.crew import Crew, do
+from blear.data.decoded.task import Task, write_at
 from blear.data.models import Layout, ShardInfo
 from blear.data.shard.encoded import EncodedShard
 
 _MAGIC = b"BLEARDEC"
-_CHUNK_BYTES = 1 << 21  # decoded, before they are written: about what the processor's cache holds
-_CHUNK_SAMPLES, _LARGE_CHUNK_BYTES = 32, 1 << 23  # at least so many, a call has its cost; but never more bytes
-_CHUNKS = 4  # at least, for each thread: they end together
-_thread = threading.local()
+_PIECES = 4  # at least, for each thread: they end together
+_PIECE_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -114,47 +112,30 @@ class DecodedShard:
 
 
 def write_decoded(
-    claim: Claim,
-    encoded: EncodedShard,
-    form: Form,
-    advance: Callable[[int], None],
-    pool: Executor | None = None,
-    threads: int = 1,
+    claim: Claim, encoded: EncodedShard, form: Form, advance: Callable[[int], None], team: Crew, *, helped: bool
 ) -> dict[int, str]:
-    """Decodes a shard into a claimed file, by the `threads` of `pool` or here; returns the broken samples.
+    """Decodes a shard into a claimed file, by the crew, with its helper processes or not; returns the broken samples.
 
     Raises:
         OSError: the disk is full.
     """
     count = len(encoded)
     *starts, values_at, tail = form.starts(count)
-    size = min(max(_CHUNK_BYTES, _CHUNK_SAMPLES * form.sample_bytes), _LARGE_CHUNK_BYTES)
-    step = min(max(1, size // form.sample_bytes), max(1, count))
-    if pool is not None:
-        step = max(1, min(step, -(-count // (_CHUNKS * threads))))
-    chunks = [np.arange(first, min(first + step, count)) for first in range(0, count, step)]
+    sizes = [math.prod(shape) * kind.itemsize for shape, kind in form.arrays]
+    step = max(1, min(-(-count // (_PIECES * team.threads)), _PIECE_BYTES // form.sample_bytes))
 
-    def write(rows: np.ndarray) -> dict[int, str]:
-        outs = [out[: len(rows)] for out in _buffers(form, step)]
-        broken = encoded.decode(rows, outs, range(len(rows)))
-        for start, out in zip(starts, outs, strict=True):
-            _pwrite(claim.descriptor, out, start + int(rows[0]) * out[0].nbytes)
-        advance(len(rows))
-        return broken
+    def write(first: int) -> dict[int, str]:
+        samples = encoded.samples.part(first, min(first + step, count))
+        offsets = [start + first * size for start, size in zip(starts, sizes, strict=True)]
+        broken = do(Task(samples, form.arrays, offsets), encoded.shard.descriptor, claim.descriptor, helped=helped)
+        advance(len(samples))
+        return {first + row: cause for row, cause in broken.items()}
 
-    broken: dict[int, str] = {}
-    if pool is None:
-        for rows in chunks:
-            broken |= write(rows)
-    else:
-        futures = [pool.submit(write, rows) for rows in chunks]
-        wait(futures)  # also on an error: the file is closed next
-        for future in futures:
-            broken |= future.result()
-    _pwrite(claim.descriptor, np.ascontiguousarray(encoded.values_NK), values_at)
+    broken = {row: cause for piece in team.each(write, range(0, count, step)) for row, cause in piece.items()}
+    write_at(claim.descriptor, np.ascontiguousarray(encoded.values_NK), values_at)
     facts = json.dumps({"broken": dict(sorted(broken.items())), "shard": state_of(encoded.shard.path)}).encode()
     end = facts + struct.pack("<Q8s", len(facts), _MAGIC)
-    _pwrite(claim.descriptor, np.frombuffer(end, np.uint8), tail)
+    write_at(claim.descriptor, np.frombuffer(end, np.uint8), tail)
     return broken
 
 
@@ -162,19 +143,3 @@ def state_of(shard: Path) -> list[int]:
     """Size and time of change: a mended shard differs in them from the broken one."""
     state = shard.stat()
     return [state.st_size, state.st_mtime_ns]
-
-
-def _buffers(form: Form, rows: int) -> Sequence[np.ndarray]:
-    """This thread's arrays for a chunk, used again and again: fresh memory costs page faults."""
-    if getattr(_thread, "made_for", None) != (form, rows):
-        _thread.arrays = [np.empty((rows, *shape), kind) for shape, kind in form.arrays]
-        _thread.made_for = (form, rows)
-    arrays: list[np.ndarray] = _thread.arrays
-    return arrays
-
-
-def _pwrite(descriptor: int, array: np.ndarray, offset: int) -> None:
-    data = array.data.cast("B") if array.size else memoryview(b"")
-    while len(data):
-        done = os.pwrite(descriptor, data, offset)
-        data, offset = data[done:], offset + done

@@ -9,13 +9,13 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
 
 from blear.data.broken import BrokenSamples, TooManyBroken
 from blear.data.decoded.cache import Cache, Claim, Refusal, is_full
+from blear.data.decoded.crew import Crew
 from blear.data.decoded.file import DecodedShard, Form, state_of, write_decoded
 from blear.data.prepared import Prepared
 from blear.data.shard.encoded import EncodedShard
@@ -24,6 +24,7 @@ from blear.errors import DataError
 from blear.progress import say, track
 
 _MOST_OPEN = 4096
+_LARGE_BYTES = 1 << 26  # of encoded shards: half a second of decoding
 _LONG_BYTES = 1 << 28  # decoding that takes some seconds shows its progress
 
 
@@ -35,12 +36,13 @@ class OpenShards:
         cache, budget: folder of decoded shards and its bytes; 0: no cache; None: 80 % of what its disk has for it.
         broken: counts the samples that turn out to be broken.
         index: shard number -> its index.
-        pool: decodes parts of a shard side by side, with so many `threads`.
+        team: decodes parts of a shard side by side.
 
     Attributes:
         form: what all samples have alike.
         counts: int64, samples of each shard.
         progress: samples decoded into the cache so far.
+        large: whether helper processes pay.
     """
 
     def __init__(
@@ -51,15 +53,15 @@ class OpenShards:
         budget: int | None,
         broken: BrokenSamples,
         index: Callable[[int], ShardIndex],
-        pool: Executor | None,
-        threads: int,
+        team: Crew,
     ) -> None:
         info = prepared.split(split)
         self.prepared, self.split, self.shards = prepared, split, info.shards
         self.form = Form(prepared.clip, info.layout, prepared.info.targets)
         self.counts = np.array([shard.samples for shard in self.shards], dtype=np.int64)
         self.progress = 0
-        self._broken, self._index, self._pool, self._threads = broken, index, pool, threads
+        self.large = sum(shard.bytes for shard in info.shards) >= _LARGE_BYTES
+        self._broken, self._index, self._team = broken, index, team
         self._open: OrderedDict[int, DecodedShard | EncodedShard] = OrderedDict()
         self._lock = threading.Lock()
         self._cache: Cache | None = None
@@ -154,7 +156,7 @@ class OpenShards:
         whole = False
         try:
             encoded = self._encoded(shard)
-            self.note(shard, write_decoded(claim, encoded, self.form, advance, self._pool, self._threads))
+            self.note(shard, write_decoded(claim, encoded, self.form, advance, self._team, helped=self.large))
             encoded.close()
             whole = True
         finally:

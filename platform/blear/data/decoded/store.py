@@ -6,14 +6,14 @@ import functools
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from blear.data.broken import BrokenSamples
+from blear.data.decoded.crew import crew
 from blear.data.decoded.opened import OpenShards, another_count
 from blear.data.fetch.mirror import cache_root
 from blear.data.moments import Pick
@@ -27,12 +27,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _INDEXES = 32
-_THREADS = 8
 _LARGE_BYTES = 1 << 23
 _SMALL_BYTES = 1 << 14  # below, NumPy's own loop over samples pays for its second copy
 
-T = TypeVar("T")
-R = TypeVar("R")
 _Copy = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Stored samples, which of them, where they go, and at which places."""
 
@@ -81,9 +78,8 @@ class Store:
         self._broken = BrokenSamples(max_broken, f"{prepared.name}, split {split}", f"{prepared.place}, split {split}")
         self._index = functools.lru_cache(_INDEXES)(functools.partial(_load_index, prepared, self.shards))
         self._columns = functools.lru_cache(_INDEXES)(functools.partial(_load_columns, self._index))
-        self._threads = min(_THREADS, len(os.sched_getaffinity(0)))
-        self._pool = ThreadPoolExecutor(self._threads, "blear-decode") if self._threads > 1 else None
-        self._open = OpenShards(prepared, split, cache, budget, self._broken, self._index, self._pool, self._threads)
+        self._team = crew()
+        self._open = OpenShards(prepared, split, cache, budget, self._broken, self._index, self._team)
         self.form, self.counts = self._open.form, self._open.counts
         self._starts = np.concatenate([[0], np.cumsum(self.counts)])
 
@@ -167,7 +163,7 @@ class Store:
             if one.broken:
                 good_B[places] = [row not in one.broken for row in rows.tolist()]
         copy = functools.partial(_copy, frames_BT=frames_BT)
-        _ = self._each(copy, copies) if large else [copy(job) for job in copies]
+        _ = self._team.each(copy, copies) if large else [copy(job) for job in copies]
         met: dict[int, dict[int, str]] = {}
         for (shard, _, rows, places), broken in zip(jobs, self._decode(jobs, arrays, frames_BT), strict=True):
             if broken:
@@ -228,7 +224,7 @@ class Store:
 
     def _shares(self, count: int) -> list[slice]:
         """A job of `count` samples cut for the threads."""
-        step = max(1, -(-count // self._threads))
+        step = max(1, -(-count // self._team.threads))
         return [slice(first, first + step) for first in range(0, count, step)]
 
     def _lengths(self, values_BK: np.ndarray) -> np.ndarray:
@@ -258,11 +254,7 @@ class Store:
             except OSError as error:
                 return dict.fromkeys(rows.tolist(), f"the shard cannot be read: {error.strerror}")
 
-        return self._each(decode, jobs)
-
-    def _each(self, call: Callable[[T], R], jobs: Sequence[T]) -> list[R]:
-        """Results of the jobs, by the threads if there is more than one."""
-        return list(self._pool.map(call, jobs) if self._pool is not None and len(jobs) > 1 else map(call, jobs))
+        return self._team.each(decode, jobs)
 
 
 def _planes_first(clips_BTHWC: Tensor) -> Tensor:

@@ -79,6 +79,9 @@ class ClipDecoder:
         self._byte = np.dtype(np.uint8)
         self._usual: tuple[bytes, Callable[[bytes], np.ndarray] | None] = (b"", None)  # how pictures begin, who decodes
 
+    def __reduce__(self) -> tuple[type[ClipDecoder], tuple[object, ...]]:
+        return ClipDecoder, (self.name, self.shape, str(self.kind), self.place, self.shortest)
+
     def many(
         self,
         data: np.ndarray,

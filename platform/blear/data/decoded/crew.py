@@ -1,0 +1,169 @@
+"""The threads of this process that decode, and a helper process for each of them where there is much to decode.
+
+Decoders keep Python's lock or fight for it, so that threads alone do not fill the cores. A thread starts its helper
+when it first has a large split before it, decodes by itself until the helper is there, and again when it has died.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from multiprocessing.connection import Connection
+from typing import TypeVar
+
+from blear.data.decoded.task import Task
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_THREADS = 8
+_helpers: weakref.WeakSet[_Helper] = weakref.WeakSet()
+_thread = threading.local()
+
+
+def crew() -> Crew:
+    """The crew for the cores that this process may use; all stores share it."""
+    return _crew(frozenset(os.sched_getaffinity(0)))
+
+
+class Crew:
+    """Threads for the cores, at most eight; on one core there is none, and the caller does everything."""
+
+    def __init__(self, cores: int) -> None:
+        self.threads = min(_THREADS, cores)
+        self._pool = ThreadPoolExecutor(self.threads, "blear-decode", _join) if self.threads > 1 else None
+
+    def each(self, call: Callable[[T], R], jobs: Sequence[T]) -> list[R]:
+        """The results, in order; when one raises, or this is interrupted, no other job runs any more."""
+        if self._pool is None or len(jobs) < 2:
+            return [call(job) for job in jobs]
+        futures = [self._pool.submit(call, job) for job in jobs]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
+            wait(futures)
+
+
+def do(task: Task, source: int, target: int, *, helped: bool) -> dict[int, str]:
+    """Runs a task, by this thread's helper process if it is one of the crew and `helped`; as `Task.run`."""
+    helper = _of_this_thread() if helped else None
+    answer = None if helper is None else helper.run(task, source, target)
+    return task.run(source, target) if answer is None else answer
+
+
+def start(timeout: float = 60.0) -> None:
+    """Starts the helpers and waits until they are there, for measurements."""
+    team = crew()
+    together = threading.Barrier(team.threads)
+
+    def one(_: int) -> None:
+        together.wait(timeout)
+        helper = _of_this_thread()
+        if helper is not None:
+            helper.ready(timeout)
+
+    if team.threads > 1:
+        team.each(one, range(team.threads))
+
+
+class _Helper:
+    """A helper process, as its only thread sees it."""
+
+    def __init__(self) -> None:
+        self._files, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "blear.data.decoded.helper"],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
+                process_group=0,  # Ctrl-C is ours
+            )
+        self._tasks = Connection(os.dup(self._files.fileno()))
+        self._ready = self._lost = False
+        self._end = weakref.finalize(self, _dismiss, self._process, self._files, self._tasks)
+        _helpers.add(self)
+
+    @property
+    def asleep(self) -> bool:
+        """It had nothing to do for long and has ended."""
+        return self._process.poll() == 0
+
+    def ready(self, timeout: float = 0.0) -> bool:
+        """Whether it takes tasks."""
+        if not self._ready and not self._lost:
+            try:
+                if self._tasks.poll(timeout):
+                    self._tasks.recv()
+                    self._ready = True
+            except (OSError, EOFError):
+                self._lost = True
+        return self._ready and not self._lost
+
+    def run(self, task: Task, source: int, target: int) -> dict[int, str] | None:
+        """What `task.run` returns; None: it has to be done here, from the start."""
+        if not self.ready():
+            return None
+        try:
+            socket.send_fds(self._files, [b"t"], [source, target])
+            self._tasks.send(task)
+            answer: dict[int, str] | None = self._tasks.recv()
+            return answer
+        except (OSError, EOFError):  # it has died
+            self._lost = True
+            return None
+
+    def forget(self) -> None:
+        """In a forked child: the helper is the parent's."""
+        self._end.detach()
+        self._files.close()
+        self._tasks.close()
+
+
+def _join() -> None:
+    """Makes this thread one of a crew."""
+    _thread.helper, _thread.alone = None, False
+
+
+def _of_this_thread() -> _Helper | None:
+    """Its helper, perhaps just started; None: it is of no crew, or no process can be started."""
+    if getattr(_thread, "alone", True):
+        return None
+    helper: _Helper | None = _thread.helper
+    if helper is None or helper.asleep:
+        try:
+            helper = _thread.helper = _Helper()
+        except OSError:
+            _thread.alone = True
+    return helper
+
+
+def _dismiss(process: subprocess.Popen[bytes], *ends: socket.socket | Connection) -> None:
+    for end in ends:
+        end.close()
+    process.kill()
+    process.wait()
+
+
+@functools.cache
+def _crew(cores: frozenset[int]) -> Crew:
+    return Crew(len(cores))
+
+
+def _after_fork() -> None:
+    """The threads and their helpers stay with the parent."""
+    _crew.cache_clear()
+    for helper in list(_helpers):
+        helper.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,65 @@
+"""A piece of decoding that any process can do: some samples of a shard, from its open file into another one."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from blear.data.shard.encoded import EncodedSamples
+
+_CHUNK_BYTES = 1 << 21  # decoded, before they are written: about what the processor's cache holds
+_CHUNK_SAMPLES, _LARGE_CHUNK_BYTES = 32, 1 << 23  # at least so many, a call has its cost; but never more bytes
+_thread = threading.local()
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to decode and where to write it.
+
+    Attributes:
+        samples: where they lie in the shard's file.
+        arrays: shape and type of a sample in each array.
+        offsets: where the first sample of each array goes; the others follow.
+    """
+
+    samples: EncodedSamples
+    arrays: Sequence[tuple[tuple[int, ...], np.dtype]]
+    offsets: Sequence[int]
+
+    def run(self, source: int, target: int) -> dict[int, str]:
+        """Reads one open file, writes the other; returns the broken samples, number -> cause.
+
+        Raises:
+            OSError: one of the files cannot be read or written.
+        """
+        each = sum(int(np.prod(shape)) * kind.itemsize for shape, kind in self.arrays)
+        step = max(1, min(max(_CHUNK_BYTES, _CHUNK_SAMPLES * each), _LARGE_CHUNK_BYTES) // each)
+        broken: dict[int, str] = {}
+        for first in range(0, len(self.samples), step):
+            rows = np.arange(first, min(first + step, len(self.samples)))
+            outs = [out[: len(rows)] for out in self._buffers(step)]
+            broken |= self.samples.decode(source, rows, outs, range(len(rows)))
+            for offset, out in zip(self.offsets, outs, strict=True):
+                write_at(target, out, offset + first * out[0].nbytes)
+        return broken
+
+    def _buffers(self, rows: int) -> list[np.ndarray]:
+        """This thread's arrays for a chunk, used again and again: fresh memory costs page faults."""
+        made_for = (self.arrays, rows)
+        if getattr(_thread, "made_for", None) != made_for:
+            _thread.arrays = [np.empty((rows, *shape), kind) for shape, kind in self.arrays]
+            _thread.made_for = made_for
+        arrays: list[np.ndarray] = _thread.arrays
+        return arrays
+
+
+def write_at(descriptor: int, array: np.ndarray, offset: int) -> None:
+    """Writes a contiguous array into an open file."""
+    data = array.data.cast("B") if array.size else memoryview(b"")
+    while len(data):
+        done = os.pwrite(descriptor, data, offset)
+        data, offset = data[done:], offset + done
