@@ -7,6 +7,8 @@ when it first has a large split before it, decodes by itself until the helper is
 from __future__ import annotations
 
 import functools
+import math
+import mmap
 import os
 import socket
 import subprocess
@@ -18,7 +20,10 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
-from blear.data.decoded.task import Task
+import numpy as np
+
+from blear.data.decoded.task import Arrays, Task
+from blear.data.shard.encoded import EncodedSamples
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -60,6 +65,26 @@ def do(task: Task, source: int, target: int, *, helped: bool) -> dict[int, str]:
     return task.run(source, target) if answer is None else answer
 
 
+def fetch(samples: EncodedSamples, arrays: Arrays, source: int) -> tuple[list[np.ndarray], dict[int, str]] | None:
+    """Decoded samples in memory that this thread's helper shares, until it is given another task, and the broken ones.
+
+    None: they have to be decoded here.
+    """
+    helper = _of_this_thread()
+    if helper is None or not helper.ready():
+        return None
+    task, size = Task.packed(samples, arrays)
+    descriptor, memory = helper.memory(size)
+    broken = helper.run(task, source, descriptor)
+    if broken is None:
+        return None
+    clips = [
+        np.frombuffer(memory, kind, len(samples) * math.prod(shape), offset).reshape(len(samples), *shape)
+        for (shape, kind), offset in zip(arrays, task.offsets, strict=True)
+    ]
+    return clips, broken
+
+
 def start(timeout: float = 60.0) -> None:
     """Starts the helpers and waits until they are there, for measurements."""
     team = crew()
@@ -89,8 +114,10 @@ class _Helper:
                 process_group=0,  # Ctrl-C is ours
             )
         self._tasks = Connection(os.dup(self._files.fileno()))
+        self._shared = os.memfd_create("blear-decoded")
+        self._memory: mmap.mmap | None = None
         self._ready = self._lost = False
-        self._end = weakref.finalize(self, _dismiss, self._process, self._files, self._tasks)
+        self._end = weakref.finalize(self, _dismiss, self._process, self._shared, self._files, self._tasks)
         _helpers.add(self)
 
     @property
@@ -122,11 +149,17 @@ class _Helper:
             self._lost = True
             return None
 
+    def memory(self, size: int) -> tuple[int, mmap.mmap]:
+        """At least `size` bytes that both processes see: the descriptor for the helper, and the bytes."""
+        if self._memory is None or len(self._memory) < size:
+            os.ftruncate(self._shared, size)
+            self._memory = mmap.mmap(self._shared, size)
+        return self._shared, self._memory
+
     def forget(self) -> None:
         """In a forked child: the helper is the parent's."""
         self._end.detach()
-        self._files.close()
-        self._tasks.close()
+        _close(self._shared, self._files, self._tasks)
 
 
 def _join() -> None:
@@ -147,9 +180,14 @@ def _of_this_thread() -> _Helper | None:
     return helper
 
 
-def _dismiss(process: subprocess.Popen[bytes], *ends: socket.socket | Connection) -> None:
-    for end in ends:
-        end.close()
+def _close(shared: int, files: socket.socket, tasks: Connection) -> None:
+    os.close(shared)
+    files.close()
+    tasks.close()
+
+
+def _dismiss(process: subprocess.Popen[bytes], shared: int, files: socket.socket, tasks: Connection) -> None:
+    _close(shared, files, tasks)
     process.kill()
     process.wait()
 

@@ -125,7 +125,7 @@ def write_decoded(
     step = max(1, min(-(-count // (_PIECES * team.threads)), _PIECE_BYTES // form.sample_bytes))
 
     def write(first: int) -> dict[int, str]:
-        samples = encoded.samples.part(first, min(first + step, count))
+        samples = encoded.samples.part(np.arange(first, min(first + step, count)))
         offsets = [start + first * size for start, size in zip(starts, sizes, strict=True)]
         broken = do(Task(samples, form.arrays, offsets), encoded.shard.descriptor, claim.descriptor, helped=helped)
         advance(len(samples))

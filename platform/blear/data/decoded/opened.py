@@ -25,6 +25,7 @@ from blear.progress import say, track
 
 _MOST_OPEN = 4096
 _LARGE_BYTES = 1 << 26  # of encoded shards: half a second of decoding
+_AHEAD = 16  # so near is the next shard, or none is decoded ahead
 _LONG_BYTES = 1 << 28  # decoding that takes some seconds shows its progress
 
 
@@ -65,6 +66,7 @@ class OpenShards:
         self._open: OrderedDict[int, DecodedShard | EncodedShard] = OrderedDict()
         self._lock = threading.Lock()
         self._cache: Cache | None = None
+        self._ahead: threading.Thread | None = None
         try:
             if budget != 0:
                 self._cache = Cache(cache, [self.form.name(shard) for shard in self.shards], budget)
@@ -78,6 +80,8 @@ class OpenShards:
             if self._cache is not None:
                 self._cache.close()
                 self._cache = None
+        if self._ahead is not None:
+            self._ahead.join()
 
     def note(self, shard: int, broken: dict[int, str]) -> None:
         """Counts broken samples of a shard, by number."""
@@ -130,6 +134,32 @@ class OpenShards:
             busy = [shard for shard in shards if not self._or_lost(shard, functools.partial(decoded, wait=False))]
             for shard in busy:
                 self._or_lost(shard, functools.partial(decoded, wait=True))
+        self._read_ahead(shards[-1])
+
+    def _read_ahead(self, shard: int) -> None:
+        """Begins to decode the next shard into the cache, like another process, while batches of this one are taken."""
+        cache, more = self._cache, range(shard + 1, min(shard + 1 + _AHEAD, len(self.shards)))
+        if cache is None or not self.large or self._team.threads < 2 or self.prepared.mirror is not None:
+            return
+        if self._ahead is not None and self._ahead.is_alive():
+            return
+
+        def advance(samples: int) -> None:
+            if self._cache is not cache:  # closed meanwhile
+                raise InterruptedError
+            self.progress += samples
+
+        def decode(shard: int) -> None:
+            with contextlib.suppress(DataError, OSError, RuntimeError):  # comes again when the shard is asked for
+                claim = cache.claim(self.form.name(self.shards[shard]), self._bytes(shard))
+                if isinstance(claim, Claim):
+                    self._write(claim, shard, advance)
+
+        for following in more:
+            if following not in self._open and not cache.path(self.form.name(self.shards[following])).exists():
+                self._ahead = threading.Thread(target=decode, args=(following,), name="blear-ahead")
+                self._ahead.start()
+                return
 
     def _decoded(self, shard: int, advance: Callable[[int], None], *, wait: bool) -> bool:
         """Opens one shard, decoding it into the cache if there is room; False: another process is at it."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blear.data.broken import BrokenSamples
-from blear.data.decoded.crew import crew
+from blear.data.decoded.crew import crew, fetch
 from blear.data.decoded.opened import OpenShards, another_count
 from blear.data.fetch.mirror import cache_root
 from blear.data.moments import Pick
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _INDEXES = 32
 _LARGE_BYTES = 1 << 23
+_FETCHED = 16  # fewer samples are not worth the way to another process
 _SMALL_BYTES = 1 << 14  # below, NumPy's own loop over samples pays for its second copy
 
 _Copy = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -243,7 +244,13 @@ class Store:
             _, encoded, rows, places = job
             try:
                 if frames_BT is None:
-                    return encoded.decode(rows, arrays, places.tolist())
+                    fetched = self._fetched(encoded, rows)
+                    if fetched is None:
+                        return encoded.decode(rows, arrays, places.tolist())
+                    clips, causes = fetched
+                    for clip, array in zip(clips, arrays, strict=True):
+                        _copy((clip, np.arange(len(rows)), array, places), None)
+                    return {int(rows[n]): cause for n, cause in causes.items()}
                 broken: dict[int, str] = {}
                 whole = [np.empty((1, *shape), kind) for shape, kind in self.form.arrays]
                 for row, place in zip(rows[:, None], places.tolist(), strict=True):  # one by one: clips are large
@@ -255,6 +262,12 @@ class Store:
                 return dict.fromkeys(rows.tolist(), f"the shard cannot be read: {error.strerror}")
 
         return self._team.each(decode, jobs)
+
+    def _fetched(self, encoded: EncodedShard, rows: np.ndarray) -> tuple[list[np.ndarray], dict[int, str]] | None:
+        """Samples that a helper process decoded, where that pays."""
+        if not self._open.large or len(rows) < _FETCHED:
+            return None
+        return fetch(encoded.samples.part(rows), self.form.arrays, encoded.shard.descriptor)
 
 
 def _planes_first(clips_BTHWC: Tensor) -> Tensor:

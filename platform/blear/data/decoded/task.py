@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Sequence
@@ -15,6 +16,9 @@ _CHUNK_BYTES = 1 << 21  # decoded, before they are written: about what the proce
 _CHUNK_SAMPLES, _LARGE_CHUNK_BYTES = 32, 1 << 23  # at least so many, a call has its cost; but never more bytes
 _thread = threading.local()
 
+Arrays = Sequence[tuple[tuple[int, int, int, int], np.dtype]]
+"""Shape [T, H, W, C] and type of a sample's frames, and of its clean clip if there is one."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -22,13 +26,20 @@ class Task:
 
     Attributes:
         samples: where they lie in the shard's file.
-        arrays: shape and type of a sample in each array.
         offsets: where the first sample of each array goes; the others follow.
     """
 
     samples: EncodedSamples
-    arrays: Sequence[tuple[tuple[int, ...], np.dtype]]
+    arrays: Arrays
     offsets: Sequence[int]
+
+    @staticmethod
+    def packed(samples: EncodedSamples, arrays: Arrays) -> tuple[Task, int]:
+        """The task that writes the arrays one behind the other, each on a boundary of 64 bytes; and their bytes."""
+        offsets = [0]
+        for shape, kind in arrays:
+            offsets.append(-(-(offsets[-1] + len(samples) * math.prod(shape) * kind.itemsize) // 64) * 64)
+        return Task(samples, arrays, offsets[:-1]), offsets[-1]
 
     def run(self, source: int, target: int) -> dict[int, str]:
         """Reads one open file, writes the other; returns the broken samples, number -> cause.
@@ -36,14 +47,17 @@ class Task:
         Raises:
             OSError: one of the files cannot be read or written.
         """
-        each = sum(int(np.prod(shape)) * kind.itemsize for shape, kind in self.arrays)
+        each = sum(math.prod(shape) * kind.itemsize for shape, kind in self.arrays)
         step = max(1, min(max(_CHUNK_BYTES, _CHUNK_SAMPLES * each), _LARGE_CHUNK_BYTES) // each)
         broken: dict[int, str] = {}
         for first in range(0, len(self.samples), step):
             rows = np.arange(first, min(first + step, len(self.samples)))
             outs = [out[: len(rows)] for out in self._buffers(step)]
-            broken |= self.samples.decode(source, rows, outs, range(len(rows)))
+            causes = self.samples.decode(source, rows, outs, range(len(rows)))
+            broken |= causes
             for offset, out in zip(self.offsets, outs, strict=True):
+                for row in causes:
+                    out[row - first] = 0  # the same bytes whoever writes them
                 write_at(target, out, offset + first * out[0].nbytes)
         return broken
 

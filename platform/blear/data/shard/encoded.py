@@ -82,10 +82,14 @@ class EncodedSamples:
     def __len__(self) -> int:
         return len(self.clips[0].there)
 
-    def part(self, first: int, end: int) -> EncodedSamples:
+    def part(self, rows: np.ndarray) -> EncodedSamples:
         """Some of them, counted from 0."""
-        problems = {row - first: cause for row, cause in self.problems.items() if first <= row < end}
-        return EncodedSamples([clip.part(slice(first, end)) for clip in self.clips], problems)
+        problems = (
+            {n: self.problems[row] for n, row in enumerate(rows.tolist()) if row in self.problems}
+            if self.problems
+            else {}
+        )
+        return EncodedSamples([clip.part(rows) for clip in self.clips], problems)
 
     def decode(
         self, descriptor: int, rows: np.ndarray, out: Sequence[np.ndarray], into: Sequence[int]
@@ -127,7 +131,7 @@ class _Members:
         there: np.ndarray = self.places_N2[:, 0] >= 0
         return there
 
-    def part(self, rows: slice) -> _Members:
+    def part(self, rows: np.ndarray) -> _Members:
         """Of some samples."""
         return replace(self, kind_N=self.kind_N[rows], places_N2=self.places_N2[rows], frames_N=self.frames_N[rows])
 
