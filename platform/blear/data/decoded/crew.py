@@ -39,11 +39,18 @@ def crew() -> Crew:
 
 
 class Crew:
-    """Threads for the cores, at most eight; on one core there is none, and the caller does everything."""
+    """Threads for the cores, at most eight; on one core there is none, and the caller does everything.
+
+    Attributes:
+        helped: whether a helper has come; small splits use it, too.
+    """
 
     def __init__(self, cores: int) -> None:
-        self.threads = min(_THREADS, cores)
-        self._pool = ThreadPoolExecutor(self.threads, "blear-decode", _join) if self.threads > 1 else None
+        self.threads, self.helped = min(_THREADS, cores), False
+        self._pool = ThreadPoolExecutor(self.threads, "blear-decode", self._join) if self.threads > 1 else None
+
+    def _join(self) -> None:
+        _thread.team, _thread.helper = self, None
 
     def each(self, call: Callable[[T], R], jobs: Sequence[T]) -> list[R]:
         """The results, in order; when one raises, or this is interrupted, no other job runs any more."""
@@ -58,20 +65,22 @@ class Crew:
             wait(futures)
 
 
-def do(task: Task, source: int, target: int, *, helped: bool) -> dict[int, str]:
-    """Runs a task, by this thread's helper process if it is one of the crew and `helped`; as `Task.run`."""
-    helper = _of_this_thread() if helped else None
+def do(task: Task, source: int, target: int, *, much: bool) -> dict[int, str]:
+    """Runs a task, as `Task.run`, by this thread's helper if it has one; starts one if there is `much` to do."""
+    helper = _of_this_thread(much)
     answer = None if helper is None else helper.run(task, source, target)
     return task.run(source, target) if answer is None else answer
 
 
-def fetch(samples: EncodedSamples, arrays: Arrays, source: int) -> tuple[list[np.ndarray], dict[int, str]] | None:
+def fetch(
+    samples: EncodedSamples, arrays: Arrays, source: int, *, much: bool
+) -> tuple[list[np.ndarray], dict[int, str]] | None:
     """Decoded samples in memory that this thread's helper shares, until it is given another task, and the broken ones.
 
     None: they have to be decoded here.
     """
-    helper = _of_this_thread()
-    if helper is None or not helper.ready():
+    helper = _of_this_thread(much)
+    if helper is None:
         return None
     task, size = Task.packed(samples, arrays)
     descriptor, memory = helper.memory(size)
@@ -86,15 +95,13 @@ def fetch(samples: EncodedSamples, arrays: Arrays, source: int) -> tuple[list[np
 
 
 def start(timeout: float = 60.0) -> None:
-    """Starts the helpers and waits until they are there, for measurements."""
+    """Starts the helpers and waits until they are there: for measurements."""
     team = crew()
-    together = threading.Barrier(team.threads)
+    together = threading.Barrier(team.threads)  # one job for each thread
 
     def one(_: int) -> None:
         together.wait(timeout)
-        helper = _of_this_thread()
-        if helper is not None:
-            helper.ready(timeout)
+        _of_this_thread(True, timeout)
 
     if team.threads > 1:
         team.each(one, range(team.threads))
@@ -138,8 +145,6 @@ class _Helper:
 
     def run(self, task: Task, source: int, target: int) -> dict[int, str] | None:
         """What `task.run` returns; None: it has to be done here, from the start."""
-        if not self.ready():
-            return None
         try:
             socket.send_fds(self._files, [b"t"], [source, target])
             self._tasks.send(task)
@@ -162,21 +167,21 @@ class _Helper:
         _close(self._shared, self._files, self._tasks)
 
 
-def _join() -> None:
-    """Makes this thread one of a crew."""
-    _thread.helper, _thread.alone = None, False
-
-
-def _of_this_thread() -> _Helper | None:
-    """Its helper, perhaps just started; None: it is of no crew, or no process can be started."""
-    if getattr(_thread, "alone", True):
+def _of_this_thread(much: bool, timeout: float = 0.0) -> _Helper | None:
+    """The helper that takes tasks for it; None if it is of no crew, or has none, or none yet."""
+    team: Crew | None = getattr(_thread, "team", None)
+    if team is None:
         return None
     helper: _Helper | None = _thread.helper
-    if helper is None or helper.asleep:
+    if much and (helper is None or helper.asleep):
         try:
             helper = _thread.helper = _Helper()
-        except OSError:
-            _thread.alone = True
+        except OSError:  # no process can be started
+            _thread.team = None
+            return None
+    if helper is None or not helper.ready(timeout):
+        return None
+    team.helped = True
     return helper
 
 

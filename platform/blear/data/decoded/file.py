@@ -25,7 +25,7 @@ from blear.data.models import Layout, ShardInfo
 from blear.data.shard.encoded import EncodedShard
 
 _MAGIC = b"BLEARDEC"
-_PIECES = 4  # at least, for each thread: they end together
+_PIECES = 2  # at least, for each thread: they end together
 _PIECE_BYTES = 1 << 24
 
 
@@ -112,9 +112,12 @@ class DecodedShard:
 
 
 def write_decoded(
-    claim: Claim, encoded: EncodedShard, form: Form, advance: Callable[[int], None], team: Crew, *, helped: bool
+    claim: Claim, encoded: EncodedShard, form: Form, advance: Callable[[int], None], team: Crew, *, much: bool
 ) -> dict[int, str]:
-    """Decodes a shard into a claimed file, by the crew, with its helper processes or not; returns the broken samples.
+    """Decodes a shard into a claimed file, by the crew; returns the broken samples.
+
+    Args:
+        much: whether helper processes shall be started for it.
 
     Raises:
         OSError: the disk is full.
@@ -127,7 +130,7 @@ def write_decoded(
     def write(first: int) -> dict[int, str]:
         samples = encoded.samples.part(np.arange(first, min(first + step, count)))
         offsets = [start + first * size for start, size in zip(starts, sizes, strict=True)]
-        broken = do(Task(samples, form.arrays, offsets), encoded.shard.descriptor, claim.descriptor, helped=helped)
+        broken = do(Task(samples, form.arrays, offsets), encoded.shard.descriptor, claim.descriptor, much=much)
         advance(len(samples))
         return {first + row: cause for row, cause in broken.items()}
 

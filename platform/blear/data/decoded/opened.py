@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import resource
 import threading
 import weakref
@@ -25,7 +26,7 @@ from blear.progress import say, track
 
 _MOST_OPEN = 4096
 _LARGE_BYTES = 1 << 26  # of encoded shards: half a second of decoding
-_AHEAD = 16  # so near is the next shard, or none is decoded ahead
+_AHEAD, _NEAR = 2, 16  # shards that are decoded ahead, if they are as near
 _LONG_BYTES = 1 << 28  # decoding that takes some seconds shows its progress
 
 
@@ -42,7 +43,7 @@ class OpenShards:
     Attributes:
         form: what all samples have alike.
         counts: int64, samples of each shard.
-        progress: samples decoded into the cache so far.
+        progress: grows while samples are decoded into the cache.
         large: whether helper processes pay.
     """
 
@@ -66,7 +67,7 @@ class OpenShards:
         self._open: OrderedDict[int, DecodedShard | EncodedShard] = OrderedDict()
         self._lock = threading.Lock()
         self._cache: Cache | None = None
-        self._ahead: threading.Thread | None = None
+        self._ahead: list[threading.Thread] = []
         try:
             if budget != 0:
                 self._cache = Cache(cache, [self.form.name(shard) for shard in self.shards], budget)
@@ -80,8 +81,8 @@ class OpenShards:
             if self._cache is not None:
                 self._cache.close()
                 self._cache = None
-        if self._ahead is not None:
-            self._ahead.join()
+        for thread in self._ahead:
+            thread.join()
 
     def note(self, shard: int, broken: dict[int, str]) -> None:
         """Counts broken samples of a shard, by number."""
@@ -119,6 +120,7 @@ class OpenShards:
 
     def _fill(self, shards: Sequence[int]) -> None:
         """Decodes shards into the cache; those that another process decodes come last."""
+        self._read_ahead(shards)
         total = int(self.counts[list(shards)].sum())
         with contextlib.ExitStack() as stack:
             bar = None
@@ -134,32 +136,35 @@ class OpenShards:
             busy = [shard for shard in shards if not self._or_lost(shard, functools.partial(decoded, wait=False))]
             for shard in busy:
                 self._or_lost(shard, functools.partial(decoded, wait=True))
-        self._read_ahead(shards[-1])
 
-    def _read_ahead(self, shard: int) -> None:
-        """Begins to decode the next shard into the cache, like another process, while batches of this one are taken."""
-        cache, more = self._cache, range(shard + 1, min(shard + 1 + _AHEAD, len(self.shards)))
-        if cache is None or not self.large or self._team.threads < 2 or self.prepared.mirror is not None:
+    def _read_ahead(self, shards: Sequence[int]) -> None:
+        """Begins to decode these shards' others and the next ones into the cache, as another process would."""
+        self._ahead = [thread for thread in self._ahead if thread.is_alive()]
+        if self._cache is None or self._team.threads < 2 or self.prepared.mirror is not None:
             return
-        if self._ahead is not None and self._ahead.is_alive():
-            return
+        if self.large or self._team.helped:
+            next_ones = range(shards[-1] + 1, min(shards[-1] + 1 + _NEAR, len(self.shards)))
+            missing = (shard for shard in (*shards[1:], *next_ones) if self._missing(shard))
+            for shard in itertools.islice(missing, _AHEAD - len(self._ahead)):
+                thread = threading.Thread(target=self._decode_ahead, args=(shard, self._cache), name="blear-ahead")
+                self._ahead.append(thread)
+                thread.start()
 
+    def _missing(self, shard: int) -> bool:
+        """Whether nobody has a shard in the cache, as far as a look says."""
+        path = self._cache.path(self.form.name(self.shards[shard])) if self._cache is not None else None
+        return path is not None and shard not in self._open and not path.exists()
+
+    def _decode_ahead(self, shard: int, cache: Cache) -> None:
         def advance(samples: int) -> None:
             if self._cache is not cache:  # closed meanwhile
                 raise InterruptedError
             self.progress += samples
 
-        def decode(shard: int) -> None:
-            with contextlib.suppress(DataError, OSError, RuntimeError):  # comes again when the shard is asked for
-                claim = cache.claim(self.form.name(self.shards[shard]), self._bytes(shard))
-                if isinstance(claim, Claim):
-                    self._write(claim, shard, advance)
-
-        for following in more:
-            if following not in self._open and not cache.path(self.form.name(self.shards[following])).exists():
-                self._ahead = threading.Thread(target=decode, args=(following,), name="blear-ahead")
-                self._ahead.start()
-                return
+        with contextlib.suppress(DataError, OSError, RuntimeError):  # comes again when the shard is asked for
+            claim = cache.claim(self.form.name(self.shards[shard]), self._bytes(shard))
+            if isinstance(claim, Claim):
+                self._write(claim, shard, advance)
 
     def _decoded(self, shard: int, advance: Callable[[int], None], *, wait: bool) -> bool:
         """Opens one shard, decoding it into the cache if there is room; False: another process is at it."""
@@ -186,7 +191,7 @@ class OpenShards:
         whole = False
         try:
             encoded = self._encoded(shard)
-            self.note(shard, write_decoded(claim, encoded, self.form, advance, self._team, helped=self.large))
+            self.note(shard, write_decoded(claim, encoded, self.form, advance, self._team, much=self.large))
             encoded.close()
             whole = True
         finally:

@@ -86,7 +86,7 @@ class Store:
 
     @property
     def progress(self) -> int:
-        """Samples decoded into the cache so far; grows while a first `take` of a large split decodes it."""
+        """Grows while a first `take` of a large split decodes samples into the cache."""
         return self._open.progress
 
     @staticmethod
@@ -265,9 +265,10 @@ class Store:
 
     def _fetched(self, encoded: EncodedShard, rows: np.ndarray) -> tuple[list[np.ndarray], dict[int, str]] | None:
         """Samples that a helper process decoded, where that pays."""
-        if not self._open.large or len(rows) < _FETCHED:
+        if len(rows) < _FETCHED or self._team.threads < 2:
             return None
-        return fetch(encoded.samples.part(rows), self.form.arrays, encoded.shard.descriptor)
+        samples = encoded.samples.part(rows)
+        return fetch(samples, self.form.arrays, encoded.shard.descriptor, much=self._open.large)
 
 
 def _planes_first(clips_BTHWC: Tensor) -> Tensor:

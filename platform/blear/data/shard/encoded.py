@@ -158,7 +158,10 @@ class _Members:
         into: Sequence[int],
         broken: dict[int, str],
     ) -> None:
-        kinds = [self.kinds[kind] for kind in self.kind_N[rows].tolist()]
+        if len(self.kinds) > 1:
+            kinds = [self.kinds[kind] for kind in self.kind_N[rows].tolist()]
+        else:
+            kinds = [*self.kinds] * len(rows)
         data, places_B2 = _fetch(descriptor, self.places_N2[rows])
         cut_B = places_B2.sum(axis=1) > len(data)
         if cut_B.any():  # the file was cut off after it was opened
