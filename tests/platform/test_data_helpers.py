@@ -95,7 +95,8 @@ def test_the_cache_is_the_same_whoever_decodes(tmp_path, only_helpers, kind):
 
 
 @pytest.mark.parametrize("kind", ["stills", "floats"])
-def test_samples_without_a_cache(tmp_path, only_helpers, kind):
+def test_samples_without_a_cache(tmp_path, only_helpers, monkeypatch, kind):
+    monkeypatch.setattr("blear.data.decoded.store._FETCHED_BYTES", 100)
     prepared = prepare_toy(tmp_path, kind=kind, parts=2, samples=64)
     store = Store.open(prepared, "train", cache_gb=0)
     order = np.random.default_rng(0).permutation(len(store))

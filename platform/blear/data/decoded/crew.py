@@ -73,22 +73,22 @@ def do(task: Task, source: int, target: int, *, much: bool) -> dict[int, str]:
 
 
 def fetch(
-    samples: EncodedSamples, arrays: Arrays, source: int, *, much: bool
+    samples: EncodedSamples, rows: np.ndarray, arrays: Arrays, source: int, *, much: bool
 ) -> tuple[list[np.ndarray], dict[int, str]] | None:
     """Decoded samples in memory that this thread's helper shares, until it is given another task, and the broken ones.
 
-    None: they have to be decoded here.
+    Those are counted among `rows`. None: they have to be decoded here.
     """
     helper = _of_this_thread(much)
     if helper is None:
         return None
-    task, size = Task.packed(samples, arrays)
+    task, size = Task.packed(samples.part(rows), arrays)
     descriptor, memory = helper.memory(size)
     broken = helper.run(task, source, descriptor)
     if broken is None:
         return None
     clips = [
-        np.frombuffer(memory, kind, len(samples) * math.prod(shape), offset).reshape(len(samples), *shape)
+        np.frombuffer(memory, kind, len(rows) * math.prod(shape), offset).reshape(len(rows), *shape)
         for (shape, kind), offset in zip(arrays, task.offsets, strict=True)
     ]
     return clips, broken

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _INDEXES = 32
 _LARGE_BYTES = 1 << 23
-_FETCHED = 16  # fewer samples are not worth the way to another process
+_FETCHED_BYTES = 1 << 17  # of encoded samples: fewer are not worth the way to another process and back
 _SMALL_BYTES = 1 << 14  # below, NumPy's own loop over samples pays for its second copy
 
 _Copy = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -156,10 +156,11 @@ class Store:
         for shard, rows, places in groups:
             one = opened[shard]
             if isinstance(one, EncodedShard):
-                jobs += [(shard, one, rows[part], places[part]) for part in self._shares(len(rows))]
+                worth = _bytes(one, rows) // _FETCHED_BYTES
+                jobs += [(shard, one, rows[part], places[part]) for part in self._shares(len(rows), worth)]
                 continue
             for array, stored in zip(arrays, one.arrays, strict=True):
-                parts = self._shares(len(rows)) if large else [slice(None)]
+                parts = self._shares(len(rows), self._team.threads if large else 1)
                 copies += [(stored, rows[part], array, places[part]) for part in parts]
             if one.broken:
                 good_B[places] = [row not in one.broken for row in rows.tolist()]
@@ -223,9 +224,9 @@ class Store:
             shard = int(shards_B[first])
             yield shard, sorted_B[first:last] - self._starts[shard], order[first:last]
 
-    def _shares(self, count: int) -> list[slice]:
-        """A job of `count` samples cut for the threads."""
-        step = max(1, -(-count // self._team.threads))
+    def _shares(self, count: int, most: int) -> list[slice]:
+        """A job of `count` samples cut for the threads, into `most` parts or fewer."""
+        step = max(1, -(-count // max(1, min(most, self._team.threads))))
         return [slice(first, first + step) for first in range(0, count, step)]
 
     def _lengths(self, values_BK: np.ndarray) -> np.ndarray:
@@ -265,10 +266,14 @@ class Store:
 
     def _fetched(self, encoded: EncodedShard, rows: np.ndarray) -> tuple[list[np.ndarray], dict[int, str]] | None:
         """Samples that a helper process decoded, where that pays."""
-        if len(rows) < _FETCHED or self._team.threads < 2:
+        if _bytes(encoded, rows) < _FETCHED_BYTES // 2:
             return None
-        samples = encoded.samples.part(rows)
-        return fetch(samples, self.form.arrays, encoded.shard.descriptor, much=self._open.large)
+        return fetch(encoded.samples, rows, self.form.arrays, encoded.shard.descriptor, much=self._open.large)
+
+
+def _bytes(encoded: EncodedShard, rows: np.ndarray) -> int:
+    """About how many encoded bytes some samples have."""
+    return len(rows) * encoded.samples.bytes // len(encoded)
 
 
 def _planes_first(clips_BTHWC: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import threading
@@ -81,6 +82,11 @@ class EncodedSamples:
 
     def __len__(self) -> int:
         return len(self.clips[0].there)
+
+    @functools.cached_property
+    def bytes(self) -> int:
+        """Of their clips, encoded."""
+        return int(sum(clip.places_N2[:, 1].sum() for clip in self.clips))
 
     def part(self, rows: np.ndarray) -> EncodedSamples:
         """Some of them, counted from 0."""
