@@ -227,6 +227,16 @@ def test_calibration_of_the_chosen_levels(full):
     assert len(list((run / "figures").glob("reliability-*.svg"))) == len(places)
 
 
+def test_a_place_has_the_condition_s_label_but_for_a_plugin_s_name(tmp_path):
+    run = make_run(tmp_path / "run", conditions=("corruptions/downscale", "H.264 at 1/2"), levels=LEVELS)
+    info = json.loads((run / "run.json").read_text())
+    info["sweeps"][1]["use"] = "codec/h264"
+    (run / "run.json").write_text(json.dumps(info))
+    texts = [place.text for place in shown_places(view_of([read_run(run)]))]
+    assert "downscale factor 4" in texts
+    assert "H.264 at 1/2 factor 4" in texts
+
+
 def test_slices_show_how_few_they_are(full):
     run, page, summary = full
     shown = {(p.condition, p.severity) for p in shown_places(view_of([read_run(run)]))}

@@ -68,5 +68,6 @@ def _worst(view: View) -> Place | None:
 
 
 def _place(view: View, sweep: Sweep, severity: float) -> Place:
-    named = sweep.parameter if len(view.sweeps) == 1 else f"{sweep.condition.rsplit('/')[-1]} {sweep.parameter}"
+    label = sweep.condition.rpartition("/")[2] if sweep.condition == sweep.use else sweep.condition  # no plugin's name
+    named = sweep.parameter if len(view.sweeps) == 1 else f"{label} {sweep.parameter}"
     return Place(sweep.condition, severity, f"{named} {severity:g}")
