@@ -1,4 +1,4 @@
-"""A cluster that scales from 0 to 2 and back around a submitted elastic job, on Ray's fake multi-node provider.
+"""A cluster that scales from 0 to 2 and back around a submitted job, on Ray's fake multi-node provider.
 
 The provider starts real raylets on this machine; everything else is Ray's own: autoscaler, job server, token, Train.
 """
@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ import pytest
 import requests
 import yaml
 
+from blear.search.results import read_results
 from ports import free_port
+from search_job import write_search
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(500)]
 
@@ -105,9 +108,20 @@ class NodeCounts:
         self._thread.join(30)
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, dict[str, str], Path]]:
-    """A head without CPUs and its autoscaler: (dashboard's address, a client's environment, storage)."""
+@dataclass(frozen=True)
+class Scaling:
+    """A head without CPUs and its autoscaler; `environment` is a client's."""
+
+    dashboard: str
+    gcs: str
+    environment: dict[str, str]
+    storage: Path
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scaling]:
+    """The cluster that scales."""
+    tmp_path = tmp_path_factory.mktemp("scaling")
     port, dashboard, token = free_port(), free_port(), secrets.token_hex(32)
     config, log = tmp_path / "autoscaling.yaml", tmp_path / "head.log"
     config.write_text(yaml.safe_dump(launcher_file(f"127.0.0.1:{port}")))
@@ -134,7 +148,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, dict[str, str], Path]]:
         head = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
     try:
         await_answer(address, token, head, log)
-        yield address, client, tmp_path / "storage"
+        yield Scaling(address, f"127.0.0.1:{port}", client, tmp_path / "storage")
     finally:
         head.terminate()
         head.wait(60)
@@ -155,36 +169,51 @@ def await_answer(address: str, token: str, head: subprocess.Popen[bytes], log: P
     pytest.fail(f"the head did not answer:\n{log.read_text()}")
 
 
-def test_a_submitted_job_scales_the_cluster_from_0_to_2_and_it_goes_back(
-    cluster: tuple[str, dict[str, str], Path], tmp_path: Path
-) -> None:
-    address, environment, storage = cluster
-    project = tmp_path / "project"
-    project.mkdir()
-    (project / "job.yaml").write_text(JOB)
-    prepare = [str(BIN / "blear"), "prepare", "job.yaml", "--workers", "1"]  # so that the stage is what asks for nodes
-    here = environment | {"BLEAR_STORAGE": str(storage)}
+def run(cluster: Scaling, project: Path, *command: str, **variables: str) -> tuple[str, str, list[int]]:
+    """A command with job.yaml of a folder: what it printed, and every number of worker nodes until all are gone again.
+
+    The job's data are prepared here before, so that its stages or trials are what asks for nodes.
+    """
+    prepare = [str(BIN / "blear"), "prepare", "job.yaml", "--workers", "1"]
+    here = cluster.environment | {"BLEAR_STORAGE": str(cluster.storage)}
     subprocess.run(prepare, cwd=project, env=here, capture_output=True, check=True, timeout=120)
-    counts = NodeCounts(address, environment["RAY_AUTH_TOKEN"])
-    assert counts.now() == 0
+    counts = NodeCounts(cluster.dashboard, cluster.environment["RAY_AUTH_TOKEN"])
+    first = counts.now()
     with counts:
         done = subprocess.run(
-            [str(BIN / "blear"), "submit", "job.yaml", "--address", address],
-            cwd=project, env=environment, capture_output=True, text=True, timeout=400, check=False,
+            [str(BIN / "blear"), *command], cwd=project, env=cluster.environment | variables, capture_output=True,
+            text=True, timeout=400, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr
         end = time.monotonic() + 90
-        while (after := counts.now()) and time.monotonic() < end:
+        while (last := counts.now()) and time.monotonic() < end:
             time.sleep(1)
-    assert "elastic-1 succeeded" in done.stderr
+    return done.stdout, done.stderr, [first, *counts.seen, last]
+
+
+def test_a_search_scales_the_cluster_from_0_to_2_and_it_goes_back(cluster: Scaling, tmp_path: Path) -> None:
+    """Not submitted: the provider's nodes share one disk, and each would unpack the project over that of the others."""
+    write_search(tmp_path, algorithm="random", trials=4, concurrent=2)
+    where = {"RAY_ADDRESS": cluster.gcs, "BLEAR_STORAGE": str(cluster.storage)}
+    _, told, counts = run(cluster, tmp_path, "run", "job.yaml", **where)
+    assert (counts[0], max(counts), counts[-1]) == (0, 2, 0), counts
+    results = read_results(cluster.storage / "runs" / "tiny" / "search.json")
+    assert [trial.whole for trial in results.trials] == [True] * 4
+    assert "search: 4/4" in told
+
+
+def test_a_submitted_job_scales_the_cluster_from_0_to_2_and_it_goes_back(cluster: Scaling, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(JOB)
+    printed, told, counts = run(cluster, tmp_path, "submit", "job.yaml", "--address", cluster.dashboard)
+    assert "elastic-1 succeeded" in told
     waited = r"waiting for 1 to 2 workers of 1 CPU: the cluster has room for 0 now; (.*)\n"
-    said = re.search(waited, done.stdout)
-    assert said, done.stdout[-6000:]
+    said = re.search(waited, printed)
+    assert said, printed[-6000:]
     # on a quick machine the nodes are asked for before the first look
     assert re.fullmatch(r"(starting \d x worker)?(; )?(the autoscaler may add up to \d x worker \(1 CPU\))?", said[1])
-    assert (counts.seen[0], max(counts.seen), after) == (0, 2, 0), counts.seen
+    assert (counts[0], max(counts), counts[-1]) == (0, 2, 0), counts
 
-    stage = storage / "runs" / "elastic" / "stages" / "only"
+    stage = cluster.storage / "runs" / "elastic" / "stages" / "only"
     assert (stage / "stage.json").is_file()
     lines = [json.loads(x) for file in (stage / "samples").glob("*.jsonl") for x in file.read_text().splitlines()]
     assert {line["step"] for line in lines} == set(range(1, 31))

@@ -32,6 +32,7 @@ from blear.search.section import Search
 from blear.search.space import tune_space, values
 from blear.search.trial import trial
 
+_DRAWN = "params.json"  # Tune's, of each trial that began
 _OURS = "blear.errors."  # how a traceback names our own errors
 
 
@@ -81,8 +82,9 @@ def run_trials(
     if signal.getsignal(signal.SIGINT) is handler:  # Tune's own gives it back when it is called, and only then
         raise KeyboardInterrupt
     signal.signal(signal.SIGINT, handler)
-    began = [grid[number] for number in range(len(grid)) if (Path(grid[number].path) / "params.json").is_file()]
-    return [_result(one, search, judge, ground) for one in sorted(began, key=lambda one: str(one.path))]
+    all_of_them = sorted((grid[number] for number in range(len(grid))), key=lambda one: str(one.path))
+    began = [one for one in all_of_them if one.error is not None or (Path(one.path) / _DRAWN).is_file()]
+    return [_result(one, search, judge, ground) for one in began]
 
 
 def _folder_name(trial: Any) -> str:
@@ -157,8 +159,10 @@ def _result(one: Any, search: Search, judge: Judge, ground: Ground) -> tuple[Tri
     name = Path(one.path).name.partition("-")[2]
     objectives = {n: float(metrics[n]) for n in judge.names if n in metrics and metrics[n] == metrics[n]}
     lineage = ground.root / "trials" / name / "lineage.json"
-    drawn = one.config or json.loads((Path(one.path) / "params.json").read_text())  # of one that has told nothing
-    held = values(search.space, drawn)
+    drawn = one.config or {}
+    if not drawn and (Path(one.path) / _DRAWN).is_file():  # it has told nothing; not even begun, if its node was lost
+        drawn = json.loads((Path(one.path) / _DRAWN).read_text())
+    held = values(search.space, drawn) if drawn else {}
     if lineage.is_file():
         held = {path: dict(stairs) for path, stairs in _stairs(json.loads(lineage.read_text())).items()}
     frame = one.metrics_dataframe
