@@ -73,9 +73,7 @@ def test_a_search_from_its_job_to_the_best_ones_job(job, blear, storage: Path, t
     lr = {"stages.joint.optimizer.lr": {"choice": [0.01, -1.0]}}  # the second is refused by the job
     space = {"stages.joint.degrade.0.factors": {"simplex": [1, 2, 3]}, **lr}
     uniform = {"uniform": {"stages.joint.degrade.0.factors": {1: 1, 2: 1, 3: 1}}}
-    path = job(
-        space=space, algorithm="random", trials=5, baselines=uniform, objective=[{"use": "mean"}, {"use": "worst"}]
-    )
+    path = job(space=space, algorithm="tpe", trials=5, baselines=uniform, objective=[{"use": "mean"}, {"use": "worst"}])
     with Renamed(tmp_path / "cache" / "decoded") as renamed:
         done = blear("run", path, timeout=600, BLEAR_CACHE=str(tmp_path / "cache"))
         decoded = [name for name in renamed.names() if ".d" in name]
@@ -114,9 +112,14 @@ def test_a_search_from_its_job_to_the_best_ones_job(job, blear, storage: Path, t
     assert "| best |" in done.stdout + done.stderr
     assert json.loads((run / "run.json").read_text())["split"] == "test"
     report = (run / "report.html").read_text()
-    assert "5 trials were asked for (random), 5 were tried" in report
+    assert "5 trials were asked for (tpe), 5 were tried" in report
     assert re.search(rf"{len(good)} came to the end,\s+{len(failed)} failed", report)
     assert failed[0].name in report
+    learning = ("Training loss of the best trial: from", "curve of joint-best", "curve of joint-1-uniform")
+    for told in learning:
+        assert report.count(told) == 1
+    assert "Mixtures of stages.joint.degrade.0.factors" in report
+    assert "Parallel coordinates of" in report
     # the best trial's job gives its weights again
     assert os.access(run / "best.yaml", os.X_OK)
     again = blear("run", run / "best.yaml", timeout=600)

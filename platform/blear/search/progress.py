@@ -67,6 +67,8 @@ class Progress(tune.Callback):
             t.trial_id: t.last_result for t in trials if t.status != "ERROR" and self._name in (t.last_result or {})
         }
         best = max(told, key=lambda name: (told[name]["step"], told[name][self._name]), default=None)  # the furthest
+        if best is None and not more:
+            return
         note = "no result yet" if best is None else f"best {self._name} {told[best][self._name]:.4f} ({best})"
         left = self._left(trials, ended)
         if self._bar is not None:

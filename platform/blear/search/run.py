@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shutil
 import time
@@ -177,6 +178,8 @@ def _final(job: Job, search: Search, run: RunFolder, folders: Mapping[str, Path]
         shutil.copytree(
             RunFolder(folder).stage(search.stage), target, ignore=shutil.ignore_patterns("checkpoints", ".*")
         )
+        info = target / "stage.json"  # under its new name, so that a report tells them apart
+        write_text(info, json.dumps(json.loads(info.read_text()) | {"name": name}, indent=1))
         own = best_job if label == BEST else read_job(folder / "job.yaml")[0]
         stages[name] = own.stages[search.stage]
         note = "the best trial of the search" if label == BEST else "a baseline, not searched"

@@ -12,20 +12,22 @@ from matplotlib.figure import Figure as Canvas
 from blear.report.drawing import WIDE, panel, style
 from blear.report.figure import Cell, Figure, Panel
 from blear.report.section import Section
+from blear.report.sections.learning import canvas
 from blear.report.text import shortened
 from blear.report.theme import TOKENS, color
 from blear.report.view import View
 from blear.search.results import SearchResults, Trial, read_results
 
+_ARM = "best"
 _BEST, _OTHERS = color(1), TOKENS["heat"][0]
 
 
 def section(view: View) -> Section | None:
     """Of the first run that is a search; None where none is."""
-    files = [run.root / "search.json" for run in view.runs if (run.root / "search.json").is_file()]
-    if not files:
+    run = next((run for run in view.runs if (run.root / "search.json").is_file()), None)
+    if run is None:
         return None
-    results = read_results(files[0])
+    results = read_results(run.root / "search.json")
     done = [trial for trial in results.trials if trial.objectives]
     table = [_columns(trial) for trial in done]
     lines = [Panel("search-trials", _alt(results, done), _parallel(results, done, table))]
@@ -36,6 +38,10 @@ def section(view: View) -> Section | None:
     if results.importance:
         panels.append(Panel("search-importance", _heard(results.importance), _bars(results.importance)))
     best = results.trial(results.best)
+    stage = run.info.arms[_ARM].stage if _ARM in run.info.arms else ""
+    for log in (log for info, log in run.stages if info.name == stage and log.loss.size):
+        heard = f"Training loss of the best trial: from {log.loss[1, 0]:.4g} to {log.loss[1, -1]:.4g}"
+        panels.append(Panel("search-learning", heard, canvas("The best trial", "loss", log.loss, log.validation)))
     if best is not None and len(best.looks) > 1:
         panels.append(Panel("search-best", "The objective of the best trial at each look", _looks(best, results)))
     rows: list[dict[str, Cell]] = [
