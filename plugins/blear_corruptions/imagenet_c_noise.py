@@ -10,7 +10,7 @@ from torch.nn.functional import grid_sample
 from blear_corruptions.imagenet_c import Operation
 from blear_corruptions.imagenet_c_random import normal_pattern, uniform_pattern
 
-_SIDE, _REACH = 512, 5.5  # of the table of quantiles: places along each axis, largest |z|
+_MEANS, _PLACES, _REACH = 256, 512, 5.5  # of the table of quantiles: rows, columns, largest |z|
 _MANY = 33  # 1 + the root of the mean from which on the expansion does
 _SPAN, _HALVINGS = 16.0, 24  # of the search for the quantile
 _HELD: dict[str, Tensor] = {}
@@ -83,7 +83,7 @@ def poisson_quantile(mean: Tensor, z: Tensor) -> Tensor:
     mean, z = torch.broadcast_tensors(mean.float(), z.float())
     s = mean.sqrt()
     places = torch.stack([z / _REACH, (1 + s).reciprocal_().mul_(2).sub_(1)], dim=-1).flatten(1, -2)[:, None]
-    table = _table(mean.device).expand(len(mean), 1, _SIDE, _SIDE)
+    table = _table(mean.device).expand(len(mean), 1, _MEANS, _PLACES)
     rest = grid_sample(table, places, padding_mode="border", align_corners=True).view_as(s)
     return (s + z).mul_(s).add_(rest).ceil_().clamp_(min=0)
 
@@ -92,17 +92,17 @@ def _table(device: torch.device) -> Tensor:
     """x - 1 - s (s + z) of the real quantile x, float32 at places of [1 / (1 + s), z]; made once for a device."""
     if str(device) in _HELD:
         return _HELD[str(device)]
-    z = torch.linspace(-_REACH, _REACH, _SIDE, dtype=torch.float64)
-    s = 1 / torch.linspace(0, 1, _SIDE, dtype=torch.float64)[1:, None] - 1
+    z = torch.linspace(-_REACH, _REACH, _PLACES, dtype=torch.float64)
+    s = 1 / torch.linspace(0, 1, _MEANS, dtype=torch.float64)[1:, None] - 1
     rest = (z * z + 2) / 6 + (z - z**3) / (72 * s.clamp(min=1))  # Cornish and Fisher 1938, for many photons
-    near = s[_SIDE // _MANY :] * (s[_SIDE // _MANY :] + z)
-    mean = (s[_SIDE // _MANY :] ** 2).expand_as(near)
-    low = (near + rest[_SIDE // _MANY :] - _SPAN / 2).clamp(min=0)
+    near = s[_MEANS // _MANY :] * (s[_MEANS // _MANY :] + z)
+    mean = (s[_MEANS // _MANY :] ** 2).expand_as(near)
+    low = (near + rest[_MEANS // _MANY :] - _SPAN / 2).clamp(min=0)
     for halving in range(1, _HALVINGS + 1):
         middle = low + _SPAN / 2**halving
         low = torch.where(torch.special.gammaincc(middle, mean) < torch.special.ndtr(z), middle, low)
     # the mean of the first row is infinite
-    made = torch.cat([rest[:1], rest[: _SIDE // _MANY], low - near]).float().to(device) - 1
+    made = torch.cat([rest[:1], rest[: _MEANS // _MANY], low - near]).float().to(device) - 1
     if not torch.compiler.is_compiling():
         _HELD[str(device)] = made
     return made
