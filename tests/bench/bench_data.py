@@ -47,7 +47,7 @@ from blear.data.shard.codec import encode
 from blear_faces.dataset import ProceduralFaces
 from blear_faces.params import ProceduralParams
 
-CASES = ((48, 1, 16000), (96, 1, 4800), (224, 3, 640))
+CASES = ((48, 1, 24000), (96, 1, 9600), (224, 3, 1920))
 """Pixels, channels, samples."""
 SHARDS = 4
 SLOW = 8

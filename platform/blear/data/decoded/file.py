@@ -20,7 +20,7 @@ import numpy as np
 from blear.contracts import ClipSpec, Target
 from blear.data.decoded.cache import Claim
 from blear.data.decoded.crew import Crew, do
-from blear.data.decoded.task import Task, write_at
+from blear.data.decoded.task import Task, even, write_at
 from blear.data.models import Layout, ShardInfo
 from blear.data.shard.encoded import EncodedShard
 
@@ -125,16 +125,16 @@ def write_decoded(
     count = len(encoded)
     *starts, values_at, tail = form.starts(count)
     sizes = [math.prod(shape) * kind.itemsize for shape, kind in form.arrays]
-    step = max(1, min(-(-count // (_PIECES * team.threads)), _PIECE_BYTES // form.sample_bytes))
+    most = max(1, min(-(-count // (_PIECES * team.threads)), _PIECE_BYTES // form.sample_bytes))
 
-    def write(first: int) -> dict[int, str]:
-        samples = encoded.samples.part(np.arange(first, min(first + step, count)))
+    def write(rows: np.ndarray) -> dict[int, str]:
+        samples, first = encoded.samples.part(rows), int(rows[0])
         offsets = [start + first * size for start, size in zip(starts, sizes, strict=True)]
         broken = do(Task(samples, form.arrays, offsets), encoded.shard.descriptor, claim.descriptor, much=much)
         advance(len(samples))
         return {first + row: cause for row, cause in broken.items()}
 
-    broken = {row: cause for piece in team.each(write, range(0, count, step)) for row, cause in piece.items()}
+    broken = {row: cause for piece in team.each(write, even(count, most)) for row, cause in piece.items()}
     write_at(claim.descriptor, np.ascontiguousarray(encoded.values_NK), values_at)
     facts = json.dumps({"broken": dict(sorted(broken.items())), "shard": state_of(encoded.shard.path)}).encode()
     end = facts + struct.pack("<Q8s", len(facts), _MAGIC)

@@ -13,7 +13,7 @@ import numpy as np
 from blear.data.shard.encoded import EncodedSamples
 
 _CHUNK_BYTES = 1 << 21  # decoded, before they are written: about what the processor's cache holds
-_CHUNK_SAMPLES, _LARGE_CHUNK_BYTES = 32, 1 << 23  # at least so many, a call has its cost; but never more bytes
+_CHUNK_SAMPLES, _LARGE_CHUNK_BYTES = 64, 1 << 23  # at least so many, a call has its cost; but never more bytes
 _thread = threading.local()
 
 Arrays = Sequence[tuple[tuple[int, int, int, int], np.dtype]]
@@ -48,11 +48,11 @@ class Task:
             OSError: one of the files cannot be read or written.
         """
         each = sum(math.prod(shape) * kind.itemsize for shape, kind in self.arrays)
-        step = max(1, min(max(_CHUNK_BYTES, _CHUNK_SAMPLES * each), _LARGE_CHUNK_BYTES) // each)
+        most = max(1, min(max(_CHUNK_BYTES, _CHUNK_SAMPLES * each), _LARGE_CHUNK_BYTES) // each)
         broken: dict[int, str] = {}
-        for first in range(0, len(self.samples), step):
-            rows = np.arange(first, min(first + step, len(self.samples)))
-            outs = [out[: len(rows)] for out in self._buffers(step)]
+        for rows in even(len(self.samples), most):
+            first = int(rows[0])
+            outs = [out[: len(rows)] for out in self._buffers(most)]
             causes = self.samples.decode(source, rows, outs, range(len(rows)))
             broken |= causes
             for offset, out in zip(self.offsets, outs, strict=True):
@@ -69,6 +69,12 @@ class Task:
             _thread.made_for = made_for
         arrays: list[np.ndarray] = _thread.arrays
         return arrays
+
+
+def even(count: int, most: int) -> list[np.ndarray]:
+    """The numbers below `count` in as few runs of about one length as hold at most `most` each."""
+    step = -(-count // max(1, -(-count // most)))
+    return [np.arange(first, min(first + step, count)) for first in range(0, count, max(1, step))]
 
 
 def write_at(descriptor: int, array: np.ndarray, offset: int) -> None:
