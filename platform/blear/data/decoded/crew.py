@@ -29,6 +29,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _THREADS = 8
+# pictures of some 100 kB would be given back to the system, and fetched again, one by one
+_QUICK = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 27)}
 _helpers: weakref.WeakSet[_Helper] = weakref.WeakSet()
 _thread = threading.local()
 
@@ -117,7 +119,7 @@ class _Helper:
                 [sys.executable, "-P", "-m", "blear.data.decoded.helper"],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
+                env=os.environ | _QUICK | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 process_group=0,  # Ctrl-C is ours
             )
         self._tasks = Connection(os.dup(self._files.fileno()))
