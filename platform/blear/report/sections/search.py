@@ -30,7 +30,11 @@ def section(view: View) -> Section | None:
     results = read_results(run.root / "search.json")
     done = [trial for trial in results.trials if trial.objectives]
     table = [_columns(trial) for trial in done]
-    lines = [Panel("search-trials", _alt(results, done), _parallel(results, done, table))]
+    alt = _alt(results, done)
+    lines = [
+        Panel("search-trials", alt, _parallel(results, done, table, wide=True), wide=True),
+        Panel("search-trials-narrow", alt, _parallel(results, done, table, wide=False)),
+    ]
     panels = [Panel("search-order", "The best objective so far, after each trial", _order(results, done))]
     for path, weights in _mixtures(done):
         name = f"search-mix-{len(panels)}"
@@ -99,28 +103,43 @@ def _strength(done: Sequence[Trial], name: str) -> list[float]:
     return [0.15 + 0.85 * float(share) for share in (values - values.min()) / span]
 
 
-def _parallel(results: SearchResults, done: Sequence[Trial], table: Sequence[Mapping[str, Any]]) -> Canvas:
-    names = [*table[0], *results.objectives]
+def _parallel(
+    results: SearchResults, done: Sequence[Trial], table: Sequence[Mapping[str, Any]], *, wide: bool
+) -> Canvas:
+    """One axis for each number and objective: upright ones beside each other, or on a phone one below the other."""
+    names = [*_last_parts(list(table[0])), *results.objectives]
     columns = [[row[name] for row in table] for name in table[0]]
     columns += [[trial.objectives[name] for trial in done] for name in results.objectives]
+    scaled = [_scaled(values) for values in columns]
+    places = range(len(names))
     with style():
-        figure = Canvas(figsize=WIDE, layout="constrained")
-        axes = figure.add_subplot()
-        heights = []
-        for place, values in enumerate(columns):
-            scaled, low, high = _scaled(values)
-            heights.append(scaled)
-            for at, text in ((0.0, low), (1.0, high)):
-                axes.annotate(text, (place, at), xytext=(3, -3 if at else 3), textcoords="offset points", fontsize=7)
+        figure, axes = panel(*WIDE, left=0.3, bottom=0.9) if wide else panel(height=0.5 * len(names) + 0.7, left=1.1)
+        for place, (_, low, high) in zip(places, scaled, strict=True):
+            for end, text in ((0.0, low), (1.0, high)):
+                at, shift = ((place, end), (3, -9 if end else 3)) if wide else ((end, place), (-16 if end else 2, 3))
+                axes.annotate(text, at, xytext=shift, textcoords="offset points", fontsize=7)
         strengths = _strength(done, results.objectives[0])
         for line, (trial, strength) in enumerate(zip(done, strengths, strict=True)):
             best = trial.name == results.best
-            y = [values[line] for values in heights]
-            axes.plot(y, color=_BEST if best else _OTHERS, alpha=strength, linewidth=2 if best else 1, zorder=2 + best)
-        axes.set_xticks(range(len(names)), labels=[shortened(name) for name in names], rotation=20, ha="right")
-        axes.set_yticks([])
-        axes.grid(axis="x")
+            track = (places, [values[line] for values, _, _ in scaled])
+            look = {"color": _BEST if best else _OTHERS, "alpha": strength, "linewidth": 2 if best else 1}
+            axes.plot(*(track if wide else track[::-1]), **look, zorder=2 + best)
+        labels = [shortened(name) for name in names]
+        if wide:
+            axes.set_xticks(places, labels=labels, rotation=20, ha="right")
+            axes.set_yticks([])
+        else:
+            axes.set_yticks(places, labels=labels)
+            axes.set_xticks([])
+            axes.invert_yaxis()
+        axes.grid(axis="x" if wide else "y")
     return figure
+
+
+def _last_parts(names: Sequence[str]) -> list[str]:
+    """`degrade.0.factors 3` -> `factors 3`, where no other name ends alike."""
+    short = [name.rpartition(".")[2] for name in names]
+    return [part if short.count(part) == 1 else name for part, name in zip(short, names, strict=True)]
 
 
 def _scaled(values: Sequence[Any]) -> tuple[list[float], str, str]:
@@ -190,9 +209,11 @@ def _order(results: SearchResults, done: Sequence[Trial]) -> Canvas:
 
 def _bars(importance: Mapping[str, float]) -> Canvas:
     with style():
-        figure, axes = panel(left=1.6)
-        names = [shortened(name.split(".", 1)[-1]) for name in importance]
-        axes.barh(names[::-1], list(importance.values())[::-1], color=_OTHERS)
+        figure, axes = panel(left=1.1)
+        places = range(len(importance))
+        axes.barh(places, list(importance.values()), color=_OTHERS)
+        axes.set_yticks(places, labels=[shortened(name) for name in _last_parts(list(importance))])
+        axes.invert_yaxis()
         axes.set_title("Importance")
         axes.set_xlabel("share of the variance")
     return figure
