@@ -121,8 +121,12 @@ def _parallel(
         strengths = _strength(done, results.objectives[0])
         for line, (trial, strength) in enumerate(zip(done, strengths, strict=True)):
             best = trial.name == results.best
-            track = (places, [values[line] for values, _, _ in scaled])
-            look = {"color": _BEST if best else _OTHERS, "alpha": strength, "linewidth": 2 if best else 1}
+            track: tuple[Any, Any] = (places, [values[line] for values, _, _ in scaled])
+            look: dict[str, Any] = {
+                "color": _BEST if best else _OTHERS,
+                "alpha": strength,
+                "linewidth": 2 if best else 1,
+            }
             axes.plot(*(track if wide else track[::-1]), **look, zorder=2 + best)
         labels = [shortened(name) for name in names]
         if wide:
