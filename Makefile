@@ -31,6 +31,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)
+	-$(BIN)/python -m pip install --quiet --group bench  # what only benchmarks compare with; left out without a network
 	$(BIN)/python tests/bench/bench.py $(ONLY)
 
 docs: $(READY)

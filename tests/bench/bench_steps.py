@@ -23,8 +23,8 @@ CPU = torch.device("cpu")
 FACES = 512
 CASES: tuple[tuple[str, Callable[[], nn.Module], int, int, int], ...] = (
     ("CNN+D x 0.25, 128 x 48 px", partial(cnn5x5, 0.25, 48), 48, 128, 8),
-    ("CNN+D, 16 x 96 px", partial(cnn5x5, 1.0, 96), 96, 16, 1),
-    ("ResNet-18, 16 x 96 px", resnet18, 96, 16, 1),
+    ("CNN+D, 16 x 96 px", partial(cnn5x5, 1.0, 96), 96, 16, 3),
+    ("ResNet-18, 16 x 96 px", resnet18, 96, 16, 6),
 )
 """Name, network, pixels, batch, steps of one timed call."""
 
