@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blear.errors import PluginError
+from blear.errors import DataError, PluginError
 
 Change = Callable[[int, np.ndarray], tuple[np.ndarray, float]]
 """A clip's number in its batch and uint8 [T, H, W, C] -> the changed clip of that shape, and its kbit/s."""
@@ -29,10 +29,13 @@ def each_clip(frames_BTCHW: Tensor, change: Change, name: str) -> tuple[Tensor, 
 
     Raises:
         PluginError: frames of another number of channels.
+        DataError: values that are not finite.
     """
     require_colours(frames_BTCHW.shape[2], name)
-    batch = len(frames_BTCHW)
-    pixels = frames_BTCHW.detach().cpu().float().clamp(0, 1).mul(255).round().byte()
+    batch, values = len(frames_BTCHW), frames_BTCHW.detach().cpu().float()
+    if not values.isfinite().all():  # as 8 bits they would be black
+        raise DataError("frames hold values that are not finite", name, "mend the operation before it, or the data")
+    pixels = values.clamp(0, 1).mul(255).round().byte()
     clips_BTHWC = pixels.permute(0, 1, 3, 4, 2).contiguous().numpy()
     with ThreadPoolExecutor(min(_cores(), max(1, batch))) as pool:
         done = list(pool.map(change, range(batch), clips_BTHWC))

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 import blear_codec
 from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys
-from blear.errors import PluginError
+from blear.errors import DataError, PluginError
 from blear.plugins import load
 from blear_codec import codecs
 from blear_codec.clips import each_clip
@@ -135,6 +135,14 @@ def test_types_ranges_and_grey():
     out = operation.apply(beyond, operation.draw(keys(2)))
     assert torch.equal(out, operation.apply(beyond.clamp(0, 1), operation.draw(keys(2))))
     assert operation.apply(batch(2)[:0], operation.draw(keys(0))).shape == (0, 3, 3, 32, 32)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_frames_that_are_not_finite_are_refused(value):
+    frames, operation = batch(2), build("h264")
+    frames[1, 0, 0, 3, 4] = value
+    with pytest.raises(DataError, match="codec/h264: frames hold values that are not finite"):
+        operation.apply(frames, operation.draw(keys(2)))
 
 
 def test_frames_of_two_channels_are_refused():

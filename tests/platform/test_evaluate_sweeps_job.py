@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from blear.driver import evaluate_run, prepare_data, run_job
-from blear.errors import JobError
+from blear.errors import DataError, JobError
 from blear.evaluate.arms import evaluate_arms
 from blear.evaluate.mistakes import MOST, chosen_mistakes
 from blear.evaluate.predictions import read_predictions
@@ -155,3 +155,16 @@ def test_an_arm_that_no_level_tests_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"evaluate.arms.experts: no level has a stage.*blur_\{severit\}") as error:
         evaluate_arms(job, catalog, run, prepare_data(job, catalog), torch.device("cpu"))
     assert "condition, factor, severity" in str(error.value)
+
+
+@pytest.mark.usefixtures("storage")
+def test_a_condition_whose_frames_are_not_finite_is_named(tmp_path: Path) -> None:
+    plugin = Path(__file__).with_name("degrade_plugin.py")
+    text = JOB.replace("data:\n", f"plugins: [{plugin}]\ndata:\n", 1)
+    text = text.replace(
+        "downscale, over: {factor: [1, 4]}", "degrade_plugin/times, label: times, over: {factor: [1, 1.0e+39]}"
+    )
+    (tmp_path / "job.yaml").write_text(text)
+    job, catalog = read_job(tmp_path / "job.yaml")
+    with pytest.raises(DataError, match=r"evaluate.sweep \(times, 1e\+39\): frames are not finite"):
+        run_job(job, catalog, runner="local", fresh=False, command="blear run", profile=None)

@@ -203,6 +203,9 @@ class Tester:
             if degrade is not None:
                 make = partial(degrade.coded, frames, raw.epochs_B, raw.samples_B)
                 frames, kbps_B = self.memo((seen_as, number), make) if remembered else make()
+            if not bool(frames.isfinite().all()):
+                do = "mend the degradation, or change its parameters"
+                raise DataError("frames are not finite", f"evaluate.sweep ({level.condition}, {level.severity:g})", do)
             if restorer is not None:
                 frames = _restored(restorer, frames)
             target, decoded = next(iter(model.head.decode(model(frames)).items()))
