@@ -208,9 +208,8 @@ def test_a_killed_worker_process_is_an_error_with_advice(tmp_path):
 
 
 INTERRUPTED = """
-import signal, sys
+import sys
 from pathlib import Path
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
 sys.path.insert(0, sys.argv[1])
 from data_toy import prepare_toy
 prepare_toy(Path(sys.argv[2]), log=sys.argv[3], fault="slow", workers=int(sys.argv[4]))
