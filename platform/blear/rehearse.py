@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -34,6 +35,9 @@ def rehearse(job: Job, catalog: Catalog, clips: Mapping[str, ClipSpec]) -> None:
         except BlearError as error:
             told = str(error) if error.where.startswith(where) else f"{where}: {error}"
             problems.setdefault(told)
+        except Exception as error:  # noqa: BLE001 - whatever a component raises of its own
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            problems.setdefault(f"{where}: {type(error).__name__}: {error} ({at.filename}, line {at.lineno})")
 
     for name, stage in job.stages.items():
         if stage.data in clips:

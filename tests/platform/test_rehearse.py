@@ -90,3 +90,38 @@ def test_blear_check_refuses_and_run_refuses_before_it_trains(job, blear, storag
             in done.stderr
         )
     assert not list(storage.glob("runs/sizes/stages/*"))
+
+
+BUG = """from blear.contracts import Component, Params
+from blear.hooks import hookimpl
+
+PLUGIN_API = 1
+
+
+class Bug:
+    def __init__(self, params, context):
+        pass
+
+    def draw(self, keys):
+        return {}
+
+    def apply(self, frames_BTCHW, draws):
+        return frames_BTCHW / int("one")
+
+    def levels(self):
+        return []
+
+
+@hookimpl
+def register_degradations():
+    return [Component("bug", "Has one", Params, Bug)]
+"""
+
+
+def test_a_component_s_own_fault_is_one_line_with_its_place(job, tmp_path: Path) -> None:
+    (tmp_path / "bug.py").write_text(BUG)
+    path = job(
+        ("data:\n  faces", "plugins: [bug.py]\ndata:\n  faces"), ("{use: downscale, factor: 2}", "{use: bug/bug}")
+    )
+    line = f"ValueError: invalid literal for int() with base 10: 'one' ({tmp_path / 'bug.py'}, line 15)"
+    assert found(path)[:2] == [f"stages.clean: {line}", f"stages.more: {line}"]

@@ -36,6 +36,7 @@ class Watch(WorkerGroupCallback, ControllerCallback):
         self._stage, self._folder = stage, folder
         self._group: Any = None
         self._healthy = self._draining = False
+        self._gone: frozenset[int] = frozenset()
         self._world, self._why, self._last_call = 0, "", 0.0
         self._last_failure: tuple[str, int] | None = None
 
@@ -74,6 +75,7 @@ class Watch(WorkerGroupCallback, ControllerCallback):
         if errors and self._healthy:
             self._healthy = False
             if self._draining:  # announced, and said so
+                self._tell_ray_why(errors)
                 return
             rank, error = min(errors.items(), key=lambda item: not isinstance(item[1], WorkerHealthCheckFailedError))
             self._failed(f"rank {rank} of {self._world}", cause(error), lost=_is_lost(error))
@@ -119,10 +121,19 @@ class Watch(WorkerGroupCallback, ControllerCallback):
             when = "" if left is None else f" in {left:.0f} s"
             note(self._folder, f"stage {self._stage}: the node of worker {ranks} goes{when}; asks for a checkpoint")
             self._why = f"lost a worker to pre-emption (rank {ranks} of {self._world})"
+            self._gone = frozenset(preemption.preempted_ranks)
             self._tell(Reason.DRAIN)
         elif left is not None and left < self._last_call:
             self._last_call = 0.0
             self._tell(Reason.STOP)
+
+    def _tell_ray_why(self, errors: dict[int, BaseException]) -> None:
+        """A node's processes may be missed before the node is: Ray would count their end as a failure of the run."""
+        for rank in self._gone & errors.keys():
+            error = errors[rank]
+            inner = error.health_check_failure if isinstance(error, WorkerHealthCheckFailedError) else error
+            if isinstance(inner, RayActorError):
+                inner._preempted = True
 
     def _tell(self, reason: Reason) -> bool:
         try:
