@@ -57,7 +57,8 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
     began = time.monotonic()
     with _ray(on_ray or job.search is not None, local=not on_ray):
         prepared = prepare_data(job, catalog, runner=runner)
-        rehearse(job, catalog, {name: Prepared.open(place).clip for name, place in prepared.items()})
+        opened = {name: Prepared.open(place) for name, place in prepared.items()}
+        rehearse(job, catalog, {name: (data.clip, data.targets) for name, data in opened.items()})
         lock_splits(job, run.root, prepared)
         run.update_info(**_info(job, catalog, prepared, on_ray, command, profile))
         if job.search is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
-from blear.contracts import BuildContext, ClipSpec
+from blear.contracts import BuildContext, ClipSpec, Target
 from blear.data.prepared import Prepared
 from blear.errors import BlearError, JobError
 from blear.evaluate.fitting import condition_chain, fitted
@@ -17,12 +17,15 @@ from blear.plugins import Catalog
 from blear.train.chains import stage_chains
 from blear.train.model import moments_of
 
+Stored = tuple[ClipSpec, Mapping[str, Target]]
+"""Shape and targets of stored clips."""
 
-def rehearse(job: Job, catalog: Catalog, clips: Mapping[str, ClipSpec]) -> None:
+
+def rehearse(job: Job, catalog: Catalog, stored: Mapping[str, Stored]) -> None:
     """Refuses frames that a degradation cannot serve, chains whose sizes do not fit, and encoders that are missing.
 
     Args:
-        clips: name of data -> shape of its stored clips. What needs other data is not looked at.
+        stored: by name of data. What needs other data is not looked at.
 
     Raises:
         JobError: with every problem found.
@@ -40,44 +43,47 @@ def rehearse(job: Job, catalog: Catalog, clips: Mapping[str, ClipSpec]) -> None:
             problems.setdefault(f"{where}: {type(error).__name__}: {error} ({at.filename}, line {at.lineno})")
 
     for name, stage in job.stages.items():
-        if stage.data in clips:
-            moments = moments_of(stage, job.seed, clips[stage.data])
-            clip = clips[stage.data] if moments is None else moments.clip(clips[stage.data])
-            context = BuildContext(job.seed, clip)
+        if stage.data in stored:
+            clip, targets = stored[stage.data]
+            moments = moments_of(stage, job.seed, clip)
+            context = BuildContext(job.seed, clip if moments is None else moments.clip(clip), targets)
             attempt(f"stages.{name}", partial(stage_chains, job, name, catalog, context))
     if job.evaluate is not None and not problems:
-        for where, call in _conditions(job, job.evaluate, catalog, clips):
+        for where, call in _conditions(job, job.evaluate, catalog, stored):
             attempt(where, call)
     if problems:
         raise JobError("\n".join(problems))
 
 
-def clips_of(job: Job, catalog: Catalog) -> tuple[dict[str, ClipSpec], dict[str, str]]:
-    """Shapes of the clips of a job's data before anything is prepared, by name; and why others are not known."""
-    clips, unknown = {}, {}
+def stored_by(job: Job, catalog: Catalog) -> tuple[dict[str, Stored], dict[str, str]]:
+    """What a job's data will hold, before anything is prepared, by name; and why that of others is not known."""
+    stored: dict[str, Stored] = {}
+    unknown = {}
     for name, data in job.used_data.items():
         use, params = data.chosen
         try:
             if data.shards is not None:
-                clips[name] = Prepared.open(data.shards).clip
+                prepared = Prepared.open(data.shards)
+                stored[name] = prepared.clip, prepared.targets
             else:
-                clips[name] = catalog.get("dataset", use).build(params, BuildContext(job.seed)).clip
+                dataset = catalog.get("dataset", use).build(params, BuildContext(job.seed))
+                stored[name] = dataset.clip, {target.name: target for target in dataset.targets}
         except BlearError as error:
             unknown[name] = error.what
-    return clips, unknown
+    return stored, unknown
 
 
 def _conditions(
-    job: Job, evaluate: Evaluate, catalog: Catalog, clips: Mapping[str, ClipSpec]
+    job: Job, evaluate: Evaluate, catalog: Catalog, stored: Mapping[str, Stored]
 ) -> Iterator[tuple[str, Callable[[], object]]]:
     """Each condition at each size of the frames that an arm is tested on."""
     seen = set()
     for name, stage in job.stages.items():
         data = evaluate.data or stage.data
         tested = any(name.startswith(arm.stage.split("{")[0]) for arm in evaluate.arms.values() if not arm.clean)
-        if data not in clips or not tested:
+        if data not in stored or not tested:
             continue
-        _, context = fitted(job, name, catalog, clips[data], {})
+        _, context = fitted(job, name, catalog, stored[data][0], stored.get(stage.data, stored[data])[1])
         if evaluate.windows is not None and context.clip is not None:
             context = replace(context, clip=replace(context.clip, length=evaluate.windows.length))
         if context.clip in seen:

@@ -8,7 +8,7 @@ import pytest
 
 from blear.errors import JobError
 from blear.jobfile import read_job
-from blear.rehearse import clips_of, rehearse
+from blear.rehearse import rehearse, stored_by
 
 JOB = """name: sizes
 data:
@@ -53,7 +53,7 @@ def found(path: Path) -> list[str]:
     """The problems of a job, one a line."""
     read, catalog = read_job(path)
     with pytest.raises(JobError) as caught:
-        rehearse(read, catalog, clips_of(read, catalog)[0])
+        rehearse(read, catalog, stored_by(read, catalog)[0])
     return caught.value.what.splitlines()
 
 

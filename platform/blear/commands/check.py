@@ -16,10 +16,10 @@ def check(job: Path, profile: str | None, overrides: tuple[str, ...]) -> None:
     from blear.jobfile import read_job
 
     checked, catalog = read_job(job, profile=profile, overrides=overrides)
-    from blear.rehearse import clips_of, rehearse  # imports torch
+    from blear.rehearse import rehearse, stored_by  # imports torch
 
-    clips, unknown = clips_of(checked, catalog)
-    rehearse(checked, catalog, clips)
+    stored, unknown = stored_by(checked, catalog)
+    rehearse(checked, catalog, stored)
     for name, why in unknown.items():
         click.echo(f"data {name}: not looked at ({why}); whether its frames fit is seen once it is prepared")
     stages = ", ".join(checked.stages)
