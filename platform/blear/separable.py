@@ -162,38 +162,53 @@ def _cut(matrix: Tensor, parts: int) -> list[_Band]:
 
 
 def _grouped(frames_BTCHW: Tensor, rows: Sequence[_Bands], columns: Sequence[_Bands], index_B: Tensor) -> Tensor:
-    """Rows shrink first and grow back last, so that columns are worked on in the small image."""
+    """The samples of one operator together; where all have the same one, nothing is gathered or put back."""
     batch, length, channels, height, width = frames_BTCHW.shape
     planes = frames_BTCHW.reshape(batch, length * channels, height, width)
-    size = (_outputs(rows[0], height), _outputs(columns[0], width))
-    done = _empty(planes, (batch, length * channels, *size))
     counts = torch.bincount(index_B, minlength=len(rows)).tolist()
+    if batch in counts:
+        k = counts.index(batch)
+        chosen = planes.flatten(0, 1) if rows[k] or columns[k] else planes.flatten(0, 1).clone()  # never the input
+        whole = _joined(_operated(chosen, rows[k], columns[k]))
+        return whole.reshape(batch, length, channels, *whole.shape[1:])
+    done = _empty(planes, (batch, length * channels, _outputs(rows[0], height), _outputs(columns[0], width)))
     for k, which in enumerate(index_B.argsort().split(counts)):
         if len(which) == 0:
             continue
-        chosen = planes.index_select(0, which).reshape(-1, height, width)
-        for bands in rows[k][:1]:
-            parts = [_along_rows(chosen, band) for band in bands]
-            chosen = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-        for bands in columns[k]:
-            chosen = _along_columns(chosen, bands)
-        for bands in rows[k][1:-1]:
-            chosen = torch.cat([_along_rows(chosen, band) for band in bands], dim=1)
-        for band in rows[k][-1] if len(rows[k]) > 1 else [None]:
-            part = chosen if band is None else _along_rows(chosen, band)
-            place = done if band is None else done[:, :, band.outputs]
+        first = 0
+        for part in _operated(planes.index_select(0, which).flatten(0, 1), rows[k], columns[k]):
+            place = done[:, :, first : first + part.shape[1]]
             place.index_copy_(0, which, part.reshape(len(which), *place.shape[1:]))
+            first += part.shape[1]
     return done.reshape(batch, length, channels, *done.shape[2:])
 
 
-def _along_rows(planes_NHW: Tensor, band: _Band) -> Tensor:
-    return torch.bmm(band.matrix.expand(len(planes_NHW), *band.matrix.shape), planes_NHW[:, band.inputs])
+def _operated(planes_NHW: Tensor, rows: _Bands, columns: _Bands) -> list[Tensor]:
+    """The result's bands of rows. Rows shrink first and grow back last: columns are worked on in the small image."""
+    parts = [planes_NHW]
+    for bands in rows[:1]:
+        parts = _along_rows(planes_NHW, bands)
+    for bands in columns:
+        parts = [_along_columns(_joined(parts), bands)]
+    for bands in rows[1:]:
+        parts = _along_rows(_joined(parts), bands)
+    return parts
+
+
+def _along_rows(planes_NHW: Tensor, bands: list[_Band]) -> list[Tensor]:
+    return [
+        torch.bmm(band.matrix.expand(len(planes_NHW), *band.matrix.shape), planes_NHW[:, band.inputs])
+        for band in bands
+    ]
 
 
 def _along_columns(planes_NHW: Tensor, bands: list[_Band]) -> Tensor:
     lines = planes_NHW.reshape(-1, planes_NHW.shape[-1])
-    parts = [lines[:, band.inputs] @ band.matrix.t() for band in bands]
-    return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).unflatten(0, planes_NHW.shape[:2])
+    return _joined([lines[:, band.inputs] @ band.matrix.t() for band in bands]).unflatten(0, planes_NHW.shape[:2])
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 def _empty(like: Tensor, shape: tuple[int, ...]) -> Tensor:

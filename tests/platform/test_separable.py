@@ -71,6 +71,15 @@ def test_factor_1_changes_no_bit():
     assert torch.equal(frames, kept)  # the result is never the input itself
 
 
+@pytest.mark.parametrize("size", [48, 130])
+def test_a_sample_gets_the_same_among_others_and_among_its_like(size):
+    bank, frames = down_up_bank([2, 3, 1], size, size), random_frames(6, 1, 2, size, size)
+    mixed = bank(frames, torch.arange(6) % 3)
+    for operator in range(3):
+        alone = bank(frames[operator::3], torch.full((2,), operator))
+        torch.testing.assert_close(alone, mixed[operator::3], atol=2e-6, rtol=0)
+
+
 def test_kernel_is_the_cubic_of_minus_one_half():
     # Keys' kernel at +-0.25, 0.75, 1.25 with a = -0.5, away from the borders; a = -0.75 would give other numbers.
     weights = resize(16, 32)[16]
