@@ -197,8 +197,7 @@ def _operated(planes_NHW: Tensor, rows: _Bands, columns: _Bands) -> list[Tensor]
 
 def _along_rows(planes_NHW: Tensor, bands: list[_Band]) -> list[Tensor]:
     return [
-        torch.bmm(band.matrix.expand(len(planes_NHW), *band.matrix.shape), planes_NHW[:, band.inputs])
-        for band in bands
+        torch.bmm(band.matrix.expand(len(planes_NHW), *band.matrix.shape), planes_NHW[:, band.inputs]) for band in bands
     ]
 
 
