@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,31 @@ def test_what_a_killed_process_left_is_cleaned(folder):
     assert entries(folder) == [f"{C}.d3"]
     assert sum(name.endswith(".use") for name in files(folder)) == 1  # the cache's own
     write(cache, A, 30)
+
+
+def test_looking_for_the_dead_never_removes_what_somebody_begins(folder, monkeypatch):
+    """Some begin files while others look, at each claim, whose writers are dead."""
+    monkeypatch.setattr("blear.data.decoded.cache._SCAN_S", -1.0)
+    end, errors = time.monotonic() + 2, []
+
+    def work(number):
+        cache = Cache(folder, [], 1 << 30)
+        try:
+            for turn in range(10**6):
+                claim = cache.claim(f"{number:016x}{turn:016x}", 10, wait=True)
+                claim.commit()
+                claim.path.unlink()
+                if time.monotonic() > end:
+                    break
+        except OSError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
 
 
 def test_a_split_that_does_not_fit_keeps_what_fits(tmp_path):

@@ -83,10 +83,10 @@ class Cache:
 
     def close(self) -> None:
         """Ends the use of the entries; may be called again."""
-        if self._descriptor >= 0:
+        descriptor, self._descriptor = self._descriptor, -1  # first: an interrupt comes anywhere
+        if descriptor >= 0:
             self._marker.unlink(missing_ok=True)
-            os.close(self._descriptor)
-            self._descriptor = -1
+            os.close(descriptor)
 
     def path(self, name: str) -> Path:
         """Where an entry lies."""
@@ -166,8 +166,7 @@ class Cache:
                 match = _ENTRY.fullmatch(name)
                 if match is None or path == mine:
                     continue
-                if file.name.endswith(_PARTIAL) and _dead(path):
-                    path.unlink(missing_ok=True)
+                if file.name.endswith(_PARTIAL) and _removed_if_dead(path):
                     continue
                 with contextlib.suppress(FileNotFoundError):  # renamed, or evicted by another process
                     state = path.stat()
@@ -177,8 +176,7 @@ class Cache:
         """Names of the files that any open store uses; removes the markers of dead ones."""
         used: set[str] = set()
         for marker in self.folder.glob(f"*{_MARKER}"):
-            if marker != self._marker and _dead(marker):
-                marker.unlink(missing_ok=True)
+            if marker != self._marker and _removed_if_dead(marker):
                 continue
             with contextlib.suppress(FileNotFoundError):
                 used.update(f"{name}.d{VERSION}" for name in marker.read_text().split())
@@ -227,16 +225,22 @@ def _same(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _dead(path: Path) -> bool:
-    """Whether nobody holds the lock of a file."""
+def _removed_if_dead(path: Path) -> bool:
+    """Removes a file whose lock nobody holds; whether it did.
+
+    Under that lock: who opened the file meanwhile, to write it, gets the lock afterwards and sees that it is gone.
+    """
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not _same(descriptor, path):  # it has its final name now
+            return False
+        path.unlink()
+        return True
     except BlockingIOError:
         return False
     finally:
         os.close(descriptor)
-    return True
