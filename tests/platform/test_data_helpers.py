@@ -108,11 +108,23 @@ def test_the_next_shard_is_decoded_ahead(tmp_path, helped):
     prepared = prepare_toy(tmp_path, parts=4, samples=50)
     store = Store.open(prepared, "train", tmp_path / "cache")
     store.take(np.array([0]))
-    for thread in store._open._ahead:
-        thread.join()
+    while store._open._ahead._running:
+        time.sleep(0.01)
     names = [f"{store.form.name(shard)}.d3" for shard in store.shards]
     assert [name in cached(tmp_path / "cache") for name in names] == [True, True, True, False]
     assert np.array_equal(store.take(np.arange(len(store))).frames.numpy(), truth(tmp_path, parts=4, samples=50))
+
+
+def test_batches_are_copied_while_a_shard_is_decoded():
+    team, may_end = crew.Crew(2), threading.Event()
+    busy = threading.Thread(target=team.each, args=(lambda _: may_end.wait(60), range(8)))
+    busy.start()
+    copied = []
+    team.copy(copied.append, range(5))
+    assert sorted(copied) == [0, 1, 2, 3, 4]
+    assert busy.is_alive()
+    may_end.set()
+    busy.join()
 
 
 def test_damage_ahead_is_an_error_when_it_is_asked_for(tmp_path, helped):
@@ -194,12 +206,15 @@ def test_helpers_die_with_their_parent(tmp_path):
 
 def test_an_interrupt_is_the_parents_alone(tmp_path):
     process, pids = parent(tmp_path, "loop")
-    time.sleep(0.3)
+    while not list(tmp_path.glob("cache/*.d3")):  # torch is imported: it aborts where an interrupt meets it in that
+        time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)  # as the terminal does
     told = process.communicate(timeout=60)[1]
-    assert told.count("Traceback") == told.count("KeyboardInterrupt\n") == 1
+    assert told.count("KeyboardInterrupt\n") == 1
+    assert told.endswith("\nKeyboardInterrupt\n")
     assert all(ends(pid) for pid in pids)
-    assert not list((tmp_path / "cache").glob("*.partial"))
+    # an empty one may have been opened in that moment; the next writer takes it over
+    assert not [file for file in tmp_path.glob("cache/*.partial") if file.stat().st_size]
 
 
 def test_a_forked_child_leaves_the_helpers_to_its_parent(tmp_path):

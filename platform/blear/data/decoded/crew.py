@@ -50,21 +50,33 @@ class Crew:
     def __init__(self, cores: int) -> None:
         self.threads, self.helped = min(_THREADS, cores), False
         self._pool = ThreadPoolExecutor(self.threads, "blear-decode", self._join) if self.threads > 1 else None
+        self._copiers = ThreadPoolExecutor(self.threads, "blear-copy")
 
     def _join(self) -> None:
         _thread.team, _thread.helper = self, None
 
-    def each(self, call: Callable[[T], R], jobs: Sequence[T]) -> list[R]:
-        """The results, in order; when one raises, or this is interrupted, no other job runs any more."""
+    def each(self, call: Callable[[T], R], jobs: Sequence[T], begun: Callable[[], None] = lambda: None) -> list[R]:
+        """The results, in order; when one raises, or this is interrupted, no other job runs any more.
+
+        Args:
+            begun: called when the jobs are queued.
+        """
         if self._pool is None or len(jobs) < 2:
+            begun()
             return [call(job) for job in jobs]
         futures = [self._pool.submit(call, job) for job in jobs]
         try:
+            begun()
             return [future.result() for future in futures]
         finally:
             for future in futures:
                 future.cancel()
             wait(futures)
+
+    def copy(self, call: Callable[[T], None], jobs: Sequence[T]) -> None:
+        """Does the jobs side by side by threads of their own: they do not wait for shards that are decoded."""
+        for _ in self._copiers.map(call, jobs):
+            pass
 
 
 def do(task: Task, source: int, target: int, *, much: bool) -> dict[int, str]:

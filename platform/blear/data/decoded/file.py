@@ -26,7 +26,7 @@ from blear.data.shard.encoded import EncodedShard
 
 _MAGIC = b"BLEARDEC"
 _PIECES = 2  # at least, for each thread: they end together
-_PIECE_BYTES = 1 << 24
+_PIECE_BYTES = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,20 @@ class DecodedShard:
 
 
 def write_decoded(
-    claim: Claim, encoded: EncodedShard, form: Form, advance: Callable[[int], None], team: Crew, *, much: bool
+    claim: Claim,
+    encoded: EncodedShard,
+    form: Form,
+    advance: Callable[[int], None],
+    begun: Callable[[], None],
+    team: Crew,
+    *,
+    much: bool,
 ) -> dict[int, str]:
     """Decodes a shard into a claimed file, by the crew; returns the broken samples.
 
     Args:
+        advance: called with the number of samples that are done, often.
+        begun: called when the work is handed out.
         much: whether helper processes shall be started for it.
 
     Raises:
@@ -125,7 +134,8 @@ def write_decoded(
     count = len(encoded)
     *starts, values_at, tail = form.starts(count)
     sizes = [math.prod(shape) * kind.itemsize for shape, kind in form.arrays]
-    most = max(1, min(-(-count // (_PIECES * team.threads)), _PIECE_BYTES // form.sample_bytes))
+    pieces = max(_PIECES, -(-count * form.sample_bytes // (_PIECE_BYTES * team.threads))) * team.threads
+    most = max(1, -(-count // pieces))
 
     def write(rows: np.ndarray) -> dict[int, str]:
         samples, first = encoded.samples.part(rows), int(rows[0])
@@ -134,7 +144,7 @@ def write_decoded(
         advance(len(samples))
         return {first + row: cause for row, cause in broken.items()}
 
-    broken = {row: cause for piece in team.each(write, even(count, most)) for row, cause in piece.items()}
+    broken = {row: cause for piece in team.each(write, even(count, most), begun) for row, cause in piece.items()}
     write_at(claim.descriptor, np.ascontiguousarray(encoded.values_NK), values_at)
     facts = json.dumps({"broken": dict(sorted(broken.items())), "shard": state_of(encoded.shard.path)}).encode()
     end = facts + struct.pack("<Q8s", len(facts), _MAGIC)

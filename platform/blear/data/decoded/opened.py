@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from blear.data.broken import BrokenSamples, TooManyBroken
+from blear.data.decoded.ahead import Ahead
 from blear.data.decoded.cache import Cache, Claim, Refusal, is_full
 from blear.data.decoded.crew import Crew
 from blear.data.decoded.file import DecodedShard, Form, state_of, write_decoded
@@ -26,7 +27,7 @@ from blear.progress import say, track
 
 _MOST_OPEN = 4096
 _LARGE_BYTES = 1 << 26  # of encoded shards: half a second of decoding
-_AHEAD, _NEAR = 2, 16  # shards that are decoded ahead, if they are as near
+_AHEAD, _NEAR = 2, 16  # so many of the next shards are decoded ahead, if they are as near
 _LONG_BYTES = 1 << 28  # decoding that takes some seconds shows its progress
 
 
@@ -67,7 +68,7 @@ class OpenShards:
         self._open: OrderedDict[int, DecodedShard | EncodedShard] = OrderedDict()
         self._lock = threading.Lock()
         self._cache: Cache | None = None
-        self._ahead: list[threading.Thread] = []
+        self._ahead = Ahead(self._decode_ahead)
         try:
             if budget != 0:
                 self._cache = Cache(cache, [self.form.name(shard) for shard in self.shards], budget)
@@ -81,8 +82,7 @@ class OpenShards:
             if self._cache is not None:
                 self._cache.close()
                 self._cache = None
-        for thread in self._ahead:
-            thread.join()
+        self._ahead.close()
 
     def note(self, shard: int, broken: dict[int, str]) -> None:
         """Counts broken samples of a shard, by number."""
@@ -94,9 +94,12 @@ class OpenShards:
     def get(self, shards: Sequence[int]) -> dict[int, DecodedShard | EncodedShard]:
         """The shards, each decoded in the cache or ready to be decoded."""
         with self._lock:
-            missing = [shard for shard in shards if shard not in self._open and not self._or_lost(shard, self._find)]
+            new = [shard for shard in shards if shard not in self._open]
+            missing = [shard for shard in new if not self._or_lost(shard, self._find)]
             if missing:
                 self._fill(missing)
+            elif new:
+                self._want([], new[-1])
             for shard in shards:
                 self._open.move_to_end(shard)
             found = {shard: self._open[shard] for shard in shards}
@@ -120,7 +123,6 @@ class OpenShards:
 
     def _fill(self, shards: Sequence[int]) -> None:
         """Decodes shards into the cache; those that another process decodes come last."""
-        self._read_ahead(shards)
         total = int(self.counts[list(shards)].sum())
         with contextlib.ExitStack() as stack:
             bar = None
@@ -132,30 +134,36 @@ class OpenShards:
                 if bar is not None:
                     bar.advance(samples)
 
-            decoded = functools.partial(self._decoded, advance=advance)
-            busy = [shard for shard in shards if not self._or_lost(shard, functools.partial(decoded, wait=False))]
+            busy = []
+            for number, shard in enumerate(shards, 1):
+                begun = functools.partial(self._want, shards[number:], shards[-1])
+                decoded = functools.partial(self._decoded, advance=advance, begun=begun, wait=False)
+                if not self._or_lost(shard, decoded):
+                    busy.append(shard)
+            self._want([], shards[-1])
             for shard in busy:
-                self._or_lost(shard, functools.partial(decoded, wait=True))
+                decoded = functools.partial(self._decoded, advance=advance, begun=lambda: None, wait=True)
+                self._or_lost(shard, decoded)
 
-    def _read_ahead(self, shards: Sequence[int]) -> None:
-        """Begins to decode these shards' others and the next ones into the cache, as another process would."""
-        self._ahead = [thread for thread in self._ahead if thread.is_alive()]
+    def _want(self, others: Sequence[int], last: int) -> None:
+        """Has the next two of the others, and of the shards behind the last one, decoded into the cache meanwhile."""
         if self._cache is None or self._team.threads < 2 or self.prepared.mirror is not None:
             return
         if self.large or self._team.helped:
-            next_ones = range(shards[-1] + 1, min(shards[-1] + 1 + _NEAR, len(self.shards)))
-            missing = (shard for shard in (*shards[1:], *next_ones) if self._missing(shard))
-            for shard in itertools.islice(missing, _AHEAD - len(self._ahead)):
-                thread = threading.Thread(target=self._decode_ahead, args=(shard, self._cache), name="blear-ahead")
-                self._ahead.append(thread)
-                thread.start()
+            next_ones = range(last + 1, min(last + 1 + _NEAR, len(self.shards)))
+            missing = filter(functools.partial(self._missing, self._cache), next_ones)
+            self._ahead.want(itertools.islice(itertools.chain(others, missing), _AHEAD))
 
-    def _missing(self, shard: int) -> bool:
+    def _missing(self, cache: Cache, shard: int) -> bool:
         """Whether nobody has a shard in the cache, as far as a look says."""
-        path = self._cache.path(self.form.name(self.shards[shard])) if self._cache is not None else None
-        return path is not None and shard not in self._open and not path.exists()
+        return shard not in self._open and not cache.path(self.form.name(self.shards[shard])).exists()
 
-    def _decode_ahead(self, shard: int, cache: Cache) -> None:
+    def _decode_ahead(self, shard: int, begun: Callable[[], None]) -> None:
+        """Decodes a shard into the cache, as another process would."""
+        cache = self._cache
+        if cache is None or not self._missing(cache, shard):
+            return
+
         def advance(samples: int) -> None:
             if self._cache is not cache:  # closed meanwhile
                 raise InterruptedError
@@ -164,15 +172,15 @@ class OpenShards:
         with contextlib.suppress(DataError, OSError, RuntimeError):  # comes again when the shard is asked for
             claim = cache.claim(self.form.name(self.shards[shard]), self._bytes(shard))
             if isinstance(claim, Claim):
-                self._write(claim, shard, advance)
+                self._write(claim, shard, advance, begun)
 
-    def _decoded(self, shard: int, advance: Callable[[int], None], *, wait: bool) -> bool:
+    def _decoded(self, shard: int, advance: Callable[[int], None], begun: Callable[[], None], *, wait: bool) -> bool:
         """Opens one shard, decoding it into the cache if there is room; False: another process is at it."""
         while self._cache is not None:
             try:
                 claim = self._cache.claim(self.form.name(self.shards[shard]), self._bytes(shard), wait=wait)
                 if isinstance(claim, Claim):
-                    self._write(claim, shard, advance)
+                    self._write(claim, shard, advance, begun)
                 elif claim is Refusal.THERE:
                     advance(int(self.counts[shard]))
             except OSError as error:
@@ -187,11 +195,11 @@ class OpenShards:
         self._open[shard] = self._encoded(shard)
         return True
 
-    def _write(self, claim: Claim, shard: int, advance: Callable[[int], None]) -> None:
+    def _write(self, claim: Claim, shard: int, advance: Callable[[int], None], begun: Callable[[], None]) -> None:
         whole = False
         try:
             encoded = self._encoded(shard)
-            self.note(shard, write_decoded(claim, encoded, self.form, advance, self._team, much=self.large))
+            self.note(shard, write_decoded(claim, encoded, self.form, advance, begun, self._team, much=self.large))
             encoded.close()
             whole = True
         finally:

@@ -165,7 +165,11 @@ class Store:
             if one.broken:
                 good_B[places] = [row not in one.broken for row in rows.tolist()]
         copy = functools.partial(_copy, frames_BT=frames_BT)
-        _ = self._team.each(copy, copies) if large else [copy(job) for job in copies]
+        if large and self._team.threads > 1:
+            self._team.copy(copy, copies)
+        else:
+            for job in copies:
+                copy(job)
         met: dict[int, dict[int, str]] = {}
         for (shard, _, rows, places), broken in zip(jobs, self._decode(jobs, arrays, frames_BT), strict=True):
             if broken:
