@@ -41,8 +41,13 @@ class Ahead:
         with self._lock:
             if self._wanted and len(self._running) < _AT_ONCE:
                 shard = self._wanted.popleft()
-                self._running[shard] = threading.Thread(target=self._run, args=(shard,), name="blear-ahead")
-                self._running[shard].start()
+                thread = threading.Thread(target=self._run, args=(shard,), name="blear-ahead")
+                try:
+                    thread.start()
+                except RuntimeError:  # too many, or the process ends: who asks for the shard decodes it
+                    self._wanted.clear()
+                else:
+                    self._running[shard] = thread
 
     def _run(self, shard: int) -> None:
         try:
@@ -51,5 +56,5 @@ class Ahead:
                 decode(shard, self._start)
         finally:
             with self._lock:
-                del self._running[shard]
+                self._running.pop(shard, None)
             self._start()
