@@ -12,9 +12,12 @@ import pytest
 from strangers_outside import Outside
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Outside:
-    """Nothing in it needs the network: pip builds with the packages that are there and asks no index."""
+    """One for each file: what one installs, another does not find.
+
+    Nothing in it needs the network: pip builds with the packages that are there and asks no index.
+    """
     folder = tmp_path_factory.mktemp("outside")
     home = folder / "environment"
     venv.create(home, with_pip=False, symlinks=True)
