@@ -14,6 +14,7 @@ from blear.data.shard.encoded import EncodedSamples
 
 _CHUNK_BYTES = 1 << 21  # decoded, before they are written: about what the processor's cache holds
 _CHUNK_SAMPLES, _LARGE_CHUNK_BYTES = 64, 1 << 23  # at least so many, a call has its cost; but never more bytes
+_WRITE_BYTES = 1 << 20  # at once: the system's cache looks for larger pieces of memory otherwise, and may wait for them
 _thread = threading.local()
 
 Arrays = Sequence[tuple[tuple[int, int, int, int], np.dtype]]
@@ -81,5 +82,5 @@ def write_at(descriptor: int, array: np.ndarray, offset: int) -> None:
     """Writes a contiguous array into an open file."""
     data = array.data.cast("B") if array.size else memoryview(b"")
     while len(data):
-        done = os.pwrite(descriptor, data, offset)
+        done = os.pwrite(descriptor, data[:_WRITE_BYTES], offset)
         data, offset = data[done:], offset + done
