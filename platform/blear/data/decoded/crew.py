@@ -75,7 +75,7 @@ class Crew:
 
     def copy(self, call: Callable[[T], None], jobs: Sequence[T]) -> None:
         """Does the jobs side by side by threads of their own: they do not wait for shards that are decoded."""
-        for _ in self._copiers.map(call, jobs):
+        for _ in self._copiers.map(call, jobs) if self.threads > 1 else map(call, jobs):
             pass
 
 

@@ -165,7 +165,7 @@ class Store:
             if one.broken:
                 good_B[places] = [row not in one.broken for row in rows.tolist()]
         copy = functools.partial(_copy, frames_BT=frames_BT)
-        if large and self._team.threads > 1:
+        if large:
             self._team.copy(copy, copies)
         else:
             for job in copies:
