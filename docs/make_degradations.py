@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from blear.contracts import BuildContext, ClipSpec, DrawKeys
-from blear.plugins import Registered, load
+from blear.plugin.catalog import Registered, load
 from blear_corruptions.imagenet_c import Corruption
 from blear_corruptions.imagenet_c_tables import UNITS
 from blear_faces.dataset import ProceduralFaces

@@ -20,9 +20,9 @@ import click
 
 from blear import contracts, hooks
 from blear.cli import cli
-from blear.describe import page
-from blear.job import Job
-from blear.plugins import load
+from blear.job.schema import Job
+from blear.plugin.catalog import load
+from blear.plugin.descriptions import page
 
 FOLDER = Path(__file__).parent / "reference"
 PUBLIC = ("errors", "imaging", "metrics", "separable", "testing", "video")

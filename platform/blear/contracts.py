@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from blear.keys import nested, uniform
+from blear.random_keys import nested, uniform
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -73,3 +73,13 @@ def track(what: str, total: int, done: int = 0, every: float = _LINE_EVERY_S) ->
 def say(text: str) -> None:
     """One line for the person who waits."""
     console.print(text, markup=False, soft_wrap=True)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for a reader: 12.3 s, 4 min 10 s, 2 h 5 min."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -5,7 +5,7 @@ Hendrycks and Dietterich 2019 (arXiv 1903.12261, section 4.2); numbers are those
 32) those of `make_cifar_p.py`. Their sequences have 31 frames (some 41, 21 or 16; here all have 31); longer clips walk
 back and forth. Theirs are cropped from larger pictures; here what lies outside repeats the border, and is
 black for `scale`.
-`blear.evaluate.flips` counts how often a decision changes on the way.
+`blear.evaluate.statistics.flip_rate` counts how often a decision changes on the way.
 """
 
 from __future__ import annotations

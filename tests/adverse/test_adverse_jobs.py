@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from blear.driver import run_job
-from blear.jobfile import read_job
+from blear.job.reader import read_job
+from blear.pipeline.run import run_job
 
 FRONT = {"conv1", "bn1", "layer1"}
 CONTROLS = {  # stage -> (the front's first weights, target degradation, rate of the front)

@@ -6,7 +6,7 @@ from torch.nn.functional import conv2d, pixel_shuffle, relu
 
 from blear.contracts import Batch, BuildContext, ClipSpec, Head, Images
 from blear.errors import PluginError
-from blear.plugins import load
+from blear.plugin.catalog import load
 from blear_adverse.params import ResNet18Params, RestorationParams
 from blear_adverse.resnet18 import ResNet18
 from blear_adverse.restoration import Restoration

@@ -6,9 +6,9 @@ import torch
 from safetensors.torch import load_file
 
 from blear.contracts import Batch, BuildContext, ClipSpec, Target
-from blear.driver import run_job
-from blear.jobfile import read_job
-from blear.plugins import load
+from blear.job.reader import read_job
+from blear.pipeline.run import run_job
+from blear.plugin.catalog import load
 
 RENAMED = {"conv4": "last"}
 """VLQR's name of the extra layer -> the general one."""

@@ -9,8 +9,8 @@ from pydantic import TypeAdapter
 
 from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys
 from blear.degrade.chain import Chain, build_chain
-from blear.plugins import load
-from blear.uses import Entry
+from blear.plugin.catalog import load
+from blear.plugin.uses import Entry
 
 LISTS = {
     "blur, scale_mix": [

@@ -22,10 +22,10 @@ from torch import Tensor
 from blear.contracts import Batch, BuildContext, DrawKeys
 from blear.data.decoded.store import Store
 from blear.data.loader import RawBatch, batches
-from blear.data.orders.order import Order
-from blear.data.preparing.prepare import prepare
+from blear.data.prepare.run import prepare
+from blear.data.sampling.sampler import Order
 from blear.degrade.chain import Chain
-from blear.plugins import ComponentRef, load
+from blear.plugin.catalog import ComponentRef, load
 from blear.train.inputs import Inputs
 from blear_faces.dataset import ProceduralFaces
 from blear_faces.params import ProceduralParams

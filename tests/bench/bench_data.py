@@ -38,12 +38,12 @@ from torchvision.io import decode_image
 import blear
 from bench import table
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
-from blear.data.decoded import crew
+from blear.data.dataset_info import DatasetInfo, Layout, SplitInfo
+from blear.data.decoded import worker_pool as crew
 from blear.data.decoded.store import Store
-from blear.data.models import DatasetInfo, Layout, SplitInfo
 from blear.data.prepared import Prepared
 from blear.data.shard.archive import ShardWriter
-from blear.data.shard.codec import encode
+from blear.data.shard.sample_codec import encode
 from blear_faces.dataset import ProceduralFaces
 from blear_faces.params import ProceduralParams
 

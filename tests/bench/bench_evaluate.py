@@ -9,7 +9,7 @@ import numpy as np
 from measuring import Row, interleaved, quartiles
 
 from blear.data.audit.neighbours import pairs
-from blear.evaluate.resample import Resampler, Rows
+from blear.evaluate.statistics.bootstrap_estimates import Resampler, Rows
 from blear.metrics import CLASSIFICATION
 
 SAMPLES, CLASSES, RESAMPLES, HASHES = 3589, 7, 200, 1_000_000

@@ -29,7 +29,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from blear.contracts import BuildContext, ClipSpec, DrawKeys
-from blear.plugins import load
+from blear.plugin.catalog import load
 from blear_corruptions.imagenet_c_tables import TABLES
 from blear_faces.dataset import ProceduralFaces
 from blear_faces.params import ProceduralParams

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from measuring import Row, quartiles
 
-from blear.data.orders.order import Order
+from blear.data.sampling.sampler import Order
 
 WORLD, BATCH, SAMPLES, SHARDS = 1024, 1024 * 32, 10**9, 100_000
 

@@ -22,13 +22,13 @@ from networks import cnn5x5, step_of
 from blear.data.decoded.store import Store
 from blear.data.loader import sequential
 from blear.data.prepared import Prepared
-from blear.driver import prepare_data
-from blear.jobfile import read_job
-from blear.runfolder import RunFolder
+from blear.job.reader import read_job
+from blear.pipeline.prepare import prepare_data
 from blear.separable import down_up_bank
+from blear.storage.run_folder import RunFolder
 from blear.train.loop import train_stage
+from blear.train.on_ray.runner import train_on_ray
 from blear.train.plan import StagePlan
-from blear.train.ray_runner import train_on_ray
 from blear.train.worker import LocalWorker
 
 FACTORS, BATCH, SIZE, WIDTH = (3, 4, 6), 128, 48, 0.25

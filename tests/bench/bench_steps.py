@@ -16,7 +16,7 @@ from torch import nn
 
 from blear.data.decoded.store import Store
 from blear.data.loader import RawBatch, batches
-from blear.data.orders.order import Order
+from blear.data.sampling.sampler import Order
 from blear.degrade.chain import as_float
 
 CPU = torch.device("cpu")

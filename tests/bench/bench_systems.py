@@ -18,8 +18,8 @@ import torch
 from measuring import Row, quartiles
 
 from blear.contracts import Batch, BuildContext, ClipSpec, Target
-from blear.job import BackboneUse, HeadUse, Optimizer, Stage
-from blear.plugins import load
+from blear.job.schema import BackboneUse, HeadUse, Optimizer, Stage
+from blear.plugin.catalog import load
 from blear.train.model import build_recognizer
 
 WARM, REPEATS = 1, 2

@@ -38,7 +38,7 @@ _BLEAR = types.ModuleType("blear")
 _BLEAR.__path__ = [str(Path(__file__).resolve().parents[2] / "platform" / "blear")]
 sys.modules.setdefault("blear", _BLEAR)
 
-from blear.keys import uniform  # noqa: E402
+from blear.random_keys import uniform  # noqa: E402
 from blear.separable import SeparableBank, compose, down_up, down_up_bank  # noqa: E402
 
 FACTORS = (3, 4, 6, 8, 12, 16)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from blear.data.prepare.run import prepare
 from blear.data.prepared import Prepared
-from blear.data.preparing.prepare import prepare
-from blear.plugins import ComponentRef
+from blear.plugin.catalog import ComponentRef
 
 
 def prepared_faces(folder: Path, size: int, count: int) -> Prepared:

@@ -12,7 +12,7 @@ import pytest
 from ray_cluster import BINARIES, wait_for
 from ruamel.yaml import YAML
 
-from blear.data.orders.order import Order
+from blear.data.sampling.sampler import Order
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS, BATCH, COUNT = 60, 12, 100
@@ -25,7 +25,9 @@ import time
 import torch
 from pydantic import Field
 
-from blear.contracts import Component, Params
+from blear.contracts import Component
+
+from blear.contracts import Params
 from blear.hooks import hookimpl
 
 PLUGIN_API = 1

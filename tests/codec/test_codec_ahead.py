@@ -10,14 +10,14 @@ from safetensors.numpy import load_file
 from blear.contracts import BuildContext
 from blear.data.decoded.store import Store
 from blear.data.loader import batches
-from blear.data.orders.order import Order
 from blear.data.prepared import Prepared
+from blear.data.sampling.sampler import Order
 from blear.degrade.chain import Chain
-from blear.driver import prepare_data
 from blear.errors import DataError
-from blear.jobfile import read_job
-from blear.plugins import load
-from blear.runfolder import RunFolder
+from blear.job.reader import read_job
+from blear.pipeline.prepare import prepare_data
+from blear.plugin.catalog import load
+from blear.storage.run_folder import RunFolder
 from blear.train.inputs import Ahead, Inputs
 from blear.train.loop import train_stage
 from blear.train.plan import StagePlan

@@ -5,8 +5,8 @@ import json
 
 import pyarrow.parquet as pq
 
-from blear.driver import run_job
-from blear.jobfile import read_job
+from blear.job.reader import read_job
+from blear.pipeline.run import run_job
 
 TINY = {
     "data.*.stand_in.subjects": "{train: 2, dev: 3}",

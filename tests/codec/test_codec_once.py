@@ -9,14 +9,15 @@ from test_codec_plugin import build, keys
 from blear.contracts import BuildContext, Sample
 from blear.data.decoded.store import Store
 from blear.data.loader import sequential
+from blear.data.prepare.offline_degradation import degraded
 from blear.data.prepared import Prepared
-from blear.data.preparing.once import degraded
 from blear.degrade.chain import Chain
-from blear.driver import prepare_data, run_job
 from blear.errors import JobError
 from blear.evaluate.predictions import read_predictions
-from blear.jobfile import dump_job, read_job
-from blear.plugins import load
+from blear.job.reader import dump_job, read_job
+from blear.pipeline.prepare import prepare_data
+from blear.pipeline.run import run_job
+from blear.plugin.catalog import load
 from blear_codec.codecs import Settings
 from blear_codec.coding import code
 

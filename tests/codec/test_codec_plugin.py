@@ -14,7 +14,7 @@ from pydantic import ValidationError
 import blear_codec
 from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys
 from blear.errors import DataError, PluginError
-from blear.plugins import load
+from blear.plugin.catalog import load
 from blear_codec import codecs
 from blear_codec.clips import each_clip
 from blear_codec.codecs import CODECS, Settings

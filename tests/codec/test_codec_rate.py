@@ -10,11 +10,11 @@ from test_codec_plugin import batch, build, keys
 
 from blear.contracts import BuildContext, Coding
 from blear.degrade.chain import Chain
-from blear.driver import run_job
 from blear.evaluate.memo import Memo
 from blear.evaluate.predictions import read_predictions
 from blear.imaging import resize_bicubic
-from blear.jobfile import read_job
+from blear.job.reader import read_job
+from blear.pipeline.run import run_job
 from blear_codec.codecs import CODECS, Settings
 from blear_codec.coding import code
 from blear_codec.jpeg import compress

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from blear.contracts import BuildContext
 from blear.errors import PluginError
-from blear.plugins import load
+from blear.plugin.catalog import load
 from blear_corruptions.imagenet_c_components import benchmark_operations
 from blear_corruptions.imagenet_c_params import ImageNetCParams
 from blear_corruptions.imagenet_c_tables import TABLES, table_for

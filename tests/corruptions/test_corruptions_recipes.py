@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from blear.contracts import BuildContext
 from blear.errors import PluginError
-from blear.plugins import load
+from blear.plugin.catalog import load
 from blear_corruptions.blur_kernels import NONE, SINC
 from blear_corruptions.canvas import Canvas
 from blear_corruptions.recipe_draws import Chances

@@ -7,8 +7,8 @@ from torch.nn.functional import interpolate
 
 from blear.contracts import BuildContext, ClipSpec, DrawKeys, Resizing
 from blear.degrade.chain import settled_chain
-from blear.plugins import load
-from blear.uses import DegradationUse
+from blear.plugin.catalog import load
+from blear.plugin.uses import DegradationUse
 from blear_corruptions.geometry import CentreCrop
 
 FRAMES = torch.rand(2, 3, 1, 9, 12, generator=torch.Generator().manual_seed(1))

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from blear.contracts import BuildContext
-from blear.plugins import load
+from blear.plugin.catalog import load
 
 COLORS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255))
 """Of the spots: left eye, right eye, nose, left and right mouth corner."""

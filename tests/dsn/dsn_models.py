@@ -5,7 +5,7 @@ import torch
 from scipy.signal import correlate2d
 
 from blear.contracts import BuildContext, ClipSpec, Target
-from blear.plugins import load
+from blear.plugin.catalog import load
 from blear.train.model import Recognizer
 
 CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")

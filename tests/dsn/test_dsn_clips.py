@@ -11,7 +11,7 @@ from PIL import Image
 
 from blear.contracts import BuildContext
 from blear.errors import DataError
-from blear.plugins import load
+from blear.plugin.catalog import load
 from blear_dsn.align import template
 from blear_dsn.clips import main, read_frames, videos
 

@@ -7,7 +7,7 @@ from dsn_faces import faces, save, write
 import blear_dsn.face_list
 from blear.contracts import BuildContext, Dataset
 from blear.errors import DataError
-from blear.plugins import load
+from blear.plugin.catalog import load
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from dsn_models import build
 
 from blear.cli import main
 from blear.evaluate.predictions import read_predictions
-from blear.jobfile import read_job
+from blear.job.reader import read_job
 from blear.train.optimizer import build_optimizer
 
 DECAYS = {"dsn_vgg": (5e-5, 5e-4), "dsn_resnet50": (0.01, 1e-4)}

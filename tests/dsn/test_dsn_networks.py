@@ -9,7 +9,7 @@ from torch.nn.functional import conv2d, relu
 from torchvision.models import resnet50, resnet101
 
 from blear.errors import PluginError
-from blear.plugins import load
+from blear.plugin.catalog import load
 from blear.train.transfer import transfer
 from blear.weights.rename import renamed
 

@@ -10,7 +10,7 @@ from PIL import Image
 import blear_dsn.raf_db
 from blear.contracts import BuildContext, Dataset
 from blear.errors import DataError
-from blear.plugins import load
+from blear.plugin.catalog import load
 from blear_dsn.align import similarity, template
 
 ALPHABETICAL = {1: 6, 2: 2, 3: 1, 4: 3, 5: 5, 6: 0, 7: 4}

@@ -9,7 +9,7 @@ from dsn_models import CLASSES, build, context, cross_entropy, enlarge, in_numpy
 
 from blear.contracts import Batch, Categories
 from blear.errors import PluginError
-from blear.plugins import load
+from blear.plugin.catalog import load
 from blear_dsn.upsample import Upsample, bilinear, enlarged, offset
 
 VGG = {6: (8, 288, 32), 5: (15, 256, 16), 4: (29, 240, 8), 3: (58, 236, 6), 2: (116, 234, 5), 1: (232, 232, 4)}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from blear.data.preparing.describe import describe
-from blear.plugins import load
+from blear.data.prepare.description import describe
+from blear.plugin.catalog import load
 
 WHERE = {
     "fer/fer2013": "kaggle.com",

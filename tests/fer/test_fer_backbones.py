@@ -9,8 +9,8 @@ from torch.nn.functional import interpolate, relu
 
 from blear.contracts import Backbone, BuildContext, ClipSpec
 from blear.errors import PluginError
-from blear.job import StartFrom
-from blear.runfolder import RunFolder
+from blear.job.schema import StartFrom
+from blear.storage.run_folder import RunFolder
 from blear.train.transfer import start
 from blear_fer.backbone_params import FaceResnetParams, VggFaceParams
 from blear_fer.face_resnet import FaceResnet

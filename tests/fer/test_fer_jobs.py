@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fer_afew_tree import drawn_clips, write_pictures
 
-from blear.jobfile import read_job
+from blear.job.reader import read_job
 
 NAMES = ("fer_vggface", "fer_vgg_gru", "fer_vgg_lstm", "fer_resnet_gru")
 

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from blear.contracts import BuildContext, ClipSpec
 from blear.errors import DataError
-from blear.plugins import load
-from blear.testing.datasets import dataset_checks
-from blear.testing.suite import checks_of
+from blear.plugin.catalog import load
+from blear.plugin.conformance.datasets import dataset_checks
+from blear.plugin.conformance.suite import checks_of
 from blear_hf import HfParams
 from blear_hf.dataset import HfDataset
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from blear.driver import prepare_data
-from blear.jobfile import read_job
-from blear.runfolder import RunFolder
+from blear.job.reader import read_job
+from blear.pipeline.prepare import prepare_data
+from blear.storage.run_folder import RunFolder
 from blear.train.plan import StagePlan
 
 

@@ -8,7 +8,8 @@ import pytest
 from strangers_outside import Outside
 
 PLUGIN = """
-from blear.contracts import Component, Params
+from blear.contracts import Component
+from blear.contracts import Params
 from blear.hooks import hookimpl
 
 PLUGIN_API = 1

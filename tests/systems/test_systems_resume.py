@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from blear.driver import run_job
-from blear.jobfile import read_job
-from blear.runfolder import RunFolder
+from blear.job.reader import read_job
+from blear.pipeline.run import run_job
+from blear.storage.run_folder import RunFolder
 
 JOBS = {
     "fer_vgg_gru": "vgg_gru",

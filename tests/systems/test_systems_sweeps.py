@@ -9,11 +9,11 @@ import numpy as np
 from test_systems_resume import DATA, SMALL
 
 from blear.contracts import BuildContext, ClipSpec
-from blear.driver import run_job
 from blear.evaluate.predictions import read_predictions
-from blear.jobfile import read_job
-from blear.plugins import load
-from blear.runfolder import RunFolder
+from blear.job.reader import read_job
+from blear.pipeline.run import run_job
+from blear.plugin.catalog import load
+from blear.storage.run_folder import RunFolder
 
 STAGES, CLIPS = ("still", "vgg_gru"), 4
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from blear.contracts import Backbone, Batch, BuildContext, ClipSpec, Head, Images, Target, Values
 from blear.errors import PluginError
-from blear.plugins import load
+from blear.plugin.catalog import load
 from blear_vlqr.backbones import Cnn5x5, Srcnn5x5, pooled_size
 from blear_vlqr.heads import SuperResolution, build_arousal, build_valence
 from blear_vlqr.params import Cnn5x5Params, RegressionParams, Srcnn5x5Params, SuperResolutionParams

@@ -8,7 +8,7 @@ import numpy as np
 from vlqr_avec_tree import ARFF_HEADER, write_text
 
 from blear.contracts import BuildContext
-from blear.plugins import load
+from blear.plugin.catalog import load
 
 FRAMES = 20
 

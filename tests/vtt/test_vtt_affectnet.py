@@ -9,7 +9,7 @@ from vtt_trees import EMOTIONS
 
 from blear.contracts import BuildContext, ClipSpec, Dataset
 from blear.errors import DataError
-from blear.plugins import ComponentRef
+from blear.plugin.catalog import ComponentRef
 from blear_vtt import affectnet_csv
 from blear_vtt.affectnet import KEPT, AffectNet
 from blear_vtt.data_params import AffectNetParams, StillsParams
@@ -178,7 +178,7 @@ def test_neither_release_is_refused(tmp_path):
 
 def test_both_as_one_dataset_tell_their_source_and_are_prepared(csv, tmp_path):
     from blear.data.decoded.store import Store
-    from blear.data.preparing.prepare import prepare
+    from blear.data.prepare.run import prepare
 
     trees.raf(tmp_path / "raf")
     dataset = BothFaces(StillsParams(source=tmp_path, size=16, room=1.5), BuildContext())

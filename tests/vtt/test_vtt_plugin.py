@@ -7,7 +7,7 @@ from importlib import import_module
 import pytest
 
 import blear_vtt
-from blear.jobfile import read_job
+from blear.job.reader import read_job
 from blear_vtt.data_params import CropParams
 
 COMPONENTS = [

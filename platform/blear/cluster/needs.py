@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blear.cluster.upload import Upload
-from blear.document import Document
 from blear.errors import JobError
-from blear.job import Job
-from blear.jobfile import parse_set, read_job
-from blear.plugins import Catalog
+from blear.job.document import Document
+from blear.job.reader import parse_set, read_job
+from blear.job.schema import Job
+from blear.plugin.catalog import Catalog
 
 _PLACES = ("source", "shards")  # keys of `data` that name a folder, a file or a URL
 _WEIGHTS = ".start_from.file"  # how the key of a file of weights ends

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from blear.errors import PluginError
-from blear.job import Job
+from blear.job.schema import Job
 
 _BY_INSTALLER = ("INSTALLER", "REQUESTED", "direct_url.json")
 

@@ -13,10 +13,10 @@ from blear.commands.options import job_options
 @job_options
 def check(job: Path, profile: str | None, overrides: tuple[str, ...]) -> None:
     """Check a job file: all errors at once, with their places; then that its degradations serve its frames."""
-    from blear.jobfile import read_job
+    from blear.job.reader import read_job
 
     checked, catalog = read_job(job, profile=profile, overrides=overrides)
-    from blear.rehearse import rehearse, stored_by  # imports torch
+    from blear.pipeline.dry_run import rehearse, stored_by  # imports torch
 
     stored, unknown = stored_by(checked, catalog)
     rehearse(checked, catalog, stored)

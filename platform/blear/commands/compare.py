@@ -16,7 +16,7 @@ def compare(runs: tuple[str, ...], against: str | None, out: Path | None, resamp
     """Compare evaluated runs on the same samples: differences with intervals, paired tests, robustness, BD numbers."""
     from blear.evaluate.compare import compare as between
     from blear.evaluate.compare_markdown import comparison
-    from blear.runfolder import write_text
+    from blear.storage.run_folder import write_text
 
     summary = between(runs, against=against, resamples=resamples)
     text = comparison(summary)

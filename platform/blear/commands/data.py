@@ -29,8 +29,8 @@ def audit(target: str, profile: str | None, overrides: tuple[str, ...], radius: 
     from blear.data.audit.scan import as_markdown, write_csv
     from blear.data.audit.scan import audit as scan
     from blear.data.prepared import Prepared
-    from blear.driver import prepare_data
-    from blear.jobfile import read_job
+    from blear.job.reader import read_job
+    from blear.pipeline.prepare import prepare_data
 
     if Path(target).suffix in (".yaml", ".yml"):
         job, catalog = read_job(Path(target), profile=profile, overrides=overrides)

@@ -33,6 +33,6 @@ def ensemble(
 
     Writes predictions.parquet, summary.json and ensemble.json.
     """
-    from blear.evaluate.ensemble import ensemble as fuse
+    from blear.evaluate.ensemble.fusion import ensemble as fuse
 
     click.echo(fuse(runs, out, weights=weights, score=score, by=by))

@@ -11,6 +11,6 @@ import click
 @click.argument("run", type=click.Path(path_type=Path))
 def evaluate(run: Path) -> None:
     """Test the arms of a finished run again, and print their table."""
-    from blear.driver import evaluate_run
+    from blear.pipeline.run import evaluate_run
 
     click.echo(evaluate_run(run))

@@ -19,7 +19,7 @@ def plugins(context: click.Context, files: tuple[str, ...]) -> None:
     context.obj = files
     if context.invoked_subcommand is not None:
         return
-    from blear.plugins import load
+    from blear.plugin.catalog import load
 
     catalog = load(files)
     for plugin in catalog.plugins:
@@ -37,8 +37,8 @@ def plugins(context: click.Context, files: tuple[str, ...]) -> None:
 @click.pass_obj
 def show(files: tuple[str, ...], name: str) -> None:
     """Show one component: what it is, its parameters, examples."""
-    from blear.describe import parameters, use_line
-    from blear.plugins import load
+    from blear.plugin.catalog import load
+    from blear.plugin.descriptions import parameters, use_line
 
     catalog = load(files)
     found = [
@@ -74,7 +74,7 @@ def show(files: tuple[str, ...], name: str) -> None:
 @click.option("--in", "folder", type=click.Path(path_type=Path), default=Path(), help="Where; here by default.")
 def new(name: str, slots: tuple[str, ...], one_file: bool, folder: Path) -> None:
     """Write a new plugin that works: one component of each kind asked for, of all four if none is."""
-    from blear.scaffold.new import write_file, write_package
+    from blear.plugin.scaffold.new import write_file, write_package
 
     written = (write_file if one_file else write_package)(name, slots, folder)
     for path in written:
@@ -117,7 +117,7 @@ def check(name: str, components: tuple[str, ...], quiet: bool) -> None:
 @click.pass_obj
 def docs(files: tuple[str, ...], names: tuple[str, ...]) -> None:
     """Print a page (Markdown) of the components of all plugins, or of those named."""
-    from blear.describe import page
-    from blear.plugins import load
+    from blear.plugin.catalog import load
+    from blear.plugin.descriptions import page
 
     click.echo(page(load(files), names), nl=False)

@@ -25,8 +25,8 @@ def prepare(
     workers: int | None,
 ) -> None:
     """Write the shards of a job's data, or of one dataset read from SOURCE. Running it again continues."""
-    from blear.driver import describe_one, prepare_data, prepare_one
-    from blear.jobfile import parse_set, read_job
+    from blear.job.reader import parse_set, read_job
+    from blear.pipeline.prepare import describe_one, prepare_data, prepare_one
 
     if Path(target).suffix in (".yaml", ".yml"):
         if describe:

@@ -22,8 +22,8 @@ from blear.commands.options import job_options
 @click.option("--fresh", is_flag=True, help="delete an earlier run of this name and start over")
 def run(job: Path, profile: str | None, overrides: tuple[str, ...], runner: str, fresh: bool) -> None:
     """Run a job: prepare its data, train its stages, evaluate, report. The same command again continues it."""
-    from blear.driver import run_job
-    from blear.jobfile import read_job
+    from blear.job.reader import read_job
+    from blear.pipeline.run import run_job
 
     checked, catalog = read_job(job, profile=profile, overrides=overrides)
     command = " ".join(["blear", *sys.argv[1:]])

@@ -13,7 +13,7 @@ from blear.commands.options import plugin_files
 @plugin_files
 def schema(files: tuple[str, ...]) -> None:
     """Print the JSON schema of a job file, for editors."""
-    from blear.jobschema import json_schema
-    from blear.plugins import load
+    from blear.job.json_schema import json_schema
+    from blear.plugin.catalog import load
 
     click.echo(json.dumps(json_schema(load(files)), indent=1))

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from blear.data.moments import Moments, Pick, Windows
-from blear.data.orders.draw import DrawOrder
-from blear.data.orders.order import Order
-from blear.data.readers import Readers, within
+from blear.data.frame_sampling import Moments, Pick, Windows
+from blear.data.reader_threads import Readers, within
+from blear.data.sampling.sampler import Order
+from blear.data.sampling.weighted_sampler import DrawOrder
 from blear.errors import DataError, JobError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from blear.data.dataset_info import ShardInfo
     from blear.data.decoded.store import Taken
-    from blear.data.models import ShardInfo
 
 AHEAD_BYTES = 256 * 2**20
 """Memory for batches that are read ahead; one batch is, even if it is larger."""

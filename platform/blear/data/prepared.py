@@ -11,11 +11,11 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel, ValidationError
 
 from blear.contracts import ClipSpec, Target
-from blear.data.fetch.mirror import Mirror, cache_root
-from blear.data.fetch.remote import PATIENT, Patience, Remote, is_url
-from blear.data.models import FORMAT, DatasetInfo, ShardInfo, SplitInfo
+from blear.data.dataset_info import FORMAT, DatasetInfo, ShardInfo, SplitInfo
+from blear.data.mirror import Mirror, cache_root
 from blear.errors import DataError
 from blear.progress import track
+from blear.storage.remote import PATIENT, Patience, Remote, is_url
 
 _AGAIN = "run `blear prepare` again: it writes what is missing"
 _LARGEST_JSON = 1 << 30

@@ -11,8 +11,8 @@ import torch
 from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys, Resizing
 from blear.degrade.nodes import Chosen, InOrder, Node, Operation, Shuffled, Sometimes
 from blear.errors import JobError
-from blear.plugins import Catalog
-from blear.uses import AnyOrder, Chained, DegradationUse, Entry, OneOf, Ramp
+from blear.plugin.catalog import Catalog
+from blear.plugin.uses import AnyOrder, Chained, DegradationUse, Entry, OneOf, Ramp
 
 Built = tuple[Node, BuildContext]
 

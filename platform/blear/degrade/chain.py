@@ -11,8 +11,8 @@ from torch import Tensor
 from blear.contracts import BuildContext, Degradation, DrawKeys
 from blear.degrade.build import build_nodes, settled_nodes
 from blear.degrade.nodes import InOrder, Node, Operation, in_order
-from blear.plugins import Catalog
-from blear.uses import DegradationUse, Entry
+from blear.plugin.catalog import Catalog
+from blear.plugin.uses import DegradationUse, Entry
 
 
 class Chain:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from blear.contracts import Coding, Degradation, DrawKeys, OnCpu, Separable
+from blear.plugin.uses import Ramp, ramp
 from blear.separable import apply_operators
-from blear.uses import Ramp, ramp
 
 _COIN, _CHOICE = -1, -2
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from blear.contracts import BuildContext, Categories, Images, Metric, Values
 from blear.data.decoded.store import Store
+from blear.data.frame_sampling import Moments, Windows
 from blear.data.loader import sequential
-from blear.data.moments import Moments, Windows
 from blear.data.prepared import Prepared
 from blear.degrade.chain import Chain, as_float
 from blear.errors import DataError, JobError
@@ -26,14 +26,14 @@ from blear.evaluate.memo import Memo
 from blear.evaluate.pool import pooled
 from blear.evaluate.predictions import read_predictions, rows, write_predictions
 from blear.evaluate.sample_faces import write_faces
+from blear.evaluate.statistics.temperature import temperatures
 from blear.evaluate.summarise import Asked, as_markdown, summarise
 from blear.evaluate.sweep import Level, levels
-from blear.evaluate.temperature import temperatures
-from blear.job import CLEAN, Arm, Evaluate, Job, Pool
-from blear.plugins import Catalog
+from blear.job.leakage import seen_in_selection
+from blear.job.schema import CLEAN, Arm, Evaluate, Job, Pool
+from blear.plugin.catalog import Catalog
 from blear.progress import Tracker, track
-from blear.runfolder import RunFolder, write_text
-from blear.selection import seen_in_selection
+from blear.storage.run_folder import RunFolder, write_text
 from blear.train.model import Recognizer, build_recognizer, moments_of
 
 

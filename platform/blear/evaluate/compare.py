@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 
 from blear.contracts import Metric
 from blear.errors import RunError
-from blear.evaluate.ensemble_members import arms_of
+from blear.evaluate.ensemble.members import arms_of
 from blear.evaluate.predictions import SCHEMA, class_names, read_predictions
 from blear.evaluate.summarise import Asked, summarise
 from blear.evaluate.summary import Summary, read_summary
 from blear.metrics import CLASSIFICATION, REGRESSION
-from blear.runfolder import RunFolder
+from blear.storage.run_folder import RunFolder
 
 STANDARD: Mapping[str, Metric] = {metric.name: metric for metric in (*CLASSIFICATION, *REGRESSION)}
 """The metrics that runs can be compared by: those of `blear.metrics`."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from blear.contracts import BuildContext, ClipSpec, Target
 from blear.degrade.chain import Chain, swept_chain
 from blear.evaluate.sweep import Level
-from blear.job import Evaluate, Job
-from blear.plugins import Catalog
+from blear.job.schema import Evaluate, Job
+from blear.plugin.catalog import Catalog
+from blear.plugin.uses import DegradationUse
 from blear.train.chains import settled_augment
 from blear.train.model import moments_of
-from blear.uses import DegradationUse
 
 
 def fitted(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from blear.evaluate.bootstrap import MIN_CLUSTERS
+from blear.evaluate.statistics.bootstrap import MIN_CLUSTERS
 from blear.evaluate.summary import Summary
 
 

@@ -15,8 +15,8 @@ from blear.data.decoded.store import Store
 from blear.degrade.chain import Chain, as_float
 from blear.evaluate.mistakes import MOST, chosen_mistakes
 from blear.evaluate.sweep import Level
-from blear.job import CLEAN
-from blear.runfolder import write_bytes
+from blear.job.schema import CLEAN
+from blear.storage.run_folder import write_bytes
 
 
 def write_faces(

@@ -11,22 +11,22 @@ import pyarrow.compute as pc
 
 from blear.contracts import Metric
 from blear.errors import RunError
-from blear.evaluate.bootstrap import evaluate
-from blear.evaluate.calibration import calibrations, confusions
-from blear.evaluate.findings import Equivalence
-from blear.evaluate.groups import Group, Key
 from blear.evaluate.markdown import as_markdown, number
-from blear.evaluate.paired import equivalence, paired_tests
 from blear.evaluate.pool import pooled
 from blear.evaluate.predictions import class_priors
-from blear.evaluate.rate import Groups, rates
-from blear.evaluate.scalars import Errors, flips, scalars
-from blear.evaluate.slices import slices
-from blear.evaluate.spread import minus
+from blear.evaluate.statistics.bootstrap import evaluate
+from blear.evaluate.statistics.calibration import calibrations, confusions
+from blear.evaluate.statistics.clusters import Group, Key
+from blear.evaluate.statistics.findings import Equivalence
+from blear.evaluate.statistics.paired_tests import equivalence, paired_tests
+from blear.evaluate.statistics.rate_curves import Groups, rates
+from blear.evaluate.statistics.scalars import Errors, flips, scalars
+from blear.evaluate.statistics.slices import slices
+from blear.evaluate.statistics.spread import minus
+from blear.evaluate.statistics.temperature import Temperatures
+from blear.evaluate.statistics.tested import Tested
 from blear.evaluate.summary import Difference, Estimate, MetricInfo, Summary
-from blear.evaluate.temperature import Temperatures
-from blear.evaluate.tested import Tested
-from blear.job import Equivalent, Evaluate, Pool
+from blear.job.schema import Equivalent, Evaluate, Pool
 
 __all__ = ["Asked", "as_markdown", "number", "summarise"]
 

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from blear.errors import RunError
-from blear.evaluate.findings import (
+from blear.evaluate.statistics.findings import (
     BdNumber,
     Calibration,
     Confusion,
@@ -19,7 +19,7 @@ from blear.evaluate.findings import (
     Scalar,
     Slice,
 )
-from blear.job import Pool
+from blear.job.schema import Pool
 
 
 class MetricInfo(Part):

@@ -8,8 +8,8 @@ from typing import Any
 
 from blear.contracts import BuildContext
 from blear.errors import JobError
-from blear.job import CLEAN, Evaluate, Sweep
-from blear.plugins import Catalog
+from blear.job.schema import CLEAN, Evaluate, Sweep
+from blear.plugin.catalog import Catalog
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model
 
 from blear.contracts import Categories, ClipSpec
-from blear.data.models import TrainedOn
+from blear.data.dataset_info import TrainedOn
 from blear.degrade.chain import Chain, as_float
 from blear.errors import DataError, RunError
 from blear.evaluate.fitting import fitted
 from blear.imaging import Box, crop, face_square
-from blear.jobfile import read_job
+from blear.job.reader import read_job
 from blear.predict.video import Moment
-from blear.runfolder import RunFolder
+from blear.storage.run_folder import RunFolder
 from blear.train.model import Recognizer, build_recognizer
 from blear.train.worker import local_device
 

@@ -14,7 +14,7 @@ from blear.predict.model import FaceModel, Framing
 from blear.predict.records import Format, Record
 from blear.predict.tracks import Face, Identities
 from blear.predict.video import Moment, moments
-from blear.runfolder import write_text
+from blear.storage.run_folder import write_text
 
 MOMENTS_AT_ONCE = 16
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from matplotlib.figure import Figure as Canvas
 
 from blear.report.drawing import inline, svg
-from blear.runfolder import write_text
+from blear.storage.run_folder import write_text
 
 Cell = str | float | int | bool | None
 

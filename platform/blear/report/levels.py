@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from blear.job import CLEAN
+from blear.job.schema import CLEAN
 from blear.report.files import Sweep
 from blear.report.view import View
 

@@ -11,6 +11,7 @@ import jinja2
 
 from blear.errors import RunError
 from blear.evaluate.summarise import number
+from blear.progress import duration
 from blear.report.curves import wide_curve
 from blear.report.files import read_run
 from blear.report.outcome import outcome
@@ -29,10 +30,10 @@ from blear.report.sections import (
     slices,
     tests,
 )
-from blear.report.text import component, duration, moment, pvalue
+from blear.report.text import component, moment, pvalue
 from blear.report.theme import declarations
 from blear.report.view import View, view_of
-from blear.runfolder import write_bytes, write_text
+from blear.storage.run_folder import write_bytes, write_text
 
 _DPI = 160
 _SECTIONS: Sequence[Callable[[View], Section | None]] = (

@@ -27,16 +27,6 @@ def component(use: Any) -> str:
     return f"{name} ({inner})" if inner else str(name)
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds for a reader: 12.3 s, 4 min 10 s, 2 h 5 min."""
-    if seconds is None:
-        return "unknown"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def moment(iso: str | None) -> str:
     """An ISO time to the minute; what is none is shown as it is."""
     try:

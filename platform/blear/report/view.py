@@ -14,7 +14,7 @@ from blear.evaluate.compare import compare
 from blear.evaluate.pool import pooled
 from blear.evaluate.predictions import class_names
 from blear.evaluate.summary import Difference, Estimate, MetricInfo, Summary
-from blear.job import CLEAN
+from blear.job.schema import CLEAN
 from blear.report.files import RunFiles, Sweep
 from blear.report.theme import color, variable
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from ray import tune
 
+from blear.job.schema import Search
 from blear.progress import say
-from blear.search.section import Search
 
 
 class Spent(tune.Stopper):

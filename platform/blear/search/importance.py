@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blear.search.section import Dimension
+from blear.job.schema import Dimension
 
 _FEWEST = 8
 

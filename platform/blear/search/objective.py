@@ -10,9 +10,8 @@ import pyarrow as pa
 
 from blear.contracts import Metric
 from blear.errors import JobError
-from blear.evaluate.scalars import log_area
-from blear.job import CLEAN
-from blear.search.section import Objective
+from blear.evaluate.statistics.scalars import log_area
+from blear.job.schema import CLEAN, Objective
 
 Curve = dict[tuple[str, float], float]
 """(condition, severity) -> the headline metric."""

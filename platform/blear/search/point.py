@@ -14,12 +14,12 @@ from torch import nn
 from blear.contracts import Metric
 from blear.errors import JobError
 from blear.evaluate.arms import Tester
-from blear.job import Arm, Job
-from blear.jobfile import dump_job, read_job
-from blear.plugins import load
+from blear.job.reader import dump_job, read_job
+from blear.job.schema import Arm, Job
+from blear.plugin.catalog import load
 from blear.progress import track
-from blear.runfolder import RunFolder, write_text
 from blear.search.objective import Curve, curve_of
+from blear.storage.run_folder import RunFolder, write_text
 from blear.train.loop import train_stage
 from blear.train.model import Recognizer, build_recognizer
 from blear.train.plan import StagePlan
@@ -75,7 +75,7 @@ def train_point(
             continue
         plan = StagePlan(job, name, run, dict(ground.prepared))
         if ground.on_ray and look is None:
-            from blear.train.ray_runner import train_on_ray
+            from blear.train.on_ray.runner import train_on_ray
 
             train_on_ray(plan)
         else:

@@ -9,8 +9,7 @@ from typing import Any
 
 from ray import tune
 
-from blear.progress import Tracker, say, track
-from blear.report.text import duration
+from blear.progress import Tracker, duration, say, track
 from blear.search.budget import Budget
 from blear.search.objective import Judge
 

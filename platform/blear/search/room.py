@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import ray
 
-from blear.job import Cluster
-from blear.search.section import Search
-from blear.train.ray_runner import use_gpu
+from blear.job.schema import Cluster, Search
+from blear.train.on_ray.runner import use_gpu
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,18 @@ import ray
 
 from blear.errors import JobError, RunError
 from blear.evaluate.arms import evaluate_arms
-from blear.job import Arm, Job
-from blear.jobfile import dump_job, read_job
-from blear.plugins import Catalog
+from blear.job.reader import dump_job, read_job
+from blear.job.schema import Arm, Job, Search
+from blear.plugin.catalog import Catalog
 from blear.progress import say, track
-from blear.runfolder import RunFolder, write_text
 from blear.search.importance import importance
 from blear.search.lineage import scheduled
 from blear.search.objective import Judge
 from blear.search.point import Ground, curve_at, headline, needed, train_point
 from blear.search.results import SearchResults, Trial, pareto
 from blear.search.room import Room
-from blear.search.section import Search
 from blear.search.tuning import run_trials
+from blear.storage.run_folder import RunFolder, write_text
 from blear.train.worker import local_device
 
 BEST = "best"

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from blear.search.section import Dimension
-from blear.uses import Choice
+from blear.job.schema import Dimension
+from blear.plugin.uses import Choice
 
 _DIGITS = 4
 _JOINT = "|"  # between a field and a key of its mixture; no field has one

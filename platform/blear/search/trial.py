@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from blear.runfolder import RunFolder, write_text
+from blear.job.schema import Search
 from blear.search.lineage import Lineage, extended, scheduled
 from blear.search.objective import Curve, Judge
 from blear.search.point import Ground, curve_at, train_point
-from blear.search.section import Search
 from blear.search.space import values
+from blear.storage.run_folder import RunFolder, write_text
 from blear.train.checkpoint import path_of
 
 _WAIT_S = 600.0

@@ -20,17 +20,17 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
 from blear.errors import BlearError, RunError
+from blear.job.schema import Search
 from blear.progress import say
-from blear.runfolder import RunFolder
 from blear.search.budget import Budget, Spent
 from blear.search.objective import Judge
 from blear.search.point import Ground
 from blear.search.progress import Progress
 from blear.search.results import Trial
 from blear.search.room import Room
-from blear.search.section import Search
 from blear.search.space import tune_space, values
 from blear.search.trial import trial
+from blear.storage.run_folder import RunFolder
 
 _DRAWN = "params.json"  # Tune's, of each trial that began
 _OURS = "blear.errors."  # how a traceback names our own errors

@@ -12,7 +12,7 @@ The same checks run with `blear plugins check sketch` and with `pytest --pyargs 
 
 from __future__ import annotations
 
-from blear.testing.checks import Check, NonconformityError, NotCheckedError
-from blear.testing.suite import checks_of
+from blear.plugin.conformance.checks import Check, NonconformityError, NotCheckedError
+from blear.plugin.conformance.suite import checks_of
 
 __all__ = ["Check", "NonconformityError", "NotCheckedError", "checks_of"]

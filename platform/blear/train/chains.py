@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from blear.contracts import BuildContext
 from blear.degrade.chain import Chain, build_chain, settled_chain
-from blear.job import Job
-from blear.plugins import Catalog
+from blear.job.schema import Job
+from blear.plugin.catalog import Catalog
 
 
 def stage_chains(job: Job, name: str, catalog: Catalog, context: BuildContext) -> tuple[Chain, Chain, BuildContext]:

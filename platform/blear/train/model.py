@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from blear.contracts import BuildContext, ClipSpec
-from blear.data.moments import Moments
-from blear.job import Stage
-from blear.plugins import Catalog
+from blear.data.frame_sampling import Moments
+from blear.job.schema import Stage
+from blear.plugin.catalog import Catalog
 
 
 class Recognizer(nn.Module):

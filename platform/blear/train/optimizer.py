@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from blear.errors import JobError
-from blear.job import Optimizer
+from blear.job.schema import Optimizer
 
 
 def multipliers(model: nn.Module, scale_lr: dict[str, float]) -> dict[str, float]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blear.job import Job, Stage
-from blear.runfolder import RunFolder
-from blear.uses import leaves
+from blear.job.schema import Job, Stage
+from blear.plugin.uses import leaves
+from blear.storage.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any
 from safetensors.torch import save_model
 from torch import nn
 
-from blear.data.models import TrainedOn
+from blear.data.dataset_info import TrainedOn
 from blear.data.prepared import Prepared
-from blear.runfolder import write_text
+from blear.plugin.uses import Entry
+from blear.storage.run_folder import write_text
 from blear.train import checkpoint
 from blear.train.setup import StageRun
-from blear.uses import Entry
 
 
 def _dataset(prepared: Prepared) -> dict[str, Any]:

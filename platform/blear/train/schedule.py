@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from blear.job import Optimizer
+from blear.job.schema import Optimizer
 
 _ONE_CYCLE_RISE = 0.3
 _ONE_CYCLE_START = 25.0

@@ -10,16 +10,16 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from blear.contracts import BuildContext
-from blear.data.decoded.resident import on_device
+from blear.data.decoded.device_resident import on_device
 from blear.data.decoded.store import Store
+from blear.data.frame_sampling import Moments
 from blear.data.loader import Source
-from blear.data.moments import Moments
-from blear.data.orders.draw import DrawOrder
-from blear.data.orders.groups import Columns, find_groups, in_words, names_of
-from blear.data.orders.order import Order
 from blear.data.prepared import Prepared
+from blear.data.sampling.sampler import Order
+from blear.data.sampling.sampling_groups import Columns, find_groups, in_words, names_of
+from blear.data.sampling.weighted_sampler import DrawOrder
 from blear.errors import DataError, JobError, RunError
-from blear.plugins import load
+from blear.plugin.catalog import load
 from blear.progress import say
 from blear.train import checkpoint
 from blear.train.chains import settled_augment, stage_chains

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from blear.contracts import Head
 from blear.data.loader import RawBatch
-from blear.job import Cluster, Stage
+from blear.job.schema import Cluster, Stage
 from blear.train.divergence import DivergenceGuard
 from blear.train.inputs import Inputs, micro_batches
 from blear.train.optimizer import set_rate

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from blear.errors import DataError, RunError
-from blear.job import StartFrom
-from blear.runfolder import RunFolder
-from blear.weights.digest import digest
+from blear.job.schema import StartFrom
+from blear.storage.file_digest import digest
+from blear.storage.run_folder import RunFolder
 from blear.weights.load import load
 from blear.weights.matlab import from_matlab
 from blear.weights.rename import renamed

@@ -13,10 +13,10 @@ from torch import nn
 
 from blear.contracts import Categories, Decoded, Head, Metric, Values
 from blear.data.decoded.store import Store
+from blear.data.frame_sampling import Moments
 from blear.data.loader import sequential
-from blear.data.moments import Moments
 from blear.errors import JobError
-from blear.job import Validate
+from blear.job.schema import Validate
 from blear.train.inputs import Ahead, Inputs
 from blear.train.worker import Worker
 

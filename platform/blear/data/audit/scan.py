@@ -18,7 +18,7 @@ from blear.data.audit.neighbours import pairs
 from blear.data.decoded.store import Store
 from blear.data.prepared import Prepared
 from blear.progress import track
-from blear.runfolder import write_text
+from blear.storage.run_folder import write_text
 
 _BLOCK = 512
 _SHOWN = 5

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blear.data.broken import BrokenSamples
-from blear.data.decoded.crew import crew, fetch
-from blear.data.decoded.opened import OpenShards, another_count
-from blear.data.fetch.mirror import cache_root
-from blear.data.moments import Pick
+from blear.data.broken_samples import BrokenSamples
+from blear.data.decoded.open_shards import OpenShards, another_count
+from blear.data.decoded.worker_pool import crew, fetch
+from blear.data.frame_sampling import Pick
+from blear.data.mirror import cache_root
 from blear.data.prepared import Prepared
 from blear.data.shard.archive import index_of, index_path
-from blear.data.shard.encoded import EncodedShard
+from blear.data.shard.encoded_shard import EncodedShard
 from blear.data.shard.index import ShardIndex
 from blear.errors import DataError
 

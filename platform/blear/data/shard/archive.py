@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from blear.data.models import ShardInfo
-from blear.data.shard.facts import Facts, read_facts
-from blear.data.shard.headers import build_index
+from blear.data.dataset_info import ShardInfo
 from blear.data.shard.index import PREPARE_AGAIN, ShardIndex
+from blear.data.shard.sample_json import Facts, read_facts
+from blear.data.shard.tar_index import build_index
 from blear.errors import DataError
 
 

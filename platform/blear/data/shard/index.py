@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from blear.data.shard.facts import Facts
+from blear.data.shard.sample_json import Facts
 from blear.errors import DataError
 
 PREPARE_AGAIN = "delete the shard and its .idx, and run `blear prepare` again"

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from blear.evaluate.findings import Bin, Calibration
+from blear.evaluate.statistics.findings import Bin, Calibration
 from blear.report.drawing import panel, style
 from blear.report.figure import Cell, Figure, Panel, slug
 from blear.report.levels import Place, rule, shown_places

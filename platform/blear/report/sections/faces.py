@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from blear.evaluate.summarise import number
-from blear.job import CLEAN
+from blear.job.schema import CLEAN
 from blear.report.pictures import picture
 from blear.report.section import Section
 from blear.report.text import class_name

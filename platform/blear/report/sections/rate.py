@@ -10,8 +10,8 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from blear.evaluate.findings import BdNumber, RateCurve
-from blear.evaluate.rate import HULL
+from blear.evaluate.statistics.findings import BdNumber, RateCurve
+from blear.evaluate.statistics.rate_curves import HULL
 from blear.report.drawing import PANEL, WIDE, panel, style
 from blear.report.figure import Cell, Figure, Panel, slug
 from blear.report.section import Section

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blear.evaluate.summarise import number
-from blear.job import CLEAN
+from blear.job.schema import CLEAN
 from blear.report.curves import limits, panel_curve, wide_curve
 from blear.report.figure import Cell, Figure, Panel, slug
 from blear.report.files import Sweep

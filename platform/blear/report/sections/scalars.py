@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from blear.evaluate.findings import Scalar
+from blear.evaluate.statistics.findings import Scalar
 from blear.report.figure import Figure
 from blear.report.section import Section
 from blear.report.view import View

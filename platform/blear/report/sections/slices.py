@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure as Canvas
 
-from blear.evaluate.findings import Slice
+from blear.evaluate.statistics.findings import Slice
 from blear.evaluate.summarise import number
 from blear.report.drawing import panel, style
 from blear.report.figure import Figure, Panel, slug

@@ -1,1 +1,0 @@
-"""Shards that lie elsewhere: remote storage and the checked copies of a node."""

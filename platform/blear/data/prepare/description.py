@@ -1,0 +1,89 @@
+"""What a dataset is and what was found of it, before anything is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from blear.contracts import BuildContext, Dataset, Described, Target
+from blear.errors import DataError, PluginError
+from blear.plugin.catalog import Registered
+
+READ_S = 20.0
+"""Seconds of reading, shared by the splits, after which samples are no longer counted."""
+
+
+def describe(registered: Registered, given: Mapping[str, Any], seed: int = 0, read_s: float = READ_S) -> Iterator[str]:
+    """Lines for a person: targets, splits, clip, terms; parts, samples and classes of each split.
+
+    Samples are counted by reading them, for `read_s` seconds at most; nothing is written. Where `source` is not given,
+    or nothing can be read from it, the terms say where the data comes from.
+
+    Args:
+        given: parameters of the dataset.
+        seed: the job's seed, which procedural data depend on.
+
+    Raises:
+        PluginError: the parameters are wrong.
+        DataError: while iterating, of the dataset; the terms have come before.
+    """
+    yield f"{registered.name}: {registered.component.summary}"
+    fields = registered.component.params.model_fields
+    if "source" in fields and fields["source"].is_required() and "source" not in given:
+        yield from _terms(registered)
+        yield f"missing: source, {fields['source'].description}"
+        return
+    try:
+        registered.params(given)
+    except ValidationError as error:
+        raise PluginError(str(error), registered.name, f"see `blear plugins show {registered.name}`") from error
+    try:
+        dataset: Dataset = registered.build(given, BuildContext(seed=seed))
+        splits = list(dataset.splits)
+    except DataError:
+        yield from _terms(registered)
+        raise
+    yield f"terms: {dataset.terms}"
+    yield f"targets: {'; '.join(map(_target, dataset.targets))}"
+    clip = dataset.clip
+    yield f"clip: {clip.length} frames of {clip.width}x{clip.height}, {clip.channels} channels"
+    if isinstance(dataset, Described):
+        yield from (f"{name}: {text}" for name, text in dataset.describe().items())
+    end = time.monotonic() + read_s
+    for left, split in zip(range(len(splits), 0, -1), splits, strict=True):
+        now = time.monotonic()
+        yield from _split(dataset, split, now + (end - now) / left)
+
+
+def _terms(registered: Registered) -> Iterator[str]:
+    terms = registered.attribute("terms")
+    if isinstance(terms, str):
+        yield f"terms: {terms}"
+
+
+def _target(target: Target) -> str:
+    if target.kind == "class":
+        return f"{target.name}, one of {', '.join(target.classes)}"
+    return f"{target.name}, a value{f' within {list(target.bounds)}' if target.bounds is not None else ''}"
+
+
+def _split(dataset: Dataset, split: str, until: float) -> Iterator[str]:
+    parts = list(dataset.parts(split))
+    classes = {target.name: target.classes for target in dataset.targets if target.kind == "class"}
+    counts = {name: [0] * len(names) for name, names in classes.items()}
+    samples, whole = 0, True
+    for sample in (sample for part in parts for sample in dataset.samples(split, part)):
+        if time.monotonic() > until:
+            whole = False
+            break
+        samples += 1
+        for name, per_class in counts.items():
+            per_class[int(sample.targets[name])] += 1
+    found = f"{samples} samples" if whole else f"more than {samples} samples (not all were read)"
+    yield f"split {split}: {len(parts)} parts, {found}"
+    for name, per_class in counts.items():
+        if samples:
+            yield f"  {name}: {', '.join(f'{n} {k}' for k, n in zip(classes[name], per_class, strict=True))}"

@@ -1,0 +1,104 @@
+"""Degradations that act once, when shards are written: what a real codec does need not be done again in each epoch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+
+from blear.contracts import BuildContext, Dataset, Sample
+from blear.degrade.chain import Chain, as_float, build_chain
+from blear.errors import JobError, PluginError
+from blear.plugin.catalog import Catalog
+from blear.plugin.uses import DegradationUse, Entry
+
+_MOST_CLIPS = 64
+_MOST_VALUES = 1 << 24  # of a batch: 64 MiB of float32
+
+
+def facts_of(catalog: Catalog, uses: Sequence[Entry]) -> list[dict[str, Any]]:
+    """What decides over the result: full name, parameters with their defaults, and the plugin's version.
+
+    Raises:
+        PluginError: a component or its parameters are wrong.
+    """
+    facts: list[dict[str, Any]] = []
+    for use in uses:
+        if not isinstance(use, DegradationUse):
+            facts.append({use.key: facts_of(catalog, use.members), **use.placed})
+            continue
+        registered = catalog.get("degradation", use.use)
+        own, _ = use.split(registered.component.params.model_fields)
+        try:
+            params = registered.params(own)
+        except ValidationError as error:
+            raise PluginError(str(error), registered.name, f"see `blear plugins show {registered.name}`") from error
+        version = registered.plugin.version
+        named = {"use": registered.name, "params": params.model_dump(mode="json"), "version": version}
+        facts.append(named | use.placed)
+    return facts
+
+
+def build_once(catalog: Catalog, uses: Sequence[Entry], seed: int, dataset: Dataset) -> Chain:
+    """The chain for the clips of a dataset, on the CPU.
+
+    Raises:
+        PluginError: a degradation cannot serve these clips.
+        JobError: it changes their size, which the dataset has declared.
+    """
+    clip = dataset.clip
+    chain, after = build_chain(catalog, uses, BuildContext(seed, clip))
+    if after.clip is not None and after.clip != replace(clip, shortest=after.clip.shortest):
+        what = f"clips of {clip.width}x{clip.height} become {after.clip.width}x{after.clip.height}"
+        raise JobError(
+            what, "degrade_once", "change the size in the stage's `augment`, or with the dataset's parameters"
+        )
+    return chain
+
+
+def degraded(chain: Chain, samples: Iterable[Sample], split: str, varied: bool) -> Iterator[Sample]:
+    """The samples with degraded frames of the same type, and `kbps` in `meta` where a codec was at work.
+
+    What is drawn for a sample depends on the job's seed, the split and the sample's key, and on nothing else.
+
+    Args:
+        varied: clips differ in length, so that none can carry a clean clip; else each keeps its frames as `clean`, or
+            the clean clip that it has.
+    """
+    for batch in _batches(samples):
+        frames_BTHWC = np.stack([sample.frames for sample in batch])
+        frames_BTCHW = as_float(torch.from_numpy(frames_BTHWC).permute(0, 1, 4, 2, 3), torch.device("cpu"))
+        ids_B = np.array([_number(split, sample.key) for sample in batch], dtype=np.int64)
+        shown_BTCHW, kbps_B = chain.coded(frames_BTCHW, np.zeros_like(ids_B), ids_B)
+        if frames_BTHWC.dtype == np.uint8:
+            shown_BTCHW = shown_BTCHW.clamp(0, 1).mul(255).round().byte()
+        shown_BTHWC = shown_BTCHW.permute(0, 1, 3, 4, 2).contiguous().numpy()
+        for sample, shown, kbps in zip(batch, shown_BTHWC, kbps_B.tolist(), strict=True):
+            clean = sample.clean if varied or sample.clean is not None else sample.frames
+            meta: Mapping[str, str | int | float] = sample.meta if np.isnan(kbps) else {**sample.meta, "kbps": kbps}
+            yield replace(sample, frames=shown, clean=clean, meta=meta)
+
+
+def _batches(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """Consecutive samples of one shape and type."""
+    batch: list[Sample] = []
+    for sample in samples:
+        if batch and (
+            (sample.frames.shape, sample.frames.dtype) != (batch[0].frames.shape, batch[0].frames.dtype)
+            or len(batch) == _MOST_CLIPS
+            or (len(batch) + 1) * sample.frames.size > _MOST_VALUES
+        ):
+            yield batch
+            batch = []
+        batch.append(sample)
+    if batch:
+        yield batch
+
+
+def _number(split: str, key: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{split}/{key}".encode()).digest()[:7])

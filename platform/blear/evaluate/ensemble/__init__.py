@@ -1,0 +1,1 @@
+"""Ensembles: the fused predictions of several runs."""

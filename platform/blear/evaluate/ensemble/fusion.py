@@ -1,0 +1,214 @@
+"""Fuses the predictions of several runs or arms: a weighted sum of each clip's probabilities."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from blear.errors import RunError
+from blear.evaluate.ensemble.members import By, Member, read_members
+from blear.evaluate.ensemble.weights import MOST, STEPS, cross_validated, fuse, search
+from blear.evaluate.predictions import SCHEMA, write_predictions
+from blear.evaluate.summarise import number, summarise
+from blear.evaluate.summary import Summary
+from blear.metrics import CLASSIFICATION
+from blear.storage.run_folder import write_text
+
+Score = Literal["mean", "sum"]
+FUSED = "fused"
+CROSS_VALIDATED = "fused (cross-validated)"
+_FOLDS = 5
+_TEST = "test"
+
+
+@dataclass(frozen=True)
+class _Weighting:
+    """Weights [M], how they were found, and the fused probabilities [N, K] that are reported."""
+
+    weights_M: np.ndarray
+    how: str
+    arm: str
+    probabilities_NK: np.ndarray
+    folds: int | None = None
+
+
+def ensemble(
+    runs: Sequence[str],
+    out: Path,
+    *,
+    weights: str = "equal",
+    score: Score = "mean",
+    by: By | None = None,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> str:
+    """Fuses arms of runs; writes predictions.parquet, summary.json and ensemble.json to `out`; returns a table.
+
+    Weights are searched only on a split that is not the test split, and what is reported there is cross-validated: each
+    clip is fused with weights that its own fold had no part in. The weights of all folds together are saved; another
+    call takes them to the test split.
+
+    Args:
+        runs: `RUN`, all arms of a run folder, or `RUN:ARM`; the first member is what the others are compared with.
+        out: the folder to write.
+        weights: `equal`; `search`; one number for each member, `1,0.5,2`; or the folder of an earlier ensemble.
+        score: a member's probabilities in a clip: the `mean` or the `sum` over its rows with a found face.
+        by: what one decision is; None: what the runs' own evaluations took.
+        seed: of the folds and the bootstrap.
+        resamples: of the bootstrap.
+
+    Raises:
+        RunError: the members do not fit each other (`read_members`), the weights do not fit the members, a search on
+            the test split, or `out` is a run folder.
+    """
+    if (out / "job.yaml").exists():
+        raise RunError("this is a run folder", str(out), "give another --out")
+    members = read_members(runs, by)
+    if taken := {FUSED, CROSS_VALIDATED} & {member.label for member in members}:
+        raise RunError(f"an arm is called {taken.pop()!r}", ", ".join(runs), "rename this arm in its job")
+    scores_MNK = np.stack([m.probabilities_NK * (m.rows_N[:, None] if score == "sum" else 1) for m in members])
+    found = _weighting(members, scores_MNK, weights, score, seed)
+    tables = [_named(member.table, member.label) for member in members]
+    table = pa.concat_tables([*tables, _fused(members, found)])
+    summary = summarise(table, CLASSIFICATION, reference=members[0].label, seed=seed, resamples=resamples)
+    record = {
+        "members": [m.record | {"weight": w} for m, w in zip(members, found.weights_M.tolist(), strict=True)],
+        "weights": found.how,
+        "reported": found.arm,
+        "folds": found.folds,
+        "score": score,
+        "seed": seed,
+    }
+    write_predictions(out / "predictions.parquet", [table])
+    write_text(out / "summary.json", summary.model_dump_json(indent=1))
+    write_text(out / "ensemble.json", json.dumps(record, indent=1))
+    return _as_markdown(summary, members, found)
+
+
+def _weighting(members: Sequence[Member], scores_MNK: np.ndarray, weights: str, score: str, seed: int) -> _Weighting:
+    if weights == "search":
+        return _searched(members, scores_MNK, seed)
+    if weights == "equal":
+        weights_M, how = np.full(len(members), 1 / len(members)), "equal"
+    elif Path(weights).is_dir():
+        weights_M, how = _saved(members, Path(weights), score), f"of {Path(weights).resolve()}"
+    else:
+        weights_M, how = _given(members, weights), "given"
+    return _Weighting(weights_M, how, FUSED, fuse(scores_MNK, weights_M))
+
+
+def _searched(members: Sequence[Member], scores_MNK: np.ndarray, seed: int) -> _Weighting:
+    first = members[0]
+    if first.split in (_TEST, ""):
+        do = "search on the validation split's runs, then give --weights FOLDER of that ensemble here"
+        raise RunError(f"weights must not be searched on the split {first.split or 'unknown'!r}", str(first.run), do)
+    if len(members) > MOST:
+        raise RunError(f"{len(members)} members; a search takes at most {MOST}", "--weights search", "leave some out")
+    groups_N = _groups(first.table)
+    folds = min(_FOLDS, len(np.unique(groups_N)))
+    if folds < 2:
+        do = "give more clips, or the weights themselves"
+        raise RunError("one group of clips cannot be cross-validated", str(first.run), do)
+    truth_N = first.table["truth"].to_numpy().astype(np.int64)
+    fused_NK = cross_validated(scores_MNK, truth_N, groups_N, folds, seed)
+    how = f"grid search in steps of 1/{STEPS} for accuracy on {first.split}"
+    return _Weighting(search(scores_MNK, truth_N), how, CROSS_VALIDATED, fused_NK, folds)
+
+
+def _groups(table: pa.Table) -> np.ndarray:
+    """What must not be torn apart by folds: subjects where all are known, else videos, else samples."""
+    for kind in ("subject", "video"):
+        if pc.all(pc.fill_null(pc.not_equal(table[kind], ""), False)).as_py():
+            return np.array(table[kind].to_pylist())
+    return np.array(table["sample"].to_pylist())
+
+
+def _given(members: Sequence[Member], text: str) -> np.ndarray:
+    labels = ", ".join(member.label for member in members)
+    try:
+        weights_M = np.array([float(part) for part in text.split(",")])
+    except ValueError:
+        do = "give equal, search, one number for each member, or the folder of an ensemble"
+        raise RunError(f"{text!r} is neither numbers nor a folder", "--weights", do) from None
+    if len(weights_M) != len(members):
+        what = f"{len(weights_M)} weights for {len(members)} members"
+        raise RunError(what, "--weights", f"give one for each of: {labels}")
+    if not np.isfinite(weights_M).all() or (weights_M < 0).any() or not weights_M.sum() > 0:
+        raise RunError(f"{text}: weights must be 0 or more, not all 0", "--weights", f"one for each of: {labels}")
+    return weights_M / weights_M.sum()
+
+
+def _saved(members: Sequence[Member], folder: Path, score: str) -> np.ndarray:
+    file = folder / "ensemble.json"
+    try:
+        record: dict[str, Any] = json.loads(file.read_text())
+        saved = {str(member["label"]): float(member["weight"]) for member in record["members"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"cannot be read: {error}", str(file), "give the folder of an earlier ensemble") from error
+    labels = [member.label for member in members]
+    if set(labels) != set(saved):
+        what = f"its members are {', '.join(saved)}, here they are {', '.join(labels)}"
+        raise RunError(what, str(file), "fuse the same arms")
+    if record.get("score") != score:
+        raise RunError(f"its weights are for --score {record.get('score')}", str(file), "give the same --score")
+    return np.array([saved[label] for label in labels])
+
+
+def _named(table: pa.Table, label: str) -> pa.Table:
+    return table.set_column(SCHEMA.get_field_index("arm"), "arm", pa.array([label] * table.num_rows, pa.string()))
+
+
+def _fused(members: Sequence[Member], found: _Weighting) -> pa.Table:
+    """The rows of the fused arm; without a prediction where no member with a weight has a found face."""
+    table = _named(members[0].table, found.arm)
+    seen_N = found.probabilities_NK.sum(axis=1) > 0
+    lists = found.probabilities_NK.astype(np.float32).tolist()
+    columns = {
+        "stage": pa.array(["ensemble"] * table.num_rows, pa.string()),
+        "found": pa.array(seen_N),
+        "prediction": pa.array(found.probabilities_NK.argmax(axis=1).astype(np.float64), mask=~seen_N),
+        "probabilities": pa.array(
+            [one if seen else None for one, seen in zip(lists, seen_N.tolist(), strict=True)],
+            SCHEMA.field("probabilities").type,
+        ),
+    }
+    for name, column in columns.items():
+        table = table.set_column(SCHEMA.get_field_index(name), name, column)
+    return table
+
+
+def _as_markdown(summary: Summary, members: Sequence[Member], found: _Weighting) -> str:
+    """A table of arms by metrics for each condition, the weights, and what the numbers are."""
+    shown = {member.label: f"{weight:.3g}" for member, weight in zip(members, found.weights_M, strict=True)}
+    parts = []
+    for condition, severities in summary.severities().items():
+        for severity in severities:
+            heads = ["weight", "clips", *(metric.label for metric in summary.metrics)]
+            lines = [f"| {condition} {severity:g} | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
+            for arm in summary.arms:
+                cells = [_cell(summary, arm, condition, severity, metric.name) for metric in summary.metrics]
+                headline = summary.estimate(arm, condition, severity)
+                clips = "-" if headline is None else str(headline.n)
+                lines.append(f"| {arm} | " + " | ".join([shown.get(arm, ""), clips, *cells]) + " |")
+            parts.append("\n".join(lines))
+    split = members[0].split or "an unknown split"
+    notes = f"On {split}; weights: {found.how}. In brackets: 95 % interval, {summary.resamples} resamples of "
+    notes += f"{summary.clusters} {summary.cluster}s."
+    if found.folds is not None:
+        notes += f" The fused row is cross-validated in {found.folds} folds; the weights shown are of all folds."
+    return "\n\n".join([*parts, notes])
+
+
+def _cell(summary: Summary, arm: str, condition: str, severity: float, metric: str) -> str:
+    estimate = summary.estimate(arm, condition, severity, metric)
+    if estimate is None:
+        return "-"
+    span = "" if estimate.low is None else f" [{number(estimate.low)}, {number(estimate.high)}]"
+    return number(estimate.value) + span

@@ -1,0 +1,57 @@
+"""JSON schema of a job file, for editors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from blear.job.schema import Job
+from blear.plugin.catalog import Catalog, Registered
+
+_SLOT_OF = {
+    "Data": "dataset",
+    "StandIn": "dataset",
+    "DegradationUse": "degradation",
+    "Sweep": "degradation",
+    "BackboneUse": "backbone",
+    "HeadUse": "head",
+}
+_PLACEHOLDER = {"type": "string", "pattern": r"^\{\w+\}$", "description": "a value of the entry's matrix"}
+
+
+def json_schema(catalog: Catalog) -> dict[str, Any]:
+    """JSON schema of a job file with the parameters of every component that is installed."""
+    schema = Job.model_json_schema()
+    definitions = schema["$defs"]
+    for name, slot in _SLOT_OF.items():
+        base = definitions[name]
+        shared = {key: value for key, value in base["properties"].items() if key != "use"}
+        choices = [
+            _choice(catalog, registered, shared, definitions) for registered in catalog.components[slot].values()
+        ]
+        definitions[name] = {"description": base["description"], "oneOf": choices}
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return schema
+
+
+def _choice(
+    catalog: Catalog, registered: Registered, shared: dict[str, Any], definitions: dict[str, Any]
+) -> dict[str, Any]:
+    """Schema of one component's use; its nested models go into the definitions."""
+    prefix, short = registered.name.replace("/", "."), registered.name.split("/")[1]
+    own = registered.component.params.model_json_schema(ref_template=f"#/$defs/{prefix}.{{model}}")
+    definitions |= {f"{prefix}.{key}": value for key, value in own.get("$defs", {}).items()}
+    unique = sum(full.endswith(f"/{short}") for full in catalog.components[registered.slot]) == 1
+    # a source may be missing while a stand-in is used, and a swept parameter is named by `over`
+    required = [key for key in own.get("required", []) if not ({"source", "over"} & shared.keys())]
+    properties = {key: {"anyOf": [field, _PLACEHOLDER]} for key, field in own.get("properties", {}).items()}
+    shared = {key: field for key, field in shared.items() if key != "p" or "p" not in properties}
+    return {
+        "title": registered.name,
+        "description": registered.component.summary,
+        "type": "object",
+        "properties": properties
+        | shared
+        | {"use": {"enum": [registered.name, short] if unique else [registered.name]}},
+        "required": ["use", *required],
+        "additionalProperties": False,
+    }

@@ -1,0 +1,39 @@
+"""The job file as pydantic models, one module for each section."""
+
+from __future__ import annotations
+
+from blear.job.schema.cluster import Cluster
+from blear.job.schema.data import Data, DatasetUse, DrawGroup, StandIn
+from blear.job.schema.evaluate import CLEAN, Arm, Equivalent, Evaluate, Pool, Sweep, Windows
+from blear.job.schema.job import Job
+from blear.job.schema.optimizer import Optimizer
+from blear.job.schema.search import Dimension, Objective, Search
+from blear.job.schema.stages import MOST_STARS, SHUFFLE_WINDOW, BackboneUse, Frames, HeadUse, Stage, StartFrom, Validate
+
+__all__ = [
+    "Arm",
+    "BackboneUse",
+    "CLEAN",
+    "Cluster",
+    "Data",
+    "DatasetUse",
+    "Dimension",
+    "DrawGroup",
+    "Equivalent",
+    "Evaluate",
+    "Frames",
+    "HeadUse",
+    "Job",
+    "MOST_STARS",
+    "Objective",
+    "Optimizer",
+    "Pool",
+    "SHUFFLE_WINDOW",
+    "Search",
+    "Stage",
+    "StandIn",
+    "StartFrom",
+    "Sweep",
+    "Validate",
+    "Windows",
+]

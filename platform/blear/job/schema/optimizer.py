@@ -1,0 +1,53 @@
+"""The optimizer of a stage."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from blear.plugin.uses import Positive, Strict
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Optimizer(Strict):
+    """Gradient descent and its learning rate."""
+
+    use: Literal["sgd", "adam", "adamw"] = Field("sgd", description="`sgd` with momentum, `adam` or `adamw`")
+    lr: float = Field(gt=0, description="base learning rate: what the schedule and the multipliers scale")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of `sgd`")
+    nesterov: bool = Field(False, description="`sgd`: Nesterov's momentum")
+    betas: tuple[Fraction, Fraction] = Field((0.9, 0.999), description="decay of the two moments of `adam`, `adamw`")
+    amsgrad: bool = Field(False, description="`adam`, `adamw`: divide by the largest second moment so far")
+    weight_decay: float = Field(
+        0.0, ge=0, description="`sgd`, `adam`: L2 penalty; `adamw`: decoupled decay; acts on weights and biases"
+    )
+    no_decay: list[str] = Field(
+        default_factory=list, description="patterns of parameter names that `weight_decay` leaves alone"
+    )
+    schedule: Literal["fixed", "step", "cosine", "one_cycle"] = Field(
+        "fixed", description="how the learning rate goes over the steps after the warm-up"
+    )
+    warmup: int = Field(0, ge=0, description="first steps, in which the rate rises in a line from 0 to `lr`")
+    drop_every: Positive | None = Field(None, description="`step`: steps between two drops")
+    drop_by: float = Field(0.1, gt=0, le=1, description="`step`: what the rate is multiplied by at a drop")
+    clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; null: not clipped")
+    scale_lr: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="parameter name pattern -> learning-rate multiplier; the first match counts; 0 freezes",
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.schedule == "step" and self.drop_every is None:
+            raise ValueError("schedule `step` needs drop_every")
+        if self.schedule == "one_cycle" and self.warmup:
+            raise ValueError("schedule `one_cycle` warms up by itself; leave warmup out")
+        if self.nesterov and (self.use != "sgd" or not self.momentum):
+            raise ValueError("nesterov needs `sgd` with a momentum above 0")
+        if self.amsgrad and self.use == "sgd":
+            raise ValueError("amsgrad needs `adam` or `adamw`")
+        if self.no_decay and not self.weight_decay:
+            raise ValueError("no_decay needs a weight_decay above 0")
+        return self

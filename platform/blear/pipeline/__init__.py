@@ -1,0 +1,1 @@
+"""A job from raw data to report, and the dry run before it."""

@@ -1,0 +1,75 @@
+"""Prepared shards for the datasets of a job, or for one dataset by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from blear.data.prepare.description import describe
+from blear.data.prepare.run import prepare
+from blear.data.prepared import Prepared
+from blear.errors import DataError
+from blear.job.schema import Job
+from blear.pipeline.runner import ray_session, uses_ray
+from blear.plugin.catalog import Catalog, ComponentRef, load
+from blear.plugin.uses import Entry
+from blear.progress import say
+from blear.storage.root import storage_root
+
+
+def prepare_data(
+    job: Job, catalog: Catalog, *, workers: int | None = None, runner: str = "auto"
+) -> dict[str, str | Path]:
+    """Shards of every entry of the job's `data` that is used: name -> folder or URL of the prepared dataset."""
+    folders: dict[str, str | Path] = {}
+    for name, data in job.used_data.items():
+        use, params = data.chosen
+        if data.shards is not None:
+            folders[name] = _given(data.shards, use, name)
+            continue
+        if data.stands_in:
+            say(f"data {name}: no source given, so {use} stands in for {data.use} (--set data.{name}.source=PATH)")
+        ref = ComponentRef("dataset", use, params, tuple(job.plugins))
+        folders[name] = _prepared(ref, catalog, data.degrade_once, seed=job.seed, workers=workers, runner=runner)
+    return folders
+
+
+def _given(place: str, use: str, name: str) -> str:
+    """Shards that are prepared already, if they are those of the dataset that the job names."""
+    prepared = Prepared.open(place)
+    if prepared.name != use:
+        do = f"give shards of {use}, or set data.{name}.use to {prepared.name}"
+        raise DataError(f"these shards are of {prepared.name}, the job's data.{name} is {use}", place, do)
+    copied = f", copied to {prepared.folder} as they are used" if prepared.mirror else ""
+    say(f"data {name}: prepared shards at {prepared.place}{copied}")
+    return place
+
+
+def prepare_one(name: str, params: dict[str, Any], *, workers: int | None = None) -> Path:
+    """Shards of one dataset by component name."""
+    return _prepared(ComponentRef("dataset", name, params), load(), seed=0, workers=workers, runner="auto")
+
+
+def describe_one(name: str, params: dict[str, Any]) -> Iterator[str]:
+    """What one dataset is and what was found of it, line by line."""
+    return describe(load().get("dataset", name), params)
+
+
+def _prepared(
+    ref: ComponentRef,
+    catalog: Catalog,
+    degrade_once: Sequence[Entry] = (),
+    *,
+    seed: int,
+    workers: int | None,
+    runner: str,
+) -> Path:
+    registered = catalog.get("dataset", ref.name)
+    ref = ComponentRef("dataset", registered.name, ref.params, ref.plugin_files)
+    version, root, on_ray = registered.plugin.version, storage_root() / "shards", uses_ray(runner)
+    with ray_session(on_ray):
+        done = prepare(
+            ref, root, version=version, seed=seed, degrade_once=degrade_once, workers=workers, use_ray=on_ray
+        )
+    return done.folder

@@ -1,0 +1,87 @@
+"""A job from raw data to report: prepare, train, evaluate. Each step continues what an earlier run left."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from blear.data.prepared import Prepared
+from blear.data.split_manifest import lock_splits
+from blear.errors import RunError
+from blear.evaluate.arms import evaluate_arms
+from blear.job.reader import dump_job, read_job
+from blear.job.schema import Job
+from blear.pipeline.dry_run import rehearse
+from blear.pipeline.prepare import prepare_data
+from blear.pipeline.run_info import now, run_info
+from blear.pipeline.runner import ray_session, uses_ray
+from blear.plugin.catalog import Catalog, fingerprint
+from blear.progress import say
+from blear.report import build
+from blear.storage.root import storage_root
+from blear.storage.run_folder import RunFolder
+from blear.train.loop import train_stage
+from blear.train.on_ray.runner import train_on_ray
+from blear.train.plan import StagePlan
+from blear.train.worker import LocalWorker, local_device
+
+
+def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: str, profile: str | None) -> Path:
+    """Runs a job to its report and returns the report's path (the run folder when the job does not evaluate)."""
+    on_ray = uses_ray(runner)
+    run = RunFolder.start(storage_root() / "runs" / job.name, dump_job(job), fresh=fresh)
+    say(f"run folder: {run.root}")
+    began = time.monotonic()
+    with ray_session(on_ray or job.search is not None, local=not on_ray):
+        prepared = prepare_data(job, catalog, runner=runner)
+        opened = {name: Prepared.open(place) for name, place in prepared.items()}
+        rehearse(job, catalog, {name: (data.clip, data.targets) for name, data in opened.items()})
+        lock_splits(job, run.root, prepared)
+        run.update_info(**run_info(job, catalog, prepared, on_ray, command, profile))
+        if job.search is not None:
+            from blear.search.run import search_job
+
+            table = search_job(job, catalog, run, prepared)
+        else:
+            _train(job, catalog, run, prepared, on_ray)
+    if job.evaluate is None:
+        return run.root
+    if job.search is None:
+        table = evaluate_arms(job, catalog, run, prepared, local_device("auto"))
+    run.update_info(finished=now(), seconds=run.info.get("seconds", 0.0) + time.monotonic() - began)
+    say(table)
+    report = build(run.root)
+    say(f"report: {report}")
+    return report
+
+
+def _train(job: Job, catalog: Catalog, run: RunFolder, prepared: dict[str, str | Path], on_ray: bool) -> None:
+    for name in job.stages:
+        if run.stage_done(name):
+            say(f"stage {name}: done by an earlier run")
+            continue
+        plan = StagePlan(job, name, run, prepared)
+        plan = replace(plan, prints=fingerprint(catalog, plan.components))
+        if on_ray:
+            train_on_ray(plan)
+        else:
+            worker = LocalWorker(local_device(job.cluster.gpu))
+            with worker.listening():
+                train_stage(plan, worker)
+
+
+def evaluate_run(root: Path) -> str:
+    """Tests the arms of a trained run again; returns their table as Markdown."""
+    run = RunFolder.open(root)
+    final = root / "final.yaml"  # of a search: the best trial and what it is compared with
+    job, catalog = read_job(final if final.is_file() else root / "job.yaml")
+    if job.evaluate is None:
+        raise RunError("this job has no `evaluate` section", str(root / "job.yaml"), "add one to the job and run it")
+    for name in job.stages:
+        run.weights(name)
+    prepared = prepare_data(job, catalog)
+    lock_splits(job, run.root, prepared)
+    table = evaluate_arms(job, catalog, run, prepared, local_device("auto"))
+    build(root)
+    return table

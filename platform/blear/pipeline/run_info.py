@@ -1,0 +1,69 @@
+"""The content of run.json: versions, host, data and components of a run."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from blear.data.prepared import Prepared
+from blear.job.schema import Job
+from blear.plugin.catalog import Catalog, fingerprint
+
+_VERSIONS = (
+    "blear",
+    "torch",
+    "torchvision",
+    "kornia",
+    "webdataset",
+    "ray",
+    "numpy",
+    "opencv-python",
+    "facenet-pytorch",
+)
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def run_info(
+    job: Job, catalog: Catalog, prepared: dict[str, str | Path], on_ray: bool, command: str, profile: str | None
+) -> dict[str, Any]:
+    """What run.json says of the run beside its job."""
+    names = {("dataset", data.chosen[0]) for key, data in job.data.items() if key in prepared}
+    names |= {("degradation", use.use) for use in job.degradations}
+    for stage in job.stages.values():
+        names |= {("backbone", stage.backbone.use), ("head", stage.head.use)}
+    workers = job.cluster.workers if on_ray else 1
+    data = {}
+    for name, folder in prepared.items():
+        opened = Prepared.open(folder)
+        data[name] = {
+            "use": job.data[name].chosen[0],
+            "for": job.data[name].use,
+            "source": job.data[name].shards or job.data[name].source,
+            "stand_in": job.data[name].stands_in,
+            "terms": opened.terms,
+            "counts": {split: opened.count(split) for split in opened.splits},
+        }
+    return {
+        "name": job.name,
+        "description": job.description,
+        "started": now(),
+        "command": command,
+        "profile": profile,
+        "seed": job.seed,
+        "runner": "ray" if on_ray else "local",
+        "world": workers if isinstance(workers, int) else list(workers),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in _VERSIONS},
+        "host": {"system": platform.system(), "machine": platform.machine(), "cpus": os.cpu_count()},
+        "components": fingerprint(catalog, sorted(names)),
+        "data": data,
+    }

@@ -1,0 +1,94 @@
+"""Questions to a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from blear.contracts import BuildContext, ClipSpec, Features
+from blear.plugin.catalog import Registered
+from blear.plugin.conformance.checks import Check, accelerator, expect, expect_close, for_each_example, shape
+from blear.plugin.conformance.modules import backbone_for, expect_same_start, expect_saves, frames_for, seeded
+
+
+def backbone_checks(registered: Registered) -> Iterator[Check]:
+    """Those of each example, on the first shape of clips that it takes."""
+    questions: dict[str, Callable[[_Built], None]] = {
+        "gives named features": _features,
+        "a batch equals its samples one by one": _one_by_one,
+        "takes empty batches and single samples": _few,
+        "starts alike under one seed": lambda built: expect_same_start(built.make),
+        "saves and loads": lambda built: expect_saves(built.make),
+        "can be trained": _trains,
+        "moves to a device": _moves,
+    }
+    return for_each_example(registered, questions, lambda example: _Built(registered, example))
+
+
+class _Built:
+    def __init__(self, registered: Registered, example: Any) -> None:
+        self._registered, self._example = registered, example
+        self.module, self.context = backbone_for(registered, example)
+
+    @property
+    def clip(self) -> ClipSpec:
+        assert self.context.clip is not None
+        return self.context.clip
+
+    def make(self) -> nn.Module:
+        context: BuildContext = self.context
+        return seeded(self._registered, self._example, context).eval()
+
+    @torch.no_grad()
+    def run(self, frames_BTCHW: Tensor) -> Features:
+        found = self.module(frames_BTCHW)
+        expect(isinstance(found, Mapping), "forward", "a dict of named tensors", type(found).__name__)
+        return dict(found)
+
+
+def _features(built: _Built) -> None:
+    frames = frames_for(built.clip, 3)
+    features = built.run(frames)
+    expect(len(features) > 0, "forward", "at least one feature", "none")
+    for name, value in features.items():
+        method = f"forward()[{name!r}]"
+        expect(isinstance(value, Tensor) and value.is_floating_point(), method, "a float tensor", shape(value))
+        expect(value.ndim >= 3 and len(value) == 3, method, "[B, T, ...] with B = 3", shape(value))
+        expect(bool(torch.isfinite(value).all()), method, "finite numbers", "NaN or infinity")
+    if "embedding" in features:
+        expect(features["embedding"].ndim == 3, "forward()['embedding']", "[B, T, D]", shape(features["embedding"]))
+
+
+def _one_by_one(built: _Built) -> None:
+    frames = frames_for(built.clip, 3)
+    whole = built.run(frames)
+    for name, value in whole.items():
+        alone = torch.cat([built.run(frames[n : n + 1])[name] for n in range(3)])
+        expect_close(f"forward()[{name!r}]", "in eval() a batch to be its samples one by one", alone, value)
+
+
+def _few(built: _Built) -> None:
+    for count in (0, 1):
+        for name, value in built.run(frames_for(built.clip, count)).items():
+            expect(len(value) == count, f"forward()[{name!r}]", f"{count} clips of a batch of {count}", shape(value))
+
+
+def _trains(built: _Built) -> None:
+    module = built.make().train()
+    sum(value.float().square().sum() for value in module(frames_for(built.clip, 2)).values()).backward()
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if parameters:
+        moved = [parameter for parameter in parameters if parameter.grad is not None]
+        expect(bool(moved), "forward", "features that depend on the parameters", "no gradient in any of them")
+
+
+def _moves(built: _Built) -> None:
+    device = accelerator()
+    frames = frames_for(built.clip, 2)
+    here = built.run(frames)
+    built.module.to(device)
+    for name, value in built.run(frames.to(device)).items():
+        expect_close(f"forward()[{name!r}]", "on the GPU what it is on the CPU", here[name], value.cpu(), 1e-2)

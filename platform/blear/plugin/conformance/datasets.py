@@ -1,0 +1,126 @@
+"""Questions to a dataset."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blear.contracts import BuildContext, ClipSpec, Dataset, Sample, Target
+from blear.errors import BlearError
+from blear.plugin.catalog import Registered
+from blear.plugin.conformance.checks import Check, NotCheckedError, expect, for_each_example
+
+_SAMPLES = 20
+_KEY = re.compile(r"[A-Za-z0-9_/-]+")
+
+
+def dataset_checks(registered: Registered) -> Iterator[Check]:
+    """Those of each example."""
+    questions: dict[str, Callable[[Any], None]] = {
+        "says what it holds": _says_what_it_holds,
+        "samples fit their declaration": _fits,
+        "reads the same twice": _same_twice,
+        "keys are unique": _unique,
+        "unknown splits and parts are refused": _refuses,
+    }
+    return for_each_example(registered, questions, lambda example: _build(registered, example))
+
+
+def _build(registered: Registered, example: Any) -> Any:
+    source = example.get("source")
+    if source is not None and "://" not in str(source) and not Path(source).exists():
+        raise NotCheckedError(f"the example's raw data is not here: {source}")
+    return registered.build(example, BuildContext(seed=1))
+
+
+def _says_what_it_holds(dataset: Any) -> None:
+    expect(isinstance(dataset, Dataset), "build", "the attributes and methods of contracts.Dataset", type(dataset))
+    expect(len(dataset.targets) > 0, "targets", "at least one Target", "none")
+    for target in dataset.targets:
+        expect(isinstance(target, Target), "targets", "Target objects", type(target).__name__)
+        if target.kind == "class":
+            count = len(set(target.classes))
+            expect(count == len(target.classes) > 1, "targets", f"two classes or more in {target.name!r}", count)
+    splits = list(dataset.splits)
+    expect(0 < len(set(splits)) == len(splits), "splits", "distinct names, the training split first", splits)
+    clip = dataset.clip
+    expect(isinstance(clip, ClipSpec), "clip", "a ClipSpec", type(clip).__name__)
+    expect(min(clip.length, clip.channels, clip.height, clip.width) > 0, "clip", "sizes above 0", clip)
+    expect(bool(str(dataset.terms).strip()), "terms", "licence and source of the raw data", "nothing")
+    for split in splits:
+        expect(len(dataset.parts(split)) > 0, f"parts({split!r})", "at least one part", "none")
+
+
+def _fits(dataset: Any) -> None:
+    clip, targets = dataset.clip, {target.name: target for target in dataset.targets}
+    for split, sample in _some(dataset):
+        method = f"samples({split!r}), key {sample.key!r}"
+        expect(bool(_KEY.fullmatch(sample.key)), method, f"a key of {_KEY.pattern}", repr(sample.key))
+        frames = sample.frames
+        kind = f"{getattr(frames, 'dtype', None)} {getattr(frames, 'shape', None)}"
+        sized = isinstance(frames, np.ndarray) and frames.dtype in (np.uint8, np.float32) and frames.ndim == 4
+        length = clip.length if clip.shortest is None else f"{clip.shortest}..{clip.length}"
+        wanted = f"uint8 or float32 [T, H, W, C] with T = {length}, {clip.height} x {clip.width} x {clip.channels}"
+        fits = sized and frames.shape[1:] == (clip.height, clip.width, clip.channels)
+        fits = fits and (clip.shortest or clip.length) <= len(frames) <= clip.length
+        expect(bool(fits), f"{method}, frames", wanted, kind)
+        expect(bool(np.isfinite(frames).all()), f"{method}, frames", "finite numbers", "NaN or infinity")
+        expect(set(sample.targets) == set(targets), f"{method}, targets", str(sorted(targets)), sorted(sample.targets))
+        for name, value in sample.targets.items():
+            _fits_target(method, targets[name], value)
+
+
+def _fits_target(method: str, target: Target, value: Any) -> None:
+    where = f"{method}, target {target.name!r}"
+    if target.kind == "class":
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        inside = whole and 0 <= value < len(target.classes)
+        expect(bool(inside), where, f"a class index in 0..{len(target.classes) - 1}", repr(value))
+        return
+    low, high = target.bounds or (-np.inf, np.inf)
+    inside = isinstance(value, float | int | np.floating) and low <= value <= high and np.isfinite(value)
+    expect(bool(inside), where, f"a finite number in {low}..{high}", repr(value))
+
+
+def _same_twice(dataset: Any) -> None:
+    for (split, first), (_, again) in zip(_some(dataset), _some(dataset), strict=True):
+        alike = first.key == again.key and dict(first.targets) == dict(again.targets)
+        alike = alike and np.array_equal(first.frames, again.frames)
+        expect(alike, f"samples({split!r})", f"sample {first.key!r} as the first time", f"another {again.key!r}")
+
+
+def _unique(dataset: Any) -> None:
+    for split in dataset.splits:
+        seen: set[str] = set()
+        for part in dataset.parts(split):
+            for sample in itertools.islice(dataset.samples(split, part), 1000):
+                expect(sample.key not in seen, f"samples({split!r}, {part!r})", "unique keys", f"{sample.key!r} twice")
+                seen.add(sample.key)
+
+
+def _refuses(dataset: Any) -> None:
+    split = dataset.splits[0]
+    calls = {
+        "parts('no_such_split')": lambda: list(dataset.parts("no_such_split")),
+        f"samples({split!r}, 'no_such_part')": lambda: list(dataset.samples(split, "no_such_part")),
+    }
+    for method, call in calls.items():
+        try:
+            got = f"{len(call())} of them"
+        except BlearError:
+            continue
+        except Exception as error:  # noqa: BLE001  it is named
+            got = f"{type(error).__name__}: {error}"
+        expect(False, method, "a DataError that says what there is", got)
+
+
+def _some(dataset: Any) -> Iterator[tuple[str, Sample]]:
+    """The first samples of the first part of each split."""
+    for split in dataset.splits:
+        for sample in itertools.islice(dataset.samples(split, dataset.parts(split)[0]), _SAMPLES):
+            yield split, sample

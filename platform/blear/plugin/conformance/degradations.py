@@ -1,0 +1,157 @@
+"""Questions to a degradation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys, Draws, Resizing
+from blear.errors import BlearError
+from blear.plugin.catalog import Registered
+from blear.plugin.conformance.checks import TOLERANCE, Check, accelerator, expect, expect_close, for_each_example, shape
+
+_CLIPS = (
+    ClipSpec(1, 3, 32, 32),
+    ClipSpec(1, 1, 32, 32),
+    ClipSpec(4, 3, 32, 32),
+    ClipSpec(1, 3, 48, 40),
+    ClipSpec(1, 3, 224, 224),
+)
+_COUNT = 6
+
+
+def degradation_checks(registered: Registered) -> Iterator[Check]:
+    """Those of each example, on the first clips that it takes."""
+    questions: dict[str, Callable[[_Built], None]] = {
+        "has the methods of the contract": _has_methods,
+        "draws by key alone": _draws_by_key,
+        "keeps shape and type": _keeps_shape,
+        "leaves its input alone": _leaves_input,
+        "answers alike twice": _alike_twice,
+        "a batch equals its samples one by one": _one_by_one,
+        "takes empty batches and single samples": _few,
+        "names levels that build": _levels,
+        "moves to a device": _moves,
+    }
+    return for_each_example(registered, questions, lambda example: _Built(registered, example))
+
+
+class _Built:
+    """A degradation built for the first clips that it does not refuse, with frames of that shape."""
+
+    def __init__(self, registered: Registered, example: Any) -> None:
+        self.registered, self.example = registered, dict(example)
+        refused = []
+        for clip in _CLIPS:
+            self.context = BuildContext(seed=1, clip=clip)
+            noise = torch.Generator().manual_seed(1)
+            self.frames_BTCHW = torch.rand(_COUNT, clip.length, clip.channels, clip.height, clip.width, generator=noise)
+            try:
+                self.operation = registered.build(example, self.context)
+                self.operation.apply(self.frames_BTCHW, self.operation.draw(keys()))
+                return
+            except BlearError as error:
+                refused.append(f"{clip.length} x {clip.channels} x {clip.height} x {clip.width}: {error.what}")
+        expect(False, "build, apply", "one of the usual shapes to be taken (T x C x H x W)", "; ".join(refused))
+
+    def run(self, frames_BTCHW: Tensor, draw_keys: DrawKeys) -> Tensor:
+        out = self.operation.apply(frames_BTCHW, self.operation.draw(draw_keys))
+        expect(isinstance(out, Tensor), "apply", "a tensor", type(out).__name__)
+        return out
+
+
+def keys(count: int = _COUNT, *, first: int = 0, epoch: int = 0) -> DrawKeys:
+    """Keys of `count` samples in turn."""
+    return DrawKeys(7, 0, np.full(count, epoch), np.arange(first, first + count))
+
+
+def _has_methods(built: _Built) -> None:
+    kind = type(built.operation).__name__
+    expect(isinstance(built.operation, Degradation), "build", "draw, apply and levels (contracts.Degradation)", kind)
+
+
+def _draws_by_key(built: _Built) -> None:
+    whole = _drawn(built, keys())
+    for name, value in whole.items():
+        expect(isinstance(value, Tensor), f"draw()[{name!r}]", "a tensor", type(value).__name__)
+        expect(value.device.type == "cpu", f"draw()[{name!r}]", "a tensor on the CPU", value.device)
+        expect(len(value) == _COUNT, f"draw()[{name!r}]", f"a first dimension of B = {_COUNT}", shape(value))
+    for name, value in _drawn(built, keys()).items():
+        expect(torch.equal(value, whole[name]), f"draw()[{name!r}]", "the same for the same keys", "other values")
+    for sample in range(_COUNT):
+        for name, value in _drawn(built, keys(1, first=sample)).items():
+            same = torch.equal(value[0], whole[name][sample])
+            expect(same, f"draw()[{name!r}]", "a sample's own draw, whatever the batch", "one that depends on it")
+
+
+def _drawn(built: _Built, draw_keys: DrawKeys) -> Draws:
+    draws = built.operation.draw(draw_keys)
+    expect(isinstance(draws, dict), "draw", "a dict of tensors", type(draws).__name__)
+    return dict(draws)
+
+
+def _keeps_shape(built: _Built) -> None:
+    """But for what is `Resizing`, and for stills that become clips."""
+    before = built.frames_BTCHW
+    after = built.run(before, keys())
+    if isinstance(built.operation, Resizing):
+        expect(after.shape[:3] == before.shape[:3], "apply", f"the same B, T, C as {shape(before)}", shape(after))
+        return
+    still = before.shape[1] == 1 and after.shape[:1] + after.shape[2:] == before.shape[:1] + before.shape[2:]
+    expect(after.shape == before.shape or still, "apply", f"{shape(before)} (else implement `settled`)", shape(after))
+    expect(after.dtype == before.dtype, "apply", f"{shape(before)}", shape(after))
+    expect(bool(torch.isfinite(after).all()), "apply", "finite numbers", "NaN or infinity")
+
+
+def _leaves_input(built: _Built) -> None:
+    before = built.frames_BTCHW.clone()
+    built.run(built.frames_BTCHW, keys())
+    same = torch.equal(before, built.frames_BTCHW)
+    expect(same, "apply", "the frames that it is given to be left alone", "they are changed in place")
+
+
+def _alike_twice(built: _Built) -> None:
+    first = built.run(built.frames_BTCHW, keys(epoch=3))
+    again = built.run(built.frames_BTCHW, keys(epoch=3))
+    expect_close("apply", "the same frames for the same keys (random numbers come from `draw`)", first, again, 1e-6)
+
+
+def _one_by_one(built: _Built) -> None:
+    whole = built.run(built.frames_BTCHW, keys())
+    alone = [built.run(built.frames_BTCHW[n : n + 1], keys(1, first=n)) for n in range(_COUNT)]
+    expect_close("apply", "a batch to be its samples one by one", torch.cat(alone), whole, TOLERANCE)
+
+
+def _few(built: _Built) -> None:
+    for count in (0, 1):
+        out = built.run(built.frames_BTCHW[:count], keys(count))
+        expect(len(out) == count, "apply", f"{count} clips of a batch of {count}", shape(out))
+
+
+def _levels(built: _Built) -> None:
+    for number, level in enumerate(built.operation.levels()):
+        problems = []
+        for params in (dict(level), built.example | dict(level)):
+            try:
+                built.registered.build(params, built.context)
+                break
+            except BlearError as error:
+                problems.append(error.what)
+        else:
+            method = f"levels()[{number}]"
+            expect(
+                False, method, "parameters that build, alone or over the example's", f"{dict(level)}: {problems[-1]}"
+            )
+
+
+def _moves(built: _Built) -> None:
+    device = accelerator()
+    here = built.run(built.frames_BTCHW, keys())
+    draws = {name: value.to(device) for name, value in built.operation.draw(keys()).items()}
+    there = built.operation.apply(built.frames_BTCHW.to(device), draws)
+    expect(there.device.type == device.type, "apply", f"frames on {device.type}", there.device)
+    expect_close("apply", "on the GPU what it is on the CPU", here, there.cpu(), 1e-3)

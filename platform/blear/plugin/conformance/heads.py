@@ -1,0 +1,197 @@
+"""Questions to a head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from blear.contracts import Batch, BuildContext, Categories, ClipSpec, Head, Images, Metric, Target, Values
+from blear.errors import BlearError
+from blear.plugin.catalog import Catalog, Registered
+from blear.plugin.conformance.checks import Check, accelerator, expect, expect_close, for_each_example, shape
+from blear.plugin.conformance.modules import CLIPS, backbone_for, expect_same_start, expect_saves, frames_for, seeded
+
+_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+_WIDTH = 16
+
+
+def head_checks(registered: Registered, catalog: Catalog) -> Iterator[Check]:
+    """Those of each example, on made-up features, else on those of the plugin's own backbones."""
+    questions: dict[str, Callable[[_Built], None]] = {
+        "has the methods of the contract": _has_methods,
+        "gives a loss that can be trained": _loss,
+        "decodes what a person reads": _decodes,
+        "names metrics that can be computed": _metrics,
+        "a batch equals its samples one by one": _one_by_one,
+        "takes empty batches and single samples": _few,
+        "starts alike under one seed": lambda built: expect_same_start(built.make),
+        "saves and loads": lambda built: expect_saves(built.make),
+        "moves to a device": _moves,
+    }
+    return for_each_example(registered, questions, lambda example: _Built(registered, example, catalog))
+
+
+class _Built:
+    """A head built on the first features that it takes, and a batch for it."""
+
+    def __init__(self, registered: Registered, example: Any, catalog: Catalog) -> None:
+        self._registered, self._example = registered, example
+        refused: list[str] = []
+        for features, clip in _offers(registered, catalog):
+            shapes = {name: tuple(value.shape[1:]) for name, value in features.items()}
+            for targets in _targets(registered, example):
+                counts = {name: (9,) * len(t.classes) for name, t in targets.items() if t.kind == "class"}
+                self.context = BuildContext(seed=1, clip=clip, targets=targets, features=shapes, counts=counts)
+                try:
+                    self.module = self.make()
+                    with torch.no_grad():
+                        self.module(features)
+                except BlearError as error:
+                    refused.append(error.what)
+                    continue
+                self.features, self.targets, self.clip = features, targets, clip
+                return
+        expect(False, "build", "the features of some backbone to be taken", "; ".join(dict.fromkeys(refused)))
+
+    def make(self) -> nn.Module:
+        return seeded(self._registered, self._example, self.context).eval()
+
+    def some(self, rows: slice) -> tuple[dict[str, Tensor], Batch]:
+        """Some clips' features and the batch that they are of."""
+        features = {name: value[rows] for name, value in self.features.items()}
+        count = len(next(iter(self.features.values())))
+        labels = {
+            name: torch.arange(count) % len(target.classes)
+            if target.kind == "class"
+            else torch.linspace(*(target.bounds or (-1.0, 1.0)), count)
+            for name, target in self.targets.items()
+        }
+        frames = frames_for(self.clip, count)[rows]
+        return features, Batch(frames, frames, {name: value[rows] for name, value in labels.items()})
+
+
+def _targets(registered: Registered, example: Any) -> list[dict[str, Target]]:
+    """Labels that a head may ask for: under its own parameter `target`, under usual names, of both kinds."""
+    wanted = getattr(registered.params(example), "target", None)
+    named = [wanted] if isinstance(wanted, str) else list(wanted) if isinstance(wanted, list | tuple) else []
+    names = [*named, "emotion", "label"]
+    classes = {name: Target(name, "class", classes=_CLASSES) for name in names}
+    values = {name: Target(name, "value", bounds=(-1.0, 1.0)) for name in (*named, "valence", "arousal")}
+    return [values | classes, classes | values]
+
+
+def _offers(registered: Registered, catalog: Catalog) -> Iterator[tuple[dict[str, Tensor], ClipSpec]]:
+    """Features of four clips, made up first, then of the backbones beside this head."""
+    generator = torch.Generator().manual_seed(3)
+    for clip in CLIPS[:2]:
+        yield {"embedding": torch.randn(4, clip.length, _WIDTH, generator=generator)}, clip
+    for clip in CLIPS[:2]:
+        maps = torch.randn(4, clip.length, _WIDTH, 12, 12, generator=generator)
+        yield {"embedding": torch.randn(4, clip.length, _WIDTH, generator=generator), "map": maps}, clip
+    for name, backbone in catalog.components["backbone"].items():
+        if backbone.plugin == registered.plugin:
+            for example in backbone.component.examples:
+                module, context = backbone_for(catalog.get("backbone", name), example)
+                assert context.clip is not None
+                with torch.no_grad():
+                    yield dict(module(frames_for(context.clip, 4))), context.clip
+
+
+def _has_methods(built: _Built) -> None:
+    kind = type(built.module).__name__
+    expect(isinstance(built.module, Head), "build", "loss, metrics and decode (contracts.Head)", kind)
+
+
+def _loss_of(built: _Built, rows: slice, module: Any = None) -> Tensor:
+    features, batch = built.some(rows)
+    module = built.module if module is None else module
+    loss = module.loss(module(features), batch)
+    expect(isinstance(loss, Tensor) and loss.ndim == 0, "loss", "a scalar tensor", shape(loss))
+    found: Tensor = loss
+    return found
+
+
+def _loss(built: _Built) -> None:
+    module: Any = built.make().train()
+    features, batch = built.some(slice(None))
+    leaves = {name: value.detach().clone().requires_grad_() for name, value in features.items()}
+    loss = module.loss(module(leaves), batch)
+    expect(isinstance(loss, Tensor) and loss.ndim == 0, "loss", "a scalar tensor", shape(loss))
+    expect(bool(torch.isfinite(loss)), "loss", "a finite number", float(loss.detach()))
+    loss.backward()
+    reached = any(value.grad is not None for value in leaves.values())
+    expect(reached, "loss", "a gradient that reaches the features", "none")
+
+
+def _decodes(built: _Built) -> None:
+    features, _ = built.some(slice(None))
+    with torch.no_grad():
+        decoded = built.module.decode(built.module(features))  # type: ignore[operator]
+    expect(
+        isinstance(decoded, Mapping) and len(decoded) > 0, "decode", "target name -> decoded", type(decoded).__name__
+    )
+    for name, value in decoded.items():
+        method = f"decode()[{name!r}]"
+        expect(isinstance(value, Values | Categories | Images), method, "Values, Categories or Images", type(value))
+        if isinstance(value, Categories):
+            p = value.probabilities_BTK
+            expect(p.ndim == 3 and len(p) == 4, method, "probabilities [B, T, K] with B = 4", shape(p))
+            expect(p.shape[2] == len(value.classes), method, f"K = {len(value.classes)} classes", shape(p))
+            expect_close(method, "probabilities that sum to 1", torch.ones(p.shape[:2]), p.sum(dim=2).float())
+            if name in built.targets:
+                expect(value.classes == built.targets[name].classes, method, "the target's classes", value.classes)
+        elif isinstance(value, Values):
+            expect(value.values_BT.ndim == 2 and len(value.values_BT) == 4, method, "[B, T]", shape(value.values_BT))
+        else:
+            expect(value.frames_BTCHW.ndim == 5, method, "[B, T, C, h, w]", shape(value.frames_BTCHW))
+
+
+def _metrics(built: _Built) -> None:
+    metrics = list(built.module.metrics())  # type: ignore[operator]
+    names = [metric.name for metric in metrics]
+    expect(len(set(names)) == len(names), "metrics", "distinct names", names)
+    classes = next(iter(built.targets.values())).kind == "class"
+    truth = np.arange(12) % len(_CLASSES) if classes else np.linspace(-1, 1, 12)
+    for metric in metrics:
+        expect(isinstance(metric, Metric), "metrics", "Metric objects", type(metric).__name__)
+        right, wrong = metric.compute(truth, truth), metric.compute(truth, np.roll(truth, 1))
+        expect(np.isscalar(right), f"metrics, {metric.name}", "a number", type(right).__name__)
+        better = right > wrong if metric.higher_is_better else right < wrong
+        way = "higher" if metric.higher_is_better else "lower"
+        expect(bool(better), f"metrics, {metric.name}", f"right answers to be {way} than wrong ones", (right, wrong))
+
+
+def _one_by_one(built: _Built) -> None:
+    with torch.no_grad():
+        whole = _loss_of(built, slice(None))
+        alone = torch.stack([_loss_of(built, slice(n, n + 1)) for n in range(4)]).mean()
+    expect_close("loss", "in eval() the mean of the clips' own losses", alone, whole, 1e-3)
+
+
+def _few(built: _Built) -> None:
+    for count in (0, 1):
+        features, _ = built.some(slice(0, count))
+        with torch.no_grad():
+            decoded = built.module.decode(built.module(features))  # type: ignore[operator]
+        for name, value in decoded.items():
+            rows = value.values_BT if isinstance(value, Values) else None
+            rows = value.probabilities_BTK if isinstance(value, Categories) else rows
+            rows = value.frames_BTCHW if isinstance(value, Images) else rows
+            right = rows is not None and len(rows) == count
+            expect(right, f"decode()[{name!r}]", f"{count} clips of a batch of {count}", shape(rows))
+
+
+def _moves(built: _Built) -> None:
+    device = accelerator()
+    features, batch = built.some(slice(None))
+    here = _loss_of(built, slice(None))
+    module: Any = built.module.to(device)
+    there_features = {name: value.to(device) for name, value in features.items()}
+    targets = {name: value.to(device) for name, value in batch.targets.items()}
+    there = Batch(batch.frames_BTCHW.to(device), batch.clean_BTCHW.to(device), targets)
+    loss = module.loss(module(there_features), there)
+    expect_close("loss", "on the GPU what it is on the CPU", here.detach(), loss.detach().cpu(), 1e-2)

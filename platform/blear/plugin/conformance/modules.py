@@ -1,0 +1,87 @@
+"""What backbones and heads have in common as modules: devices, saving and loading, initialisation."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_model, save_model
+from torch import Tensor, nn
+
+from blear.contracts import BuildContext, ClipSpec
+from blear.errors import BlearError
+from blear.plugin.catalog import Registered
+from blear.plugin.conformance.checks import expect
+
+CLIPS = (
+    ClipSpec(1, 3, 48, 48),
+    ClipSpec(1, 1, 48, 48),
+    ClipSpec(1, 1, 96, 96),
+    ClipSpec(1, 3, 96, 96),
+    ClipSpec(1, 3, 112, 96),
+    ClipSpec(1, 3, 224, 224),
+    ClipSpec(4, 3, 48, 48),
+    ClipSpec(8, 3, 224, 224),
+)
+"""Shapes that a backbone is offered; the first one that it takes is used."""
+
+_SEED = 11
+
+
+def seeded(registered: Registered, example: Any, context: BuildContext) -> nn.Module:
+    """The module as a job initialises it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        module = registered.build(example, context)
+    expect(isinstance(module, nn.Module), "build", "a torch.nn.Module", type(module).__name__)
+    built: nn.Module = module
+    return built
+
+
+def backbone_for(registered: Registered, example: Any) -> tuple[nn.Module, BuildContext]:
+    """A backbone in evaluation mode, for the first shape that it does not refuse."""
+    refused = []
+    for clip in CLIPS:
+        context = BuildContext(seed=1, clip=clip)
+        try:
+            module = seeded(registered, example, context).eval()
+            with torch.no_grad():
+                module(frames_for(clip, 1))
+        except BlearError as error:
+            refused.append(f"{clip.length} x {clip.channels} x {clip.height} x {clip.width}: {error.what}")
+        else:
+            return module, context
+    expect(False, "build, forward", "one of the usual shapes to be taken (T x C x H x W)", "; ".join(refused))
+    raise ValueError("unreachable: the line above raises")
+
+
+def frames_for(clip: ClipSpec, count: int) -> Tensor:
+    """Random clips of a shape, [B, T, C, H, W] in [0, 1]."""
+    generator = torch.Generator().manual_seed(2)
+    return torch.rand(count, clip.length, clip.channels, clip.height, clip.width, generator=generator)
+
+
+def expect_same_start(make: Callable[[], nn.Module]) -> None:
+    """Two modules made under one seed have the same parameters."""
+    first, again = make().state_dict(), make().state_dict()
+    for name, value in first.items():
+        same = torch.equal(value, again[name])
+        expect(same, "build", "the same first weights under the same seed of torch", f"other ones in {name!r}")
+
+
+def expect_saves(make: Callable[[], nn.Module]) -> None:
+    """Weights go through a file into a second module."""
+    module, other = make(), make()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.01)
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "model.safetensors")
+        save_model(module, path)
+        missing, unexpected = load_model(other, path)
+    expect(not missing and not unexpected, "state_dict", "all weights in a file", f"missing {[*missing, *unexpected]}")
+    for name, value in module.state_dict().items():
+        expect(torch.equal(value, other.state_dict()[name]), "state_dict", f"{name!r} as it was saved", "other values")

@@ -1,0 +1,98 @@
+"""Writes a new plugin from the templates beside this file: an installable package, or one file."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from blear import __version__
+from blear.errors import PluginError
+from blear.hooks import SLOTS
+from blear.plugin.catalog import load
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_COMPONENTS = {
+    "dataset": ("stripes", "Stripes", "Drawn stripes along rows or columns"),
+    "degradation": ("fade", "Fade", "Takes contrast away"),
+    "backbone": ("tiny", "Tiny", "Three strided convolutions"),
+    "head": ("classes", "Classes", "Names one class of a clip"),
+}
+_PACKAGE = ("pyproject.toml", "README.md", "job.yaml")
+
+
+def write_package(name: str, slots: Sequence[str], folder: Path) -> list[Path]:
+    """Writes an installable package `blear-NAME` below `folder`, whole or not at all.
+
+    Args:
+        name: the plugin's name; its components are called `NAME/...`.
+        slots: of "dataset", "degradation", "backbone", "head": one working component each; empty: all four.
+
+    Returns:
+        The files, the package's folder first.
+
+    Raises:
+        PluginError: the name cannot be a plugin's or is taken; the folder is there already.
+    """
+    facts = _facts(name, slots)
+    package, target = f"blear_{name}", folder / f"blear-{name.replace('_', '-')}"
+    facts |= {"package": package, "distribution": target.name, "file": False}
+    files = {page: page for page in _PACKAGE} | {
+        f"src/{package}/__init__.py": "plugin.py",
+        "tests/test_plugin.py": "test_plugin.py",
+    }
+    files |= {f"src/{package}/{slot}.py": "module.py" for slot in facts["slots"]}
+    if target.exists():
+        raise PluginError("is there already", str(target), "choose another name or folder, or remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{target.name}.") as place:
+        partial = Path(place) / target.name
+        for path, template in files.items():
+            _write(partial / path, template, facts | {"slot": Path(path).stem})
+        (partial / "job.yaml").chmod(0o755)
+        shutil.move(partial, target)
+    return [target, *(target / path for path in files)]
+
+
+def write_file(name: str, slots: Sequence[str], folder: Path) -> list[Path]:
+    """Writes a one-file plugin `NAME.py` and a job that uses it, `NAME.yaml`. Arguments and errors as above."""
+    facts = _facts(name, slots) | {"file": True}
+    paths = {folder / f"{name}.py": "one_file.py", folder / f"{name}.yaml": "job.yaml"}
+    for path in paths:
+        if path.exists():
+            raise PluginError("is there already", str(path), "choose another name or folder, or remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, template in paths.items():
+        _write(path, template, facts)
+    (folder / f"{name}.yaml").chmod(0o755)
+    return list(paths)
+
+
+def _facts(name: str, slots: Sequence[str]) -> dict[str, Any]:
+    if not _NAME.fullmatch(name) or keyword.iskeyword(name):
+        do = "use lower-case letters, digits and underscores, a letter first"
+        raise PluginError(f"{name!r} cannot be a plugin's name", do=do)
+    taken = [plugin for plugin in load().plugins if plugin.name == name]
+    if taken:
+        raise PluginError(f"a plugin is already named {name!r}", taken[0].origin, "choose another name")
+    chosen = [slot for slot in SLOTS if slot in slots] or list(SLOTS)
+    parts = {slot: dict(zip(("name", "kind", "summary"), _COMPONENTS[slot], strict=True)) for slot in chosen}
+    return {"name": name, "slots": chosen, "parts": parts, "hooks": SLOTS, "version": __version__}
+
+
+def _write(path: Path, template: str, facts: Mapping[str, Any]) -> None:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("blear.plugin.scaffold"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(environment.get_template(f"{template}.j2").render(facts))

@@ -1,0 +1,1 @@
+"""Where runs and shards lie: local folders, run folders, files below a URL."""

@@ -1,0 +1,106 @@
+"""The Ray Train runner: one stage = one `TorchTrainer.fit` (Ray Train V2, elastic) around the same loop."""
+
+from __future__ import annotations
+
+import errno
+import math
+import shutil
+import socket
+import time
+from typing import Any
+
+from blear.errors import BlearError, RunError
+from blear.job.schema import Cluster
+from blear.plugin.catalog import check_same, load
+from blear.train.loop import train_stage
+from blear.train.on_ray.history import told
+from blear.train.on_ray.waiting import announce_waiting, autoscaling_config, read_limits
+from blear.train.plan import StagePlan
+
+_CONTINUE = "mend it and give the same command: it continues from the newest checkpoint"
+
+
+def _worker_main(config: dict[str, StagePlan]) -> None:
+    from blear.train.on_ray.worker import RayWorker
+
+    plan = config["plan"]
+    check_same(plan.prints, load(plan.plugin_files), plan.components, f"node {socket.gethostname()}")
+    try:
+        train_stage(plan, RayWorker(plan.run.stage(plan.stage)))
+    except RuntimeError as error:  # gloo's and NCCL's errors have no common class of their own
+        if "timed out" not in str(error).lower():
+            raise
+        stall = plan.job.cluster.stall_s
+        raise TimeoutError(f"no answer from the other workers for {stall:g} s: one hangs or is far slower") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        do = "make room, then give the same command: it continues from the newest checkpoint"
+        raise RunError(f"the disk is full: {error}", str(error.filename or plan.run.root), do) from error
+
+
+def train_on_ray(plan: StagePlan) -> None:
+    """Trains one stage on the connected Ray cluster.
+
+    Lost workers and nodes are replaced as often as the job's `cluster.failures` says; pre-emptions do not count. All
+    workers then continue from the run folder's newest checkpoint.
+
+    Raises:
+        BlearError: a worker's own error, as it was raised there; the stage is not tried again.
+        RunError: Ray lost the stage; the cause is in the message.
+    """
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
+
+    from blear.train.on_ray.watch import Watch, cause, root
+
+    cluster, folder = plan.job.cluster, plan.run.stage(plan.stage)
+    gpu = use_gpu(cluster)
+    elastic: dict[str, Any] = {  # Ray's own annotations are those of its older ScalingConfig
+        "num_workers": cluster.workers,
+        "elastic_resize_monitor_interval_s": cluster.resize_s,
+    }
+    resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": 1} if gpu else {})
+    scaling = ScalingConfig(use_gpu=gpu, resources_per_worker=resources, **elastic)
+    watch: Any = Watch(plan.stage, folder)
+    storage = plan.run.root.resolve() / "ray"
+    run = RunConfig(
+        name=f"{plan.job.name}-{plan.stage}-{int(time.time())}",
+        storage_path=str(storage),
+        failure_config=FailureConfig(max_failures=cluster.failures),
+        callbacks=[watch],
+    )
+    trainer = TorchTrainer(
+        _worker_main,
+        train_loop_config={"plan": plan},
+        torch_config=TorchConfig(timeout_s=math.ceil(cluster.stall_s)),
+        scaling_config=scaling,
+        run_config=run,
+    )
+    where = f"stage {plan.stage}"
+    try:
+        with announce_waiting(cluster, gpu), told(folder):
+            trainer.fit()
+    except (WorkerGroupError, PreemptionError, ControllerError) as error:
+        failures = getattr(error, "worker_failures", {})
+        for failure in (error, *failures.values()):
+            if isinstance(own := root(failure), BlearError):
+                raise own from error
+        if not isinstance(error, WorkerGroupError):
+            raise RunError(f"Ray Train failed: {cause(error)}", where, _CONTINUE) from error
+        causes = "; ".join(sorted({cause(failure) for failure in failures.values()}))
+        tried = f", after {cluster.failures} restarts (cluster.failures)" if cluster.failures > 0 else ""
+        raise RunError(f"a worker was lost{tried}: {causes}", where, _CONTINUE) from error
+    shutil.rmtree(storage, ignore_errors=True)  # Ray's own marker files; the checkpoints are the stage's
+
+
+def use_gpu(cluster: Cluster) -> bool:
+    """Whether each worker takes a GPU; auto: where there is one, or where the autoscaler may add one."""
+    if cluster.gpu != "auto":
+        return cluster.gpu
+    import ray
+
+    limits = read_limits(autoscaling_config())
+    may_come = limits is not None and any(kind.resources.get("GPU") for kind in limits.types)
+    return may_come or ray.cluster_resources().get("GPU", 0) > 0

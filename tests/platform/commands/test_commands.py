@@ -1,0 +1,102 @@
+"""The small commands: plugins, plugins show, schema, check, prepare; each prints what its help promises."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from blear.cli import cli, main
+from blear.plugin.catalog import load
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """call("plugins") -> (exit code, what was printed, what went to stderr)."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["blear", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def test_plugins_lists_every_component(call) -> None:
+    code, out, _ = call("plugins")
+    assert code == 0
+    for slot in load().components.values():
+        for name, registered in slot.items():
+            assert name in out
+            assert registered.component.summary in out
+
+
+def test_show_names_every_parameter_with_its_default(call) -> None:
+    code, out, _ = call("plugins", "show", "vlqr/cnn5x5")
+    assert code == 0
+    assert "Multiplies the channels 64, 128, 256 and the 300 hidden units (default 1.0)" in out
+    assert "{use: vlqr/cnn5x5" in out
+    _, out, _ = call("plugins", "show", "avec2016")
+    assert "ratings_gold_standard, ... (required)" in out
+
+
+def test_show_offers_candidates(call) -> None:
+    code, _, err = call("plugins", "show", "scale_mx")
+    assert code == 2
+    assert "did you mean" in err
+    assert "scale_mix" in err
+
+
+def test_schema_is_json_with_the_installed_components(call) -> None:
+    code, out, _ = call("schema")
+    assert code == 0
+    titles = [choice["title"] for choice in json.loads(out)["$defs"]["BackboneUse"]["oneOf"]]
+    assert titles == list(load().components["backbone"])
+
+
+def test_check_says_what_is_right_and_what_is_wrong(call, repository: Path) -> None:
+    job = str(repository / "jobs" / "vlqr.yaml")
+    assert call("check", job) == (0, f"{job}: correct; 3 stages: sr, joint, clean\n", "")
+    code, _, err = call("check", job, "--set", "stages.joint.stepz=3")
+    assert code == 2
+    assert "did you mean 'steps'?" in err
+
+
+def test_prepare_one_dataset_and_again(call, storage: Path) -> None:
+    arguments = ("prepare", "procedural", "--workers", "1", "--set", "size=48")
+    arguments += ("--set", "subjects={train: 2, dev: 1}", "--set", "per_subject=4")
+    code, out, _ = call(*arguments)
+    assert code == 0
+    folder = Path(out.strip())
+    assert folder.is_relative_to(storage)
+    written = {p: p.stat().st_mtime_ns for p in folder.rglob("*.tar")}
+    assert len(written) == 2
+    assert call(*arguments)[1] == out
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*.tar")} == written
+
+
+def test_usage_errors_end_with_2_and_help_with_0(call) -> None:
+    code, _, err = call("run")
+    assert code == 2
+    assert "Missing argument 'JOB'" in err
+    code, out, _ = call("--help")
+    assert code == 0
+    for name, command in cli.commands.items():
+        assert name in out
+        assert command.help
+
+
+def test_a_file_system_that_refuses_is_no_traceback(call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "taken").write_text("a file where the storage should be")
+    monkeypatch.setenv("BLEAR_STORAGE", str(tmp_path / "taken"))
+    code, _, err = call("run", "jobs/vlqr.yaml", "--profile", "tiny")
+    assert code == 2
+    assert f"blear: {tmp_path}/taken/runs/vlqr: Not a directory" in err
+    assert "Traceback" not in err

@@ -1,0 +1,94 @@
+"""kornia-rs decodes what OpenCV does, to the same pixels, and refuses the same damage."""
+
+import io
+import random
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from fuzzing import mutated
+from PIL import Image
+
+from blear.data.shard.picture_decoders import decode_picture, quick_decoder
+from blear.data.shard.picture_header import read_picture
+
+SIDES = (1, 2, 7, 8, 9, 16, 17, 33, 48, 97)
+
+
+def drawn(rng, channels):
+    """A smooth picture with noise, of some size."""
+    height, width = (int(side) for side in rng.choice(SIDES, 2))
+    rough = rng.integers(0, 256, (max(2, height // 6), max(2, width // 6), 3), dtype=np.uint8)
+    smooth = cv2.resize(rough, (width, height), interpolation=cv2.INTER_CUBIC).astype(int)
+    picture = (smooth + rng.integers(-9, 10, smooth.shape)).clip(0, 255).astype(np.uint8)
+    return picture if channels == 3 else picture[..., 0].copy()
+
+
+def encoded(rng, kind, channels):
+    """A picture as Pillow writes it with some options."""
+    options = {"optimize": bool(rng.random() < 0.5)}
+    if kind == "jpeg":
+        options |= {"quality": int(rng.choice((1, 50, 75, 95, 100))), "progressive": bool(rng.random() < 0.3)}
+        options |= {"subsampling": str(rng.choice(("4:4:4", "4:2:2", "4:2:0", "4:1:1")))} if channels == 3 else {}
+        options |= {"restart_marker_blocks": 2} if rng.random() < 0.2 else {}
+    else:
+        options |= {"compress_level": int(rng.integers(10))}
+    stream = io.BytesIO()
+    Image.fromarray(drawn(rng, channels)).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def opencv(data, channels):
+    """What OpenCV alone makes of it, [rows, width, channels], or None."""
+    if not data:
+        return None
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION if channels == 3 else cv2.IMREAD_UNCHANGED
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    return picture[..., None] if picture is not None and picture.ndim == 2 else picture
+
+
+def chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_kornia_decodes_to_the_pixels_of_opencv(kind, channels):
+    rng = np.random.default_rng(channels)
+    for _ in range(300):
+        data = encoded(rng, kind, channels)
+        assert np.array_equal(quick_decoder(read_picture(data))(data), opencv(data, channels))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_damage_is_refused_as_opencv_refuses_it(kind, channels):
+    """Cuts, noise and insertions anywhere, and in the last bytes."""
+    rng, draws = np.random.default_rng(channels), random.Random(channels)
+    refused = 0
+    for _ in range(400):
+        whole = encoded(rng, kind, channels)
+        end = bytearray(whole)
+        end[-draws.randrange(1, 17)] ^= 1 << draws.randrange(8)
+        cut = whole[: -draws.randrange(1, 40)]
+        for data in (mutated(draws, whole), mutated(draws, whole[:-12]) + whole[-12:], bytes(end), cut):
+            header = read_picture(data)
+            if header is None or header.channels != channels or header.width * header.height > 10**6:
+                continue
+            found, truth = decode_picture(np.frombuffer(data, np.uint8), header), opencv(data, channels)
+            assert (found is None) == (truth is None), data
+            assert found is None or np.array_equal(found, truth), data
+            refused += found is None
+    assert refused > 400
+
+
+def test_a_png_whose_encoder_summed_wrongly_is_taken():
+    """The CRC of each chunk covers every byte, so a wrong Adler checksum under right CRCs is no damage."""
+    picture = np.arange(80, dtype=np.uint8).reshape(8, 10)
+    rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in picture))
+    header = struct.pack(">IIBBBBB", 10, 8, 8, 0, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows[:-1] + b"\0") + chunk(b"IEND", b"")
+    assert opencv(data, 1) is None
+    assert np.array_equal(decode_picture(np.frombuffer(data, np.uint8), read_picture(data))[..., 0], picture)

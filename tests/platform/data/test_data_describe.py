@@ -1,0 +1,99 @@
+"""What `blear prepare DATASET SOURCE --describe` says: what is there, what is not, where it comes from"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from data_toy import toy_ref
+
+from blear.cli import main
+from blear.data.prepare.description import describe
+from blear.errors import PluginError
+from blear.plugin.catalog import ComponentRef, Registered, load
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], storage: Path):
+    """call("--workers", ...) -> (exit code, lines on stdout, stderr) of `blear prepare`."""
+
+    def run(*arguments: str) -> tuple[int, list[str], str]:
+        monkeypatch.setattr(sys, "argv", ["blear", "prepare", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        printed = capsys.readouterr()
+        assert not storage.exists()
+        return code, printed.out.splitlines(), printed.err
+
+    return run
+
+
+def registered(ref: ComponentRef) -> Registered:
+    return load(ref.plugin_files).get(ref.slot, ref.name)
+
+
+def test_a_dataset_is_described_with_the_counts_of_its_samples(tmp_path: Path) -> None:
+    ref = toy_ref(tmp_path, kind="clips", samples=5)
+    assert list(describe(registered(ref), ref.params)) == [
+        "toy/random: Random pictures",
+        "terms: Made of random numbers.",
+        "targets: emotion, one of sad, glad; valence, a value within [-1.0, 1.0]",
+        "clip: 4 frames of 5x6, 3 channels",
+        "split train: 2 parts, 10 samples",
+        "  emotion: 6 sad, 4 glad",
+        "split test: 2 parts, 10 samples",
+        "  emotion: 6 sad, 4 glad",
+    ]
+
+
+def test_counting_stops_in_time_and_says_so(tmp_path: Path) -> None:
+    ref = toy_ref(tmp_path, samples=5)
+    lines = list(describe(registered(ref), ref.params, read_s=-1))
+    assert lines[4:] == [f"split {s}: 2 parts, more than 0 samples (not all were read)" for s in ("train", "test")]
+
+
+def test_a_dataset_may_say_more(tmp_path: Path) -> None:
+    ref = toy_ref(tmp_path)
+    (file,) = ref.plugin_files
+    own = Path(file).with_name("toy_more.py")
+    more = '    def describe(self):\n        return {"missing": "labels of 3 clips"}\n\n    def parts('
+    own.write_text(Path(file).read_text().replace("    def parts(", more, 1))
+    lines = list(describe(load((str(own),)).get("dataset", "toy_more/random"), {}))
+    assert lines[4] == "missing: labels of 3 clips"
+
+
+def test_without_a_source_the_terms_say_where_it_comes_from(call) -> None:
+    code, out, _ = call("fer/fer2013", "--describe")
+    assert code == 0
+    terms = load().get("dataset", "fer/fer2013").attribute("terms")
+    assert out[0].startswith("fer/fer2013: ")
+    assert out[1] == f"terms: {terms}"
+    assert out[2].startswith("missing: source, fer2013.csv, ")
+
+
+def test_a_source_that_is_not_there_prints_the_terms_and_the_error(call, tmp_path: Path) -> None:
+    code, out, err = call("fer/fer2013", str(tmp_path / "none"), "--describe")
+    assert code == 2
+    assert out[1].startswith("terms: FER2013")
+    assert "no such file or folder" in err
+
+
+def test_a_drawn_dataset_needs_no_source(call) -> None:
+    small = ("--set", "size=48", "--set", "subjects={train: 2, dev: 1}", "--set", "per_subject=4")
+    code, out, _ = call("procedural", "--describe", *small)
+    assert code == 0
+    assert "clip: 1 frames of 48x48, 3 channels" in out
+    assert "split train: 1 parts, 8 samples" in out
+    assert "split dev: 1 parts, 4 samples" in out
+
+
+def test_a_job_or_a_wrong_parameter_is_no_dataset(call, repository: Path) -> None:
+    code, _, err = call(str(repository / "jobs" / "vlqr.yaml"), "--describe")
+    assert code == 2
+    assert "--describe takes a dataset, not a job" in err
+    with pytest.raises(PluginError, match="sizes"):
+        list(describe(load().get("dataset", "faces/procedural"), {"sizes": 3}))

@@ -1,0 +1,235 @@
+"""Helper processes that decode: what they write is what one process writes, whoever dies."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_toy import prepare_toy, toy_samples
+
+from blear.data.decoded import open_shards as opened
+from blear.data.decoded import worker_pool as crew
+from blear.data.decoded.decode_task import Task
+from blear.data.decoded.store import Store
+from blear.data.shard.tar_index import build_index
+from blear.errors import DataError
+
+pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: there are no helpers")
+ALONE = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from blear.data.decoded.store import Store
+from blear.data.prepared import Prepared
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+store = Store.open(Prepared.open(Path(sys.argv[1])), "train", Path(sys.argv[2]), max_broken=9)
+store.take(np.arange(len(store)))
+"""
+
+
+@pytest.fixture
+def helped(monkeypatch):
+    """Every split is large enough for helpers, and they are there."""
+    monkeypatch.setattr(opened, "_LARGE_BYTES", 0)
+    monkeypatch.setattr(crew, "_crew", crew._crew.__wrapped__)
+    team = crew.Crew(2)
+    monkeypatch.setattr(crew, "_crew", lambda cores: team)
+    crew.start()
+    return list(crew._helpers)
+
+
+@pytest.fixture
+def only_helpers(helped, monkeypatch):
+    """Nothing is decoded in this process."""
+    monkeypatch.setattr(Task, "run", None)
+    monkeypatch.setattr("blear.data.shard.encoded_shard.EncodedShard.decode", None)
+    return helped
+
+
+def truth(folder, **params):
+    return np.stack([one.frames for one in toy_samples(folder, "train", **params)]).transpose(0, 1, 4, 2, 3)
+
+
+def cached(folder):
+    """Name -> bytes of all that lies in a cache."""
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name != ".lock"}
+
+
+def ends(pid):
+    """Waits until a process is gone, or dead and not yet reaped."""
+    for _ in range(1000):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.01)
+    return False
+
+
+@pytest.mark.parametrize("kind", ["stills", "clips", "floats", "varied"])
+def test_the_cache_is_the_same_whoever_decodes(tmp_path, only_helpers, kind):
+    prepared = prepare_toy(tmp_path, kind=kind, parts=3, samples=50)
+    shard = prepared.shards("train")[1]
+    data = bytearray(shard.read_bytes())
+    for number in (3, 4, 49):
+        offset, size = build_index(shard).members(number)["npy" if kind == "floats" else "png"]
+        data[offset + size // 4 : offset + size // 2] = (
+            bytes(size // 2 - size // 4) if kind != "floats" else b"\xff" * (size // 2 - size // 4)
+        )
+    shard.write_bytes(data)
+    store = Store.open(prepared, "train", tmp_path / "helped", max_broken=9)
+    taken = store.take(np.arange(len(store)))
+    assert np.flatnonzero(~taken.good_B).tolist() == [53, 54, 99]
+    store.close()
+    subprocess.run(
+        [sys.executable, "-c", ALONE, str(prepared.folder), str(tmp_path / "alone")], check=True, timeout=100
+    )
+    assert len(cached(tmp_path / "helped")) == 3
+    assert cached(tmp_path / "helped") == cached(tmp_path / "alone")
+
+
+@pytest.mark.parametrize("kind", ["stills", "floats"])
+def test_samples_without_a_cache(tmp_path, only_helpers, monkeypatch, kind):
+    monkeypatch.setattr("blear.data.decoded.store._FETCHED_BYTES", 100)
+    prepared = prepare_toy(tmp_path, kind=kind, parts=2, samples=64)
+    store = Store.open(prepared, "train", cache_gb=0)
+    order = np.random.default_rng(0).permutation(len(store))
+    for _ in range(2):
+        assert np.array_equal(store.take(order).frames.numpy(), truth(tmp_path, kind=kind, parts=2, samples=64)[order])
+
+
+def test_the_next_shard_is_decoded_ahead(tmp_path, helped):
+    prepared = prepare_toy(tmp_path, parts=4, samples=50)
+    store = Store.open(prepared, "train", tmp_path / "cache")
+    store.take(np.array([0]))
+    while store._open._ahead._running:
+        time.sleep(0.01)
+    names = [f"{store.form.name(shard)}.d3" for shard in store.shards]
+    assert [name in cached(tmp_path / "cache") for name in names] == [True, True, True, False]
+    assert np.array_equal(store.take(np.arange(len(store))).frames.numpy(), truth(tmp_path, parts=4, samples=50))
+
+
+def test_batches_are_copied_while_a_shard_is_decoded():
+    team, may_end = crew.Crew(2), threading.Event()
+    busy = threading.Thread(target=team.each, args=(lambda _: may_end.wait(60), range(8)))
+    busy.start()
+    copied = []
+    team.copy(copied.append, range(5))
+    assert sorted(copied) == [0, 1, 2, 3, 4]
+    assert busy.is_alive()
+    may_end.set()
+    busy.join()
+
+
+def test_damage_ahead_is_an_error_when_it_is_asked_for(tmp_path, helped):
+    prepared = prepare_toy(tmp_path, parts=2, samples=50)
+    os.truncate(prepared.shards("train")[1], 3000)
+    store = Store.open(prepared, "train", tmp_path / "cache")
+    assert len(store.take(np.arange(50)).frames) == 50
+    with pytest.raises(DataError, match="the shard has 3000 bytes"):
+        store.take(np.array([50]))
+
+
+def test_a_helper_killed_in_the_middle_costs_nothing(tmp_path, helped):
+    prepared = prepare_toy(tmp_path, kind="clips", parts=2, samples=60)
+    pids = [helper._process.pid for helper in helped if helper._ready]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)  # so that it is in the middle of a task
+    store = Store.open(prepared, "train", tmp_path / "cache")
+    found = []
+    taker = threading.Thread(target=lambda: found.append(store.take(np.arange(len(store))).frames.numpy()))
+    taker.start()
+    time.sleep(0.3)
+    assert not found
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    taker.join(60)
+    assert np.array_equal(found[0], truth(tmp_path, kind="clips", parts=2, samples=60))
+    assert not [name for name in cached(tmp_path / "cache") if "partial" in name]
+    assert np.array_equal(store.take(np.arange(len(store))).frames.numpy(), found[0])
+
+
+PARENT = """
+import os, sys, time
+from pathlib import Path
+import numpy as np
+from blear.data.decoded import worker_pool as crew
+from blear.data.decoded import open_shards as opened
+from blear.data.decoded.store import Store
+from blear.data.prepared import Prepared
+opened._LARGE_BYTES = 0
+crew.start()
+print(*(helper._process.pid for helper in crew._helpers), flush=True)
+prepared = Prepared.open(Path(sys.argv[1]))
+mode = sys.argv[3]
+if mode == "fork":
+    child = os.fork()
+    store = Store.open(prepared, "train", cache_gb=0)
+    store.take(np.arange(len(store)))
+    if not child:
+        sys.exit()
+    assert os.waitpid(child, 0)[1] == 0
+    assert all(helper._process.poll() is None for helper in crew._helpers)
+    assert store.take(np.arange(len(store))).good_B.all()
+while mode != "fork":
+    store = Store.open(prepared, "train", Path(sys.argv[2]))
+    store.take(np.arange(len(store)))
+    store.close()
+    for file in Path(sys.argv[2]).glob("*.d*"):
+        file.unlink(missing_ok=True)
+"""
+
+
+def parent(tmp_path, mode):
+    """A process that decodes with its helpers again and again; (process, pids of the helpers)."""
+    prepared = prepare_toy(tmp_path, parts=2, samples=300)
+    command = [sys.executable, "-c", PARENT, str(prepared.folder), str(tmp_path / "cache"), mode]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    return process, [int(pid) for pid in process.stdout.readline().split()]
+
+
+def test_helpers_die_with_their_parent(tmp_path):
+    process, pids = parent(tmp_path, "loop")
+    assert len(pids) > 1
+    time.sleep(0.3)
+    process.kill()
+    assert all(ends(pid) for pid in pids)
+    assert process.communicate(timeout=60)[1] == ""
+
+
+def test_an_interrupt_is_the_parents_alone(tmp_path):
+    process, pids = parent(tmp_path, "loop")
+    while not list(tmp_path.glob("cache/*.d3")):  # torch is imported: it aborts where an interrupt meets it in that
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as the terminal does
+    told = process.communicate(timeout=60)[1]
+    assert told.count("KeyboardInterrupt\n") == 1
+    assert told.endswith("\nKeyboardInterrupt\n")
+    assert all(ends(pid) for pid in pids)
+    # an empty one may have been opened in that moment; the next writer takes it over
+    assert not [file for file in tmp_path.glob("cache/*.partial") if file.stat().st_size]
+
+
+def test_a_forked_child_leaves_the_helpers_to_its_parent(tmp_path):
+    process, pids = parent(tmp_path, "fork")
+    assert (process.communicate(timeout=60)[1], process.returncode) == ("", 0)
+    assert all(ends(pid) for pid in pids)
+
+
+def test_a_helper_that_is_not_needed_ends():
+    code = "import sys; from blear.data.decoded import worker_process as it; it._IDLE_S = 0.1; it.main()"
+    code += "; print('torch' in sys.modules)"
+    mine, theirs = socket.socketpair()
+    with mine, theirs:
+        run = [sys.executable, "-c", code]
+        done = subprocess.run(run, stdin=theirs.fileno(), capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("False\n", "")

@@ -1,0 +1,130 @@
+"""Clips that differ in length: how they are stored, which frames training takes, the windows of evaluation."""
+
+import numpy as np
+import pytest
+import torch
+from data_toy import prepare_toy, toy_samples
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blear.data.decoded.device_resident import Resident
+from blear.data.decoded.store import Store
+from blear.data.frame_sampling import Moments, Windows
+from blear.data.loader import batches, sequential
+from blear.data.sampling.sampler import Order
+from blear.errors import DataError
+
+LONGEST = 5
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return prepare_toy(tmp_path_factory.mktemp("varied"), kind="varied", samples=6)
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory):
+    return [
+        sample.frames for sample in toy_samples(tmp_path_factory.mktemp("truth"), "train", kind="varied", samples=6)
+    ]
+
+
+def chosen(clip_THWC, frames):
+    return clip_THWC[list(frames)].transpose(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("cache_gb", [None, 0])
+def test_a_short_clip_ends_in_its_last_frame(prepared, truth, cache_gb):
+    store = Store.open(prepared, "train", cache_gb=cache_gb)
+    assert {len(clip) for clip in truth} == {2, 3, 4, 5}
+    assert store.lengths(np.arange(12)).tolist() == [len(clip) for clip in truth]
+    taken = store.take(np.arange(12)).frames.numpy()
+    for clip, stored in zip(truth, taken, strict=True):
+        assert np.array_equal(stored, chosen(clip, [min(t, len(clip) - 1) for t in range(LONGEST)]))
+
+
+@pytest.mark.parametrize("cache_gb", [None, 0])
+@pytest.mark.parametrize("how", ["random", "even", "first"])
+def test_only_the_chosen_frames_are_taken(prepared, truth, cache_gb, how):
+    moments = Moments(3, how, seed=7, longest=LONGEST)
+    order = Order([6, 6], 4, 7)
+    store = Store.open(prepared, "train", cache_gb=cache_gb)
+    resident = Resident(store, torch.device("cpu"), store.take(np.array([0])))
+    for source in (store, resident):
+        for batch in batches(source, order, 1, 9, moments=moments):
+            assert batch.frames_BTCHW.shape[1] == 3
+            rows = zip(batch.epochs_B, batch.samples_B, batch.frames_BTCHW.numpy(), strict=True)
+            for epoch, sample, frames in rows:
+                clip = truth[sample]
+                (expected,) = moments(np.array([epoch]), np.array([sample]), np.array([len(clip)]))
+                assert np.array_equal(frames, chosen(clip, expected))
+
+
+def test_two_workers_take_the_frames_that_one_takes(prepared):
+    store = Store.open(prepared, "train")
+    order, moments = Order([6, 6], 4, 7), Moments(3, "random", 7, LONGEST)
+    (whole,) = batches(store, order, 5, 6, moments=moments)
+    parts = [next(batches(store, order, 5, 6, rank, 2, moments=moments)) for rank in range(2)]
+    found = {int(s): f for part in parts for s, f in zip(part.samples_B, part.frames_BTCHW.numpy(), strict=True)}
+    for sample, frames in zip(whole.samples_B, whole.frames_BTCHW.numpy(), strict=True):
+        assert np.array_equal(found[int(sample)], frames)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.integers(1, 16), st.integers(0, 3))
+def test_random_frames_are_distinct_sorted_and_inside(lengths, take, epoch):
+    moments = Moments(take, "random", 0, 40)
+    lengths_B, samples_B = np.array(lengths), np.arange(len(lengths))
+    frames_BT = moments(np.full(len(lengths), epoch), samples_B, lengths_B)
+    for length, frames in zip(lengths, frames_BT.tolist(), strict=True):
+        if length >= take:
+            assert frames == sorted(set(frames))
+            assert frames[0] >= 0
+            assert frames[-1] < length
+        else:
+            assert frames == [*range(length), *[length - 1] * (take - length)]
+
+
+def test_every_frame_is_drawn_as_often():
+    moments = Moments(4, "random", 3, 10)
+    count = 6000
+    frames = moments(np.arange(count), np.zeros(count, np.int64), np.full(count, 10))
+    share = np.bincount(frames.ravel(), minlength=10) / count
+    assert np.abs(share - 0.4).max() < 4 * np.sqrt(0.4 * 0.6 / count)
+
+
+def test_even_and_first_frames_by_hand():
+    zeros = np.zeros(3, np.int64)
+    lengths = np.array([9, 4, 2])
+    assert Moments(4, "even", 0, 9)(zeros, zeros, lengths).tolist() == [[0, 3, 5, 8], [0, 1, 2, 3], [0, 1, 1, 1]]
+    assert Moments(4, "first", 0, 9)(zeros, zeros, lengths).tolist() == [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 1, 1]]
+    assert Moments(1, "even", 0, 9)(zeros, zeros, lengths).tolist() == [[0], [0], [0]]
+
+
+def test_windows_by_hand():
+    clips, begins = Windows(16, 8).rows(np.array([5, 16, 23, 24, 40]))
+    # FER-VGG-GRU, section 5: windows that fit entirely; the tail is ignored; a shorter clip is one window
+    assert clips.tolist() == [0, 1, 2, 3, 3, 4, 4, 4, 4]
+    assert begins.tolist() == [0, 0, 0, 0, 8, 0, 8, 16, 24]
+    assert Windows(4, 2).pick(np.array([0, 2]))(np.array([3, 9])).tolist() == [[0, 1, 2, 2], [2, 3, 4, 5]]
+
+
+@pytest.mark.parametrize("world", [1, 2, 5])
+def test_windows_of_a_split(prepared, truth, world):
+    store = Store.open(prepared, "train")
+    windows = Windows(3, 1)
+    found = [raw for rank in range(world) for raw in sequential(store, 4, rank, world, moments=windows)]
+    samples = np.concatenate([raw.samples_B for raw in found])
+    frames = np.concatenate([raw.frames_BTCHW.numpy() for raw in found])
+    expected = [(n, start) for n, clip in enumerate(truth) for start in range(max(1, len(clip) - 2))]
+    assert samples.tolist() == [n for n, _ in expected]
+    for (n, start), window in zip(expected, frames, strict=True):
+        assert np.array_equal(window, chosen(truth[n], [min(t, len(truth[n]) - 1) for t in range(start, start + 3)]))
+
+
+def test_clips_that_cannot_be_stored(tmp_path):
+    with pytest.raises(
+        DataError, match=r"\(1, 6, 5, 3\), the dataset's clip says \(5, 6, 5, 3\) .* with 2 frames or more"
+    ):
+        prepare_toy(tmp_path, kind="varied", fault="short")
+    with pytest.raises(DataError, match="clips that differ in length cannot carry a clean clip"):
+        prepare_toy(tmp_path, kind="varied", fault="clean")

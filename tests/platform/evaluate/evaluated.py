@@ -1,0 +1,55 @@
+"""Made-up predictions tables for the tests of evaluation."""
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from blear.contracts import Categories, Values
+from blear.evaluate.predictions import rows
+from blear.evaluate.statistics.tested import Tested
+from blear.metrics import CLASSIFICATION, REGRESSION
+
+
+def classes(arm, severity, truth, prediction, *, condition="blur", names="abc", probabilities=None, **columns):
+    """Rows of one arm: sure of its predictions, unless probabilities [N, K] are given."""
+    given = np.eye(len(names))[np.asarray(prediction)] if probabilities is None else np.asarray(probabilities)
+    return rows(
+        arm=arm,
+        stage=columns.pop("stage", arm),
+        condition=condition,
+        severity=severity,
+        target="emotion",
+        samples=columns.pop("samples", [f"s{i:05}" for i in range(len(truth))]),
+        truth_B=np.asarray(truth),
+        decoded=Categories(tuple(names), torch.tensor(given)[:, None]),
+        **columns,
+    )
+
+
+def values(arm, severity, truth, prediction, *, condition="blur", **columns):
+    """Rows of one arm that predicts values."""
+    return rows(
+        arm=arm,
+        stage=columns.pop("stage", arm),
+        condition=condition,
+        severity=severity,
+        target="valence",
+        samples=columns.pop("samples", [f"s{i:05}" for i in range(len(truth))]),
+        truth_B=np.asarray(truth, dtype=float),
+        decoded=Values(torch.tensor(np.asarray(prediction, dtype=float))[:, None]),
+        **columns,
+    )
+
+
+def apart(*tables, reference="a", metrics=None, resamples=200, seed=0):
+    """The tables taken apart."""
+    table = pa.concat_tables(tables)
+    if metrics is None:
+        metrics = CLASSIFICATION if table["probabilities"].null_count < table.num_rows else REGRESSION
+    return Tested.of(table, metrics, reference, resamples, seed)
+
+
+def answers(rng, truth, accuracy, count=3):
+    """Predictions that are right at about this share."""
+    wrong = (truth + rng.integers(1, count, len(truth))) % count
+    return np.where(rng.random(len(truth)) < accuracy, truth, wrong)

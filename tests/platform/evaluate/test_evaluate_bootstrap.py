@@ -1,0 +1,41 @@
+"""The draws of the cluster bootstrap: hand-made cases."""
+
+import numpy as np
+import pytest
+
+from blear.evaluate.statistics.bootstrap import distributions, draw
+
+
+def _mean(truth, prediction):
+    return float(prediction.mean())
+
+
+def test_clusters_are_drawn_whole():
+    """Ten equal values in each of 20 clusters carry the information of 20 values, not of 200."""
+    means = np.random.default_rng(0).normal(size=20)
+    clusters = np.repeat(np.arange(20), 10)
+    values = means[clusters]
+    spread = distributions(draw(20, 2000, 0), clusters, [(values, values)], [_mean])[:, 0, 0]
+    assert spread.std() == pytest.approx(means.std() / np.sqrt(20), rel=0.06)
+
+
+def test_each_resample_is_the_rows_of_the_drawn_clusters():
+    clusters = np.array([2, 0, 2, 1])  # cluster 3 has no rows
+    values = np.array([10.0, 1.0, 20.0, 5.0])
+    draws = np.array([[0, 0, 1, 3], [2, 1, 2, 0], [3, 3, 3, 3]])
+    seen = []
+
+    def collect(truth, prediction):
+        assert np.array_equal(truth, -prediction)
+        seen.append(sorted(prediction))
+        return float(prediction.sum())
+
+    out = distributions(draws, clusters, [(-values, values)], [collect])
+    assert seen == [[1, 1, 5], [1, 5, 10, 10, 20, 20]]
+    np.testing.assert_array_equal(out[:, 0, 0], [7, 66, np.nan])
+
+
+def test_the_same_seed_draws_the_same():
+    assert np.array_equal(draw(30, 5, 7), draw(30, 5, 7))
+    assert not np.array_equal(draw(30, 5, 7), draw(30, 5, 8))
+    assert draw(30, 5, 7).max() < 30

@@ -1,0 +1,87 @@
+"""Splits: locked by digest for a run; never both chosen and reported on without saying so."""
+
+import json
+
+import pytest
+
+from blear.data.split_manifest import FILE, lock_splits
+from blear.errors import JobError, RunError
+from blear.job.leakage import seen_in_selection
+from blear.job.reader import read_job
+from blear.pipeline.prepare import prepare_data
+
+JOB = """name: locks
+data:
+  faces: {use: faces/procedural, size: 32, subjects: {train: 2, dev: 2}, per_subject: 2, targets: [valence]}
+stages:
+  first:
+    data: faces
+    backbone: {use: vlqr/cnn5x5, width: 0.1}
+    head: {use: vlqr/valence}
+    optimizer: {lr: 0.01}
+    steps: 1
+    validate: {every: 1}
+  second:
+    data: faces
+    backbone: {use: vlqr/cnn5x5, width: 0.1, start_from: {stage: first}}
+    head: {use: vlqr/valence}
+    optimizer: {lr: 0.01}
+    steps: 1
+evaluate:
+  sweep: {use: downscale, over: {factor: [1]}}
+  arms: {only: {stage: second}}
+"""
+
+
+@pytest.fixture
+def read(tmp_path):
+    """read("path=value", ...) -> the job."""
+    file = tmp_path / "job.yaml"
+    file.write_text(JOB)
+    return lambda *overrides: read_job(file, overrides=overrides)
+
+
+@pytest.mark.usefixtures("storage")
+def test_the_first_evaluation_locks_the_splits_and_others_are_refused(read, tmp_path):
+    job, catalog = read()
+    prepared = prepare_data(job, catalog, workers=1)
+    lock = lock_splits(job, tmp_path, prepared)
+    assert {name: split.samples for name, split in lock.splits.items()} == {"faces/dev": 4, "faces/train": 4}
+    text = (tmp_path / FILE).read_text()
+    assert lock_splits(job, tmp_path, prepared) == lock
+    assert (tmp_path / FILE).read_text() == text
+    other = prepare_data(*read("data.faces.seed=5"), workers=1)
+    with pytest.raises(RunError, match="faces/dev holds samples of the same names whose pictures or labels differ"):
+        lock_splits(job, tmp_path, other)
+    fewer = prepare_data(*read("data.faces.per_subject=1"), workers=1)
+    with pytest.raises(RunError, match="faces/dev holds other samples: 2 of them, 4 when the run was given") as error:
+        lock_splits(job, tmp_path, fewer)
+    assert FILE in error.value.do
+    known = json.loads(text)
+    known["splits"]["faces/dev"]["use"] = "fer/fer2013"
+    (tmp_path / FILE).write_text(json.dumps(known))
+    with pytest.raises(RunError, match="faces/dev is faces/procedural, this run knew fer/fer2013"):
+        lock_splits(job, tmp_path, prepared)
+    (tmp_path / FILE).write_text("{")
+    with pytest.raises(RunError, match="cannot be read"):
+        lock_splits(job, tmp_path, prepared)
+
+
+@pytest.mark.parametrize("choice", ["{every: 1, keep: best}", "{every: 1, patience: 3}"])
+def test_weights_that_the_reported_split_chose_are_refused_unless_the_job_says_so(read, choice):
+    """The first stage is only what the tested one starts from: it was chosen on these samples all the same."""
+    override = f"stages.first.validate={choice}"
+    with pytest.raises(JobError, match="1 error in the job") as error:
+        read(override)
+    assert "stages.first.validate: 'dev' chooses the weights of stage 'first'" in str(error.value)
+    assert "evaluate.shares_validation: true" in str(error.value)
+    job, _ = read(override, "evaluate.shares_validation=true")
+    assert seen_in_selection(job) == ["first"]
+    other, _ = read(override, "evaluate.split=test")
+    assert seen_in_selection(other) == []
+
+
+def test_watching_is_no_choice_and_a_stage_that_no_arm_tests_chooses_nothing_that_counts(read):
+    assert seen_in_selection(read()[0]) == []
+    unused, _ = read("stages.second.backbone.start_from=null", "stages.first.validate={every: 1, keep: best}")
+    assert seen_in_selection(unused) == []

@@ -1,0 +1,93 @@
+"""The levels of a sweep: those of the job, else those that the degradation names."""
+
+import pytest
+from pydantic import ValidationError
+
+from blear.contracts import BuildContext, ClipSpec
+from blear.errors import JobError
+from blear.evaluate.sweep import levels
+from blear.job.schema import Evaluate
+from blear.plugin.catalog import load
+
+CONTEXT = BuildContext(clip=ClipSpec(1, 3, 48, 48))
+
+
+def swept(**sweep):
+    return of(sweep)
+
+
+def of(sweep, **more):
+    return levels(Evaluate(sweep=sweep, arms={"only": {"stage": "only"}}, **more), load(), CONTEXT)
+
+
+def test_levels_of_the_job():
+    found = swept(use="downscale", interpolation="area", over={"factor": [1, 2.5]})
+    assert [(level.parameter, level.severity) for level in found] == [("factor", 1), ("factor", 2.5)]
+    assert found[1].params == {"interpolation": "area", "factor": 2.5}
+    assert found[1].fill("expert_{factor}") == "expert_2.5"
+
+
+def test_levels_of_a_degradation_whose_other_parameters_stay():
+    found = swept(use="downscale", factor=2, interpolation="area")
+    assert len(found) > 2
+    assert {level.parameter for level in found} == {"factor"}
+    assert {level.params["interpolation"] for level in found} == {"area"}
+
+
+@pytest.mark.parametrize(("name", "parameter"), [("corruptions/fog", "severity"), ("codec/h264", "crf")])
+def test_levels_of_the_menus(name, parameter):
+    found = swept(use=name)
+    assert {level.parameter for level in found} == {parameter}
+    assert len({level.severity for level in found}) == len(found) > 2
+
+
+def test_an_operation_without_levels_names_what_to_add():
+    with pytest.raises(JobError, match="names no single swept parameter"):
+        swept(use="random_flip")
+
+
+def test_several_sweeps_are_conditions_of_their_own_and_clean_comes_first():
+    found = of(
+        [
+            {"use": "downscale", "over": {"factor": [1, 2]}},
+            {"use": "downscale", "interpolation": "area", "over": {"factor": [4]}},
+            {"use": "codec/h264", "label": "half size", "over": {"crf": [23]}, "group": {"codec": "h264", "shrink": 2}},
+        ],
+        clean=True,
+    )
+    assert [(level.condition, level.parameter, level.severity) for level in found] == [
+        ("clean", "", 0),
+        ("downscale", "factor", 1),
+        ("downscale", "factor", 2),
+        ("downscale 2", "factor", 4),
+        ("half size", "crf", 23),
+    ]
+    assert found[0].use is None
+    assert found[3].params == {"interpolation": "area", "factor": 4}
+    assert found[4].params == {"crf": 23}
+    assert [level.fill("expert_{factor}") for level in found] == [
+        "expert_{factor}",
+        "expert_1",
+        "expert_2",
+        "expert_4",
+        "expert_{factor}",
+    ]
+    assert found[4].fill("{condition}/{crf}") == "half size/23"
+    assert found[0].fill("{condition}") == "{condition}"
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["a", "b", "a"], "two sweeps have the label 'a'"),
+        (["clean"], "is that of untouched frames"),
+        ([], "at least 1"),
+    ],
+)
+def test_labels_that_cannot_be_told_apart(labels, message):
+    with pytest.raises(ValidationError, match=message):
+        of([{"use": "downscale", "label": label} for label in labels])
+
+
+def test_a_name_that_a_label_takes_is_not_given_again():
+    assert list(Evaluate(sweep=[{"use": "a"}, {"use": "b", "label": "a"}], arms={}).sweeps) == ["a 2", "a"]

@@ -1,0 +1,261 @@
+"""`blear timeline` with a run that was trained for a few steps and a video of procedural faces."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from blear.cli import cli
+from blear.errors import BlearError
+from blear.job.reader import read_job
+from blear.pipeline.prepare import prepare_data
+from blear.pipeline.run import run_job
+from blear.predict.model import open_stage
+from blear.predict.video import moments
+from blear_faces.locate import FaceLocator, locate_video, write_boxes
+
+FPS, FRAMES, SIDE = 20, 13, 96
+EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+JOB = """
+name: small
+data:
+  faces:
+    use: faces/procedural
+    size: 32
+    frames: 4
+    targets: [emotion, valence]
+    per_subject: 4
+    subjects: {train: 4, dev: 1}
+stages:
+  values:
+    data: faces
+    backbone: {use: vlqr/cnn5x5, width: 0.05}
+    head: {use: vlqr/valence}
+    optimizer: {use: sgd, lr: 0.01}
+    batch_size: 4
+    steps: 1
+  pairs:
+    data: faces
+    frames: {take: 2}
+    backbone: {use: vtt/resnet18, width: 0.125}
+    head: {use: vtt/two_part}
+    optimizer: {use: sgd, lr: 0.01}
+    batch_size: 4
+    steps: 1
+  clips:
+    data: faces
+    backbone: {use: vtt/resnet18, width: 0.125, shift: causal_stage}
+    head: {use: vtt/two_part}
+    optimizer: {use: adamw, lr: 0.001}
+    batch_size: 8
+    steps: 4
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder; tests write only below its `timelines`."""
+    root = tmp_path_factory.mktemp("timeline")
+    (root / "job.yaml").write_text(JOB)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BLEAR_STORAGE", str(root))
+        job, catalog = read_job(root / "job.yaml")
+        prepare_data(job, catalog, workers=1)
+        return run_job(job, catalog, runner="local", fresh=False, command="test", profile=None)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One drawn face at columns 40 to 135, rows 10 to 105 of frames of 180 x 120, at 20 frames per second."""
+    from blear.contracts import BuildContext
+    from blear_faces.dataset import ProceduralFaces
+    from blear_faces.params import ProceduralParams
+
+    params = ProceduralParams(size=SIDE, frames=FRAMES, per_subject=1, subjects={"train": 1, "dev": 1})
+    dataset = ProceduralFaces(params, BuildContext())
+    clip = next(iter(dataset.samples("train", dataset.parts("train")[0]))).frames
+    folder = tmp_path_factory.mktemp("video")
+    writer = cv2.VideoWriter(str(folder / "face.avi"), cv2.VideoWriter_fourcc(*"MJPG"), FPS, (180, 120))
+    for frame in clip:
+        image = np.full((120, 180, 3), 90, np.uint8)
+        image[10 : 10 + SIDE, 40 : 40 + SIDE] = frame
+        writer.write(np.ascontiguousarray(image[..., ::-1]))
+    writer.release()
+    rows = [f"{k / FPS:.6f},41.0,11.0,{SIDE}.0,{SIDE}.0" for k in range(FRAMES)]
+    rows[10] = f"{10 / FPS:.6f},0,0,0,0"
+    (folder / "boxes.csv").write_text("\n".join(["time,left,top,width,height", *rows]) + "\n")
+    return folder / "face.avi"
+
+
+@pytest.fixture
+def timeline(run: Path, video: Path, monkeypatch: pytest.MonkeyPatch):
+    """timeline("--every", "5", ...) of the run and the video with its boxes -> (records, what was printed)."""
+    monkeypatch.setenv("BLEAR_STORAGE", str(run.parents[1]))
+
+    def call(*options: object) -> tuple[list[dict], str]:
+        out = run / "timelines" / "face.jsonl"
+        out.unlink(missing_ok=True)
+        result = invoke("timeline", run, video, "--boxes", video.with_name("boxes.csv"), *options)
+        return [json.loads(line) for line in out.read_text().splitlines()], result.output
+
+    return call
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def expected(run: Path, video: Path, frame: int, margin: float = 0.5) -> np.ndarray:
+    """Probabilities of a frame, from the pixels on, without the code of the timeline."""
+    model = open_stage(run, "clips", None).recognizer
+    capture = cv2.VideoCapture(str(video))
+    images = [capture.read()[1][..., ::-1] for _ in range(FRAMES)]
+    m = margin * 2 * SIDE
+    side = int(((SIDE + m) * (SIDE + m)) ** 0.5)
+    canvases = []
+    for k in (frame - 3, frame - 2, frame - 1, frame):
+        padded = np.zeros((120 + 2 * side, 180 + 2 * side, 3), np.uint8)
+        padded[side : side + 120, side : side + 180] = images[max(0, k)]
+        left, top = 40 + SIDE // 2 - side // 2 + side, 10 + SIDE // 2 - side // 2 + side
+        canvases.append(
+            cv2.resize(padded[top : top + side, left : left + side], (32, 32), interpolation=cv2.INTER_AREA)
+        )
+    clip = torch.from_numpy(np.stack(canvases)).permute(0, 3, 1, 2)[None].float() / 255
+    with torch.no_grad():
+        logits = model(clip)
+    return logits[:, -2:].mean(dim=1).softmax(-1)[0].numpy()
+
+
+def test_every_field_of_every_record(timeline, run: Path, video: Path) -> None:
+    records, printed = timeline("--every", 5)
+    assert [record["frames"] for record in records] == [0, 5]  # in frame 10 there is no face
+    for record in records:
+        assert list(record) == [
+            "type",
+            "class",
+            "seconds",
+            "frames",
+            "coordinates",
+            "id",
+            "object",
+            "score",
+            "probabilities",
+        ]
+        assert record["type"] == "emotion"
+        assert record["seconds"] == record["frames"] / FPS
+        assert record["coordinates"] == [40, 10, 136, 106]
+        assert (record["id"], record["object"]) == (1, "0")
+        shares = expected(run, video, record["frames"])
+        assert list(record["probabilities"]) == list(EMOTIONS)
+        np.testing.assert_allclose(list(record["probabilities"].values()), shares, atol=1e-5)
+        assert record["class"] == EMOTIONS[int(shares.argmax())]
+        assert record["score"] == pytest.approx(float(shares.max()), abs=1e-5)
+    assert "face.jsonl: 2 records (" in printed
+    assert "2 of 3 frames with a face" in printed
+
+
+def test_past_static_buffer_margin_and_length_change_what_the_network_sees(timeline, run: Path, video: Path) -> None:
+    def shares(*options: object) -> list[float]:
+        return list(timeline("--every", 5, *options)[0][1]["probabilities"].values())
+
+    np.testing.assert_allclose(shares("--margin", 0.1), expected(run, video, 5, margin=0.1), atol=1e-5)
+    past, static, one = shares(), shares("--static-buffer"), shares("--buffer", 1)
+    assert past != static
+    np.testing.assert_allclose(static, one, atol=1e-5)  # of equal frames the shift makes a static network
+
+
+def test_the_network_sees_as_many_frames_as_in_training(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BLEAR_STORAGE", str(run.parents[1]))
+    lengths = {
+        (stage, buffer): open_stage(run, stage, buffer).clip.length
+        for stage, buffer in ((None, None), ("pairs", None), ("pairs", 5))
+    }
+    assert lengths == {(None, None): 4, ("pairs", None): 2, ("pairs", 5): 5}
+
+
+def test_consumer_format_aliases_and_names(timeline, video: Path, tmp_path: Path) -> None:
+    plain = timeline("--every", 5)[0]
+    records, _ = timeline("--every", 5, "--format", "consumer", *(f"--alias={name}=my {name}" for name in EMOTIONS))
+    assert records == [
+        {
+            "type": "emotion",
+            "class": f"my {full['class']}",
+            "seconds": full["seconds"],
+            "object": {"coordinates": [40, 10, 96, 96]},
+            "score": full["score"],
+        }
+        for full in plain
+    ]
+    corners = {"topleft": {"x": 170, "y": 110}, "bottomright": {"x": 30, "y": 0}}
+    (tmp_path / "tracks.json").write_text(json.dumps({"5": [{"id": "ross", **corners}]}))
+    records, printed = timeline("--format", "consumer", "--tracks", tmp_path / "tracks.json")
+    assert [record["object"] for record in records] == [{"id": "person_ross"}]
+    assert printed.endswith("1 of 3 frames with a face; 1 faces in no track, left out\n")
+
+
+def test_mistakes_are_refused(timeline, run: Path, video: Path, tmp_path: Path) -> None:
+    boxes = video.with_name("boxes.csv")
+    none = tmp_path / "none.csv"
+    none.write_text("time,left,top,width,height\n" + "".join(f"{k / FPS},0,0,0,0\n" for k in range(FRAMES)))
+    (tmp_path / "empty").mkdir()
+    cases = [
+        ((tmp_path / "empty", video), "not a run folder"),
+        ((run, tmp_path / "none.avi", "--boxes", boxes), "there is no such file"),
+        ((run, video, "--stage", "sr"), r"there is no stage 'sr'\n  -> choose one of: values, pairs, clips"),
+        ((run, video, "--boxes", boxes, "--stage", "values"), "gives no classes"),
+        ((run, video, "--boxes", none), r"face.avi: no face in any of 3 frames"),
+        ((run, video, "--boxes", boxes, "--alias", "joy=happy"), "has no class 'joy' to rename"),
+        ((run, video, "--locator", "nowhere:Locator"), "'nowhere:Locator' cannot be imported"),
+    ]
+    out = tmp_path / "out.jsonl"
+    for arguments, words in cases:
+        with pytest.raises(BlearError, match=words):
+            invoke("timeline", *arguments, "--out", out)
+    assert not out.exists()
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(run, unfinished)
+    (unfinished / "stages/clips/model.safetensors").unlink()
+    with pytest.raises(BlearError, match="this stage has no final weights"):
+        invoke("timeline", unfinished, video)
+    assert invoke("timeline", run, video, "--alias", "happy").exit_code == 2
+
+
+def test_real_video_with_the_real_locator(
+    run: Path, real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A face that is found by MTCNN, and the same boxes as the locator's own command writes them."""
+    monkeypatch.setenv("BLEAR_STORAGE", str(run.parents[1]))
+    clip = real_data / "video" / "mead" / "M003_happy_256.mp4"
+    if not clip.is_file():
+        pytest.skip(f"no {clip}")
+    short = tmp_path / "short.avi"
+    writer = None
+    for moment in moments(clip, 1, 1):
+        if moment.frame == 7:
+            break
+        height, width = moment.image_HWC.shape[:2]
+        writer = writer or cv2.VideoWriter(str(short), cv2.VideoWriter_fourcc(*"MJPG"), 25, (width, height))
+        writer.write(np.ascontiguousarray(moment.image_HWC[..., ::-1]))
+    writer.release()
+    out, boxes = tmp_path / "out.jsonl", tmp_path / "boxes.csv"
+    invoke("timeline", run, short, "--every", 3, "--out", out)
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(record["frames"], record["seconds"], record["id"]) for record in records] == [
+        (0, 0.0, 1),
+        (3, 0.12, 1),
+        (6, 0.24, 1),
+    ]
+    table_N5 = locate_video(short, FaceLocator("cpu"), every=3)
+    write_boxes(table_N5, boxes)
+    for (_, left, top, width, height), record in zip(table_N5, records, strict=True):
+        corners = [left - 1, top - 1, left - 1 + width, top - 1 + height]
+        np.testing.assert_allclose(record["coordinates"], corners, atol=0.51)
+    invoke("timeline", run, short, "--every", 3, "--out", out, "--boxes", boxes)
+    assert [json.loads(line)["class"] for line in out.read_text().splitlines()] == [r["class"] for r in records]

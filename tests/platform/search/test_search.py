@@ -1,0 +1,143 @@
+"""Search without Ray: spaces, objectives, schedules of mixtures, what is best, what matters, mistakes in the job."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from blear.errors import JobError
+from blear.evaluate.statistics.scalars import log_area
+from blear.job.schema import Dimension, Objective, Search
+from blear.search.importance import importance
+from blear.search.lineage import extended, scheduled
+from blear.search.objective import Judge
+from blear.search.results import Trial, pareto
+from blear.search.space import tune_space, values
+
+MIX = "stages.joint.degrade.0.factors"
+CURVE = {("down", 1.0): 0.9, ("down", 2.0): 0.7, ("down", 4.0): 0.4, ("clean", 0.0): 1.0}
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=8))
+def test_every_draw_is_a_point_on_the_simplex(draws: list[float]) -> None:
+    keys = list(range(1, len(draws) + 1))
+    space = {MIX: Dimension(simplex=keys)}
+    weights = values(space, {f"{MIX}|{key}": draw for key, draw in zip(keys, draws, strict=True)})[MIX]
+    assert list(weights) == keys
+    assert all(weight >= 0 for weight in weights.values())
+    assert sum(weights.values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_mixtures_are_even_on_the_simplex() -> None:
+    """Of an even (Dirichlet 1) distribution over three keys each weight has mean 1/3 and variance 1/18."""
+    space = {MIX: Dimension(simplex=[3, 4, 6])}
+    draws = np.random.default_rng(1).random((4000, 3))
+    drawn = [{f"{MIX}|{key}": u for key, u in zip((3, 4, 6), row, strict=True)} for row in draws]
+    weights = np.array([list(values(space, one)[MIX].values()) for one in drawn])
+    np.testing.assert_allclose(weights.mean(axis=0), 1 / 3, atol=0.015)
+    np.testing.assert_allclose(weights.var(axis=0), 1 / 18, atol=0.004)
+
+
+def test_numbers_keep_four_digits_and_the_rest_is_as_drawn() -> None:
+    space = {
+        "a.lr": Dimension(log=(1e-4, 1.0)),
+        "a.x": Dimension(range=(0.0, 1.0)),
+        "a.n": Dimension(integer=(2, 9)),
+        "a.c": Dimension(choice=[4, "bicubic"]),
+    }
+    assert set(tune_space(space)) == set(space)
+    drawn = {"a.lr": 0.00123456, "a.x": 0.98765432, "a.n": 7, "a.c": "bicubic"}
+    assert values(space, drawn) == {"a.lr": 0.001235, "a.x": 0.9877, "a.n": 7, "a.c": "bicubic"}
+    samples = [tune_space(space)["a.n"].sample() for _ in range(200)]
+    assert (min(samples), max(samples)) == (2, 9)
+
+
+def test_objectives_of_a_curve() -> None:
+    weighted = Objective(use="weighted", weights={1: 1, 4: 3})
+    judge = Judge((Objective(use="mean"), Objective(use="worst"), Objective(use="area"), weighted), True)
+    assert judge.names == ["mean", "worst", "area", "weighted"]
+    found = judge(CURVE)
+    assert found["mean"] == pytest.approx((0.9 + 0.7 + 0.4) / 3)  # clean frames are no level
+    assert found["worst"] == 0.4
+    assert found["area"] == pytest.approx((0.9 + 0.7) / 4 + (0.7 + 0.4) / 4)  # two octaves, trapezoids
+    assert found["weighted"] == pytest.approx((0.9 + 3 * 0.4) / 4)
+    errors = Judge((Objective(use="mean"), Objective(use="worst")), False)(CURVE)
+    assert errors["mean"] == pytest.approx(-2 / 3)
+    assert errors["worst"] == -0.9
+    with pytest.raises(JobError, match="no level 3 to weigh"):
+        Judge((Objective(use="weighted", weights={3: 1}),), True)(CURVE)
+
+
+def test_the_area_is_the_mean_over_the_octaves() -> None:
+    assert float(log_area(np.array([1.0, 2.0, 8.0]), *map(np.array, (1.0, 1.0, 1.0)))) == pytest.approx(1)
+
+
+def test_a_population_is_written_as_a_staircase() -> None:
+    lineage = extended([], 0, {MIX: {"3": 1.0, "6": 0.0}})
+    lineage = extended(lineage, 40, {MIX: {"3": 0.5, "6": 0.5}})
+    assert extended(lineage, 60, {MIX: {"3": 0.5, "6": 0.5}}) == lineage
+    found = scheduled(lineage, steps=100)
+    assert found[MIX] is None
+    schedule = found["stages.joint.degrade.0.schedule"]
+    assert schedule == {0.0: {"3": 1.0, "6": 0.0}, 0.395: {"3": 1.0, "6": 0.0}, 0.4: {"3": 0.5, "6": 0.5}}
+    # as the degradation reads it: at step 39 still the first mixture, at step 40 the second
+    at = [np.interp(step / 100, list(schedule), [mix["3"] for mix in schedule.values()]) for step in (0, 39, 40, 99)]
+    assert at == [1.0, 1.0, 0.5, 0.5]
+    with pytest.raises(JobError, match="no mixture that can change"):
+        scheduled([(0, {"stages.joint.optimizer.lr": 0.1})], 100)
+
+
+def trial(name: str, **objectives: float) -> Trial:
+    return Trial(name=name, values={}, objectives=objectives, curve=[], looks=[], steps=1, seconds=1.0)
+
+
+def test_the_pareto_front_has_what_nobody_beats() -> None:
+    trials = [trial("a", m=1.0, w=0.1), trial("b", m=0.5, w=0.5), trial("c", m=0.4, w=0.4), trial("d", m=0.1, w=0.9)]
+    assert pareto([*trials, trial("failed")], ["m", "w"]) == ["a", "b", "d"]
+    assert pareto([trial("a", m=1.0), trial("b", m=1.0), trial("c", m=0.5)], ["m"]) == ["a", "b"]
+
+
+def test_what_decides_is_more_important_than_what_does_not() -> None:
+    space = {"x": Dimension(range=(0.0, 1.0)), "y": Dimension(range=(0.0, 1.0)), "c": Dimension(choice=["u", "v"])}
+    random = np.random.default_rng(0)
+    drawn = [
+        {"x": x, "y": y, "c": "uv"[int(c)]}
+        for x, y, c in zip(*random.random((2, 60)), random.integers(2, size=60), strict=True)
+    ]
+    found = importance(space, drawn, [-((one["x"] - 0.7) ** 2) for one in drawn])
+    assert next(iter(found)) == "x"
+    assert found["x"] > 0.6
+    assert importance(space, drawn[:3], [1.0, 2.0, 3.0]) == {}
+    assert importance(space, drawn, [1.0] * 60) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scheduler": "asha"}, "need report_every"),
+        (
+            {"algorithm": "pbt", "report_every": 5, "space": {"a.lr": {"log": [0.1, 1]}}},
+            "its space takes `simplex` only",
+        ),
+        ({"algorithm": "pbt", "report_every": 5, "scheduler": "asha"}, "pbt is its own scheduler"),
+        (
+            {"scheduler": "asha", "report_every": 5, "objective": [{"use": "mean"}, {"use": "worst"}]},
+            "follow one objective",
+        ),
+        ({"scheduler": "hyperband", "report_every": 5, "concurrent": 2}, "leave concurrent out"),
+        ({"objective": [{"use": "weighted"}]}, "needs weights above 0"),
+        ({"objective": [{"use": "mean", "weights": {"1": 1}}]}, "the others take none"),
+        ({"space": {"a.lr": {"log": [0, 1]}}}, "is no range"),
+        ({"space": {"a.lr": {"range": [2, 1]}}}, "is no range"),
+        ({"space": {"a.lr": {"range": [0, 1], "choice": [1]}}}, "give one of"),
+        ({"baselines": {"best": {}}}, "is that of the best trial"),
+    ],
+)
+def test_impossible_searches_are_refused(change: dict, message: str) -> None:
+    good = {"space": {MIX: {"simplex": [1, 2, 3]}}, "stage": "joint", "split": "dev"}
+    assert Search.model_validate(good).trials == 16
+    with pytest.raises(ValidationError, match=message):
+        Search.model_validate(good | change)

@@ -1,0 +1,54 @@
+"""Learning rates: equal to PyTorch's schedulers, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, StepLR
+
+from blear.job.schema import Optimizer
+from blear.train.schedule import rate
+
+LR = 0.3
+
+
+def reference(make: Callable[[torch.optim.Optimizer], LRScheduler], steps: int) -> list[float]:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
+    scheduler, rates = make(optimizer), []
+    for step in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if step < steps - 1:
+            scheduler.step()
+    return rates
+
+
+def ours(steps: int, **spec: object) -> list[float]:
+    return [rate(Optimizer(lr=LR, **spec), step, steps) for step in range(steps)]
+
+
+@pytest.mark.parametrize("steps", [1, 10, 37])
+def test_step_cosine_and_one_cycle_are_those_of_pytorch(steps: int) -> None:
+    assert ours(steps, schedule="step", drop_every=4, drop_by=0.5) == pytest.approx(
+        reference(lambda o: StepLR(o, 4, 0.5), steps)
+    )
+    assert ours(steps, schedule="cosine") == pytest.approx(reference(lambda o: CosineAnnealingLR(o, steps), steps))
+    if steps > 1:
+        one_cycle = reference(lambda o: OneCycleLR(o, LR, total_steps=steps, cycle_momentum=False), steps)
+        assert ours(steps, schedule="one_cycle") == pytest.approx(one_cycle)
+
+
+def test_the_warm_up_rises_in_a_line_and_the_schedule_begins_after_it() -> None:
+    assert ours(6, warmup=3) == pytest.approx([LR / 3, 2 * LR / 3, LR, LR, LR, LR])
+    assert ours(13, warmup=3, schedule="cosine")[3:] == pytest.approx(ours(10, schedule="cosine"))
+    assert ours(4, warmup=10) == pytest.approx([LR * n / 10 for n in (1, 2, 3, 4)])
+
+
+def test_what_does_not_fit_together_is_refused() -> None:
+    with pytest.raises(ValidationError, match="`step` needs drop_every"):
+        Optimizer(lr=LR, schedule="step")
+    with pytest.raises(ValidationError, match="leave warmup out"):
+        Optimizer(lr=LR, schedule="one_cycle", warmup=5)
