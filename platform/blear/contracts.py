@@ -228,7 +228,7 @@ class Separable(Degradation, Protocol):
 class Resizing(Degradation, Protocol):
     """A degradation that changes the frames' size. Where it augments a stage, evaluation must change the size alike."""
 
-    def settled(self) -> Degradation:
+    def for_evaluation(self) -> Degradation:
         """What evaluation does in its place, without a draw: of a random crop, the centre crop."""
         ...
 

@@ -39,7 +39,7 @@ class Resize:
         """None: a preparation has no severity to sweep."""
         return ()
 
-    def settled(self) -> Resize:
+    def for_evaluation(self) -> Resize:
         """Itself."""
         return self
 
@@ -71,7 +71,7 @@ class RandomBox:
         """None: an augmentation has no severity to sweep."""
         return ()
 
-    def settled(self) -> RandomBox:
+    def for_evaluation(self) -> RandomBox:
         """The box that has not moved: the frame, resized."""
         return RandomBox(self._params.model_copy(update={"move": 0.0, "per": "clip"}), BuildContext())
 

@@ -66,7 +66,7 @@ class RandomCrop:
         """None: an augmentation has no severity to sweep."""
         return ()
 
-    def settled(self) -> Degradation:
+    def for_evaluation(self) -> Degradation:
         """The centre crop, or the whole frame resized."""
         if self._tested == "crop":
             return CentreCrop(self._size)

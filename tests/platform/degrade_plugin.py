@@ -77,7 +77,7 @@ class Fit(Times):
         height, width = frames_BTCHW.shape[-2:]
         return frames_BTCHW[..., steps.clamp(max=height - 1)[:, None], steps.clamp(max=width - 1)]
 
-    def settled(self):
+    def for_evaluation(self):
         return self
 
 

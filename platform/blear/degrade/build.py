@@ -32,7 +32,9 @@ def build_nodes(
     return nodes, context
 
 
-def settled_nodes(catalog: Catalog, entries: Sequence[Entry], context: BuildContext) -> tuple[list[Node], BuildContext]:
+def evaluation_nodes(
+    catalog: Catalog, entries: Sequence[Entry], context: BuildContext
+) -> tuple[list[Node], BuildContext]:
     """What evaluation does in place of the operations that change the frames' size; of `one_of`, the first such member.
 
     Nothing is drawn, so that groups are flat and probabilities do not matter.
@@ -42,12 +44,12 @@ def settled_nodes(catalog: Catalog, entries: Sequence[Entry], context: BuildCont
         if isinstance(entry, DegradationUse):
             operation, _ = _operation(catalog, entry, context)
             if isinstance(operation, Resizing):
-                settled = operation.settled()
-                nodes.append(Operation(settled))
-                context = _after(settled, context)
+                replacement = operation.for_evaluation()
+                nodes.append(Operation(replacement))
+                context = _after(replacement, context)
             continue
         for member in entry.members:
-            found, after = settled_nodes(catalog, [member], context)
+            found, after = evaluation_nodes(catalog, [member], context)
             nodes, context = nodes + found, after
             if found and isinstance(entry, OneOf):
                 break

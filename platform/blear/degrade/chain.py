@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from blear.contracts import BuildContext, Degradation, DrawKeys
-from blear.degrade.build import build_nodes, settled_nodes
+from blear.degrade.build import build_nodes, evaluation_nodes
 from blear.degrade.nodes import InOrder, Node, Operation, in_order
 from blear.plugin.catalog import Catalog
 from blear.plugin.uses import DegradationUse, Entry
@@ -108,9 +108,9 @@ def swept_chain(
     return Chain(nodes, context.seed, numbers=numbers)
 
 
-def settled_chain(catalog: Catalog, uses: Sequence[Entry], context: BuildContext) -> tuple[Chain, BuildContext]:
+def evaluation_chain(catalog: Catalog, uses: Sequence[Entry], context: BuildContext) -> tuple[Chain, BuildContext]:
     """What evaluation keeps of a stage's augmentations: those that change the frames' size, without their draws."""
-    nodes, after = settled_nodes(catalog, uses, context)
+    nodes, after = evaluation_nodes(catalog, uses, context)
     return Chain(nodes, context.seed), after
 
 

@@ -10,7 +10,7 @@ from blear.evaluate.sweep import Level
 from blear.job.schema import Evaluate, Job
 from blear.plugin.catalog import Catalog
 from blear.plugin.uses import DegradationUse
-from blear.train.chains import settled_augment
+from blear.train.chains import evaluation_augment
 from blear.train.model import moments_of
 
 
@@ -26,7 +26,7 @@ def fitted(
     stage = job.stages[name]
     moments = moments_of(stage, job.seed, clip)
     shape = clip if moments is None else moments.clip(clip)
-    return settled_augment(job, name, catalog, BuildContext(job.seed, shape, targets))
+    return evaluation_augment(job, name, catalog, BuildContext(job.seed, shape, targets))
 
 
 def condition_chain(evaluate: Evaluate, level: Level, catalog: Catalog, context: BuildContext) -> Chain:

@@ -238,7 +238,7 @@ class _Names:
         for place, use in _parts(named, where):
             full = use.get("use")
             known = self.catalog.components["degradation"].get(full) if isinstance(full, str) else None
-            if known is not None and known.attribute("settled") is not None:
+            if known is not None and known.attribute("for_evaluation") is not None:
                 text = f"{full} changes the size of clips; name it in a stage's `augment`"
                 self.document.problem((*place, "use"), text)
         return named

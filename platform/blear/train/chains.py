@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blear.contracts import BuildContext
-from blear.degrade.chain import Chain, build_chain, settled_chain
+from blear.degrade.chain import Chain, build_chain, evaluation_chain
 from blear.job.schema import Job
 from blear.plugin.catalog import Catalog
 
@@ -25,7 +25,7 @@ def stage_chains(job: Job, name: str, catalog: Catalog, context: BuildContext) -
     return augment, degrade, context
 
 
-def settled_augment(job: Job, name: str, catalog: Catalog, context: BuildContext) -> tuple[Chain, BuildContext]:
+def evaluation_augment(job: Job, name: str, catalog: Catalog, context: BuildContext) -> tuple[Chain, BuildContext]:
     """What validation and evaluation keep of a stage's augmentations, and the context after it."""
     stage = job.stages[name]
-    return settled_chain(catalog, [*job.data[stage.data].extra[0], *stage.augment], context)
+    return evaluation_chain(catalog, [*job.data[stage.data].extra[0], *stage.augment], context)

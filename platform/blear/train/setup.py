@@ -22,7 +22,7 @@ from blear.errors import DataError, JobError, RunError
 from blear.plugin.catalog import load
 from blear.progress import say
 from blear.train import checkpoint
-from blear.train.chains import settled_augment, stage_chains
+from blear.train.chains import evaluation_augment, stage_chains
 from blear.train.checkpoint import CheckpointWriter, Position, Trained
 from blear.train.divergence import DivergenceGuard
 from blear.train.inputs import Ahead, Inputs
@@ -122,8 +122,8 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
         held_out = Store.open(prepared, stage.validate_.split, max_broken=job.max_broken, cache_gb=cluster.cache_gb)
         precision = functools.partial(autocast, cluster.precision, worker.device)
         still = None if moments is None else replace(moments, how="even")
-        settled = settled_augment(job, plan.stage, catalog, stored)[0]
-        before, held = Inputs(settled, degrade, worker.device).cut()
+        evaluation = evaluation_augment(job, plan.stage, catalog, stored)[0]
+        before, held = Inputs(evaluation, degrade, worker.device).cut()
         validator = Validator(
             stage.validate_, held_out, still, before, held, stage.batch_size, inner.head, worker, precision
         )

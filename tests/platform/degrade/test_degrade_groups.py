@@ -12,7 +12,7 @@ import torch
 from pydantic import TypeAdapter
 
 from blear.contracts import BuildContext, ClipSpec, DrawKeys
-from blear.degrade.chain import build_chain, settled_chain, swept_chain
+from blear.degrade.chain import build_chain, evaluation_chain, swept_chain
 from blear.errors import JobError
 from blear.plugin.catalog import load
 from blear.plugin.uses import DegradationUse, Entry
@@ -201,7 +201,7 @@ def test_groups_may_change_the_size_where_all_samples_agree(entry):
 
 def test_evaluation_keeps_the_sizes_of_groups():
     entries = [{"one_of": [fit(3), fit(4)], "p": 0.5}, {"chain": [times(2), fit(5)]}, {"any_order": [add(), fit(6)]}]
-    chain, after = settled_chain(CATALOG, ENTRIES.validate_python(entries), BuildContext(SEED, CLIP))
+    chain, after = evaluation_chain(CATALOG, ENTRIES.validate_python(entries), BuildContext(SEED, CLIP))
     assert len(chain.nodes) == 3
     assert after.clip == ClipSpec(1, 1, 6, 6)
     assert torch.equal(chain(torch.ones(2, 1, 1, 2, 2), np.zeros(2), np.arange(2)), torch.ones(2, 1, 1, 6, 6))

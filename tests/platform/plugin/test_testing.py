@@ -87,7 +87,7 @@ def test_what_is_written_for_an_author_conforms(broken) -> None:
             "return mean + (",
             "return frames_BTCHW[..., :8]; return (",
             "fade [0] keeps shape",
-            "else implement `settled`",
+            "else implement `for_evaluation`",
         ),
         ("* contrast\n", "* contrast / 0\n", "fade [0] keeps shape", "finite numbers, got NaN"),
         ("* contrast\n", "* contrast.double()\n", "fade [0] keeps shape", "expected float32"),

@@ -102,7 +102,12 @@ def _keeps_shape(built: _Built) -> None:
         expect(after.shape[:3] == before.shape[:3], "apply", f"the same B, T, C as {shape(before)}", shape(after))
         return
     still = before.shape[1] == 1 and after.shape[:1] + after.shape[2:] == before.shape[:1] + before.shape[2:]
-    expect(after.shape == before.shape or still, "apply", f"{shape(before)} (else implement `settled`)", shape(after))
+    expect(
+        after.shape == before.shape or still,
+        "apply",
+        f"{shape(before)} (else implement `for_evaluation`)",
+        shape(after),
+    )
     expect(after.dtype == before.dtype, "apply", f"{shape(before)}", shape(after))
     expect(bool(torch.isfinite(after).all()), "apply", "finite numbers", "NaN or infinity")
 

@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from blear.contracts import BuildContext, ClipSpec, DrawKeys, Resizing
-from blear.degrade.chain import settled_chain
+from blear.degrade.chain import evaluation_chain
 from blear.plugin.catalog import load
 from blear.plugin.uses import DegradationUse
 from blear_corruptions.geometry import CentreCrop
@@ -15,9 +15,9 @@ FRAMES = torch.rand(2, 3, 1, 9, 12, generator=torch.Generator().manual_seed(1))
 NUMBERS = np.arange(2)
 
 
-def settled(*uses):
+def for_evaluation(*uses):
     context = BuildContext(clip=ClipSpec(3, 1, 9, 12))
-    chain, after = settled_chain(load(), [DegradationUse(**use) for use in uses], context)
+    chain, after = evaluation_chain(load(), [DegradationUse(**use) for use in uses], context)
     return chain(FRAMES, NUMBERS, NUMBERS), chain, after.clip
 
 
@@ -27,27 +27,27 @@ def resized(frames, height, width):
 
 
 def test_a_random_crop_becomes_the_centre_crop():
-    out, chain, clip = settled({"use": "random_flip"}, {"use": "random_crop", "size": 6}, {"use": "hsv_jitter"})
+    out, chain, clip = for_evaluation({"use": "random_flip"}, {"use": "random_crop", "size": 6}, {"use": "hsv_jitter"})
     assert len(chain.nodes) == 1  # the others leave the size alone
     assert torch.equal(out, FRAMES[..., 2:8, 3:9])  # of an excess of 3 rows, 2 above
     assert clip == ClipSpec(3, 1, 6, 6)
 
 
 def test_or_the_whole_frame_resized():
-    out, _, clip = settled({"use": "random_crop", "size": 6, "tested": "resize"})
+    out, _, clip = for_evaluation({"use": "random_crop", "size": 6, "tested": "resize"})
     torch.testing.assert_close(out, resized(FRAMES, 6, 6))
     assert clip == ClipSpec(3, 1, 6, 6)
 
 
 def test_resizing_stays_and_comes_first():
-    out, _, clip = settled({"use": "resize", "size": 6}, {"use": "random_crop", "size": 5})
+    out, _, clip = for_evaluation({"use": "resize", "size": 6}, {"use": "random_crop", "size": 5})
     torch.testing.assert_close(out, resized(FRAMES, 6, 8)[..., 1:6, 2:7])
     assert clip == ClipSpec(3, 1, 5, 5)
 
 
 @pytest.mark.parametrize("per", ["frame", "clip"])
 def test_a_random_box_does_not_move(per):
-    out, _, clip = settled({"use": "random_box", "size": [7, 5], "per": per})
+    out, _, clip = for_evaluation({"use": "random_box", "size": [7, 5], "per": per})
     torch.testing.assert_close(out, resized(FRAMES, 7, 5), atol=1e-5, rtol=0)
     assert clip == ClipSpec(3, 1, 7, 5)
 
