@@ -80,6 +80,7 @@ def _child(module: str, seed: int, count: int, folder: Path) -> None:
 
     from blear.errors import BlearError
 
+    sys.path.append(str(Path(module).parent))  # helper modules beside the test
     spec = importlib.util.spec_from_file_location("fuzzed", module)
     tests = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tests)
