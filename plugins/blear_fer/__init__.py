@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from blear.contracts import Component
 from blear.hooks import hookimpl
-from blear_fer.backbone_params import FaceResnetParams, VggFaceParams
-from blear_fer.head_params import EmotionParams, MultiLevelGruParams, SequenceParams
-from blear_fer.params import AfewParams, Fer2013Params, FerplusParams
+from blear_fer.datasets.params import AfewParams, Fer2013Params, FerplusParams
+from blear_fer.heads.params import EmotionParams, MultiLevelGruParams, SequenceParams
+from blear_fer.networks.params import FaceResnetParams, VggFaceParams
 
 PLUGIN_API = 1
 
@@ -19,21 +19,21 @@ def register_datasets() -> list[Component]:
             "fer2013",
             "FER2013: 48 x 48 grey faces, seven emotions; csv, class folders or zip",
             Fer2013Params,
-            "blear_fer.fer2013:Fer2013",
+            "blear_fer.datasets.fer2013:Fer2013",
             examples=({"source": "fer2013.csv"},),
         ),
         Component(
             "ferplus",
             "FERPlus: FER2013's faces with eight classes from ten votes each",
             FerplusParams,
-            "blear_fer.ferplus:Ferplus",
+            "blear_fer.datasets.ferplus:Ferplus",
             examples=({"source": "fer2013.csv", "votes": "fer2013new.csv"},),
         ),
         Component(
             "afew",
             "AFEW / EmotiW: film clips of seven emotions; videos with MTCNN, aligned faces, or extracted ones",
             AfewParams,
-            "blear_fer.afew:Afew",
+            "blear_fer.datasets.afew:Afew",
             examples=(
                 {"source": "data/afew"},
                 {"source": "data/afew", "faces": "aligned", "unit": "frame", "size": [112, 96]},
@@ -50,14 +50,14 @@ def register_backbones() -> list[Component]:
             "vgg_face",
             "VGG-Face, 16 layers: 13 convolutions, fc6, fc7",
             VggFaceParams,
-            "blear_fer.vgg_face:VggFace",
+            "blear_fer.networks.vgg_face:VggFace",
             examples=({"width": 0.0625}, {"width": 0.0625, "layers": "fc6", "normalise": "imagenet"}),
         ),
         Component(
             "face_resnet",
             "The center loss's face ResNet with batch normalisation; fc5 and the maps p1 and p3",
             FaceResnetParams,
-            "blear_fer.face_resnet:FaceResnet",
+            "blear_fer.networks.face_resnet:FaceResnet",
             examples=({"width": 0.125, "size": [112, 96]}, {"width": 0.125, "size": [48, 48], "conv_dropout": 0.4}),
         ),
     ]
@@ -71,21 +71,21 @@ def register_heads() -> list[Component]:
             "emotion",
             "One linear layer on the embedding, logits averaged over the clip, cross-entropy",
             EmotionParams,
-            "blear_fer.head:EmotionHead",
+            "blear_fer.heads.emotion:EmotionHead",
             examples=({}, {"label_smoothing": 0.1, "dropout": 0.5, "class_weights": "balanced"}),
         ),
         Component(
             "sequence",
             "GRU or LSTM over the embeddings of a clip, mean over the frames, one linear layer, cross-entropy",
             SequenceParams,
-            "blear_fer.sequence:SequenceHead",
+            "blear_fer.heads.sequence:SequenceHead",
             examples=({}, {"cell": "lstm", "hidden": 16}, {"cell": "lstm_cell", "hidden": 16, "dropout": 0.0}),
         ),
         Component(
             "multi_level_gru",
             "Three GRUs on the embedding and two projected maps, summed; with fer/face_resnet",
             MultiLevelGruParams,
-            "blear_fer.sequence:MultiLevelGruHead",
+            "blear_fer.heads.sequence:MultiLevelGruHead",
             examples=({"side": 16, "hidden": 8}, {"side": 16, "hidden": 8, "pool": 2}),
         ),
     ]

@@ -12,10 +12,10 @@ from fer_afew_tree import drawn_clips, on_scene, write_avi, write_pictures
 from blear.contracts import BuildContext, ClipSpec, Dataset
 from blear.errors import DataError
 from blear.imaging import Box
-from blear_fer.afew import Afew
-from blear_fer.afew_faces import shaped
-from blear_fer.afew_files import pictures_in
-from blear_fer.params import AfewParams
+from blear_fer.datasets.afew import Afew
+from blear_fer.datasets.afew_faces import shaped
+from blear_fer.datasets.afew_files import pictures_in
+from blear_fer.datasets.params import AfewParams
 
 CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 FOLDERS = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")

@@ -8,9 +8,9 @@ from PIL import Image
 
 from blear.contracts import BuildContext, ClipSpec, Dataset
 from blear.errors import DataError
-from blear_fer import source
-from blear_fer.fer2013 import Fer2013
-from blear_fer.params import Fer2013Params
+from blear_fer.datasets import face_source
+from blear_fer.datasets.fer2013 import Fer2013
+from blear_fer.datasets.params import Fer2013Params
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
@@ -66,7 +66,7 @@ def test_a_csv_may_be_given_itself_with_a_byte_order_mark_or_windows_line_ends(r
 
 @pytest.mark.parametrize("packaging", PACKAGINGS)
 def test_blocks_cover_every_row_once_even_where_usages_alternate(rows, tmp_path, packaging, monkeypatch):
-    monkeypatch.setattr(source, "BLOCK", 2)
+    monkeypatch.setattr(face_source, "BLOCK", 2)
     rows.usages = ["Training", "PrivateTest", "PublicTest"] * 4
     data = dataset(written(rows, packaging, tmp_path))
     for split, usage in (("train", "Training"), ("dev", "PublicTest"), ("test", "PrivateTest")):
@@ -77,12 +77,12 @@ def test_blocks_cover_every_row_once_even_where_usages_alternate(rows, tmp_path,
 
 @pytest.mark.parametrize("packaging", PACKAGINGS)
 def test_a_part_reads_the_same_in_another_process(rows, tmp_path, packaging, monkeypatch):
-    monkeypatch.setattr(source, "BLOCK", 4)
+    monkeypatch.setattr(face_source, "BLOCK", 4)
     folder = written(rows, packaging, tmp_path)
     part = dataset(folder).parts("train")[1]
     code = (
         "import sys, json, pathlib\nfrom blear.contracts import BuildContext\n"
-        "from blear_fer.fer2013 import Fer2013\nfrom blear_fer.params import Fer2013Params\n"
+        "from blear_fer.datasets.fer2013 import Fer2013\nfrom blear_fer.datasets.params import Fer2013Params\n"
         "data = Fer2013(Fer2013Params(source=pathlib.Path(sys.argv[1])), BuildContext())\n"
         "samples = data.samples('train', sys.argv[2])\n"
         "found = [[s.key, s.targets['emotion'], s.frames.tobytes().hex()] for s in samples]\n"
@@ -97,7 +97,7 @@ def test_a_part_reads_the_same_in_another_process(rows, tmp_path, packaging, mon
 
 
 def test_a_part_of_a_csv_is_read_without_the_rows_before_it(rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(source, "BLOCK", 4)
+    monkeypatch.setattr(face_source, "BLOCK", 4)
     path = rows.write_csv(tmp_path / "fer2013.csv")
     part = dataset(path).parts("train")[1]
     lines = path.read_bytes().split(b"\n")

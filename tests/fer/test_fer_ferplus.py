@@ -5,10 +5,10 @@ import pytest
 
 from blear.contracts import BuildContext, Dataset
 from blear.errors import DataError
-from blear_fer.fer2013 import Fer2013
-from blear_fer.ferplus import Ferplus
-from blear_fer.params import Fer2013Params, FerplusParams
-from blear_fer.votes import majority, read_votes
+from blear_fer.datasets.fer2013 import Fer2013
+from blear_fer.datasets.ferplus import Ferplus
+from blear_fer.datasets.params import Fer2013Params, FerplusParams
+from blear_fer.datasets.votes import majority, read_votes
 
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 
@@ -54,7 +54,7 @@ def test_votes_may_lie_elsewhere(rows, tmp_path):
 def test_left_out_rows_are_counted_in_the_log(rows, tmp_path, caplog):
     rows.write_csv(tmp_path / "fer2013.csv")
     rows.write_votes(tmp_path / "fer2013new.csv")
-    with caplog.at_level(logging.INFO, logger="blear_fer.ferplus"):
+    with caplog.at_level(logging.INFO, logger="blear_fer.datasets.ferplus"):
         read(dataset(tmp_path), "train")
     assert "4 of 7 rows have no clear majority and are left out" in caplog.text
 

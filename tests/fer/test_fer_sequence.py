@@ -8,12 +8,12 @@ from pydantic import ValidationError
 
 from blear.contracts import Batch, BuildContext, Categories, ClipSpec, Head, Target
 from blear.errors import PluginError
-from blear_fer.backbone_params import FaceResnetParams, VggFaceParams
-from blear_fer.face_resnet import FaceResnet
-from blear_fer.head import EmotionHead
-from blear_fer.head_params import EmotionParams, MultiLevelGruParams, SequenceParams
-from blear_fer.sequence import MultiLevelGruHead, SequenceHead
-from blear_fer.vgg_face import VggFace
+from blear_fer.heads.emotion import EmotionHead
+from blear_fer.heads.params import EmotionParams, MultiLevelGruParams, SequenceParams
+from blear_fer.heads.sequence import MultiLevelGruHead, SequenceHead
+from blear_fer.networks.face_resnet import FaceResnet
+from blear_fer.networks.params import FaceResnetParams, VggFaceParams
+from blear_fer.networks.vgg_face import VggFace
 
 CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 TARGETS = {"emotion": Target("emotion", "class", CLASSES)}

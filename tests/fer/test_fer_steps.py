@@ -6,12 +6,12 @@ import torch
 from fer_references import gru_by_hand, resnet_reference, vgg_reference
 
 from blear.contracts import Batch, BuildContext, ClipSpec, Target
-from blear_fer.backbone_params import FaceResnetParams, VggFaceParams
-from blear_fer.face_resnet import FaceResnet
-from blear_fer.head import EmotionHead
-from blear_fer.head_params import EmotionParams, MultiLevelGruParams, SequenceParams
-from blear_fer.sequence import MultiLevelGruHead, SequenceHead
-from blear_fer.vgg_face import VggFace
+from blear_fer.heads.emotion import EmotionHead
+from blear_fer.heads.params import EmotionParams, MultiLevelGruParams, SequenceParams
+from blear_fer.heads.sequence import MultiLevelGruHead, SequenceHead
+from blear_fer.networks.face_resnet import FaceResnet
+from blear_fer.networks.params import FaceResnetParams, VggFaceParams
+from blear_fer.networks.vgg_face import VggFace
 
 LR, MOMENTUM, DECAY = 0.05, 0.9, 0.01
 TRUTH = [1, 2]

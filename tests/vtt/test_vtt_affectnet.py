@@ -10,10 +10,10 @@ from vtt_trees import EMOTIONS
 from blear.contracts import BuildContext, ClipSpec, Dataset
 from blear.errors import DataError
 from blear.plugin.catalog import ComponentRef
-from blear_vtt import affectnet_csv
-from blear_vtt.affectnet import KEPT, AffectNet
-from blear_vtt.data_params import AffectNetParams, StillsParams
-from blear_vtt.datasets import AffectNetFaces, BothFaces
+from blear_vtt.datasets import affectnet_csv
+from blear_vtt.datasets.affectnet import KEPT, AffectNet
+from blear_vtt.datasets.params import AffectNetParams, StillsParams
+from blear_vtt.datasets.still_datasets import AffectNetFaces, BothFaces
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from vtt_trees import EMOTIONS
 
 from blear.contracts import BuildContext, ClipSpec, Dataset
 from blear.errors import DataError
-from blear_vtt.another_missoh import AnotherMissOh
-from blear_vtt.data_params import AnotherMissOhParams
+from blear_vtt.datasets.another_missoh import AnotherMissOh
+from blear_vtt.datasets.params import AnotherMissOhParams
 
 
 @pytest.fixture

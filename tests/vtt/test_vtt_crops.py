@@ -5,8 +5,8 @@ import pytest
 
 from blear.errors import DataError
 from blear.imaging import Box, face_square
-from blear_vtt.crops import crop_face, read_rgb, resized
-from blear_vtt.data_params import CropParams
+from blear_vtt.datasets.crops import crop_face, read_rgb, resized
+from blear_vtt.datasets.params import CropParams
 
 
 def numbered(height=40, width=50):

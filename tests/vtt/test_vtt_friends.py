@@ -11,9 +11,9 @@ from vtt_trees import EMOTIONS
 
 from blear.contracts import BuildContext, ClipSpec, Dataset
 from blear.errors import DataError
-from blear_vtt.ckplus import CkPlus
-from blear_vtt.data_params import CkPlusParams, FriendsParams
-from blear_vtt.friends import Friends
+from blear_vtt.datasets.ckplus import CkPlus
+from blear_vtt.datasets.friends import Friends
+from blear_vtt.datasets.params import CkPlusParams, FriendsParams
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from vtt_trees import EMOTIONS
 
 from blear.contracts import BuildContext, ClipSpec
 from blear.errors import DataError
-from blear_vtt.data_params import FriendsParams
-from blear_vtt.friends import Friends
-from blear_vtt.friends_index import read_index
-from blear_vtt.plain_npy import load_object
+from blear_vtt.datasets.friends import Friends
+from blear_vtt.datasets.friends_index import read_index
+from blear_vtt.datasets.params import FriendsParams
+from blear_vtt.datasets.plain_npy import load_object
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 import blear_vtt
 from blear.job.reader import read_job
-from blear_vtt.data_params import CropParams
+from blear_vtt.datasets.params import CropParams
 
 COMPONENTS = [
     *blear_vtt.register_datasets(),

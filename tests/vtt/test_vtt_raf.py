@@ -8,9 +8,9 @@ from blear.contracts import BuildContext, Dataset
 from blear.errors import DataError
 from blear.imaging import Box
 from blear_emotions.rafdb import Attributes, read_package
-from blear_vtt.data_params import RafParams
-from blear_vtt.datasets import RafFaces
-from blear_vtt.raf import shares_of
+from blear_vtt.datasets.params import RafParams
+from blear_vtt.datasets.raf import shares_of
+from blear_vtt.datasets.still_datasets import RafFaces
 
 
 @pytest.fixture

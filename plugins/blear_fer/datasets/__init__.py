@@ -1,0 +1,1 @@
+"""The datasets: FER2013 in its packagings, FERPlus, AFEW."""

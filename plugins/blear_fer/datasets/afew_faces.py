@@ -1,0 +1,131 @@
+"""The faces of one clip of AFEW: read from a video or from pictures, located or taken as they are, cropped, resized."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from blear.errors import DataError
+from blear.imaging import Box, crop
+from blear.video import read_video
+from blear_fer.datasets.afew_files import Clip, pictures_in
+from blear_fer.datasets.params import AfewParams
+
+_BATCH = 16
+
+
+class Located(Protocol):
+    """A face that was found, with its box in the frame's own pixels."""
+
+    @property
+    def box(self) -> Box:
+        """Where it is."""
+        ...
+
+
+class Locator(Protocol):
+    """What `AfewParams.locator` names."""
+
+    def locate(self, frames_THWC: np.ndarray) -> Sequence[Located | None]:
+        """The largest face of each RGB uint8 frame, or None."""
+        ...
+
+
+@dataclass(frozen=True)
+class FaceFrame:
+    """One face: uint8 RGB [H, W, 3], the number of its frame in the clip from 0, the smaller side of its box."""
+
+    face_HWC: np.ndarray
+    number: int
+    pixels: float
+
+
+def faces_of(clip: Clip, params: AfewParams) -> Iterator[FaceFrame]:
+    """The faces of a clip in order; frames without one are left out. Nothing at all: the clip has no face.
+
+    Raises:
+        DataError: the video or a picture does not decode, there is no such locator.
+    """
+    if params.faces == "aligned":
+        yield from _given(pictures_in(clip.aligned) if clip.aligned is not None else [], params)
+        return
+    if params.faces == "given":
+        if clip.path.is_file():
+            what = "the clip is a video, not a folder of faces"
+            raise DataError(what, str(clip.path), "set faces: locate, or give extracted faces")
+        yield from _given(pictures_in(clip.path), params)
+        return
+    found = False
+    for face in _located(clip, params):
+        found = True
+        yield face
+    if not found and clip.aligned is not None:
+        yield from _given(pictures_in(clip.aligned), params)
+
+
+def _given(files: Sequence[Path], params: AfewParams) -> Iterator[FaceFrame]:
+    for number, file in enumerate(files):
+        face_HWC = _read(file)
+        yield FaceFrame(_resized(face_HWC, params), number, float(min(face_HWC.shape[:2])))
+
+
+def _located(clip: Clip, params: AfewParams) -> Iterator[FaceFrame]:
+    locator, (height, width) = _locator(params.locator), params.size
+    frames = enumerate(_frames(clip.path))
+    while block := list(islice(frames, _BATCH)):
+        for (number, frame_HWC), face in zip(block, _locate(locator, [frame for _, frame in block]), strict=True):
+            if face is not None:
+                grown = shaped(face.box.grown(params.margin), height / width)
+                yield FaceFrame(_resized(crop(frame_HWC, grown), params), number, min(face.box.width, face.box.height))
+
+
+def _frames(path: Path) -> Iterator[np.ndarray]:
+    """The frames of a video, or the pictures of a folder, uint8 RGB [H, W, 3]."""
+    if path.is_file():
+        return (frame.image_HWC for frame in read_video(path))
+    return map(_read, pictures_in(path))
+
+
+def _locate(locator: Locator, frames: Sequence[np.ndarray]) -> Sequence[Located | None]:
+    if len({frame.shape for frame in frames}) == 1:
+        return locator.locate(np.stack(frames))
+    return [found for frame in frames for found in locator.locate(frame[None])]
+
+
+@functools.lru_cache(maxsize=2)
+def _locator(name: str) -> Locator:
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)()
+    except (ImportError, AttributeError, ValueError) as error:
+        do = "name an installed class as module:Class, or set faces to aligned or given"
+        raise DataError(f"the locator {name!r} cannot be used: {error}", "fer/afew", do) from error
+
+
+def shaped(box: Box, ratio: float) -> Box:
+    """The smallest box of height = `ratio` x width around a box, with the same centre."""
+    width = max(box.width, box.height / ratio)
+    height = width * ratio
+    return Box(box.left + (box.width - width) / 2, box.top + (box.height - height) / 2, width, height)
+
+
+def _resized(face_HWC: np.ndarray, params: AfewParams) -> np.ndarray:
+    height, width = params.size
+    shrinks = face_HWC.shape[0] > height
+    return cv2.resize(face_HWC, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _read(file: Path) -> np.ndarray:
+    """A picture, uint8 RGB [H, W, 3]."""
+    picture = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
+    if picture is None:
+        raise DataError("the picture cannot be decoded", str(file), "extract or fetch it again")
+    return picture

@@ -1,0 +1,109 @@
+"""FER2013 as one csv: `fer2013.csv`, or the challenge's `icml_face_data.csv` (padded names, other column order).
+
+A line is about 8 kB of pixels, 257 MB in all. One scan finds where each row starts and its usage; blocks carry their
+byte offset in their name, so that another process reads one without the scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from blear.errors import DataError
+from blear_fer.datasets.face_source import Face, parse_block, parse_label, parse_usage, split_rows
+from blear_fer.datasets.protocols import SIDE
+
+_NEEDED = ("emotion", "pixels", "Usage")
+
+
+class CsvSource:
+    """The csv packagings; columns are found by their names in the header."""
+
+    ordered = True
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def usages(self) -> np.ndarray:
+        """See `Source`."""
+        return self._scan[0]
+
+    def blocks(self, usages: Sequence[int]) -> list[str]:
+        """Names `<first row>-<last row>-<byte offset of the first row>`."""
+        usages_N, offsets_N = self._scan
+        blocks = split_rows(np.flatnonzero(np.isin(usages_N, usages)))
+        return [f"{rows[0]:07d}-{rows[-1]:07d}-{offsets_N[rows[0]]}" for rows in blocks]
+
+    def read(self, usages: Sequence[int], block: str) -> Iterator[Face]:
+        """See `Source`."""
+        first, last, offset = parse_block(block, self._path, 3)
+        with self._open() as file:
+            columns = self._columns(file)
+            file.seek(offset)
+            for row in range(first, last + 1):
+                fields = self._fields(file.readline(), row, len(columns))
+                where = self._where(row)
+                if parse_usage(fields[columns["Usage"]], where) in usages:
+                    pixels_HW = _pixels(fields[columns["pixels"]], where)
+                    label = parse_label(fields[columns["emotion"]], where)
+                    yield Face(pixels_HW, label, f"fer{row:07d}", row, where)
+
+    @cached_property
+    def _scan(self) -> tuple[np.ndarray, np.ndarray]:
+        usages: list[int] = []
+        offsets: list[int] = []
+        with self._open() as file:
+            columns = self._columns(file)
+            offset = file.tell()
+            for line in file:
+                if line.strip():  # blank lines at the end are common
+                    row = len(usages)
+                    fields = self._fields(line, row, len(columns))
+                    usages.append(parse_usage(fields[columns["Usage"]], self._where(row)))
+                    offsets.append(offset)
+                offset += len(line)
+        return np.array(usages, dtype=np.uint8), np.array(offsets, dtype=np.int64)
+
+    def _open(self) -> BinaryIO:
+        try:
+            return self._path.open("rb")
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror})", str(self._path), "check `source`") from error
+
+    def _columns(self, file: BinaryIO) -> dict[str, int]:
+        header = file.readline(4096).decode("utf-8-sig", errors="replace")
+        columns = {name.strip().strip('"'): index for index, name in enumerate(header.split(","))}
+        missing = [name for name in _NEEDED if name not in columns]
+        if missing:
+            what = f"the header has no column {', '.join(missing)}"
+            raise DataError(
+                what, str(self._path), "use fer2013.csv or icml_face_data.csv, which hold all three columns"
+            )
+        return columns
+
+    def _fields(self, line: bytes, row: int, count: int) -> list[str]:
+        fields = [field.strip(' "\r\n') for field in line.decode("latin-1").split(",")]
+        if len(fields) != count:
+            what = f"{len(fields)} columns instead of {count}"
+            raise DataError(what, self._where(row), "the file may be cut off: fetch it again")
+        return fields
+
+    def _where(self, row: int) -> str:
+        return f"{self._path}, row {row}"
+
+
+def _pixels(text: str, where: str) -> np.ndarray:
+    values = text.split()
+    if len(values) != SIDE * SIDE:
+        what = f"{len(values)} pixels instead of {SIDE * SIDE}"
+        raise DataError(what, where, "the file may be cut off or edited: fetch it again")
+    try:
+        return np.frombuffer(bytes(map(int, values)), dtype=np.uint8).reshape(SIDE, SIDE)
+    except ValueError:  # not a whole number, or outside a byte
+        bad = next(value for value in values if not value.isdecimal() or int(value) > 255)
+        do = "the file is damaged: fetch it again"
+        raise DataError(f"pixel {bad!r} is not a whole number from 0 to 255", where, do) from None

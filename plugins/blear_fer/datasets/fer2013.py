@@ -1,0 +1,85 @@
+"""FER2013 (Goodfellow et al., Challenges in Representation Learning, 2013): 48 x 48 grey faces of seven emotions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from blear.contracts import BuildContext, ClipSpec, Sample, Target
+from blear.errors import DataError
+from blear_emotions.labels import FER2013
+from blear_fer.datasets.face_source import Face, Source
+from blear_fer.datasets.open_source import open_source
+from blear_fer.datasets.params import Fer2013Params
+from blear_fer.datasets.protocols import PROTOCOLS, SIDE, USAGES
+
+_TERMS = (
+    "FER2013, web images of the Kaggle challenge in representation learning (Goodfellow et al. 2013), kaggle.com/c/"
+    "challenges-in-representation-learning-facial-expression-recognition-challenge; the pictures carry no licence from "
+    "their owners: research use only."
+)
+
+
+class Fer2013:
+    """Dataset of all rows; a split is there if the packaging has rows of its usage.
+
+    Nothing is read before `splits`, `parts` or `samples` is used.
+    """
+
+    targets = (Target("emotion", "class", FER2013.names),)
+    clip = ClipSpec(1, 1, SIDE, SIDE)
+    terms = _TERMS
+
+    def __init__(self, params: Fer2013Params, context: BuildContext) -> None:
+        self.path = params.source
+        self._usages = PROTOCOLS[params.protocol]
+
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """train, and those of dev and test that have rows."""
+        present = set(self.source.usages().tolist())
+        if USAGES.index("Training") not in present:
+            raise DataError("split 'train' is empty: there are no Training rows", str(self.path), "check `source`")
+        return tuple(split for split, usages in self._usages.items() if present.intersection(usages))
+
+    def describe(self) -> Mapping[str, str]:
+        """The usages that the packaging has no rows of, as far as a split is made of them."""
+        present = set(self.source.usages().tolist())
+        lacking = [USAGES[usage] for usages in self._usages.values() for usage in usages if usage not in present]
+        return {"missing": f"{', '.join(lacking)}: no rows here; the official fer2013.csv has them"} if lacking else {}
+
+    def parts(self, split: str) -> list[str]:
+        """Blocks of about 4096 rows."""
+        usages = self.usages(split)
+        blocks = self.source.blocks(usages)
+        if not blocks:
+            what = f"split {split!r} is empty: there are no {' or '.join(USAGES[usage] for usage in usages)} rows"
+            raise DataError(what, str(self.path), f"use one of {', '.join(self.splits)}")
+        return blocks
+
+    def samples(self, split: str, part: str) -> Iterator[Sample]:
+        """The faces of one block in row order; `meta` holds the row."""
+        for face in self.source.read(self.usages(split), part):
+            yield sample(face, face.label)
+
+    @cached_property
+    def source(self) -> Source:
+        """The packaging at `params.source`."""
+        return open_source(self.path)
+
+    def usages(self, split: str) -> tuple[int, ...]:
+        """Indices into `USAGES` of a split.
+
+        Raises:
+            DataError: no such split.
+        """
+        if split not in self._usages:
+            raise DataError(f"no split is called {split!r}", str(self.path), f"use one of {', '.join(self._usages)}")
+        return self._usages[split]
+
+
+def sample(face: Face, emotion: int) -> Sample:
+    """A still sample of a face."""
+    targets: dict[str, Any] = {"emotion": emotion}
+    return Sample(face.key, face.pixels_HW[None, :, :, None], targets, meta={"row": face.row})

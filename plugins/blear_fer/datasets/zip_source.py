@@ -1,0 +1,61 @@
+"""FER2013 as the zip mirror: `faces.zip`, one lossless picture a row, and `labels.csv` (columns file, usage, label)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+
+from blear.errors import DataError
+from blear_fer.datasets.face_source import Face, decode, parse_block, parse_label, parse_usage, split_rows
+
+
+class ZipSource:
+    """The zip mirror; a row's number is its place in `labels.csv`."""
+
+    ordered = True
+
+    def __init__(self, folder: Path) -> None:
+        self._zip, self._table = folder / "faces.zip", folder / "labels.csv"
+
+    def usages(self) -> np.ndarray:
+        """See `Source`."""
+        return np.array([usage for _, usage, _ in self._rows], dtype=np.uint8)
+
+    def blocks(self, usages: Sequence[int]) -> list[str]:
+        """Names `<first row>-<last row>`."""
+        blocks = split_rows(np.flatnonzero(np.isin(self.usages(), usages)))
+        return [f"{rows[0]:07d}-{rows[-1]:07d}" for rows in blocks]
+
+    def read(self, usages: Sequence[int], block: str) -> Iterator[Face]:
+        """See `Source`."""
+        first, last = parse_block(block, self._table, 2)
+        try:
+            with ZipFile(self._zip) as pictures:
+                for row, (name, its_usage, label) in enumerate(self._rows[first : last + 1], start=first):
+                    if its_usage in usages:
+                        where = f"{self._zip}, {name} (row {row})"
+                        yield Face(decode(pictures.read(name), where), label, f"fer{row:07d}", row, where)
+        except KeyError as error:
+            what = f"a picture listed in {self._table.name} is missing: {error.args[0]}"
+            raise DataError(what, str(self._zip), "fetch both files again, from the same place") from None
+        except BadZipFile as error:
+            raise DataError(f"the archive is damaged ({error})", str(self._zip), "fetch it again") from error
+
+    @cached_property
+    def _rows(self) -> list[tuple[str, int, int]]:
+        with self._table.open(newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file)
+            missing = [name for name in ("file", "usage", "label") if name not in (table.fieldnames or ())]
+            if missing:
+                what = f"the header has no column {', '.join(missing)}"
+                raise DataError(what, str(self._table), "labels.csv must come with faces.zip")
+            rows = []
+            for row, line in enumerate(table):
+                where = f"{self._table}, row {row}"
+                rows.append((line["file"], parse_usage(line["usage"], where), parse_label(line["label"], where)))
+        return rows

@@ -1,0 +1,81 @@
+"""What every head that names one class of a clip shares: its target, cross-entropy, metrics and decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from blear.contracts import Batch, BuildContext, Categories, Decoded, Metric, Target
+from blear.errors import PluginError
+from blear.metrics import CLASSIFICATION
+from blear_fer.heads.params import ClassifierParams
+
+
+class Classifier(nn.Module):
+    """Base of the heads of this plugin; a subclass's `forward` gives float32 logits [B, K], one row for each clip.
+
+    Raises:
+        PluginError: the data has no such class target, or the class weights do not fit the classes.
+    """
+
+    _weights: Tensor | None
+
+    def __init__(self, params: ClassifierParams, context: BuildContext, name: str) -> None:
+        super().__init__()
+        target = context.targets.get(params.target)
+        if target is None or target.kind != "class":
+            known = ", ".join(name for name, each in context.targets.items() if each.kind == "class") or "none"
+            what = f"the data has no class target {params.target!r}"
+            raise PluginError(what, name, f"set target to one of the data's class targets ({known})")
+        self._target, self._classes = target.name, target.classes
+        self._label_smoothing = params.label_smoothing
+        self.register_buffer("_weights", _class_weights(params, target, context, name), persistent=False)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy, times the weight of the clip's class, the mean over the clips.
+
+        Not divided by the sum of the weights: so the mean over a batch is that over its workers' parts.
+        """
+        truth, weights = batch.targets[self._target], self._weights
+        return cross_entropy(outputs, truth, weights, label_smoothing=self._label_smoothing, reduction="none").mean()
+
+    def metrics(self) -> Sequence[Metric]:
+        """Accuracy first, then balanced accuracy and macro F1."""
+        return CLASSIFICATION
+
+    def decode(self, outputs: Tensor) -> Mapping[str, Decoded]:
+        """One decision for each clip."""
+        return {self._target: Categories(self._classes, outputs.softmax(dim=-1)[:, None, :])}
+
+
+def feature_shape(context: BuildContext, feature: str, name: str) -> tuple[int, ...]:
+    """Shape of a feature of the backbone, without the batch dimension.
+
+    Raises:
+        PluginError: the backbone does not give it.
+    """
+    shape = context.features.get(feature)
+    if shape is None:
+        known = ", ".join(context.features) or "none"
+        what = f"the backbone gives no feature called {feature!r}"
+        raise PluginError(what, name, f"choose a backbone that gives one (this one gives {known})")
+    return shape
+
+
+def _class_weights(params: ClassifierParams, target: Target, context: BuildContext, name: str) -> Tensor | None:
+    """Float32 [K]; None where every class weighs 1."""
+    if params.class_weights == "none":
+        return None
+    if isinstance(params.class_weights, list):
+        if len(params.class_weights) != len(target.classes):
+            what = f"{len(params.class_weights)} class weights for {len(target.classes)} classes"
+            raise PluginError(what, name, f"give one for each of: {', '.join(target.classes)}")
+        return torch.tensor(params.class_weights)
+    counts = context.counts.get(target.name)
+    if counts is None:
+        return None  # as in evaluation, which needs no loss
+    # a class without a sample has no loss to weigh
+    return torch.tensor([sum(counts) / (len(counts) * count) if count else 0.0 for count in counts])

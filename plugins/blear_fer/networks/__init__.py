@@ -1,0 +1,1 @@
+"""The backbones: VGG-Face and a face ResNet."""

@@ -1,0 +1,1 @@
+"""The datasets: AffectNet, RAF-DB, Friends, AnotherMissOh and CK+."""

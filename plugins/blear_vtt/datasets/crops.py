@@ -1,0 +1,81 @@
+"""Square face crops: side from box and margin, whole pixels, padded where the image ends (VTT, spec 2.7, 4.2, 5.1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from blear.errors import DataError
+from blear.imaging import Box, face_square
+from blear.imaging import crop as cut
+from blear_vtt.datasets.params import CropParams
+
+Padding = Literal["black", "mean"]
+_GRID = 10
+
+
+def crop_face(image_HWC: np.ndarray, box: Box | None, params: CropParams, padding: Padding, where: str) -> np.ndarray:
+    """One face as it is stored: uint8 [S, S, C] of S = `params.pixels`.
+
+    Args:
+        box: the face in the image; None: the image is a crop already, and its central square is the exact one.
+
+    Raises:
+        DataError: the square lies wholly outside the image.
+    """
+    height, width = image_HWC.shape[:2]
+    if box is None:
+        side = min(height, width)
+        square = face_square(Box((width - side) // 2, (height - side) // 2, side, side), 0.0, params.room)
+    else:
+        square = face_square(box, params.margin, params.room, legacy=params.legacy_square)
+    return resized(_cut(image_HWC, square, padding, where), params.pixels)
+
+
+def resized(image_HWC: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [size, size, C]: the area's average where it shrinks, bilinear where it grows."""
+    if image_HWC.shape[:2] == (size, size):
+        return image_HWC
+    how = cv2.INTER_AREA if image_HWC.shape[0] > size else cv2.INTER_LINEAR
+    return cv2.resize(image_HWC, (size, size), interpolation=how)
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """An image file as uint8 RGB [H, W, 3]; grey is repeated.
+
+    Raises:
+        DataError: missing or damaged.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three for damaged files
+        raise DataError(f"the picture cannot be read: {error}", str(path), "replace it by an intact copy") from error
+
+
+def _cut(image_HWC: np.ndarray, square: Box, padding: Padding, where: str) -> np.ndarray:
+    try:
+        black = cut(image_HWC, square)
+    except ValueError as error:
+        raise DataError(str(error), where, "check that the box belongs to this image") from error
+    height, width = image_HWC.shape[:2]
+    left, top, side = int(square.left), int(square.top), int(square.width)
+    rows = slice(max(0, -top), min(side, height - top))
+    columns = slice(max(0, -left), min(side, width - left))
+    if padding == "black":
+        return black
+    valid = black[rows, columns]
+    filled = np.empty_like(black)
+    filled[...] = np.rint(_mean_colour(valid))
+    filled[rows, columns] = valid
+    return filled
+
+
+def _mean_colour(valid_HWC: np.ndarray) -> np.ndarray:
+    """Mean colour [C] of a regular sample of 10 x 10 pixels."""
+    rows, columns = (np.linspace(0, size - 1, _GRID).round().astype(int) for size in valid_HWC.shape[:2])
+    return valid_HWC[np.ix_(rows, columns)].mean(axis=(0, 1))

@@ -1,0 +1,104 @@
+"""The annotations of VTT Friends: `s01_epNN_tag2_visual_Final_180809.json` (spec section 2.3)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blear.errors import DataError
+from blear.imaging import Box
+from blear_vtt.datasets.annotated import box_of, emotion_of, entry_of, list_of, object_of
+
+_FILE = re.compile(r"s\d+_ep(\d+)_tag2_visual_.*\.json", re.IGNORECASE)
+_KEY_FRAME = re.compile(r"(?:Fr.*_|[A-Za-z])(\d+)\.[A-Za-z]+")
+
+
+@dataclass(frozen=True)
+class Marked:
+    """One labelled face in a key frame.
+
+    Attributes:
+        emotion: class of `labels.VTT`.
+        frame: number of the key frame in its episode, from 0.
+        where: file, period and character, for messages.
+    """
+
+    episode: int
+    period: int
+    character: str
+    frame: int
+    emotion: int
+    box: Box
+    where: str
+
+
+def list_episodes(source: Path) -> dict[int, Path]:
+    """Number of an episode -> its annotations.
+
+    Raises:
+        DataError: there are none, or two of one episode.
+    """
+    if not source.is_dir():
+        raise DataError("no such folder", str(source), "give the folder of the annotations as `source`")
+    found: dict[int, Path] = {}
+    for file in sorted(source.glob("*.json")):
+        if match := _FILE.fullmatch(file.name):
+            number = int(match[1])
+            if number in found:
+                raise DataError(f"episode {number} is in {found[number].name} already", str(file), "remove one of them")
+            found[number] = file
+    if not found:
+        do = "give the folder of the files s01_epNN_tag2_visual_Final_180809.json"
+        raise DataError("holds no annotations", str(source), do)
+    return found
+
+
+def read_episode(file: Path, episode: int) -> tuple[list[Marked], Counter[str]]:
+    """The labelled faces of an episode in order, and how many are left out by cause.
+
+    A face is left out if its emotion or its box is `none`, or if the box is empty or inverted.
+
+    Raises:
+        DataError: not JSON, or not of this form.
+    """
+    try:
+        periods = json.loads(file.read_text(encoding="utf-8-sig"))["visual_results"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        do = "use the file as released: an object whose visual_results is a list"
+        raise DataError(f"cannot be read: {type(error).__name__}: {error}", str(file), do) from error
+    faces: list[Marked] = []
+    lost: Counter[str] = Counter()
+    for place, period in enumerate(list_of(periods, "visual_results", str(file))):
+        where = f"{file}, visual_results[{place}]"
+        number, frame = _period(period, where)
+        for people in list_of(entry_of(period, "person", where), "person", where)[:1]:
+            for character, entries in object_of(people, "person[0]", where).items():
+                face = f"{where}, {character}"
+                entry = list_of(entries, "the character's entry", face)
+                if not entry:
+                    lost["no entry"] += 1
+                    continue
+                emotion, box = emotion_of(entry[0], face), box_of(entry[0], face)
+                if emotion is None:
+                    lost["emotion none"] += 1
+                elif isinstance(box, str):
+                    lost[box] += 1
+                else:
+                    faces.append(Marked(episode, number, character, frame, emotion, box, face))
+    return faces, lost
+
+
+def _period(period: Any, where: str) -> tuple[int, int]:
+    """Number of a period, and of its key frame."""
+    number, image = entry_of(period, "period_num", where), str(entry_of(period, "image", where))
+    if not str(number).strip().isdecimal():
+        raise DataError(f"period_num {number!r} is not a whole number", where, "use the file as released")
+    match = _KEY_FRAME.fullmatch(image.strip())
+    if match is None:
+        do = "it must be like Fr_ep01_000123.jpg or f000123.jpg"
+        raise DataError(f"image {image!r} names no frame", where, do)
+    return int(number), int(match[1])

@@ -1,0 +1,82 @@
+"""The index of VTT's second stage, `friends_parsed_new.npy`: clips that its authors have cut (spec section 2.3).
+
+    {emotion 0..6: {number: {"img": [four paths], "emo": 0..6, "pos": ["ep01", period, character, key frame]}}}
+
+A path is `ep01_p_img/<period %04d>_<character>_<emotion>_<frame %05d>.jpg` below the folder of the frames: pictures of
+224 pixels, cut with the margin 0.3, of the frames two before the key frame to one after it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from blear.errors import DataError
+from blear_emotions.labels import VTT
+from blear_vtt.datasets.annotated import entry_of, list_of, object_of
+from blear_vtt.datasets.params import INDEXED_WINDOW
+from blear_vtt.datasets.plain_npy import load_object
+
+_EPISODE = re.compile(r"ep(\d+)")
+_DO = "use friends_parsed_new.npy as VTT's parse_friends_new wrote it"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One labelled face, cut out of four frames.
+
+    Attributes:
+        emotion: class of `labels.VTT`.
+        frame: number of the key frame in its episode.
+        pictures: their paths below the folder of the frames, in the order of `INDEXED_WINDOW`.
+        where: file, emotion and number, for messages.
+    """
+
+    episode: int
+    period: int
+    character: str
+    frame: int
+    emotion: int
+    pictures: tuple[str, ...]
+    where: str
+
+
+def read_index(file: Path) -> dict[int, list[Cut]]:
+    """Number of an episode -> its faces by period, character and frame.
+
+    Raises:
+        DataError: the file is missing, needs more than plain values, or is not of this form.
+    """
+    found: dict[int, list[Cut]] = {}
+    for emotion, entries in object_of(load_object(file), "the index", str(file)).items():
+        if emotion not in range(len(VTT)):
+            raise DataError(f"emotion {emotion!r} is not one of 0 to {len(VTT) - 1}", str(file), _DO)
+        for number, entry in object_of(entries, f"emotion {emotion}", str(file)).items():
+            cut = _cut(int(emotion), entry, f"{file}, emotion {emotion}, number {number}")
+            found.setdefault(cut.episode, []).append(cut)
+    if not found:
+        raise DataError("names no face", str(file), _DO)
+    return {
+        episode: sorted(cuts, key=lambda cut: (cut.period, cut.character, cut.frame))
+        for episode, cuts in sorted(found.items())
+    }
+
+
+def _cut(emotion: int, entry: Any, where: str) -> Cut:
+    if entry_of(entry, "emo", where) != emotion:
+        raise DataError(f"emo {entry['emo']!r} is not the emotion it stands under", where, _DO)
+    pictures, place = (list_of(entry_of(entry, key, where), key, where) for key in ("img", "pos"))
+    if len(pictures) != len(INDEXED_WINDOW) or len(place) != len(INDEXED_WINDOW):
+        what = f"{len(pictures)} pictures and {len(place)} values of pos instead of {len(INDEXED_WINDOW)} each"
+        raise DataError(what, where, _DO)
+    episode, period, character, frame = place
+    match = _EPISODE.fullmatch(str(episode))
+    if match is None or not all(isinstance(number, int) and number >= 0 for number in (period, frame)):
+        raise DataError(f"pos {place!r} is not episode, period, character, frame", where, _DO)
+    paths = tuple(str(picture) for picture in pictures)
+    for path in paths:
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise DataError(f"{path!r} is no path below the folder of the frames", where, _DO)
+    return Cut(int(match[1]), period, str(character), frame, emotion, paths, where)

@@ -1,0 +1,125 @@
+"""What AffectNet and RAF give alike: labelled faces of pictures, and a dataset of one or both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from blear.contracts import ClipSpec, Sample
+from blear.errors import DataError
+from blear.imaging import Box
+from blear_emotions.labels import VTT
+from blear_emotions.published import against
+from blear_vtt.datasets.crops import crop_face, read_rgb
+from blear_vtt.datasets.params import StillParams
+from blear_vtt.datasets.targets import Shares, emotion_labels, emotion_targets
+
+
+@dataclass(frozen=True)
+class Still:
+    """One labelled face.
+
+    Attributes:
+        key: unique within its dataset.
+        box: the face in the picture; None: the picture is a crop already.
+        shares: share of each class of `labels.VTT`.
+        where: file and row, for messages.
+    """
+
+    key: str
+    picture: Path
+    box: Box | None
+    shares: Shares
+    where: str
+    meta: Mapping[str, str | int | float] = field(default_factory=dict)
+
+
+class StillSource(Protocol):
+    """A reader of labelled faces, without their pixels. Splits are named train and dev.
+
+    Nothing is read before a method is called; bad data raises `DataError`.
+    """
+
+    def parts(self, split: str) -> list[str]:
+        """Names of blocks of a split; logs what of it is left out."""
+        ...
+
+    def stills(self, split: str, part: str) -> Iterator[Still]:
+        """The faces of one block."""
+        ...
+
+    def left_out(self, split: str) -> Mapping[str, int]:
+        """Why rows of a split are no samples -> how many."""
+        ...
+
+    def counted(self) -> Mapping[str, tuple[int, int]]:
+        """What -> how many faces of it are here, and how many its authors or its users counted."""
+        ...
+
+
+class StillDataset:
+    """A `contracts.Dataset` of one or more sources, whose names begin keys and parts and are `meta.source`.
+
+    `face_px` of the metadata is the smaller side of the box. A subclass states the terms.
+    """
+
+    targets = emotion_targets(VTT.names)
+    terms: str
+
+    def __init__(self, params: StillParams, sources: Mapping[str, StillSource]) -> None:
+        self.params = params
+        self.splits: tuple[str, ...] = ("train",) if params.pool_splits else ("train", "dev")
+        self.clip = ClipSpec(1, 3, params.pixels, params.pixels)
+        self._sources = sources
+
+    def parts(self, split: str) -> list[str]:
+        """`<source>/<split of the source>/<block>`."""
+        return [
+            f"{name}/{own}/{part}"
+            for name, source in self._sources.items()
+            for own in self._own(split)
+            for part in source.parts(own)
+        ]
+
+    def samples(self, split: str, part: str) -> Iterator[Sample]:
+        """The faces of one block, cropped."""
+        name, _, rest = part.partition("/")
+        own, _, block = rest.partition("/")
+        if name not in self._sources or own not in self._own(split):
+            raise DataError(f"no part {part!r} in split {split!r}", "vtt", "take one of parts(split)")
+        for still in self._sources[name].stills(own, block):
+            yield self._sample(name, still, split)
+
+    def describe(self) -> Mapping[str, str]:
+        """How many faces of each source are here, and what it leaves out of each split."""
+        counts = {
+            f"{name}, {what}": both for name, source in self._sources.items() for what, both in source.counted().items()
+        }
+        lost = {
+            f"{name}, {split}, left out": source.left_out(split)
+            for name, source in self._sources.items()
+            for split in ("train", "dev")
+        }
+        return against(counts) | {
+            what: ", ".join(f"{count} {cause}" for cause, count in each.items()) for what, each in lost.items() if each
+        }
+
+    def _sample(self, source: str, still: Still, split: str) -> Sample:
+        image_HWC = read_rgb(still.picture)
+        padding = self.params.padding if split == "train" else "black"
+        face_HWC = crop_face(image_HWC, still.box, self.params, padding, still.where)
+        sides = image_HWC.shape[:2] if still.box is None else (still.box.width, still.box.height)
+        return Sample(
+            key=f"{source}/{still.key}",
+            frames=face_HWC[None],
+            targets=emotion_labels(still.shares, VTT.names),
+            meta={"source": source, "face_px": float(min(sides)), **still.meta},
+        )
+
+    def _own(self, split: str) -> tuple[str, ...]:
+        """The sources' splits that a split is made of."""
+        if split not in self.splits:
+            raise DataError(f"there is no split {split!r}", "vtt", f"use one of: {', '.join(self.splits)}")
+        return ("train", "dev") if self.params.pool_splits else (split,)
