@@ -23,8 +23,8 @@ from torch import Tensor
 
 from blear.contracts import BuildContext, ClipSpec, DrawKeys
 from blear.plugin.catalog import Registered, load
-from blear_corruptions.imagenet_c import Corruption
-from blear_corruptions.imagenet_c_tables import UNITS
+from blear_corruptions.imagenet_c.operation import Corruption
+from blear_corruptions.imagenet_c.tables import UNITS
 from blear_faces.dataset import ProceduralFaces
 from blear_faces.params import ProceduralParams, Subjects
 

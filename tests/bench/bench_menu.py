@@ -30,7 +30,7 @@ from torchvision.transforms import v2
 
 from blear.contracts import BuildContext, ClipSpec, DrawKeys
 from blear.plugin.catalog import load
-from blear_corruptions.imagenet_c_tables import TABLES
+from blear_corruptions.imagenet_c.tables import TABLES
 from blear_faces.dataset import ProceduralFaces
 from blear_faces.params import ProceduralParams
 

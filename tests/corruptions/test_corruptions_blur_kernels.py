@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage, special
 
-from blear_corruptions.blur_kernels import GAUSSIAN, NONE, PLATEAU, SINC, KernelDraws, convolve, kernels
+from blear_corruptions.recipes.blur_kernels import GAUSSIAN, NONE, PLATEAU, SINC, KernelDraws, convolve, kernels
 
 K = 21
 ONE = {"sigma_x": 1.0, "sigma_y": 1.0, "theta": 0.0, "beta": 1.0, "cutoff": 1.0}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from blear_corruptions.canvas import AREA, BICUBIC, BILINEAR, Canvas
+from blear_corruptions.recipes.canvas import AREA, BICUBIC, BILINEAR, Canvas
 
 NAMES = {AREA: "area", BILINEAR: "bilinear", BICUBIC: "bicubic"}
 ROWS = ([20, 20, 20, 13, 13, 20, 7, 20, 1], [3, 7, 30, 20, 25, 20, 1, 10, 13])

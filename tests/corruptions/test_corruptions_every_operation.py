@@ -11,10 +11,10 @@ from operation_tester import context, faces, keys
 import blear_corruptions
 from blear.contracts import Degradation
 from blear.errors import PluginError
-from blear_corruptions.imagenet_c_components import benchmark_operations
+from blear_corruptions.imagenet_c.components import components as imagenet_c
 
 COMPONENTS = {component.name: component for component in blear_corruptions.register_degradations()}
-TESTED_ELSEWHERE = {"rafdb_c", "imagenet_p", *(component.name for component in benchmark_operations())}
+TESTED_ELSEWHERE = {"rafdb_c", "imagenet_p", *(component.name for component in imagenet_c())}
 """Those whose test classes inherit `operation_tester.OperationTester`, which asks the same and more; and ImageNet-P's
 sequences, whose first frame is clean and whose severity is the frame."""
 

@@ -9,7 +9,7 @@ from blear.contracts import BuildContext, ClipSpec, DrawKeys, Resizing
 from blear.degrade.chain import evaluation_chain
 from blear.plugin.catalog import load
 from blear.plugin.uses import DegradationUse
-from blear_corruptions.geometry import CentreCrop
+from blear_corruptions.geometry.whole_pixels import CentreCrop
 
 FRAMES = torch.rand(2, 3, 1, 9, 12, generator=torch.Generator().manual_seed(1))
 NUMBERS = np.arange(2)

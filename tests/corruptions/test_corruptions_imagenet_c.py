@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from blear.contracts import BuildContext
 from blear.errors import PluginError
 from blear.plugin.catalog import load
-from blear_corruptions.imagenet_c_components import benchmark_operations
-from blear_corruptions.imagenet_c_params import ImageNetCParams
-from blear_corruptions.imagenet_c_tables import TABLES, table_for
+from blear_corruptions.imagenet_c.components import components as imagenet_c
+from blear_corruptions.imagenet_c.params import ImageNetCParams
+from blear_corruptions.imagenet_c.tables import TABLES, table_for
 
-COMPONENTS = {component.name: component for component in benchmark_operations()}
+COMPONENTS = {component.name: component for component in imagenet_c()}
 
 
 def build(name, context, **params):

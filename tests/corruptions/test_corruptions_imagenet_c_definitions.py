@@ -18,10 +18,10 @@ from PIL import Image
 from scipy import ndimage, stats
 from test_corruptions_imagenet_c import build
 
-from blear_corruptions.imagenet_c_noise import poisson_quantile
-from blear_corruptions.imagenet_c_random import normal_pattern, uniform_pattern
-from blear_corruptions.imagenet_c_tables import TABLES
-from blear_corruptions.soft_jpeg import soft_jpeg
+from blear_corruptions.compression.codec import soft_jpeg
+from blear_corruptions.imagenet_c.noise import poisson_quantile
+from blear_corruptions.imagenet_c.tables import TABLES
+from blear_corruptions.random_patterns import normal_pattern, uniform_pattern
 
 SIDES = pytest.mark.parametrize("side", [224, 64, 32])
 CASES = pytest.mark.parametrize(("side", "severity"), [(224, 5), (64, 2), (32, 4)])

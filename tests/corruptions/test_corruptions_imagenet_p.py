@@ -12,9 +12,9 @@ from scipy import ndimage
 
 from blear.contracts import BuildContext, Degradation
 from blear.errors import PluginError
-from blear_corruptions.imagenet_p import ImageNetP
-from blear_corruptions.imagenet_p_moves import move_of
-from blear_corruptions.imagenet_p_params import ImageNetPParams, Perturbation
+from blear_corruptions.imagenet_p.moves import move_of
+from blear_corruptions.imagenet_p.params import ImageNetPParams, Perturbation
+from blear_corruptions.imagenet_p.sequence import ImageNetP
 
 ALL = Perturbation.__args__
 NOISES = tuple(name for name in ALL if name.endswith("noise"))

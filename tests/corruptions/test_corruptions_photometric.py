@@ -9,9 +9,13 @@ from scipy import stats
 
 from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys
 from blear.errors import PluginError
-from blear_corruptions.blur import RandomBlur
-from blear_corruptions.noise import RandomBrightness, RandomNoise, normal
-from blear_corruptions.photometric_params import RandomBlurParams, RandomBrightnessParams, RandomNoiseParams
+from blear_corruptions.blur.params import RandomBlurParams
+from blear_corruptions.blur.random_blur import RandomBlur
+from blear_corruptions.colour.params import RandomBrightnessParams
+from blear_corruptions.colour.random_brightness import RandomBrightness
+from blear_corruptions.noise.params import RandomNoiseParams
+from blear_corruptions.noise.random_noise import RandomNoise
+from blear_corruptions.random_patterns import normal
 
 ANY = BuildContext()
 MENU = {

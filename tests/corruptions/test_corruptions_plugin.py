@@ -1,29 +1,35 @@
 import importlib
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
 import blear_corruptions
 from blear.contracts import BuildContext, ClipSpec, Degradation
-from blear_corruptions.imagenet_c_components import benchmark_operations
-from blear_corruptions.menu_components import menu
-from blear_corruptions.recipe_components import recipes
+from blear_corruptions.imagenet_c.components import components as imagenet_c
 
 COMPONENTS = {component.name: component for component in blear_corruptions.register_degradations()}
 
 
-def test_menu():
-    quality, geometry = ["downscale", "scale_mix"], ["random_flip", "random_crop", "random_shift", "random_affine"]
-    photometric, frames = ["random_noise", "random_brightness", "random_blur"], ["resize", "random_box", "hsv_jitter"]
-    assert list(COMPONENTS)[:12] == [*quality, *geometry, *photometric, *frames]
-    own = [
-        component.name for component in (*menu(), *benchmark_operations(), *recipes())
-    ]  # these have tests of their own
-    assert len(benchmark_operations()) == 19
-    assert [name for name in COMPONENTS if name in own] == own
-    assert len(COMPONENTS) == 12 + len(own)
+def test_components():
     assert blear_corruptions.PLUGIN_API == 1
+    assert len(imagenet_c()) == 19
+    assert len(COMPONENTS) == 52
+    subjects = Counter(component.build.split(":")[0].split(".")[1] for component in COMPONENTS.values())
+    assert subjects == {
+        "resolution": 2,
+        "geometry": 6,
+        "blur": 4,
+        "noise": 4,
+        "colour": 6,
+        "occlusion": 4,
+        "compression": 1,
+        "imagenet_c": 19,
+        "imagenet_p": 1,
+        "rafdb_c": 1,
+        "recipes": 4,
+    }
 
 
 @pytest.mark.parametrize("component", COMPONENTS.values(), ids=COMPONENTS)

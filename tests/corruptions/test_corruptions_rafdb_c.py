@@ -8,9 +8,9 @@ import torch
 from operation_tester import OperationTester, context, faces, keys
 from pydantic import ValidationError
 
-from blear_corruptions.imagenet_c_blur import MotionBlur
-from blear_corruptions.rafdb_c import RafDbC, operation_of
-from blear_corruptions.rafdb_c_params import RafDbCorruption, RafDbCParams
+from blear_corruptions.imagenet_c.blur import MotionBlur
+from blear_corruptions.rafdb_c.corruption import RafDbC, operation_of
+from blear_corruptions.rafdb_c.params import RafDbCorruption, RafDbCParams
 
 ALL = RafDbCorruption.__args__
 LIGHT = (0.1, 0.2, 0.3, 0.4, 0.5)

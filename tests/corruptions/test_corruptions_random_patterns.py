@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy import stats
 
-from blear_corruptions.imagenet_c_random import normal_pattern, uniform_pattern
+from blear_corruptions.random_patterns import normal_pattern, uniform_pattern
 
 KEYS = torch.randint(2**53, (64,), generator=torch.Generator().manual_seed(1))
 BOTH = pytest.mark.parametrize(("made", "law"), [(normal_pattern, "norm"), (uniform_pattern, "uniform")])

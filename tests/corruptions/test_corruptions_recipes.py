@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from blear.contracts import BuildContext
 from blear.errors import PluginError
 from blear.plugin.catalog import load
-from blear_corruptions.blur_kernels import NONE, SINC
-from blear_corruptions.canvas import Canvas
-from blear_corruptions.recipe_draws import Chances
-from blear_corruptions.recipe_noise import frame_keys, gaussian_or_poisson, noise
-from blear_corruptions.recipe_params import RecipeParams
+from blear_corruptions.recipes.blur_kernels import NONE, SINC
+from blear_corruptions.recipes.canvas import Canvas
+from blear_corruptions.recipes.noise import frame_keys, gaussian_or_poisson, noise
+from blear_corruptions.recipes.params import RecipeParams
+from blear_corruptions.recipes.random_draws import Chances
 
 NAMES = ("real_esrgan", "bsrgan", "gfpgan", "real_basicvsr")
 CATALOG = load()

@@ -1,0 +1,1 @@
+"""Blur of one kernel for each clip."""

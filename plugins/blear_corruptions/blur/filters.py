@@ -1,0 +1,139 @@
+"""Blur of a stated width for each clip: Gaussian and box as matrices, motion as the exact kernel of a line."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, pad
+
+from blear.contracts import BuildContext, DrawKeys, Draws
+from blear.separable import Operators, apply_operators
+from blear_corruptions.blur.params import BlurParams, BoxBlurParams, LineBlurParams
+from blear_corruptions.strength_operation import StrengthOperation, drawn_strengths, swept_levels
+
+
+class _Taps(ABC):
+    """A symmetric filter along both axes, the border repeated. Linear: frames are not clipped."""
+
+    strength: ClassVar[str]
+    swept: ClassVar[tuple[str, tuple[float, ...]]]
+
+    def __init__(self, params: BlurParams | BoxBlurParams, context: BuildContext) -> None:
+        self._given = params
+        value = getattr(params, self.strength)
+        self._most = max(value) if isinstance(value, tuple) else value
+
+    def draw(self, keys: DrawKeys) -> Draws:
+        """The strength, float32 [B]."""
+        return drawn_strengths(self._given, (self.strength,), torch.from_numpy(keys.uniform()))
+
+    def operators(self, draws: Draws, height: int, width: int) -> Operators:
+        """One matrix along each axis."""
+        weights_BK = self.weights(draws[self.strength])
+        return [_matrices(weights_BK, height)], [_matrices(weights_BK, width)]
+
+    def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
+        """Frames of the same shape."""
+        return apply_operators(frames_BTCHW, self.operators(draws, *frames_BTCHW.shape[-2:]))
+
+    def levels(self) -> Sequence[Mapping[str, Any]]:
+        """The strengths that evaluation sweeps by default."""
+        return swept_levels(self._given, self.swept)
+
+    @abstractmethod
+    def weights(self, strength_B: Tensor) -> Tensor:
+        """Weights [B, 2 r + 1] with the sum 1 at whole distances from -r to r."""
+
+
+class Blur(_Taps):
+    """A Gaussian, sampled at whole pixels and cut at 4 sigma."""
+
+    strength = "sigma"
+    swept = ("sigma", (0.5, 1, 2, 3, 5))
+
+    def weights(self, strength_B: Tensor) -> Tensor:
+        """The Gaussian; of sigma 0 the unit impulse."""
+        sigma = strength_B[:, None]
+        d = _distances(math.ceil(4 * self._most), strength_B)
+        shape = torch.exp(-0.5 * (d / sigma.clamp(min=1e-6)) ** 2)
+        shape = torch.where(d.abs() <= (4 * sigma).ceil(), shape, 0)
+        return shape / shape.sum(dim=1, keepdim=True)
+
+
+class BoxBlur(_Taps):
+    """The mean over a box; of the pixels at its edge, the part inside counts."""
+
+    strength = "width"
+    swept = ("width", (2, 3, 5, 8, 12))
+
+    def weights(self, strength_B: Tensor) -> Tensor:
+        """Overlap of each pixel with the box."""
+        half = strength_B[:, None] / 2
+        d = _distances(math.ceil((self._most - 1) / 2), strength_B)
+        return (torch.minimum(d + 0.5, half) - torch.maximum(d - 0.5, -half)).clamp(min=0) / (2 * half)
+
+
+def _distances(radius: int, like: Tensor) -> Tensor:
+    return torch.arange(-radius, radius + 1, device=like.device, dtype=like.dtype)
+
+
+def _matrices(weights_BK: Tensor, size: int) -> Tensor:
+    """The filter along an axis of `size` pixels, [B, size, size]."""
+    radius = weights_BK.shape[1] // 2
+    steps = torch.arange(-radius, radius + 1, device=weights_BK.device)
+    places = (torch.arange(size, device=weights_BK.device)[:, None] + steps).clamp(0, size - 1)
+    shape = (len(weights_BK), *places.shape)
+    empty = weights_BK.new_zeros(len(weights_BK), size, size)
+    return empty.scatter_add(2, places.expand(shape), weights_BK[:, None].expand(shape))
+
+
+class LineBlur(StrengthOperation):
+    """Motion in a straight line while the shutter is open, the border repeated.
+
+    A pixel's weight is the part of the line that lies in it, so that length and angle need not be whole.
+    """
+
+    name = "line_blur"
+    strengths = ("length", "angle")
+    swept = ("length", (3, 5, 9, 13, 19))
+
+    def __init__(self, params: LineBlurParams, context: BuildContext) -> None:
+        super().__init__(params, context)
+        most = max(params.length) if isinstance(params.length, tuple) else params.length
+        self._radius = math.ceil(most / 2 - 0.5)
+
+    def change(self, images_NCHW: Tensor, strengths: Mapping[str, Tensor], pattern_N: Tensor, time_N: Tensor) -> Tensor:
+        """Smeared images."""
+        count, channels, height, _ = images_NCHW.shape
+        r = self._radius
+        kernels = line_kernels(strengths["length"].flatten(), strengths["angle"].flatten(), r)
+        padded = pad(images_NCHW, (r, r, r, r), mode="replicate").reshape(1, count * channels, height + 2 * r, -1)
+        weights = kernels.repeat_interleave(channels, dim=0)[:, None]
+        return conv2d(padded, weights, groups=count * channels).view_as(images_NCHW)
+
+
+def line_kernels(length_N: Tensor, degrees_N: Tensor, radius: int) -> Tensor:
+    """Part of each pixel in a line about the middle, float32 [N, 2 radius + 1, 2 radius + 1], each with the sum 1.
+
+    The line is cut by the sides of the pixel's square (Liang and Barsky 1984).
+    """
+    d = torch.arange(-radius, radius + 1, device=length_N.device, dtype=torch.float64)
+    half = length_N.double()[:, None, None] / 2
+    angle = torch.deg2rad(degrees_N.double())[:, None, None]
+    enter, leave = -half, half
+    for way, middle in ((angle.cos(), d), (angle.sin(), d[:, None])):
+        # how far along the line the sides lie; a line that runs along them is inside or not
+        along = way.abs() < 1e-9
+        steep = torch.where(along, 1, way)
+        sides = torch.stack([(middle - 0.5) / steep, (middle + 0.5) / steep])
+        inside = middle.abs() < 0.5
+        near = torch.where(along, torch.where(inside, -half, half + 1), sides.amin(dim=0))
+        far = torch.where(along, torch.where(inside, half, -half - 1), sides.amax(dim=0))
+        enter, leave = torch.maximum(enter, near), torch.minimum(leave, far)
+    part = (leave - enter).clamp(min=0)
+    return (part / part.sum(dim=(1, 2), keepdim=True)).float()

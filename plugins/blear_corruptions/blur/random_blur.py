@@ -1,0 +1,76 @@
+"""Gaussian blur of a random kernel with probability p for each clip, two batched matrix products."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, pad
+
+from blear.contracts import BuildContext, DrawKeys, Draws
+from blear.errors import PluginError
+from blear.separable import Operators, SeparableBank, from_operation
+from blear_corruptions.blur.params import RandomBlurParams
+
+
+class RandomBlur:
+    """Blurs a clip with a kernel whose height and width are drawn apart; its weights are OpenCV's for sigma 0.
+
+    That is sigma = 0.3 ((size - 1) / 2 - 1) + 0.8, and OpenCV's own table of rounded weights for small sizes. The
+    border is mirrored without the edge, as OpenCV does.
+
+    Raises:
+        PluginError: the frames are not larger than half a kernel, here (if the clip's shape is known) or in `apply`.
+    """
+
+    def __init__(self, params: RandomBlurParams, context: BuildContext) -> None:
+        self._p, self._kernels = params.p, params.kernels
+        self._banks: dict[tuple[int, int], SeparableBank] = {}
+        if context.clip is not None:
+            self._make_bank(context.clip.height, context.clip.width)
+
+    def draw(self, keys: DrawKeys) -> Draws:
+        """`index`: int64 [B]; 0 stays as it is, 1 + i n + j has the i-th kernel size as height, the j-th as width."""
+        n = len(self._kernels)
+        chosen, height, width = torch.from_numpy(keys.uniform(3)).T
+        index = 1 + (height * n).long() * n + (width * n).long()
+        return {"index": torch.where(chosen < self._p, index, 0)}
+
+    def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
+        """Frames of the same shape; an average of values in [0, 1] stays there."""
+        return self._bank(*frames_BTCHW.shape[-2:])(frames_BTCHW, draws["index"])
+
+    def operators(self, draws: Draws, height: int, width: int) -> Operators:
+        """One matrix along each axis."""
+        return self._bank(height, width).operators(draws["index"])
+
+    def levels(self) -> Sequence[Mapping[str, Any]]:
+        """None: an augmentation has no severity to sweep."""
+        return ()
+
+    def _bank(self, height: int, width: int) -> SeparableBank:
+        if (height, width) not in self._banks:
+            self._make_bank(height, width)
+        return self._banks[height, width]
+
+    @torch.compiler.disable
+    def _make_bank(self, height: int, width: int) -> None:
+        largest = max(self._kernels)
+        if largest // 2 >= min(height, width):
+            what = f"a kernel of {largest} pixels does not fit into frames of {height} x {width}"
+            raise PluginError(what, "corruptions/random_blur", f"leave kernels above {2 * min(height, width) - 1} out")
+        pairs = [(1, 1), *itertools.product(self._kernels, repeat=2)]
+        self._banks[height, width] = SeparableBank(
+            [(_matrix(height, rows),) for rows, _ in pairs], [(_matrix(width, columns),) for _, columns in pairs]
+        )
+
+
+def _matrix(size: int, kernel: int) -> Tensor:
+    """The blur along one axis of `size` pixels, float64 [size, size]."""
+    weights = torch.from_numpy(cv2.getGaussianKernel(kernel, 0, cv2.CV_64F))[None, None]
+    border = (0, 0, kernel // 2, kernel // 2)
+    return from_operation(lambda image: conv2d(pad(image, border, mode="reflect"), weights), size)

@@ -1,0 +1,35 @@
+"""Brightness offset with probability p for each clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from blear.contracts import BuildContext, DrawKeys, Draws
+from blear_corruptions.colour.params import RandomBrightnessParams
+
+
+class RandomBrightness:
+    """Adds one number to all values of a clip and clips to [0, 1]; what is not drawn stays as it is."""
+
+    def __init__(self, params: RandomBrightnessParams, context: BuildContext) -> None:
+        self._params = params
+
+    def draw(self, keys: DrawKeys) -> Draws:
+        """`offset`: float32 [B], 0 for a clip that stays as it is."""
+        chosen, offset = torch.from_numpy(keys.uniform(2)).T
+        drawn = (2 * offset - 1) * self._params.offset
+        return {"offset": torch.where(chosen < self._params.p, drawn, 0).float()}
+
+    def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
+        """Frames of the same shape."""
+        offset_B1111 = draws["offset"][:, None, None, None, None]
+        brighter = (frames_BTCHW + offset_B1111).clamp(0, 1).to(frames_BTCHW.dtype)
+        return torch.where(offset_B1111 != 0, brighter, frames_BTCHW)
+
+    def levels(self) -> Sequence[Mapping[str, Any]]:
+        """None: an augmentation has no severity to sweep."""
+        return ()

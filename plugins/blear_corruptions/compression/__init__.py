@@ -1,0 +1,1 @@
+"""Compression with a gradient."""

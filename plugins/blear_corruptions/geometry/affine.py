@@ -1,0 +1,59 @@
+"""A small rotation, magnification and shift in one bilinear resampling, one draw for each clip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+from blear.contracts import BuildContext, DrawKeys, Draws
+from blear_corruptions.geometry.params import RandomAffineParams
+
+
+class RandomAffine:
+    """Turns a clip about its centre, magnifies it, then shifts it; the border is repeated into what becomes free."""
+
+    def __init__(self, params: RandomAffineParams, context: BuildContext) -> None:
+        self._params = params
+
+    def draw(self, keys: DrawKeys) -> Draws:
+        """All float32 [B].
+
+        `angle`: radians, counter-clockwise as seen; `scale`: magnification; `right`, `down`: shift as a share of the
+        width and the height.
+        """
+        angle, scale, right, down = torch.from_numpy(keys.uniform(4)).T
+        params = self._params
+        low, high = params.scale
+        draws = {
+            "angle": (2 * angle - 1) * math.radians(params.degrees),
+            "scale": low + (high - low) * scale,
+            "right": (2 * right - 1) * params.translate,
+            "down": (2 * down - 1) * params.translate,
+        }
+        return {name: value.float() for name, value in draws.items()}
+
+    def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
+        """Frames of the same shape."""
+        batch, length, channels, height, width = frames_BTCHW.shape
+        if not batch:  # which affine_grid refuses
+            return frames_BTCHW
+        cosine, sine = torch.cos(draws["angle"]) / draws["scale"], torch.sin(draws["angle"]) / draws["scale"]
+        right, down = 2 * draws["right"], 2 * draws["down"]  # the grid runs from -1 to 1
+        # Where each output pixel comes from: undo the shift, then the rotation, in pixels that are square.
+        ratio = height / width
+        from_x = torch.stack([cosine, -sine * ratio, sine * ratio * down - cosine * right], dim=1)
+        from_y = torch.stack([sine / ratio, cosine, -sine / ratio * right - cosine * down], dim=1)
+        planes = frames_BTCHW.reshape(batch, length * channels, height, width)
+        theta = torch.stack([from_x, from_y], dim=1).to(planes.dtype)
+        grid = affine_grid(theta, list(planes.shape), align_corners=False)
+        moved = grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        return moved.reshape(frames_BTCHW.shape)
+
+    def levels(self) -> Sequence[Mapping[str, Any]]:
+        """None: an augmentation has no severity to sweep."""
+        return ()

@@ -1,0 +1,58 @@
+"""ImageNet-C's changes of colour: brightness, contrast, saturate. Nothing is drawn."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from blear_corruptions.imagenet_c.operation import Operation
+
+
+class Brightness(Operation):
+    """Adds to the HSV value; hue and saturation stay, so that RGB is multiplied. Of grey frames: adds to the values.
+
+    A negative number makes it darker.
+    """
+
+    channels = (1, 3)
+
+    def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
+        """Brighter images."""
+        (more,) = self.strengths(index_N)
+        value = images_NCHW.amax(dim=1, keepdim=True)
+        brighter = (value + more).clamp(0, 1)
+        dark = value == 0
+        return torch.addcmul(torch.where(dark, brighter, 0), images_NCHW, brighter / torch.where(dark, 1, value))
+
+
+class Contrast(Operation):
+    """Moves every channel towards its mean over the image."""
+
+    def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
+        """Flatter images."""
+        (factor,) = self.strengths(index_N)
+        mean = images_NCHW.mean(dim=(2, 3), keepdim=True)
+        return (images_NCHW - mean) * factor + mean
+
+
+class Saturate(Operation):
+    """Scales the HSV saturation and adds to it; grey pixels have the hue of red, as in scikit-image.
+
+    Grey frames stay as they are: they have no saturation.
+    """
+
+    channels = (1, 3)
+
+    def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
+        """Paler or more colourful images."""
+        if images_NCHW.shape[1] == 1:
+            return images_NCHW
+        factor, more = self.strengths(index_N)
+        value, least = images_NCHW.amax(dim=1, keepdim=True), images_NCHW.amin(dim=1, keepdim=True)
+        chroma = value - least
+        grey = chroma == 0
+        saturation = chroma / torch.where(value == 0, 1, value)
+        depth = value * (saturation * factor + more).clamp(0, 1)  # how far the least channel will lie below the value
+        red = torch.tensor([0.0, 1.0, 1.0], device=images_NCHW.device).view(1, 3, 1, 1)
+        coloured = value - (value - images_NCHW) * torch.where(grey, 0, depth / torch.where(grey, 1, chroma))
+        return torch.addcmul(coloured, torch.where(grey, depth, 0), red, value=-1)

@@ -1,0 +1,19 @@
+"""ImageNet-P: the components."""
+
+from __future__ import annotations
+
+from blear.contracts import Component
+from blear_corruptions.imagenet_p.params import ImageNetPParams
+
+
+def components() -> list[Component]:
+    """One for each operation."""
+    return [
+        Component(
+            "imagenet_p",
+            "ImageNet-P: a perturbation that grows or turns a little from frame to frame; stills become clips",
+            ImageNetPParams,
+            "blear_corruptions.imagenet_p.sequence:ImageNetP",
+            examples=({"perturbation": "rotate", "frames": 5}, {"perturbation": "shot_noise", "difficulty": 2}),
+        ),
+    ]

@@ -1,0 +1,1 @@
+"""Covers in front of the face."""

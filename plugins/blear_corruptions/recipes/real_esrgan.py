@@ -1,0 +1,206 @@
+"""Degradation twice over: Real-ESRGAN (Wang et al. 2021, arXiv 2107.10833), and RealBasicVSR (Chan et al. 2022,
+arXiv 2111.12704), which lets the parameters walk from frame to frame.
+
+Blur, resize, noise and JPEG, twice, with a sinc filter at the end. Ranges and probabilities are those of the authors'
+`train_realesrgan_x4plus.yml` and MMEditing's `realbasicvsr_c64b20_1x30x8_lr5e-5_150k_reds.py`.
+Of ours: borders are repeated, not mirrored; every clip has its own sizes (Real-ESRGAN: every batch); frames are not
+sharpened first. RealBasicVSR's video codecs are JPEG here, at a quality of 20 to 80 (chosen here) that walks too,
+merged with the JPEG before it: the worse of two qualities. Real codecs are `codec/*`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blear.contracts import BuildContext, Draws
+from blear_corruptions.random_streams import draws_per_clip
+from blear_corruptions.recipes.blur_kernels import GAUSSIAN, NONE, PLATEAU, SINC, KernelDraws, convolve, kernels
+from blear_corruptions.recipes.canvas import BICUBIC, Canvas
+from blear_corruptions.recipes.noise import frame_keys, gaussian_or_poisson, jpeg, noise
+from blear_corruptions.recipes.params import ScaledRecipeParams
+from blear_corruptions.recipes.random_draws import Chances, as_float, as_int
+from blear_corruptions.recipes.recipe import Recipe
+
+_LARGEST = 21  # pixels of a kernel
+_KINDS = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)  # Gaussian, generalised, plateau; each round, then elongated
+_SINC, _FINAL_SINC = 0.1, 0.8
+_GAUSSIAN, _GREY = 0.5, 0.4
+_JPEG, _VIDEO = (30.0, 95.0), (20.0, 80.0)
+
+
+@dataclass(frozen=True)
+class Order:
+    """Ranges of one of the two rounds.
+
+    Attributes:
+        blurred: probability of a blur.
+        sigma: largest, in pixels; the smallest is 0.2.
+        resized: weights of enlarging, shrinking and neither.
+        scale: smallest and largest.
+        scale_step: of a walk.
+        noise: largest standard deviation, of 255; the smallest is 1.
+        poisson: largest factor of Poisson noise; the smallest is 0.05.
+    """
+
+    blurred: float
+    sigma: float
+    resized: tuple[float, float, float]
+    scale: tuple[float, float]
+    scale_step: float
+    noise: float
+    poisson: float
+
+
+ORDERS = (
+    Order(1.0, 3.0, (0.2, 0.7, 0.1), (0.15, 1.5), 0.015, 30.0, 3.0),
+    Order(0.8, 1.5, (0.3, 0.4, 0.3), (0.3, 1.2), 0.03, 25.0, 2.5),
+)
+
+
+class SecondOrder(Recipe):
+    """Two rounds and an end.
+
+    Args:
+        name: of the component.
+        walks: parameters walk over the frames and video codecs take part: RealBasicVSR.
+        params, context: as of every degradation; a walk needs the clip's length.
+    """
+
+    def __init__(self, name: str, walks: bool, params: ScaledRecipeParams, context: BuildContext) -> None:
+        frames = draws_per_clip("frame" if walks else "clip", context, f"corruptions/{name}")
+        super().__init__(name, params, context, frames)
+        self._walks, self._scale = walks, params.scale
+        self._least_share, self._largest_share = float(self._shares.min()), float(self._shares.max())
+
+    def parameters(self, chances: Chances, share_B: np.ndarray) -> Draws:
+        """Of the rounds (0 and 1 in their names), then of the end."""
+        draws: Draws = {"key": chances.key()}
+        for number, order in enumerate(ORDERS):
+            draws |= _blur(chances, order, share_B).named(f"blur{number}_")
+            draws |= _round(chances, order, share_B, number)
+        draws |= _final_sinc(chances, share_B).named("end_blur_")
+        sinc_first = chances.happens(0.5)
+        first, second = (_quality(chances, _JPEG, share_B) for _ in range(2))
+        after = second
+        if self._walks:
+            films = [_quality(chances, _VIDEO, share_B) for _ in range(2)]
+            first, after = np.minimum(first, films[0]), films[1]
+            second = np.where(sinc_first, second, np.minimum(second, after))
+        small = np.broadcast_to((self._scale**share_B)[:, None], second.shape)
+        return draws | {
+            "quality0": as_float(first),
+            "quality1": as_float(second),
+            "quality_end": as_float(after),
+            "coded_before": torch.from_numpy(np.array(~sinc_first | self._walks)),
+            "coded_after": torch.from_numpy(np.array(sinc_first)),
+            "mode_end": as_int(chances.choice((1, 1, 1))),
+            "small": as_float(small),
+        }
+
+    def change(self, canvas: Canvas, draws: Draws, key_B1: Tensor, length: int) -> Canvas:
+        """Degraded twice, filtered, enlarged back with bicubic."""
+        height, width = canvas.images_NCHW.shape[-2:]
+        keys = frame_keys(key_B1, length)
+        full = canvas.rows_N.float(), canvas.columns_N.float()
+        rows, columns = ((side / draws["small"]).long().clamp(min=1) for side in full)
+        canvas = _degraded(canvas, draws, keys, 0, full, self._largest(height, width, 0))
+        canvas = canvas.holding(jpeg(canvas.images_NCHW, draws["quality0"]))
+        canvas = _degraded(canvas, draws, keys, 1, (rows, columns), self._largest(height, width, 1))
+        canvas = _coded(canvas, draws["quality1"], draws["coded_before"])
+        canvas = canvas.resized(rows, columns, draws["mode_end"], self._least(height), self._least(width))
+        canvas = canvas.holding(convolve(canvas.images_NCHW, _kernels(draws, "end_blur_")).clamp(0, 1))
+        canvas = _coded(canvas, draws["quality_end"], draws["coded_after"])
+        cubic = torch.full_like(draws["mode_end"], BICUBIC)
+        return canvas.resized(full[0].long(), full[1].long(), cubic, height, width)
+
+    def _least(self, side: int) -> int:
+        """Largest number of pixels of the small frames."""
+        return max(1, math.floor(side / self._scale**self._least_share))
+
+    def _largest(self, height: int, width: int, number: int) -> tuple[int, int]:
+        """Of the frames within a round."""
+        up = 1 + self._largest_share * (ORDERS[number].scale[1] - 1)
+        sides = (height, width) if number == 0 else (self._least(height), self._least(width))
+        return math.ceil(sides[0] * up), math.ceil(sides[1] * up)
+
+
+real_esrgan = partial(SecondOrder, "real_esrgan", False)
+real_basicvsr = partial(SecondOrder, "real_basicvsr", True)
+
+
+def _blur(chances: Chances, order: Order, share_B: np.ndarray) -> KernelDraws:
+    size = 7 + 2 * chances.choice((1,) * 8)
+    shape, sinc, blurred = chances.choice(_KINDS), chances.happens(_SINC), chances.happens(order.blurred)
+    sigma_x, sigma_y = (chances.between(0.2, 0.2 + share_B * (order.sigma - 0.2), 0.02) for _ in range(2))
+    theta, steep = chances.between(-math.pi, math.pi, math.pi / 10), chances.happens(0.5)[:, 0]
+    generalised = chances.between(np.where(steep, 1, 0.5), np.where(steep, 4, 1), 0.05)
+    plateau = chances.between(1.0, np.where(steep, 2, 1), 0.1)
+    lowest = np.where(size[:, 0] < 13, math.pi / 3, math.pi / 5)
+    cutoff = chances.between(math.pi - share_B * (math.pi - lowest), math.pi, 0.0628)
+    elongated, kind = shape % 2 == 1, np.where(shape < 4, GAUSSIAN, PLATEAU)
+    kind = np.where(blurred, np.where(sinc, SINC, kind), NONE)
+    return KernelDraws(
+        as_int(kind),
+        as_int(size),
+        as_float(sigma_x),
+        as_float(np.where(elongated, sigma_y, sigma_x)),
+        as_float(np.where(elongated, theta, 0)),
+        as_float(np.where(shape < 2, 1, np.where(shape < 4, generalised, plateau))),
+        as_float(cutoff),
+    )
+
+
+def _final_sinc(chances: Chances, share_B: np.ndarray) -> KernelDraws:
+    size, filtered = 7 + 2 * chances.choice((1,) * 8), chances.happens(_FINAL_SINC)
+    cutoff = chances.between(math.pi - share_B * (math.pi * 2 / 3), math.pi, 0.0628)
+    one = torch.ones(cutoff.shape)
+    return KernelDraws(as_int(np.where(filtered, SINC, NONE)), as_int(size), one, one, one, one, as_float(cutoff))
+
+
+def _round(chances: Chances, order: Order, share_B: np.ndarray, number: int) -> Draws:
+    low, high = order.scale[0] ** share_B, 1 + share_B * (order.scale[1] - 1)
+    way = chances.choice(order.resized)
+    bounds = np.select([way[:, 0] == 0, way[:, 0] == 1], [[np.ones_like(high), high], [low, np.ones_like(low)]], 1.0)
+    scale = chances.between(bounds[0], bounds[1], order.scale_step)
+    values = {
+        "scale": scale,
+        "sigma": chances.between(1 / 255, (1 + share_B * (order.noise - 1)) / 255, 0.1 / 255),
+        "poisson": chances.between(0.05, 0.05 + share_B * (order.poisson - 0.05), 0.005),
+    }
+    named = {f"{name}{number}": as_float(value) for name, value in values.items()}
+    named[f"mode{number}"] = as_int(chances.choice((1, 1, 1)))
+    for name, probability in (("gaussian", _GAUSSIAN), ("grey", _GREY)):
+        named[f"{name}{number}"] = torch.from_numpy(np.array(chances.happens(probability)))
+    return named
+
+
+def _quality(chances: Chances, bounds: tuple[float, float], share_B: np.ndarray) -> np.ndarray:
+    return chances.between(bounds[1] - share_B * (bounds[1] - bounds[0]), bounds[1], 3.0)
+
+
+def _kernels(draws: Draws, prefix: str) -> Tensor:
+    return kernels(KernelDraws.of(draws, prefix), _LARGEST)
+
+
+def _degraded(
+    canvas: Canvas, draws: Draws, keys_N: Tensor, number: int, sides: Sequence[Tensor], room: tuple[int, int]
+) -> Canvas:
+    """Blur, resize and noise of a round; `sides`: rows and columns that its scale refers to."""
+    canvas = canvas.holding(convolve(canvas.images_NCHW, _kernels(draws, f"blur{number}_")))
+    rows, columns = ((side * draws[f"scale{number}"]).long().clamp(min=1) for side in sides)
+    canvas = canvas.resized(rows, columns, draws[f"mode{number}"], *room)
+    gaussian, sigma, poisson, grey = (draws[f"{name}{number}"] for name in ("gaussian", "sigma", "poisson", "grey"))
+    z = noise(canvas, keys_N, grey, number)
+    return canvas.holding(gaussian_or_poisson(canvas, z, gaussian, sigma, poisson, grey))
+
+
+def _coded(canvas: Canvas, quality_N: Tensor, which_N: Tensor) -> Canvas:
+    coded = jpeg(canvas.images_NCHW, quality_N)
+    return canvas.holding(torch.where(which_N[:, None, None, None], coded, canvas.images_NCHW))

@@ -1,0 +1,93 @@
+"""What the recipes of blind restoration share: severities, shapes and levels.
+
+A recipe draws its parameters for each clip (RealBasicVSR lets them walk over its frames); noise is new in every frame.
+It ends with frames of the size it was given. Restoration learns from the small frames; recognition sees them enlarged.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from blear.contracts import BuildContext, DrawKeys, Draws
+from blear.errors import PluginError
+from blear_corruptions.imagenet_c.operation import SMALLEST
+from blear_corruptions.recipes.canvas import Canvas
+from blear_corruptions.recipes.params import RecipeParams
+from blear_corruptions.recipes.random_draws import Chances
+
+
+class Recipe(ABC):
+    """A degradation of several steps on canvases.
+
+    Args:
+        name: of the component.
+        params: severities.
+        context: where the clip's shape is known, unsuitable ones are refused at once.
+        frames: how many draws a clip gets, 1 or its length.
+
+    Raises:
+        PluginError: frames smaller than 6 pixels or of other than 1 or 3 channels, here or in `apply`.
+    """
+
+    def __init__(self, name: str, params: RecipeParams, context: BuildContext, frames: int = 1) -> None:
+        self._name, self._frames = f"corruptions/{name}", frames
+        weights = params.weights()
+        self._shares = np.array(list(weights)) / 5
+        shares = np.array(list(weights.values()))
+        self._inner_edges = (np.cumsum(shares) / shares.sum())[:-1]
+        if context.clip is not None:
+            self._check(context.clip.channels, context.clip.height, context.clip.width)
+
+    def draw(self, keys: DrawKeys) -> Draws:
+        """All parameters, [B, 1] or [B, T]."""
+        chances = Chances(keys, self._frames)
+        share_B = self._shares[np.searchsorted(self._inner_edges, chances.take()[:, 0], side="right")]
+        return self.parameters(chances, share_B)
+
+    def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
+        """Frames of the same shape, in [0, 1]."""
+        batch, length, channels, height, width = frames_BTCHW.shape
+        self._check(channels, height, width)
+        if not batch:  # which some of PyTorch's and kornia's operations refuse
+            return frames_BTCHW
+        each = {name: value.expand(batch, length).flatten() for name, value in draws.items() if name != "key"}
+        images = frames_BTCHW.flatten(0, 1).float().clamp(0, 1)
+        done = self.change(Canvas.full(images), each, draws["key"], length)
+        return done.images_NCHW.clamp(0, 1).unflatten(0, (batch, length)).to(frames_BTCHW.dtype)
+
+    def levels(self) -> Sequence[Mapping[str, Any]]:
+        """A fifth of the published ranges, two fifths, to all of them."""
+        return [{"severity": severity} for severity in (1, 2, 3, 4, 5)]
+
+    @abstractmethod
+    def parameters(self, chances: Chances, share_B: np.ndarray) -> Draws:
+        """The draws, and `key` among them.
+
+        Args:
+            chances: random numbers.
+            share_B: how much of its ranges each clip may use, in (0, 1].
+        """
+
+    @abstractmethod
+    def change(self, canvas: Canvas, draws: Draws, key_B1: Tensor, length: int) -> Canvas:
+        """The degraded images, on canvases of the same size that they fill.
+
+        Args:
+            canvas: N = B `length` images.
+            draws: what `parameters` gave, a number for each image.
+            key_B1: int64, for the noise.
+            length: frames of a clip.
+        """
+
+    def _check(self, channels: int, height: int, width: int) -> None:
+        if channels not in (1, 3):
+            what = f"frames of {channels} channels are neither grey nor RGB"
+            raise PluginError(what, self._name, "use it on frames of 1 or 3 channels")
+        if min(height, width) < SMALLEST:
+            what = f"frames of {height} x {width} pixels are too small"
+            raise PluginError(what, self._name, f"use frames of at least {SMALLEST} x {SMALLEST}")

@@ -1,0 +1,124 @@
+"""The frame around the menu's operations: strengths in stated units for each clip, patterns for each clip or frame.
+
+Shapes beside those of `blear.contracts`: N images (all frames of all clips), M random patterns (clips, or frames).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from blear.contracts import BuildContext, DrawKeys, Draws
+from blear.errors import PluginError
+from blear_corruptions.param_types import StrengthParams
+from blear_corruptions.random_streams import draws_per_clip
+
+SMALLEST = 6
+"""Fewest rows and columns of a frame, in pixels."""
+
+
+def drawn_strengths(params: StrengthParams, names: Sequence[str], uniform_BS: Tensor) -> Draws:
+    """Name -> float32 [B]: what the job fixes, or uniform between its two numbers."""
+    draws = {}
+    for name, place_B in zip(names, uniform_BS.T, strict=True):
+        value = getattr(params, name)
+        low, high = value if isinstance(value, tuple) else (value, value)
+        draws[name] = (low + place_B * (high - low)).float()
+    return draws
+
+
+def swept_levels(params: StrengthParams, swept: tuple[str, tuple[float, ...]]) -> list[dict[str, Any]]:
+    """The parameters at each value of the swept one, the others as the job has them."""
+    name, values = swept
+    rest = params.model_dump(exclude_defaults=True, exclude={name})
+    return [rest | {name: value} for value in values]
+
+
+class StrengthOperation(ABC):
+    """An operation on single images; frames are clipped to [0, 1] afterwards.
+
+    Attributes:
+        name: of the component.
+        strengths: parameters that are drawn for each clip; [N, 1, 1, 1] in `change`.
+        swept: the parameter that evaluation sweeps by default, and its values, mildest first.
+        channels: how many channels frames may have; empty: any number.
+
+    Raises:
+        PluginError: frames smaller than 6 pixels or of unsuitable channels, here (if the clip's shape is known) or in
+            `apply`.
+    """
+
+    name: ClassVar[str]
+    strengths: ClassVar[tuple[str, ...]]
+    swept: ClassVar[tuple[str, tuple[float, ...]]]
+    channels: ClassVar[tuple[int, ...]] = ()
+
+    def __init__(self, params: StrengthParams, context: BuildContext) -> None:
+        self._given = params
+        per = getattr(params, "per", None)
+        self._patterns = 0 if per is None else draws_per_clip(per, context, f"corruptions/{self.name}")
+        if context.clip is not None:
+            self.check(context.clip.channels, context.clip.height, context.clip.width)
+
+    def draw(self, keys: DrawKeys) -> Draws:
+        """The strengths, float32 [B]; `key`: int64 [B, T or 1], what a random pattern hangs on."""
+        uniform = torch.from_numpy(keys.uniform(len(self.strengths) + self._patterns))
+        draws = drawn_strengths(self._given, self.strengths, uniform[:, : len(self.strengths)])
+        if self._patterns:
+            draws["key"] = (uniform[:, len(self.strengths) :] * 2**53).long()
+        return draws
+
+    def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
+        """Frames of the same shape, in [0, 1]."""
+        batch, length, channels, height, width = frames_BTCHW.shape
+        self.check(channels, height, width)
+        if not batch:  # which some of PyTorch's and kornia's operations refuse
+            return frames_BTCHW
+        strengths = {
+            name: value.repeat_interleave(length)[:, None, None, None] for name, value in draws.items() if name != "key"
+        }
+        pattern = torch.empty(batch * length, 0, device=frames_BTCHW.device)
+        if self._patterns:
+            keys_BD = draws["key"][:, :length]  # of a clip that was shortened since, those of its first frames
+            if keys_BD.shape[1] not in (1, length):
+                what = f"drawn for {keys_BD.shape[1]} frames, but the clips have {length}"
+                raise PluginError(what, f"corruptions/{self.name}", "set per: clip")
+            pattern = self.pattern(keys_BD.flatten(), channels, height, width)
+            if keys_BD.shape[1] != length:
+                pattern = pattern.repeat_interleave(length, dim=0)
+        time_N = torch.arange(length, device=frames_BTCHW.device).repeat(batch)
+        images = frames_BTCHW.flatten(0, 1).float().clamp(0, 1)
+        changed = self.change(images, strengths, pattern, time_N)
+        return changed.clamp(0, 1).unflatten(0, (batch, length)).to(frames_BTCHW.dtype)
+
+    def levels(self) -> Sequence[Mapping[str, Any]]:
+        """The strengths that evaluation sweeps by default."""
+        return swept_levels(self._given, self.swept)
+
+    def pattern(self, keys_M: Tensor, channels: int, height: int, width: int) -> Tensor:
+        """All that is random beside the strengths, float32 [M, ...]: a pure function of the key."""
+        return torch.empty(len(keys_M), 0, device=keys_M.device)
+
+    @abstractmethod
+    def change(self, images_NCHW: Tensor, strengths: Mapping[str, Tensor], pattern_N: Tensor, time_N: Tensor) -> Tensor:
+        """The changed images, of the same shape.
+
+        Args:
+            images_NCHW: float32 in [0, 1].
+            strengths: what was drawn for the clip, name -> [N, 1, 1, 1].
+            pattern_N: what `pattern` gave for each image's clip or frame.
+            time_N: int64, number of the frame in its clip.
+        """
+
+    def check(self, channels: int, height: int, width: int) -> None:
+        """Refuses frames that the operation cannot serve."""
+        if min(height, width) < SMALLEST:
+            what = f"frames of {height} x {width} pixels are too small"
+            raise PluginError(what, f"corruptions/{self.name}", f"use frames of at least {SMALLEST} x {SMALLEST}")
+        if self.channels and channels not in self.channels:
+            what = f"frames of {channels} channels have no colour to change"
+            raise PluginError(what, f"corruptions/{self.name}", "use it on RGB frames")
