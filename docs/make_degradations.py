@@ -22,7 +22,8 @@ from PIL import Image
 from torch import Tensor
 
 from blear.contracts import BuildContext, ClipSpec, DrawKeys
-from blear.plugin.catalog import Registered, load
+from blear.plugin.catalog import RegisteredComponent
+from blear.plugin.discovery import load_plugins
 from blear_corruptions.imagenet_c.operation import Corruption
 from blear_corruptions.imagenet_c.tables import UNITS
 from blear_faces.dataset import ProceduralFaces
@@ -54,7 +55,7 @@ real video codecs. Evaluate with those, train through the others.
 class Entry:
     """One degradation with the parameters that it cannot do without."""
 
-    component: Registered
+    component: RegisteredComponent
     base: Mapping[str, Any]
 
     @property
@@ -86,7 +87,7 @@ class Measured:
 def entries() -> list[Entry]:
     """All registered degradations, by name; one that has to be told what to do once for each thing it can do."""
     found = []
-    for _, component in sorted(load().components["degradation"].items()):
+    for _, component in sorted(load_plugins().components["degradation"].items()):
         choices = _choices(component)
         if not choices:
             found.append(Entry(component, _least(component)))
@@ -96,13 +97,13 @@ def entries() -> list[Entry]:
     return found
 
 
-def _least(component: Registered) -> Mapping[str, Any]:
+def _least(component: RegisteredComponent) -> Mapping[str, Any]:
     """The defaults where they are an example with levels, or else the first example."""
     examples = component.component.examples
     return {} if {} in examples and Entry(component, {}).levels() else examples[0]
 
 
-def _choices(component: Registered) -> dict[str, tuple[Any, ...]]:
+def _choices(component: RegisteredComponent) -> dict[str, tuple[Any, ...]]:
     """Parameters that must be given and have a fixed set of values."""
     fields = component.component.params.model_fields
     return {

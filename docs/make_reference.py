@@ -21,8 +21,8 @@ import click
 from blear import contracts, hooks
 from blear.cli import cli
 from blear.job.schema import Job
-from blear.plugin.catalog import load
 from blear.plugin.descriptions import page
+from blear.plugin.discovery import load_plugins
 
 FOLDER = Path(__file__).parent / "reference"
 PUBLIC = ("errors", "imaging", "metrics", "separable", "testing", "video")
@@ -31,7 +31,7 @@ PUBLIC = ("errors", "imaging", "metrics", "separable", "testing", "video")
 
 def pages() -> dict[str, str]:
     """File name -> what it should hold."""
-    catalog = load()
+    catalog = load_plugins()
     own = [plugin.name for plugin in catalog.plugins if plugin.origin.startswith("blear ")]
     return {
         "commands.md": commands(),

@@ -15,7 +15,7 @@ console = Console(stderr=True, highlight=False)
 _LINE_EVERY_S = 10.0
 
 
-class Tracker(Protocol):
+class ProgressBar(Protocol):
     """Told how the work goes."""
 
     def advance(self, amount: int = 1, note: str = "") -> None:
@@ -54,7 +54,7 @@ class _Bar:
 
 
 @contextmanager
-def track(what: str, total: int, done: int = 0, every: float = _LINE_EVERY_S) -> Iterator[Tracker]:
+def track(what: str, total: int, done: int = 0, every: float = _LINE_EVERY_S) -> Iterator[ProgressBar]:
     """Shows progress of `what` until the block ends; `done` of `total` were finished by an earlier run.
 
     Plain lines are at least `every` seconds apart.
@@ -70,7 +70,7 @@ def track(what: str, total: int, done: int = 0, every: float = _LINE_EVERY_S) ->
         lines.line()
 
 
-def say(text: str) -> None:
+def echo(text: str) -> None:
     """One line for the person who waits."""
     console.print(text, markup=False, soft_wrap=True)
 

@@ -6,7 +6,7 @@ from torch.nn.functional import conv2d, pixel_shuffle, relu
 
 from blear.contracts import Batch, BuildContext, ClipSpec, Head, Images
 from blear.errors import PluginError
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 from blear_adverse.params import ResNet18Params, RestorationParams
 from blear_adverse.resnet18 import ResNet18
 from blear_adverse.restoration import Restoration
@@ -63,7 +63,7 @@ def test_any_map_of_resnet18_gives_whole_pictures(stem, at):
 @pytest.mark.parametrize(("name", "at", "size"), [("dsn/resnet50", "stage3", 32), ("dsn/vgg", "stage2", 32)])
 def test_maps_of_other_plugins_trunks(name, at, size):
     clip = BuildContext(clip=ClipSpec(1, 3, size, size))
-    trunk = load().get("backbone", name).build({"width": 1 / 32}, clip).eval()
+    trunk = load_plugins().get("backbone", name).build({"width": 1 / 32}, clip).eval()
     features = trunk(torch.rand(2, 1, 3, size, size))
     shapes = {key: tuple(f.shape[1:]) for key, f in features.items()}
     network = head(at, size, 3, 1, shapes, stride=-(-size // shapes[at][-1]), channels=[])

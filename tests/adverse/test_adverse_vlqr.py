@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from blear.contracts import Batch, BuildContext, ClipSpec, Target
 from blear.job.reader import read_job
 from blear.pipeline.run import run_job
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 
 RENAMED = {"conv4": "last"}
 """VLQR's name of the extra layer -> the general one."""
@@ -16,7 +16,7 @@ RENAMED = {"conv4": "last"}
 
 def built(slot, use, context, **params):
     torch.manual_seed(7)
-    return load().get(slot, use).build(params, context)
+    return load_plugins().get(slot, use).build(params, context)
 
 
 def pair(size, **mean):

@@ -9,8 +9,8 @@ from pydantic import TypeAdapter
 
 from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys
 from blear.degrade.chain import Chain, build_chain
-from blear.plugin.catalog import load
-from blear.plugin.uses import Entry
+from blear.plugin.discovery import load_plugins
+from blear.plugin.uses import DegradationEntry
 
 LISTS = {
     "blur, scale_mix": [
@@ -46,7 +46,7 @@ def measure() -> list[Row]:
 
 def _compare(name: str, entries: list[dict[str, object]], frames: torch.Tensor) -> list[Row]:
     context = BuildContext(0, ClipSpec(*frames.shape[1:]))
-    chain, _ = build_chain(load(), TypeAdapter(list[Entry]).validate_python(entries), context)
+    chain, _ = build_chain(load_plugins(), TypeAdapter(list[DegradationEntry]).validate_python(entries), context)
     operations = [node.operation for node in chain.nodes]
     plain = Chain([Plain(operation) for operation in operations], 0)
     numbers = np.arange(len(frames))

@@ -25,7 +25,8 @@ from blear.data.loader import RawBatch, batches
 from blear.data.prepare.run import prepare
 from blear.data.sampling.sampler import Order
 from blear.degrade.chain import Chain
-from blear.plugin.catalog import ComponentRef, load
+from blear.plugin.component_ref import ComponentRef
+from blear.plugin.discovery import load_plugins
 from blear.train.inputs import Inputs
 from blear_faces.dataset import ProceduralFaces
 from blear_faces.params import ProceduralParams
@@ -44,7 +45,7 @@ def faces() -> Tensor:
 
 def measure() -> list[Row]:
     """One row for each codec, on as many cores as the process may use; the clips of a batch run side by side."""
-    operations = {name: load().get("degradation", f"codec/{name}").build({}, BuildContext()) for name in CODECS}
+    operations = {name: load_plugins().get("degradation", f"codec/{name}").build({}, BuildContext()) for name in CODECS}
     keys = DrawKeys(0, 0, np.zeros(CLIPS, np.int64), np.arange(CLIPS))
     clips, rows = faces(), []
     cores = sorted(os.sched_getaffinity(0))
@@ -75,7 +76,7 @@ def busy(call: Callable[[], object]) -> float:
 def training() -> list[Row]:
     """Steps a second with H.264 on each batch, in the step and ahead of it: a network here, and one elsewhere."""
     params = {"size": TRAINED, "frames": 4, "color": "luma", "subjects": {"train": 8, "dev": 1}, "per_subject": 16}
-    codec = load().get("degradation", "codec/h264").build({"crf": [23, 33, 43]}, BuildContext())
+    codec = load_plugins().get("degradation", "codec/h264").build({"crf": [23, 33, 43]}, BuildContext())
     rows = []
     with tempfile.TemporaryDirectory() as folder, threads(1):
         ref = ComponentRef("dataset", "faces/procedural", params)

@@ -29,7 +29,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from blear.contracts import BuildContext, ClipSpec, DrawKeys
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 from blear_corruptions.imagenet_c.tables import TABLES
 from blear_faces.dataset import ProceduralFaces
 from blear_faces.params import ProceduralParams
@@ -143,7 +143,7 @@ def _arms(name: str, frames: Tensor, theirs: Callable[..., np.ndarray] | None) -
     """Arm -> what to call, and how many pictures a call makes."""
     count, size = len(frames), frames.shape[-1]
     context = BuildContext(clip=ClipSpec(*frames.shape[1:]))
-    operation = load().get("degradation", f"corruptions/{name}").build({"severity": 3, "table": 224}, context)
+    operation = load_plugins().get("degradation", f"corruptions/{name}").build({"severity": 3, "table": 224}, context)
     keys = DrawKeys(0, 0, np.zeros(count, np.int64), np.arange(count))
 
     def ours() -> Tensor:

@@ -19,7 +19,7 @@ from measuring import Row, quartiles
 
 from blear.contracts import Batch, BuildContext, ClipSpec, Target
 from blear.job.schema import BackboneUse, HeadUse, Optimizer, Stage
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 from blear.train.model import build_recognizer
 
 WARM, REPEATS = 1, 2
@@ -80,7 +80,7 @@ def steps(name: str) -> tuple[int, list[float], float]:
         steps=1,
     )
     context = BuildContext(clip=ClipSpec(frames, 3, height, width), targets={"emotion": SEVEN})
-    model = build_recognizer(load(), stage, name, context)
+    model = build_recognizer(load_plugins(), stage, name, context)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-6, momentum=0.9)
     seconds = []
     for _ in range(WARM + REPEATS):

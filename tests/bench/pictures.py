@@ -6,7 +6,7 @@ from pathlib import Path
 
 from blear.data.prepare.run import prepare
 from blear.data.prepared import Prepared
-from blear.plugin.catalog import ComponentRef
+from blear.plugin.component_ref import ComponentRef
 
 
 def prepared_faces(folder: Path, size: int, count: int) -> Prepared:

@@ -16,7 +16,7 @@ from blear.degrade.chain import Chain
 from blear.errors import DataError
 from blear.job.reader import read_job
 from blear.pipeline.prepare import prepare_data
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 from blear.storage.run_folder import RunFolder
 from blear.train.inputs import Ahead, Inputs
 from blear.train.loop import train_stage
@@ -67,7 +67,7 @@ def store(plan):
 def inputs(*names, augment=True):
     """What a stage does to its batches, with degradations by name."""
     known = {"h264": {"crf": [20, 45], "drop": 0.2}, "jpeg": {"quality": [10, 90]}, "downscale": {"factor": 2}}
-    build = load().get
+    build = load_plugins().get
     flip = [build("degradation", "random_flip").build({}, BuildContext())] if augment else []
     chain = [build("degradation", name).build(known[name], BuildContext()) for name in names]
     return Inputs(Chain(flip, 7), Chain(chain, 7, len(flip)), CPU)

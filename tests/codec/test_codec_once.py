@@ -17,7 +17,7 @@ from blear.evaluate.predictions import read_predictions
 from blear.job.reader import dump_job, read_job
 from blear.pipeline.prepare import prepare_data
 from blear.pipeline.run import run_job
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 from blear_codec.codecs import Settings
 from blear_codec.coding import code
 
@@ -63,7 +63,7 @@ def prepared(job, *overrides, workers=1):
 
 def originals(split):
     params = {"size": 32, "frames": 3, "targets": ["valence"], "subjects": {"train": 16, "dev": 3}, "per_subject": 2}
-    faces = load().get("dataset", "procedural").build(params, BuildContext(seed=0))
+    faces = load_plugins().get("dataset", "procedural").build(params, BuildContext(seed=0))
     return [sample for part in faces.parts(split) for sample in faces.samples(split, part)]
 
 
@@ -129,7 +129,7 @@ def test_stored_clean_frames_are_augmented_as_the_degraded_ones(job):
 
     data = prepared(job)
     (raw,) = sequential(Store.open(data, "dev"), 6)
-    flip = load().get("degradation", "random_flip").build({}, BuildContext(clip=data.clip))
+    flip = load_plugins().get("degradation", "random_flip").build({}, BuildContext(clip=data.clip))
     batch = Inputs(Chain([flip], 5), Chain([], 5, 1), torch.device("cpu"))(raw)
     flipped_B = torch.tensor(
         [not torch.equal(a, b) for a, b in zip(batch.clean_BTCHW, raw.clean_BTCHW / 255, strict=True)]
@@ -158,7 +158,7 @@ def test_clips_that_differ_in_length_and_floats():
 
 
 def test_a_degradation_that_spends_no_bits_names_no_rate():
-    half = load().get("degradation", "downscale").build({"factor": 2}, BuildContext())
+    half = load_plugins().get("degradation", "downscale").build({"factor": 2}, BuildContext())
     (done,) = degraded(Chain([half], 0), [Sample("k", face(32)[:1], {})], "train", varied=False)
     frames = torch.from_numpy(face(32)[:1]).permute(0, 3, 1, 2)[None] / 255
     expected = half.apply(frames, half.draw(keys(1)))[0].clamp(0, 1).mul(255).round().byte()

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 import blear_codec
 from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys
 from blear.errors import DataError, PluginError
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 from blear_codec import codecs
 from blear_codec.clips import each_clip
 from blear_codec.codecs import CODECS, Settings
@@ -44,7 +44,7 @@ def batch(count, length=3, size=32, color="rgb"):
 
 def test_menu_and_examples():
     assert list(COMPONENTS) == [*VIDEO, "jpeg"]
-    assert list(load().components["degradation"]).count("codec/h264") == 1
+    assert list(load_plugins().components["degradation"]).count("codec/h264") == 1
     for name, component in COMPONENTS.items():
         assert all(field.description for field in component.params.model_fields.values())
         for example in component.examples:

@@ -7,7 +7,7 @@ from torch.nn.functional import interpolate
 
 from blear.contracts import BuildContext, ClipSpec, DrawKeys, Resizing
 from blear.degrade.chain import evaluation_chain
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 from blear.plugin.uses import DegradationUse
 from blear_corruptions.geometry.whole_pixels import CentreCrop
 
@@ -17,7 +17,7 @@ NUMBERS = np.arange(2)
 
 def for_evaluation(*uses):
     context = BuildContext(clip=ClipSpec(3, 1, 9, 12))
-    chain, after = evaluation_chain(load(), [DegradationUse(**use) for use in uses], context)
+    chain, after = evaluation_chain(load_plugins(), [DegradationUse(**use) for use in uses], context)
     return chain(FRAMES, NUMBERS, NUMBERS), chain, after.clip
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from blear.contracts import BuildContext
 from blear.errors import PluginError
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 from blear_corruptions.imagenet_c.components import components as imagenet_c
 from blear_corruptions.imagenet_c.params import ImageNetCParams
 from blear_corruptions.imagenet_c.tables import TABLES, table_for
@@ -45,7 +45,7 @@ def test_the_catalog_has_the_nineteen_beside_the_rest_of_the_menu():
     names = [f"corruptions/{name}" for name in COMPONENTS]
     assert len(names) == 19
     assert set(COMPONENTS) == set(TABLES)
-    catalog = load()
+    catalog = load_plugins()
     assert {plugin.name: plugin.problem for plugin in catalog.plugins}["corruptions"] == ""
     found = catalog.components["degradation"]
     assert {"corruptions/downscale", *names} <= set(found)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from blear.contracts import BuildContext
 from blear.errors import PluginError
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 from blear_corruptions.recipes.blur_kernels import NONE, SINC
 from blear_corruptions.recipes.canvas import Canvas
 from blear_corruptions.recipes.noise import frame_keys, gaussian_or_poisson, noise
@@ -19,7 +19,7 @@ from blear_corruptions.recipes.params import RecipeParams
 from blear_corruptions.recipes.random_draws import Chances
 
 NAMES = ("real_esrgan", "bsrgan", "gfpgan", "real_basicvsr")
-CATALOG = load()
+CATALOG = load_plugins()
 
 
 def build(name, given, **params):

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from blear.contracts import BuildContext
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 
 COLORS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255))
 """Of the spots: left eye, right eye, nose, left and right mouth corner."""
@@ -45,7 +45,7 @@ def save(image_HWC, path):
 def faces(count, size=48):
     """Procedural faces, uint8 [N, H, W, 3]."""
     params = {"size": size, "subjects": {"train": 1, "dev": 1}, "per_subject": count}
-    dataset = load().get("dataset", "faces/procedural").build(params, BuildContext())
+    dataset = load_plugins().get("dataset", "faces/procedural").build(params, BuildContext())
     return np.stack([sample.frames[0] for sample in dataset.samples("train", dataset.parts("train")[0])])
 
 

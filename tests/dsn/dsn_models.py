@@ -5,7 +5,7 @@ import torch
 from scipy.signal import correlate2d
 
 from blear.contracts import BuildContext, ClipSpec, Target
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 from blear.train.model import Recognizer
 
 CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -24,7 +24,7 @@ def shapes(features):
 
 def build(backbone, head, *, size=224, channels=3, backbone_params=None, head_params=None):
     """A backbone and the head that fits it."""
-    catalog, given = load(), context(size, channels)
+    catalog, given = load_plugins(), context(size, channels)
     trunk = catalog.get("backbone", backbone).build(backbone_params or {}, given)
     with torch.no_grad():
         found = shapes(trunk.eval()(torch.zeros(1, 1, channels, size, size)))

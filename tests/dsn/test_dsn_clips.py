@@ -11,7 +11,7 @@ from PIL import Image
 
 from blear.contracts import BuildContext
 from blear.errors import DataError
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 from blear_dsn.align import template
 from blear_dsn.clips import main, read_frames, videos
 
@@ -51,7 +51,7 @@ def test_faces_of_real_videos(real_data, tmp_path):
     points_N52 = found_points(pictures)  # MTCNN again, on what was written
     assert np.abs(points_N52 - template(256)).max() < 12
     params = {"source": out, "train": "Val_AFEW.txt", "dev": None, "size": 64, "empty": "black"}
-    data = load().get("dataset", "dsn/face_list").build(params, BuildContext())
+    data = load_plugins().get("dataset", "dsn/face_list").build(params, BuildContext())
     found = [sample for part in data.parts("train") for sample in data.samples("train", part)]
     assert [(s.video, s.targets["emotion"], s.meta["found"]) for s in found] == [
         ("Val_AFEW/Angry/000002", 0, 0),

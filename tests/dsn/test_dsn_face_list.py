@@ -7,7 +7,7 @@ from dsn_faces import faces, save, write
 import blear_dsn.face_list
 from blear.contracts import BuildContext, Dataset
 from blear.errors import DataError
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 
 
 @pytest.fixture
@@ -24,7 +24,9 @@ def lists(tmp_path):
 
 
 def dataset(source, **params):
-    return load().get("dataset", "dsn/face_list").build({"source": source, "size": 48, **params}, BuildContext())
+    return (
+        load_plugins().get("dataset", "dsn/face_list").build({"source": source, "size": 48, **params}, BuildContext())
+    )
 
 
 def samples(data, split):

@@ -9,7 +9,7 @@ from torch.nn.functional import conv2d, relu
 from torchvision.models import resnet50, resnet101
 
 from blear.errors import PluginError
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 from blear.train.transfer import transfer
 from blear.weights.rename import renamed
 
@@ -27,7 +27,7 @@ SIDES_OF_VGG = {
 
 
 def trunk(name, clip=64, channels=3, **params):
-    return load().get("backbone", f"dsn/{name}").build(params, context(clip, channels))
+    return load_plugins().get("backbone", f"dsn/{name}").build(params, context(clip, channels))
 
 
 @pytest.mark.parametrize(

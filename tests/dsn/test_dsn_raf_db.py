@@ -10,7 +10,7 @@ from PIL import Image
 import blear_dsn.raf_db
 from blear.contracts import BuildContext, Dataset
 from blear.errors import DataError
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 from blear_dsn.align import similarity, template
 
 ALPHABETICAL = {1: 6, 2: 2, 3: 1, 4: 3, 5: 5, 6: 0, 7: 4}
@@ -23,7 +23,7 @@ def package(tmp_path):
 
 
 def dataset(source, **params):
-    return load().get("dataset", "dsn/raf_db").build({"source": source, **params}, BuildContext())
+    return load_plugins().get("dataset", "dsn/raf_db").build({"source": source, **params}, BuildContext())
 
 
 def samples(data, split):

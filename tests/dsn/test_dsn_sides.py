@@ -9,7 +9,7 @@ from dsn_models import CLASSES, build, context, cross_entropy, enlarge, in_numpy
 
 from blear.contracts import Batch, Categories
 from blear.errors import PluginError
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 from blear_dsn.upsample import Upsample, bilinear, enlarged, offset
 
 VGG = {6: (8, 288, 32), 5: (15, 256, 16), 4: (29, 240, 8), 3: (58, 236, 6), 2: (116, 234, 5), 1: (232, 232, 4)}
@@ -217,7 +217,7 @@ def test_one_step_of_training_against_finite_differences():
 
 
 def test_two_linear_by_hand():
-    head = load().get("head", "dsn/two_linear").build({"dropout": 0.0}, context(features={"embedding": (1, 3)}))
+    head = load_plugins().get("head", "dsn/two_linear").build({"dropout": 0.0}, context(features={"embedding": (1, 3)}))
     assert head.first.weight.shape == (7, 3)
     assert head.second.bias.tolist() == pytest.approx([0.1] * 7)
     assert head.second.weight.abs().max() <= math.sqrt(3 / 7)
@@ -231,7 +231,7 @@ def test_two_linear_by_hand():
 
 
 def test_two_linear_drops_half_of_the_first_logits_in_training():
-    head = load().get("head", "dsn/two_linear").build({}, context(features={"embedding": (1, 3)}))
+    head = load_plugins().get("head", "dsn/two_linear").build({}, context(features={"embedding": (1, 3)}))
     torch.nn.init.eye_(head.second.weight)
     torch.nn.init.zeros_(head.second.bias)
     torch.nn.init.constant_(head.first.bias, 1.0)
@@ -243,7 +243,7 @@ def test_two_linear_drops_half_of_the_first_logits_in_training():
 
 def refusal(head, features, *words):
     with pytest.raises(PluginError) as caught:
-        load().get("head", f"dsn/{head}").build({}, context(features=features))
+        load_plugins().get("head", f"dsn/{head}").build({}, context(features=features))
     for word in words:
         assert word in str(caught.value)
     assert caught.value.do
@@ -258,4 +258,4 @@ def test_refusals():
     refusal("side_outputs", joined, "stage6 of 3x3 enlarged 4 times is below 30x9")
     for head in ("two_linear", "side_outputs"):
         with pytest.raises(PluginError, match="no class target 'mood'"):
-            load().get("head", f"dsn/{head}").build({"target": "mood"}, context())
+            load_plugins().get("head", f"dsn/{head}").build({"target": "mood"}, context())

@@ -3,7 +3,7 @@
 import pytest
 
 from blear.data.prepare.description import describe
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 
 WHERE = {
     "fer/fer2013": "kaggle.com",
@@ -21,13 +21,13 @@ WHERE = {
 
 
 def test_every_dataset_of_these_plugins_is_in_the_table():
-    found = [name for name in load().components["dataset"] if name.split("/")[0] in ("fer", "dsn", "vtt")]
+    found = [name for name in load_plugins().components["dataset"] if name.split("/")[0] in ("fer", "dsn", "vtt")]
     assert sorted(WHERE) == sorted(found)
 
 
 @pytest.mark.parametrize("name", WHERE)
 def test_terms_and_where_to_get_it_come_before_any_data(name):
-    summary, terms, missing = describe(load().get("dataset", name), {})
+    summary, terms, missing = describe(load_plugins().get("dataset", name), {})
     assert summary.startswith(f"{name}: ")
     assert terms.startswith("terms: ")
     assert WHERE[name] in terms

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from blear.contracts import BuildContext, ClipSpec
 from blear.errors import DataError
-from blear.plugin.catalog import load
 from blear.plugin.conformance.datasets import dataset_checks
 from blear.plugin.conformance.suite import checks_of
+from blear.plugin.discovery import load_plugins
 from blear_hf import HfParams
 from blear_hf.dataset import HfDataset
 
@@ -65,7 +65,7 @@ def test_class_folders(folders):
 
 
 def test_it_keeps_the_contract(folders):
-    (registered,) = [c for c in load().components["dataset"].values() if c.name == "hf/dataset"]
+    (registered,) = [c for c in load_plugins().components["dataset"].values() if c.name == "hf/dataset"]
     asked = 0
     for check in checks_of("hf"):
         if check.example == 0 and "survive" in check.question:

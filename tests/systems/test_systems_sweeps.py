@@ -12,7 +12,7 @@ from blear.contracts import BuildContext, ClipSpec
 from blear.evaluate.predictions import read_predictions
 from blear.job.reader import read_job
 from blear.pipeline.run import run_job
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 from blear.storage.run_folder import RunFolder
 
 STAGES, CLIPS = ("still", "vgg_gru"), 4
@@ -21,7 +21,7 @@ STAGES, CLIPS = ("still", "vgg_gru"), 4
 def worst() -> dict[str, tuple[str, float]]:
     """Each degradation that names levels of one number: the number, and its value at the last level."""
     found = {}
-    for name, registered in load().components["degradation"].items():
+    for name, registered in load_plugins().components["degradation"].items():
         given = registered.component.examples[0]
         built = registered.build(given, BuildContext(clip=ClipSpec(12, 3, 48, 48)))
         levels = [dict(level) for level in built.levels()]
@@ -35,7 +35,7 @@ def test_a_clip_system_is_swept_over_every_degradation(repository: Path, storage
     degradations = worst()
     assert {"codec/jpeg", "codec/h264", "corruptions/downscale", "corruptions/gaussian_noise"} < degradations.keys()
     assert len(degradations) >= 28
-    examples = {name: dict(load().get("degradation", name).component.examples[0]) for name in degradations}
+    examples = {name: dict(load_plugins().get("degradation", name).component.examples[0]) for name in degradations}
     sweeps = [
         {"use": name, "label": name, "over": {parameter: [value]}}
         | {key: given for key, given in examples[name].items() if key != parameter}

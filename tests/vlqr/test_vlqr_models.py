@@ -8,7 +8,7 @@ from torch import nn
 
 from blear.contracts import Backbone, Batch, BuildContext, ClipSpec, Head, Images, Target, Values
 from blear.errors import PluginError
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 from blear_vlqr.backbones import Cnn5x5, Srcnn5x5, pooled_size
 from blear_vlqr.heads import SuperResolution, build_arousal, build_valence
 from blear_vlqr.params import Cnn5x5Params, RegressionParams, Srcnn5x5Params, SuperResolutionParams
@@ -225,7 +225,7 @@ def test_refusals():
 @pytest.mark.parametrize("name", ["cnn5x5", "srcnn5x5"])
 def test_mean_and_std_are_applied_to_the_input(name: str) -> None:
     context = BuildContext(clip=ClipSpec(1, 1, 48, 48))
-    registered = load().get("backbone", f"vlqr/{name}")
+    registered = load_plugins().get("backbone", f"vlqr/{name}")
     plain, switched = (
         registered.build({"width": 0.1} | more, context).eval() for more in ({}, {"mean": 0.5, "std": 0.25})
     )

@@ -8,7 +8,7 @@ import numpy as np
 from vlqr_avec_tree import ARFF_HEADER, write_text
 
 from blear.contracts import BuildContext
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 
 FRAMES = 20
 
@@ -26,7 +26,7 @@ def test_located_boxes_feed_the_reader(real_data, tmp_path):
         gold = [f"'{name}',{k / 25:.2f},{k / 100}" for k in range(FRAMES)]
         write_text(root / "ratings_gold_standard" / "valence" / f"{name}.arff", [*ARFF_HEADER, *gold])
     params = {"source": str(root), "size": 48, "min_box": 40}
-    dataset = load().get("dataset", "vlqr/avec2016").build(params, BuildContext())
+    dataset = load_plugins().get("dataset", "vlqr/avec2016").build(params, BuildContext())
     samples = [sample for split in dataset.splits for sample in dataset.samples(split, f"{split}_1")]
     assert len(samples) == 2 * FRAMES
     widths = np.array([sample.meta["face_px"] for sample in samples])

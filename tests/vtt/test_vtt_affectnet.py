@@ -9,7 +9,7 @@ from vtt_trees import EMOTIONS
 
 from blear.contracts import BuildContext, ClipSpec, Dataset
 from blear.errors import DataError
-from blear.plugin.catalog import ComponentRef
+from blear.plugin.component_ref import ComponentRef
 from blear_vtt.datasets import affectnet_csv
 from blear_vtt.datasets.affectnet import KEPT, AffectNet
 from blear_vtt.datasets.params import AffectNetParams, StillsParams

@@ -17,7 +17,7 @@ from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from blear.errors import RunError
-from blear.progress import say
+from blear.progress import echo
 
 _LOOK_EVERY_S = 1.0
 _TRIES = 5
@@ -114,13 +114,13 @@ class JobServer:
                 time.sleep(_LOOK_EVERY_S)
         details = self._ended(job_id)
         if details.status == JobStatus.SUCCEEDED:
-            say(f"{job_id} succeeded")
+            echo(f"{job_id} succeeded")
             return 0
         if details.status == JobStatus.STOPPED:
-            say(f"{job_id} was stopped; the same command continues it")
+            echo(f"{job_id} was stopped; the same command continues it")
             return STOPPED
         reason = (details.message or "no message").splitlines()[0]  # Ray adds the end of the log
-        say(f"{job_id} failed: {reason.removesuffix(', last available logs (truncated to 20,000 chars):')}")
+        echo(f"{job_id} failed: {reason.removesuffix(', last available logs (truncated to 20,000 chars):')}")
         return details.driver_exit_code or 1
 
     def _await_start(self, job_id: str) -> None:
@@ -129,7 +129,7 @@ class JobServer:
         while (details := self._details(job_id)).status == JobStatus.PENDING:
             if details.message and details.message != told:
                 told = details.message
-                say(f"{job_id} is pending: {told}")
+                echo(f"{job_id} is pending: {told}")
             time.sleep(_LOOK_EVERY_S)
 
     async def _tail(self, job_id: str, write: Callable[[str], None], seen: int) -> int:

@@ -12,7 +12,7 @@ from blear.cluster.needs import check_job, missing
 from blear.cluster.submission import JobServer
 from blear.cluster.upload import mib, plan_upload
 from blear.cluster.wheels import build_wheel, local_plugins, registry_plugins, requirements
-from blear.progress import say
+from blear.progress import echo
 
 DETACHED = 130
 """Exit code after Ctrl-C: the job goes on."""
@@ -45,33 +45,33 @@ def submit_job(
     name = checked.job.name
     upload = plan_upload(folder)
     for line in upload.listing():
-        say(line)
+        echo(line)
     upload.check()
     for warning in missing(checked, file, upload):
-        say(f"warning: {warning}")
+        echo(f"warning: {warning}")
     server = JobServer(address)
     entrypoint = _entrypoint(file.resolve().relative_to(upload.folder), profile, overrides, fresh)
     with tempfile.TemporaryDirectory(prefix="blear-wheels-") as target:
         wheels = []
         for plugin, place in local_plugins(checked.job).items():
-            say(f"builds a wheel of plugin {plugin} from {place}")
+            echo(f"builds a wheel of plugin {plugin} from {place}")
             wheels.append(build_wheel(plugin, place, Path(target)))
-            say(f"    {mib(wheels[-1].stat().st_size):>10}  {wheels[-1].name}")
+            echo(f"    {mib(wheels[-1].stat().st_size):>10}  {wheels[-1].name}")
             if needed := requirements(plugin):
-                say(f"warning: plugin {plugin} requires what the nodes must have: {', '.join(needed)}")
+                echo(f"warning: plugin {plugin} requires what the nodes must have: {', '.join(needed)}")
         if there := registry_plugins(checked.job):
-            say(f"warning: the nodes must have these plugins: {', '.join(there)}")
+            echo(f"warning: the nodes must have these plugins: {', '.join(there)}")
         runtime_env = {"working_dir": str(upload.folder)} | ({"py_modules": [str(w) for w in wheels]} if wheels else {})
         job_id, joined = server.submit(name, entrypoint, runtime_env)
     come_back = f"the same command joins its log; to stop it: ray job stop {job_id} --address {server.address}"
     try:
-        say(f"{job_id} {'already runs ' if joined else ''}on {server.address}")
+        echo(f"{job_id} {'already runs ' if joined else ''}on {server.address}")
         if detach:
-            say(come_back)
+            echo(come_back)
             return 0
         return server.follow(job_id, _write)
     except KeyboardInterrupt:
-        say(f"\ndetached; {job_id} goes on. {come_back[0].upper()}{come_back[1:]}")
+        echo(f"\ndetached; {job_id} goes on. {come_back[0].upper()}{come_back[1:]}")
         return DETACHED
 
 

@@ -16,10 +16,10 @@ def check(job: Path, profile: str | None, overrides: tuple[str, ...]) -> None:
     from blear.job.reader import read_job
 
     checked, catalog = read_job(job, profile=profile, overrides=overrides)
-    from blear.pipeline.dry_run import rehearse, stored_by  # imports torch
+    from blear.pipeline.dry_run import dry_run, stored_by  # imports torch
 
     stored, unknown = stored_by(checked, catalog)
-    rehearse(checked, catalog, stored)
+    dry_run(checked, catalog, stored)
     for name, why in unknown.items():
         click.echo(f"data {name}: not looked at ({why}); whether its frames fit is seen once it is prepared")
     stages = ", ".join(checked.stages)

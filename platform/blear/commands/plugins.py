@@ -19,9 +19,9 @@ def plugins(context: click.Context, files: tuple[str, ...]) -> None:
     context.obj = files
     if context.invoked_subcommand is not None:
         return
-    from blear.plugin.catalog import load
+    from blear.plugin.discovery import load_plugins
 
-    catalog = load(files)
+    catalog = load_plugins(files)
     for plugin in catalog.plugins:
         click.echo(f"{plugin.name}  ({plugin.origin})")
         if plugin.problem:
@@ -37,10 +37,10 @@ def plugins(context: click.Context, files: tuple[str, ...]) -> None:
 @click.pass_obj
 def show(files: tuple[str, ...], name: str) -> None:
     """Show one component: what it is, its parameters, examples."""
-    from blear.plugin.catalog import load
     from blear.plugin.descriptions import parameters, use_line
+    from blear.plugin.discovery import load_plugins
 
-    catalog = load(files)
+    catalog = load_plugins(files)
     found = [
         r for slot in catalog.components.values() for full, r in slot.items() if name in (full, full.split("/")[1])
     ]
@@ -117,7 +117,7 @@ def check(name: str, components: tuple[str, ...], quiet: bool) -> None:
 @click.pass_obj
 def docs(files: tuple[str, ...], names: tuple[str, ...]) -> None:
     """Print a page (Markdown) of the components of all plugins, or of those named."""
-    from blear.plugin.catalog import load
     from blear.plugin.descriptions import page
+    from blear.plugin.discovery import load_plugins
 
-    click.echo(page(load(files), names), nl=False)
+    click.echo(page(load_plugins(files), names), nl=False)

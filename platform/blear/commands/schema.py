@@ -14,6 +14,6 @@ from blear.commands.options import plugin_files
 def schema(files: tuple[str, ...]) -> None:
     """Print the JSON schema of a job file, for editors."""
     from blear.job.json_schema import json_schema
-    from blear.plugin.catalog import load
+    from blear.plugin.discovery import load_plugins
 
-    click.echo(json.dumps(json_schema(load(files)), indent=1))
+    click.echo(json.dumps(json_schema(load_plugins(files)), indent=1))

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from blear.errors import DataError
-from blear.progress import say
+from blear.progress import echo
 
 _NAMED = 5
 
@@ -64,4 +64,4 @@ def _summary(broken: Sequence[tuple[str, str, str]]) -> str:
 @functools.lru_cache(maxsize=64)
 def _say_once(text: str) -> None:
     """Says a line once in a process."""
-    say(text)
+    echo(text)

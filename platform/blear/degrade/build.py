@@ -12,13 +12,13 @@ from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys, Resiz
 from blear.degrade.nodes import Chosen, InOrder, Node, Operation, Shuffled, Sometimes
 from blear.errors import JobError
 from blear.plugin.catalog import Catalog
-from blear.plugin.uses import AnyOrder, Chained, DegradationUse, Entry, OneOf, Ramp
+from blear.plugin.uses import DegradationEntry, DegradationUse, OneOfEntry, RandomOrderEntry, Schedule, SequentialEntry
 
 Built = tuple[Node, BuildContext]
 
 
 def build_nodes(
-    catalog: Catalog, entries: Sequence[Entry], context: BuildContext, where: str
+    catalog: Catalog, entries: Sequence[DegradationEntry], context: BuildContext, where: str
 ) -> tuple[list[Node], BuildContext]:
     """A node for each entry, and the context after the last one.
 
@@ -33,7 +33,7 @@ def build_nodes(
 
 
 def evaluation_nodes(
-    catalog: Catalog, entries: Sequence[Entry], context: BuildContext
+    catalog: Catalog, entries: Sequence[DegradationEntry], context: BuildContext
 ) -> tuple[list[Node], BuildContext]:
     """What evaluation does in place of the operations that change the frames' size; of `one_of`, the first such member.
 
@@ -51,12 +51,12 @@ def evaluation_nodes(
         for member in entry.members:
             found, after = evaluation_nodes(catalog, [member], context)
             nodes, context = nodes + found, after
-            if found and isinstance(entry, OneOf):
+            if found and isinstance(entry, OneOfEntry):
                 break
     return nodes, context
 
 
-def _node(catalog: Catalog, entry: Entry, context: BuildContext, where: str) -> Built:
+def _node(catalog: Catalog, entry: DegradationEntry, context: BuildContext, where: str) -> Built:
     node, p, after = _whole(catalog, entry, context, where)
     if p in (None, 1) and entry.from_ == 0 and entry.until == 1:
         return node, after
@@ -69,16 +69,18 @@ def _node(catalog: Catalog, entry: Entry, context: BuildContext, where: str) -> 
     return Sometimes(node, p, entry.from_, entry.until), after
 
 
-def _whole(catalog: Catalog, entry: Entry, context: BuildContext, where: str) -> tuple[Node, Ramp | None, BuildContext]:
+def _whole(
+    catalog: Catalog, entry: DegradationEntry, context: BuildContext, where: str
+) -> tuple[Node, Schedule | None, BuildContext]:
     """An entry without its probability, the probability, and the context after it."""
     if isinstance(entry, DegradationUse):
         operation, p = _operation(catalog, entry, context)
         return Operation(operation), p, _after(operation, context)
-    if isinstance(entry, Chained):
+    if isinstance(entry, SequentialEntry):
         nodes, after = build_nodes(catalog, entry.chain, context, f"{where}.chain")
         return InOrder(nodes), entry.p, after
     where = f"{where}.{entry.key}"
-    if isinstance(entry, OneOf):
+    if isinstance(entry, OneOfEntry):
         nodes, after = _alike(catalog, entry.one_of, context, where)
         return Chosen(nodes, [member.weight for member in entry.one_of]), entry.p, after
     nodes, after = _any_order(catalog, entry, context, where)
@@ -86,7 +88,7 @@ def _whole(catalog: Catalog, entry: Entry, context: BuildContext, where: str) ->
 
 
 def _alike(
-    catalog: Catalog, entries: Sequence[Entry], context: BuildContext, where: str
+    catalog: Catalog, entries: Sequence[DegradationEntry], context: BuildContext, where: str
 ) -> tuple[list[Node], BuildContext]:
     """Nodes that each start from the same frames; all must leave them at one size."""
     built = [_node(catalog, entry, context, f"{where}.{number}") for number, entry in enumerate(entries)]
@@ -101,7 +103,9 @@ def _alike(
     return [node for node, _ in built], after
 
 
-def _any_order(catalog: Catalog, entry: AnyOrder, context: BuildContext, where: str) -> tuple[list[Node], BuildContext]:
+def _any_order(
+    catalog: Catalog, entry: RandomOrderEntry, context: BuildContext, where: str
+) -> tuple[list[Node], BuildContext]:
     nodes, after = _alike(catalog, entry.any_order, context, where)
     before = context
     for _ in entry.any_order[1:] if _shape(after) != _shape(before) else ():
@@ -109,7 +113,7 @@ def _any_order(catalog: Catalog, entry: AnyOrder, context: BuildContext, where: 
     return nodes, after
 
 
-def _operation(catalog: Catalog, use: DegradationUse, context: BuildContext) -> tuple[Degradation, Ramp | None]:
+def _operation(catalog: Catalog, use: DegradationUse, context: BuildContext) -> tuple[Degradation, Schedule | None]:
     registered = catalog.get("degradation", use.use)
     params, p = use.split(registered.component.params.model_fields)
     return registered.build(params, context), p

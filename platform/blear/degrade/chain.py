@@ -12,7 +12,7 @@ from blear.contracts import BuildContext, Degradation, DrawKeys
 from blear.degrade.build import build_nodes, evaluation_nodes
 from blear.degrade.nodes import InOrder, Node, Operation, in_order
 from blear.plugin.catalog import Catalog
-from blear.plugin.uses import DegradationUse, Entry
+from blear.plugin.uses import DegradationEntry, DegradationUse
 
 
 class Chain:
@@ -70,7 +70,7 @@ class Chain:
 
 
 def build_chain(
-    catalog: Catalog, uses: Sequence[Entry], context: BuildContext, where: str = "", *, first: int = 0
+    catalog: Catalog, uses: Sequence[DegradationEntry], context: BuildContext, where: str = "", *, first: int = 0
 ) -> tuple[Chain, BuildContext]:
     """The chain of a job's list, and the context after it (an operation may change the frames' size).
 
@@ -88,7 +88,7 @@ def build_chain(
 def swept_chain(
     catalog: Catalog,
     use: DegradationUse,
-    around: tuple[Sequence[Entry], Sequence[Entry]],
+    around: tuple[Sequence[DegradationEntry], Sequence[DegradationEntry]],
     context: BuildContext,
     where: str,
 ) -> Chain:
@@ -108,7 +108,9 @@ def swept_chain(
     return Chain(nodes, context.seed, numbers=numbers)
 
 
-def evaluation_chain(catalog: Catalog, uses: Sequence[Entry], context: BuildContext) -> tuple[Chain, BuildContext]:
+def evaluation_chain(
+    catalog: Catalog, uses: Sequence[DegradationEntry], context: BuildContext
+) -> tuple[Chain, BuildContext]:
     """What evaluation keeps of a stage's augmentations: those that change the frames' size, without their draws."""
     nodes, after = evaluation_nodes(catalog, uses, context)
     return Chain(nodes, context.seed), after

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from blear.contracts import Coding, Degradation, DrawKeys, OnCpu, Separable
-from blear.plugin.uses import Ramp, ramp
+from blear.plugin.uses import Schedule, schedule_value
 from blear.separable import apply_operators
 
 _COIN, _CHOICE = -1, -2
@@ -106,7 +106,7 @@ class Sometimes:
     """
 
     node: Node
-    p: Ramp | None
+    p: Schedule | None
     first: float
     until: float
 
@@ -143,7 +143,7 @@ class Sometimes:
             return np.zeros(len(keys.samples_B), dtype=bool)
         if self.p is None:
             return np.ones(len(keys.samples_B), dtype=bool)
-        return keys.nested(_COIN).uniform()[:, 0] < ramp(self.p, keys.progress)
+        return keys.nested(_COIN).uniform()[:, 0] < schedule_value(self.p, keys.progress)
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class InOrder(_Group):
 class Chosen(_Group):
     """One of several nodes for each sample."""
 
-    weights: Sequence[Ramp]
+    weights: Sequence[Schedule]
 
     def __call__(self, frames_BTCHW: Tensor, keys: DrawKeys, kbps_B: np.ndarray) -> Tensor:
         """Degraded frames."""
@@ -193,7 +193,7 @@ class Chosen(_Group):
 
     def choice(self, keys: DrawKeys) -> np.ndarray:
         """Which member each sample goes through, int64 [B]."""
-        edges = np.cumsum([ramp(weight, keys.progress) for weight in self.weights], dtype=np.float64)
+        edges = np.cumsum([schedule_value(weight, keys.progress) for weight in self.weights], dtype=np.float64)
         return np.searchsorted((edges / edges[-1])[:-1], keys.nested(_CHOICE).uniform()[:, 0], side="right")
 
 

@@ -29,10 +29,10 @@ from blear.evaluate.sample_faces import write_faces
 from blear.evaluate.statistics.temperature import temperatures
 from blear.evaluate.summarise import Asked, as_markdown, summarise
 from blear.evaluate.sweep import Level, levels
-from blear.job.leakage import seen_in_selection
+from blear.job.leakage import selected_on_reported_split
 from blear.job.schema import CLEAN, Arm, Evaluate, Job, Pool
 from blear.plugin.catalog import Catalog
-from blear.progress import Tracker, track
+from blear.progress import ProgressBar, track
 from blear.storage.run_folder import RunFolder, write_text
 from blear.train.model import Recognizer, build_recognizer, moments_of
 
@@ -64,7 +64,7 @@ def evaluate_arms(
             "higher_is_better": metrics[0].higher_is_better,
         },
         split=evaluate.split,
-        seen_in_selection=seen_in_selection(job),
+        seen_in_selection=selected_on_reported_split(job),
         sweeps=tester.sweeps(),
     )
     table = read_predictions(run.root / "predictions.parquet")
@@ -88,7 +88,7 @@ def evaluate_arms(
         asked=Asked.of(evaluate, temperatures(read_predictions(validation), pool) if evaluate.temperature else {}),
     )
     write_text(run.root / "summary.json", summary.model_dump_json(indent=1))
-    seen = seen_in_selection(job)
+    seen = selected_on_reported_split(job)
     note = f"\n\n{evaluate.split} chose the weights of {', '.join(seen)}: its numbers flatter them." if seen else ""
     return as_markdown(summary) + note
 
@@ -158,7 +158,7 @@ class Tester:
                 do = f"name a stage for each value of: {', '.join(parameters)}"
                 raise JobError(f"no level has a stage for this arm: {arm.stage}", f"evaluate.arms.{label}", do)
 
-    def tables(self, bar: Tracker) -> Iterator[pa.Table]:
+    def tables(self, bar: ProgressBar) -> Iterator[pa.Table]:
         """One table of predictions for each arm, level and batch."""
         for label, arm in self.evaluate.arms.items():
             for level in self.levels:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from blear.job.schema import Job
-from blear.plugin.catalog import Catalog, Registered
+from blear.plugin.catalog import Catalog, RegisteredComponent
 
 _SLOT_OF = {
     "Data": "dataset",
-    "StandIn": "dataset",
+    "FallbackData": "dataset",
     "DegradationUse": "degradation",
     "Sweep": "degradation",
     "BackboneUse": "backbone",
@@ -34,7 +34,7 @@ def json_schema(catalog: Catalog) -> dict[str, Any]:
 
 
 def _choice(
-    catalog: Catalog, registered: Registered, shared: dict[str, Any], definitions: dict[str, Any]
+    catalog: Catalog, registered: RegisteredComponent, shared: dict[str, Any], definitions: dict[str, Any]
 ) -> dict[str, Any]:
     """Schema of one component's use; its nested models go into the definitions."""
     prefix, short = registered.name.replace("/", "."), registered.name.split("/")[1]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from blear.job.schema import Job, Stage
 
 
-def seen_in_selection(job: Job) -> list[str]:
+def selected_on_reported_split(job: Job) -> list[str]:
     """Stages whose validation chooses weights, or when to stop, on the split of the data that the job evaluates."""
     if job.evaluate is None:
         return []

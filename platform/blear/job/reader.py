@@ -17,12 +17,13 @@ from ruamel.yaml import YAML
 
 from blear.errors import DataError, JobError, PluginError
 from blear.job.document import Document, Where, parse_value, validate
-from blear.job.leakage import seen_in_selection
+from blear.job.leakage import selected_on_reported_split
 from blear.job.reference_errors import read_errors
-from blear.job.schema import BackboneUse, Data, HeadUse, Job, Search, StandIn, Sweep
-from blear.plugin.catalog import Catalog, load
-from blear.plugin.uses import GROUPS, DegradationUse, Use
-from blear.storage.file_digest import digest
+from blear.job.schema import BackboneUse, Data, FallbackData, HeadUse, Job, Search, Sweep
+from blear.plugin.catalog import Catalog
+from blear.plugin.discovery import load_plugins
+from blear.plugin.uses import ENTRY_GROUPS, DegradationUse, Use
+from blear.storage.file_digest import file_digest
 from blear.storage.remote import Remote, is_url
 
 
@@ -49,7 +50,7 @@ def read_job(file: Path, *, profile: str | None = None, overrides: Sequence[str]
     document.raise_problems()
     job = Job.model_validate(completed)
     if job.evaluate is not None and not job.evaluate.shares_validation:
-        for name in seen_in_selection(job):
+        for name in selected_on_reported_split(job):
             what = f"{job.evaluate.split!r} chooses the weights of stage {name!r}, and is what `evaluate` reports on; "
             what += "take another split, or say evaluate.shares_validation: true, which the report then says too"
             document.problem(("stages", name, "validate"), what)
@@ -174,7 +175,7 @@ def _complete(document: Document) -> tuple[dict[str, Any], Catalog]:
     given = raw.get("plugins")
     sound = given if isinstance(given, list) and all(isinstance(name, str) for name in given) else []
     files = [str(_path(root / name)) for name in sound]  # what is not sound, validation says
-    names = _Names(document, load(tuple(files)))
+    names = _Names(document, load_plugins(tuple(files)))
     done = copy.deepcopy(raw)
     if files:
         done["plugins"] = files
@@ -227,7 +228,7 @@ class _Names:
 
     def entry(self, raw: Any, where: Where) -> Any:
         """A degradation, or a group of them."""
-        for group in GROUPS:
+        for group in ENTRY_GROUPS:
             if isinstance(raw, dict) and group.key in raw:
                 return raw | {group.key: self.uses(raw[group.key], (*where, group.key))}
         return self.use("degradation", DegradationUse, raw, where)
@@ -259,7 +260,7 @@ class _Names:
         if "degrade_once" in raw:
             raw["degrade_once"] = self.once(raw["degrade_once"], (*where, "degrade_once"))
         if isinstance(stand_in, dict):
-            stand_in = self.use("dataset", StandIn, stand_in, (*where, "stand_in"))
+            stand_in = self.use("dataset", FallbackData, stand_in, (*where, "stand_in"))
             raw["stand_in"] = stand_in | {
                 key: self.uses(stand_in[key], (*where, "stand_in", key))
                 for key in ("augment", "degrade")
@@ -322,7 +323,7 @@ class _Names:
             self.document.problem((*where, "file"), f"no such file: {given} (relative to the job file)")
             return start
         try:
-            found = digest(path)
+            found = file_digest(path)
         except DataError as error:
             self.document.problem((*where, "file"), error.what)
             return start
@@ -381,7 +382,7 @@ def _parts(raw: Any, where: Where) -> Iterator[tuple[Where, dict[str, Any]]]:
     for index, entry in enumerate(raw if isinstance(raw, list) else ()):
         if isinstance(entry, dict):
             yield (*where, index), entry
-            for group in GROUPS:
+            for group in ENTRY_GROUPS:
                 yield from _parts(entry.get(group.key), (*where, index, group.key))
 
 

@@ -21,7 +21,7 @@ Stored = tuple[ClipSpec, Mapping[str, Target]]
 """Shape and targets of stored clips."""
 
 
-def rehearse(job: Job, catalog: Catalog, stored: Mapping[str, Stored]) -> None:
+def dry_run(job: Job, catalog: Catalog, stored: Mapping[str, Stored]) -> None:
     """Refuses frames that a degradation cannot serve, chains whose sizes do not fit, and encoders that are missing.
 
     Args:

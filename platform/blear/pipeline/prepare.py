@@ -12,9 +12,11 @@ from blear.data.prepared import Prepared
 from blear.errors import DataError
 from blear.job.schema import Job
 from blear.pipeline.runner import ray_session, uses_ray
-from blear.plugin.catalog import Catalog, ComponentRef, load
-from blear.plugin.uses import Entry
-from blear.progress import say
+from blear.plugin.catalog import Catalog
+from blear.plugin.component_ref import ComponentRef
+from blear.plugin.discovery import load_plugins
+from blear.plugin.uses import DegradationEntry
+from blear.progress import echo
 from blear.storage.root import storage_root
 
 
@@ -28,8 +30,8 @@ def prepare_data(
         if data.shards is not None:
             folders[name] = _given(data.shards, use, name)
             continue
-        if data.stands_in:
-            say(f"data {name}: no source given, so {use} stands in for {data.use} (--set data.{name}.source=PATH)")
+        if data.uses_fallback:
+            echo(f"data {name}: no source given, so {use} stands in for {data.use} (--set data.{name}.source=PATH)")
         ref = ComponentRef("dataset", use, params, tuple(job.plugins))
         folders[name] = _prepared(ref, catalog, data.degrade_once, seed=job.seed, workers=workers, runner=runner)
     return folders
@@ -42,24 +44,24 @@ def _given(place: str, use: str, name: str) -> str:
         do = f"give shards of {use}, or set data.{name}.use to {prepared.name}"
         raise DataError(f"these shards are of {prepared.name}, the job's data.{name} is {use}", place, do)
     copied = f", copied to {prepared.folder} as they are used" if prepared.mirror else ""
-    say(f"data {name}: prepared shards at {prepared.place}{copied}")
+    echo(f"data {name}: prepared shards at {prepared.place}{copied}")
     return place
 
 
 def prepare_one(name: str, params: dict[str, Any], *, workers: int | None = None) -> Path:
     """Shards of one dataset by component name."""
-    return _prepared(ComponentRef("dataset", name, params), load(), seed=0, workers=workers, runner="auto")
+    return _prepared(ComponentRef("dataset", name, params), load_plugins(), seed=0, workers=workers, runner="auto")
 
 
 def describe_one(name: str, params: dict[str, Any]) -> Iterator[str]:
     """What one dataset is and what was found of it, line by line."""
-    return describe(load().get("dataset", name), params)
+    return describe(load_plugins().get("dataset", name), params)
 
 
 def _prepared(
     ref: ComponentRef,
     catalog: Catalog,
-    degrade_once: Sequence[Entry] = (),
+    degrade_once: Sequence[DegradationEntry] = (),
     *,
     seed: int,
     workers: int | None,

@@ -12,12 +12,13 @@ from blear.errors import RunError
 from blear.evaluate.arms import evaluate_arms
 from blear.job.reader import dump_job, read_job
 from blear.job.schema import Job
-from blear.pipeline.dry_run import rehearse
+from blear.pipeline.dry_run import dry_run
 from blear.pipeline.prepare import prepare_data
 from blear.pipeline.run_info import now, run_info
 from blear.pipeline.runner import ray_session, uses_ray
-from blear.plugin.catalog import Catalog, fingerprint
-from blear.progress import say
+from blear.plugin.catalog import Catalog
+from blear.plugin.fingerprints import component_fingerprints
+from blear.progress import echo
 from blear.report import build
 from blear.storage.root import storage_root
 from blear.storage.run_folder import RunFolder
@@ -31,12 +32,12 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
     """Runs a job to its report and returns the report's path (the run folder when the job does not evaluate)."""
     on_ray = uses_ray(runner)
     run = RunFolder.start(storage_root() / "runs" / job.name, dump_job(job), fresh=fresh)
-    say(f"run folder: {run.root}")
+    echo(f"run folder: {run.root}")
     began = time.monotonic()
     with ray_session(on_ray or job.search is not None, local=not on_ray):
         prepared = prepare_data(job, catalog, runner=runner)
         opened = {name: Prepared.open(place) for name, place in prepared.items()}
-        rehearse(job, catalog, {name: (data.clip, data.targets) for name, data in opened.items()})
+        dry_run(job, catalog, {name: (data.clip, data.targets) for name, data in opened.items()})
         lock_splits(job, run.root, prepared)
         run.update_info(**run_info(job, catalog, prepared, on_ray, command, profile))
         if job.search is not None:
@@ -50,19 +51,19 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
     if job.search is None:
         table = evaluate_arms(job, catalog, run, prepared, local_device("auto"))
     run.update_info(finished=now(), seconds=run.info.get("seconds", 0.0) + time.monotonic() - began)
-    say(table)
+    echo(table)
     report = build(run.root)
-    say(f"report: {report}")
+    echo(f"report: {report}")
     return report
 
 
 def _train(job: Job, catalog: Catalog, run: RunFolder, prepared: dict[str, str | Path], on_ray: bool) -> None:
     for name in job.stages:
         if run.stage_done(name):
-            say(f"stage {name}: done by an earlier run")
+            echo(f"stage {name}: done by an earlier run")
             continue
         plan = StagePlan(job, name, run, prepared)
-        plan = replace(plan, prints=fingerprint(catalog, plan.components))
+        plan = replace(plan, prints=component_fingerprints(catalog, plan.components))
         if on_ray:
             train_on_ray(plan)
         else:

@@ -13,7 +13,8 @@ import torch
 
 from blear.data.prepared import Prepared
 from blear.job.schema import Job
-from blear.plugin.catalog import Catalog, fingerprint
+from blear.plugin.catalog import Catalog
+from blear.plugin.fingerprints import component_fingerprints
 
 _VERSIONS = (
     "blear",
@@ -48,7 +49,7 @@ def run_info(
             "use": job.data[name].chosen[0],
             "for": job.data[name].use,
             "source": job.data[name].shards or job.data[name].source,
-            "stand_in": job.data[name].stands_in,
+            "stand_in": job.data[name].uses_fallback,
             "terms": opened.terms,
             "counts": {split: opened.count(split) for split in opened.splits},
         }
@@ -64,6 +65,6 @@ def run_info(
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         "versions": {"python": platform.python_version()} | {name: version(name) for name in _VERSIONS},
         "host": {"system": platform.system(), "machine": platform.machine(), "cpus": os.cpu_count()},
-        "components": fingerprint(catalog, sorted(names)),
+        "components": component_fingerprints(catalog, sorted(names)),
         "data": data,
     }

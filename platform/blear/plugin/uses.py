@@ -9,14 +9,14 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
-Choice = str | int | float
-Share = Annotated[float, Field(ge=0, le=1)]
+Scalar = str | int | float
+UnitInterval = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1e9)]
-Ramp = float | Mapping[float, float]
+Schedule = float | Mapping[float, float]
 """A number, or fraction of the stage's steps -> number: in lines between two fractions, constant outside them."""
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     """A section of the job: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,20 +34,22 @@ class Use(BaseModel):
         return dict(self.model_extra or {})
 
 
-class Placed(BaseModel):
+class EntryOptions(BaseModel):
     """When an entry of a list of degradations applies, and to which samples."""
 
     model_config = ConfigDict(frozen=True, validate_by_name=True, validate_by_alias=True)
-    p: Share | dict[Share, Share] | None = Field(
+    p: UnitInterval | dict[UnitInterval, UnitInterval] | None = Field(
         None,
         description="probability that a sample goes through this entry, or fraction of the stage's steps -> "
         "probability; a component that has a parameter `p` draws by itself",
     )
-    weight: Weight | dict[Share, Weight] = Field(
+    weight: Weight | dict[UnitInterval, Weight] = Field(
         1.0, description="in `one_of`: how often the entry is chosen, or fraction of the stage's steps -> weight"
     )
-    from_: Share = Field(0.0, alias="from", description="fraction of the stage's steps after which the entry applies")
-    until: Share = Field(
+    from_: UnitInterval = Field(
+        0.0, alias="from", description="fraction of the stage's steps after which the entry applies"
+    )
+    until: UnitInterval = Field(
         1.0, description="fraction of the stage's steps up to which it applies; below 1: not in validation either"
     )
 
@@ -61,16 +63,16 @@ class Placed(BaseModel):
         return self
 
     @property
-    def placed(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """What it says of p, weight, from and until, as in the job file; defaults are left out."""
-        fields = set(Placed.model_fields)
+        fields = set(EntryOptions.model_fields)
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=fields)
 
 
-class DegradationUse(Use, Placed):
+class DegradationUse(Use, EntryOptions):
     """A degradation."""
 
-    def split(self, fields: Collection[str]) -> tuple[dict[str, Any], Ramp | None]:
+    def split(self, fields: Collection[str]) -> tuple[dict[str, Any], Schedule | None]:
         """The component's parameters, and the entry's own probability.
 
         Args:
@@ -81,74 +83,74 @@ class DegradationUse(Use, Placed):
         return self.params | {"p": self.p}, None
 
 
-class _Group(Placed):
+class _EntryGroup(EntryOptions):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
     key: ClassVar[str]
 
     @property
-    def members(self) -> list[Entry]:
+    def members(self) -> list[DegradationEntry]:
         """The entries in it."""
         return list(getattr(self, self.key))
 
 
-class Chained(_Group):
+class SequentialEntry(_EntryGroup):
     """Entries in order, as one entry."""
 
     key = "chain"
-    chain: list[Entry] = Field(min_length=1, description="entries that are applied in order")
+    chain: list[DegradationEntry] = Field(min_length=1, description="entries that are applied in order")
 
 
-class OneOf(_Group):
+class OneOfEntry(_EntryGroup):
     """One entry of several, drawn for each sample by weight."""
 
     key = "one_of"
-    one_of: list[Entry] = Field(min_length=1, description="entries, of which each sample goes through one")
+    one_of: list[DegradationEntry] = Field(min_length=1, description="entries, of which each sample goes through one")
 
     @model_validator(mode="after")
     def _drawable(self) -> Self:
         weights = [member.weight for member in self.one_of]
         fractions = {0.0, *(at for weight in weights if isinstance(weight, dict) for at in weight)}
-        empty = [at for at in sorted(fractions) if not sum(ramp(weight, at) for weight in weights) > 0]
+        empty = [at for at in sorted(fractions) if not sum(schedule_value(weight, at) for weight in weights) > 0]
         if empty:
             raise ValueError(f"at {empty[0]:g} of the steps all weights are 0; give one entry a positive weight")
         return self
 
 
-class AnyOrder(_Group):
+class RandomOrderEntry(_EntryGroup):
     """Entries in an order that is drawn for each sample."""
 
     key = "any_order"
-    any_order: list[Entry] = Field(
+    any_order: list[DegradationEntry] = Field(
         min_length=1, max_length=16, description="entries, each applied once, in a random order for each sample"
     )
 
 
-GROUPS: tuple[type[_Group], ...] = (Chained, OneOf, AnyOrder)
-RESERVED = frozenset({"use", "weight", "from", "until", *(group.key for group in GROUPS)})
+ENTRY_GROUPS: tuple[type[_EntryGroup], ...] = (SequentialEntry, OneOfEntry, RandomOrderEntry)
+RESERVED_KEYS = frozenset({"use", "weight", "from", "until", *(group.key for group in ENTRY_GROUPS)})
 """Names that no parameter of a degradation can have."""
 
 
 def _kind(raw: Any) -> str:
-    """Tag of an entry; the tags are no keys of it, by which errors are placed."""
+    """Tag of an entry; the tags are no keys of it, by which errors are options."""
     if isinstance(raw, BaseModel):
         return f"entry {getattr(raw, 'key', 'use')}"
-    found = next((group.key for group in GROUPS if isinstance(raw, dict) and group.key in raw), "use")
+    found = next((group.key for group in ENTRY_GROUPS if isinstance(raw, dict) and group.key in raw), "use")
     return f"entry {found}"
 
 
-Entry = Annotated[
+DegradationEntry = Annotated[
     Annotated[DegradationUse, Tag("entry use")]
-    | Annotated[Chained, Tag("entry chain")]
-    | Annotated[OneOf, Tag("entry one_of")]
-    | Annotated[AnyOrder, Tag("entry any_order")],
+    | Annotated[SequentialEntry, Tag("entry chain")]
+    | Annotated[OneOfEntry, Tag("entry one_of")]
+    | Annotated[RandomOrderEntry, Tag("entry any_order")],
     Discriminator(_kind),
 ]
 """One entry of a list of degradations."""
-for _group in GROUPS:
+for _group in ENTRY_GROUPS:
     _group.model_rebuild()
 
 
-def ramp(value: Ramp, progress: float) -> float:
+def schedule_value(value: Schedule, progress: float) -> float:
     """A number of the job at a fraction of the stage's steps."""
     if not isinstance(value, Mapping):
         return value
@@ -159,10 +161,10 @@ def ramp(value: Ramp, progress: float) -> float:
     return points[0][1] if progress < points[0][0] else points[-1][1]
 
 
-def leaves(entries: Iterable[Entry]) -> Iterator[DegradationUse]:
+def degradations_of(entries: Iterable[DegradationEntry]) -> Iterator[DegradationUse]:
     """Every component that the entries name, those of groups included, in the order of the file."""
     for entry in entries:
         if isinstance(entry, DegradationUse):
             yield entry
         else:
-            yield from leaves(entry.members)
+            yield from degradations_of(entry.members)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ray import tune
 
 from blear.job.schema import Search
-from blear.progress import say
+from blear.progress import echo
 
 
 class Spent(tune.Stopper):
@@ -51,7 +51,7 @@ class Budget(tune.Callback):
         ):
             if most is not None and used >= most * 3600 and not Spent.now:
                 Spent.now = True
-                say(f"search: its {name} are over; no trial goes on")
+                echo(f"search: its {name} are over; no trial goes on")
 
     def left(self, running: int) -> float:
         """Seconds until it is spent, with so many trials at once; infinite where there is no end."""

@@ -16,7 +16,7 @@ from blear.errors import JobError
 from blear.evaluate.arms import Tester
 from blear.job.reader import dump_job, read_job
 from blear.job.schema import Arm, Job
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 from blear.progress import track
 from blear.search.objective import Curve, curve_of
 from blear.storage.run_folder import RunFolder, write_text
@@ -103,7 +103,7 @@ def headline(ground: Ground, job: Job, run: RunFolder) -> Metric:
 def _tester(ground: Ground, job: Job, run: RunFolder) -> tuple[Tester, Metric]:
     if job.evaluate is None:
         raise JobError("a search needs an `evaluate` section, whose levels it looks at", "search", "add one")
-    catalog = load(tuple(job.plugins))
+    catalog = load_plugins(tuple(job.plugins))
     evaluate = job.evaluate.model_copy(update={"split": ground.split, "arms": {"trial": Arm(stage=ground.stage)}})
     tester = Tester(job, evaluate, catalog, run, ground.prepared, local_device("auto"))
     _, context = tester.fitted(ground.stage)

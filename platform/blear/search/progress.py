@@ -9,7 +9,7 @@ from typing import Any
 
 from ray import tune
 
-from blear.progress import Tracker, duration, say, track
+from blear.progress import ProgressBar, duration, echo, track
 from blear.search.budget import Budget
 from blear.search.objective import Judge
 
@@ -26,7 +26,7 @@ class Progress(tune.Callback):
 
     def __init__(self, judge: Judge, trials: int, steps: int, budget: Budget) -> None:
         self._name, self._trials, self._steps, self._budget = judge.names[0], trials, steps, budget
-        self._bar: Tracker | None = None
+        self._bar: ProgressBar | None = None
         self._open = contextlib.ExitStack()
         self._began: dict[str, float] = {}
         self._looked = 0.0
@@ -54,7 +54,7 @@ class Progress(tune.Callback):
         self._tell(1, trials, {trial.trial_id})
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        say(f"search: trial {trial.trial_id} failed; the search goes on")
+        echo(f"search: trial {trial.trial_id} failed; the search goes on")
         self._tell(1, trials, {trial.trial_id})
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:

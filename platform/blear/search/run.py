@@ -18,7 +18,7 @@ from blear.evaluate.arms import evaluate_arms
 from blear.job.reader import dump_job, read_job
 from blear.job.schema import Arm, Job, Search
 from blear.plugin.catalog import Catalog
-from blear.progress import say, track
+from blear.progress import echo, track
 from blear.search.importance import importance
 from blear.search.lineage import scheduled
 from blear.search.objective import Judge
@@ -191,7 +191,7 @@ def _final(job: Job, search: Search, run: RunFolder, folders: Mapping[str, Path]
 def _write_job(path: Path, job: Job) -> None:
     write_text(path, f"{_RUNS_ITSELF}\n{dump_job(job)}")
     path.chmod(0o755)
-    say(f"search: the best trial's job is {path}")
+    echo(f"search: the best trial's job is {path}")
 
 
 def _folders(search: Search) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from blear.job.schema import Dimension
-from blear.plugin.uses import Choice
+from blear.plugin.uses import Scalar
 
 _DIGITS = 4
 _JOINT = "|"  # between a field and a key of its mixture; no field has one
@@ -47,6 +47,6 @@ def values(space: Mapping[str, Dimension], drawn: Mapping[str, Any]) -> dict[str
     return found
 
 
-def _weights(keys: list[Choice], draws: list[float]) -> dict[Choice, float]:
+def _weights(keys: list[Scalar], draws: list[float]) -> dict[Scalar, float]:
     shares = [-math.log(min(max(draw, 1e-9), 1 - 1e-9)) for draw in draws]
     return {key: round(share / sum(shares), _DIGITS) for key, share in zip(keys, shares, strict=True)}

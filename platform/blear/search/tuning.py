@@ -21,7 +21,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from blear.errors import BlearError, RunError
 from blear.job.schema import Search
-from blear.progress import say
+from blear.progress import echo
 from blear.search.budget import Budget, Spent
 from blear.search.objective import Judge
 from blear.search.point import Ground
@@ -49,7 +49,7 @@ def run_trials(
     function: Any = functools.partial(trial, ground=ground, search=search, judge=judge)
     function = tune.with_resources(function, tune.PlacementGroupFactory([dict(room.bundle)]))
     if any(folder.glob("experiment_state-*.json")):
-        say("search: continues")
+        echo("search: continues")
         tuner = tune.Tuner.restore(str(folder), trainable=function, resume_unfinished=True, restart_errored=False)
     else:
         budget = Budget(search, room.gpus)

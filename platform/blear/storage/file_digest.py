@@ -1,4 +1,4 @@
-"""What names a file's content."""
+"""The digest that identifies the content of a file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from blear.errors import DataError
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal.
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 of a file as 64 hexadecimal digits.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the file cannot be read.
     """
     try:
         with path.open("rb") as file:

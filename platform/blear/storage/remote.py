@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote, urlsplit
 
 from blear.errors import DataError
-from blear.progress import say
+from blear.progress import echo
 
 Result = TypeVar("Result")
 
@@ -138,7 +138,7 @@ class Remote:
                     what, do = f"not read in {tries} tries; the last: {cause}", "mend the server or its files"
                     raise DataError(what, where, f"{do}; the same command continues") from error
                 wait = self.patience.wait(failed)
-                say(f"{where}: {cause}; try {failed + 1} of {tries} in {wait:.1f} s")
+                echo(f"{where}: {cause}; try {failed + 1} of {tries} in {wait:.1f} s")
                 time.sleep(wait)
         raise ValueError("patience must allow one try")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blear.job.schema import Job, Stage
-from blear.plugin.uses import leaves
+from blear.plugin.uses import degradations_of
 from blear.storage.run_folder import RunFolder
 
 
@@ -44,5 +44,5 @@ class StagePlan:
         """(slot, full name) of what a worker builds."""
         stage, extra = self.spec, self.job.data[self.spec.data].extra
         lists = (*extra, stage.augment, stage.degrade)
-        names = {("degradation", use.use) for entries in lists for use in leaves(entries)}
+        names = {("degradation", use.use) for entries in lists for use in degradations_of(entries)}
         return sorted(names | {("backbone", stage.backbone.use), ("head", stage.head.use)})

@@ -11,7 +11,7 @@ from torch import nn
 
 from blear.data.dataset_info import TrainedOn
 from blear.data.prepared import Prepared
-from blear.plugin.uses import Entry
+from blear.plugin.uses import DegradationEntry
 from blear.storage.run_folder import write_text
 from blear.train import checkpoint
 from blear.train.setup import StageRun
@@ -57,6 +57,6 @@ def finish(run: StageRun, seconds: float) -> None:
     write_text(folder / "stage.json", json.dumps(facts, indent=1))
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
+def _entry(entry: DegradationEntry) -> dict[str, Any]:
     """A degradation as the job gives it."""
     return entry.model_dump(mode="json", by_alias=True, exclude_defaults=True)

@@ -19,8 +19,8 @@ from blear.data.sampling.sampler import Order
 from blear.data.sampling.sampling_groups import Columns, find_groups, in_words, names_of
 from blear.data.sampling.weighted_sampler import DrawOrder
 from blear.errors import DataError, JobError, RunError
-from blear.plugin.catalog import load
-from blear.progress import say
+from blear.plugin.discovery import load_plugins
+from blear.progress import echo
 from blear.train import checkpoint
 from blear.train.chains import evaluation_augment, stage_chains
 from blear.train.checkpoint import CheckpointWriter, Position, Trained
@@ -77,7 +77,7 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
         BlearError: the job, the data or the checkpoint do not fit.
     """
     stage, job, cluster = plan.spec, plan.job, plan.job.cluster
-    catalog = load(plan.plugin_files)
+    catalog = load_plugins(plan.plugin_files)
     prepared = Prepared.open(plan.prepared[stage.data])
     split = stage.split or prepared.splits[0]
     moments = moments_of(stage, job.seed, prepared.clip)
@@ -104,7 +104,7 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
     report = start(inner.backbone, source, plan.run) if source is not None else None
     if source is not None and report is None and worker.rank == 0:
         key = f"stages.{plan.stage}.backbone.start_from.file"
-        say(f"stage {plan.stage}: no file of weights given, so it starts as initialised (--set {key}=PATH)")
+        echo(f"stage {plan.stage}: no file of weights given, so it starts as initialised (--set {key}=PATH)")
     optimizer = build_optimizer(inner, stage.optimizer)
     if cluster.channels_last:
         inner = inner.to(memory_format=torch.channels_last)
@@ -170,7 +170,7 @@ def _order(plan: StagePlan, prepared: Prepared, split: str, store: Source, lead:
         columns = Columns.read(prepared, split, names_of(draw), job.max_broken)
         groups = find_groups(draw, columns, f"stages.{plan.stage}.draw")
         if lead:
-            say(f"stage {plan.stage} draws {in_words(draw, groups)}")
+            echo(f"stage {plan.stage} draws {in_words(draw, groups)}")
         return DrawOrder(groups, stage.batch_size, job.seed)
     if len(store) < stage.batch_size:
         raise DataError(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from blear.errors import DataError, RunError
 from blear.job.schema import StartFrom
-from blear.storage.file_digest import digest
+from blear.storage.file_digest import file_digest
 from blear.storage.run_folder import RunFolder
 from blear.weights.load import load
 from blear.weights.matlab import from_matlab
@@ -62,7 +62,7 @@ def start(backbone: nn.Module, spec: StartFrom, run: RunFolder) -> Transfer | No
 
 
 def _start_from_file(backbone: nn.Module, spec: StartFrom, file: Path) -> Transfer:
-    sha256 = digest(file)
+    sha256 = file_digest(file)
     if spec.sha256 not in (None, sha256):
         what = f"another file than the job's: SHA-256 {sha256}, the job has {spec.sha256}"
         raise DataError(what, str(file), "bring the file back; every node needs the same one")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from blear.errors import RunError
-from blear.progress import say
+from blear.progress import echo
 
 
 class Worker(Protocol):
@@ -107,7 +107,7 @@ class LocalWorker:
 
     def continues(self, step: int, undone: int) -> None:
         """Says it."""
-        say(f"continues from step {step}; steps to {undone} are done again")
+        echo(f"continues from step {step}; steps to {undone} are done again")
 
     def checkpoint_now(self, step: int) -> bool:
         """Whether SIGTERM came."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from blear.cli import cli, main
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
 def test_plugins_lists_every_component(call) -> None:
     code, out, _ = call("plugins")
     assert code == 0
-    for slot in load().components.values():
+    for slot in load_plugins().components.values():
         for name, registered in slot.items():
             assert name in out
             assert registered.component.summary in out
@@ -58,7 +58,7 @@ def test_schema_is_json_with_the_installed_components(call) -> None:
     code, out, _ = call("schema")
     assert code == 0
     titles = [choice["title"] for choice in json.loads(out)["$defs"]["BackboneUse"]["oneOf"]]
-    assert titles == list(load().components["backbone"])
+    assert titles == list(load_plugins().components["backbone"])
 
 
 def test_check_says_what_is_right_and_what_is_wrong(call, repository: Path) -> None:

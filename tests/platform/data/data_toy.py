@@ -4,7 +4,7 @@ from pathlib import Path
 
 from blear.data.prepare.run import prepare
 from blear.data.prepared import Prepared
-from blear.plugin.catalog import ComponentRef
+from blear.plugin.component_ref import ComponentRef
 
 SOURCE = """
 import os

@@ -127,7 +127,7 @@ def test_a_crowded_band_is_compared_in_blocks_and_equal_hashes_form_a_star():
 def shards(storage, tmp_path):
     """The shards of the set above."""
     from blear.data.prepare.run import prepare
-    from blear.plugin.catalog import ComponentRef
+    from blear.plugin.component_ref import ComponentRef
 
     (tmp_path / "audited.py").write_text(PLUGIN)
     ref = ComponentRef("dataset", "audited/copies", {}, (str(tmp_path / "audited.py"),))

@@ -11,7 +11,9 @@ from data_toy import toy_ref
 from blear.cli import main
 from blear.data.prepare.description import describe
 from blear.errors import PluginError
-from blear.plugin.catalog import ComponentRef, Registered, load
+from blear.plugin.catalog import RegisteredComponent
+from blear.plugin.component_ref import ComponentRef
+from blear.plugin.discovery import load_plugins
 
 
 @pytest.fixture
@@ -32,8 +34,8 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], st
     return run
 
 
-def registered(ref: ComponentRef) -> Registered:
-    return load(ref.plugin_files).get(ref.slot, ref.name)
+def registered(ref: ComponentRef) -> RegisteredComponent:
+    return load_plugins(ref.plugin_files).get(ref.slot, ref.name)
 
 
 def test_a_dataset_is_described_with_the_counts_of_its_samples(tmp_path: Path) -> None:
@@ -62,14 +64,14 @@ def test_a_dataset_may_say_more(tmp_path: Path) -> None:
     own = Path(file).with_name("toy_more.py")
     more = '    def describe(self):\n        return {"missing": "labels of 3 clips"}\n\n    def parts('
     own.write_text(Path(file).read_text().replace("    def parts(", more, 1))
-    lines = list(describe(load((str(own),)).get("dataset", "toy_more/random"), {}))
+    lines = list(describe(load_plugins((str(own),)).get("dataset", "toy_more/random"), {}))
     assert lines[4] == "missing: labels of 3 clips"
 
 
 def test_without_a_source_the_terms_say_where_it_comes_from(call) -> None:
     code, out, _ = call("fer/fer2013", "--describe")
     assert code == 0
-    terms = load().get("dataset", "fer/fer2013").attribute("terms")
+    terms = load_plugins().get("dataset", "fer/fer2013").attribute("terms")
     assert out[0].startswith("fer/fer2013: ")
     assert out[1] == f"terms: {terms}"
     assert out[2].startswith("missing: source, fer2013.csv, ")
@@ -96,4 +98,4 @@ def test_a_job_or_a_wrong_parameter_is_no_dataset(call, repository: Path) -> Non
     assert code == 2
     assert "--describe takes a dataset, not a job" in err
     with pytest.raises(PluginError, match="sizes"):
-        list(describe(load().get("dataset", "faces/procedural"), {"sizes": 3}))
+        list(describe(load_plugins().get("dataset", "faces/procedural"), {"sizes": 3}))

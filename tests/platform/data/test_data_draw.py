@@ -21,7 +21,7 @@ from blear.data.sampling.sampling_groups import Column, Columns, find_groups, in
 from blear.data.sampling.weighted_sampler import DrawOrder, Group
 from blear.data.shard.archive import index_path
 from blear.errors import DataError, JobError
-from blear.job.schema import DrawGroup
+from blear.job.schema import DrawEntry
 from blear.train.loop import train_stage
 from blear.train.worker import LocalWorker
 
@@ -160,8 +160,8 @@ SPLIT = Columns(
 
 def test_groups_in_words() -> None:
     draw = [
-        DrawGroup(share=1, where={"source": "raf"}),
-        DrawGroup(share=3, where={"source": "affectnet", "emotion": ["anger", "fear"]}, even="emotion"),
+        DrawEntry(share=1, where={"source": "raf"}),
+        DrawEntry(share=3, where={"source": "affectnet", "emotion": ["anger", "fear"]}, even="emotion"),
     ]
     assert in_words(draw, find_groups(draw, SPLIT, "draw")) == (
         "25.0% of 4 samples (source: raf); "
@@ -170,7 +170,7 @@ def test_groups_in_words() -> None:
 
 
 def cells_of(*draw: dict) -> list[list[list[int]]]:
-    found = find_groups([DrawGroup.model_validate(group) for group in draw], SPLIT, "stages.s.draw")
+    found = find_groups([DrawEntry.model_validate(group) for group in draw], SPLIT, "stages.s.draw")
     return [[cell.tolist() for cell in group.cells] for group in found]
 
 
@@ -215,8 +215,8 @@ def test_columns_come_from_the_indexes_of_the_shards(tmp_path: Path) -> None:
     """Two parts of three samples: emotion n % 2, face_px 20 + n; no shard is read."""
     prepared = prepare_toy(tmp_path)
     draw = [
-        DrawGroup(share=1, where={"face_px": [20, 22]}, even="emotion"),
-        DrawGroup(share=1, where={"emotion": "glad"}),
+        DrawEntry(share=1, where={"face_px": [20, 22]}, even="emotion"),
+        DrawEntry(share=1, where={"emotion": "glad"}),
     ]
     assert names_of(draw) == {"face_px", "emotion"}
     for shard in prepared.shards("train"):
@@ -234,7 +234,7 @@ def test_a_million_samples_are_grouped_in_seconds() -> None:
     codes_N = np.random.default_rng(0).integers(7, size=10**6).astype(np.int32)
     columns = Columns(10**6, {"emotion": Column(codes_N, tuple("abcdefg"))}, ("emotion",))
     began = time.perf_counter()
-    (group,) = find_groups([DrawGroup(share=1, where={"emotion": list("bcdefg")}, even="emotion")], columns, "draw")
+    (group,) = find_groups([DrawEntry(share=1, where={"emotion": list("bcdefg")}, even="emotion")], columns, "draw")
     assert time.perf_counter() - began < 5
     assert [len(cell) for cell in group.cells] == np.bincount(codes_N)[1:].tolist()
 

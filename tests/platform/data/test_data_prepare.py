@@ -16,7 +16,7 @@ from blear.data.dataset_info import Layout
 from blear.data.prepare import parts, prepare
 from blear.data.prepared import Prepared
 from blear.errors import DataError, PluginError
-from blear.plugin.catalog import ComponentRef
+from blear.plugin.component_ref import ComponentRef
 
 
 def files(folder):

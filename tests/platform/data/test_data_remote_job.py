@@ -15,7 +15,8 @@ from blear.errors import DataError, JobError
 from blear.job.json_schema import json_schema
 from blear.job.reader import dump_job, read_job
 from blear.pipeline.prepare import prepare_data
-from blear.plugin.catalog import ComponentRef, load
+from blear.plugin.component_ref import ComponentRef
+from blear.plugin.discovery import load_plugins
 
 JOB = """name: remote
 data:
@@ -103,13 +104,13 @@ def test_shards_take_the_place_of_source_and_stand_in(job, faces, tmp_path):
     block = text[text.index("    use: X") : text.index("    stand_in")]
     job.write_text(text.replace(block, "    use: toy/random\n"))
     read, catalog = read_job(job, overrides=[f"data.faces.shards={toy.folder}"])
-    assert not read.data["faces"].stands_in
+    assert not read.data["faces"].uses_fallback
     assert read.data["faces"].chosen == ("toy/random", {})
     assert prepare_data(read, catalog) == {"faces": str(toy.folder)}
     again = tmp_path / "again.yaml"
     again.write_text(dump_job(read))
     assert read_job(again)[0] == read
-    load.cache_clear()
+    load_plugins.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,9 @@ def test_the_check_says_which_extra_is_missing(blear, job):
 
 def test_the_schema_knows_shards():
     faces = next(
-        choice for choice in json_schema(load())["$defs"]["Data"]["oneOf"] if choice["title"] == "faces/procedural"
+        choice
+        for choice in json_schema(load_plugins())["$defs"]["Data"]["oneOf"]
+        if choice["title"] == "faces/procedural"
     )
     assert "prepared shards" in faces["properties"]["shards"]["description"]
 

@@ -9,7 +9,7 @@ from blear.data.decoded.store import Store
 from blear.data.prepare.run import prepare
 from blear.data.shard.tar_index import build_index
 from blear.errors import DataError
-from blear.plugin.catalog import ComponentRef
+from blear.plugin.component_ref import ComponentRef
 
 
 def everything(store):

@@ -10,12 +10,12 @@ from pydantic import TypeAdapter
 from blear.contracts import BuildContext, ClipSpec, DrawKeys, Separable
 from blear.degrade.chain import build_chain
 from blear.degrade.nodes import Chosen, Operation, Sometimes
-from blear.plugin.catalog import load
-from blear.plugin.uses import Entry
+from blear.plugin.discovery import load_plugins
+from blear.plugin.uses import DegradationEntry
 from blear.separable import apply_operators, compose, fused
 
-CATALOG = load()
-ENTRIES = TypeAdapter(list[Entry])
+CATALOG = load_plugins()
+ENTRIES = TypeAdapter(list[DegradationEntry])
 MIX = {"use": "corruptions/scale_mix", "factors": [3, 4, 6]}
 MILD = {"use": "corruptions/scale_mix", "factors": [1, 1.5, 4]}
 GAUSS = {"use": "corruptions/blur", "sigma": [0, 2.5]}

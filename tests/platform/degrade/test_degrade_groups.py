@@ -14,12 +14,12 @@ from pydantic import TypeAdapter
 from blear.contracts import BuildContext, ClipSpec, DrawKeys
 from blear.degrade.chain import build_chain, evaluation_chain, swept_chain
 from blear.errors import JobError
-from blear.plugin.catalog import load
-from blear.plugin.uses import DegradationUse, Entry
+from blear.plugin.discovery import load_plugins
+from blear.plugin.uses import DegradationEntry, DegradationUse
 from blear.random_keys import nested
 
-CATALOG = load((str(Path(__file__).parents[1] / "degrade_plugin.py"),))
-ENTRIES = TypeAdapter(list[Entry])
+CATALOG = load_plugins((str(Path(__file__).parents[1] / "degrade_plugin.py"),))
+ENTRIES = TypeAdapter(list[DegradationEntry])
 CLIP = ClipSpec(1, 1, 2, 2)
 SEED = 7
 

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from blear.errors import JobError
 from blear.job.json_schema import json_schema
 from blear.job.reader import dump_job, read_job
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 from blear.report.text import component
 
 PLUGIN = """from pydantic import Field
@@ -100,7 +100,7 @@ def test_the_report_shows_groups(job) -> None:
 
 
 def test_the_schema_takes_groups_and_refuses_what_is_none(job) -> None:
-    schema = json_schema(load())
+    schema = json_schema(load_plugins())
     validator = jsonschema.Draft202012Validator(schema)
     raw = YAML(typ="safe").load(JOB)
     assert list(validator.iter_errors(raw)) == []
@@ -145,8 +145,8 @@ def test_weights_that_are_all_0_at_some_time_are_refused(job) -> None:
 def test_a_component_cannot_take_a_key_of_the_lists(tmp_path: Path) -> None:
     file = tmp_path / "taken.py"
     file.write_text(PLUGIN)
-    problems = {plugin.name: plugin.problem for plugin in load((str(file),)).plugins}
-    assert problems["taken"] == "heavy: a job's lists of degradations have the key 'weight' already; rename it"
+    problems = {plugin.name: plugin.problem for plugin in load_plugins((str(file),)).plugins}
+    assert problems["taken"] == "heavy: 'weight' is a key of every degradation in a job; rename the parameter"
 
 
 def test_a_sweep_may_have_entries_around_it(job, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from blear.data.split_manifest import FILE, lock_splits
 from blear.errors import JobError, RunError
-from blear.job.leakage import seen_in_selection
+from blear.job.leakage import selected_on_reported_split
 from blear.job.reader import read_job
 from blear.pipeline.prepare import prepare_data
 
@@ -76,12 +76,12 @@ def test_weights_that_the_reported_split_chose_are_refused_unless_the_job_says_s
     assert "stages.first.validate: 'dev' chooses the weights of stage 'first'" in str(error.value)
     assert "evaluate.shares_validation: true" in str(error.value)
     job, _ = read(override, "evaluate.shares_validation=true")
-    assert seen_in_selection(job) == ["first"]
+    assert selected_on_reported_split(job) == ["first"]
     other, _ = read(override, "evaluate.split=test")
-    assert seen_in_selection(other) == []
+    assert selected_on_reported_split(other) == []
 
 
 def test_watching_is_no_choice_and_a_stage_that_no_arm_tests_chooses_nothing_that_counts(read):
-    assert seen_in_selection(read()[0]) == []
+    assert selected_on_reported_split(read()[0]) == []
     unused, _ = read("stages.second.backbone.start_from=null", "stages.first.validate={every: 1, keep: best}")
-    assert seen_in_selection(unused) == []
+    assert selected_on_reported_split(unused) == []

@@ -11,7 +11,7 @@ from blear.evaluate.predictions import class_priors, read_predictions
 from blear.evaluate.summary import read_summary
 from blear.job.reader import read_job
 from blear.pipeline.run import evaluate_run, run_job
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 
 PLUGIN = '''
 import numpy as np
@@ -106,4 +106,4 @@ def test_a_job_decides_once_for_each_video(tmp_path: Path, without_face: str) ->
     title = "the class prior where no face is" if without_face == "prior" else "no face counted as wrong"
     assert title in (root / "report.html").read_text()
     assert "One decision for each video: sum probabilities of its rows." in evaluate_run(root)
-    load.cache_clear()
+    load_plugins.cache_clear()

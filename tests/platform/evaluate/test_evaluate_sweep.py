@@ -7,7 +7,7 @@ from blear.contracts import BuildContext, ClipSpec
 from blear.errors import JobError
 from blear.evaluate.sweep import levels
 from blear.job.schema import Evaluate
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 
 CONTEXT = BuildContext(clip=ClipSpec(1, 3, 48, 48))
 
@@ -17,7 +17,7 @@ def swept(**sweep):
 
 
 def of(sweep, **more):
-    return levels(Evaluate(sweep=sweep, arms={"only": {"stage": "only"}}, **more), load(), CONTEXT)
+    return levels(Evaluate(sweep=sweep, arms={"only": {"stage": "only"}}, **more), load_plugins(), CONTEXT)
 
 
 def test_levels_of_the_job():

@@ -13,7 +13,7 @@ from blear.evaluate.predictions import read_predictions
 from blear.evaluate.summary import read_summary
 from blear.job.reader import read_job
 from blear.pipeline.run import run_job
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 
 PLUGIN = """
 import numpy as np
@@ -127,7 +127,7 @@ def test_each_window_is_a_row_and_each_clip_a_decision(tmp_path: Path) -> None:
     estimate = read_summary(root / "summary.json").estimate("only", "corruptions/downscale", 1.0, "accuracy")
     assert estimate is not None
     assert (estimate.n, estimate.value) == (10, pytest.approx(np.mean(decided)))
-    load.cache_clear()
+    load_plugins.cache_clear()
 
 
 @pytest.mark.usefixtures("storage")
@@ -138,7 +138,7 @@ def test_data_with_other_classes_is_refused(tmp_path: Path) -> None:
     job, catalog = read_job(tmp_path / "job.yaml", overrides=overrides)
     with pytest.raises(DataError, match="'only' knows the classes sad, glad, calm, the data calm, glad, sad"):
         run_job(job, catalog, runner="local", fresh=False, command="blear run", profile=None)
-    load.cache_clear()
+    load_plugins.cache_clear()
 
 
 def _stored() -> dict[str, tuple[np.ndarray, int]]:

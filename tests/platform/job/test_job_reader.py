@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from blear.errors import JobError
 from blear.job.json_schema import json_schema
 from blear.job.reader import dump_job, read_job
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 
 JOB = """name: small
 data:
@@ -154,7 +154,7 @@ def test_stand_in_is_used_until_a_source_is_given(job, tmp_path: Path) -> None:
         ),
     )
     read, _ = read_job(job(*changes))
-    assert read.data["faces"].stands_in
+    assert read.data["faces"].uses_fallback
     assert read.data["faces"].chosen == ("faces/procedural", {})
     read, _ = read_job(job(*changes), overrides=[f"data.faces.source={tmp_path}"])
     assert read.data["faces"].chosen == ("vlqr/avec2016", {"source": str(tmp_path)})
@@ -167,11 +167,11 @@ def test_one_file_plugins_are_relative_to_the_job(job, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("PLUGIN_API = 99\n")
     path = job(("name: small\n", "name: small\nplugins: [own.py]\n"), ("use: cnn5x5", "use: own/net"))
     assert "backbone 'own/net': its plugin did not load: states PLUGIN_API = 99" in problems(path)
-    load.cache_clear()
+    load_plugins.cache_clear()
 
 
 def test_every_job_of_the_repository_is_correct_executable_and_fits_the_schema(repository: Path) -> None:
-    schema = json_schema(load())
+    schema = json_schema(load_plugins())
     jsonschema.Draft202012Validator.check_schema(schema)
     jobs = sorted((repository / "jobs").glob("*.yaml"))
     assert len(jobs) >= 6
@@ -185,7 +185,7 @@ def test_every_job_of_the_repository_is_correct_executable_and_fits_the_schema(r
 
 
 def test_schema_refuses_what_the_check_refuses(job) -> None:
-    schema = json_schema(load())
+    schema = json_schema(load_plugins())
     wrong = YAML(typ="safe").load(job(("width: 0.1", "widht: 0.1")))
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(wrong, schema)

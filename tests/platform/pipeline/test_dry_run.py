@@ -8,7 +8,7 @@ import pytest
 
 from blear.errors import JobError
 from blear.job.reader import read_job
-from blear.pipeline.dry_run import rehearse, stored_by
+from blear.pipeline.dry_run import dry_run, stored_by
 
 JOB = """name: sizes
 data:
@@ -53,7 +53,7 @@ def found(path: Path) -> list[str]:
     """The problems of a job, one a line."""
     read, catalog = read_job(path)
     with pytest.raises(JobError) as caught:
-        rehearse(read, catalog, stored_by(read, catalog)[0])
+        dry_run(read, catalog, stored_by(read, catalog)[0])
     return caught.value.what.splitlines()
 
 

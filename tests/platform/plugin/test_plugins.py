@@ -11,8 +11,9 @@ import pytest
 
 from blear.contracts import BuildContext
 from blear.errors import PluginError
-from blear.plugin import catalog as plugins
-from blear.plugin.catalog import ComponentRef, load
+from blear.plugin.component_ref import ComponentRef
+from blear.plugin.discovery import load_plugins
+from blear.plugin.fingerprints import check_fingerprints, component_fingerprints
 
 GOOD = """
 from blear.contracts import Component
@@ -40,7 +41,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
-    load.cache_clear()
+    load_plugins.cache_clear()
 
     def install(distribution: str, version: str, plugin: str, module: str, source: str) -> None:
         (folder / f"{module}.py").write_text(textwrap.dedent(source))
@@ -50,17 +51,17 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         (info / "entry_points.txt").write_text(f"[blear]\n{plugin} = {module}\n")
 
     yield install
-    load.cache_clear()
+    load_plugins.cache_clear()
     for name in [n for n, m in sys.modules.items() if str(getattr(m, "__file__", "")).startswith(str(tmp_path))]:
         del sys.modules[name]
 
 
 def problem_of(name: str) -> str:
-    return next(plugin.problem for plugin in load().plugins if plugin.name == name)
+    return next(plugin.problem for plugin in load_plugins().plugins if plugin.name == name)
 
 
 def test_first_party_plugins_load_through_the_same_entry_points() -> None:
-    catalog = load()
+    catalog = load_plugins()
     assert {p.name for p in catalog.plugins} >= {"corruptions", "faces", "fer", "vlqr"}
     assert not [p.problem for p in catalog.plugins if p.problem]
     assert catalog.get("backbone", "cnn5x5").name == "vlqr/cnn5x5"
@@ -69,14 +70,14 @@ def test_first_party_plugins_load_through_the_same_entry_points() -> None:
 def test_loading_imports_no_torch(repository: Path) -> None:
     import subprocess
 
-    code = "import sys; from blear.plugin.catalog import load; load(); print('torch' in sys.modules)"
+    code = "import sys; from blear.plugin.discovery import load_plugins; load_plugins(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=repository)
     assert done.stdout.strip() == "False"
 
 
 def test_a_strangers_component_is_found_by_full_and_short_name(site) -> None:
     site("strange", "2.1", "strange", "strange_plugin", GOOD.format(name="odd"))
-    catalog = load()
+    catalog = load_plugins()
     assert catalog.get("backbone", "odd") is catalog.get("backbone", "strange/odd")
     assert catalog.get("backbone", "odd").build({"size": 5}, BuildContext(seed=7)) == [5, 7]
     assert catalog.get("backbone", "odd").plugin.origin == "strange 2.1"
@@ -86,17 +87,17 @@ def test_short_names_that_two_plugins_share_are_ambiguous(site) -> None:
     site("one", "1.0", "one", "plugin_one", GOOD.format(name="same"))
     site("two", "1.0", "two", "plugin_two", GOOD.format(name="same"))
     with pytest.raises(PluginError, match="ambiguous: one/same, two/same"):
-        load().get("backbone", "same")
-    assert load().get("backbone", "two/same").plugin.name == "two"
+        load_plugins().get("backbone", "same")
+    assert load_plugins().get("backbone", "two/same").plugin.name == "two"
 
 
 def test_two_distributions_with_one_plugin_name_are_both_named(site) -> None:
     site("one", "1.0", "clash", "plugin_one", GOOD.format(name="a"))
     site("two", "2.0", "clash", "plugin_two", GOOD.format(name="b"))
-    conflicting = next(p for p in load().plugins if p.name == "clash")
+    conflicting = next(p for p in load_plugins().plugins if p.name == "clash")
     assert conflicting.origin == "one 1.0 and two 2.0"
     assert "uninstall one" in conflicting.problem
-    assert "clash/a" not in load().components["backbone"]
+    assert "clash/a" not in load_plugins().components["backbone"]
 
 
 @pytest.mark.parametrize(
@@ -116,31 +117,31 @@ def test_two_distributions_with_one_plugin_name_are_both_named(site) -> None:
 def test_a_broken_plugin_is_named_with_its_cause_and_the_rest_goes_on(site, source: str, expected: str) -> None:
     site("broken", "0.1", "broken", "broken_plugin", source)
     assert expected in problem_of("broken")
-    assert load().get("backbone", "vlqr/cnn5x5")
+    assert load_plugins().get("backbone", "vlqr/cnn5x5")
     with pytest.raises(PluginError, match="its plugin did not load"):
-        load().get("backbone", "broken/x")
+        load_plugins().get("backbone", "broken/x")
 
 
 def test_a_miss_offers_candidates() -> None:
     with pytest.raises(PluginError) as caught:
-        load().get("backbone", "vlqr/cnn5x")
+        load_plugins().get("backbone", "vlqr/cnn5x")
     assert "did you mean vlqr/cnn5x5" in caught.value.do
     with pytest.raises(PluginError, match="is a backbone, not a head"):
-        load().get("head", "cnn5x5")
+        load_plugins().get("head", "cnn5x5")
 
 
 def test_one_file_plugin(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(GOOD.format(name="own"))
-    catalog = load((str(file),))
+    catalog = load_plugins((str(file),))
     assert catalog.get("backbone", "mine/own").build({}, BuildContext()) == [3, 0]
-    missing = load((str(tmp_path / "none.py"),))
+    missing = load_plugins((str(tmp_path / "none.py"),))
     assert [p.problem for p in missing.plugins if p.name == "none"] == ["no such file"]
 
 
 def test_wrong_parameters_name_the_component() -> None:
     with pytest.raises(PluginError) as caught:
-        load().get("backbone", "cnn5x5").build({"width": "wide"}, BuildContext())
+        load_plugins().get("backbone", "cnn5x5").build({"width": "wide"}, BuildContext())
     assert caught.value.where == "vlqr/cnn5x5"
     assert "width" in caught.value.what
 
@@ -157,21 +158,23 @@ def test_fingerprint_changes_with_the_schema(tmp_path: Path) -> None:
     for file, size in ((first, "size: int"), (second, "size: float")):
         file.parent.mkdir()
         file.write_text(GOOD.format(name="own").replace("size: int", size))
-    prints = [plugins.fingerprint(load((str(f),)), [("backbone", "mine/own")])["mine/own"] for f in (first, second)]
+    prints = [
+        component_fingerprints(load_plugins((str(f),)), [("backbone", "mine/own")])["mine/own"] for f in (first, second)
+    ]
     assert prints[0].split(":")[1] != prints[1].split(":")[1]
 
 
 def test_another_version_on_a_node_is_one_error_with_both(site) -> None:
     site("strange", "2.1", "strange", "strange_plugin", GOOD.format(name="odd"))
     names = [("backbone", "strange/odd"), ("head", "vlqr/valence")]
-    here = plugins.fingerprint(load(), names)
-    plugins.check_same(here, load(), names, "node b")
+    here = component_fingerprints(load_plugins(), names)
+    check_fingerprints(here, load_plugins(), names, "node b")
     digest = here["strange/odd"].split(":")[1]
     told = r"plugin strange differs: version 2\.0 where the job was started, 2\.1 on node b"
     with pytest.raises(PluginError, match=told):
-        plugins.check_same(here | {"strange/odd": f"2.0:{digest}"}, load(), names, "node b")
-    with pytest.raises(PluginError, match=r"differs: other parameters of one version, 2\.1"):
-        plugins.check_same(here | {"strange/odd": "2.1:000000000000"}, load(), names, "node b")
+        check_fingerprints(here | {"strange/odd": f"2.0:{digest}"}, load_plugins(), names, "node b")
+    with pytest.raises(PluginError, match=r"differs: version 2\.1 has other parameters on node b"):
+        check_fingerprints(here | {"strange/odd": "2.1:000000000000"}, load_plugins(), names, "node b")
     with pytest.raises(PluginError, match="node b lacks plugin absent: there is no backbone") as caught:
-        plugins.check_same({}, load(), [("backbone", "absent/net")], "node b")
+        check_fingerprints({}, load_plugins(), [("backbone", "absent/net")], "node b")
     assert "install one version everywhere" in caught.value.do

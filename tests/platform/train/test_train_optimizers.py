@@ -14,7 +14,7 @@ from torch import nn
 from blear.errors import JobError
 from blear.job.reader import read_job
 from blear.job.schema import Optimizer
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 from blear.train.loop import train_stage
 from blear.train.optimizer import build_optimizer, undecayed
 from blear.train.plan import StagePlan
@@ -205,4 +205,4 @@ def test_a_backbone_that_keeps_its_normalisation_frozen_stays_so(plan, tmp_path:
     assert (weights["backbone.norm.running_var"] == 1).all()
     assert (weights["backbone.norm.weight"] == 1).all()
     assert (weights["backbone.free.running_mean"] != 0).any()
-    load.cache_clear()
+    load_plugins.cache_clear()

@@ -11,7 +11,7 @@ import numpy as np
 from blear.data.decoded.store import Taken
 from blear.data.frame_sampling import Pick
 from blear.data.loader import Source
-from blear.progress import say
+from blear.progress import echo
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +47,7 @@ def on_device(store: Source, device: torch.device, budget: int | None = None) ->
     size = len(store) * sum(tensor.nbytes for tensor in tensors if tensor is not None)
     if size > budget:
         return store
-    say(f"{len(store)} samples are kept on {device}: {size / 2**20:.0f} MiB")
+    echo(f"{len(store)} samples are kept on {device}: {size / 2**20:.0f} MiB")
     return Resident(store, device, first)
 
 

@@ -23,7 +23,7 @@ from blear.data.prepared import Prepared
 from blear.data.shard.encoded_shard import EncodedShard
 from blear.data.shard.index import PREPARE_AGAIN, ShardIndex
 from blear.errors import DataError
-from blear.progress import say, track
+from blear.progress import echo, track
 
 _MOST_OPEN = 4096
 _LARGE_BYTES = 1 << 26  # of encoded shards: half a second of decoding
@@ -242,7 +242,7 @@ class OpenShards:
     def _give_up(self, error: OSError, where: str) -> None:
         """Goes on without the cache."""
         cause = "the disk is full" if is_full(error) else error.strerror or str(error)
-        say(f"{where}: {cause}; shards that are not decoded yet are decoded again each time they are read")
+        echo(f"{where}: {cause}; shards that are not decoded yet are decoded again each time they are read")
         if self._cache is not None:
             self._cache.close()
         self._cache = None

@@ -10,13 +10,15 @@ from pydantic import ValidationError
 
 from blear.contracts import BuildContext, Dataset, Described, Target
 from blear.errors import DataError, PluginError
-from blear.plugin.catalog import Registered
+from blear.plugin.catalog import RegisteredComponent
 
 READ_S = 20.0
 """Seconds of reading, shared by the splits, after which samples are no longer counted."""
 
 
-def describe(registered: Registered, given: Mapping[str, Any], seed: int = 0, read_s: float = READ_S) -> Iterator[str]:
+def describe(
+    registered: RegisteredComponent, given: Mapping[str, Any], seed: int = 0, read_s: float = READ_S
+) -> Iterator[str]:
     """Lines for a person: targets, splits, clip, terms; parts, samples and classes of each split.
 
     Samples are counted by reading them, for `read_s` seconds at most; nothing is written. Where `source` is not given,
@@ -58,7 +60,7 @@ def describe(registered: Registered, given: Mapping[str, Any], seed: int = 0, re
         yield from _split(dataset, split, now + (end - now) / left)
 
 
-def _terms(registered: Registered) -> Iterator[str]:
+def _terms(registered: RegisteredComponent) -> Iterator[str]:
     terms = registered.attribute("terms")
     if isinstance(terms, str):
         yield f"terms: {terms}"

@@ -15,13 +15,13 @@ from blear.contracts import BuildContext, Dataset, Sample
 from blear.degrade.chain import Chain, as_float, build_chain
 from blear.errors import JobError, PluginError
 from blear.plugin.catalog import Catalog
-from blear.plugin.uses import DegradationUse, Entry
+from blear.plugin.uses import DegradationEntry, DegradationUse
 
 _MOST_CLIPS = 64
 _MOST_VALUES = 1 << 24  # of a batch: 64 MiB of float32
 
 
-def facts_of(catalog: Catalog, uses: Sequence[Entry]) -> list[dict[str, Any]]:
+def facts_of(catalog: Catalog, uses: Sequence[DegradationEntry]) -> list[dict[str, Any]]:
     """What decides over the result: full name, parameters with their defaults, and the plugin's version.
 
     Raises:
@@ -30,7 +30,7 @@ def facts_of(catalog: Catalog, uses: Sequence[Entry]) -> list[dict[str, Any]]:
     facts: list[dict[str, Any]] = []
     for use in uses:
         if not isinstance(use, DegradationUse):
-            facts.append({use.key: facts_of(catalog, use.members), **use.placed})
+            facts.append({use.key: facts_of(catalog, use.members), **use.options})
             continue
         registered = catalog.get("degradation", use.use)
         own, _ = use.split(registered.component.params.model_fields)
@@ -40,11 +40,11 @@ def facts_of(catalog: Catalog, uses: Sequence[Entry]) -> list[dict[str, Any]]:
             raise PluginError(str(error), registered.name, f"see `blear plugins show {registered.name}`") from error
         version = registered.plugin.version
         named = {"use": registered.name, "params": params.model_dump(mode="json"), "version": version}
-        facts.append(named | use.placed)
+        facts.append(named | use.options)
     return facts
 
 
-def build_once(catalog: Catalog, uses: Sequence[Entry], seed: int, dataset: Dataset) -> Chain:
+def build_once(catalog: Catalog, uses: Sequence[DegradationEntry], seed: int, dataset: Dataset) -> Chain:
     """The chain for the clips of a dataset, on the CPU.
 
     Raises:

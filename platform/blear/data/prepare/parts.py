@@ -16,8 +16,9 @@ from blear.data.shard.archive import ShardWriter
 from blear.data.shard.checks import check_sample
 from blear.data.shard.sample_codec import encode
 from blear.errors import DataError
-from blear.plugin.catalog import ComponentRef, load
-from blear.plugin.uses import Entry
+from blear.plugin.component_ref import ComponentRef
+from blear.plugin.discovery import load_plugins
+from blear.plugin.uses import DegradationEntry
 
 if TYPE_CHECKING:
     from blear.degrade.chain import Chain
@@ -37,7 +38,7 @@ class Work:
     folder: Path
     ref: ComponentRef = field(compare=False)
     seed: int = field(compare=False)
-    degrade_once: tuple[Entry, ...] = field(compare=False, default=())
+    degrade_once: tuple[DegradationEntry, ...] = field(compare=False, default=())
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def built_once(work: Work) -> Chain:
     """What acts once on every sample."""
     from blear.data.prepare.offline_degradation import build_once  # imports torch, which most datasets do without
 
-    return build_once(load(work.ref.plugin_files), work.degrade_once, work.seed, built(work))
+    return build_once(load_plugins(work.ref.plugin_files), work.degrade_once, work.seed, built(work))
 
 
 def one_thread() -> None:

@@ -34,8 +34,9 @@ from blear.data.prepare.parts import (
 from blear.data.prepared import Prepared
 from blear.data.shard.archive import index_of
 from blear.errors import DataError, PluginError
-from blear.plugin.catalog import ComponentRef, load
-from blear.plugin.uses import Entry
+from blear.plugin.component_ref import ComponentRef
+from blear.plugin.discovery import load_plugins
+from blear.plugin.uses import DegradationEntry
 from blear.progress import track
 
 Writing = Generator[tuple[Part, PartInfo], None, None]
@@ -49,7 +50,7 @@ def prepare(
     *,
     version: str,
     seed: int = 0,
-    degrade_once: Sequence[Entry] = (),
+    degrade_once: Sequence[DegradationEntry] = (),
     workers: int | None = None,
     use_ray: bool = False,
 ) -> Prepared:
@@ -69,7 +70,7 @@ def prepare(
         JobError: `degrade_once` changes the size of clips.
         DataError: of the dataset, or its samples break the contract.
     """
-    catalog = load(ref.plugin_files)
+    catalog = load_plugins(ref.plugin_files)
     registered = catalog.get("dataset", ref.name)
     try:
         params = registered.params(ref.params)

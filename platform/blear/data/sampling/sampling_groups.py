@@ -14,7 +14,7 @@ from blear.data.sampling.weighted_sampler import Group
 from blear.data.shard.archive import index_of
 from blear.data.shard.labels import labels_of
 from blear.errors import DataError, JobError
-from blear.job.schema import DrawGroup
+from blear.job.schema import DrawEntry
 
 _SHOWN = 10
 _NONE = -1
@@ -82,7 +82,7 @@ class Columns:
         return Columns(len(metas), found, (*classes, *meta_names))
 
 
-def find_groups(draw: Sequence[DrawGroup], columns: Columns, where: str) -> list[Group]:
+def find_groups(draw: Sequence[DrawEntry], columns: Columns, where: str) -> list[Group]:
     """The samples of each group.
 
     Args:
@@ -96,7 +96,7 @@ def find_groups(draw: Sequence[DrawGroup], columns: Columns, where: str) -> list
     return [_group(group, columns, f"{where}.{number}") for number, group in enumerate(draw)]
 
 
-def in_words(draw: Sequence[DrawGroup], groups: Sequence[Group]) -> str:
+def in_words(draw: Sequence[DrawEntry], groups: Sequence[Group]) -> str:
     """Share, samples and conditions of each group, for a person."""
     total = sum(group.share for group in groups)
     lines = []
@@ -110,12 +110,12 @@ def in_words(draw: Sequence[DrawGroup], groups: Sequence[Group]) -> str:
     return "; ".join(lines)
 
 
-def names_of(draw: Sequence[DrawGroup]) -> set[str]:
+def names_of(draw: Sequence[DrawEntry]) -> set[str]:
     """The class targets and columns of `meta` that groups name."""
     return {name for group in draw for name in (*group.where, group.even) if name is not None}
 
 
-def _group(group: DrawGroup, columns: Columns, where: str) -> Group:
+def _group(group: DrawEntry, columns: Columns, where: str) -> Group:
     chosen_N: np.ndarray | None = None
     for name, value in group.where.items():
         column = _column(columns, name, f"{where}.where")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blear.job.schema.cluster import Cluster
-from blear.job.schema.data import Data, DatasetUse, DrawGroup, StandIn
+from blear.job.schema.data import Data, DatasetUse, DrawEntry, FallbackData
 from blear.job.schema.evaluate import CLEAN, Arm, Equivalent, Evaluate, Pool, Sweep, Windows
 from blear.job.schema.job import Job
 from blear.job.schema.optimizer import Optimizer
@@ -18,7 +18,7 @@ __all__ = [
     "Data",
     "DatasetUse",
     "Dimension",
-    "DrawGroup",
+    "DrawEntry",
     "Equivalent",
     "Evaluate",
     "Frames",
@@ -31,7 +31,7 @@ __all__ = [
     "SHUFFLE_WINDOW",
     "Search",
     "Stage",
-    "StandIn",
+    "FallbackData",
     "StartFrom",
     "Sweep",
     "Validate",

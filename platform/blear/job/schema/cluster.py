@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from blear.plugin.uses import Positive, Strict
+from blear.plugin.uses import Positive, StrictModel
 
 
-class Cluster(Strict):
+class Cluster(StrictModel):
     """What the job runs on."""
 
     workers: Positive | tuple[Positive, Positive] = Field(1, description="workers of a stage; [min, max] is elastic")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from blear.plugin.uses import Choice, Entry, Strict, Use
+from blear.plugin.uses import DegradationEntry, Scalar, StrictModel, Use
 
 Matrix = Annotated[
     dict[str, list[int | float | str]] | None,
@@ -18,11 +18,11 @@ class DatasetUse(Use):
     """A dataset."""
 
 
-class DrawGroup(Strict):
+class DrawEntry(StrictModel):
     """Samples that are drawn together, with replacement, at a stated share."""
 
     share: float = Field(gt=0, le=1e9, description="how often the group is drawn, relative to all shares")
-    where: dict[str, Choice | list[Choice]] = Field(
+    where: dict[str, Scalar | list[Scalar]] = Field(
         default_factory=dict,
         description="a class target (by class name) or a column of `meta` -> the value or values that belong; "
         "empty: every sample",
@@ -32,12 +32,12 @@ class DrawGroup(Strict):
     )
 
 
-class StandIn(DatasetUse):
+class FallbackData(DatasetUse):
     """A dataset that needs no raw data, and what makes its samples like those it stands in for, in training."""
 
-    draw: list[DrawGroup] | None = Field(None, description="takes the place of the stage's own `draw`; null: it stays")
-    augment: list[Entry] = Field(default_factory=list, description="goes before the stage's own `augment`")
-    degrade: list[Entry] = Field(default_factory=list, description="goes before the stage's own `degrade`")
+    draw: list[DrawEntry] | None = Field(None, description="takes the place of the stage's own `draw`; null: it stays")
+    augment: list[DegradationEntry] = Field(default_factory=list, description="goes before the stage's own `augment`")
+    degrade: list[DegradationEntry] = Field(default_factory=list, description="goes before the stage's own `degrade`")
 
 
 class Data(DatasetUse):
@@ -47,8 +47,10 @@ class Data(DatasetUse):
     shards: str | None = Field(
         None, description="folder or URL (http, https, s3, gs) of prepared shards of `use`; nothing is prepared then"
     )
-    stand_in: StandIn | None = Field(None, description="the dataset that is used while `source` and `shards` are null")
-    degrade_once: list[Entry] = Field(
+    stand_in: FallbackData | None = Field(
+        None, description="the dataset that is used while `source` and `shards` are null"
+    )
+    degrade_once: list[DegradationEntry] = Field(
         default_factory=list,
         description="degradations that act once, when shards are written, as real codecs may; the frames before them "
         "stay as clean ones, the rate as `kbps` in `meta`",
@@ -62,23 +64,23 @@ class Data(DatasetUse):
         return self
 
     @property
-    def stands_in(self) -> bool:
+    def uses_fallback(self) -> bool:
         """Whether the stand-in is used."""
         return self.source is None and self.shards is None and self.stand_in is not None
 
     @property
-    def extra(self) -> tuple[list[Entry], list[Entry]]:
+    def extra(self) -> tuple[list[DegradationEntry], list[DegradationEntry]]:
         """The stand-in's own (augment, degrade) while it is used."""
-        return (self.stand_in.augment, self.stand_in.degrade) if self.stands_in and self.stand_in else ([], [])
+        return (self.stand_in.augment, self.stand_in.degrade) if self.uses_fallback and self.stand_in else ([], [])
 
-    def draw(self, stage: list[DrawGroup]) -> list[DrawGroup]:
+    def draw(self, stage: list[DrawEntry]) -> list[DrawEntry]:
         """The groups that are drawn from: the stage's, or those of the stand-in while it is used."""
-        own = self.stand_in.draw if self.stands_in and self.stand_in else None
+        own = self.stand_in.draw if self.uses_fallback and self.stand_in else None
         return stage if own is None else own
 
     @property
     def chosen(self) -> tuple[str, dict[str, Any]]:
         """Component name and parameters of the dataset that is really read."""
-        if self.stands_in and self.stand_in is not None:
+        if self.uses_fallback and self.stand_in is not None:
             return self.stand_in.use, self.stand_in.params
         return self.use, self.params | ({} if self.source is None else {"source": self.source})

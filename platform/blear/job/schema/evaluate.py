@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from blear.plugin.uses import Entry, Positive, Strict, Use
+from blear.plugin.uses import DegradationEntry, Positive, StrictModel, Use
 
 
-class Windows(Strict):
+class Windows(StrictModel):
     """Long clips are tested in windows of consecutive frames, whose decisions are pooled."""
 
     length: Positive = Field(description="frames of a window; a shorter clip is one window, its last frame repeated")
@@ -22,10 +22,12 @@ class Sweep(Use):
     over: dict[str, list[float]] | None = Field(
         None, description="the parameter and its values; null: the levels that the degradation itself names"
     )
-    before: list[Entry] = Field(
+    before: list[DegradationEntry] = Field(
         default_factory=list, description="degradations before the swept one, at every level of it"
     )
-    after: list[Entry] = Field(default_factory=list, description="degradations after the swept one, at every level")
+    after: list[DegradationEntry] = Field(
+        default_factory=list, description="degradations after the swept one, at every level"
+    )
     label: str | None = Field(
         None,
         min_length=1,
@@ -47,7 +49,7 @@ def _many(sweep: Any) -> str:
     return "list" if isinstance(sweep, list) else "one"
 
 
-class Arm(Strict):
+class Arm(StrictModel):
     """One curve of the report: a trained stage, or a family of stages with one for each level."""
 
     stage: str = Field(
@@ -59,7 +61,7 @@ class Arm(Strict):
     note: str = Field("", description="what this arm is, one sentence")
 
 
-class Pool(Strict):
+class Pool(StrictModel):
     """One decision of several rows: the frames of a video, or the windows of a clip."""
 
     by: Literal["sample", "video"] = Field("sample", description="whose rows make one decision")
@@ -68,7 +70,7 @@ class Pool(Strict):
     )
 
 
-class Equivalent(Strict):
+class Equivalent(StrictModel):
     """Two arms that should do alike: two one-sided tests at 5 %."""
 
     margin: float = Field(gt=0, description="differences of the headline metric below this do not matter")
@@ -76,7 +78,7 @@ class Equivalent(Strict):
     against: str = Field(description="label of the arm that it should equal, as the experts of each level")
 
 
-class Evaluate(Strict):
+class Evaluate(StrictModel):
     """What is tested, on what, and against what."""
 
     split: str = Field("dev", description="split")

@@ -11,10 +11,10 @@ from blear.job.schema.data import Data
 from blear.job.schema.evaluate import Evaluate
 from blear.job.schema.search import Search
 from blear.job.schema.stages import Stage
-from blear.plugin.uses import DegradationUse, Strict, leaves
+from blear.plugin.uses import DegradationUse, StrictModel, degradations_of
 
 
-class Job(Strict):
+class Job(StrictModel):
     """A job file."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="name of the run folder")
@@ -49,4 +49,4 @@ class Job(Strict):
         lists += [entries for stage in self.stages.values() for entries in (stage.augment, stage.degrade)]
         sweeps = self.evaluate.sweeps.values() if self.evaluate is not None else ()
         lists += [entries for sweep in sweeps for entries in (sweep.before, sweep.after)]
-        return [use for entries in lists for use in leaves(entries)]
+        return [use for entries in lists for use in degradations_of(entries)]

@@ -6,12 +6,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from blear.plugin.uses import Positive, Strict
+from blear.plugin.uses import Positive, StrictModel
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Optimizer(Strict):
+class Optimizer(StrictModel):
     """Gradient descent and its learning rate."""
 
     use: Literal["sgd", "adam", "adamw"] = Field("sgd", description="`sgd` with momentum, `adam` or `adamw`")

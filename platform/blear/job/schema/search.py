@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from blear.plugin.uses import Choice, Positive, Strict
+from blear.plugin.uses import Positive, Scalar, StrictModel
 
 
-class Dimension(Strict):
+class Dimension(StrictModel):
     """What one field of the job may be: one of these."""
 
-    simplex: list[Choice] | None = Field(
+    simplex: list[Scalar] | None = Field(
         None, min_length=2, description="keys of a mixture: their weights are a point drawn evenly from the simplex"
     )
     range: tuple[float, float] | None = Field(None, description="a number between two, each alike")
@@ -31,7 +31,7 @@ class Dimension(Strict):
         return self
 
 
-class Objective(Strict):
+class Objective(StrictModel):
     """One number from the robustness curve of the headline metric."""
 
     use: Literal["mean", "worst", "area", "weighted"] = Field(
@@ -49,7 +49,7 @@ class Objective(Strict):
         return self
 
 
-class Search(Strict):
+class Search(StrictModel):
     """Many runs of the job, each with other values, by Ray Tune; the best one is reported on."""
 
     space: dict[str, Dimension] = Field(

@@ -6,9 +6,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from blear.job.schema.data import DrawGroup, Matrix
+from blear.job.schema.data import DrawEntry, Matrix
 from blear.job.schema.optimizer import Fraction, Optimizer
-from blear.plugin.uses import Entry, Positive, Strict, Use
+from blear.plugin.uses import DegradationEntry, Positive, StrictModel, Use
 
 MOST_STARS = 3
 """Wildcards in one pattern of `rename`."""
@@ -20,7 +20,7 @@ class HeadUse(Use):
     """A head."""
 
 
-class StartFrom(Strict):
+class StartFrom(StrictModel):
     """Weights taken from an earlier stage or from a file, by parameter name and shape."""
 
     stage: str | None = Field(None, description="an earlier stage of this job")
@@ -63,7 +63,7 @@ class BackboneUse(Use):
     start_from: StartFrom | None = Field(None, description="where its first weights come from; null: initialised")
 
 
-class Frames(Strict):
+class Frames(StrictModel):
     """Which frames of a clip training sees."""
 
     take: Positive = Field(description="frames of every clip; a shorter one gives all of its, the last one repeated")
@@ -74,7 +74,7 @@ class Frames(Strict):
     )
 
 
-class Validate(Strict):
+class Validate(StrictModel):
     """Held-out data while training."""
 
     every: Positive = Field(description="steps between two validations")
@@ -91,20 +91,20 @@ class Validate(Strict):
     )
 
 
-class Stage(Strict):
+class Stage(StrictModel):
     """One training run: data, degradations, backbone, head, optimizer."""
 
     data: str = Field(description="name of an entry of `data`")
     split: str | None = Field(None, description="split to train on; null: the dataset's first")
-    draw: list[DrawGroup] = Field(
+    draw: list[DrawEntry] = Field(
         default_factory=list,
         description="groups of samples, drawn with replacement at their shares; empty: every sample once in an epoch",
     )
     frames: Frames | None = Field(None, description="which frames of each clip are used; null: all of them")
-    augment: list[Entry] = Field(
+    augment: list[DegradationEntry] = Field(
         default_factory=list, description="operations on the clean frames, before `degrade`; restoration targets follow"
     )
-    degrade: list[Entry] = Field(default_factory=list, description="degradations, in order")
+    degrade: list[DegradationEntry] = Field(default_factory=list, description="degradations, in order")
     backbone: BackboneUse = Field(description="the backbone")
     head: HeadUse = Field(description="the head")
     optimizer: Optimizer = Field(description="the optimizer")

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from blear.contracts import BuildContext, ClipSpec, Features
-from blear.plugin.catalog import Registered
+from blear.plugin.catalog import RegisteredComponent
 from blear.plugin.conformance.checks import Check, accelerator, expect, expect_close, for_each_example, shape
 from blear.plugin.conformance.modules import backbone_for, expect_same_start, expect_saves, frames_for, seeded
 
 
-def backbone_checks(registered: Registered) -> Iterator[Check]:
+def backbone_checks(registered: RegisteredComponent) -> Iterator[Check]:
     """Those of each example, on the first shape of clips that it takes."""
     questions: dict[str, Callable[[_Built], None]] = {
         "gives named features": _features,
@@ -29,7 +29,7 @@ def backbone_checks(registered: Registered) -> Iterator[Check]:
 
 
 class _Built:
-    def __init__(self, registered: Registered, example: Any) -> None:
+    def __init__(self, registered: RegisteredComponent, example: Any) -> None:
         self._registered, self._example = registered, example
         self.module, self.context = backbone_for(registered, example)
 

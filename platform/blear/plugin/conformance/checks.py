@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from blear.errors import BlearError
-from blear.plugin.catalog import Registered
+from blear.plugin.catalog import RegisteredComponent
 
 B = TypeVar("B")
 
@@ -71,7 +71,7 @@ class Check:
 
 
 def for_each_example(
-    registered: Registered, questions: Mapping[str, Callable[[B], None]], build: Callable[[Any], B]
+    registered: RegisteredComponent, questions: Mapping[str, Callable[[B], None]], build: Callable[[Any], B]
 ) -> Iterator[Check]:
     """Every question to every example of a component, each to one that `build` makes anew of the example."""
     for number, example in enumerate(registered.component.examples):

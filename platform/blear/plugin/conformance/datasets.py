@@ -12,14 +12,14 @@ import numpy as np
 
 from blear.contracts import BuildContext, ClipSpec, Dataset, Sample, Target
 from blear.errors import BlearError
-from blear.plugin.catalog import Registered
+from blear.plugin.catalog import RegisteredComponent
 from blear.plugin.conformance.checks import Check, NotCheckedError, expect, for_each_example
 
 _SAMPLES = 20
 _KEY = re.compile(r"[A-Za-z0-9_/-]+")
 
 
-def dataset_checks(registered: Registered) -> Iterator[Check]:
+def dataset_checks(registered: RegisteredComponent) -> Iterator[Check]:
     """Those of each example."""
     questions: dict[str, Callable[[Any], None]] = {
         "says what it holds": _says_what_it_holds,
@@ -31,7 +31,7 @@ def dataset_checks(registered: Registered) -> Iterator[Check]:
     return for_each_example(registered, questions, lambda example: _build(registered, example))
 
 
-def _build(registered: Registered, example: Any) -> Any:
+def _build(registered: RegisteredComponent, example: Any) -> Any:
     source = example.get("source")
     if source is not None and "://" not in str(source) and not Path(source).exists():
         raise NotCheckedError(f"the example's raw data is not here: {source}")

@@ -12,11 +12,11 @@ from pydantic import ValidationError
 
 from blear.contracts import BuildContext
 from blear.errors import BlearError
-from blear.plugin.catalog import Registered
+from blear.plugin.catalog import RegisteredComponent
 from blear.plugin.conformance.checks import Check, expect
 
 
-def declaration_checks(registered: Registered) -> Iterator[Check]:
+def declaration_checks(registered: RegisteredComponent) -> Iterator[Check]:
     """One for the component, then those of each example."""
     name = registered.name
     yield Check(name, 0, "is declared completely", functools.partial(_complete, registered))
@@ -25,7 +25,7 @@ def declaration_checks(registered: Registered) -> Iterator[Check]:
         yield Check(name, number, "parameters survive JSON", functools.partial(_round_trip, registered, example))
 
 
-def _complete(registered: Registered) -> None:
+def _complete(registered: RegisteredComponent) -> None:
     component = registered.component
     expect(bool(component.summary.strip()), "Component.summary", "one line on what it is", repr(component.summary))
     expect("\n" not in component.summary, "Component.summary", "one line", repr(component.summary))
@@ -36,7 +36,7 @@ def _complete(registered: Registered) -> None:
         expect(bool(field.get("description")), f"params.{key}", "a description", "none")
 
 
-def _strict(registered: Registered) -> None:
+def _strict(registered: RegisteredComponent) -> None:
     example = dict(next(iter(registered.component.examples), {}))
     try:
         registered.params(example | {"no_such_parameter": 1})
@@ -50,7 +50,7 @@ def _strict(registered: Registered) -> None:
     expect(False, "params", "unknown keys to be refused (derive from blear.contracts.Params)", "they are accepted")
 
 
-def _raised(registered: Registered, params: Mapping[str, Any]) -> BlearError:
+def _raised(registered: RegisteredComponent, params: Mapping[str, Any]) -> BlearError:
     try:
         registered.build(params, BuildContext())
     except BlearError as error:
@@ -58,7 +58,7 @@ def _raised(registered: Registered, params: Mapping[str, Any]) -> BlearError:
     raise ValueError("unreachable: the parameters were refused a moment ago")
 
 
-def _round_trip(registered: Registered, example: Mapping[str, Any]) -> None:
+def _round_trip(registered: RegisteredComponent, example: Mapping[str, Any]) -> None:
     params = registered.params(example)
     again = type(params).model_validate_json(params.model_dump_json(by_alias=True))
     expect(again == params, "params", f"{params!r} after JSON", repr(again))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys, Draws, Resizing
 from blear.errors import BlearError
-from blear.plugin.catalog import Registered
+from blear.plugin.catalog import RegisteredComponent
 from blear.plugin.conformance.checks import TOLERANCE, Check, accelerator, expect, expect_close, for_each_example, shape
 
 _CLIPS = (
@@ -24,7 +24,7 @@ _CLIPS = (
 _COUNT = 6
 
 
-def degradation_checks(registered: Registered) -> Iterator[Check]:
+def degradation_checks(registered: RegisteredComponent) -> Iterator[Check]:
     """Those of each example, on the first clips that it takes."""
     questions: dict[str, Callable[[_Built], None]] = {
         "has the methods of the contract": _has_methods,
@@ -43,7 +43,7 @@ def degradation_checks(registered: Registered) -> Iterator[Check]:
 class _Built:
     """A degradation built for the first clips that it does not refuse, with frames of that shape."""
 
-    def __init__(self, registered: Registered, example: Any) -> None:
+    def __init__(self, registered: RegisteredComponent, example: Any) -> None:
         self.registered, self.example = registered, dict(example)
         refused = []
         for clip in _CLIPS:

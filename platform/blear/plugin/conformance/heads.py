@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from blear.contracts import Batch, BuildContext, Categories, ClipSpec, Head, Images, Metric, Target, Values
 from blear.errors import BlearError
-from blear.plugin.catalog import Catalog, Registered
+from blear.plugin.catalog import Catalog, RegisteredComponent
 from blear.plugin.conformance.checks import Check, accelerator, expect, expect_close, for_each_example, shape
 from blear.plugin.conformance.modules import CLIPS, backbone_for, expect_same_start, expect_saves, frames_for, seeded
 
@@ -19,7 +19,7 @@ _CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 _WIDTH = 16
 
 
-def head_checks(registered: Registered, catalog: Catalog) -> Iterator[Check]:
+def head_checks(registered: RegisteredComponent, catalog: Catalog) -> Iterator[Check]:
     """Those of each example, on made-up features, else on those of the plugin's own backbones."""
     questions: dict[str, Callable[[_Built], None]] = {
         "has the methods of the contract": _has_methods,
@@ -38,7 +38,7 @@ def head_checks(registered: Registered, catalog: Catalog) -> Iterator[Check]:
 class _Built:
     """A head built on the first features that it takes, and a batch for it."""
 
-    def __init__(self, registered: Registered, example: Any, catalog: Catalog) -> None:
+    def __init__(self, registered: RegisteredComponent, example: Any, catalog: Catalog) -> None:
         self._registered, self._example = registered, example
         refused: list[str] = []
         for features, clip in _offers(registered, catalog):
@@ -74,7 +74,7 @@ class _Built:
         return features, Batch(frames, frames, {name: value[rows] for name, value in labels.items()})
 
 
-def _targets(registered: Registered, example: Any) -> list[dict[str, Target]]:
+def _targets(registered: RegisteredComponent, example: Any) -> list[dict[str, Target]]:
     """Labels that a head may ask for: under its own parameter `target`, under usual names, of both kinds."""
     wanted = getattr(registered.params(example), "target", None)
     named = [wanted] if isinstance(wanted, str) else list(wanted) if isinstance(wanted, list | tuple) else []
@@ -84,7 +84,7 @@ def _targets(registered: Registered, example: Any) -> list[dict[str, Target]]:
     return [values | classes, classes | values]
 
 
-def _offers(registered: Registered, catalog: Catalog) -> Iterator[tuple[dict[str, Tensor], ClipSpec]]:
+def _offers(registered: RegisteredComponent, catalog: Catalog) -> Iterator[tuple[dict[str, Tensor], ClipSpec]]:
     """Features of four clips, made up first, then of the backbones beside this head."""
     generator = torch.Generator().manual_seed(3)
     for clip in CLIPS[:2]:

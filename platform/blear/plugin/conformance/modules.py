@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from blear.contracts import BuildContext, ClipSpec
 from blear.errors import BlearError
-from blear.plugin.catalog import Registered
+from blear.plugin.catalog import RegisteredComponent
 from blear.plugin.conformance.checks import expect
 
 CLIPS = (
@@ -31,7 +31,7 @@ CLIPS = (
 _SEED = 11
 
 
-def seeded(registered: Registered, example: Any, context: BuildContext) -> nn.Module:
+def seeded(registered: RegisteredComponent, example: Any, context: BuildContext) -> nn.Module:
     """The module as a job initialises it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
@@ -41,7 +41,7 @@ def seeded(registered: Registered, example: Any, context: BuildContext) -> nn.Mo
     return built
 
 
-def backbone_for(registered: Registered, example: Any) -> tuple[nn.Module, BuildContext]:
+def backbone_for(registered: RegisteredComponent, example: Any) -> tuple[nn.Module, BuildContext]:
     """A backbone in evaluation mode, for the first shape that it does not refuse."""
     refused = []
     for clip in CLIPS:

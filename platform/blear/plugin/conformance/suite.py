@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from blear.errors import PluginError
-from blear.plugin.catalog import Catalog, Registered, load
+from blear.plugin.catalog import Catalog, RegisteredComponent
 from blear.plugin.conformance.backbones import backbone_checks
 from blear.plugin.conformance.checks import Check
 from blear.plugin.conformance.datasets import dataset_checks
 from blear.plugin.conformance.declarations import declaration_checks
 from blear.plugin.conformance.degradations import degradation_checks
 from blear.plugin.conformance.heads import head_checks
+from blear.plugin.discovery import load_plugins
 
 
 def checks_of(plugin: str, *, only: Sequence[str] = ()) -> list[Check]:
@@ -26,7 +27,7 @@ def checks_of(plugin: str, *, only: Sequence[str] = ()) -> list[Check]:
         PluginError: there is no such plugin, it did not load, registers nothing, or has no such component.
     """
     file = Path(plugin)
-    catalog = load((str(file),)) if plugin.endswith(".py") else load()
+    catalog = load_plugins((str(file),)) if plugin.endswith(".py") else load_plugins()
     name = file.stem if plugin.endswith(".py") else plugin
     found = [known for known in catalog.plugins if known.name == name]
     if not found:
@@ -48,7 +49,7 @@ def checks_of(plugin: str, *, only: Sequence[str] = ()) -> list[Check]:
     return [check for component in chosen for check in _checks(component, catalog)]
 
 
-def _checks(registered: Registered, catalog: Catalog) -> Iterator[Check]:
+def _checks(registered: RegisteredComponent, catalog: Catalog) -> Iterator[Check]:
     yield from declaration_checks(registered)
     if registered.slot == "dataset":
         yield from dataset_checks(registered)

@@ -15,7 +15,7 @@ import jinja2
 from blear import __version__
 from blear.errors import PluginError
 from blear.hooks import SLOTS
-from blear.plugin.catalog import load
+from blear.plugin.discovery import load_plugins
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _COMPONENTS = {
@@ -78,7 +78,7 @@ def _facts(name: str, slots: Sequence[str]) -> dict[str, Any]:
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         do = "use lower-case letters, digits and underscores, a letter first"
         raise PluginError(f"{name!r} cannot be a plugin's name", do=do)
-    taken = [plugin for plugin in load().plugins if plugin.name == name]
+    taken = [plugin for plugin in load_plugins().plugins if plugin.name == name]
     if taken:
         raise PluginError(f"a plugin is already named {name!r}", taken[0].origin, "choose another name")
     chosen = [slot for slot in SLOTS if slot in slots] or list(SLOTS)

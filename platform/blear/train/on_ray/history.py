@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from blear.progress import say
+from blear.progress import echo
 
 _LOOK_EVERY_S = 1.0
 _WIDTH = 20
@@ -57,7 +57,7 @@ def told(folder: Path) -> Iterator[None]:
             new = log.read()
         whole = new[: new.rfind(b"\n") + 1]
         for line in whole.decode().splitlines():
-            say(line.partition(" ")[2])
+            echo(line.partition(" ")[2])
         return position + len(whole)
 
     def follow() -> None:

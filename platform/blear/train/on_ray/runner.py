@@ -11,7 +11,8 @@ from typing import Any
 
 from blear.errors import BlearError, RunError
 from blear.job.schema import Cluster
-from blear.plugin.catalog import check_same, load
+from blear.plugin.discovery import load_plugins
+from blear.plugin.fingerprints import check_fingerprints
 from blear.train.loop import train_stage
 from blear.train.on_ray.history import told
 from blear.train.on_ray.waiting import announce_waiting, autoscaling_config, read_limits
@@ -24,7 +25,7 @@ def _worker_main(config: dict[str, StagePlan]) -> None:
     from blear.train.on_ray.worker import RayWorker
 
     plan = config["plan"]
-    check_same(plan.prints, load(plan.plugin_files), plan.components, f"node {socket.gethostname()}")
+    check_fingerprints(plan.prints, load_plugins(plan.plugin_files), plan.components, f"node {socket.gethostname()}")
     try:
         train_stage(plan, RayWorker(plan.run.stage(plan.stage)))
     except RuntimeError as error:  # gloo's and NCCL's errors have no common class of their own

@@ -15,7 +15,7 @@ from typing import Any
 from ruamel.yaml import YAML, YAMLError
 
 from blear.job.schema import Cluster
-from blear.progress import say
+from blear.progress import echo
 
 _FIRST_LOOK_S, _LOOK_EVERY_S = 1.0, 3.0  # the stage before needs a moment to give its places back
 
@@ -79,7 +79,7 @@ def announce_waiting(cluster: Cluster, use_gpu: bool) -> Iterator[None]:
                 continue  # a busy head: training goes on, the next look may succeed
             text = describe(cluster.workers, bundle, situation, limits)
             if text and text != told:
-                say(text)
+                echo(text)
             told = text
 
     thread = threading.Thread(target=watch, name="announce-waiting", daemon=True)

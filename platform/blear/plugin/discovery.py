@@ -1,0 +1,159 @@
+"""Finds and loads plugins: installed distributions with an entry point in the group `blear`, and one-file plugins.
+
+pluggy's own entry-point loader silently ignores a second distribution with the same entry-point name, stops at the
+first import error, and does not report misspelt hooks. The loader of this module reports each of these problems with
+its plugin, and loads all other plugins.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import importlib.util
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+
+import pluggy
+
+from blear import hooks
+from blear.contracts import Component
+from blear.plugin.catalog import Catalog, Plugin, RegisteredComponent
+from blear.plugin.uses import RESERVED_KEYS
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@functools.lru_cache(maxsize=8)
+def load_plugins(files: tuple[str, ...] = ()) -> Catalog:
+    """Loads all installed plugins and the given one-file plugins.
+
+    A plugin that cannot be loaded is listed in the catalog with its problem; it raises no error here. The result is
+    cached: the plugins of a process do not change.
+
+    Args:
+        files: paths of one-file plugins.
+    """
+    loader = _Loader()
+    by_name: dict[str, list[EntryPoint]] = defaultdict(list)
+    for point in entry_points(group="blear"):
+        by_name[point.name].append(point)
+    for name in sorted(by_name):
+        loader.load_entry_points(name, by_name[name])
+    for file in files:
+        loader.load_file(Path(file))
+    return Catalog(tuple(loader.plugins), loader.components)
+
+
+class _Loader:
+    """Loads plugins one by one and collects their components and problems."""
+
+    def __init__(self) -> None:
+        self.plugins: list[Plugin] = []
+        self.components: dict[str, dict[str, RegisteredComponent]] = {slot: {} for slot in hooks.SLOTS}
+
+    def load_entry_points(self, name: str, points: Sequence[EntryPoint]) -> None:
+        """Loads the plugin of an entry-point name; more than one distribution with this name is a problem."""
+        origins = sorted({f"{p.dist.name} {p.dist.version}" for p in points if p.dist is not None})
+        version = points[0].dist.version if points[0].dist is not None else "unknown"
+        plugin = Plugin(name, " and ".join(origins), version)
+        if len(origins) > 1 or len({p.value for p in points}) > 1:
+            self._add_problem(plugin, f"two distributions register the plugin name {name!r}; uninstall one of them")
+            return
+        try:
+            module = points[0].load()
+        except Exception as error:  # noqa: BLE001  the import of a third-party module may raise anything
+            self._add_problem(plugin, f"import failed: {type(error).__name__}: {error}")
+            return
+        self._register(plugin, module)
+
+    def load_file(self, file: Path) -> None:
+        """Loads a one-file plugin."""
+        plugin = Plugin(file.stem, str(file), "file")
+        if not file.is_file():
+            self._add_problem(plugin, "no such file")
+            return
+        if any(p.name == plugin.name for p in self.plugins):
+            self._add_problem(plugin, f"an installed plugin is already named {plugin.name!r}; rename the file")
+            return
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        if spec is None or spec.loader is None:
+            self._add_problem(plugin, "not a Python file")
+            return
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[file.stem] = module  # for pickling of its classes, and for `build` strings
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:  # noqa: BLE001  as above
+            sys.modules.pop(file.stem, None)
+            self._add_problem(plugin, f"import failed: {type(error).__name__}: {error}")
+            return
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+        self._register(Plugin(plugin.name, plugin.origin, digest), module)
+
+    def _add_problem(self, plugin: Plugin, problem: str) -> None:
+        self.plugins.append(Plugin(plugin.name, plugin.origin, plugin.version, problem))
+
+    def _register(self, plugin: Plugin, module: ModuleType) -> None:
+        """Calls the hooks of a module and adds its components; a problem with one of them excludes the plugin."""
+        api = getattr(module, "PLUGIN_API", None)
+        if api != hooks.PLUGIN_API:
+            problem = f"states PLUGIN_API = {api}, this blear has {hooks.PLUGIN_API}; install a matching version"
+            self._add_problem(plugin, problem)
+            return
+        manager = pluggy.PluginManager("blear")
+        manager.add_hookspecs(hooks)
+        try:
+            manager.register(module, plugin.name)
+            manager.check_pending()
+            found = [
+                RegisteredComponent(slot, f"{plugin.name}/{component.name}", component, plugin)
+                for slot, hook in hooks.SLOTS.items()
+                for result in getattr(manager.hook, hook)()
+                for component in result
+            ]
+        except pluggy.PluginValidationError as error:
+            self._add_problem(plugin, f"{error}; {_hook_suggestion(module)}")
+            return
+        except Exception as error:  # noqa: BLE001  as above
+            self._add_problem(plugin, f"registration failed: {type(error).__name__}: {error}")
+            return
+        if problem := _declaration_problem(found):
+            self._add_problem(plugin, problem)
+            return
+        self.plugins.append(plugin)
+        for registered in found:
+            self.components[registered.slot][registered.name] = registered
+
+
+def _hook_suggestion(module: ModuleType) -> str:
+    """Lists the hooks, and those that misspelt functions of the module were probably meant to implement."""
+    names = [name for name in vars(module) if name.startswith("register")]
+    meant = ", ".join(hook for name in names for hook in difflib.get_close_matches(name, hooks.SLOTS.values(), n=1))
+    return f"the hooks are {', '.join(hooks.SLOTS.values())}{'; meant: ' + meant if meant else ''}"
+
+
+def _declaration_problem(found: Sequence[RegisteredComponent]) -> str:
+    """Returns the first problem of the declarations of one plugin, else an empty string."""
+    seen: set[tuple[str, str]] = set()
+    for registered in found:
+        component = registered.component
+        if not isinstance(component, Component):
+            return f"{registered.slot}: expected a Component, got {type(component).__name__}"
+        if not _NAME.fullmatch(component.name):
+            return f"component name {component.name!r}: use lower-case letters, digits and underscores"
+        if (registered.slot, component.name) in seen:
+            return f"{registered.slot} {component.name!r} is defined twice"
+        seen.add((registered.slot, component.name))
+        fields = component.params.model_fields
+        if undescribed := [key for key, field in fields.items() if not field.description]:
+            return f"{component.name}: parameters without a description: {', '.join(undescribed)}"
+        reserved = sorted(RESERVED_KEYS & fields.keys()) if registered.slot == "degradation" else []
+        if reserved:
+            return f"{component.name}: {reserved[0]!r} is a key of every degradation in a job; rename the parameter"
+    return ""
