@@ -21,9 +21,10 @@ from torch import Tensor
 
 from blear.contracts import Batch, BuildContext, DrawKeys
 from blear.data.decoded.store import Store
-from blear.data.loader import RawBatch, batches
+from blear.data.loader import batches
 from blear.data.prepare.run import prepare
-from blear.data.sampling.sampler import Order
+from blear.data.raw_batch import RawBatch
+from blear.data.sampling.sampler import Sampler
 from blear.degrade.chain import Chain
 from blear.plugin.component_ref import ComponentRef
 from blear.plugin.discovery import load_plugins
@@ -91,17 +92,17 @@ def training() -> list[Row]:
 
 def _coded(store: Store, whole: Inputs) -> None:
     """One batch in the step, without a network."""
-    with closing(batches(store, Order(store.counts, 32, 0), 0, 1)) as stream:
+    with closing(batches(store, Sampler(store.counts, 32, 0), 0, 1)) as stream:
         whole(next(stream))
 
 
 def _overlap(store: Store, whole: Inputs, step: Callable[[Batch], object], what: str) -> list[Row]:
     ahead, rest = whole.cut()
-    order, room = Order(store.counts, 32, 0), 3 * 32 * 4 * TRAINED**2 * (4 + 1)  # little is done before it is timed
+    order, room = Sampler(store.counts, 32, 0), 3 * 32 * 4 * TRAINED**2 * (4 + 1)  # little is done before it is timed
     seconds = {}
     for name, work, left in (("in the step", None, whole), ("ahead of it", ahead, rest)):
         count = 1 if work is None else 2
-        with closing(batches(store, order, 0, 10**9, work=work, threads=count, budget=room)) as stream:
+        with closing(batches(store, order, 0, 10**9, transform=work, threads=count, prefetch_bytes=room)) as stream:
 
             def train(stream: Iterator[RawBatch], left: Inputs) -> None:
                 step(left(next(stream)))

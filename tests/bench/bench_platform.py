@@ -20,7 +20,7 @@ from measuring import Row, quartiles, threads
 from networks import cnn5x5, step_of
 
 from blear.data.decoded.store import Store
-from blear.data.loader import sequential
+from blear.data.loader import sequential_batches
 from blear.data.prepared import Prepared
 from blear.job.reader import read_job
 from blear.pipeline.prepare import prepare_data
@@ -87,7 +87,7 @@ def _all(plan: StagePlan) -> tuple[torch.Tensor, torch.Tensor]:
     """The whole split in memory: uint8 frames and valence."""
     prepared = Prepared.open(plan.prepared["faces"])
     with contextlib.closing(Store.open(prepared, prepared.splits[0])) as store:
-        read = list(sequential(store, 256))
+        read = list(sequential_batches(store, 256))
     return torch.cat([raw.frames_BTCHW for raw in read]), torch.cat([raw.targets["valence"] for raw in read])
 
 

@@ -15,8 +15,9 @@ from pictures import prepared_faces
 from torch import nn
 
 from blear.data.decoded.store import Store
-from blear.data.loader import RawBatch, batches
-from blear.data.sampling.sampler import Order
+from blear.data.loader import batches
+from blear.data.raw_batch import RawBatch
+from blear.data.sampling.sampler import Sampler
 from blear.degrade.chain import as_float
 
 CPU = torch.device("cpu")
@@ -46,7 +47,7 @@ def measure() -> list[Row]:
 
 
 def _compare(make: Callable[[], nn.Module], store: Store, batch: int, steps: int) -> dict[str, list[float]]:
-    order = Order(store.counts, batch, 0)
+    order = Sampler(store.counts, batch, 0)
     step = step_of(make())
 
     def train(raw: RawBatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from ray_cluster import BINARIES, wait_for
 from ruamel.yaml import YAML
 
-from blear.data.sampling.sampler import Order
+from blear.data.sampling.sampler import Sampler
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS, BATCH, COUNT = 60, 12, 100
@@ -182,7 +182,7 @@ class Undisturbed:
 
     def check(self, run: Run, steps: int = STEPS) -> None:
         """A run saw every sample of each epoch once, in the job's order, and its losses are those of this one."""
-        order = Order([COUNT // 4] * 4, BATCH, 0)
+        order = Sampler([COUNT // 4] * 4, BATCH, 0)
         expected = {}
         for step in range(steps):
             epochs_B, samples_B = order.batch(step)

@@ -11,7 +11,7 @@ from blear.contracts import BuildContext
 from blear.data.decoded.store import Store
 from blear.data.loader import batches
 from blear.data.prepared import Prepared
-from blear.data.sampling.sampler import Order
+from blear.data.sampling.sampler import Sampler
 from blear.degrade.chain import Chain
 from blear.errors import DataError
 from blear.job.reader import read_job
@@ -79,9 +79,9 @@ def test_batches_are_those_of_the_step(store, threads, augment):
     whole = inputs("h264", "jpeg", "downscale", "jpeg", augment=augment)
     ahead, rest = whole.cut()
     assert [len(ahead.degrade.nodes), len(rest.degrade.nodes)] == [2, 2]
-    order = Order(store.counts, 6, 3)
+    order = Sampler(store.counts, 6, 3)
     plain = list(batches(store, order, 0, 5))
-    early = list(batches(store, order, 0, 5, work=ahead, threads=threads))
+    early = list(batches(store, order, 0, 5, transform=ahead, threads=threads))
     for raw, done in zip(plain, early, strict=True):
         expected, found = whole(raw), rest(done)
         assert torch.equal(found.frames_BTCHW, expected.frames_BTCHW)
@@ -127,7 +127,7 @@ class Noted:
 def test_it_runs_in_the_reading_threads_within_the_budget(store):
     noted = Noted()
     ahead = Ahead(Chain([], 0), Chain([noted], 0))
-    stream = batches(store, Order(store.counts, 6, 3), 0, 10**9, work=ahead, threads=2)
+    stream = batches(store, Sampler(store.counts, 6, 3), 0, 10**9, transform=ahead, threads=2)
     first = next(stream)
     assert first.frames_BTCHW.dtype == torch.float32
     assert first.clean_BTCHW.dtype == torch.uint8  # as it is stored
@@ -135,7 +135,7 @@ def test_it_runs_in_the_reading_threads_within_the_budget(store):
     stream.close()
     assert noted.threads <= {"blear-batches-0", "blear-batches-1"}
     noted.threads.clear()
-    stream = batches(store, Order(store.counts, 6, 3), 0, 10**9, work=ahead, budget=0)
+    stream = batches(store, Sampler(store.counts, 6, 3), 0, 10**9, transform=ahead, prefetch_bytes=0)
     next(stream)
     stream.close()
     assert noted.threads == {"blear-batches-0"}
@@ -144,7 +144,7 @@ def test_it_runs_in_the_reading_threads_within_the_budget(store):
 def test_an_error_of_a_codec_is_raised_in_the_step(store):
     ahead = Ahead(Chain([], 0), Chain([Noted(fails=True)], 0))
     with pytest.raises(DataError, match="codec/none: the encoder refuses"):
-        next(batches(store, Order(store.counts, 6, 3), 0, 4, work=ahead, threads=2))
+        next(batches(store, Sampler(store.counts, 6, 3), 0, 4, transform=ahead, threads=2))
 
 
 class Dies(LocalWorker):

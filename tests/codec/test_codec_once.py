@@ -8,7 +8,7 @@ from test_codec_plugin import build, keys
 
 from blear.contracts import BuildContext, Sample
 from blear.data.decoded.store import Store
-from blear.data.loader import sequential
+from blear.data.loader import sequential_batches
 from blear.data.prepare.offline_degradation import degraded
 from blear.data.prepared import Prepared
 from blear.degrade.chain import Chain
@@ -78,7 +78,7 @@ def test_stored_are_the_coded_frames_the_clean_ones_and_the_rate(job):
     coded = [code(sample.frames, Settings("h264", crf=33, preset="medium")) for sample in whole]
     assert np.array_equal(taken.frames.permute(0, 1, 3, 4, 2), [clip.frames_THWC for clip in coded])
     assert np.array_equal(taken.clean.permute(0, 1, 3, 4, 2), [sample.frames for sample in whole])
-    assert [meta["kbps"] for meta in store.columns(np.arange(6)).meta] == [clip.kbps for clip in coded]
+    assert [meta["kbps"] for meta in store.metadata(np.arange(6)).meta] == [clip.kbps for clip in coded]
     (once,) = data.info.degrade_once
     assert (once["use"], once["params"]["crf"], once["params"]["gop"]) == ("codec/h264", 33, 50)
 
@@ -88,7 +88,7 @@ def test_draws_do_not_depend_on_processes_and_an_interrupted_step_continues(job)
     data = prepared(job, mixture)
     before = digests(data)
     assert len(before) == 3  # two parts and one
-    rates = [meta["kbps"] for meta in Store.open(data, "train").columns(np.arange(32)).meta]
+    rates = [meta["kbps"] for meta in Store.open(data, "train").metadata(np.arange(32)).meta]
     assert min(rates) * 2 < max(rates)
     kept = data.folder / "train" / "00000-000.tar"
     written = kept.stat().st_mtime_ns
@@ -128,7 +128,7 @@ def test_stored_clean_frames_are_augmented_as_the_degraded_ones(job):
     from blear.train.inputs import Inputs
 
     data = prepared(job)
-    (raw,) = sequential(Store.open(data, "dev"), 6)
+    (raw,) = sequential_batches(Store.open(data, "dev"), 6)
     flip = load_plugins().get("degradation", "random_flip").build({}, BuildContext(clip=data.clip))
     batch = Inputs(Chain([flip], 5), Chain([], 5, 1), torch.device("cpu"))(raw)
     flipped_B = torch.tensor(

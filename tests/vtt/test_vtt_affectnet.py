@@ -190,5 +190,5 @@ def test_both_as_one_dataset_tell_their_source_and_are_prepared(csv, tmp_path):
     assert prepared.count("train") == 23
     assert prepared.count("dev") == 2 + 5
     assert prepared.split("train").class_counts == {"emotion": tuple(labels(samples).count(name) for name in EMOTIONS)}
-    columns = Store.open(prepared, "train").columns(np.arange(23))
+    columns = Store.open(prepared, "train").metadata(np.arange(23))
     assert [meta["source"] for meta in columns.meta] == ["affectnet"] * 7 + ["raf"] * 16

@@ -1,4 +1,4 @@
-"""What `dataset.json` and the markers of finished parts hold."""
+"""Models of `dataset.json` and of the markers of finished parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from blear.contracts import ClipSpec, Sample, Target
 
 FORMAT = 2
-"""Version of the folder's layout; part of its digest."""
+"""Version of the folder's format; part of the dataset digest."""
 
 
 class _Model(BaseModel):
@@ -17,7 +17,14 @@ class _Model(BaseModel):
 
 
 class ShardInfo(_Model):
-    """One shard: `name` is its path below the dataset's folder."""
+    """One shard file.
+
+    Attributes:
+        name: path of the file, relative to the dataset's folder.
+        samples: number of samples.
+        bytes: size of the file.
+        sha256: digest of the file, hexadecimal.
+    """
 
     name: str
     samples: int
@@ -26,7 +33,7 @@ class ShardInfo(_Model):
 
 
 class Layout(_Model):
-    """What every sample of a split has alike: types, and the shape [T, H, W, C] of the clean clip, if any."""
+    """Array types that all samples of a split share, and the shape [T, H, W, C] of their clean clips, if any."""
 
     frames: Literal["uint8", "float32"]
     clean: Literal["uint8", "float32"] | None = None
@@ -34,7 +41,7 @@ class Layout(_Model):
 
     @staticmethod
     def of(sample: Sample) -> Layout:
-        """The layout of a checked sample."""
+        """The layout of a validated sample."""
         frames: Any = str(sample.frames.dtype)
         if sample.clean is None:
             return Layout(frames=frames)
@@ -43,7 +50,7 @@ class Layout(_Model):
 
 
 class PartInfo(_Model):
-    """A finished part; `layout` is None if it has no sample; `class_counts` as of `SplitInfo`."""
+    """A finished part of a split; `layout` is None for a part without samples; `class_counts` as in `SplitInfo`."""
 
     part: str
     layout: Layout | None
@@ -52,7 +59,13 @@ class PartInfo(_Model):
 
 
 class SplitInfo(_Model):
-    """A split: its shards in order of parts; class target -> how many samples there are of each class."""
+    """A split.
+
+    Attributes:
+        layout: array types of all samples.
+        shards: shards in order of the parts.
+        class_counts: class target -> number of samples of each class.
+    """
 
     layout: Layout
     shards: tuple[ShardInfo, ...]
@@ -60,7 +73,7 @@ class SplitInfo(_Model):
 
 
 class TrainedOn(_Model):
-    """What a trained stage keeps of its data: the shape of its clips, and what they are labelled with."""
+    """The training data of a stage, as `stage.json` records it: component, parameters, shape of the clips, targets."""
 
     name: str
     params: dict[str, Any]
@@ -69,10 +82,11 @@ class TrainedOn(_Model):
 
 
 class DatasetInfo(_Model):
-    """A prepared dataset, the content of `dataset.json`; splits in the dataset's order, the training split first.
+    """Content of `dataset.json`, the description of a prepared dataset.
 
     Attributes:
-        degrade_once: name, parameters and version of each degradation that acted when samples were written.
+        degrade_once: name, parameters and version of each offline degradation, applied before samples were written.
+        splits: name -> split, in the dataset's order; the training split is first.
     """
 
     format: int = FORMAT

@@ -1,4 +1,7 @@
-"""Which frames of a clip make a batch: a pure function of (seed, epoch, sample) and the clip's number of frames."""
+"""Which frames of each clip are used: random, evenly spaced or first frames, and sliding windows.
+
+The selection is a pure function of (seed, epoch, sample) and the number of frames of the clip.
+"""
 
 from __future__ import annotations
 
@@ -12,69 +15,73 @@ from blear.contracts import ClipSpec
 from blear.random_keys import uniform
 
 OPERATION = -1
-"""Number of these draws among the operations of a stage; the others count from 0."""
+"""Operation number of frame sampling in the random keys of a stage; degradations count from 0."""
 
-Pick = Callable[[np.ndarray], np.ndarray]
-"""Frames that each of B clips has, int64 [B] -> which frames to take, int64 [B, T]."""
+FrameSelector = Callable[[np.ndarray], np.ndarray]
+"""Number of frames of each of B clips, int64 [B] -> indices of the selected frames, int64 [B, T]."""
 
 
 @dataclass(frozen=True)
-class Moments:
-    """`take` frames of each clip, in order.
+class FrameSampler:
+    """Selects `count` frames of each clip, in ascending order.
 
     Attributes:
-        take: frames of every clip of a batch.
-        how: `random`: distinct ones, drawn anew in each epoch; `even`: spread from the first frame to the last;
-            `first`: the first ones. A clip with fewer frames gives all of them, the last one repeated.
-        seed: of the draws.
-        longest: most frames of a clip.
+        count: number of frames to select.
+        mode: `random`: distinct frames, drawn anew in each epoch; `even`: evenly spaced from the first frame to the
+            last; `first`: the first frames. A clip with fewer than `count` frames gives all of its frames and repeats
+            the last one.
+        seed: seed of the draws.
+        max_length: largest number of frames of a clip.
     """
 
-    take: int
-    how: Literal["random", "even", "first"]
+    count: int
+    mode: Literal["random", "even", "first"]
     seed: int
-    longest: int
+    max_length: int
 
-    def clip(self, clip: ClipSpec) -> ClipSpec:
-        """Shape of the clips of a batch."""
-        return replace(clip, length=self.take, shortest=None)
+    def output_clip(self, clip: ClipSpec) -> ClipSpec:
+        """Shape of the clips of a batch, for stored clips of shape `clip`."""
+        return replace(clip, length=self.count, shortest=None)
 
     def __call__(self, epochs_B: np.ndarray, samples_B: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
-        """Frames of each clip, int64 [B, take], ascending."""
-        steps = np.arange(self.take)
-        few_BT = np.minimum(steps[None, :], lengths_B[:, None] - 1)
-        if self.how == "first":
-            return few_BT
-        if self.how == "even":
-            spread_BT = np.rint(steps[None, :] * ((lengths_B[:, None] - 1) / max(1, self.take - 1))).astype(np.int64)
+        """Indices of the selected frames of each clip, int64 [B, count], ascending."""
+        steps = np.arange(self.count)
+        first_BT = np.minimum(steps[None, :], lengths_B[:, None] - 1)
+        if self.mode == "first":
+            return first_BT
+        if self.mode == "even":
+            selected_BT = np.rint(steps[None, :] * ((lengths_B[:, None] - 1) / max(1, self.count - 1))).astype(np.int64)
         else:
-            scores_BL = uniform(self.seed, OPERATION, epochs_B, samples_B, max(self.take, self.longest))
-            scores_BL[np.arange(scores_BL.shape[1])[None, :] >= lengths_B[:, None]] = 2.0  # after every real frame
-            spread_BT = np.sort(np.argsort(scores_BL, axis=1, kind="stable")[:, : self.take], axis=1)
-        return np.where(lengths_B[:, None] >= self.take, spread_BT, few_BT)
+            scores_BL = uniform(self.seed, OPERATION, epochs_B, samples_B, max(self.count, self.max_length))
+            scores_BL[np.arange(scores_BL.shape[1])[None, :] >= lengths_B[:, None]] = (
+                2.0  # sorts after every real frame
+            )
+            selected_BT = np.sort(np.argsort(scores_BL, axis=1, kind="stable")[:, : self.count], axis=1)
+        return np.where(lengths_B[:, None] >= self.count, selected_BT, first_BT)
 
 
 @dataclass(frozen=True)
-class Windows:
-    """All windows of `length` consecutive frames, `stride` apart, that lie in a clip entirely.
+class SlidingWindows:
+    """Windows of `length` consecutive frames, `stride` frames apart, that fit the clip entirely.
 
-    A clip with fewer frames gives one window, its last frame repeated; what is left at its end is not looked at.
+    A clip with fewer than `length` frames gives one window, which repeats the last frame. Frames behind the last window
+    are not used.
     """
 
     length: int
     stride: int
 
-    def rows(self, lengths_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(clip, first frame) of every window, int64 [windows] each, in order."""
+    def starts(self, lengths_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(clip, first frame) of every window, int64 [windows] each, in order of the clips."""
         counts_N = np.maximum(0, lengths_N - self.length) // self.stride + 1
         clips = np.repeat(np.arange(len(lengths_N)), counts_N)
-        within = np.arange(len(clips)) - np.repeat(np.cumsum(counts_N) - counts_N, counts_N)
-        return clips, within * self.stride
+        window_in_clip = np.arange(len(clips)) - np.repeat(np.cumsum(counts_N) - counts_N, counts_N)
+        return clips, window_in_clip * self.stride
 
-    def pick(self, first_B: np.ndarray) -> Pick:
-        """The frames of windows that begin at these frames."""
+    def selector(self, first_B: np.ndarray) -> FrameSelector:
+        """Selects the frames of the windows that begin at frames `first_B`, int64 [B]."""
 
-        def frames(lengths_B: np.ndarray) -> np.ndarray:
+        def select(lengths_B: np.ndarray) -> np.ndarray:
             return np.minimum(first_B[:, None] + np.arange(self.length)[None, :], lengths_B[:, None] - 1)
 
-        return frames
+        return select

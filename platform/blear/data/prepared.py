@@ -1,4 +1,4 @@
-"""A prepared dataset: a folder of shards with one `dataset.json`, on this machine or at a URL."""
+"""A prepared dataset: a folder of shards with a `dataset.json`, on this machine or at a URL."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class _Version(BaseModel):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A complete dataset; opening reads `dataset.json` and no shard.
+    """A complete prepared dataset. Opening it reads `dataset.json` and no shard.
 
     Attributes:
-        folder: where the shards lie; for a dataset at a URL, where this machine keeps its copies.
+        folder: folder of the shards; for a dataset at a URL, folder of the local copies.
         info: content of `dataset.json`.
-        mirror: fetches shards from a URL; None for a folder.
+        mirror: fetches the shards of a dataset at a URL; None for a folder.
     """
 
     folder: Path
@@ -45,7 +45,7 @@ class Prepared:
         """Reads `dataset.json` of a folder, or of a URL that begins with one of `remote.PROTOCOLS`.
 
         Raises:
-            DataError: it is missing, damaged, or of another format; or the URL cannot be read.
+            DataError: `dataset.json` is missing, damaged or of another format, or the URL cannot be read.
         """
         if is_url(folder):
             remote = Remote.of(str(folder), patience)
@@ -65,7 +65,7 @@ class Prepared:
 
     @property
     def place(self) -> str:
-        """The folder or URL, for messages."""
+        """Folder or URL of the dataset, for messages."""
         return self.mirror.remote.url if self.mirror else str(self.folder)
 
     @property
@@ -75,7 +75,7 @@ class Prepared:
 
     @property
     def targets(self) -> dict[str, Target]:
-        """Target name -> what samples are labelled with."""
+        """Target name -> target."""
         return {target.name: target for target in self.info.targets}
 
     @property
@@ -97,10 +97,10 @@ class Prepared:
         """Layout and shards of a split.
 
         Raises:
-            DataError: there is no such split.
+            DataError: the dataset has no such split.
         """
         if name not in self.info.splits:
-            raise DataError(f"there is no split {name!r}", self.place, f"take one of: {', '.join(self.splits)}")
+            raise DataError(f"there is no split {name!r}", self.place, f"use one of: {', '.join(self.splits)}")
         return self.info.splits[name]
 
     def count(self, split: str) -> int:
@@ -116,10 +116,10 @@ class Prepared:
         return tuple(self.local(shard) for shard in self.split(split).shards)
 
     def local(self, shard: ShardInfo) -> Path:
-        """Path of one shard on this machine; fetched first where the dataset lies at a URL.
+        """Path of one shard on this machine; a shard at a URL is fetched if there is no local copy.
 
         Raises:
-            DataError: the shard is missing, or the server does not give it.
+            DataError: the shard is missing, or it cannot be fetched.
         """
         if self.mirror:
             return self.mirror.local(shard)
@@ -129,7 +129,7 @@ class Prepared:
         return path
 
     def complete(self) -> bool:
-        """Whether every shard is in the folder with its size; contents are not read."""
+        """Whether the folder holds every shard with its size; the content is not read."""
         return all(
             (path := self.folder / shard.name).is_file() and path.stat().st_size == shard.bytes
             for split in self.info.splits.values()
@@ -137,10 +137,12 @@ class Prepared:
         )
 
     def verify(self) -> int:
-        """Reads every shard, at a URL again from there, and compares its digest; returns the number of shards.
+        """Compares the digest of every shard with `dataset.json`; returns the number of shards.
+
+        Shards at a URL are downloaded again; local copies are not used.
 
         Raises:
-            DataError: shards are missing or their content differs from what was written; names the first ones.
+            DataError: shards are missing, or their content has changed; names the first ones.
         """
         shards = [shard for split in self.info.splits.values() for shard in split.shards]
         wrong: list[DataError] = []
@@ -162,7 +164,7 @@ class Prepared:
     def _verify(self, shard: ShardInfo) -> None:
         if self.mirror:
             with tempfile.TemporaryDirectory(prefix="blear-verify-") as folder:
-                self.mirror.fetched(shard, Path(folder) / "shard.tar")
+                self.mirror.download(shard, Path(folder) / "shard.tar")
             return
         path = self.local(shard)
         with path.open("rb") as file:
@@ -180,13 +182,13 @@ def _read(data: bytes, where: str) -> DatasetInfo:
         info = DatasetInfo.model_validate_json(data)
     except ValidationError as error:
         raise DataError(f"dataset.json is damaged: {error}", where, f"delete it; {_AGAIN}") from error
-    if problem := _problem(info):
+    if problem := _inconsistency(info):
         raise DataError(f"dataset.json is damaged: {problem}", where, f"delete it; {_AGAIN}")
     return info
 
 
-def _problem(info: DatasetInfo) -> str:
-    """What the types alone do not say; empty if all is well."""
+def _inconsistency(info: DatasetInfo) -> str:
+    """The first inconsistency that types alone do not exclude; empty if there is none."""
     if not info.splits:
         return "there is no split"
     if min(info.clip.length, info.clip.channels, info.clip.height, info.clip.width) < 1:

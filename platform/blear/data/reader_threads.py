@@ -1,4 +1,4 @@
-"""A few threads that read ahead, and never keep a process from ending."""
+"""Daemon threads for reading ahead; a read that hangs does not keep the process from ending."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Readers(Generic[T]):
+class ReaderThreads(Generic[T]):
     """Threads that call `read(number)` for submitted numbers, first come, first served.
 
-    Daemons, unlike those of `ThreadPoolExecutor`: a read that hangs on a dead disk or server must not hang the process.
+    The threads are daemons, unlike those of `ThreadPoolExecutor`: a read that hangs on a failed disk or server does not
+    hang the process.
     """
 
     def __init__(self, read: Callable[[int], T], threads: int, name: str) -> None:
@@ -29,21 +30,21 @@ class Readers(Generic[T]):
             thread.start()
 
     def submit(self, number: int) -> Future[T]:
-        """The result to come, or the error of its reading."""
+        """Returns the future result of `read(number)`, or its error."""
         future: Future[T] = Future()
         self._pending.add(future)
         future.add_done_callback(self._pending.discard)
         self._tasks.put((number, future))
         return future
 
-    def close(self, wait_s: float) -> None:
-        """Cancels what has not begun, and waits up to `wait_s` seconds for the reads that have."""
+    def close(self, timeout: float) -> None:
+        """Cancels reads that have not begun; waits up to `timeout` seconds for each thread that reads."""
         for future in list(self._pending):
             future.cancel()
         for _ in self._threads:
             self._tasks.put(None)
         for thread in self._threads:
-            thread.join(wait_s)
+            thread.join(timeout)
 
 
 def _work(tasks: queue.SimpleQueue[tuple[int, Future[T]] | None], read: Callable[[int], T]) -> None:
@@ -52,20 +53,20 @@ def _work(tasks: queue.SimpleQueue[tuple[int, Future[T]] | None], read: Callable
         if future.set_running_or_notify_cancel():
             try:
                 future.set_result(read(number))
-            except BaseException as error:  # noqa: BLE001  whatever it is, the consumer raises it
+            except BaseException as error:  # noqa: BLE001  every error is raised in the consumer
                 future.set_exception(error)
-        del task, future  # a thread that waits holds no batch
+        del task, future  # an idle thread keeps no batch alive
 
 
-def within(call: Callable[[], T], seconds: float) -> T | None:
-    """The result of a call if it comes within some seconds, else None; the call is left to itself then.
+def call_with_timeout(call: Callable[[], T], timeout: float) -> T | None:
+    """Returns the result of a call, or None after `timeout` seconds; a late call goes on in its thread.
 
     Errors of the call are raised.
     """
-    readers = Readers(lambda _: call(), 1, "blear-within")
+    readers = ReaderThreads(lambda _: call(), 1, "blear-timeout")
     try:
         with contextlib.suppress(TimeoutError):
-            return readers.submit(0).result(seconds)
+            return readers.submit(0).result(timeout)
         return None
     finally:
         readers.close(0)

@@ -1,4 +1,7 @@
-"""splits.lock.json of a run: which samples each split held, so that a later evaluation is of the same ones."""
+"""The split manifest of a run, `splits.lock.json`: the content of each split that the run uses.
+
+A later evaluation compares the manifest with the data, so that it uses the same samples as the run before.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,15 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Split(_Model):
-    """One split of a named dataset.
+class SplitEntry(_Model):
+    """Content of one split of a dataset.
 
     Attributes:
-        keys_sha256: of the samples' keys, sorted, one a line; empty at a URL, where nothing is fetched for it, and
-            above four million samples.
-        content_sha256: of the shards' digests, in order: pictures, labels and all.
+        use: full name of the dataset component.
+        samples: number of samples.
+        keys_sha256: SHA-256 of the sorted sample keys, one in each line. Empty for datasets at a URL, which would have
+            to be fetched for it, and for splits of more than four million samples.
+        content_sha256: SHA-256 of the digests of all shards, in order; it covers pictures and labels.
     """
 
     use: str
@@ -39,37 +44,44 @@ class Split(_Model):
     content_sha256: str
 
 
-class Lock(_Model):
-    """`data/split` -> what it held."""
+class SplitManifest(_Model):
+    """Manifest of a run: `data/split` -> content of the split."""
 
-    splits: dict[str, Split]
+    splits: dict[str, SplitEntry]
 
 
-def lock_splits(job: Job, root: Path, prepared: Mapping[str, str | Path]) -> Lock:
-    """Writes the lock file of a run, or compares it with the data that are there now.
+def check_split_manifest(job: Job, root: Path, prepared: Mapping[str, str | Path]) -> SplitManifest:
+    """Writes the split manifest of a run; for splits that it already holds, compares them with the current data.
+
+    Args:
+        job: the job of the run.
+        root: folder of the run.
+        prepared: name of the data in the job -> folder or URL of its shards.
 
     Raises:
-        RunError: a split holds something else than when the run was first given.
+        RunError: the content of a split differs from the manifest.
     """
     path = root / FILE
-    known = _read(path) if path.is_file() else Lock(splits={})
-    found: dict[str, Split] = {}
-    for data, split in sorted(set(_used(job, prepared))):
-        name, one = f"{data}/{split}", _digest(Prepared.open(prepared[data]), split)
-        before = known.splits.get(name, one)
-        if before != one:
+    recorded = _read(path) if path.is_file() else SplitManifest(splits={})
+    current: dict[str, SplitEntry] = {}
+    for data, split in sorted(set(_used_splits(job, prepared))):
+        name, entry = f"{data}/{split}", _split_entry(Prepared.open(prepared[data]), split)
+        before = recorded.splits.get(name, entry)
+        if before != entry:
             raise RunError(
-                _change(name, before, one), str(path), f"give the earlier data; or delete {FILE} if it is meant"
+                _difference(name, before, entry),
+                str(path),
+                f"give the earlier data; or delete {FILE} if the change is meant",
             )
-        found[name] = one
-    lock = Lock(splits=known.splits | found)
-    if lock != known or not path.is_file():
-        write_text(path, lock.model_dump_json(indent=1))
-    return lock
+        current[name] = entry
+    manifest = SplitManifest(splits=recorded.splits | current)
+    if manifest != recorded or not path.is_file():
+        write_text(path, manifest.model_dump_json(indent=1))
+    return manifest
 
 
-def _used(job: Job, prepared: Mapping[str, str | Path]) -> Iterator[tuple[str, str]]:
-    """(data, split) of everything that is trained, validated or evaluated on, where it is there."""
+def _used_splits(job: Job, prepared: Mapping[str, str | Path]) -> Iterator[tuple[str, str]]:
+    """(data, split) of all existing splits that stages train and validate on, or that the evaluation uses."""
     wanted: list[tuple[str, str | None]] = []
     for stage in job.stages.values():
         wanted.append((stage.data, stage.split))
@@ -82,15 +94,15 @@ def _used(job: Job, prepared: Mapping[str, str | Path]) -> Iterator[tuple[str, s
         wanted.append((job.evaluate.data, job.evaluate.split))
     for data, split in wanted:
         splits = Prepared.open(prepared[data]).splits
-        if split is None or split in splits:  # what is missing says so where it is used
+        if split is None or split in splits:  # a missing split is reported where it is used
             yield data, split or splits[0]
 
 
-def _digest(data: Prepared, split: str) -> Split:
+def _split_entry(data: Prepared, split: str) -> SplitEntry:
     content = "\n".join(shard.sha256 for shard in data.split(split).shards)
     keys = _keys_digest(data, split) if data.mirror is None and data.count(split) <= _MOST_KEYS else ""
     digest = hashlib.sha256(content.encode()).hexdigest()
-    return Split(use=data.name, samples=data.count(split), keys_sha256=keys, content_sha256=digest)
+    return SplitEntry(use=data.name, samples=data.count(split), keys_sha256=keys, content_sha256=digest)
 
 
 def _keys_digest(data: Prepared, split: str) -> str:
@@ -101,16 +113,16 @@ def _keys_digest(data: Prepared, split: str) -> str:
     return hashlib.sha256("\n".join(keys).encode()).hexdigest()
 
 
-def _change(name: str, before: Split, now: Split) -> str:
+def _difference(name: str, before: SplitEntry, now: SplitEntry) -> str:
     if before.use != now.use:
-        return f"{name} is {now.use}, this run knew {before.use} under that name"
+        return f"{name} is {now.use}, but was {before.use} when this run was started"
     if (before.samples, before.keys_sha256) != (now.samples, now.keys_sha256):
-        return f"{name} holds other samples: {now.samples} of them, {before.samples} when the run was given"
-    return f"{name} holds samples of the same names whose pictures or labels differ"
+        return f"{name} holds other samples: {now.samples} of them, {before.samples} when the run was started"
+    return f"{name} holds samples of the same keys with other pictures or labels"
 
 
-def _read(path: Path) -> Lock:
+def _read(path: Path) -> SplitManifest:
     try:
-        return Lock.model_validate_json(path.read_bytes())
+        return SplitManifest.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise RunError(f"cannot be read: {error}", str(path), "delete it if the data are the same") from error

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from blear.contracts import BuildContext, Categories, Images, Metric, Values
 from blear.data.decoded.store import Store
-from blear.data.frame_sampling import Moments, Windows
-from blear.data.loader import sequential
+from blear.data.frame_sampling import FrameSampler, SlidingWindows
+from blear.data.loader import sequential_batches
 from blear.data.prepared import Prepared
 from blear.degrade.chain import Chain, as_float
 from blear.errors import DataError, JobError
@@ -197,7 +197,9 @@ class Tester:
         remembered = (
             degrade is not None and degrade.begins_on_cpu and store is self.store and len(self.evaluate.arms) > 1
         )
-        for number, raw in enumerate(sequential(store, self.evaluate.batch_size, moments=self._moments(stage))):
+        for number, raw in enumerate(
+            sequential_batches(store, self.evaluate.batch_size, frame_sampler=self._moments(stage))
+        ):
             frames = fit(as_float(raw.frames_BTCHW, self.device), raw.epochs_B, raw.samples_B)
             kbps_B = np.full(len(frames), np.nan)
             if degrade is not None:
@@ -241,12 +243,12 @@ class Tester:
                     priors[stage] = [count / max(1, sum(counts)) for count in counts]
         return priors
 
-    def _moments(self, stage: str) -> Moments | Windows | None:
+    def _moments(self, stage: str) -> FrameSampler | SlidingWindows | None:
         """Which frames of each clip a stage is tested on: windows, else those that it validates on."""
         if self.evaluate.windows is not None:
-            return Windows(self.evaluate.windows.length, self.evaluate.windows.stride)
+            return SlidingWindows(self.evaluate.windows.length, self.evaluate.windows.stride)
         moments = moments_of(self.job.stages[stage], self.job.seed, self.clip)
-        return None if moments is None else replace(moments, how="even")
+        return None if moments is None else replace(moments, mode="even")
 
     def fitted(self, stage: str) -> tuple[Chain, BuildContext]:
         """What brings stored frames to what a stage sees, and the context that its model is built in."""
@@ -254,7 +256,7 @@ class Tester:
         return fitted(self.job, stage, self.catalog, self.clip, targets)
 
     def _columns(self, store: Store, samples_B: np.ndarray, kbps_B: np.ndarray) -> dict[str, Any]:
-        columns = store.columns(samples_B)
+        columns = store.metadata(samples_B)
         stored = [meta.get("kbps") for meta in columns.meta]
         return {
             "samples": columns.keys,

@@ -25,7 +25,7 @@ def fitted(
     """
     stage = job.stages[name]
     moments = moments_of(stage, job.seed, clip)
-    shape = clip if moments is None else moments.clip(clip)
+    shape = clip if moments is None else moments.output_clip(clip)
     return evaluation_augment(job, name, catalog, BuildContext(job.seed, shape, targets))
 
 

@@ -46,7 +46,7 @@ def dry_run(job: Job, catalog: Catalog, stored: Mapping[str, Stored]) -> None:
         if stage.data in stored:
             clip, targets = stored[stage.data]
             moments = moments_of(stage, job.seed, clip)
-            context = BuildContext(job.seed, clip if moments is None else moments.clip(clip), targets)
+            context = BuildContext(job.seed, clip if moments is None else moments.output_clip(clip), targets)
             attempt(f"stages.{name}", partial(stage_chains, job, name, catalog, context))
     if job.evaluate is not None and not problems:
         for where, call in _conditions(job, job.evaluate, catalog, stored):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from blear.data.prepared import Prepared
-from blear.data.split_manifest import lock_splits
+from blear.data.split_manifest import check_split_manifest
 from blear.errors import RunError
 from blear.evaluate.arms import evaluate_arms
 from blear.job.reader import dump_job, read_job
@@ -38,7 +38,7 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
         prepared = prepare_data(job, catalog, runner=runner)
         opened = {name: Prepared.open(place) for name, place in prepared.items()}
         dry_run(job, catalog, {name: (data.clip, data.targets) for name, data in opened.items()})
-        lock_splits(job, run.root, prepared)
+        check_split_manifest(job, run.root, prepared)
         run.update_info(**run_info(job, catalog, prepared, on_ray, command, profile))
         if job.search is not None:
             from blear.search.run import search_job
@@ -82,7 +82,7 @@ def evaluate_run(root: Path) -> str:
     for name in job.stages:
         run.weights(name)
     prepared = prepare_data(job, catalog)
-    lock_splits(job, run.root, prepared)
+    check_split_manifest(job, run.root, prepared)
     table = evaluate_arms(job, catalog, run, prepared, local_device("auto"))
     build(root)
     return table

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from blear.contracts import Batch
-from blear.data.loader import RawBatch
+from blear.data.raw_batch import RawBatch
 from blear.degrade.chain import Chain, as_float
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from blear.contracts import BuildContext, ClipSpec
-from blear.data.frame_sampling import Moments
+from blear.data.frame_sampling import FrameSampler
 from blear.job.schema import Stage
 from blear.plugin.catalog import Catalog
 
@@ -30,9 +30,9 @@ class Recognizer(nn.Module):
         return self.head(self.backbone(frames_BTCHW))
 
 
-def moments_of(stage: Stage, seed: int, clip: ClipSpec) -> Moments | None:
+def moments_of(stage: Stage, seed: int, clip: ClipSpec) -> FrameSampler | None:
     """Which frames of clips of this shape a stage trains on; None: all."""
-    return None if stage.frames is None else Moments(stage.frames.take, stage.frames.pick, seed, clip.length)
+    return None if stage.frames is None else FrameSampler(stage.frames.take, stage.frames.pick, seed, clip.length)
 
 
 def build_recognizer(catalog: Catalog, stage: Stage, name: str, context: BuildContext) -> Recognizer:

@@ -10,14 +10,14 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from blear.contracts import BuildContext
-from blear.data.decoded.device_resident import on_device
+from blear.data.decoded.device_resident import keep_on_device
 from blear.data.decoded.store import Store
-from blear.data.frame_sampling import Moments
-from blear.data.loader import Source
+from blear.data.frame_sampling import FrameSampler
 from blear.data.prepared import Prepared
-from blear.data.sampling.sampler import Order
-from blear.data.sampling.sampling_groups import Columns, find_groups, in_words, names_of
-from blear.data.sampling.weighted_sampler import DrawOrder
+from blear.data.sample_source import SampleSource
+from blear.data.sampling.sampler import Sampler
+from blear.data.sampling.sampling_groups import SplitColumns, build_groups, column_names, describe_groups
+from blear.data.sampling.weighted_sampler import WeightedSampler
 from blear.errors import DataError, JobError, RunError
 from blear.plugin.discovery import load_plugins
 from blear.progress import echo
@@ -46,9 +46,9 @@ class StageRun:
 
     plan: StagePlan
     worker: Worker
-    store: Source
-    order: Order | DrawOrder
-    moments: Moments | None
+    store: SampleSource
+    order: Sampler | WeightedSampler
+    moments: FrameSampler | None
     ahead: Ahead | None
     inner: Recognizer
     stepper: Stepper
@@ -81,15 +81,15 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
     prepared = Prepared.open(plan.prepared[stage.data])
     split = stage.split or prepared.splits[0]
     moments = moments_of(stage, job.seed, prepared.clip)
-    clip = prepared.clip if moments is None else moments.clip(prepared.clip)
+    clip = prepared.clip if moments is None else moments.output_clip(prepared.clip)
     context = BuildContext(job.seed, clip, prepared.targets, counts=prepared.split(split).class_counts)
     stored = context
     augment, degrade, context = stage_chains(job, plan.stage, catalog, context)
     ahead, inputs = Inputs(augment, degrade, worker.device).cut(stage.steps)
 
-    store: Source = Store.open(prepared, split, max_broken=job.max_broken, cache_gb=cluster.cache_gb)
+    store: SampleSource = Store.open(prepared, split, max_broken=job.max_broken, cache_gb=cluster.cache_gb)
     if ahead is None:  # what works on the CPU would have to bring every clip back from the device
-        store = on_device(store, worker.device)
+        store = keep_on_device(store, worker.device)
     order = _order(plan, prepared, split, store, worker.rank == 0)
     if stage.batch_size < worker.world * stage.accumulate:
         raise JobError(
@@ -121,7 +121,7 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
     if stage.validate_ is not None:
         held_out = Store.open(prepared, stage.validate_.split, max_broken=job.max_broken, cache_gb=cluster.cache_gb)
         precision = functools.partial(autocast, cluster.precision, worker.device)
-        still = None if moments is None else replace(moments, how="even")
+        still = None if moments is None else replace(moments, mode="even")
         evaluation = evaluation_augment(job, plan.stage, catalog, stored)[0]
         before, held = Inputs(evaluation, degrade, worker.device).cut()
         validator = Validator(
@@ -162,23 +162,25 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
     )
 
 
-def _order(plan: StagePlan, prepared: Prepared, split: str, store: Source, lead: bool) -> Order | DrawOrder:
+def _order(
+    plan: StagePlan, prepared: Prepared, split: str, store: SampleSource, lead: bool
+) -> Sampler | WeightedSampler:
     """Every sample once in an epoch, or draws from the stage's groups."""
     stage, job = plan.spec, plan.job
     draw = job.data[stage.data].draw(stage.draw)
     if draw:
-        columns = Columns.read(prepared, split, names_of(draw), job.max_broken)
-        groups = find_groups(draw, columns, f"stages.{plan.stage}.draw")
+        columns = SplitColumns.read(prepared, split, column_names(draw), job.max_broken)
+        groups = build_groups(draw, columns, f"stages.{plan.stage}.draw")
         if lead:
-            echo(f"stage {plan.stage} draws {in_words(draw, groups)}")
-        return DrawOrder(groups, stage.batch_size, job.seed)
+            echo(f"stage {plan.stage} draws {describe_groups(draw, groups)}")
+        return WeightedSampler(groups, stage.batch_size, job.seed)
     if len(store) < stage.batch_size:
         raise DataError(
             f"{len(store)} samples do not fill one batch of {stage.batch_size}",
             f"stage {plan.stage}, data {stage.data}",
             "prepare more data, or lower batch_size",
         )
-    return Order([shard.samples for shard in store.shards], stage.batch_size, job.seed, stage.shuffle_window)
+    return Sampler([shard.samples for shard in store.shards], stage.batch_size, job.seed, stage.shuffle_window)
 
 
 def _check_agreement(worker: Worker, step: int, folder: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from blear.contracts import Head
-from blear.data.loader import RawBatch
+from blear.data.raw_batch import RawBatch
 from blear.job.schema import Cluster, Stage
 from blear.train.divergence import DivergenceGuard
 from blear.train.inputs import Inputs, micro_batches

@@ -13,8 +13,8 @@ from torch import nn
 
 from blear.contracts import Categories, Decoded, Head, Metric, Values
 from blear.data.decoded.store import Store
-from blear.data.frame_sampling import Moments
-from blear.data.loader import sequential
+from blear.data.frame_sampling import FrameSampler
+from blear.data.loader import sequential_batches
 from blear.errors import JobError
 from blear.job.schema import Validate
 from blear.train.inputs import Ahead, Inputs
@@ -34,7 +34,7 @@ class Validator:
 
     spec: Validate
     store: Store
-    moments: Moments | None
+    moments: FrameSampler | None
     ahead: Ahead | None
     inputs: Inputs
     batch_size: int
@@ -73,8 +73,8 @@ class Validator:
         metric = self.metric()
         per_worker = -(-self.spec.batches // self.worker.world)
         worker = self.worker
-        shares = sequential(
-            self.store, self.batch_size, worker.rank, worker.world, moments=self.moments, work=self.ahead
+        shares = sequential_batches(
+            self.store, self.batch_size, worker.rank, worker.world, frame_sampler=self.moments, transform=self.ahead
         )
         loss, count, truth, predicted = 0.0, 0, [], []
         model.eval()

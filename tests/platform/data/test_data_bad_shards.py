@@ -11,7 +11,7 @@ from data_toy import prepare_toy, toy_samples
 from blear.data.decoded.store import Store
 from blear.data.loader import batches
 from blear.data.prepared import Prepared
-from blear.data.sampling.sampler import Order
+from blear.data.sampling.sampler import Sampler
 from blear.errors import DataError
 
 N = 12
@@ -95,7 +95,7 @@ def test_the_samples_of_a_bad_shard_are_counted(toy, tmp_path, truth, damage, ca
 
 def test_a_shard_that_vanishes_while_training(toy, truth):
     """Batches go on without its samples, once the budget allows them; what is decoded already stays."""
-    order = Order(np.full(PARTS, 4), 6, seed=0)
+    order = Sampler(np.full(PARTS, 4), 6, seed=0)
     seen = []
     store = Store.open(toy, "train", max_broken=4, cache_gb=0)
     for step, batch in enumerate(batches(store, order, 0, 8, budget=1)):

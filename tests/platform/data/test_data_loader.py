@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blear.data.decoded.store import Store
-from blear.data.loader import batches, sequential
+from blear.data.loader import batches, sequential_batches
 from blear.data.prepared import Prepared
-from blear.data.sampling.sampler import Order
+from blear.data.sampling.sampler import Sampler
 from blear.data.shard.archive import Shard
 from blear.errors import DataError, JobError
 from blear.storage.remote import Patience
@@ -66,11 +66,11 @@ def assert_is(batch, store, epochs_B, samples_B):
 @pytest.mark.parametrize(("threads", "budget"), [(1, 0), (1, 2**20), (3, 2**20)])
 @pytest.mark.parametrize(("rank", "world"), [(0, 1), (0, 2), (1, 2)])
 def test_batches_are_the_order_read_from_the_store(store, rank, world, threads, budget):
-    order = Order(COUNTS, 5, seed=3)
-    found = list(batches(store, order, 2, 30, rank, world, threads=threads, budget=budget))
+    order = Sampler(COUNTS, 5, seed=3)
+    found = list(batches(store, order, 2, 30, rank, world, threads=threads, prefetch_bytes=budget))
     assert len(found) == 28
     for step, batch in enumerate(found, 2):
-        assert_is(batch, store, *order.part(step, rank, world))
+        assert_is(batch, store, *order.worker_batch(step, rank, world))
     assert readers() == []
 
 
@@ -81,12 +81,12 @@ def test_batches_are_the_order_read_from_the_store(store, rank, world, threads, 
     st.lists(st.tuples(st.integers(1, 6), st.integers(1, 4), st.integers(1, 3), st.integers(0, 4000)), max_size=4),
 )
 def test_attempts_with_any_workers_and_threads_see_the_uninterrupted_sequence(store, batch_size, window, attempts):
-    order = Order(COUNTS, batch_size, seed=9, window=window)
+    order = Sampler(COUNTS, batch_size, seed=9, window=window)
     step, seen, truth = 0, [], []
     for steps, world, threads, budget in attempts:
         world = min(world, batch_size)
         streams = [
-            batches(store, order, step, step + steps, rank, world, threads=threads, budget=budget)
+            batches(store, order, step, step + steps, rank, world, threads=threads, prefetch_bytes=budget)
             for rank in range(world)
         ]
         for shares in zip(*streams, strict=True):
@@ -101,7 +101,7 @@ def test_attempts_with_any_workers_and_threads_see_the_uninterrupted_sequence(st
 
 
 def test_sequential_gives_every_sample_once(store):
-    found = list(sequential(store, 4))
+    found = list(sequential_batches(store, 4))
     assert [len(batch.samples_B) for batch in found] == [4, 4, 4, 2]
     assert np.concatenate([batch.samples_B for batch in found]).tolist() == list(range(14))
     assert not np.concatenate([batch.epochs_B for batch in found]).any()
@@ -112,7 +112,7 @@ def test_sequential_gives_every_sample_once(store):
 @pytest.mark.parametrize("world", [1, 2, 3, 14, 16])
 def test_sequential_shares_are_the_split_in_order_and_balanced(store, world):
     shares = [
-        [number for batch in sequential(store, 3, rank, world) for number in batch.samples_B.tolist()]
+        [number for batch in sequential_batches(store, 3, rank, world) for number in batch.samples_B.tolist()]
         for rank in range(world)
     ]
     assert [number for share in shares for number in share] == list(range(14))
@@ -121,19 +121,19 @@ def test_sequential_shares_are_the_split_in_order_and_balanced(store, world):
 
 
 def test_broken_samples_are_left_out(damaged):
-    order = Order(COUNTS, 14, seed=0)
+    order = Sampler(COUNTS, 14, seed=0)
     (batch,) = batches(damaged, order, 0, 1)
     epochs_B, samples_B = order.batch(0)
     good_B = ~np.isin(samples_B, [3, 4, 8])
     assert good_B.sum() == 11
     assert_is(batch, damaged, epochs_B[good_B], samples_B[good_B])
-    whole = [batch.samples_B.tolist() for batch in sequential(damaged, 2)]
+    whole = [batch.samples_B.tolist() for batch in sequential_batches(damaged, 2)]
     assert whole == [[0, 1], [2], [5], [6, 7], [9], [10, 11], [12, 13]]
-    assert [len(batch.samples_B) for batch in sequential(damaged, 1)] == [1] * 11
+    assert [len(batch.samples_B) for batch in sequential_batches(damaged, 1)] == [1] * 11
 
 
 def test_a_share_with_broken_samples_only_is_an_error(damaged):
-    order = Order(COUNTS, 1, seed=0)
+    order = Sampler(COUNTS, 1, seed=0)
     samples = [int(order.batch(step)[1][0]) for step in range(14)]
     first = next(step for step, sample in enumerate(samples) if sample in {3, 4, 8})
     stream = batches(damaged, order, 0, 14)
@@ -157,11 +157,11 @@ class Watched:
     def __len__(self):
         return len(self.store)
 
-    def take(self, samples_B, pick=None):
+    def take(self, samples_B, select_frames=None):
         self.taken += 1
         if self.taken == self.fail_at:
             raise DataError("the disk is gone", "frames.npy")
-        return self.store.take(samples_B, pick)
+        return self.store.take(samples_B, select_frames)
 
 
 def settled(watched):
@@ -182,7 +182,7 @@ def settled(watched):
 def test_what_is_read_ahead_stays_within_the_budget(store, budget, taken, threads):
     """As many as it holds, and again so many when half of them are gone."""
     watched = Watched(store)
-    stream = batches(watched, Order(COUNTS, 2, 0), 0, 10**9, budget=budget, threads=threads)
+    stream = batches(watched, Sampler(COUNTS, 2, 0), 0, 10**9, prefetch_bytes=budget, threads=threads)
     for so_far in taken:
         batch = next(stream)
         assert batch.bytes == 2 * SAMPLE
@@ -194,7 +194,7 @@ def test_what_is_read_ahead_stays_within_the_budget(store, budget, taken, thread
 
 
 def test_the_threads_end_with_a_stream_that_is_forgotten(store):
-    stream = batches(store, Order(COUNTS, 2, 0), 0, 10**9, threads=2)
+    stream = batches(store, Sampler(COUNTS, 2, 0), 0, 10**9, threads=2)
     next(stream)
     assert len(readers()) == 2
     del stream
@@ -203,14 +203,14 @@ def test_the_threads_end_with_a_stream_that_is_forgotten(store):
 
 
 def test_a_stream_that_is_never_asked_starts_no_thread(store):
-    stream = batches(store, Order(COUNTS, 2, 0), 0, 8)
+    stream = batches(store, Sampler(COUNTS, 2, 0), 0, 8)
     assert readers() == []
     stream.close()
-    assert list(batches(store, Order(COUNTS, 2, 0), 8, 8)) == []
+    assert list(batches(store, Sampler(COUNTS, 2, 0), 8, 8)) == []
 
 
 def test_the_loader_keeps_no_batch_that_it_gave(store):
-    stream = batches(store, Order(COUNTS, 2, 0), 0, 50, budget=0)
+    stream = batches(store, Sampler(COUNTS, 2, 0), 0, 50, prefetch_bytes=0)
     next(stream)
     before = weakref.ref(next(stream))
     next(stream)
@@ -221,7 +221,7 @@ def test_the_loader_keeps_no_batch_that_it_gave(store):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_errors_of_the_threads_are_raised_in_the_consumer(store, threads):
-    stream = batches(Watched(store, fail_at=3), Order(COUNTS, 2, 0), 0, 8, threads=threads)
+    stream = batches(Watched(store, fail_at=3), Sampler(COUNTS, 2, 0), 0, 8, threads=threads)
     with pytest.raises(DataError, match="the disk is gone"):
         list(stream)
     assert readers() == []
@@ -234,7 +234,7 @@ def test_a_server_that_hangs_is_named(tmp_path, monkeypatch):
         prepared = Prepared.open(url, patience=Patience(tries=1, first_s=0.01, most_s=0.01, stall_s=60))
         store = Store.open(prepared, "train")
         with pytest.raises(DataError, match=r"has not ended for 0\.3 s") as error:
-            list(batches(store, Order(store.counts, 7, 0), 5, 8, stall_s=0.3))
+            list(batches(store, Sampler(store.counts, 7, 0), 5, 8, stall_s=0.3))
         assert "batch 5" in error.value.what
         assert error.value.where == "train/00000-000.tar, train/00001-000.tar"
         assert "cluster.stall_s" in error.value.do
@@ -248,11 +248,11 @@ def test_a_hanging_read_names_its_samples(store):
     hang = threading.Event()
 
     class Hanging(Watched):
-        def take(self, samples_B, pick=None):
+        def take(self, samples_B, select_frames=None):
             hang.wait(60)
-            return super().take(samples_B, pick)
+            return super().take(samples_B, select_frames)
 
-    order = Order(COUNTS, 6, 0)
+    order = Sampler(COUNTS, 6, 0)
     with pytest.raises(DataError) as error:
         next(batches(Hanging(store), order, 0, 8, stall_s=0.2))
     hang.set()
@@ -264,20 +264,20 @@ def test_a_first_read_that_decodes_on_and_on_is_no_stall(store):
     class Decoding(Watched):
         progress = 0
 
-        def take(self, samples_B, pick=None):
+        def take(self, samples_B, select_frames=None):
             for _ in range(15):
                 time.sleep(0.1)
                 self.progress += 1
-            return super().take(samples_B, pick)
+            return super().take(samples_B, select_frames)
 
-    order = Order(COUNTS, 6, 0)
+    order = Sampler(COUNTS, 6, 0)
     assert np.array_equal(next(batches(Decoding(store), order, 0, 1, stall_s=1.0)).samples_B, order.batch(0)[1])
 
 
 def test_what_cannot_be_is_refused(store):
     with pytest.raises(JobError, match=r"a batch of 2 samples cannot be shared by 3 workers\n.*batch_size to 3"):
-        batches(store, Order(COUNTS, 2, 0), 0, 1, 0, 3)
+        batches(store, Sampler(COUNTS, 2, 0), 0, 1, 0, 3)
     with pytest.raises(ValueError, match="at least 1"):
-        sequential(store, 0)
+        sequential_batches(store, 0)
     with pytest.raises(ValueError, match="rank 2 in a world of 2"):
-        sequential(store, 1, 2, 2)
+        sequential_batches(store, 1, 2, 2)

@@ -5,10 +5,10 @@ import pytest
 import torch
 from data_toy import prepare_toy
 
-from blear.data.decoded.device_resident import Resident, on_device
+from blear.data.decoded.device_resident import DeviceResidentStore, keep_on_device
 from blear.data.decoded.store import Store
-from blear.data.loader import batches, sequential
-from blear.data.sampling.sampler import Order
+from blear.data.loader import batches, sequential_batches
+from blear.data.sampling.sampler import Sampler
 from blear.data.shard.archive import Shard
 
 CPU = torch.device("cpu")
@@ -48,22 +48,22 @@ def assert_same(one, other):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_batches_are_bitwise_those_of_the_store(case, threads):
     store, size = case
-    resident = on_device(store, CPU, budget=14 * size)
-    assert isinstance(resident, Resident)
-    order = Order(COUNTS, 5, seed=3)
+    resident = keep_on_device(store, CPU, budget=14 * size)
+    assert isinstance(resident, DeviceResidentStore)
+    order = Sampler(COUNTS, 5, seed=3)
     for rank, world in ((0, 1), (0, 2), (1, 2)):
         here = batches(resident, order, 1, 12, rank, world, threads=threads, device=CPU)
         for one, other in zip(here, batches(store, order, 1, 12, rank, world), strict=True):
             assert_same(one, other)
-    for one, other in zip(sequential(resident, 4), sequential(store, 4), strict=True):
+    for one, other in zip(sequential_batches(resident, 4), sequential_batches(store, 4), strict=True):
         assert_same(one, other)
 
 
 def test_a_split_that_does_not_fit_is_left_where_it_is(case):
     store, size = case
-    assert on_device(store, CPU, budget=14 * size - 1) is store
-    assert on_device(store, CPU, budget=0) is store
-    assert on_device(store, CPU) is store  # a store maps memory by itself
+    assert keep_on_device(store, CPU, budget=14 * size - 1) is store
+    assert keep_on_device(store, CPU, budget=0) is store
+    assert keep_on_device(store, CPU) is store  # a store maps memory by itself
 
 
 class Counted:
@@ -77,17 +77,17 @@ class Counted:
     def __len__(self):
         return len(self.store)
 
-    def take(self, samples_B, pick=None):
+    def take(self, samples_B, select_frames=None):
         self.read += samples_B.tolist()
-        return self.store.take(samples_B, pick)
+        return self.store.take(samples_B, select_frames)
 
 
 def test_every_sample_is_read_once(case):
     store, size = case
     counted = Counted(store)
-    resident = on_device(counted, CPU, budget=14 * size)
+    resident = keep_on_device(counted, CPU, budget=14 * size)
     counted.read.clear()
-    for _ in batches(resident, Order(COUNTS, 5, seed=1), 0, 40):
+    for _ in batches(resident, Sampler(COUNTS, 5, seed=1), 0, 40):
         pass
     assert sorted(counted.read) == list(range(14))
     assert len(resident) == 14
@@ -97,7 +97,7 @@ def test_every_sample_is_read_once(case):
 
 def test_what_was_given_does_not_change_what_is_kept(case):
     store, size = case
-    resident = on_device(store, CPU, budget=14 * size)
+    resident = keep_on_device(store, CPU, budget=14 * size)
     samples_B = np.array([3, 3, 11])
     taken = resident.take(samples_B)
     taken.frames.zero_()
@@ -110,7 +110,7 @@ def test_threads_that_take_the_same_samples_get_them_whole(case):
     store, size = case
     truth = store.take(np.arange(14))
     for _ in range(20):
-        resident = on_device(store, CPU, budget=14 * size)
+        resident = keep_on_device(store, CPU, budget=14 * size)
         found, start = [], threading.Barrier(4)
 
         def read(resident=resident, found=found, start=start):
@@ -133,4 +133,4 @@ def test_a_split_without_a_good_sample_is_left_to_its_store(tmp_path):
     for path in prepared.shards("train"):
         path.write_bytes(bytes(path.stat().st_size))
     store = Store.open(prepared, "train", max_broken=2)
-    assert on_device(store, CPU, budget=2**30) is store
+    assert keep_on_device(store, CPU, budget=2**30) is store

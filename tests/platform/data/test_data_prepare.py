@@ -271,7 +271,7 @@ def test_opening_what_is_not_there(tmp_path):
     with pytest.raises(DataError, match=r"no dataset\.json"):
         Prepared.open(tmp_path)
     prepared = prepare_toy(tmp_path)
-    with pytest.raises(DataError, match="there is no split 'dev'\n  -> take one of: train, test"):
+    with pytest.raises(DataError, match="there is no split 'dev'\n  -> use one of: train, test"):
         prepared.count("dev")
     prepared.shards("train")[1].unlink()
     with pytest.raises(DataError, match=r"train/00001-000\.tar: the shard is missing"):

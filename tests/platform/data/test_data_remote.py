@@ -228,7 +228,7 @@ def test_least_recently_used_shards_go_first_and_the_last_one_stays(toy, cache, 
 
 def test_a_budget_that_is_no_number(toy, monkeypatch):
     monkeypatch.setenv("BLEAR_REMOTE_GB", "lots")
-    with serve(toy.folder) as (url, _), pytest.raises(DataError, match="BLEAR_REMOTE_GB: 'lots' is no number"):
+    with serve(toy.folder) as (url, _), pytest.raises(DataError, match="BLEAR_REMOTE_GB: 'lots' is not a number"):
         fetched(url)
 
 

@@ -46,7 +46,7 @@ def test_a_store_gives_what_the_dataset_yielded(tmp_path, kind, cache_gb):
         assert taken.targets["emotion"].tolist() == [one.targets["emotion"] for one in truth]
         assert taken.targets["valence"].dtype == torch.float32
         assert np.array_equal(taken.targets["valence"], np.float32([one.targets["valence"] for one in truth]))
-        columns = store.columns(np.arange(9))
+        columns = store.metadata(np.arange(9))
         for column in ("keys", "subjects", "videos", "times", "meta"):
             assert getattr(columns, column) == [getattr(one, column.removesuffix("s")) for one in truth]
         assert store.broken == []
@@ -65,7 +65,7 @@ def test_samples_come_in_the_order_asked_for_and_as_often(tmp_path, cache_gb):
     assert np.array_equal(taken.clean.numpy(), stacked([truth[n] for n in wanted], "clean"))
     assert taken.targets["emotion"].tolist() == [truth[n].targets["emotion"] for n in wanted]
     assert store.keys(np.array(wanted)) == [truth[n].key for n in wanted]
-    assert store.columns(np.array(wanted)).meta == [truth[n].meta for n in wanted]
+    assert store.metadata(np.array(wanted)).meta == [truth[n].meta for n in wanted]
     taken.frames.zero_()  # a copy: the cache stays
     assert np.array_equal(store.take(np.array([4])).frames.numpy(), stacked([truth[4]]))
     nothing = store.take(np.array([], dtype=np.int64))
@@ -262,7 +262,7 @@ def register_datasets(): return [Component("plain", "Plain", Params, Plain)]
     (tmp_path / "simple.py").write_text(source)
     ref = ComponentRef("dataset", "plain", {}, (str(tmp_path / "simple.py"),))
     store = Store.open(prepare(ref, tmp_path / "shards", version="1", workers=1), "train")
-    taken, columns = store.take(np.array([2, 1])), store.columns(np.array([0, 2]))
+    taken, columns = store.take(np.array([2, 1])), store.metadata(np.array([0, 2]))
     assert taken.frames[:, 0, 0, 0, 0].tolist() == [2, 1]
     assert (taken.clean, taken.targets) == (None, {})
     assert (columns.keys, columns.times, columns.meta) == (["k0", "k2"], [None] * 2, [{}] * 2)

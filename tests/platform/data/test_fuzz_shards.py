@@ -82,7 +82,7 @@ def read_store(folder):
         store = Store.open(prepared, split, folder / "cache", max_broken=3)
         every = np.arange(len(store))
         store.take(every)
-        store.columns(every)
+        store.metadata(every)
 
 
 def inputs(rng, folder):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from blear.data.split_manifest import FILE, lock_splits
+from blear.data.split_manifest import FILE, check_split_manifest
 from blear.errors import JobError, RunError
 from blear.job.leakage import selected_on_reported_split
 from blear.job.reader import read_job
@@ -45,26 +45,26 @@ def read(tmp_path):
 def test_the_first_evaluation_locks_the_splits_and_others_are_refused(read, tmp_path):
     job, catalog = read()
     prepared = prepare_data(job, catalog, workers=1)
-    lock = lock_splits(job, tmp_path, prepared)
+    lock = check_split_manifest(job, tmp_path, prepared)
     assert {name: split.samples for name, split in lock.splits.items()} == {"faces/dev": 4, "faces/train": 4}
     text = (tmp_path / FILE).read_text()
-    assert lock_splits(job, tmp_path, prepared) == lock
+    assert check_split_manifest(job, tmp_path, prepared) == lock
     assert (tmp_path / FILE).read_text() == text
     other = prepare_data(*read("data.faces.seed=5"), workers=1)
-    with pytest.raises(RunError, match="faces/dev holds samples of the same names whose pictures or labels differ"):
-        lock_splits(job, tmp_path, other)
+    with pytest.raises(RunError, match="faces/dev holds samples of the same keys with other pictures or labels"):
+        check_split_manifest(job, tmp_path, other)
     fewer = prepare_data(*read("data.faces.per_subject=1"), workers=1)
-    with pytest.raises(RunError, match="faces/dev holds other samples: 2 of them, 4 when the run was given") as error:
-        lock_splits(job, tmp_path, fewer)
+    with pytest.raises(RunError, match="faces/dev holds other samples: 2 of them, 4 when the run was started") as error:
+        check_split_manifest(job, tmp_path, fewer)
     assert FILE in error.value.do
     known = json.loads(text)
     known["splits"]["faces/dev"]["use"] = "fer/fer2013"
     (tmp_path / FILE).write_text(json.dumps(known))
-    with pytest.raises(RunError, match="faces/dev is faces/procedural, this run knew fer/fer2013"):
-        lock_splits(job, tmp_path, prepared)
+    with pytest.raises(RunError, match="faces/dev is faces/procedural, but was fer/fer2013 when"):
+        check_split_manifest(job, tmp_path, prepared)
     (tmp_path / FILE).write_text("{")
     with pytest.raises(RunError, match="cannot be read"):
-        lock_splits(job, tmp_path, prepared)
+        check_split_manifest(job, tmp_path, prepared)
 
 
 @pytest.mark.parametrize("choice", ["{every: 1, keep: best}", "{every: 1, patience: 3}"])

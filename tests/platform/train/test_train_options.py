@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from blear.data.decoded.store import Store
 from blear.data.loader import batches
 from blear.data.prepared import Prepared
-from blear.data.sampling.sampler import Order
+from blear.data.sampling.sampler import Sampler
 from blear.errors import JobError, RunError
 from blear.metrics import ccc
 from blear.train.checkpoint import list_steps
@@ -123,7 +123,9 @@ def test_the_metric_of_training_is_that_of_the_logged_batches_before_their_updat
     watched = run.stepper.watched
     assert watched is not None
     found = []
-    for step, raw in enumerate(batches(run.store, run.order, 0, 4, 0, 1, moments=run.moments, work=run.ahead)):
+    for step, raw in enumerate(
+        batches(run.store, run.order, 0, 4, 0, 1, frame_sampler=run.moments, transform=run.ahead)
+    ):
         batch = run.stepper.inputs(raw)
         with torch.no_grad():
             decoded = run.inner.head.decode(run.inner(batch.frames_BTCHW))["valence"]
@@ -174,7 +176,7 @@ def test_the_audit_names_the_samples_of_each_step(plan) -> None:
     (file,) = (audited.run.stage("clean") / "samples").iterdir()
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     store = Store.open(Prepared.open(audited.prepared["faces"]), "train")
-    order = Order(store.counts, audited.spec.batch_size, audited.job.seed)
+    order = Sampler(store.counts, audited.spec.batch_size, audited.job.seed)
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5]
     for line in lines:
         epochs_B, samples_B = order.batch(line["step"] - 1)

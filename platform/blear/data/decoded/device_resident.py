@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from blear.data.decoded.store import Taken
-from blear.data.frame_sampling import Pick
-from blear.data.loader import Source
+from blear.data.frame_sampling import FrameSelector
+from blear.data.sample_source import DecodedSamples, SampleSource
 from blear.progress import echo
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ SHARE = 0.5
 _UNREAD, _GOOD, _BROKEN = 0, 1, 2
 
 
-def on_device(store: Source, device: torch.device, budget: int | None = None) -> Source:
+def keep_on_device(store: SampleSource, device: torch.device, budget: int | None = None) -> SampleSource:
     """The split on the device if its frames, clean clips and targets fit the budget there; else `store` itself.
 
     Args:
@@ -48,10 +47,10 @@ def on_device(store: Source, device: torch.device, budget: int | None = None) ->
     if size > budget:
         return store
     echo(f"{len(store)} samples are kept on {device}: {size / 2**20:.0f} MiB")
-    return Resident(store, device, first)
+    return DeviceResidentStore(store, device, first)
 
 
-class Resident:
+class DeviceResidentStore:
     """A store whose samples go to the device when they are first taken, and stay there. Thread-safe.
 
     Args:
@@ -60,7 +59,7 @@ class Resident:
         like: one good sample, for shapes and types.
     """
 
-    def __init__(self, store: Source, device: torch.device, like: Taken) -> None:
+    def __init__(self, store: SampleSource, device: torch.device, like: DecodedSamples) -> None:
         self._store, self._device = store, device
         self._frames = self._room(like.frames)
         self._clean = None if like.clean is None else self._room(like.clean)
@@ -92,8 +91,8 @@ class Resident:
             self._lengths_N = self._store.lengths(np.arange(len(self)))
         return self._lengths_N[samples_B]
 
-    def take(self, samples_B: np.ndarray, pick: Pick | None = None) -> Taken:
-        """The samples that are not broken, on the device; `pick` chooses the frames of each clip."""
+    def take(self, samples_B: np.ndarray, select_frames: FrameSelector | None = None) -> DecodedSamples:
+        """The samples that are not broken, on the device; `select_frames` chooses the frames of each clip."""
         import torch
 
         unread = np.unique(samples_B[self._state[samples_B] == _UNREAD])
@@ -102,16 +101,16 @@ class Resident:
         good_B = self._state[samples_B] == _GOOD
         rows = torch.from_numpy(samples_B[good_B]).to(self._device)
         frames_BT = None
-        if pick is not None:
-            frames_BT = torch.from_numpy(pick(self.lengths(samples_B))[good_B]).to(self._device)
-        return Taken(
+        if select_frames is not None:
+            frames_BT = torch.from_numpy(select_frames(self.lengths(samples_B))[good_B]).to(self._device)
+        return DecodedSamples(
             good_B=good_B,
             frames=_select(self._frames, rows, frames_BT),
             clean=None if self._clean is None else _select(self._clean, rows, frames_BT),
             targets={name: values.index_select(0, rows) for name, values in self._targets.items()},
         )
 
-    def _keep(self, samples: np.ndarray, taken: Taken) -> None:
+    def _keep(self, samples: np.ndarray, taken: DecodedSamples) -> None:
         import torch
 
         rows = torch.from_numpy(samples[taken.good_B]).to(self._device)
@@ -134,7 +133,7 @@ def _select(clips: Tensor, rows: Tensor, frames_BT: Tensor | None) -> Tensor:
     return clips[rows[:, None], frames_BT.clamp(max=clips.shape[1] - 1)]
 
 
-def _first_good(store: Source) -> Taken | None:
+def _first_good(store: SampleSource) -> DecodedSamples | None:
     for number in range(len(store)):
         taken = store.take(np.array([number]))
         if taken.good_B.all():

@@ -223,7 +223,7 @@ class OpenShards:
             try:
                 self._broken.add(self.prepared.folder / info.name, dict.fromkeys(keys, error.what))
             except TooManyBroken as over:
-                budget = f"; {over.what}" if self._broken.most else ""
+                budget = f"; {over.what}" if self._broken.limit else ""
                 raise DataError(f"{error.what}{budget}", error.where, error.do) from error
             self._open[shard] = DecodedShard.lost(self.form, info.samples, error.what)
             return True

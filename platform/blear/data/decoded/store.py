@@ -15,9 +15,10 @@ import numpy as np
 from blear.data.broken_samples import BrokenSamples
 from blear.data.decoded.open_shards import OpenShards, another_count
 from blear.data.decoded.worker_pool import crew, fetch
-from blear.data.frame_sampling import Pick
+from blear.data.frame_sampling import FrameSelector
 from blear.data.mirror import cache_root
 from blear.data.prepared import Prepared
+from blear.data.sample_source import DecodedSamples
 from blear.data.shard.archive import index_of, index_path
 from blear.data.shard.encoded_shard import EncodedShard
 from blear.data.shard.index import ShardIndex
@@ -36,24 +37,7 @@ _Copy = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Taken:
-    """Samples in memory; G of the B that were asked for are good, in their order.
-
-    Attributes:
-        good_B: which of them decode and carry right labels.
-        frames: uint8 in 0..255 or float32, [G, T, C, H, W], in memory as the decoder leaves them: [G, T, H, W, C].
-        clean: the samples' own clean clips, alike, or None.
-        targets: target name -> int64 [G] class index or float32 [G] value.
-    """
-
-    good_B: np.ndarray
-    frames: Tensor
-    clean: Tensor | None
-    targets: dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Columns:
+class SampleMetadata:
     """What the dataset said of some samples, one entry for each."""
 
     keys: list[str]
@@ -125,11 +109,11 @@ class Store:
         """(shard, key, cause) of the broken samples met so far."""
         return self._broken.found()
 
-    def take(self, samples_B: np.ndarray, pick: Pick | None = None) -> Taken:
+    def take(self, samples_B: np.ndarray, select_frames: FrameSelector | None = None) -> DecodedSamples:
         """Some samples, copied into memory.
 
         Args:
-            pick: chooses the frames of each clip; left out, all of them, shorter clips with their last one repeated.
+            select_frames: selects the frames of each clip; None: all of them, the last one repeated in short clips.
 
         Raises:
             DataError: more samples are broken than may be; all those of a shard that cannot be read are.
@@ -141,7 +125,7 @@ class Store:
         values_BK = np.zeros((len(samples_B), self.form.columns))
         for shard, rows, places in groups:
             values_BK[places] = opened[shard].values_NK[rows]
-        frames_BT = None if pick is None else pick(self._lengths(values_BK))
+        frames_BT = None if select_frames is None else select_frames(self._lengths(values_BK))
         forms = [
             ((shape[0] if frames_BT is None else frames_BT.shape[1], *shape[1:]), kind)
             for shape, kind in self.form.arrays
@@ -184,7 +168,7 @@ class Store:
             target.name: torch.from_numpy(values.astype(np.int64 if target.kind == "class" else np.float32))
             for target, values in zip(self.form.targets, values_BK.T, strict=False)  # the last may be the lengths
         }
-        return Taken(good_B, outs[0], outs[1] if len(outs) > 1 else None, targets)
+        return DecodedSamples(good_B, outs[0], outs[1] if len(outs) > 1 else None, targets)
 
     def lengths(self, samples_B: np.ndarray) -> np.ndarray:
         """Frames that each clip has, int64 [B]; reads the shards' indexes, no shard."""
@@ -203,7 +187,7 @@ class Store:
                 keys[place] = found[row]
         return keys
 
-    def columns(self, samples_B: np.ndarray) -> Columns:
+    def metadata(self, samples_B: np.ndarray) -> SampleMetadata:
         """What the dataset said of the samples; reads the shards' indexes, no shard."""
         found: list[dict[str, Any]] = [{}] * len(samples_B)
         for shard, rows, places in self._groups(samples_B):
@@ -211,7 +195,7 @@ class Store:
             for row, place in zip(rows.tolist(), places.tolist(), strict=True):
                 found[place] = {name: values[row] for name, values in columns.items()}
         names = ("subject", "video", "time", "meta")
-        return Columns(self.keys(samples_B), *([one[name] for one in found] for name in names))
+        return SampleMetadata(self.keys(samples_B), *([one[name] for one in found] for name in names))
 
     def _groups(self, samples_B: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """(shard, samples of that shard, their places in the batch), in the order of the shards."""

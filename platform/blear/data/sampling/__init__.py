@@ -1,1 +1,1 @@
-"""Which samples a batch holds: a pure function of (seed, counts, position)."""
+"""Samplers: which samples each batch holds, as a pure function of (seed, counts, position)."""

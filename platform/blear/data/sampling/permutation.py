@@ -1,4 +1,4 @@
-"""Permutations from counter-based random words: nothing to store, the same on any machine and NumPy version."""
+"""Permutations from a counter-based random generator: reproducible on any machine and NumPy version."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import numpy as np
 
 
 def permutation(count: int, seed: int, epoch: int, stream: int = 0, number: int = 0) -> np.ndarray:
-    """A permutation of `count` numbers, int64: the order of raw Philox words (Salmon et al. 2011).
+    """A permutation of `count` numbers, int64 [count]: the argsort of raw Philox words (Salmon et al. 2011).
 
-    Raw words, since NumPy may change the stream of `Generator.permutation` between versions.
+    `Generator.permutation` is not used: NumPy may change its stream between versions, but not the raw words.
 
     Args:
-        count: how many.
-        seed, epoch: int64; the key.
-        stream, number: not negative; upper words of the counter, whose lowest word counts the draws.
+        count: number of elements.
+        seed, epoch: int64; the key of the generator.
+        stream, number: not negative; upper words of the counter. The lowest word counts the draws.
     """
     key = np.array([seed, epoch], dtype=np.int64).view(np.uint64)
     counter = np.array([0, 0, number, stream], dtype=np.uint64)
-    return stable_order(np.random.Philox(key=key, counter=counter).random_raw(count))
+    return stable_argsort(np.random.Philox(key=key, counter=counter).random_raw(count))
 
 
-def stable_order(words: np.ndarray) -> np.ndarray:
-    """`argsort` that leaves equal words in their order; where none are equal, as almost always, twice as fast."""
+def stable_argsort(words: np.ndarray) -> np.ndarray:
+    """Stable `argsort`; twice as fast as NumPy's where no two words are equal, which is almost always."""
     order: np.ndarray = np.argsort(words)
     in_order = words[order]
     if (in_order[1:] == in_order[:-1]).any():

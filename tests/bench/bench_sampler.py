@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from measuring import Row, quartiles
 
-from blear.data.sampling.sampler import Order
+from blear.data.sampling.sampler import Sampler
 
 WORLD, BATCH, SAMPLES, SHARDS = 1024, 1024 * 32, 10**9, 100_000
 
@@ -19,21 +19,27 @@ def measure() -> list[Row]:
     """Times, memory and locality; every timed epoch and window is one that was not open yet."""
     counts = np.random.default_rng(0).integers(1, 20_000, SHARDS)
     counts[0] += SAMPLES - counts.sum()
-    order = Order(counts, BATCH, seed=1)
+    order = Sampler(counts, BATCH, seed=1)
     steps = SAMPLES // BATCH
     epochs = iter(range(1, 10**6))
     rank = WORLD - 1
     running = iter(range(steps // 2, steps))
     rows = [
         _timed("cut 10^9 samples into blocks, open an epoch, first batch", lambda: _fresh(counts, rank)),
-        _timed("open another epoch: its first batch", lambda: order.part(steps * next(epochs) + 1, rank, WORLD)),
-        _timed("resume in the middle of another epoch", lambda: order.part(steps * next(epochs) + 999, rank, WORLD)),
-        _timed("next batch of 32,768", lambda: order.part(next(running), rank, WORLD), repeats=200),
+        _timed(
+            "open another epoch: its first batch", lambda: order.worker_batch(steps * next(epochs) + 1, rank, WORLD)
+        ),
+        _timed(
+            "resume in the middle of another epoch", lambda: order.worker_batch(steps * next(epochs) + 999, rank, WORLD)
+        ),
+        _timed("next batch of 32,768", lambda: order.worker_batch(next(running), rank, WORLD), repeats=200),
     ]
     small = iter(range(1, 10**6))
-    whole = Order([2**20] * 4, 128, seed=1)
+    whole = Sampler([2**20] * 4, 128, seed=1)
     rows.append(
-        _timed("open an epoch of 2^22 samples, permuted whole", lambda: whole.part(next(small) * 2**15, 0, WORLD))
+        _timed(
+            "open an epoch of 2^22 samples, permuted whole", lambda: whole.worker_batch(next(small) * 2**15, 0, WORLD)
+        )
     )
     return [
         *rows,
@@ -44,7 +50,7 @@ def measure() -> list[Row]:
 
 
 def _fresh(counts: np.ndarray, rank: int) -> None:
-    Order(counts, BATCH, seed=1).part(0, rank, WORLD)
+    Sampler(counts, BATCH, seed=1).worker_batch(0, rank, WORLD)
 
 
 def _timed(name: str, call: Callable[[], object], repeats: int = 7) -> Row:
@@ -60,10 +66,10 @@ def _timed(name: str, call: Callable[[], object], repeats: int = 7) -> Row:
 def _memory(name: str, counts: np.ndarray | list[int]) -> Row:
     """Most that is held at once over the first batches of two epochs."""
     tracemalloc.start()
-    order = Order(counts, BATCH, seed=2)
+    order = Sampler(counts, BATCH, seed=2)
     for epoch in range(2):
         for step in range(8):
-            order.part(epoch * (order.count // BATCH + 1) + step, 0, WORLD)
+            order.worker_batch(epoch * (order.count // BATCH + 1) + step, 0, WORLD)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return Row(name, peak / 1e6, "MB")
@@ -73,7 +79,7 @@ def _local() -> list[Row]:
     """Shards that 100 batches of 1,024 samples come from."""
     counts = np.random.default_rng(0).integers(1, 20_000, SHARDS)
     ends = np.cumsum(counts)
-    order = Order(counts, 1024, seed=3)
+    order = Sampler(counts, 1024, seed=3)
     touched = []
     for start in range(1000, 800_000, 100_000):
         samples = np.concatenate([order.batch(step)[1] for step in range(start, start + 100)])

@@ -1,4 +1,4 @@
-"""Clips that differ in length: how they are stored, which frames training takes, the windows of evaluation."""
+"""Clips that differ in length: mode they are stored, which frames training takes, the windows of evaluation."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,11 @@ from data_toy import prepare_toy, toy_samples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blear.data.decoded.device_resident import Resident
+from blear.data.decoded.device_resident import DeviceResidentStore
 from blear.data.decoded.store import Store
-from blear.data.frame_sampling import Moments, Windows
-from blear.data.loader import batches, sequential
-from blear.data.sampling.sampler import Order
+from blear.data.frame_sampling import FrameSampler, SlidingWindows
+from blear.data.loader import batches, sequential_batches
+from blear.data.sampling.sampler import Sampler
 from blear.errors import DataError
 
 LONGEST = 5
@@ -44,27 +44,27 @@ def test_a_short_clip_ends_in_its_last_frame(prepared, truth, cache_gb):
 
 
 @pytest.mark.parametrize("cache_gb", [None, 0])
-@pytest.mark.parametrize("how", ["random", "even", "first"])
-def test_only_the_chosen_frames_are_taken(prepared, truth, cache_gb, how):
-    moments = Moments(3, how, seed=7, longest=LONGEST)
-    order = Order([6, 6], 4, 7)
+@pytest.mark.parametrize("mode", ["random", "even", "first"])
+def test_only_the_chosen_frames_are_taken(prepared, truth, cache_gb, mode):
+    frame_sampler = FrameSampler(3, mode, seed=7, max_length=LONGEST)
+    order = Sampler([6, 6], 4, 7)
     store = Store.open(prepared, "train", cache_gb=cache_gb)
-    resident = Resident(store, torch.device("cpu"), store.take(np.array([0])))
+    resident = DeviceResidentStore(store, torch.device("cpu"), store.take(np.array([0])))
     for source in (store, resident):
-        for batch in batches(source, order, 1, 9, moments=moments):
+        for batch in batches(source, order, 1, 9, frame_sampler=frame_sampler):
             assert batch.frames_BTCHW.shape[1] == 3
             rows = zip(batch.epochs_B, batch.samples_B, batch.frames_BTCHW.numpy(), strict=True)
             for epoch, sample, frames in rows:
                 clip = truth[sample]
-                (expected,) = moments(np.array([epoch]), np.array([sample]), np.array([len(clip)]))
+                (expected,) = frame_sampler(np.array([epoch]), np.array([sample]), np.array([len(clip)]))
                 assert np.array_equal(frames, chosen(clip, expected))
 
 
 def test_two_workers_take_the_frames_that_one_takes(prepared):
     store = Store.open(prepared, "train")
-    order, moments = Order([6, 6], 4, 7), Moments(3, "random", 7, LONGEST)
-    (whole,) = batches(store, order, 5, 6, moments=moments)
-    parts = [next(batches(store, order, 5, 6, rank, 2, moments=moments)) for rank in range(2)]
+    order, frame_sampler = Sampler([6, 6], 4, 7), FrameSampler(3, "random", 7, LONGEST)
+    (whole,) = batches(store, order, 5, 6, frame_sampler=frame_sampler)
+    parts = [next(batches(store, order, 5, 6, rank, 2, frame_sampler=frame_sampler)) for rank in range(2)]
     found = {int(s): f for part in parts for s, f in zip(part.samples_B, part.frames_BTCHW.numpy(), strict=True)}
     for sample, frames in zip(whole.samples_B, whole.frames_BTCHW.numpy(), strict=True):
         assert np.array_equal(found[int(sample)], frames)
@@ -72,9 +72,9 @@ def test_two_workers_take_the_frames_that_one_takes(prepared):
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.integers(1, 16), st.integers(0, 3))
 def test_random_frames_are_distinct_sorted_and_inside(lengths, take, epoch):
-    moments = Moments(take, "random", 0, 40)
+    frame_sampler = FrameSampler(take, "random", 0, 40)
     lengths_B, samples_B = np.array(lengths), np.arange(len(lengths))
-    frames_BT = moments(np.full(len(lengths), epoch), samples_B, lengths_B)
+    frames_BT = frame_sampler(np.full(len(lengths), epoch), samples_B, lengths_B)
     for length, frames in zip(lengths, frames_BT.tolist(), strict=True):
         if length >= take:
             assert frames == sorted(set(frames))
@@ -85,9 +85,9 @@ def test_random_frames_are_distinct_sorted_and_inside(lengths, take, epoch):
 
 
 def test_every_frame_is_drawn_as_often():
-    moments = Moments(4, "random", 3, 10)
+    frame_sampler = FrameSampler(4, "random", 3, 10)
     count = 6000
-    frames = moments(np.arange(count), np.zeros(count, np.int64), np.full(count, 10))
+    frames = frame_sampler(np.arange(count), np.zeros(count, np.int64), np.full(count, 10))
     share = np.bincount(frames.ravel(), minlength=10) / count
     assert np.abs(share - 0.4).max() < 4 * np.sqrt(0.4 * 0.6 / count)
 
@@ -95,24 +95,24 @@ def test_every_frame_is_drawn_as_often():
 def test_even_and_first_frames_by_hand():
     zeros = np.zeros(3, np.int64)
     lengths = np.array([9, 4, 2])
-    assert Moments(4, "even", 0, 9)(zeros, zeros, lengths).tolist() == [[0, 3, 5, 8], [0, 1, 2, 3], [0, 1, 1, 1]]
-    assert Moments(4, "first", 0, 9)(zeros, zeros, lengths).tolist() == [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 1, 1]]
-    assert Moments(1, "even", 0, 9)(zeros, zeros, lengths).tolist() == [[0], [0], [0]]
+    assert FrameSampler(4, "even", 0, 9)(zeros, zeros, lengths).tolist() == [[0, 3, 5, 8], [0, 1, 2, 3], [0, 1, 1, 1]]
+    assert FrameSampler(4, "first", 0, 9)(zeros, zeros, lengths).tolist() == [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 1, 1]]
+    assert FrameSampler(1, "even", 0, 9)(zeros, zeros, lengths).tolist() == [[0], [0], [0]]
 
 
 def test_windows_by_hand():
-    clips, begins = Windows(16, 8).rows(np.array([5, 16, 23, 24, 40]))
+    clips, begins = SlidingWindows(16, 8).starts(np.array([5, 16, 23, 24, 40]))
     # FER-VGG-GRU, section 5: windows that fit entirely; the tail is ignored; a shorter clip is one window
     assert clips.tolist() == [0, 1, 2, 3, 3, 4, 4, 4, 4]
     assert begins.tolist() == [0, 0, 0, 0, 8, 0, 8, 16, 24]
-    assert Windows(4, 2).pick(np.array([0, 2]))(np.array([3, 9])).tolist() == [[0, 1, 2, 2], [2, 3, 4, 5]]
+    assert SlidingWindows(4, 2).selector(np.array([0, 2]))(np.array([3, 9])).tolist() == [[0, 1, 2, 2], [2, 3, 4, 5]]
 
 
 @pytest.mark.parametrize("world", [1, 2, 5])
 def test_windows_of_a_split(prepared, truth, world):
     store = Store.open(prepared, "train")
-    windows = Windows(3, 1)
-    found = [raw for rank in range(world) for raw in sequential(store, 4, rank, world, moments=windows)]
+    windows = SlidingWindows(3, 1)
+    found = [raw for rank in range(world) for raw in sequential_batches(store, 4, rank, world, frame_sampler=windows)]
     samples = np.concatenate([raw.samples_B for raw in found])
     frames = np.concatenate([raw.frames_BTCHW.numpy() for raw in found])
     expected = [(n, start) for n, clip in enumerate(truth) for start in range(max(1, len(clip) - 2))]

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blear.data.sampling.permutation import stable_order
-from blear.data.sampling.sampler import Order
+from blear.data.sampling.permutation import stable_argsort
+from blear.data.sampling.sampler import Sampler
 
 shards = st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any)
 seeds = st.integers(-(2**63), 2**63 - 1)
-orders = st.builds(Order, shards, st.integers(1, 25), seeds, st.integers(1, 300))
+orders = st.builds(Sampler, shards, st.integers(1, 25), seeds, st.integers(1, 300))
 
 
 def stream(order, start, stop):
@@ -34,7 +34,7 @@ def test_every_epoch_has_every_sample_once(order, epoch):
 @given(orders, st.integers(0, 40), st.integers(1, 40))
 def test_shares_of_all_workers_are_the_global_batch_and_balanced(order, step, world):
     epochs_B, samples_B = order.batch(step)
-    shares = [order.part(step, rank, world) for rank in range(world)]
+    shares = [order.worker_batch(step, rank, world) for rank in range(world)]
     back = np.full_like(samples_B, -1), np.full_like(samples_B, -1)
     for rank, share in enumerate(shares):
         for whole, piece in zip(back, share, strict=True):
@@ -52,10 +52,10 @@ def test_crashes_and_other_numbers_of_workers_leave_the_sequence_as_it_is(order,
     # each attempt makes some steps with its own world, the last few of which are lost with it
     seen, step = [], 0
     for steps, lost, world in attempts:
-        fresh = Order(order.counts, order.batch_size, order.seed, order.window)
+        fresh = Sampler(order.counts, order.batch_size, order.seed, order.window)
         done = step + max(0, steps - lost)
         for k in range(step, step + steps):
-            shares = [np.stack(fresh.part(k, rank, world), axis=1) for rank in range(world)]
+            shares = [np.stack(fresh.worker_batch(k, rank, world), axis=1) for rank in range(world)]
             if k < done:
                 batch = np.empty((order.batch_size, 2), dtype=np.int64)
                 for rank, share in enumerate(shares):
@@ -70,7 +70,7 @@ def test_crashes_and_other_numbers_of_workers_leave_the_sequence_as_it_is(order,
 def test_any_step_alone_equals_the_sequence(order, steps):
     sequence = [order.batch(step) for step in range(31)]
     for step in steps:
-        fresh = Order(order.counts, order.batch_size, order.seed, order.window)
+        fresh = Sampler(order.counts, order.batch_size, order.seed, order.window)
         for alone, within in zip(fresh.batch(step), sequence[step], strict=True):
             assert alone.dtype == np.int64
             assert np.array_equal(alone, within)
@@ -81,7 +81,7 @@ def test_any_step_alone_equals_the_sequence(order, steps):
 def test_positions_do_not_depend_on_the_batch_size(order, other):
     steps = 3 * order.count // order.batch_size + 1
     first = stream(order, 0, steps)
-    second = stream(Order(order.counts, other, order.seed, order.window), 0, len(first) // other)
+    second = stream(Sampler(order.counts, other, order.seed, order.window), 0, len(first) // other)
     assert second == first[: len(second)]
 
 
@@ -89,7 +89,7 @@ def test_positions_do_not_depend_on_the_batch_size(order, other):
 @given(shards, st.integers(1, 25), seeds)
 def test_an_order_within_the_window_does_not_depend_on_the_shards(counts, batch_size, seed):
     count = sum(counts)
-    one, cut = Order([count], batch_size, seed, count), Order(counts, batch_size, seed, count)
+    one, cut = Sampler([count], batch_size, seed, count), Sampler(counts, batch_size, seed, count)
     assert stream(one, 0, 5) == stream(cut, 0, 5)
 
 
@@ -98,7 +98,7 @@ def test_an_order_within_the_window_does_not_depend_on_the_shards(counts, batch_
 def test_a_window_holds_few_blocks_and_no_more_than_its_samples(counts, seed, window, epoch):
     if sum(counts) <= window:
         return
-    order = Order(counts, sum(counts), seed, window)
+    order = Sampler(counts, sum(counts), seed, window)
     _, samples = order.batch(epoch)
     block = max(1, window // 16)
     firsts = np.cumsum(counts) - counts
@@ -117,17 +117,17 @@ def test_a_window_holds_few_blocks_and_no_more_than_its_samples(counts, seed, wi
 
 def test_seeds_and_epochs_shuffle_differently():
     def epoch(seed, number, window):
-        return tuple(Order([60, 40], 100, seed, window).batch(number)[1].tolist())
+        return tuple(Sampler([60, 40], 100, seed, window).batch(number)[1].tolist())
 
     assert len({epoch(seed, number, window) for seed in (0, 1, -1) for number in (0, 1) for window in (100, 50)}) == 12
 
 
 def test_the_order_is_fixed_for_ever():
     # a change here would change what every resumed run sees
-    epochs_B, samples_B = Order([8], 12, seed=1).batch(0)
+    epochs_B, samples_B = Sampler([8], 12, seed=1).batch(0)
     assert epochs_B.tolist() == [0] * 8 + [1] * 4
     assert samples_B.tolist() == [3, 5, 2, 7, 0, 6, 1, 4, 0, 6, 5, 3]
-    epochs_B, samples_B = Order([5, 0, 9, 4], 20, seed=1, window=8).batch(0)
+    epochs_B, samples_B = Sampler([5, 0, 9, 4], 20, seed=1, window=8).batch(0)
     assert epochs_B.tolist() == [0] * 18 + [1] * 2
     assert samples_B.tolist() == [14, 0, 5, 16, 13, 4, 11, 17, 9, 7, 3, 15, 8, 12, 2, 6, 1, 10, 0, 14]
 
@@ -135,17 +135,17 @@ def test_the_order_is_fixed_for_ever():
 _DIGEST = """
 import hashlib, sys
 import numpy as np
-from blear.data.sampling.sampler import Order
-from blear.data.sampling.permutation import stable_order
-order = Order([3000 + 7 * n for n in range(40)], 999, seed=5, window=50_000)
-found = [order.part(step, 1, 3) for step in (300, 0, 123456789)]
+from blear.data.sampling.sampler import Sampler
+from blear.data.sampling.permutation import stable_argsort
+order = Sampler([3000 + 7 * n for n in range(40)], 999, seed=5, window=50_000)
+found = [order.worker_batch(step, 1, 3) for step in (300, 0, 123456789)]
 sys.stdout.write(hashlib.sha256(np.concatenate([np.stack(part) for part in found], axis=1).tobytes()).hexdigest())
 """
 
 
 def test_a_fresh_process_gives_the_same_order():
-    order = Order([3000 + 7 * n for n in range(40)], 999, seed=5, window=50_000)
-    found = [order.part(step, 1, 3) for step in (300, 0, 123456789)]
+    order = Sampler([3000 + 7 * n for n in range(40)], 999, seed=5, window=50_000)
+    found = [order.worker_batch(step, 1, 3) for step in (300, 0, 123456789)]
     here = hashlib.sha256(np.concatenate([np.stack(part) for part in found], axis=1).tobytes()).hexdigest()
     there = subprocess.run([sys.executable, "-c", _DIGEST], capture_output=True, text=True, check=True).stdout
     assert there == here
@@ -154,7 +154,7 @@ def test_a_fresh_process_gives_the_same_order():
 
 @pytest.mark.parametrize("window", [7, 4])
 def test_a_step_far_away(window):
-    epochs_B, samples_B = Order([7], 4, 0, window).batch(10**12)
+    epochs_B, samples_B = Sampler([7], 4, 0, window).batch(10**12)
     assert epochs_B.tolist() == [571428571428, 571428571428, 571428571428, 571428571429]
     assert samples_B.tolist() == {7: [6, 5, 3, 4], 4: [5, 4, 0, 3]}[window]
 
@@ -162,20 +162,20 @@ def test_a_step_far_away(window):
 @pytest.mark.parametrize(("counts", "batch_size", "window"), [([0, 0], 1, 1), ([], 1, 1), ([1], 0, 1), ([1], 1, 0)])
 def test_nothing_to_order_is_refused(counts, batch_size, window):
     with pytest.raises(ValueError, match="at least 1"):
-        Order(counts, batch_size, 0, window)
+        Sampler(counts, batch_size, 0, window)
 
 
 def test_counts_ranks_and_steps_out_of_range_are_refused():
     with pytest.raises(ValueError, match="none negative"):
-        Order([4, -1], 2, 0)
+        Sampler([4, -1], 2, 0)
     with pytest.raises(ValueError, match="rank 2 is not in a world of 2"):
-        Order([4], 2, 0).part(0, 2, 2)
+        Sampler([4], 2, 0).worker_batch(0, 2, 2)
     with pytest.raises(ValueError, match="negative"):
-        Order([4], 2, 0).batch(-1)
+        Sampler([4], 2, 0).batch(-1)
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=40), st.integers(1, 2**64 - 1))
 def test_equal_words_keep_their_order(words, modulus):
     for values in (np.array(words, dtype=np.uint64), np.array([word % modulus % 5 for word in words], dtype=np.uint64)):
         expected = sorted(range(len(values)), key=values.tolist().__getitem__)
-        assert stable_order(values).tolist() == expected
+        assert stable_argsort(values).tolist() == expected

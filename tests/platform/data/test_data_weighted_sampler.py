@@ -17,8 +17,14 @@ from blear.data.dataset_info import ShardInfo
 from blear.data.decoded.store import Store
 from blear.data.loader import batches
 from blear.data.prepared import Prepared
-from blear.data.sampling.sampling_groups import Column, Columns, find_groups, in_words, names_of
-from blear.data.sampling.weighted_sampler import DrawOrder, Group
+from blear.data.sampling.sampling_groups import (
+    CategoricalColumn,
+    SplitColumns,
+    build_groups,
+    column_names,
+    describe_groups,
+)
+from blear.data.sampling.weighted_sampler import SamplingGroup, WeightedSampler
 from blear.data.shard.archive import index_path
 from blear.errors import DataError, JobError
 from blear.job.schema import DrawEntry
@@ -26,13 +32,15 @@ from blear.train.loop import train_stage
 from blear.train.worker import LocalWorker
 
 cells = st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=6), min_size=1, max_size=4)
-groups = st.builds(lambda share, lists: Group(share, [np.array(one) for one in lists]), st.floats(0.01, 100), cells)
+groups = st.builds(
+    lambda share, lists: SamplingGroup(share, [np.array(one) for one in lists]), st.floats(0.01, 100), cells
+)
 orders = st.builds(
-    DrawOrder, st.lists(groups, min_size=1, max_size=5), st.integers(1, 25), st.integers(-(2**63), 2**63 - 1)
+    WeightedSampler, st.lists(groups, min_size=1, max_size=5), st.integers(1, 25), st.integers(-(2**63), 2**63 - 1)
 )
 
 
-def drawn(order: DrawOrder, steps: int) -> np.ndarray:
+def drawn(order: WeightedSampler, steps: int) -> np.ndarray:
     return np.concatenate([order.batch(step)[1] for step in range(steps)])
 
 
@@ -43,9 +51,9 @@ def within(found: np.ndarray, count: int, share: float) -> bool:
 
 @settings(deadline=None, max_examples=40)
 @given(orders, st.integers(0, 10**9), st.integers(1, 40))
-def test_shares_of_all_workers_are_the_global_batch_and_balanced(order: DrawOrder, step: int, world: int) -> None:
+def test_shares_of_all_workers_are_the_global_batch_and_balanced(order: WeightedSampler, step: int, world: int) -> None:
     whole = np.stack(order.batch(step))
-    parts = [np.stack(order.part(step, rank, world)) for rank in range(world)]
+    parts = [np.stack(order.worker_batch(step, rank, world)) for rank in range(world)]
     back = np.full_like(whole, -1)
     for rank, part in enumerate(parts):
         back[:, rank::world] = part
@@ -55,10 +63,10 @@ def test_shares_of_all_workers_are_the_global_batch_and_balanced(order: DrawOrde
 
 @settings(deadline=None, max_examples=30)
 @given(orders, st.lists(st.integers(0, 30), min_size=1, max_size=5))
-def test_any_step_alone_equals_the_sequence(order: DrawOrder, steps: list[int]) -> None:
+def test_any_step_alone_equals_the_sequence(order: WeightedSampler, steps: list[int]) -> None:
     sequence = [order.batch(step) for step in range(31)]
     for step in steps:
-        fresh = DrawOrder(order.groups, order.batch_size, order.seed)
+        fresh = WeightedSampler(order.groups, order.batch_size, order.seed)
         for alone, inside in zip(fresh.batch(step), sequence[step], strict=True):
             assert alone.dtype == np.int64
             assert np.array_equal(alone, inside)
@@ -66,16 +74,18 @@ def test_any_step_alone_equals_the_sequence(order: DrawOrder, steps: list[int]) 
 
 @settings(deadline=None, max_examples=30)
 @given(orders, st.integers(1, 25))
-def test_draws_do_not_depend_on_the_batch_size(order: DrawOrder, other: int) -> None:
+def test_draws_do_not_depend_on_the_batch_size(order: WeightedSampler, other: int) -> None:
     first = drawn(order, 25)
-    second = drawn(DrawOrder(order.groups, other, order.seed), len(first) // other)
+    second = drawn(WeightedSampler(order.groups, other, order.seed), len(first) // other)
     assert np.array_equal(second, first[: len(second)])
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.floats(0.05, 1), min_size=1, max_size=4), st.integers(0, 2**31))
 def test_groups_come_at_their_shares_and_samples_evenly(shares: list[float], seed: int) -> None:
-    order = DrawOrder([Group(share, [np.arange(10) + 10 * n]) for n, share in enumerate(shares)], 4000, seed)
+    order = WeightedSampler(
+        [SamplingGroup(share, [np.arange(10) + 10 * n]) for n, share in enumerate(shares)], 4000, seed
+    )
     samples = drawn(order, 1)
     for number, share in enumerate(shares):
         assert within(samples // 10 == number, 4000, share / sum(shares))
@@ -87,21 +97,23 @@ def test_groups_come_at_their_shares_and_samples_evenly(shares: list[float], see
 @given(st.integers(0, 2**31))
 def test_an_even_group_draws_its_classes_first(seed: int) -> None:
     """Of two classes of 1 and 99 samples each comes half the time."""
-    order = DrawOrder([Group(1.0, [np.array([7]), np.arange(100, 199)])], 4000, seed)
+    order = WeightedSampler([SamplingGroup(1.0, [np.array([7]), np.arange(100, 199)])], 4000, seed)
     assert within(drawn(order, 1) == 7, 4000, 0.5)
 
 
 def test_seeds_draw_differently_and_a_sample_that_comes_again_is_another_draw() -> None:
-    group = Group(1.0, [np.arange(3)])
-    assert len({tuple(drawn(DrawOrder([group], 50, seed), 1).tolist()) for seed in (0, 1, -1)}) == 3
-    epochs_B, samples_B = DrawOrder([group], 50, 0).batch(2)
+    group = SamplingGroup(1.0, [np.arange(3)])
+    assert len({tuple(drawn(WeightedSampler([group], 50, seed), 1).tolist()) for seed in (0, 1, -1)}) == 3
+    epochs_B, samples_B = WeightedSampler([group], 50, 0).batch(2)
     assert epochs_B.tolist() == list(range(100, 150))
     assert set(samples_B.tolist()) == {0, 1, 2}
 
 
 def test_the_draws_are_fixed_for_ever() -> None:
     # a change here would change what every resumed run sees
-    order = DrawOrder([Group(1.0, [np.arange(5)]), Group(3.0, [np.array([10]), np.arange(20, 30)])], 12, seed=1)
+    order = WeightedSampler(
+        [SamplingGroup(1.0, [np.arange(5)]), SamplingGroup(3.0, [np.array([10]), np.arange(20, 30)])], 12, seed=1
+    )
     for step in (0, 1, 10**12):
         expected = []
         for position in range(12 * step, 12 * step + 12):
@@ -132,27 +144,27 @@ def splitmix(*parts: int) -> float:
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda: DrawOrder([], 1, 0),
-        lambda: DrawOrder([Group(1.0, [np.arange(2)])], 0, 0),
-        lambda: DrawOrder([Group(0.0, [np.arange(2)])], 1, 0),
-        lambda: DrawOrder([Group(1.0, [])], 1, 0),
-        lambda: DrawOrder([Group(1.0, [np.arange(2), np.arange(0)])], 1, 0),
+        lambda: WeightedSampler([], 1, 0),
+        lambda: WeightedSampler([SamplingGroup(1.0, [np.arange(2)])], 0, 0),
+        lambda: WeightedSampler([SamplingGroup(0.0, [np.arange(2)])], 1, 0),
+        lambda: WeightedSampler([SamplingGroup(1.0, [])], 1, 0),
+        lambda: WeightedSampler([SamplingGroup(1.0, [np.arange(2), np.arange(0)])], 1, 0),
     ],
 )
 def test_nothing_to_draw_is_refused(wrong) -> None:
-    with pytest.raises(ValueError, match=r"at least 1|share above 0"):
+    with pytest.raises(ValueError, match=r"at least 1|weight above 0"):
         wrong()
     with pytest.raises(ValueError, match="negative"):
-        DrawOrder([Group(1.0, [np.arange(2)])], 1, 0).batch(-1)
+        WeightedSampler([SamplingGroup(1.0, [np.arange(2)])], 1, 0).batch(-1)
     with pytest.raises(ValueError, match="rank 2 is not in a world of 2"):
-        DrawOrder([Group(1.0, [np.arange(2)])], 4, 0).part(0, 2, 2)
+        WeightedSampler([SamplingGroup(1.0, [np.arange(2)])], 4, 0).worker_batch(0, 2, 2)
 
 
-SPLIT = Columns(
+SPLIT = SplitColumns(
     8,
     {
-        "emotion": Column(np.array([0, 1, 2, 2, 2, 0, 1, -1], dtype=np.int32), ("neutral", "anger", "fear")),
-        "source": Column(np.array([0, 0, 0, 0, 1, 1, 1, 1], dtype=np.int32), ("affectnet", "raf")),
+        "emotion": CategoricalColumn(np.array([0, 1, 2, 2, 2, 0, 1, -1], dtype=np.int32), ("neutral", "anger", "fear")),
+        "source": CategoricalColumn(np.array([0, 0, 0, 0, 1, 1, 1, 1], dtype=np.int32), ("affectnet", "raf")),
     },
     ("emotion", "source", "row"),
 )
@@ -163,15 +175,15 @@ def test_groups_in_words() -> None:
         DrawEntry(share=1, where={"source": "raf"}),
         DrawEntry(share=3, where={"source": "affectnet", "emotion": ["anger", "fear"]}, even="emotion"),
     ]
-    assert in_words(draw, find_groups(draw, SPLIT, "draw")) == (
+    assert describe_groups(draw, build_groups(draw, SPLIT, "draw")) == (
         "25.0% of 4 samples (source: raf); "
-        "75.0% of 3 samples (source: affectnet, emotion: anger/fear, 2 of emotion alike)"
+        "75.0% of 3 samples (source: affectnet, emotion: anger/fear, balanced over 2 values of emotion)"
     )
 
 
 def cells_of(*draw: dict) -> list[list[list[int]]]:
-    found = find_groups([DrawEntry.model_validate(group) for group in draw], SPLIT, "stages.s.draw")
-    return [[cell.tolist() for cell in group.cells] for group in found]
+    found = build_groups([DrawEntry.model_validate(group) for group in draw], SPLIT, "stages.s.draw")
+    return [[cell.tolist() for cell in group.strata] for group in found]
 
 
 def test_groups_are_what_where_and_even_say() -> None:
@@ -200,7 +212,7 @@ def test_groups_are_what_where_and_even_say() -> None:
         ({"where": {"emotion": "angr"}}, "no sample can have emotion 'angr'", "did you mean 'anger'"),
         ({"where": {"source": ["raf", 3]}}, "no sample can have source 3", "known: affectnet, raf"),
         ({"where": {"source": "raf", "emotion": ["neutral", "x"]}}, "no sample can have emotion 'x'", "known: neutral"),
-        ({"where": {"emotion": []}}, "no sample belongs to this group", "mend `where`"),
+        ({"where": {"emotion": []}}, "no sample belongs to this group", "change `where`"),
     ],
 )
 def test_a_group_that_cannot_be_says_why(group: dict, what: str, do: str) -> None:
@@ -218,25 +230,29 @@ def test_columns_come_from_the_indexes_of_the_shards(tmp_path: Path) -> None:
         DrawEntry(share=1, where={"face_px": [20, 22]}, even="emotion"),
         DrawEntry(share=1, where={"emotion": "glad"}),
     ]
-    assert names_of(draw) == {"face_px", "emotion"}
+    assert column_names(draw) == {"face_px", "emotion"}
     for shard in prepared.shards("train"):
         shard.write_bytes(bytes(shard.stat().st_size))
-    columns = Columns.read(prepared, "train", names_of(draw))
-    assert (columns.count, columns.known) == (6, ("emotion", "face_px"))
-    assert columns.of["emotion"].codes_N.tolist() == [0, 1, 0, 0, 1, 0]
-    assert columns.of["emotion"].values == ("sad", "glad")
-    assert [columns.of["face_px"].values[code] for code in columns.of["face_px"].codes_N] == [20, 21, 22] * 2
-    found = find_groups(draw, columns, "draw")
-    assert [[cell.tolist() for cell in group.cells] for group in found] == [[[0, 2, 3, 5]], [[1, 4]]]
+    columns = SplitColumns.read(prepared, "train", column_names(draw))
+    assert (columns.count, columns.known_names) == (6, ("emotion", "face_px"))
+    assert columns.columns["emotion"].codes_N.tolist() == [0, 1, 0, 0, 1, 0]
+    assert columns.columns["emotion"].categories == ("sad", "glad")
+    assert [columns.columns["face_px"].categories[code] for code in columns.columns["face_px"].codes_N] == [
+        20,
+        21,
+        22,
+    ] * 2
+    found = build_groups(draw, columns, "draw")
+    assert [[cell.tolist() for cell in group.strata] for group in found] == [[[0, 2, 3, 5]], [[1, 4]]]
 
 
 def test_a_million_samples_are_grouped_in_seconds() -> None:
     codes_N = np.random.default_rng(0).integers(7, size=10**6).astype(np.int32)
-    columns = Columns(10**6, {"emotion": Column(codes_N, tuple("abcdefg"))}, ("emotion",))
+    columns = SplitColumns(10**6, {"emotion": CategoricalColumn(codes_N, tuple("abcdefg"))}, ("emotion",))
     began = time.perf_counter()
-    (group,) = find_groups([DrawEntry(share=1, where={"emotion": list("bcdefg")}, even="emotion")], columns, "draw")
+    (group,) = build_groups([DrawEntry(share=1, where={"emotion": list("bcdefg")}, even="emotion")], columns, "draw")
     assert time.perf_counter() - began < 5
-    assert [len(cell) for cell in group.cells] == np.bincount(codes_N)[1:].tolist()
+    assert [len(cell) for cell in group.strata] == np.bincount(codes_N)[1:].tolist()
 
 
 def test_labels_that_cannot_be_used_count_as_broken(tmp_path: Path) -> None:
@@ -245,9 +261,9 @@ def test_labels_that_cannot_be_used_count_as_broken(tmp_path: Path) -> None:
     shard.write_bytes(shard.read_bytes().replace(b'"emotion": 1', b'"emotion": 9'))
     index_path(shard).unlink()
     with pytest.raises(DataError, match="1 samples have labels that cannot be used"):
-        Columns.read(prepared, "train", ["emotion"])
-    columns = Columns.read(prepared, "train", ["emotion"], max_broken=1)
-    assert columns.of["emotion"].codes_N.tolist() == [0, -1, 0, 0, 1, 0]
+        SplitColumns.read(prepared, "train", ["emotion"])
+    columns = SplitColumns.read(prepared, "train", ["emotion"], max_broken=1)
+    assert columns.columns["emotion"].codes_N.tolist() == [0, -1, 0, 0, 1, 0]
 
 
 def test_an_empty_split_is_refused(tmp_path: Path) -> None:
@@ -255,13 +271,13 @@ def test_an_empty_split_is_refused(tmp_path: Path) -> None:
     train = prepared.info.splits["train"].model_copy(update={"shards": tuple[ShardInfo]()})
     info = prepared.info.model_copy(update={"splits": {"train": train}})
     with pytest.raises(DataError, match="the split has no sample"):
-        Columns.read(Prepared(prepared.folder, info), "train", [])
+        SplitColumns.read(Prepared(prepared.folder, info), "train", [])
 
 
 def test_batches_hold_a_sample_as_often_as_it_is_drawn(tmp_path: Path) -> None:
     prepared = prepare_toy(tmp_path)
     store = Store.open(prepared, "train")
-    order = DrawOrder([Group(1.0, [np.array([4, 1])])], 6, seed=0)
+    order = WeightedSampler([SamplingGroup(1.0, [np.array([4, 1])])], 6, seed=0)
     whole = store.take(np.arange(6))
     for step, raw in enumerate(batches(store, order, 0, 4)):
         assert raw.samples_B.tolist() == order.batch(step)[1].tolist()
