@@ -1,4 +1,4 @@
-"""Entries of a job's list of degradations -> the nodes of a chain."""
+"""Builds the nodes of a degradation chain from the entries of a job's list."""
 
 from __future__ import annotations
 
@@ -9,25 +9,31 @@ import numpy as np
 import torch
 
 from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys, Resizing
-from blear.degrade.nodes import Chosen, InOrder, Node, Operation, Shuffled, Sometimes
+from blear.degrade.nodes import OneOf, Operation, RandomApply, RandomOrder, Sequential
+from blear.degrade.routes import Node
 from blear.errors import JobError
 from blear.plugin.catalog import Catalog
 from blear.plugin.uses import DegradationEntry, DegradationUse, OneOfEntry, RandomOrderEntry, Schedule, SequentialEntry
-
-Built = tuple[Node, BuildContext]
 
 
 def build_nodes(
     catalog: Catalog, entries: Sequence[DegradationEntry], context: BuildContext, where: str
 ) -> tuple[list[Node], BuildContext]:
-    """A node for each entry, and the context after the last one.
+    """Builds one node for each entry.
+
+    Args:
+        context: its clip is the shape of the frames before the first entry.
+        where: path of the list in the job, for error messages.
+
+    Returns:
+        The nodes, and the context after the last one.
 
     Raises:
-        JobError: samples would differ in the size of their frames.
+        JobError: samples of one batch would get frames of different sizes.
     """
     nodes = []
     for number, entry in enumerate(entries):
-        node, context = _node(catalog, entry, context, f"{where}.{number}")
+        node, context = _build_node(catalog, entry, context, f"{where}.{number}")
         nodes.append(node)
     return nodes, context
 
@@ -35,29 +41,36 @@ def build_nodes(
 def evaluation_nodes(
     catalog: Catalog, entries: Sequence[DegradationEntry], context: BuildContext
 ) -> tuple[list[Node], BuildContext]:
-    """What evaluation does in place of the operations that change the frames' size; of `one_of`, the first such member.
+    """Builds the evaluation-time version of a list: `for_evaluation` of each operation that changes the frames' size.
 
-    Nothing is drawn, so that groups are flat and probabilities do not matter.
+    Evaluation draws nothing: groups are flattened, probabilities are ignored, and of `one_of` only the first member
+    that changes the size is kept.
+
+    Returns:
+        The nodes, and the context after the last one.
     """
     nodes: list[Node] = []
     for entry in entries:
         if isinstance(entry, DegradationUse):
-            operation, _ = _operation(catalog, entry, context)
+            operation, _ = _build_operation(catalog, entry, context)
             if isinstance(operation, Resizing):
                 replacement = operation.for_evaluation()
                 nodes.append(Operation(replacement))
-                context = _after(replacement, context)
+                context = _context_after(replacement, context)
             continue
         for member in entry.members:
-            found, after = evaluation_nodes(catalog, [member], context)
-            nodes, context = nodes + found, after
-            if found and isinstance(entry, OneOfEntry):
+            built, after = evaluation_nodes(catalog, [member], context)
+            nodes, context = nodes + built, after
+            if built and isinstance(entry, OneOfEntry):
                 break
     return nodes, context
 
 
-def _node(catalog: Catalog, entry: DegradationEntry, context: BuildContext, where: str) -> Built:
-    node, p, after = _whole(catalog, entry, context, where)
+def _build_node(
+    catalog: Catalog, entry: DegradationEntry, context: BuildContext, where: str
+) -> tuple[Node, BuildContext]:
+    """The node of an entry, with its probability and its fractions of the steps, and the context after it."""
+    node, p, after = _build_unconditional(catalog, entry, context, where)
     if p in (None, 1) and entry.from_ == 0 and entry.until == 1:
         return node, after
     if _shape(after) != _shape(context):
@@ -66,32 +79,32 @@ def _node(catalog: Catalog, entry: DegradationEntry, context: BuildContext, wher
             where,
             "leave p, from and until out of an entry that changes the frames' size",
         )
-    return Sometimes(node, p, entry.from_, entry.until), after
+    return RandomApply(node, p, entry.from_, entry.until), after
 
 
-def _whole(
+def _build_unconditional(
     catalog: Catalog, entry: DegradationEntry, context: BuildContext, where: str
 ) -> tuple[Node, Schedule | None, BuildContext]:
-    """An entry without its probability, the probability, and the context after it."""
+    """The node of an entry without its probability, the probability, and the context after the node."""
     if isinstance(entry, DegradationUse):
-        operation, p = _operation(catalog, entry, context)
-        return Operation(operation), p, _after(operation, context)
+        operation, p = _build_operation(catalog, entry, context)
+        return Operation(operation), p, _context_after(operation, context)
     if isinstance(entry, SequentialEntry):
         nodes, after = build_nodes(catalog, entry.chain, context, f"{where}.chain")
-        return InOrder(nodes), entry.p, after
+        return Sequential(nodes), entry.p, after
     where = f"{where}.{entry.key}"
     if isinstance(entry, OneOfEntry):
-        nodes, after = _alike(catalog, entry.one_of, context, where)
-        return Chosen(nodes, [member.weight for member in entry.one_of]), entry.p, after
-    nodes, after = _any_order(catalog, entry, context, where)
-    return Shuffled(nodes), entry.p, after
+        nodes, after = _build_alternatives(catalog, entry.one_of, context, where)
+        return OneOf(nodes, [member.weight for member in entry.one_of]), entry.p, after
+    nodes, after = _build_any_order(catalog, entry, context, where)
+    return RandomOrder(nodes), entry.p, after
 
 
-def _alike(
+def _build_alternatives(
     catalog: Catalog, entries: Sequence[DegradationEntry], context: BuildContext, where: str
 ) -> tuple[list[Node], BuildContext]:
-    """Nodes that each start from the same frames; all must leave them at one size."""
-    built = [_node(catalog, entry, context, f"{where}.{number}") for number, entry in enumerate(entries)]
+    """Builds nodes that all get the same input frames; their output frames must have one size."""
+    built = [_build_node(catalog, entry, context, f"{where}.{number}") for number, entry in enumerate(entries)]
     after = built[0][1]
     for number, (_, other) in enumerate(built):
         if _shape(other) != _shape(after):
@@ -103,24 +116,30 @@ def _alike(
     return [node for node, _ in built], after
 
 
-def _any_order(
+def _build_any_order(
     catalog: Catalog, entry: RandomOrderEntry, context: BuildContext, where: str
 ) -> tuple[list[Node], BuildContext]:
-    nodes, after = _alike(catalog, entry.any_order, context, where)
+    """Builds members that may follow each other in any order.
+
+    Where a member changes the frames' size, all members are checked at each of the places, with the size there.
+    """
+    nodes, after = _build_alternatives(catalog, entry.any_order, context, where)
     before = context
     for _ in entry.any_order[1:] if _shape(after) != _shape(before) else ():
-        before, (_, after) = after, _alike(catalog, entry.any_order, after, where)
+        before, (_, after) = after, _build_alternatives(catalog, entry.any_order, after, where)
     return nodes, after
 
 
-def _operation(catalog: Catalog, use: DegradationUse, context: BuildContext) -> tuple[Degradation, Schedule | None]:
+def _build_operation(
+    catalog: Catalog, use: DegradationUse, context: BuildContext
+) -> tuple[Degradation, Schedule | None]:
     registered = catalog.get("degradation", use.use)
     params, p = use.split(registered.component.params.model_fields)
     return registered.build(params, context), p
 
 
-def _after(operation: Degradation, context: BuildContext) -> BuildContext:
-    """Asks the operation itself what it makes of one blank clip."""
+def _context_after(operation: Degradation, context: BuildContext) -> BuildContext:
+    """The context after an operation. The shape of its output is found by applying it to one black clip."""
     clip = context.clip
     if clip is None:
         return context

@@ -1,4 +1,4 @@
-"""A chain of degradations on a batch: draws from counter-based keys, applies on the device."""
+"""A chain of degradations on a batch: draws from counter-based random keys, applies on the frames' device."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from torch import Tensor
 
 from blear.contracts import BuildContext, Degradation, DrawKeys
 from blear.degrade.build import build_nodes, evaluation_nodes
-from blear.degrade.nodes import InOrder, Node, Operation, in_order
+from blear.degrade.nodes import Operation, Sequential, apply_in_sequence
+from blear.degrade.routes import Node
 from blear.plugin.catalog import Catalog
 from blear.plugin.uses import DegradationEntry, DegradationUse
 
 
 class Chain:
-    """Degradations in order, each with its own random stream.
+    """Degradations that are applied in order, each with its own random stream.
 
     Args:
-        nodes: built degradations, or what `build_nodes` gives.
+        nodes: built degradations, or nodes of `build_nodes`.
         seed: the job's seed.
-        first: number of the first node's random stream, so that two chains of a stage draw independently.
-        numbers: of each node's stream; None: those from `first` on.
+        first: number of the first node's random stream. Two chains of one stage get disjoint numbers, so that they draw
+            independently.
+        numbers: the stream number of each node; None: consecutive numbers from `first`.
     """
 
     def __init__(
@@ -35,31 +37,43 @@ class Chain:
     def __call__(
         self, frames_BTCHW: Tensor, epochs_B: np.ndarray, samples_B: np.ndarray, progress: float = 1.0
     ) -> Tensor:
-        """Degraded frames; the same (epoch, sample, progress) gives the same result whatever the batch or worker.
+        """Degraded frames.
+
+        The result of a sample depends on (epoch, sample, progress) only, never on the batch or the worker.
 
         Args:
-            progress: fraction of the stage's steps that were made before; 1: as at its end.
+            frames_BTCHW: float frames in [0, 1].
+            epochs_B: epoch of each sample.
+            samples_B: index of each sample in its split.
+            progress: fraction of the stage's steps that are done, for schedules; 1: the end of every schedule.
         """
         return self.coded(frames_BTCHW, epochs_B, samples_B, progress)[0]
 
     def coded(
         self, frames_BTCHW: Tensor, epochs_B: np.ndarray, samples_B: np.ndarray, progress: float = 1.0
     ) -> tuple[Tensor, np.ndarray]:
-        """Degraded frames, and kbit/s of each clip, float64 [B]: those of the last codec, NaN where none coded."""
+        """Degraded frames, and the bit rate of each clip in kbit/s.
+
+        Returns:
+            The frames, and float64 [B]: the bit rate of the last codec that coded the clip, NaN where none did.
+        """
         kbps_B = np.full(len(samples_B), np.nan)
         parts = [
             (node, DrawKeys(self.seed, number, epochs_B, samples_B, progress))
             for number, node in zip(self.numbers, self.nodes, strict=True)
         ]
-        return in_order(parts, frames_BTCHW, kbps_B), kbps_B
+        return apply_in_sequence(parts, frames_BTCHW, kbps_B), kbps_B
 
     @property
     def begins_on_cpu(self) -> bool:
-        """Whether its first operation works on the CPU."""
+        """Whether the first node runs on the CPU."""
         return bool(self.nodes) and self.nodes[0].on_cpu
 
-    def cut_after_cpu(self) -> tuple[Chain, Chain]:
-        """The leading operations that work on the CPU, and the others; in turn they do what the whole chain does."""
+    def split_after_cpu(self) -> tuple[Chain, Chain]:
+        """The leading nodes that run on the CPU, and the remaining nodes.
+
+        Applied one after the other, the two chains give the same result as this chain.
+        """
         count = 0
         while count < len(self.nodes) and self.nodes[count].on_cpu:
             count += 1
@@ -72,14 +86,18 @@ class Chain:
 def build_chain(
     catalog: Catalog, uses: Sequence[DegradationEntry], context: BuildContext, where: str = "", *, first: int = 0
 ) -> tuple[Chain, BuildContext]:
-    """The chain of a job's list, and the context after it (an operation may change the frames' size).
+    """Builds the chain of one list of degradations.
 
     Args:
-        where: the list's path in the job, for errors.
+        where: path of the list in the job, for error messages.
+        first: number of the first node's random stream.
+
+    Returns:
+        The chain, and the context after it, whose clip has the size of the degraded frames.
 
     Raises:
-        JobError: a sample's frames would have a size of their own.
-        PluginError: of a component.
+        JobError: samples of one batch would get frames of different sizes.
+        PluginError: a component cannot be found or built.
     """
     nodes, after = build_nodes(catalog, uses, context, where)
     return Chain(nodes, context.seed, first), after
@@ -92,18 +110,26 @@ def swept_chain(
     context: BuildContext,
     where: str,
 ) -> Chain:
-    """A condition of an evaluation: the swept degradation, which draws from stream 0, and what is before and after it.
+    """Builds the chain of one condition of an evaluation: `before`, the swept degradation, `after`.
+
+    The swept degradation draws from stream 0, `before` from stream 1 and `after` from stream 2. The entries around it
+    therefore do not change its draws.
 
     Args:
-        around: before, after.
-        where: the sweep's path in the job, for errors.
+        use: the swept degradation at one severity.
+        around: the entries before and those after it.
+        where: path of the sweep in the job, for error messages.
+
+    Raises:
+        JobError: see `build_chain`.
+        PluginError: see `build_chain`.
     """
     nodes: list[Node] = []
     numbers: list[int] = []
     for number, (key, entries) in enumerate((("before", around[0]), ("", [use]), ("after", around[1]))):
         built, context = build_nodes(catalog, entries, context, f"{where}.{key}")
         if built:
-            nodes.append(InOrder(built) if key else built[0])
+            nodes.append(Sequential(built) if key else built[0])
             numbers.append((1, 0, 2)[number])
     return Chain(nodes, context.seed, numbers=numbers)
 
@@ -111,13 +137,23 @@ def swept_chain(
 def evaluation_chain(
     catalog: Catalog, uses: Sequence[DegradationEntry], context: BuildContext
 ) -> tuple[Chain, BuildContext]:
-    """What evaluation keeps of a stage's augmentations: those that change the frames' size, without their draws."""
+    """Builds the evaluation-time version of a stage's augmentations.
+
+    It holds only the operations that change the frames' size, without random draws (see `contracts.Resizing`).
+
+    Returns:
+        The chain, and the context after it.
+    """
     nodes, after = evaluation_nodes(catalog, uses, context)
     return Chain(nodes, context.seed), after
 
 
 def as_float(frames: Tensor, device: torch.device) -> Tensor:
-    """Stored frames (uint8 in 0..255 or float) on the device, float32 in [0, 1], contiguous whatever they were."""
+    """Moves stored frames to a device, as contiguous float32 in [0, 1].
+
+    Args:
+        frames: uint8 in 0..255, or float in [0, 1].
+    """
     frames = frames.to(device, non_blocking=True)
     if frames.dtype != torch.uint8:
         return frames.float().contiguous()

@@ -40,7 +40,7 @@ class Inputs:
         Args:
             steps: of the stage whose batches these are; None: other batches, degraded as at its end.
         """
-        ahead, rest = self.degrade.cut_after_cpu()
+        ahead, rest = self.degrade.split_after_cpu()
         if not ahead.nodes:
             return None, self
         return Ahead(self.augment, ahead, steps), Inputs(Chain([], self.degrade.seed), rest, self.device)

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from blear.contracts import BuildContext, ClipSpec, DrawKeys, Separable
 from blear.degrade.chain import build_chain
-from blear.degrade.nodes import Chosen, Operation, Sometimes
+from blear.degrade.nodes import OneOf, Operation, RandomApply
 from blear.plugin.discovery import load_plugins
 from blear.plugin.uses import DegradationEntry
 from blear.separable import apply_operators, compose, fused
@@ -41,10 +41,10 @@ class Plain:
 def unfused(node):
     if isinstance(node, Operation):
         return Operation(Plain(node.operation))
-    if isinstance(node, Sometimes):
-        return Sometimes(unfused(node.node), node.p, node.first, node.until)
+    if isinstance(node, RandomApply):
+        return RandomApply(unfused(node.node), node.p, node.first, node.until)
     members = [unfused(member) for member in node.members]
-    return Chosen(members, node.weights) if isinstance(node, Chosen) else type(node)(members)
+    return OneOf(members, node.weights) if isinstance(node, OneOf) else type(node)(members)
 
 
 @pytest.mark.parametrize("entries", LISTS, ids=range(len(LISTS)))
