@@ -32,7 +32,7 @@ PUBLIC = ("errors", "imaging", "metrics", "separable", "testing", "video")
 def pages() -> dict[str, str]:
     """File name -> what it should hold."""
     catalog = load_plugins()
-    own = [plugin.name for plugin in catalog.plugins if plugin.origin.startswith("blear ")]
+    own = [plugin.name for plugin in catalog.plugins if plugin.first_party]
     return {
         "commands.md": commands(),
         "hooks.md": hooks_page(),

@@ -1,4 +1,4 @@
-"""What crosses the hooks: declarations, samples, batches, predictions, and the four protocols.
+"""What crosses the hooks: declarations, samples, batches, predictions, and the five protocols.
 
 Shape suffixes in names: B clips of a batch, T frames of a clip, C channels, H rows, W columns, D embedding, K classes.
 A still image is a clip with T = 1. Frames on the device are float32 in [0, 1] (a degradation may overshoot a little).
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from blear.imaging import Box
 from blear.random_keys import nested, uniform
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Params(BaseModel):
 
 @dataclass(frozen=True)
 class Component:
-    """Declares one dataset, degradation, backbone or head. Cheap to make: `build` may be a lazy "module:attr".
+    """Declares one dataset, degradation, backbone, head or locator. Cheap to make: `build` may be a lazy "module:attr".
 
     Attributes:
         name: short name, unique within the plugin, `[a-z0-9_]+`; the full name is `<plugin>/<name>`.
@@ -346,4 +347,35 @@ class Head(Protocol):
 
     def decode(self, outputs: Any) -> Mapping[str, Decoded]:
         """Target name -> what a person reads."""
+        ...
+
+
+@runtime_checkable
+class Detection(Protocol):
+    """One detected face.
+
+    Attributes:
+        box: the face in pixels of the frame, 0-based; it may reach beyond the frame's border.
+    """
+
+    @property
+    def box(self) -> Box: ...
+
+
+@runtime_checkable
+class Locator(Protocol):
+    """A face detector. It is built with an empty `BuildContext`."""
+
+    def faces(self, frames_THWC: np.ndarray) -> Sequence[Sequence[Detection]]:
+        """Detects the faces of each frame, the most prominent face first.
+
+        Args:
+            frames_THWC: RGB uint8 [T, H, W, 3]; T may be 0.
+
+        Returns:
+            T sequences; an empty one for a frame without a face.
+
+        Raises:
+            ValueError: the frames have another dtype or shape.
+        """
         ...

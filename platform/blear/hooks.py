@@ -1,4 +1,4 @@
-"""The extension API on one page. A plugin is a module that implements any of these four hooks and states `PLUGIN_API`.
+"""The extension API on one page. A plugin is a module that implements any of these five hooks and states `PLUGIN_API`.
 
     from blear.hooks import hookimpl
     from blear.contracts import Component
@@ -47,10 +47,16 @@ def register_heads() -> list[Component]:  # type: ignore[empty-body]
     """Heads: modules from features to outputs, with loss, metrics and decoding; each builds a `contracts.Head`."""
 
 
+@hookspec
+def register_locators() -> list[Component]:  # type: ignore[empty-body]
+    """Locators: face detectors, used by prediction and by dataset readers; each builds a `contracts.Locator`."""
+
+
 SLOTS = {
     "dataset": "register_datasets",
     "degradation": "register_degradations",
     "backbone": "register_backbones",
     "head": "register_heads",
+    "locator": "register_locators",
 }
 """Slot name -> hook that fills it."""

@@ -1,17 +1,17 @@
-"""Procedural expressive faces (nothing to download) and the MTCNN face locator."""
+"""Procedurally drawn expressive faces (no download) and the MTCNN face locator."""
 
 from __future__ import annotations
 
 from blear.contracts import Component
 from blear.hooks import hookimpl
-from blear_faces.params import ProceduralParams
+from blear_faces.params import MtcnnParams, ProceduralParams
 
 PLUGIN_API = 1
 
 
 @hookimpl
 def register_datasets() -> list[Component]:
-    """The one dataset of this plugin: `faces/procedural`."""
+    """`faces/procedural`."""
     return [
         Component(
             name="procedural",
@@ -31,5 +31,19 @@ def register_datasets() -> list[Component]:
                     "seed": 7,
                 },
             ),
+        )
+    ]
+
+
+@hookimpl
+def register_locators() -> list[Component]:
+    """`faces/mtcnn`."""
+    return [
+        Component(
+            name="mtcnn",
+            summary="MTCNN (Zhang et al. 2016); the weights come with facenet-pytorch",
+            params=MtcnnParams,
+            build="blear_faces.locate:build_mtcnn",
+            examples=({}, {"device": "cpu", "min_face": 40}),
         )
     ]

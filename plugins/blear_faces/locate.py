@@ -1,9 +1,12 @@
-"""Finds faces with MTCNN (Zhang, Zhang, Li, Qiao 2016; weights come with facenet-pytorch) in frames and in videos.
+"""Face detection with MTCNN (Zhang, Zhang, Li, Qiao 2016; the weights come with facenet-pytorch).
+
+The locator `faces/mtcnn` detects faces in batches of frames. The command
 
     python -m blear_faces.locate VIDEO [--out boxes.csv] [--every N]
 
-writes one row `time,left,top,width,height` for each frame read: time in seconds, pixels of the frame, `left` and `top`
-1-based (a box in the frame's corner has 1, 1), all zeros where there is no face. `blear_vlqr` reads this file.
+writes a csv with one row `time,left,top,width,height` for each frame that it reads: the largest face, time in seconds,
+box in pixels of the frame. `left` and `top` are 1-based: the upper left pixel is 1, 1. A frame without a face has
+zeros. `blear_vlqr` and `blear timeline --boxes` read this file.
 """
 
 from __future__ import annotations
@@ -17,9 +20,11 @@ from pathlib import Path
 import click
 import numpy as np
 
+from blear.contracts import BuildContext
 from blear.errors import BlearError, DataError
 from blear.imaging import Box
 from blear.video import read_video
+from blear_faces.params import MtcnnParams
 
 COLUMNS = "time,left,top,width,height"
 BATCH = 16
@@ -27,9 +32,13 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Face:
-    """One face: its box (0-based pixels), how sure the locator is in [0, 1], and five points.
+    """One detected face.
 
-    `points_52` is float32 [5, 2] as (x, y): left eye, right eye, nose tip, left and right mouth corner, as seen.
+    Attributes:
+        box: in pixels of the frame, 0-based.
+        probability: confidence of the detection, in [0, 1].
+        points_52: landmarks in pixels of the frame, float32 [5, 2] as (x, y): left eye, right eye, nose tip, left and
+            right mouth corner, left and right as in the image.
     """
 
     box: Box
@@ -41,10 +50,11 @@ class FaceLocator:
     """MTCNN on batches of frames of one size.
 
     Args:
-        device: "cpu", "cuda", ...; "auto" takes the GPU where there is one.
-        min_probability: faces below are dropped.
-        max_side: larger frames are shrunk to this longer side for the search; boxes are in the frames' own pixels.
-        min_face: smallest face looked for, in pixels of the (shrunk) frame.
+        device: torch device; "auto": the GPU where there is one, else the CPU.
+        min_probability: smallest probability of a detection.
+        max_side: larger frames are shrunk to this longer side before detection. Boxes are always in pixels of the
+            original frame.
+        min_face: smallest side of a face in pixels of the (shrunk) frame.
     """
 
     def __init__(
@@ -59,24 +69,27 @@ class FaceLocator:
         self._mtcnn = MTCNN(keep_all=True, min_face_size=min_face, device=torch.device(device))
 
     def faces(self, frames_THWC: np.ndarray) -> list[list[Face]]:
-        """All faces of each RGB uint8 frame, the largest first.
+        """All faces of each frame, the largest first.
+
+        Args:
+            frames_THWC: RGB uint8 [T, H, W, 3].
 
         Raises:
-            ValueError: not uint8 [T, H, W, 3].
+            ValueError: the frames have another dtype or shape.
         """
         if frames_THWC.ndim != 4 or frames_THWC.shape[3] != 3 or frames_THWC.dtype != np.uint8:
             raise ValueError(f"frames must be uint8 [T, H, W, 3], got {frames_THWC.dtype} {list(frames_THWC.shape)}")
         if not len(frames_THWC):
             return []
-        small_THWC, ratio = self._shrunk(frames_THWC)
+        small_THWC, ratio = self._shrink(frames_THWC)
         boxes, probabilities, points = self._mtcnn.detect(small_THWC, landmarks=True)
-        return [self._sorted(*found, ratio=ratio) for found in zip(boxes, probabilities, points, strict=True)]
+        return [self._sort(*detected, ratio=ratio) for detected in zip(boxes, probabilities, points, strict=True)]
 
     def locate(self, frames_THWC: np.ndarray) -> list[Face | None]:
-        """The largest face of each RGB uint8 frame, or None; raises as `faces`."""
-        return [found[0] if found else None for found in self.faces(frames_THWC)]
+        """The largest face of each frame, or None. Arguments and errors: see `faces`."""
+        return [faces[0] if faces else None for faces in self.faces(frames_THWC)]
 
-    def _shrunk(self, frames_THWC: np.ndarray) -> tuple[np.ndarray, float]:
+    def _shrink(self, frames_THWC: np.ndarray) -> tuple[np.ndarray, float]:
         import cv2
 
         height, width = frames_THWC.shape[1:3]
@@ -86,25 +99,33 @@ class FaceLocator:
         size = (round(width / ratio), round(height / ratio))
         return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames_THWC]), ratio
 
-    def _sorted(
+    def _sort(
         self, boxes: np.ndarray | None, probabilities: np.ndarray, points: np.ndarray | None, ratio: float
     ) -> list[Face]:
         if boxes is None or points is None:
             return []
-        found = []
+        faces = []
         for (left, top, right, bottom), probability, five in zip(boxes, probabilities, points, strict=True):
             if probability >= self.min_probability:
                 sides = (left * ratio, top * ratio, (right - left) * ratio, (bottom - top) * ratio)
                 box = Box(*(float(side) for side in sides))
-                found.append(Face(box, float(probability), np.asarray(five, dtype=np.float32) * ratio))
-        return sorted(found, key=lambda face: -face.box.width * face.box.height)
+                faces.append(Face(box, float(probability), np.asarray(five, dtype=np.float32) * ratio))
+        return sorted(faces, key=lambda face: -face.box.width * face.box.height)
+
+
+def build_mtcnn(params: MtcnnParams, context: BuildContext) -> FaceLocator:
+    """Builds the component `faces/mtcnn`."""
+    return FaceLocator(params.device, params.min_probability, params.max_side, params.min_face)
 
 
 def locate_video(video: Path, locator: FaceLocator, every: int = 1) -> np.ndarray:
-    """Float64 [N, 5]: time, left, top, width, height of the largest face in each frame read (see the module's text).
+    """Detects the largest face in every `every`-th frame of a video.
+
+    Returns:
+        Float64 [N, 5]: time, left, top, width, height of each frame, as in the csv of this module's command.
 
     Raises:
-        DataError: as `blear.video.read_video`, or no frame shows a face.
+        DataError: the video cannot be read (see `blear.video.read_video`), or no frame shows a face.
     """
     rows: list[tuple[float, ...]] = []
     frames = read_video(video, every)
@@ -121,7 +142,7 @@ def locate_video(video: Path, locator: FaceLocator, every: int = 1) -> np.ndarra
 
 
 def write_boxes(table: np.ndarray, out: Path) -> None:
-    """Writes the rows of `locate_video` as csv; the file appears whole or not at all.
+    """Writes the rows of `locate_video` as csv, to a temporary file that is renamed at the end.
 
     Raises:
         DataError: the file cannot be written.
@@ -134,14 +155,14 @@ def write_boxes(table: np.ndarray, out: Path) -> None:
     except OSError as error:
         raise DataError(f"cannot be written: {error.strerror}", str(out), "choose another --out") from error
     finally:
-        with contextlib.suppress(OSError):  # as when its folder is a file
+        with contextlib.suppress(OSError):  # for instance where the folder is a file
             partial.unlink()
 
 
 @click.command()
 @click.argument("video", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The csv to write; default: VIDEO with the ending .csv.")
-@click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="Look at every N-th frame.")
+@click.option("--out", type=click.Path(path_type=Path), help="The csv to write; default: VIDEO with the suffix .csv.")
+@click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="Read every N-th frame.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
 def main(video: Path, out: Path | None, every: int, device: str) -> None:
     """Writes the largest face of each frame of VIDEO: time,left,top,width,height (1-based pixels; zeros: no face)."""

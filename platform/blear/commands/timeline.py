@@ -6,14 +6,12 @@ from pathlib import Path
 
 import click
 
-LOCATOR = "blear_faces.locate:FaceLocator"
-
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("video", type=click.Path(path_type=Path))
-@click.option("--stage", metavar="NAME", help="the stage that recognises; default: the last one")
-@click.option("--every", type=click.IntRange(1), default=5, show_default=True, help="look at every N-th frame")
+@click.option("--stage", metavar="NAME", help="the stage to predict with; default: the last one")
+@click.option("--every", type=click.IntRange(1), default=5, show_default=True, help="read every N-th frame")
 @click.option("--out", type=click.Path(path_type=Path), help="default: RUN/timelines/<name of the video>.jsonl")
 @click.option(
     "--format",
@@ -23,14 +21,26 @@ LOCATOR = "blear_faces.locate:FaceLocator"
     show_default=True,
     help="records: xyxy, track, probabilities; consumer: the knowledge-graph builder's schema, xywh",
 )
-@click.option("--alias", "aliases", multiple=True, metavar="CLASS=NAME", help="write NAME instead, as happiness=happy")
-@click.option("--boxes", type=click.Path(path_type=Path), help="csv of faces: time,left,top,width,height, from 1")
-@click.option("--locator", default=LOCATOR, show_default=True, help="what finds the faces without --boxes: module:attr")
-@click.option("--tracks", type=click.Path(path_type=Path), help="JSON of a tracker's persons; default: by overlap")
-@click.option("--buffer", type=click.IntRange(1), help="frames that the network sees; default: those of its clips")
-@click.option("--static-buffer", is_flag=True, help="the same frame in all places of the buffer, as first published")
 @click.option(
-    "--margin", type=click.FloatRange(0), help="of the square around a face; default: that of the data, or 0.5"
+    "--alias",
+    "aliases",
+    multiple=True,
+    metavar="CLASS=NAME",
+    help="write NAME in place of CLASS, for instance happiness=happy",
+)
+@click.option(
+    "--boxes",
+    type=click.Path(path_type=Path),
+    help="csv of faces instead of a locator: time,left,top,width,height (1-based)",
+)
+@click.option(
+    "--locator", metavar="NAME", help="face detector: a registered locator or module:attr; default: that of blear"
+)
+@click.option("--tracks", type=click.Path(path_type=Path), help="JSON of a tracker's persons; default: by overlap")
+@click.option("--buffer", type=click.IntRange(1), help="frames in a clip; default: as in training")
+@click.option("--static-buffer", is_flag=True, help="fill the clip with copies of the frame, as first published")
+@click.option(
+    "--margin", type=click.FloatRange(0), help="margin of the square around a face; default: that of the data, or 0.5"
 )
 def timeline(
     run: Path,
@@ -41,36 +51,40 @@ def timeline(
     form: str,
     aliases: tuple[str, ...],
     boxes: Path | None,
-    locator: str,
+    locator: str | None,
     tracks: Path | None,
     buffer: int | None,
     static_buffer: bool,
     margin: float | None,
 ) -> None:
-    """Write what each face of VIDEO shows, frame by frame, as a trained RUN sees it: one JSON object a line."""
+    """Write the class probabilities of each face of VIDEO, frame by frame, as JSON Lines.
+
+    A stage of the trained RUN recognises the faces. `blear plugins` lists the registered locators.
+    """
     from dataclasses import replace
 
-    from blear.predict.faces import FoundByLocator, FoundInFile
+    from blear.predict.detectors import BoxFileDetector, LocatorDetector
+    from blear.predict.locators import find_locator
     from blear.predict.model import open_stage
-    from blear.predict.timeline import Reader, write_timeline
-    from blear.predict.tracks import ByFile, ByOverlap
+    from blear.predict.timeline import VideoRecognizer, write_timeline
+    from blear.predict.trackers import FileTracker, OverlapTracker
 
-    renamed = _aliases(aliases)
+    renamed = _parse_aliases(aliases)
     model = open_stage(run, stage, buffer)
-    reader = Reader(
+    recognizer = VideoRecognizer(
         model,
-        FoundByLocator(locator) if boxes is None else FoundInFile(boxes),
-        ByOverlap() if tracks is None else ByFile(tracks),
+        LocatorDetector(find_locator(locator, model.catalog)) if boxes is None else BoxFileDetector(boxes),
+        OverlapTracker() if tracks is None else FileTracker(tracks),
         model.framing if margin is None else replace(model.framing, margin=margin),
         every,
         static_buffer,
     )
     out = out or run / "timelines" / f"{video.stem}.jsonl"
-    census = write_timeline(reader, video, out, "consumer" if form == "consumer" else "records", renamed)
-    click.echo(f"{out}: {census}")
+    counts = write_timeline(recognizer, video, out, "consumer" if form == "consumer" else "records", renamed)
+    click.echo(f"{out}: {counts}")
 
 
-def _aliases(given: tuple[str, ...]) -> dict[str, str]:
+def _parse_aliases(given: tuple[str, ...]) -> dict[str, str]:
     pairs = [text.partition("=") for text in given]
     wrong = [text for text, (name, _, alias) in zip(given, pairs, strict=True) if not name or not alias]
     if wrong:

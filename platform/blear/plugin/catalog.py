@@ -31,6 +31,11 @@ class Plugin:
     version: str
     problem: str = ""
 
+    @property
+    def first_party(self) -> bool:
+        """Whether the distribution `blear` itself ships the plugin."""
+        return self.origin.split(" ")[0] == "blear"
+
 
 @dataclass(frozen=True)
 class RegisteredComponent:

@@ -1,1 +1,1 @@
-"""Video in, timeline out: faces are found, followed, cut out of the last frames, recognised, written as records."""
+"""Prediction on videos: face detection, tracking, recognition, and the timeline file."""

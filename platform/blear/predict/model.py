@@ -1,4 +1,4 @@
-"""A trained stage of a run as a function from faces to probabilities."""
+"""A trained stage of a run, loaded for prediction: face clips in, class probabilities out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from blear.errors import DataError, RunError
 from blear.evaluate.fitting import fitted
 from blear.imaging import Box, crop, face_square
 from blear.job.reader import read_job
-from blear.predict.video import Moment
+from blear.plugin.catalog import Catalog
+from blear.predict.video import FrameWindow
 from blear.storage.run_folder import RunFolder
 from blear.train.model import Recognizer, build_recognizer
 from blear.train.worker import local_device
@@ -30,72 +31,98 @@ MARGIN = 0.5
 
 @dataclass(frozen=True)
 class Framing:
-    """How a face is cut out of a frame: a square of `room` times the side sqrt((w + m)(h + m)), m = margin (w + h)."""
+    """How a face of w x h pixels is cut out of a frame: a square about the centre of its box.
+
+    The side of the square is crop_scale * sqrt((w + m)(h + m)) with m = margin * (w + h).
+
+    Attributes:
+        margin: share of the box's width plus height that is added to each side.
+        crop_scale: factor of the side.
+    """
 
     margin: float = MARGIN
-    room: float = 1.0
+    crop_scale: float = 1.0
 
     def square(self, box: Box) -> Box:
-        """The square about the box's centre, whole pixels."""
-        return face_square(box, self.margin, self.room)
+        """The square of a face, in whole pixels; parts of it may lie outside the frame."""
+        return face_square(box, self.margin, self.crop_scale)
 
 
 @dataclass(frozen=True)
 class FaceModel:
-    """A recogniser of classes.
+    """A classifier of face clips.
 
     Attributes:
-        clip: shape of a face as its training data was stored.
-        fit: what its stage makes of such a face before the network sees it.
-        framing: how the faces of its training data were cut.
+        clip: shape of the clips in the stage's training data.
+        transform: evaluation transform of the stage, from such a clip to the network's input.
+        framing: how the faces of the training data were cut out of their frames.
+        device: where the network runs.
+        catalog: the plugins of the run's job.
     """
 
     recognizer: Recognizer
     clip: ClipSpec
-    fit: Chain
+    transform: Chain
     framing: Framing
     device: torch.device
+    catalog: Catalog
 
-    def clip_of(self, moment: Moment, box: Box, framing: Framing, where: str) -> np.ndarray:
-        """A face in all frames of a moment, the same box in each: uint8 [T, H, W, C]; outside the frame is black.
+    def crop_clip(self, window: FrameWindow, box: Box, framing: Framing, where: str) -> np.ndarray:
+        """Cuts a face out of all frames of a window, at the same place in each.
+
+        Args:
+            box: the face in the window's last frame.
+            where: the frame, for error messages.
+
+        Returns:
+            uint8 [T, H, W, C] in the model's clip shape; pixels outside the frame are black.
 
         Raises:
-            DataError: the square lies wholly outside the frame.
+            DataError: the square does not overlap the frame.
         """
         square = framing.square(box)
         try:
-            faces = [crop(image_HWC, square) for image_HWC in moment.past]
+            faces = [crop(image_HWC, square) for image_HWC in window.images]
         except ValueError as error:
-            raise DataError(str(error), where, "give boxes that were found in this very video") from error
+            raise DataError(str(error), where, "give boxes of this video") from error
         size = (self.clip.width, self.clip.height)
-        how = cv2.INTER_AREA if square.width > self.clip.width else cv2.INTER_LINEAR
-        resized = np.stack([cv2.resize(face, size, interpolation=how) for face in faces])
+        interpolation = cv2.INTER_AREA if square.width > self.clip.width else cv2.INTER_LINEAR
+        resized = np.stack([cv2.resize(face, size, interpolation=interpolation) for face in faces])
         if self.clip.channels == 3:
             return resized
         return np.stack([cv2.cvtColor(face, cv2.COLOR_RGB2GRAY) for face in resized])[..., None]
 
     @torch.no_grad()
     def __call__(self, clips: Sequence[np.ndarray]) -> tuple[tuple[str, ...], np.ndarray]:
-        """Names of the classes, and their probabilities [N, K] for N clips; of several decisions, the last frame's."""
+        """Class probabilities of N clips.
+
+        Returns:
+            The names of the K classes, and float32 [N, K]. Of a head that decides for each frame, the last frame's.
+
+        Raises:
+            RunError: the stage's head is no classifier.
+        """
         frames = torch.from_numpy(np.stack(clips)).permute(0, 1, 4, 2, 3).contiguous()
         numbers = np.arange(len(clips))
-        outputs = self.recognizer(self.fit(as_float(frames, self.device), np.zeros_like(numbers), numbers))
+        outputs = self.recognizer(self.transform(as_float(frames, self.device), np.zeros_like(numbers), numbers))
         decoded = next(iter(self.recognizer.head.decode(outputs).values()))
         if not isinstance(decoded, Categories):
-            do = "choose a stage whose head names one class, with --stage"
-            raise RunError("the stage's head gives no classes, so that there is nothing to name", do=do)
+            do = "choose a stage with a classification head, with --stage"
+            raise RunError("the stage's head gives no classes", do=do)
         return decoded.classes, decoded.probabilities_BTK[:, -1].float().cpu().numpy()
 
 
 def open_stage(root: Path, stage: str | None, buffer: int | None) -> FaceModel:
-    """The final weights of a stage of a run, on the device that is there.
+    """Loads the final weights of a stage onto the GPU, where the job allows it and there is one, else the CPU.
 
     Args:
+        root: the run folder.
         stage: name of the stage; None: the last one.
-        buffer: frames of a clip; None: as many as the stage takes of each clip, or as its data's clips have.
+        buffer: frames of a clip; None: the number that the stage samples of each clip (`frames.take`), or else the
+            length of its data's clips.
 
     Raises:
-        RunError: no such run or stage, it is not trained to its end, or the weights do not fit.
+        RunError: there is no such run or stage, its training is not complete, or the weights do not fit.
     """
     run = RunFolder.open(root)
     job, catalog = read_job(root / "job.yaml")
@@ -107,7 +134,7 @@ def open_stage(root: Path, stage: str | None, buffer: int | None) -> FaceModel:
     length = buffer or (spec.frames.take if spec.frames is not None else data.clip.length)
     clip = replace(data.clip, length=length, shortest=None)
     targets = {target.name: target for target in data.targets}
-    fit, context = fitted(
+    transform, context = fitted(
         job.model_copy(update={"stages": {name: spec.model_copy(update={"frames": None})}}),
         name,
         catalog,
@@ -121,19 +148,20 @@ def open_stage(root: Path, stage: str | None, buffer: int | None) -> FaceModel:
         what = f"the weights do not fit: {str(error).splitlines()[0]}"
         raise RunError(what, str(weights), "run the job again, or leave --buffer out") from error
     device = local_device(job.cluster.gpu)
-    return FaceModel(recognizer.eval().to(device), clip, fit, _framing(data), device)
+    return FaceModel(recognizer.eval().to(device), clip, transform, _framing(data), device, catalog)
 
 
 def _trained_on(file: Path) -> TrainedOn:
     try:
         return TrainedOn.model_validate(json.loads(file.read_bytes())["dataset"])
     except (ValueError, KeyError) as error:
-        raise RunError(
-            f"does not say what the stage was trained on: {error}", str(file), "run the job again"
-        ) from error
+        raise RunError(f"does not state the stage's training data: {error}", str(file), "run the job again") from error
 
 
 def _framing(data: TrainedOn) -> Framing:
-    """As the dataset says it in parameters called `margin` and `room`; otherwise the default."""
-    given = {key: float(value) for key in ("margin", "room") if isinstance(value := data.params.get(key), int | float)}
+    """The framing in the dataset's parameters `margin` and `room` (the crop scale); the default where it has none."""
+    names = {"margin": "margin", "room": "crop_scale"}
+    given = {
+        ours: float(value) for key, ours in names.items() if isinstance(value := data.params.get(key), int | float)
+    }
     return Framing(**given)

@@ -1,10 +1,12 @@
-"""Timeline records, JSON Lines: what each face showed when (VTT, spec section 5.2), in our form and its consumer's.
+"""Timeline records in JSON Lines: one record for each face in each frame (VTT, spec section 5.2).
+
+Two formats:
 
 records   {"type", "class", "seconds", "frames", "coordinates": [xmin, ymin, xmax, ymax], "id", "object", "score",
-          "probabilities"}: every field of the published files; `frames` is the frame's number, `object` the place of
-          the face among those of the frame, as text.
-consumer  {"type", "class", "seconds", "object"}: `object` is {"id": "person_<name>"} where the face has a name, else
-          {"coordinates": [x, y, width, height]}; what its schema requires, plus `score`.
+          "probabilities"}: every field of the published files. `frames` is the number of the frame; `object` is the
+          index of the face among the faces of the frame, as text.
+consumer  {"type", "class", "seconds", "object"}, plus `score`: the schema of the knowledge-graph builder. `object` is
+          {"id": "person_<name>"} where the face has a name, else {"coordinates": [x, y, width, height]}.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from blear.predict.tracks import Face
+from blear.predict.trackers import TrackedFace
 
 Format = Literal["records", "consumer"]
 
@@ -24,35 +26,37 @@ class Record:
     """One face in one frame.
 
     Attributes:
-        seconds: time stamp of the frame in the container.
-        place: place of the face among those of the frame, from 0.
-        probabilities: class -> probability; the class of the largest one is the face's.
+        frame: number of the frame in the video, from 0.
+        seconds: time stamp of the frame, from the start of the video.
+        face: box and identity of the face.
+        index: index of the face among the faces of the frame, from 0.
+        probabilities: class -> probability.
     """
 
     frame: int
     seconds: float
-    face: Face
-    place: int
+    face: TrackedFace
+    index: int
     probabilities: Mapping[str, float]
 
     @property
-    def winner(self) -> str:
-        """The most probable class, the first of equals."""
+    def top_class(self) -> str:
+        """The most probable class; of equally probable ones, the first."""
         return max(self.probabilities, key=lambda name: self.probabilities[name])
 
-    def as_line(self, form: Format, aliases: Mapping[str, str]) -> str:
-        """One line of JSON, without its end.
+    def to_json(self, form: Format, aliases: Mapping[str, str]) -> str:
+        """The record as one line of JSON, without a line break.
 
         Args:
-            form: which of the two forms.
-            aliases: class -> the name that is written instead.
+            form: one of the two formats.
+            aliases: class -> name to write in its place.
         """
         fields: dict[str, Any] = {
             "type": "emotion",
-            "class": aliases.get(self.winner, self.winner),
+            "class": aliases.get(self.top_class, self.top_class),
             "seconds": round(self.seconds, 3),
         }
-        score = round(self.probabilities[self.winner], 6)
+        score = round(self.probabilities[self.top_class], 6)
         left, top, right, bottom = self._corners()
         if form == "consumer":
             named = isinstance(self.face.id, str)
@@ -63,7 +67,7 @@ class Record:
             "frames": self.frame,
             "coordinates": [left, top, right, bottom],
             "id": self.face.id,
-            "object": str(self.place),
+            "object": str(self.index),
             "score": score,
             "probabilities": {aliases.get(name, name): round(p, 6) for name, p in self.probabilities.items()},
         }

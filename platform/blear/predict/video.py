@@ -1,4 +1,4 @@
-"""Frames of a video with their time stamps, and the frames before each."""
+"""Frame windows of a video: a frame with its time stamp and the frames before it."""
 
 from __future__ import annotations
 
@@ -13,38 +13,41 @@ from blear.video import read_video
 
 
 @dataclass(frozen=True)
-class Moment:
-    """A frame that is looked at.
+class FrameWindow:
+    """One frame of a video and the frames before it.
 
     Attributes:
-        frame: its number in the video, from 0.
-        seconds: its time stamp in the container, from the start of the video.
-        past: it and the frames before it, oldest first, RGB uint8 [H, W, 3]; the first frame is repeated at the start.
+        frame: number of the frame in the video, from 0.
+        seconds: time stamp of the frame, from the start of the video.
+        images: the window's RGB uint8 images [H, W, 3], oldest first; the frame itself is the last one. At the start
+            of the video the first frame is repeated.
     """
 
     frame: int
     seconds: float
-    past: tuple[np.ndarray, ...]
+    images: tuple[np.ndarray, ...]
 
     @property
     def image_HWC(self) -> np.ndarray:
-        """The frame itself."""
-        return self.past[-1]
+        """The image of the frame itself."""
+        return self.images[-1]
 
 
-def moments(video: Path, every: int, length: int, static: bool = False) -> Iterator[Moment]:
-    """Every `every`-th frame of a video, from the first, with `length` - 1 frames before it.
+def frame_windows(video: Path, every: int, length: int, static: bool = False) -> Iterator[FrameWindow]:
+    """Yields a window of `length` frames for every `every`-th frame of a video, starting with the first frame.
 
     Args:
-        static: repeat the frame itself instead of the frames before it.
+        every: stride between the frames; 5 gives frames 0, 5, 10, ...
+        length: frames in a window, the frame itself included.
+        static: fill the window with the frame itself instead of the frames before it.
 
     Raises:
-        DataError: the file is missing, is no video, or ends long before the length that it states.
+        DataError: the file is missing, is not a video, or ends long before its stated length.
     """
     buffer: deque[np.ndarray] = deque(maxlen=length)
     for frame in read_video(video):
         buffer.append(frame.image_HWC)
         if frame.number % every == 0:
             missing = [buffer[0]] * (length - len(buffer))
-            past = (frame.image_HWC,) * length if static else (*missing, *buffer)
-            yield Moment(frame.number, frame.seconds, past)
+            images = (frame.image_HWC,) * length if static else (*missing, *buffer)
+            yield FrameWindow(frame.number, frame.seconds, images)

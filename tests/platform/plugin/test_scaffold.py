@@ -14,11 +14,10 @@ from pathlib import Path
 import pytest
 
 from blear.errors import PluginError
-from blear.hooks import SLOTS
 from blear.job.reader import read_job
-from blear.plugin.scaffold.new import write_file, write_package
+from blear.plugin.scaffold.new import TEMPLATE_SLOTS, write_file, write_package
 
-EVERY_CHOICE = [slots for count in range(1, 5) for slots in combinations(SLOTS, count)]
+EVERY_CHOICE = [slots for count in range(1, 5) for slots in combinations(TEMPLATE_SLOTS, count)]
 
 
 @pytest.mark.parametrize("write", [write_package, write_file], ids=["package", "file"])

@@ -1,4 +1,4 @@
-"""The parts of the timeline: time stamps and past frames, boxes, tracks, the square, records."""
+"""Parts of the timeline: frame windows, detectors, locators, trackers, framing, records."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ import jsonschema
 import numpy as np
 import pytest
 
+from blear.contracts import Component, Params
 from blear.errors import DataError, PluginError
 from blear.imaging import Box
-from blear.predict.faces import FoundByLocator, FoundInFile
+from blear.plugin.catalog import Catalog, Plugin, Registered
+from blear.plugin.discovery import load_plugins
+from blear.predict.detectors import BoxFileDetector, LocatorDetector
+from blear.predict.locators import find_locator
 from blear.predict.model import Framing
 from blear.predict.records import Record
-from blear.predict.tracks import ByFile, ByOverlap, Face, overlap
-from blear.predict.video import Moment, moments
+from blear.predict.trackers import FileTracker, OverlapTracker, TrackedFace, overlap
+from blear.predict.video import FrameWindow, frame_windows
 
 GREYS = [20 * k for k in range(12)]
 
@@ -32,43 +36,43 @@ def video(tmp_path: Path) -> Path:
     return path
 
 
-def greys(moment: Moment) -> list[int]:
-    return [round(float(frame.mean()) / 20) for frame in moment.past]
+def greys(window: FrameWindow) -> list[int]:
+    return [round(float(frame.mean()) / 20) for frame in window.images]
 
 
-def test_moments_hold_the_true_past_and_the_containers_time(video: Path) -> None:
-    seen = list(moments(video, every=5, length=4))
-    assert [moment.frame for moment in seen] == [0, 5, 10]
-    assert [greys(moment) for moment in seen] == [[0, 0, 0, 0], [2, 3, 4, 5], [7, 8, 9, 10]]
-    for moment in seen:
-        assert moment.seconds == pytest.approx(moment.frame * 1001 / 24000, abs=1e-3)
-    assert seen[0].past[0].shape == (48, 64, 3)
+def test_a_window_holds_the_frames_before_and_the_containers_time_stamp(video: Path) -> None:
+    seen = list(frame_windows(video, every=5, length=4))
+    assert [window.frame for window in seen] == [0, 5, 10]
+    assert [greys(window) for window in seen] == [[0, 0, 0, 0], [2, 3, 4, 5], [7, 8, 9, 10]]
+    for window in seen:
+        assert window.seconds == pytest.approx(window.frame * 1001 / 24000, abs=1e-3)
+    assert seen[0].images[0].shape == (48, 64, 3)
 
 
 def test_a_static_buffer_repeats_the_frame(video: Path) -> None:
-    assert [greys(moment) for moment in moments(video, 5, 4, static=True)] == [[0] * 4, [5] * 4, [10] * 4]
-    assert [greys(moment) for moment in moments(video, 6, 1)] == [[0], [6]]
+    assert [greys(window) for window in frame_windows(video, 5, 4, static=True)] == [[0] * 4, [5] * 4, [10] * 4]
+    assert [greys(window) for window in frame_windows(video, 6, 1)] == [[0], [6]]
 
 
-def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_video_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such file"):
-        next(moments(tmp_path / "none.mp4", 1, 1))
+        next(frame_windows(tmp_path / "none.mp4", 1, 1))
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(DataError, match="no frame can be decoded"):
-        next(moments(tmp_path / "text.mp4", 1, 1))
+        next(frame_windows(tmp_path / "text.mp4", 1, 1))
 
 
-def at(seconds: float, frame: int = 0) -> Moment:
-    return Moment(frame, seconds, (np.zeros((48, 64, 3), np.uint8),))
+def at(seconds: float, frame: int = 0) -> FrameWindow:
+    return FrameWindow(frame, seconds, (np.zeros((48, 64, 3), np.uint8),))
 
 
-def test_boxes_of_a_file_are_counted_from_one_and_zeros_are_no_face(tmp_path: Path) -> None:
+def test_boxes_of_a_file_are_1_based_and_zeros_mean_no_face(tmp_path: Path) -> None:
     file = tmp_path / "boxes.csv"
     file.write_text("time,left,top,width,height\n0.00,1,1,10,12\n0.04,0,0,0,0\n0.08,5.5,6,7,8\n0.08,20,6,9,9\n")
-    found = FoundInFile(file)([at(0.0), at(0.041), at(0.075)])
+    found = BoxFileDetector(file)([at(0.0), at(0.041), at(0.075)])
     assert found == [[Box(0, 0, 10, 12)], [], [Box(4.5, 5, 7, 8), Box(19, 5, 9, 9)]]
     with pytest.raises(DataError, match=r"no row within 0.02 s of the frame at 0.200 s"):
-        FoundInFile(file)([at(0.2)])
+        BoxFileDetector(file)([at(0.2)])
 
 
 @pytest.mark.parametrize(
@@ -85,38 +89,75 @@ def test_broken_boxes_are_refused(tmp_path: Path, text: str | None, words: str) 
     if text is not None:
         file.write_text(text)
     with pytest.raises(DataError, match=words):
-        FoundInFile(file)
+        BoxFileDetector(file)
 
 
-@pytest.mark.parametrize("name", ["blear.imaging:Nothing", "no_such_module:A", "", "blear.imaging"])
-def test_a_locator_that_is_not_there_is_refused(name: str) -> None:
+@pytest.mark.parametrize("name", ["blear.imaging:Nothing", "no_such_module:A", ":"])
+def test_a_locator_that_cannot_be_imported_is_refused(name: str) -> None:
     with pytest.raises(PluginError, match=rf"the face locator '{name}' cannot be imported"):
-        FoundByLocator(name)([at(0.0)])
+        find_locator(name, load_plugins())
 
 
-def test_overlap_by_hand() -> None:
+class CornerLocator:
+    """Detects a face of 8 x 8 pixels in the corner of each frame."""
+
+    def faces(self, frames_THWC: np.ndarray) -> list[list[TrackedFace]]:
+        return [[TrackedFace(Box(0, 0, 8, 8), 0)] for _ in frames_THWC]
+
+
+def catalog_of(*names: str) -> Catalog:
+    """A catalog of locators; a plugin `faces` comes with blear, others with other distributions."""
+    found = {}
+    for name in names:
+        plugin = Plugin(name.split("/")[0], "blear 1.0" if name.startswith("faces/") else "blear-other 1.0", "1.0")
+        component = Component(name.split("/")[1], "A locator", Params, lambda params, context, name=name: name)
+        found[name] = Registered("locator", name, component, plugin)
+    return Catalog(tuple({one.plugin for one in found.values()}), {"locator": found})
+
+
+def test_a_locator_is_named_by_its_full_or_short_name_or_as_module_and_attribute() -> None:
+    assert find_locator("faces/mtcnn", load_plugins())().max_side == 640
+    assert find_locator("mtcnn", load_plugins())().max_side == 640
+    assert find_locator("blear_faces.locate:FaceLocator", load_plugins())().max_side == 640
+    with pytest.raises(PluginError, match="there is no locator 'mtcn'"):
+        find_locator("mtcn", load_plugins())
+    detector = LocatorDetector(find_locator(f"{__name__}:CornerLocator", load_plugins()))
+    assert detector([at(0.0), at(0.1)]) == [[Box(0, 0, 8, 8)]] * 2
+
+
+def test_the_default_locator_is_that_of_blear_or_the_only_one() -> None:
+    assert type(find_locator(None, load_plugins())()).__name__ == "FaceLocator"
+    assert find_locator(None, catalog_of("a/one", "faces/two", "z/three"))() == "faces/two"
+    assert find_locator(None, catalog_of("a/one"))() == "a/one"
+    with pytest.raises(PluginError, match=r"several face locators are installed: a/one, z/two\n  -> choose one with"):
+        find_locator(None, catalog_of("a/one", "z/two"))
+    with pytest.raises(PluginError, match="no face locator is installed"):
+        find_locator(None, catalog_of())
+
+
+def test_the_overlap_of_two_boxes_is_that_computed_by_hand() -> None:
     assert overlap(Box(0, 0, 10, 10), Box(5, 0, 10, 10)) == pytest.approx(50 / 150)
     assert overlap(Box(0, 0, 10, 10), Box(20, 0, 10, 10)) == 0
     assert overlap(Box(0, 0, 10, 10), Box(0, 0, 10, 10)) == 1
 
 
-def test_faces_keep_their_numbers_while_they_overlap() -> None:
-    follow = ByOverlap(patience=2)
+def test_a_track_keeps_its_number_while_its_faces_overlap() -> None:
+    tracker = OverlapTracker(max_missed=2)
     left, right = Box(0, 0, 20, 20), Box(50, 0, 20, 20)
-    assert [face.id for face in follow(0, [left, right])] == [1, 2]
-    moved = [Box(52, 1, 20, 20), Box(3, 0, 20, 20)]  # in the other order
-    assert follow(5, moved) == [Face(moved[0], 2), Face(moved[1], 1)]
-    assert follow(10, [Box(100, 0, 20, 20)])[0].id == 3
-    assert follow(15, [Box(4, 0, 20, 20)])[0].id == 1  # lost for one look
-    assert [follow(n, []) for n in (20, 25, 30)] == [[], [], []]
-    assert follow(35, [Box(4, 0, 20, 20)])[0].id == 4  # lost for three looks: forgotten
+    assert [face.id for face in tracker(0, [left, right])] == [1, 2]
+    moved = [Box(52, 1, 20, 20), Box(3, 0, 20, 20)]  # in reverse order
+    assert tracker(5, moved) == [TrackedFace(moved[0], 2), TrackedFace(moved[1], 1)]
+    assert tracker(10, [Box(100, 0, 20, 20)])[0].id == 3
+    assert tracker(15, [Box(4, 0, 20, 20)])[0].id == 1  # missed in one frame
+    assert [tracker(n, []) for n in (20, 25, 30)] == [[], [], []]
+    assert tracker(35, [Box(4, 0, 20, 20)])[0].id == 4  # missed in three frames: the track has ended
 
 
 def test_all_faces_of_a_frame_are_assigned_together() -> None:
-    """The first face overlaps both; alone it would take the number that the second one can have only."""
-    follow = ByOverlap(least=0.1)
-    follow(0, [Box(0, 0, 10, 10), Box(8, 0, 10, 10)])
-    assert [face.id for face in follow(1, [Box(5, 0, 10, 10), Box(1, 0, 10, 10)])] == [2, 1]
+    """The first face overlaps both tracks; assigned alone it would get the only track of the second face."""
+    tracker = OverlapTracker(min_overlap=0.1)
+    tracker(0, [Box(0, 0, 10, 10), Box(8, 0, 10, 10)])
+    assert [face.id for face in tracker(1, [Box(5, 0, 10, 10), Box(1, 0, 10, 10)])] == [2, 1]
 
 
 def person(who: object, left: float, top: float, right: float, bottom: float, swapped: bool = False) -> dict:
@@ -125,29 +166,31 @@ def person(who: object, left: float, top: float, right: float, bottom: float, sw
     return {"id": who, "topleft": first, "bottomright": second}
 
 
-def test_tracks_name_the_first_face_inside_each_person(tmp_path: Path) -> None:
+def test_each_person_of_a_file_gets_the_first_face_inside_its_box(tmp_path: Path) -> None:
     file = tmp_path / "tracks.json"
     people = [person("3", 0, 0, 40, 40), person("ross", 50, 0, 90, 40, swapped=True), person(9, 0, 50, 5, 60)]
     file.write_text(json.dumps({"5": people}))
     faces = [Box(60, 5, 10, 10), Box(10, 5, 10, 10), Box(20, 5, 10, 10)]
-    assert ByFile(file)(5, faces) == [Face(faces[1], 3), Face(faces[0], "ross")]
-    assert ByFile(file)(10, faces) == []
+    assert FileTracker(file)(5, faces) == [TrackedFace(faces[1], 3), TrackedFace(faces[0], "ross")]
+    assert FileTracker(file)(10, faces) == []
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"x": []}', '{"1": [{"id": 1}]}'])
 def test_broken_tracks_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "tracks.json").write_text(text)
     with pytest.raises(DataError, match=r"tracks.json: cannot be read as tracks"):
-        ByFile(tmp_path / "tracks.json")
+        FileTracker(tmp_path / "tracks.json")
 
 
-def test_square_of_a_face_by_hand() -> None:
+def test_the_square_of_a_face_is_that_computed_by_hand() -> None:
     # m = 0.5 (20 + 30) = 25; side = int sqrt(45 * 55) = 49; centre (20, 31)
     assert Framing().square(Box(10, 16, 20, 30)) == Box(-4, 7, 49, 49)
-    assert Framing(room=1.3).square(Box(10, 16, 20, 30)) == Box(20 - 32, 31 - 32, 64, 64)
+    assert Framing(crop_scale=1.3).square(Box(10, 16, 20, 30)) == Box(20 - 32, 31 - 32, 64, 64)
 
 
-RECORD = Record(37, 1.54321, Face(Box(10.4, 20.6, 30, 40), 2), 1, {"anger": 0.2, "happiness": 0.7, "neutral": 0.1})
+RECORD = Record(
+    37, 1.54321, TrackedFace(Box(10.4, 20.6, 30, 40), 2), 1, {"anger": 0.2, "happiness": 0.7, "neutral": 0.1}
+)
 CONSUMER = {
     "type": "object",
     "required": ["type", "class", "seconds", "object"],
@@ -167,8 +210,8 @@ CONSUMER = {
 }
 
 
-def test_record_has_every_published_field() -> None:
-    assert json.loads(RECORD.as_line("records", {})) == {
+def test_a_record_has_every_published_field() -> None:
+    assert json.loads(RECORD.to_json("records", {})) == {
         "type": "emotion",
         "class": "happiness",
         "seconds": 1.543,
@@ -182,7 +225,7 @@ def test_record_has_every_published_field() -> None:
 
 
 def test_consumer_record_satisfies_its_schema() -> None:
-    line = json.loads(RECORD.as_line("consumer", {"happiness": "happy"}))
+    line = json.loads(RECORD.to_json("consumer", {"happiness": "happy"}))
     jsonschema.validate(line, CONSUMER)
     assert line == {
         "type": "emotion",
@@ -191,7 +234,7 @@ def test_consumer_record_satisfies_its_schema() -> None:
         "object": {"coordinates": [10, 21, 30, 40]},
         "score": 0.7,
     }
-    named = Record(37, 1.5, Face(Box(1, 2, 3, 4), "ross"), 0, {"anger": 1.0})
-    line = json.loads(named.as_line("consumer", {}))
+    named = Record(37, 1.5, TrackedFace(Box(1, 2, 3, 4), "ross"), 0, {"anger": 1.0})
+    line = json.loads(named.to_json("consumer", {}))
     jsonschema.validate(line, CONSUMER)
     assert line["object"] == {"id": "person_ross"}

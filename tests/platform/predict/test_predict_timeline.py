@@ -1,4 +1,4 @@
-"""`blear timeline` with a run that was trained for a few steps and a video of procedural faces."""
+"""`blear timeline` on a video of procedural faces, with a run of a few training steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from blear.job.reader import read_job
 from blear.pipeline.prepare import prepare_data
 from blear.pipeline.run import run_job
 from blear.predict.model import open_stage
-from blear.predict.video import moments
+from blear.predict.video import frame_windows
 from blear_faces.locate import FaceLocator, locate_video, write_boxes
 
 FPS, FRAMES, SIDE = 20, 13, 96
@@ -161,17 +161,17 @@ def test_every_field_of_every_record(timeline, run: Path, video: Path) -> None:
     assert "2 of 3 frames with a face" in printed
 
 
-def test_past_static_buffer_margin_and_length_change_what_the_network_sees(timeline, run: Path, video: Path) -> None:
+def test_static_buffer_margin_and_length_change_the_input_of_the_network(timeline, run: Path, video: Path) -> None:
     def shares(*options: object) -> list[float]:
         return list(timeline("--every", 5, *options)[0][1]["probabilities"].values())
 
     np.testing.assert_allclose(shares("--margin", 0.1), expected(run, video, 5, margin=0.1), atol=1e-5)
     past, static, one = shares(), shares("--static-buffer"), shares("--buffer", 1)
     assert past != static
-    np.testing.assert_allclose(static, one, atol=1e-5)  # of equal frames the shift makes a static network
+    np.testing.assert_allclose(static, one, atol=1e-5)  # the temporal shift has no effect on equal frames
 
 
-def test_the_network_sees_as_many_frames_as_in_training(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clip_is_as_long_as_in_training(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BLEAR_STORAGE", str(run.parents[1]))
     lengths = {
         (stage, buffer): open_stage(run, stage, buffer).clip.length
@@ -213,6 +213,7 @@ def test_mistakes_are_refused(timeline, run: Path, video: Path, tmp_path: Path) 
         ((run, video, "--boxes", none), r"face.avi: no face in any of 3 frames"),
         ((run, video, "--boxes", boxes, "--alias", "joy=happy"), "has no class 'joy' to rename"),
         ((run, video, "--locator", "nowhere:Locator"), "'nowhere:Locator' cannot be imported"),
+        ((run, video, "--locator", "nowhere"), "there is no locator 'nowhere'"),
     ]
     out = tmp_path / "out.jsonl"
     for arguments, words in cases:
@@ -230,22 +231,25 @@ def test_mistakes_are_refused(timeline, run: Path, video: Path, tmp_path: Path) 
 def test_real_video_with_the_real_locator(
     run: Path, real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A face that is found by MTCNN, and the same boxes as the locator's own command writes them."""
+    """MTCNN detects the face; the boxes equal those that the locator's own command writes."""
     monkeypatch.setenv("BLEAR_STORAGE", str(run.parents[1]))
     clip = real_data / "video" / "mead" / "M003_happy_256.mp4"
     if not clip.is_file():
         pytest.skip(f"no {clip}")
     short = tmp_path / "short.avi"
     writer = None
-    for moment in moments(clip, 1, 1):
-        if moment.frame == 7:
+    for window in frame_windows(clip, 1, 1):
+        if window.frame == 7:
             break
-        height, width = moment.image_HWC.shape[:2]
+        height, width = window.image_HWC.shape[:2]
         writer = writer or cv2.VideoWriter(str(short), cv2.VideoWriter_fourcc(*"MJPG"), 25, (width, height))
-        writer.write(np.ascontiguousarray(moment.image_HWC[..., ::-1]))
+        writer.write(np.ascontiguousarray(window.image_HWC[..., ::-1]))
     writer.release()
     out, boxes = tmp_path / "out.jsonl", tmp_path / "boxes.csv"
+    invoke("timeline", run, short, "--every", 3, "--out", out, "--locator", "mtcnn")
+    named = out.read_text()
     invoke("timeline", run, short, "--every", 3, "--out", out)
+    assert out.read_text() == named
     records = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(record["frames"], record["seconds"], record["id"]) for record in records] == [
         (0, 0.0, 1),

@@ -13,6 +13,7 @@ from blear.plugin.conformance.datasets import dataset_checks
 from blear.plugin.conformance.declarations import declaration_checks
 from blear.plugin.conformance.degradations import degradation_checks
 from blear.plugin.conformance.heads import head_checks
+from blear.plugin.conformance.locators import locator_checks
 from blear.plugin.discovery import load_plugins
 
 
@@ -57,5 +58,7 @@ def _checks(registered: RegisteredComponent, catalog: Catalog) -> Iterator[Check
         yield from degradation_checks(registered)
     elif registered.slot == "backbone":
         yield from backbone_checks(registered)
-    else:
+    elif registered.slot == "head":
         yield from head_checks(registered, catalog)
+    else:
+        yield from locator_checks(registered)

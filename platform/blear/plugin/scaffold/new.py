@@ -24,6 +24,8 @@ _COMPONENTS = {
     "backbone": ("tiny", "Tiny", "Three strided convolutions"),
     "head": ("classes", "Classes", "Names one class of a clip"),
 }
+TEMPLATE_SLOTS = tuple(_COMPONENTS)
+"""Slots that a new plugin can begin with."""
 _PACKAGE = ("pyproject.toml", "README.md", "job.yaml")
 
 
@@ -32,7 +34,7 @@ def write_package(name: str, slots: Sequence[str], folder: Path) -> list[Path]:
 
     Args:
         name: the plugin's name; its components are called `NAME/...`.
-        slots: of "dataset", "degradation", "backbone", "head": one working component each; empty: all four.
+        slots: of `TEMPLATE_SLOTS`; the plugin gets one working component for each. Empty: all of them.
 
     Returns:
         The files, the package's folder first.
@@ -81,7 +83,7 @@ def _facts(name: str, slots: Sequence[str]) -> dict[str, Any]:
     taken = [plugin for plugin in load_plugins().plugins if plugin.name == name]
     if taken:
         raise PluginError(f"a plugin is already named {name!r}", taken[0].origin, "choose another name")
-    chosen = [slot for slot in SLOTS if slot in slots] or list(SLOTS)
+    chosen = [slot for slot in TEMPLATE_SLOTS if slot in slots] or list(TEMPLATE_SLOTS)
     parts = {slot: dict(zip(("name", "kind", "summary"), _COMPONENTS[slot], strict=True)) for slot in chosen}
     return {"name": name, "slots": chosen, "parts": parts, "hooks": SLOTS, "version": __version__}
 

@@ -1,0 +1,135 @@
+"""Face trackers: assign an identity to each detected face, by overlap between frames or from a tracker's file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from blear.errors import DataError
+from blear.imaging import Box
+
+TrackId = int | str
+"""Number of a track, or name of a person."""
+
+
+@dataclass(frozen=True)
+class TrackedFace:
+    """A face in one frame with the identity of its track."""
+
+    box: Box
+    id: TrackId
+
+
+class FaceTracker(Protocol):
+    """Assigns identities to faces. It is called once for each frame, in order."""
+
+    def __call__(self, frame: int, boxes: Sequence[Box]) -> list[TrackedFace]:
+        """The faces of a frame that belong to a track.
+
+        Args:
+            frame: number of the frame in the video.
+            boxes: the detected faces of the frame.
+        """
+        ...
+
+
+class OverlapTracker:
+    """Assigns faces to tracks by the overlap with each track's last box.
+
+    All faces of a frame are assigned together, so that the sum of the overlaps is largest (Hungarian method).
+
+    Args:
+        min_overlap: smallest intersection over union between a face and its track; below it a new track begins.
+        max_missed: number of frames in a row that a track may miss before it ends.
+    """
+
+    def __init__(self, min_overlap: float = 0.3, max_missed: int = 5) -> None:
+        self.min_overlap, self.max_missed = min_overlap, max_missed
+        self._tracks: dict[int, tuple[int, Box]] = {}  # id -> count of the last frame with the face, its box
+        self._frames, self._last_id = 0, 0
+
+    def __call__(self, frame: int, boxes: Sequence[Box]) -> list[TrackedFace]:
+        """Every face, with track numbers from 1."""
+        self._frames += 1
+        self._tracks = {
+            track: last for track, last in self._tracks.items() if self._frames - last[0] <= self.max_missed + 1
+        }
+        tracks = list(self._tracks)
+        overlaps = np.array([[overlap(self._tracks[track][1], box) for box in boxes] for track in tracks])
+        ids: list[int | None] = [None] * len(boxes)
+        if overlaps.size:
+            for row, column in zip(*linear_sum_assignment(overlaps, maximize=True), strict=True):
+                if overlaps[row, column] >= self.min_overlap:
+                    ids[column] = tracks[row]
+        faces = []
+        for box, track_id in zip(boxes, ids, strict=True):
+            if track_id is None:
+                self._last_id += 1
+                track_id = self._last_id
+            self._tracks[track_id] = self._frames, box
+            faces.append(TrackedFace(box, track_id))
+        return faces
+
+
+class FileTracker:
+    """Assigns faces to the persons in a tracker's JSON file.
+
+    A person gets the first face whose centre lies inside the person's box. Faces without a person are dropped.
+
+    The file is an object: frame number -> list of {"id", "topleft": {"x", "y"}, "bottomright": {"x", "y"}}. The two
+    corners may be exchanged, as VTT's tracker writes them. An id that is not a whole number is a person's name.
+
+    Raises:
+        DataError: the file is missing or malformed.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._people = _read_people(file)
+
+    def __call__(self, frame: int, boxes: Sequence[Box]) -> list[TrackedFace]:
+        """At most one face for each person of the frame."""
+        faces, unassigned = [], list(boxes)
+        for person in self._people.get(frame, ()):
+            inside = next((box for box in unassigned if _centre_inside(box, person.box)), None)
+            if inside is not None:
+                unassigned.remove(inside)
+                faces.append(TrackedFace(inside, person.id))
+        return faces
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes, in [0, 1]."""
+    width = min(a.left + a.width, b.left + b.width) - max(a.left, b.left)
+    height = min(a.top + a.height, b.top + b.height) - max(a.top, b.top)
+    common = max(0.0, width) * max(0.0, height)
+    return common / (a.width * a.height + b.width * b.height - common)
+
+
+def _centre_inside(face: Box, person: Box) -> bool:
+    x, y = face.left + face.width / 2 - person.left, face.top + face.height / 2 - person.top
+    return 0 <= x <= person.width and 0 <= y <= person.height
+
+
+def _read_people(file: Path) -> Mapping[int, list[TrackedFace]]:
+    """Frame number -> the persons in it."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return {int(frame): [_parse_person(person) for person in people] for frame, people in content.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        do = 'it must be {"<frame>": [{"id": 1, "topleft": {"x": 0, "y": 0}, "bottomright": {"x": 9, "y": 9}}]}'
+        raise DataError(f"cannot be read as tracks: {type(error).__name__}: {error}", str(file), do) from error
+
+
+def _parse_person(entry: Any) -> TrackedFace:
+    (left, right), (top, bottom) = (
+        sorted((float(entry["topleft"][axis]), float(entry["bottomright"][axis]))) for axis in ("x", "y")
+    )
+    person_id = entry["id"]
+    is_name = not str(person_id).strip().lstrip("-").isdecimal()
+    return TrackedFace(Box(left, top, right - left, bottom - top), str(person_id) if is_name else int(person_id))
