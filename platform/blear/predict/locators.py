@@ -9,7 +9,7 @@ from typing import Any
 
 from blear.contracts import BuildContext, Locator
 from blear.errors import PluginError
-from blear.plugin.catalog import Catalog, Registered
+from blear.plugin.catalog import Catalog, RegisteredComponent
 
 
 def find_locator(name: str | None, catalog: Catalog) -> Callable[[], Locator]:
@@ -28,7 +28,7 @@ def find_locator(name: str | None, catalog: Catalog) -> Callable[[], Locator]:
     return lambda: registered.build({}, BuildContext())
 
 
-def default_locator(catalog: Catalog) -> Registered:
+def default_locator(catalog: Catalog) -> RegisteredComponent:
     """The first locator of the distribution `blear`; where it has none, the only locator of other plugins.
 
     Raises:

@@ -13,7 +13,7 @@ import pytest
 from blear.contracts import Component, Params
 from blear.errors import DataError, PluginError
 from blear.imaging import Box
-from blear.plugin.catalog import Catalog, Plugin, Registered
+from blear.plugin.catalog import Catalog, Plugin, RegisteredComponent
 from blear.plugin.discovery import load_plugins
 from blear.predict.detectors import BoxFileDetector, LocatorDetector
 from blear.predict.locators import find_locator
@@ -111,7 +111,7 @@ def catalog_of(*names: str) -> Catalog:
     for name in names:
         plugin = Plugin(name.split("/")[0], "blear 1.0" if name.startswith("faces/") else "blear-other 1.0", "1.0")
         component = Component(name.split("/")[1], "A locator", Params, lambda params, context, name=name: name)
-        found[name] = Registered("locator", name, component, plugin)
+        found[name] = RegisteredComponent("locator", name, component, plugin)
     return Catalog(tuple({one.plugin for one in found.values()}), {"locator": found})
 
 

@@ -11,13 +11,13 @@ import numpy as np
 from blear.contracts import BuildContext, Detection, Locator
 from blear.errors import BlearError
 from blear.imaging import Box
-from blear.plugin.catalog import Registered
+from blear.plugin.catalog import RegisteredComponent
 from blear.plugin.conformance.checks import Check, expect, for_each_example
 
 _COUNT, _HEIGHT, _WIDTH = 3, 96, 128
 
 
-def locator_checks(registered: Registered) -> Iterator[Check]:
+def locator_checks(registered: RegisteredComponent) -> Iterator[Check]:
     """All checks of each example of a locator."""
     questions = {
         "is a locator": _is_locator,
