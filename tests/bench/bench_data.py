@@ -42,8 +42,8 @@ from blear.data.dataset_info import DatasetInfo, Layout, SplitInfo
 from blear.data.decoded import worker_pool as crew
 from blear.data.decoded.store import Store
 from blear.data.prepared import Prepared
-from blear.data.shard.archive import ShardWriter
 from blear.data.shard.sample_codec import encode
+from blear.data.shard.writer import ShardWriter
 from blear_faces.dataset import ProceduralFaces
 from blear_faces.params import ProceduralParams
 

@@ -136,20 +136,25 @@ class Prepared:
             for shard in split.shards
         )
 
-    def verify(self) -> int:
-        """Compares the digest of every shard with `dataset.json`; returns the number of shards.
+    def verify(self, *, with_webdataset: bool = False) -> int:
+        """Reads every shard and compares its SHA-256 with `dataset.json`; shards at a URL are fetched again.
 
-        Shards at a URL are downloaded again; local copies are not used.
+        Args:
+            with_webdataset: also read every shard sequentially with `webdataset.WebDataset`, and compare each sample
+                with the indexed reader.
+
+        Returns:
+            Number of shards.
 
         Raises:
-            DataError: shards are missing, or their content has changed; names the first ones.
+            DataError: shards are missing, have changed, or are read differently by the two readers; names the first.
         """
         shards = [shard for split in self.info.splits.values() for shard in split.shards]
         wrong: list[DataError] = []
         with track(f"verify {self.name}", len(shards)) as bar:
             for shard in shards:
                 try:
-                    self._verify(shard)
+                    self._verify(shard, with_webdataset)
                 except DataError as error:
                     wrong.append(error)
                 bar.advance(1, shard.name)
@@ -161,10 +166,14 @@ class Prepared:
             raise DataError(f"{len(wrong)} of {len(shards)} shards are wrong:{lines}{more}", self.place, wrong[0].do)
         return len(shards)
 
-    def _verify(self, shard: ShardInfo) -> None:
+    def _verify(self, shard: ShardInfo, with_webdataset: bool) -> None:
+        if with_webdataset:
+            from blear.data.shard.webdataset_check import compare_with_webdataset  # imports torch
         if self.mirror:
             with tempfile.TemporaryDirectory(prefix="blear-verify-") as folder:
-                self.mirror.download(shard, Path(folder) / "shard.tar")
+                self.mirror.download(shard, copy := Path(folder) / Path(shard.name).name)
+                if with_webdataset:
+                    compare_with_webdataset(copy)
             return
         path = self.local(shard)
         with path.open("rb") as file:
@@ -172,6 +181,8 @@ class Prepared:
         if digest != shard.sha256:
             what = f"the content has changed: SHA-256 {digest[:12]}, written was {shard.sha256[:12]}"
             raise DataError(what, str(path), "delete the shard and run `blear prepare` again")
+        if with_webdataset:
+            compare_with_webdataset(path)
 
 
 def _read(data: bytes, where: str) -> DatasetInfo:

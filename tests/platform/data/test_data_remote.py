@@ -164,17 +164,17 @@ def test_a_folder_without_dataset_json(tmp_path):
 
 def test_a_missing_or_foreign_index_is_built_from_the_shard(toy, tmp_path, cache):
     """Also one that is whole but of another shard, which its digest alone would not tell."""
-    from blear.data.shard.archive import index_of
+    from blear.data.shard.archive import load_index
 
     served = tmp_path / "served"
     shutil.copytree(toy.folder, served)
     first, second = sorted((served / "train").glob("*.tar.idx"))
     first.unlink()
     second.write_bytes(b"no index at all")
-    expected = [index_of(path).keys for path in toy.shards("train")]
+    expected = [load_index(path).keys for path in toy.shards("train")]
     with serve(served) as (url, _):
         prepared = Prepared.open(url, patience=QUICK)
-        assert [index_of(path).keys for path in prepared.shards("train")] == expected
+        assert [load_index(path).keys for path in prepared.shards("train")] == expected
 
 
 def _fetch_all(url, cache):

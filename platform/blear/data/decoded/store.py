@@ -19,7 +19,7 @@ from blear.data.frame_sampling import FrameSelector
 from blear.data.mirror import cache_root
 from blear.data.prepared import Prepared
 from blear.data.sample_source import DecodedSamples
-from blear.data.shard.archive import index_of, index_path
+from blear.data.shard.archive import index_path, load_index
 from blear.data.shard.encoded_shard import EncodedShard
 from blear.data.shard.index import ShardIndex
 from blear.errors import DataError
@@ -276,7 +276,7 @@ def _load_index(prepared: Prepared, shards: Sequence[Any], shard: int) -> ShardI
     info = shards[shard]
     path = prepared.folder / info.name
     try:
-        index = index_of(prepared.local(info))
+        index = load_index(prepared.local(info))
     except DataError:
         if not index_path(path).is_file():
             raise

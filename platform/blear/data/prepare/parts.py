@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from blear.contracts import BuildContext, Dataset, Sample
 from blear.data.dataset_info import Layout, PartInfo, ShardInfo
-from blear.data.shard.archive import ShardWriter
 from blear.data.shard.checks import check_sample
 from blear.data.shard.sample_codec import encode
+from blear.data.shard.writer import ShardWriter
 from blear.errors import DataError
 from blear.plugin.component_ref import ComponentRef
 from blear.plugin.discovery import load_plugins

@@ -32,7 +32,7 @@ from blear.data.prepare.parts import (
     write_part,
 )
 from blear.data.prepared import Prepared
-from blear.data.shard.archive import index_of
+from blear.data.shard.archive import load_index
 from blear.errors import DataError, PluginError
 from blear.plugin.component_ref import ComponentRef
 from blear.plugin.discovery import load_plugins
@@ -192,7 +192,7 @@ def _common_layout(work: Work, split: str, mine: dict[Part, PartInfo]) -> Layout
     for part, layout in layouts.items():
         check_layout(first, layout, f"{where}, part {part.name}")
         for shard in mine[part].shards:
-            for key in index_of(work.folder / shard.name).keys:
+            for key in load_index(work.folder / shard.name).keys:
                 if key in seen:
                     what = f"key {key!r} is in part {seen[key]} and in part {part.name}"
                     raise DataError(what, where, "keys must be unique within a split")

@@ -14,7 +14,7 @@ import numpy as np
 
 from blear.data.prepared import Prepared
 from blear.data.sampling.weighted_sampler import SamplingGroup
-from blear.data.shard.archive import index_of
+from blear.data.shard.archive import load_index
 from blear.data.shard.labels import labels_of
 from blear.errors import DataError, JobError
 from blear.job.schema import DrawEntry
@@ -68,7 +68,7 @@ class SplitColumns:
         metas: list[Mapping[str, Any]] = []
         broken = 0
         for info in prepared.split(split).shards:
-            index = index_of(prepared.local(info))
+            index = load_index(prepared.local(info))
             values_NK, problems = labels_of(index, targets)
             for target, values_N in zip(targets, values_NK.T, strict=True):
                 if target.name in classes:

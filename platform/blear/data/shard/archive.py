@@ -1,87 +1,27 @@
-"""Plain WebDataset tar shards with a binary index beside each, so that reading a sample parses no tar header."""
+"""Reads samples of a WebDataset tar shard at random, by the offsets in the index beside the shard."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tarfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from blear.data.dataset_info import ShardInfo
 from blear.data.shard.index import PREPARE_AGAIN, ShardIndex
-from blear.data.shard.sample_json import Facts, read_facts
 from blear.data.shard.tar_index import build_index
 from blear.errors import DataError
 
 
-class ShardWriter:
-    """Writes one shard: deterministic bytes (no times, no owners), under a temporary name until `close`.
-
-    As a context manager it closes on success and leaves nothing behind on an error.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.samples = self.bytes = 0
-        self._partial = path.with_name(f"{path.name}.partial")
-        self._index: dict[str, dict[str, tuple[int, int]]] = {}
-        self._facts: list[Facts] = []
-        self._digest = hashlib.sha256()
-        self._out = self._partial.open("wb")
-
-    def add(self, key: str, members: Mapping[str, bytes]) -> None:
-        """Appends a sample; `members` maps suffix to bytes. Keys are unique: the caller checks."""
-        places = {}
-        for suffix, data in members.items():
-            header = tarfile.TarInfo(f"{key}.{suffix}")  # mode 0644, mtime 0, no owner
-            header.size = len(data)
-            self._write(header.tobuf(tarfile.PAX_FORMAT))
-            places[suffix] = (self.bytes, len(data))
-            self._write(data)
-            self._write(bytes(-len(data) % tarfile.BLOCKSIZE))
-        self._index[key] = places
-        self._facts.append(read_facts(members.get("json")))
-        self.samples += 1
-
-    def close(self, name: str) -> ShardInfo:
-        """Ends the archive, writes the index, then gives the shard its name; `name` is the one in `dataset.json`."""
-        self._write(bytes(2 * tarfile.BLOCKSIZE))
-        self._write(bytes(-self.bytes % tarfile.RECORDSIZE))
-        self._out.close()
-        ShardIndex.of(self._index, self._facts, self.bytes).save(index_path(self.path))
-        self._partial.replace(self.path)
-        return ShardInfo(name=name, samples=self.samples, bytes=self.bytes, sha256=self._digest.hexdigest())
-
-    def discard(self) -> None:
-        """Removes what is written so far; nothing after `close`."""
-        self._out.close()
-        self._partial.unlink(missing_ok=True)
-
-    def __enter__(self) -> ShardWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.discard()
-
-    def _write(self, data: bytes) -> None:
-        self._out.write(data)
-        self._digest.update(data)
-        self.bytes += len(data)
-
-
 def index_path(shard: Path) -> Path:
-    """Where the index of a shard lies: `<shard>.idx`."""
+    """Path of a shard's index: `<shard>.idx`."""
     return shard.with_name(f"{shard.name}.idx")
 
 
-def index_of(shard: Path) -> ShardIndex:
-    """The index beside a shard; built from the tar headers, and kept if the folder is writable, where there is none.
+def load_index(shard: Path) -> ShardIndex:
+    """Reads the index beside a shard. A missing index is built from the tar headers, and saved where that is possible.
 
     Raises:
-        DataError: the shard is missing, cut off or not a plain tar, or the index does not belong to it.
+        DataError: the shard is missing, truncated or not a plain tar, or the index belongs to another shard.
     """
     if not shard.is_file():
         raise DataError("the shard is missing", str(shard), "run `blear prepare` again: it writes what is missing")
@@ -112,17 +52,17 @@ class Shard:
 
     @staticmethod
     def open(path: Path) -> Shard:
-        """Opens a shard by its index; errors as of `index_of`."""
-        return Shard(path, index_of(path), os.open(path, os.O_RDONLY))
+        """Opens a shard and its index; errors as of `load_index`."""
+        return Shard(path, load_index(path), os.open(path, os.O_RDONLY))
 
     def __len__(self) -> int:
         return len(self.index.keys)
 
     def read(self, number: int) -> dict[str, bytes]:
-        """Suffix -> bytes of the members of one sample.
+        """Reads the members of one sample: suffix -> content.
 
         Raises:
-            DataError: the file ends before the member does; names key and offset.
+            DataError: the file ends inside a member; names key and offset.
         """
         members = {}
         for suffix, (offset, size) in self.index.members(number).items():

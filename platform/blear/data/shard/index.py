@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from blear.data.shard.sample_json import Facts
+from blear.data.shard.sample_metadata import SampleMetadata
 from blear.errors import DataError
 
 PREPARE_AGAIN = "delete the shard and its .idx, and run `blear prepare` again"
@@ -59,18 +59,26 @@ class ShardIndex:
     fact_block: Block
 
     @staticmethod
-    def of(places: Mapping[str, Mapping[str, tuple[int, int]]], facts: Sequence[Facts], size: int) -> ShardIndex:
-        """The index of key -> suffix -> (offset, size), with the facts of each sample in the same order."""
+    def build(
+        places: Mapping[str, Mapping[str, tuple[int, int]]], metadata: Sequence[SampleMetadata], size: int
+    ) -> ShardIndex:
+        """Builds the index of a shard of `size` bytes.
+
+        Args:
+            places: key -> suffix -> (offset, size) of each member, in the order of the shard.
+            metadata: content of the json members, in the same order.
+            size: of the shard in bytes.
+        """
         suffixes = tuple(sorted({suffix for members in places.values() for suffix in members}))
         table = np.full((len(places), len(suffixes), 2), -1, dtype="<i8")
         column = {suffix: number for number, suffix in enumerate(suffixes)}
         for row, members in enumerate(places.values()):
             for suffix, place in members.items():
                 table[row, column[suffix]] = place
-        targets = tuple(sorted({name for one in facts for name in one.targets}))
-        values = [[one.targets.get(name, 0.0) for name in targets] for one in facts]
-        given = [[name in one.targets for name in targets] for one in facts]
-        shape = (len(facts), len(targets))
+        targets = tuple(sorted({name for one in metadata for name in one.targets}))
+        values = [[one.targets.get(name, 0.0) for name in targets] for one in metadata]
+        given = [[name in one.targets for name in targets] for one in metadata]
+        shape = (len(metadata), len(targets))
         return ShardIndex(
             suffixes,
             table,
@@ -78,10 +86,12 @@ class ShardIndex:
             targets,
             np.array(values, dtype="<f8").reshape(shape),
             np.array(given, dtype=np.bool_).reshape(shape),
-            np.array([[one.frames, one.clean_frames] for one in facts], dtype="<i8").reshape(-1, 2),
-            {row: one.problem for row, one in enumerate(facts) if one.problem},
+            np.array([[one.frames, one.clean_frames] for one in metadata], dtype="<i8").reshape(-1, 2),
+            {row: one.problem for row, one in enumerate(metadata) if one.problem},
             "\n".join(places).encode(),
-            json.dumps({name: [getattr(one, name) for one in facts] for name in _COLUMNS}, ensure_ascii=False).encode(),
+            json.dumps(
+                {name: [getattr(one, name) for one in metadata] for name in _COLUMNS}, ensure_ascii=False
+            ).encode(),
         )
 
     def __len__(self) -> int:

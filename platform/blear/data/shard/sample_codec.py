@@ -13,7 +13,7 @@ import numpy as np
 from blear.contracts import Sample
 from blear.data.shard.picture_decoders import decode_picture, quick_decoder
 from blear.data.shard.picture_header import read_picture
-from blear.data.shard.sample_json import read_facts, write_facts
+from blear.data.shard.sample_metadata import encode_metadata, parse_metadata
 from blear.errors import DataError
 
 PICTURES = ("png", "jpg", "jpeg")
@@ -34,7 +34,7 @@ def encode(sample: Sample) -> dict[str, bytes]:
     if sample.clean is not None:
         suffix, data = _encode_clip(sample.clean)
         members[f"clean.{suffix}"] = data
-    members["json"] = write_facts(sample)
+    members["json"] = encode_metadata(sample)
     return members
 
 
@@ -46,7 +46,7 @@ def decode(key: str, members: Mapping[str, bytes], shard: str) -> Sample:
             counted, and `where` names shard and key.
     """
     try:
-        facts = read_facts(members.get("json"))
+        facts = parse_metadata(members.get("json"))
         if facts.problem:
             raise BrokenClip(facts.problem)
         frames = _clip(members, "", facts.frames)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from blear.data.shard.index import PREPARE_AGAIN, ShardIndex
-from blear.data.shard.sample_json import MAX_BYTES, Facts, read_facts
+from blear.data.shard.sample_metadata import MAX_BYTES, SampleMetadata, parse_metadata
 from blear.errors import DataError
 
 _LARGEST_HEADER = 1 << 20
@@ -52,11 +52,11 @@ def build_index(shard: Path) -> ShardIndex:
         if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             # tarfile takes a file that ends between two members for a whole one
             raise _damaged(shard, places, end, "the end of the archive is not there")
-        facts = [
-            Facts(problem=problems[key]) if key in problems else _facts(stream, members.get("json"))
+        metadata = [
+            SampleMetadata(problem=problems[key]) if key in problems else _metadata(stream, members.get("json"))
             for key, members in places.items()
         ]
-    return ShardIndex.of(places, facts, shard.stat().st_size)
+    return ShardIndex.build(places, metadata, shard.stat().st_size)
 
 
 class _Bounded:
@@ -99,11 +99,11 @@ def _problem(key: str, suffix: str, member: tarfile.TarInfo, members: Mapping[st
     return ""
 
 
-def _facts(stream: BinaryIO, place: tuple[int, int] | None) -> Facts:
+def _metadata(stream: BinaryIO, place: tuple[int, int] | None) -> SampleMetadata:
     if place is None:
-        return read_facts(None)
+        return parse_metadata(None)
     stream.seek(place[0])
-    return read_facts(stream.read(min(place[1], MAX_BYTES + 1)))
+    return parse_metadata(stream.read(min(place[1], MAX_BYTES + 1)))
 
 
 def _damaged(shard: Path, places: Mapping[str, object], end: int, reason: str) -> DataError:
