@@ -13,7 +13,8 @@ import pytest
 from data_toy import prepare_toy, toy_ref
 
 from blear.data.dataset_info import Layout
-from blear.data.prepare import parts, prepare
+from blear.data.prepare import parts
+from blear.data.prepare.run import prepare
 from blear.data.prepared import Prepared
 from blear.errors import DataError, PluginError
 from blear.plugin.component_ref import ComponentRef
@@ -264,7 +265,7 @@ def test_wrong_parameters_and_names(tmp_path):
         prepare_toy(tmp_path, kind="sounds")
     wrong = ComponentRef("dataset", "toy/radnom", {}, toy_ref(tmp_path).plugin_files)
     with pytest.raises(PluginError, match="there is no dataset 'toy/radnom'"):
-        prepare.prepare(wrong, tmp_path / "shards", version="1")
+        prepare(wrong, tmp_path / "shards", version="1")
 
 
 def test_opening_what_is_not_there(tmp_path):

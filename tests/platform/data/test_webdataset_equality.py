@@ -88,7 +88,7 @@ def test_shards_have_the_bytes_that_they_always_had(tmp_path):
     with ShardWriter(tmp_path / "a.tar") as writer:
         for key, members in samples.items():
             writer.add(key, members)
-        size = writer.bytes
+        size = writer.size
         info = writer.close("train/a.tar")
     with (
         (tmp_path / "b.tar").open("wb") as file,

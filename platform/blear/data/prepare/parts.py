@@ -130,7 +130,7 @@ def _write(work: Work, part: Part) -> PartInfo:
         layout = layout or Layout.of(sample)
         name = f"{part.split}/{part.number:05d}-{len(shards):03d}.tar"
         with ShardWriter(work.folder / name) as shard:
-            while sample is not None and shard.bytes < SHARD_BYTES and shard.samples < SHARD_SAMPLES:
+            while sample is not None and shard.size < SHARD_BYTES and shard.samples < SHARD_SAMPLES:
                 check_layout(layout, Layout.of(sample), f"{_where(work, part)}, sample {sample.key}")
                 shard.add(sample.key, encode(sample))
                 for target, per_class in counts.items():

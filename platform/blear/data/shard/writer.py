@@ -35,8 +35,8 @@ class ShardWriter:
         self._writer = TarWriter(self._file, encoder=False, user="", group="", mode=0o644, mtime=0, format="PAX_FORMAT")
 
     @property
-    def bytes(self) -> int:
-        """Size of the archive so far."""
+    def size(self) -> int:
+        """Bytes of the archive so far."""
         return int(self._writer.tarstream.offset)
 
     def add(self, key: str, members: Mapping[str, bytes]) -> None:
@@ -53,7 +53,7 @@ class ShardWriter:
         for suffix, data in members.items():
             self._writer.write({"__key__": key, suffix: data})  # one call for each: a call sorts its members by suffix
             padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-            places[suffix] = (self.bytes - padded, len(data))
+            places[suffix] = (self.size - padded, len(data))
         self._places[key] = places
         self._metadata.append(parse_metadata(members.get("json")))
         self.samples += 1
