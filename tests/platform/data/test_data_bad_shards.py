@@ -158,7 +158,7 @@ def test_a_store_over_a_url_is_that_of_the_folder(tmp_path, monkeypatch, kind, c
         every = np.random.default_rng(0).permutation(len(near))
         found, expected = far.take(every), near.take(every)
         assert far.keys(every) == near.keys(every)
-        assert far.columns(every) == near.columns(every)
+        assert far.metadata(every) == near.metadata(every)
     assert np.array_equal(found.frames.numpy(), expected.frames.numpy())
     assert (found.clean is None) == (expected.clean is None)
     if expected.clean is not None:
