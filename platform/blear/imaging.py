@@ -1,4 +1,4 @@
-"""Public image helpers that several plugins share: luma, MATLAB-compatible bicubic resize, face crops."""
+"""Public image functions that several plugins share: luma, bicubic resize as in MATLAB, face boxes and crops."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ import numpy as np
 
 
 def studio_luma(rgb_HWC: np.ndarray) -> np.ndarray:
-    """BT.601 studio-range luma of a uint8 RGB image, uint8 [H, W] in 16..235 (MATLAB `rgb2ycbcr`)."""
+    """Converts a uint8 RGB image [H, W, 3] to BT.601 studio-range luma, uint8 [H, W] in 16..235.
+
+    Equal to the first channel of MATLAB's `rgb2ycbcr`.
+    """
     weights = np.array([65.481, 128.553, 24.966], dtype=np.float64) / 255.0
     return np.floor(16.0 + rgb_HWC.astype(np.float64) @ weights + 0.5).astype(np.uint8)
 
 
 def resize_bicubic(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Antialiased bicubic resize (a = -0.5) of a float image [H, W] or [H, W, C], unclipped float32.
+    """Resizes a float image [H, W] or [H, W, C] with antialiased bicubic interpolation (a = -0.5).
 
-    Equal to MATLAB's `imresize` but for the borders, whose weights are renormalised instead of mirrored.
+    Equal to MATLAB's `imresize` except at the borders, where weights are renormalised instead of mirrored.
+
+    Returns:
+        float32 [height, width] or [height, width, C]; values are not clipped to the input's range.
     """
     import torch
     from torch.nn.functional import interpolate
@@ -31,7 +37,7 @@ def resize_bicubic(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Box:
-    """A face box in pixels; `left` and `top` are 0-based and may be fractional."""
+    """A face box in pixels. `left` and `top` count from 0; all four numbers may be fractional."""
 
     left: float
     top: float
@@ -39,7 +45,7 @@ class Box:
     height: float
 
     def grown(self, margin: float) -> Box:
-        """The box with `margin` x its width (height) added on each side."""
+        """Returns the box enlarged on each side by `margin` times its width (left, right) or height (top, bottom)."""
         return Box(
             self.left - margin * self.width,
             self.top - margin * self.height,
@@ -48,24 +54,29 @@ class Box:
         )
 
     def squared(self) -> Box:
-        """The smallest square around the box with the same centre."""
+        """Returns the smallest square that contains the box and has the same centre."""
         side = max(self.width, self.height)
         return Box(self.left + (self.width - side) / 2, self.top + (self.height - side) / 2, side, side)
 
 
-def face_square(box: Box, margin: float, room: float = 1.0, *, legacy: bool = False) -> Box:
-    """The square of `room` times the side sqrt((w + m)(h + m)), m = margin (w + h), about a face's centre (VTT, 5.1).
+def centred_square(box: Box, side: float, scale: float = 1.0) -> Box:
+    """Returns a square of whole pixels about the centre of a box.
 
-    Whole pixels, rounded down; of an odd side the left and upper half is the smaller one.
+    `side` is rounded down, to at least 1 pixel, then multiplied by `scale` and rounded. The centre is rounded down; of
+    an odd side, the left and the upper half are one pixel smaller than the others.
+    """
+    pixels = round(max(1, int(side)) * scale)
+    x, y = math.floor(box.left + box.width / 2), math.floor(box.top + box.height / 2)
+    return Box(x - pixels // 2, y - pixels // 2, pixels, pixels)
 
-    Args:
-        legacy: side w + m, as the published stage 1 has it: the height is missing in its formula.
+
+def face_square(box: Box, margin: float, scale: float = 1.0) -> Box:
+    """Returns the `centred_square` of side sqrt((w + m)(h + m)) with m = margin (w + h), for a face box of w x h.
+
+    A square box with margin 0.5 doubles its side.
     """
     m = margin * (box.width + box.height)
-    side = box.width + m if legacy else math.sqrt((box.width + m) * (box.height + m))
-    side = round(max(1, int(side)) * room)
-    x, y = math.floor(box.left + box.width / 2), math.floor(box.top + box.height / 2)
-    return Box(x - side // 2, y - side // 2, side, side)
+    return centred_square(box, math.sqrt((box.width + m) * (box.height + m)), scale)
 
 
 def crop(
@@ -76,15 +87,18 @@ def crop(
     square: bool = False,
     pad: Literal["black", "mean", "clip"] = "black",
 ) -> np.ndarray:
-    """Cuts a face: box, margin, square, pad mode (specs index, shared piece 5).
+    """Cuts a box out of an image.
 
     Args:
         image: [H, W] or [H, W, C].
-        box: where the face is; `margin` is a share of its sides, added before it is made square.
-        pad: what lies outside the image: "black", the image's "mean" colour, or nothing: "clip" cuts at the border.
+        box: the box in pixels of the image; may lie partly outside.
+        margin: share of the box's sides that is added on each side (`Box.grown`).
+        square: whether the box, with its margin, is made square (`Box.squared`).
+        pad: values outside the image: "black" (0) or the image's "mean" colour; "clip" cuts at the border instead.
 
     Returns:
-        The crop, rows ceil(top) to ceil(top + height - 1), columns alike.
+        The rows ceil(top) to ceil(top + height - 1) and the columns ceil(left) to ceil(left + width - 1), of the
+        image's dtype.
 
     Raises:
         ValueError: the box lies wholly outside the image, has no area or is not finite; an unknown `pad`.

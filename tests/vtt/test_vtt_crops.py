@@ -20,9 +20,17 @@ def test_side_and_place_by_hand():
     assert face_square(Box(10, 16, 20, 30), 0.5) == Box(20 - 24, 31 - 24, 49, 49)
     # m = 0.3 (20 + 30) = 15; sqrt(35 * 45) = 39.7
     assert face_square(Box(10, 16, 20, 30), 0.3).width == 39
-    # the published slip: w + m
-    assert face_square(Box(10, 16, 20, 30), 0.5, legacy=True) == Box(20 - 22, 31 - 22, 45, 45)
     assert face_square(Box(10.5, 16.2, 20, 30), 0) == Box(20 - 12, 31 - 12, 24, 24)
+
+
+def test_the_published_side_of_stage_one_lacks_the_height():
+    params = CropParams(size=45, margin=0.5, legacy_square=True)
+    face = crop_face(numbered(), Box(10, 16, 20, 30), params, "black", "x")  # side 20 + 25 = 45, centre (20, 31)
+    assert face.shape == (45, 45, 3)
+    np.testing.assert_array_equal(face[2, 2:, 0], np.arange(43))
+    assert (face[:, :2] == 0).all()
+    np.testing.assert_array_equal(face[:31, 2, 1], np.arange(9, 40))
+    assert (face[31:] == 0).all()
 
 
 def test_a_square_box_with_margin_one_half_doubles():

@@ -14,7 +14,7 @@ from blear.job.reader import dump_job, read_job
 from blear.job.schema import Job
 from blear.pipeline.dry_run import dry_run
 from blear.pipeline.prepare import prepare_data
-from blear.pipeline.run_info import now, run_info
+from blear.pipeline.run_info import run_info, utc_now
 from blear.pipeline.runner import ray_session, uses_ray
 from blear.plugin.catalog import Catalog
 from blear.plugin.fingerprints import component_fingerprints
@@ -50,7 +50,7 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
         return run.root
     if job.search is None:
         table = evaluate_arms(job, catalog, run, prepared, local_device("auto"))
-    run.update_info(finished=now(), seconds=run.info.get("seconds", 0.0) + time.monotonic() - began)
+    run.update_info(finished=utc_now(), seconds=run.info.get("seconds", 0.0) + time.monotonic() - began)
     echo(table)
     report = build(run.root)
     echo(f"report: {report}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-from importlib.metadata import version
+import re
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +17,27 @@ from blear.job.schema import Job
 from blear.plugin.catalog import Catalog
 from blear.plugin.fingerprints import component_fingerprints
 
-_VERSIONS = (
-    "blear",
-    "torch",
-    "torchvision",
-    "kornia",
-    "webdataset",
-    "ray",
-    "numpy",
-    "opencv-python",
-    "facenet-pytorch",
-)
+_DISTRIBUTION = "blear"
 
 
-def now() -> str:
+def utc_now() -> str:
+    """Returns the time in UTC as ISO 8601, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def run_info(
     job: Job, catalog: Catalog, prepared: dict[str, str | Path], on_ray: bool, command: str, profile: str | None
 ) -> dict[str, Any]:
-    """What run.json says of the run beside its job."""
+    """Returns the entries of run.json that describe how and with what a job was run.
+
+    Args:
+        job: the resolved job.
+        catalog: the loaded plugins.
+        prepared: name of data -> folder or URL of its shards.
+        on_ray: whether stages are trained by Ray Train.
+        command: the command line.
+        profile: the job's profile that was chosen.
+    """
     names = {("dataset", data.chosen[0]) for key, data in job.data.items() if key in prepared}
     names |= {("degradation", use.use) for use in job.degradations}
     for stage in job.stages.values():
@@ -56,15 +57,27 @@ def run_info(
     return {
         "name": job.name,
         "description": job.description,
-        "started": now(),
+        "started": utc_now(),
         "command": command,
         "profile": profile,
         "seed": job.seed,
         "runner": "ray" if on_ray else "local",
         "world": workers if isinstance(workers, int) else list(workers),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in _VERSIONS},
+        "versions": {"python": platform.python_version()} | installed_versions(),
         "host": {"system": platform.system(), "machine": platform.machine(), "cpus": os.cpu_count()},
         "components": component_fingerprints(catalog, sorted(names)),
         "data": data,
     }
+
+
+def installed_versions() -> dict[str, str]:
+    """Returns name -> version of blear and of each distribution that it requires, installed extras included."""
+    required = [re.split(r"[^\w.-]", requirement, maxsplit=1)[0] for requirement in requires(_DISTRIBUTION) or ()]
+    found = {}
+    for name in [_DISTRIBUTION, *required]:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # an extra that is not installed
+            continue
+    return found

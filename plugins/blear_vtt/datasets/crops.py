@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from blear.errors import DataError
-from blear.imaging import Box, face_square
+from blear.imaging import Box, centred_square, face_square
 from blear.imaging import crop as cut
 from blear_vtt.datasets.params import CropParams
 
@@ -32,7 +32,7 @@ def crop_face(image_HWC: np.ndarray, box: Box | None, params: CropParams, paddin
         side = min(height, width)
         square = face_square(Box((width - side) // 2, (height - side) // 2, side, side), 0.0, params.room)
     else:
-        square = face_square(box, params.margin, params.room, legacy=params.legacy_square)
+        square = (_width_square if params.legacy_square else face_square)(box, params.margin, params.room)
     return resized(_cut(image_HWC, square, padding, where), params.pixels)
 
 
@@ -55,6 +55,11 @@ def read_rgb(path: Path) -> np.ndarray:
             return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three for damaged files
         raise DataError(f"the picture cannot be read: {error}", str(path), "replace it by an intact copy") from error
+
+
+def _width_square(box: Box, margin: float, scale: float) -> Box:
+    """The square of the published stage 1, whose formula lacks the height: side w + m, m = margin (w + h)."""
+    return centred_square(box, box.width + margin * (box.width + box.height), scale)
 
 
 def _cut(image_HWC: np.ndarray, square: Box, padding: Padding, where: str) -> np.ndarray:
