@@ -38,8 +38,8 @@ class SeparableBank:
 
     On a CPU the samples of one operator are processed together (`apply_grouped`). On other devices, and under
     `torch.compile`, all samples are processed together (`apply`), with matrices padded to one size. Where every
-    operator shrinks to half the size or less and enlarges again, there are two padded stacks, one for each step, because
-    that is less work than one stack of full operators. The stacks stay on the device of their last use.
+    operator shrinks to half the size or less and enlarges again, there are two padded stacks, one for each step,
+    because that is less work than one stack of full operators. The stacks stay on the device of their last use.
 
     Args:
         rows: for each operator the matrices that turn H rows into P. An identity costs nothing on a CPU.
