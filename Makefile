@@ -3,8 +3,9 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+RAY_NEXT := $(VENV)-ray-next
 
-.PHONY: demo systems test test-cluster check format bench docs clean
+.PHONY: demo systems test test-cluster test-ray-next check format bench docs clean
 
 demo: $(READY)
 	PATH="$(abspath $(BIN)):$$PATH" ./jobs/vlqr.yaml --profile demo
@@ -19,6 +20,15 @@ test: $(READY)
 
 test-cluster: $(READY)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m cluster tests/cluster
+
+test-ray-next:  # the newest Ray, beyond the tested line of pyproject.toml, in an environment of its own
+	test -x $(RAY_NEXT)/bin/python || $(PYTHON) -m venv $(RAY_NEXT)
+	$(RAY_NEXT)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(RAY_NEXT)/bin/python -m pip install --quiet --editable . --group dev
+	$(RAY_NEXT)/bin/python -m pip install --quiet --upgrade 'ray[default,train,tune]'
+	$(RAY_NEXT)/bin/python -c 'import ray; print("Ray", ray.__version__)'
+	PATH="$(abspath $(RAY_NEXT)/bin):$$PATH" $(RAY_NEXT)/bin/python -m pytest tests/platform/train/test_ray_internals.py
+	PATH="$(abspath $(RAY_NEXT)/bin):$$PATH" $(RAY_NEXT)/bin/python -m pytest -m ray
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -46,4 +56,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(RAY_NEXT) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -28,7 +28,7 @@ from blear.data.sampling.sampler import Sampler
 from blear.degrade.chain import Chain
 from blear.plugin.component_ref import ComponentRef
 from blear.plugin.discovery import load_plugins
-from blear.train.inputs import Inputs
+from blear.train.preprocessing import Preprocessing
 from blear_faces.dataset import ProceduralFaces
 from blear_faces.params import ProceduralParams
 
@@ -82,7 +82,7 @@ def training() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder, threads(1):
         ref = ComponentRef("dataset", "faces/procedural", params)
         store = Store.open(prepare(ref, Path(folder), version="0", workers=1), "train")
-        whole = Inputs(Chain([], 0), Chain([codec], 0), torch.device("cpu"))
+        whole = Preprocessing(Chain([], 0), Chain([codec], 0), torch.device("cpu"))
         step = step_of(cnn5x5(0.5, TRAINED))
         rows += _overlap(store, whole, lambda batch: step(batch.frames_BTCHW, batch.targets["valence"]), "CNN+D x 0.5")
         alone = min(interleaved({"": lambda: _coded(store, whole)}, repeats=8)[""])
@@ -90,21 +90,21 @@ def training() -> list[Row]:
     return rows
 
 
-def _coded(store: Store, whole: Inputs) -> None:
+def _coded(store: Store, whole: Preprocessing) -> None:
     """One batch in the step, without a network."""
     with closing(batches(store, Sampler(store.counts, 32, 0), 0, 1)) as stream:
         whole(next(stream))
 
 
-def _overlap(store: Store, whole: Inputs, step: Callable[[Batch], object], what: str) -> list[Row]:
-    ahead, rest = whole.cut()
+def _overlap(store: Store, whole: Preprocessing, step: Callable[[Batch], object], what: str) -> list[Row]:
+    ahead, rest = whole.split_cpu()
     order, room = Sampler(store.counts, 32, 0), 3 * 32 * 4 * TRAINED**2 * (4 + 1)  # little is done before it is timed
     seconds = {}
     for name, work, left in (("in the step", None, whole), ("ahead of it", ahead, rest)):
         count = 1 if work is None else 2
         with closing(batches(store, order, 0, 10**9, transform=work, threads=count, prefetch_bytes=room)) as stream:
 
-            def train(stream: Iterator[RawBatch], left: Inputs) -> None:
+            def train(stream: Iterator[RawBatch], left: Preprocessing) -> None:
                 step(left(next(stream)))
 
             # not in turns: the threads of one would work while the other is timed

@@ -18,9 +18,9 @@ from blear.job.reader import read_job
 from blear.pipeline.prepare import prepare_data
 from blear.plugin.discovery import load_plugins
 from blear.storage.run_folder import RunFolder
-from blear.train.inputs import Ahead, Inputs
 from blear.train.loop import train_stage
 from blear.train.plan import StagePlan
+from blear.train.preprocessing import CpuPreprocessing, Preprocessing
 from blear.train.worker import LocalWorker
 
 CPU = torch.device("cpu")
@@ -70,14 +70,14 @@ def inputs(*names, augment=True):
     build = load_plugins().get
     flip = [build("degradation", "random_flip").build({}, BuildContext())] if augment else []
     chain = [build("degradation", name).build(known[name], BuildContext()) for name in names]
-    return Inputs(Chain(flip, 7), Chain(chain, 7, len(flip)), CPU)
+    return Preprocessing(Chain(flip, 7), Chain(chain, 7, len(flip)), CPU)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("augment", [True, False])
 def test_batches_are_those_of_the_step(store, threads, augment):
     whole = inputs("h264", "jpeg", "downscale", "jpeg", augment=augment)
-    ahead, rest = whole.cut()
+    ahead, rest = whole.split_cpu()
     assert [len(ahead.degrade.nodes), len(rest.degrade.nodes)] == [2, 2]
     order = Sampler(store.counts, 6, 3)
     plain = list(batches(store, order, 0, 5))
@@ -93,7 +93,7 @@ def test_batches_are_those_of_the_step(store, threads, augment):
 def test_only_what_degrade_begins_with_runs_ahead():
     for names, count in [((), 0), (("downscale", "h264"), 0), (("h264", "downscale", "h264"), 1), (("jpeg",), 1)]:
         whole = inputs(*names)
-        ahead, rest = whole.cut()
+        ahead, rest = whole.split_cpu()
         if count == 0:
             assert ahead is None
             assert rest is whole
@@ -126,7 +126,7 @@ class Noted:
 
 def test_it_runs_in_the_reading_threads_within_the_budget(store):
     noted = Noted()
-    ahead = Ahead(Chain([], 0), Chain([noted], 0))
+    ahead = CpuPreprocessing(Chain([], 0), Chain([noted], 0))
     stream = batches(store, Sampler(store.counts, 6, 3), 0, 10**9, transform=ahead, threads=2)
     first = next(stream)
     assert first.frames_BTCHW.dtype == torch.float32
@@ -142,7 +142,7 @@ def test_it_runs_in_the_reading_threads_within_the_budget(store):
 
 
 def test_an_error_of_a_codec_is_raised_in_the_step(store):
-    ahead = Ahead(Chain([], 0), Chain([Noted(fails=True)], 0))
+    ahead = CpuPreprocessing(Chain([], 0), Chain([Noted(fails=True)], 0))
     with pytest.raises(DataError, match="codec/none: the encoder refuses"):
         next(batches(store, Sampler(store.counts, 6, 3), 0, 4, transform=ahead, threads=2))
 
@@ -150,7 +150,7 @@ def test_an_error_of_a_codec_is_raised_in_the_step(store):
 class Dies(LocalWorker):
     """A worker that is lost right after the checkpoint of step 4."""
 
-    def saved(self, step, metrics):
+    def on_checkpoint(self, step, metrics):
         if step == 4:
             raise ConnectionError("lost")
 
@@ -162,7 +162,7 @@ def test_weights_are_those_of_codecs_in_the_step_also_after_a_resume(plan, monke
         train_stage(cut, Dies(CPU))
     train_stage(cut, LocalWorker(CPU))
     blocking = plan("blocking")
-    monkeypatch.setattr(Inputs, "cut", lambda self, steps=None: (None, self))  # everything in the step
+    monkeypatch.setattr(Preprocessing, "split_cpu", lambda self, steps=None: (None, self))  # everything in the step
     train_stage(blocking, LocalWorker(CPU))
     weights = [load_file(each.run.weights("only")) for each in (ahead, cut, blocking)]
     for name, values in weights[0].items():

@@ -125,12 +125,12 @@ def test_evaluation_takes_the_stored_rate(job):
 
 
 def test_stored_clean_frames_are_augmented_as_the_degraded_ones(job):
-    from blear.train.inputs import Inputs
+    from blear.train.preprocessing import Preprocessing
 
     data = prepared(job)
     (raw,) = sequential_batches(Store.open(data, "dev"), 6)
     flip = load_plugins().get("degradation", "random_flip").build({}, BuildContext(clip=data.clip))
-    batch = Inputs(Chain([flip], 5), Chain([], 5, 1), torch.device("cpu"))(raw)
+    batch = Preprocessing(Chain([flip], 5), Chain([], 5, 1), torch.device("cpu"))(raw)
     flipped_B = torch.tensor(
         [not torch.equal(a, b) for a, b in zip(batch.clean_BTCHW, raw.clean_BTCHW / 255, strict=True)]
     )

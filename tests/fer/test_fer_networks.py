@@ -11,7 +11,7 @@ from blear.contracts import Backbone, BuildContext, ClipSpec
 from blear.errors import PluginError
 from blear.job.schema import StartFrom
 from blear.storage.run_folder import RunFolder
-from blear.train.transfer import start
+from blear.train.transfer import load_initial_weights
 from blear_fer.networks.face_resnet import FaceResnet
 from blear_fer.networks.params import FaceResnetParams, VggFaceParams
 from blear_fer.networks.vgg_face import VggFace, pooled
@@ -171,7 +171,7 @@ def test_weights_of_the_converted_file_and_of_the_fine_tuned_checkpoint(table, p
     weights = {f"{prefix}{name}": value for name, value in source.state_dict().items()}
     file = tmp_path / "vgg_face.pth"
     torch.save(weights | {"classifier.weight": torch.zeros(7, 128)} if prefix else weights, file)
-    report = start(network, StartFrom(file=str(file), rename=table), RunFolder(tmp_path))
+    report = load_initial_weights(network, StartFrom(file=str(file), rename=table), RunFolder(tmp_path))
     assert sorted(report.taken) == sorted(network.state_dict())
     assert set(report.skipped) == {"features.38.1.weight", "features.38.1.bias"} | (
         {"classifier.weight"} if prefix else set()

@@ -56,7 +56,7 @@ def missing(checked: Checked, file: Path, upload: Upload) -> list[str]:
     relative = [Path(text) for key, text in checked.places if key.endswith(_WEIGHTS)]
     beside = [(file.parent / path).resolve() for path in relative if not path.expanduser().is_absolute()]
     needed = (file.resolve(), *map(Path, checked.job.plugins), *beside)
-    lacking = [f"    {path}" for path in needed if not upload.holds(path)]
+    lacking = [f"    {path}" for path in needed if not upload.contains(path)]
     if lacking:
         raise JobError(
             "the job needs these files, but they are not uploaded (outside the working directory, or ignored):\n"
@@ -67,9 +67,9 @@ def missing(checked: Checked, file: Path, upload: Upload) -> list[str]:
     warnings = []
     for key, text in checked.places:
         path = Path(text).expanduser()
-        if path.is_absolute() and not upload.holds(path):
+        if path.is_absolute() and not upload.contains(path):
             warnings.append(f"{key}: {text} is not uploaded; every node must have it at this path")
-        elif not path.is_absolute() and not key.endswith(_WEIGHTS) and not upload.holds(path.resolve()):
+        elif not path.is_absolute() and not key.endswith(_WEIGHTS) and not upload.contains(path.resolve()):
             warnings.append(
                 f"{key}: {text} is not uploaded (outside the working directory, or ignored), so the job will not find "
                 "it; put it on storage that the nodes share and give its absolute path"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from blear.cluster.needs import check_job, missing
 from blear.cluster.submission import JobServer
-from blear.cluster.upload import mib, plan_upload
+from blear.cluster.upload import format_size, plan_upload
 from blear.cluster.wheels import build_wheel, local_plugins, registry_plugins, requirements
 from blear.progress import echo
 
@@ -56,7 +56,7 @@ def submit_job(
         for plugin, place in local_plugins(checked.job).items():
             echo(f"builds a wheel of plugin {plugin} from {place}")
             wheels.append(build_wheel(plugin, place, Path(target)))
-            echo(f"    {mib(wheels[-1].stat().st_size):>10}  {wheels[-1].name}")
+            echo(f"    {format_size(wheels[-1].stat().st_size):>10}  {wheels[-1].name}")
             if needed := requirements(plugin):
                 echo(f"warning: plugin {plugin} requires what the nodes must have: {', '.join(needed)}")
         if there := registry_plugins(checked.job):

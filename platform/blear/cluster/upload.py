@@ -1,76 +1,76 @@
-"""What Ray uploads as a job's working directory: the same files, counted before anything is sent."""
+"""The files that Ray uploads as a job's working directory, listed and checked before the upload."""
 
 from __future__ import annotations
 
 import heapq
-import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ray._private.ray_constants import RAY_RUNTIME_ENV_IGNORE_GITIGNORE, get_runtime_env_default_excludes
-from ray._private.runtime_env.packaging import _dir_travel, _get_excludes  # Ray's own walk: any other may differ
-
 from blear.errors import JobError
+from blear.train.on_ray import internals
 
-LIMIT = 512 << 20
-"""Bytes that Ray takes as one package; it stores files as they are, without compression."""
-
-_quiet = logging.getLogger(f"{__name__}.walk")
-_quiet.setLevel(logging.WARNING)
+MAX_UPLOAD_BYTES = 512 << 20
+"""Largest package that Ray accepts. Ray stores files in it without compression."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """Files of a working directory that go to the cluster.
+    """Files of a working directory that are uploaded to the cluster.
 
     Attributes:
         folder: the working directory, absolute.
-        sizes: bytes of each file, by its path below `folder`.
+        sizes: path below `folder` -> bytes.
+        known: False if this version of Ray does not tell which files it packs; `sizes` is then empty.
     """
 
     folder: Path
     sizes: dict[Path, int]
+    known: bool = True
 
     @property
     def total(self) -> int:
-        """Bytes of all files."""
+        """Size of all files in bytes."""
         return sum(self.sizes.values())
 
-    def biggest(self, number: int) -> list[tuple[Path, int]]:
-        """The biggest files, the biggest first."""
+    def largest(self, number: int) -> list[tuple[Path, int]]:
+        """The largest files, largest first."""
         return heapq.nlargest(number, self.sizes.items(), key=lambda item: item[1])
 
-    def holds(self, path: Path) -> bool:
-        """Whether a file, or any file of a folder, is uploaded; `path` is absolute."""
+    def contains(self, path: Path) -> bool:
+        """Whether a file, or at least one file of a folder, is uploaded; `path` is absolute."""
         if not path.is_relative_to(self.folder):
             return False
+        if not self.known:
+            return path.exists()
         inner = path.relative_to(self.folder)
         return inner in self.sizes or any(file.is_relative_to(inner) for file in self.sizes)
 
     def listing(self) -> list[str]:
-        """Lines for a person: number and size of all files, then the biggest ones."""
-        lines = [f"uploads {self.folder}: {len(self.sizes)} files, {mib(self.total)}"]
-        return [*lines, *(f"    {mib(size):>10}  {file}" for file, size in self.biggest(5))]
+        """Lines for the user: number and size of all files, then the largest files."""
+        if not self.known:
+            return [f"uploads {self.folder}; its files are not listed, because this version of Ray is not known"]
+        lines = [f"uploads {self.folder}: {len(self.sizes)} files, {format_size(self.total)}"]
+        return [*lines, *(f"    {format_size(size):>10}  {file}" for file, size in self.largest(5))]
 
     def check(self) -> None:
-        """Refuses what Ray would refuse, before it is packed.
+        """Checks the size before Ray packs the files.
 
         Raises:
-            JobError: over the limit; names the biggest files.
+            JobError: the size is over Ray's limit; the message names the largest files.
         """
-        if self.total < LIMIT:
+        if self.total < MAX_UPLOAD_BYTES:
             return
-        named = "\n".join(f"    {mib(size):>10}  {file}" for file, size in self.biggest(8))
+        named = "\n".join(f"    {format_size(size):>10}  {file}" for file, size in self.largest(8))
         raise JobError(
-            f"{mib(self.total)} in {len(self.sizes)} files to upload; Ray takes {mib(LIMIT)}. The biggest:\n{named}",
+            f"{format_size(self.total)} in {len(self.sizes)} files to upload; Ray accepts "
+            f"{format_size(MAX_UPLOAD_BYTES)}. The largest:\n{named}",
             str(self.folder),
-            "name data and runs in .gitignore or .rayignore, and put them on storage that the nodes share",
+            "list data and runs in .gitignore or .rayignore, and put them on storage that the nodes share",
         )
 
 
 def plan_upload(folder: Path) -> Upload:
-    """Walks a working directory as Ray does: without what .gitignore, .rayignore and Ray's own list leave out.
+    """Lists the files that Ray packs: those that .gitignore, .rayignore and Ray's own list do not exclude.
 
     Raises:
         JobError: `folder` is not a folder.
@@ -78,18 +78,12 @@ def plan_upload(folder: Path) -> Upload:
     folder = folder.resolve()
     if not folder.is_dir():
         raise JobError("not a folder", str(folder), "give --working-dir the folder that holds the job and its plugins")
-    sizes: dict[Path, int] = {}
-
-    def count(path: Path) -> None:
-        if path.is_file():
-            sizes[path.relative_to(folder)] = path.stat().st_size
-
-    heeds_gitignore = os.environ.get(RAY_RUNTIME_ENV_IGNORE_GITIGNORE, "0") != "1"
-    excludes = [_get_excludes(folder, get_runtime_env_default_excludes())]
-    _dir_travel(folder, excludes, count, include_gitignore=heeds_gitignore, logger=_quiet)
-    return Upload(folder, sizes)
+    files = internals.packaged_files(folder)
+    if files is None:
+        return Upload(folder, {}, known=False)
+    return Upload(folder, {path.relative_to(folder): path.stat().st_size for path in files})
 
 
-def mib(size: int) -> str:
-    """Bytes for a person."""
+def format_size(size: int) -> str:
+    """A number of bytes as text, in KiB or MiB."""
     return f"{size / 2**20:.1f} MiB" if size >= 100 * 1024 else f"{size / 1024:.1f} KiB"

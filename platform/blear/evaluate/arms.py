@@ -34,7 +34,7 @@ from blear.job.schema import CLEAN, Arm, Evaluate, Job, Pool
 from blear.plugin.catalog import Catalog
 from blear.progress import ProgressBar, track
 from blear.storage.run_folder import RunFolder, write_text
-from blear.train.model import Recognizer, build_recognizer, moments_of
+from blear.train.model import Recognizer, build_recognizer, stage_frame_sampler
 
 
 def evaluate_arms(
@@ -247,7 +247,7 @@ class Tester:
         """Which frames of each clip a stage is tested on: windows, else those that it validates on."""
         if self.evaluate.windows is not None:
             return SlidingWindows(self.evaluate.windows.length, self.evaluate.windows.stride)
-        moments = moments_of(self.job.stages[stage], self.job.seed, self.clip)
+        moments = stage_frame_sampler(self.job.stages[stage], self.job.seed, self.clip)
         return None if moments is None else replace(moments, mode="even")
 
     def fitted(self, stage: str) -> tuple[Chain, BuildContext]:

@@ -11,7 +11,7 @@ from blear.job.schema import Evaluate, Job
 from blear.plugin.catalog import Catalog
 from blear.plugin.uses import DegradationUse
 from blear.train.chains import evaluation_augment
-from blear.train.model import moments_of
+from blear.train.model import stage_frame_sampler
 
 
 def fitted(
@@ -24,7 +24,7 @@ def fitted(
         targets: of the data that the stage was trained on.
     """
     stage = job.stages[name]
-    moments = moments_of(stage, job.seed, clip)
+    moments = stage_frame_sampler(stage, job.seed, clip)
     shape = clip if moments is None else moments.output_clip(clip)
     return evaluation_augment(job, name, catalog, BuildContext(job.seed, shape, targets))
 

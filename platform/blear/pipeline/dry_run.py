@@ -15,7 +15,7 @@ from blear.evaluate.sweep import levels
 from blear.job.schema import Evaluate, Job
 from blear.plugin.catalog import Catalog
 from blear.train.chains import stage_chains
-from blear.train.model import moments_of
+from blear.train.model import stage_frame_sampler
 
 Stored = tuple[ClipSpec, Mapping[str, Target]]
 """Shape and targets of stored clips."""
@@ -45,7 +45,7 @@ def dry_run(job: Job, catalog: Catalog, stored: Mapping[str, Stored]) -> None:
     for name, stage in job.stages.items():
         if stage.data in stored:
             clip, targets = stored[stage.data]
-            moments = moments_of(stage, job.seed, clip)
+            moments = stage_frame_sampler(stage, job.seed, clip)
             context = BuildContext(job.seed, clip if moments is None else moments.output_clip(clip), targets)
             attempt(f"stages.{name}", partial(stage_chains, job, name, catalog, context))
     if job.evaluate is not None and not problems:

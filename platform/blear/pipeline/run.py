@@ -63,12 +63,12 @@ def _train(job: Job, catalog: Catalog, run: RunFolder, prepared: dict[str, str |
             echo(f"stage {name}: done by an earlier run")
             continue
         plan = StagePlan(job, name, run, prepared)
-        plan = replace(plan, prints=component_fingerprints(catalog, plan.components))
+        plan = replace(plan, fingerprints=component_fingerprints(catalog, plan.components))
         if on_ray:
             train_on_ray(plan)
         else:
             worker = LocalWorker(local_device(job.cluster.gpu))
-            with worker.listening():
+            with worker.catch_sigterm():
                 train_stage(plan, worker)
 
 

@@ -133,12 +133,12 @@ class _Looking(LocalWorker):
         self._plan, self._ground, self._look = plan, ground, look
         self._model: Recognizer | None = None
 
-    def wrap(self, model: nn.Module) -> nn.Module:
-        wrapped = super().wrap(model)
+    def prepare_model(self, model: nn.Module) -> nn.Module:
+        wrapped = super().prepare_model(model)
         self._model = wrapped  # type: ignore[assignment]
         return wrapped
 
-    def saved(self, step: int, metrics: dict[str, float]) -> None:
+    def on_checkpoint(self, step: int, metrics: dict[str, float]) -> None:
         if self._look is None or self._model is None:
             return
         self._model.eval()

@@ -18,7 +18,7 @@ from blear.search.objective import Curve, Judge
 from blear.search.point import Ground, curve_at, train_point
 from blear.search.space import values
 from blear.storage.run_folder import RunFolder, write_text
-from blear.train.checkpoint import path_of
+from blear.train.checkpoint import checkpoint_path
 
 _WAIT_S = 600.0
 
@@ -83,7 +83,7 @@ def _inherit(run: RunFolder, changes: dict[str, Any], search: Search) -> Lineage
 
 def _await_checkpoint(run: RunFolder, ground: Ground, step: int) -> None:
     """Until a thread has written it."""
-    newest, until = path_of(run.stage(ground.stage) / "checkpoints", step), time.monotonic() + _WAIT_S
+    newest, until = checkpoint_path(run.stage(ground.stage) / "checkpoints", step), time.monotonic() + _WAIT_S
     while not (newest / "state.json").is_file() and time.monotonic() < until:
         time.sleep(0.01)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import optuna
 from ray import tune
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, HyperBandScheduler, PopulationBasedTraining
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, PopulationBasedTraining
 from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
@@ -31,8 +31,8 @@ from blear.search.room import Room
 from blear.search.space import tune_space, values
 from blear.search.trial import trial
 from blear.storage.run_folder import RunFolder
+from blear.train.on_ray import internals
 
-_DRAWN = "params.json"  # Tune's, of each trial that began
 _OURS = "blear.errors."  # how a traceback names our own errors
 
 
@@ -48,7 +48,7 @@ def run_trials(
     folder = ground.root / "tune"
     function: Any = functools.partial(trial, ground=ground, search=search, judge=judge)
     function = tune.with_resources(function, tune.PlacementGroupFactory([dict(room.bundle)]))
-    if any(folder.glob("experiment_state-*.json")):
+    if internals.can_continue_search(folder):
         echo("search: continues")
         tuner = tune.Tuner.restore(str(folder), trainable=function, resume_unfinished=True, restart_errored=False)
     else:
@@ -83,7 +83,9 @@ def run_trials(
         raise KeyboardInterrupt
     signal.signal(signal.SIGINT, handler)
     all_of_them = sorted((grid[number] for number in range(len(grid))), key=lambda one: str(one.path))
-    began = [one for one in all_of_them if one.error is not None or (Path(one.path) / _DRAWN).is_file()]
+    began = [
+        one for one in all_of_them if one.error is not None or one.metrics or internals.sampled_params(Path(one.path))
+    ]
     return [_result(one, search, judge, ground) for one in began]
 
 
@@ -134,24 +136,8 @@ def _scheduler(search: Search, judge: Judge, steps: int) -> Any:
     if search.scheduler == "asha":  # which ends a trial at `max_t` at once, before its final weights are written
         return AsyncHyperBandScheduler(**common, max_t=looks + 1, grace_period=1)
     if search.scheduler == "hyperband":
-        return _HyperBand(**common, max_t=looks, stop_last_trials=False)
+        return internals.hyperband_scheduler(looks, **common, stop_last_trials=False)
     return FIFOScheduler()
-
-
-class _HyperBand(HyperBandScheduler):
-    """Begins with the bracket that ends the most trials, and fills each one once.
-
-    Tune begins with the one that ends none, and takes a new trial for each that leaves it: so no other one begins.
-    """
-
-    def __init__(self, max_t: int, **options: Any) -> None:
-        super().__init__(max_t=max_t, **options)
-        self._s_max_1 = int(math.log2(max_t)) + 1  # rounded up, a bracket's first look would be number 0
-
-    def _create_bracket(self, s: int) -> Any:
-        bracket = super()._create_bracket(self._s_max_1 - 1 - s)
-        bracket.filled = lambda: len(bracket._all_trials) >= bracket._n0
-        return bracket
 
 
 def _result(one: Any, search: Search, judge: Judge, ground: Ground) -> tuple[Trial, dict[str, Any]]:
@@ -160,8 +146,8 @@ def _result(one: Any, search: Search, judge: Judge, ground: Ground) -> tuple[Tri
     objectives = {n: float(metrics[n]) for n in judge.names if n in metrics and metrics[n] == metrics[n]}
     lineage = ground.root / "trials" / name / "lineage.json"
     drawn = one.config or {}
-    if not drawn and (Path(one.path) / _DRAWN).is_file():  # it has told nothing; not even begun, if its node was lost
-        drawn = json.loads((Path(one.path) / _DRAWN).read_text())
+    if not drawn and (file := internals.sampled_params(Path(one.path))):  # the trial failed before its first report
+        drawn = json.loads(file.read_text())
     held = values(search.space, drawn) if drawn else {}
     if lineage.is_file():
         held = {path: dict(stairs) for path, stairs in _stairs(json.loads(lineage.read_text())).items()}

@@ -1,4 +1,4 @@
-"""What a stage does to its clips on their way from the store to the model."""
+"""Augmentations and degradations of a stage."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from blear.plugin.catalog import Catalog
 
 
 def stage_chains(job: Job, name: str, catalog: Catalog, context: BuildContext) -> tuple[Chain, Chain, BuildContext]:
-    """A stage's augmentations, its degradations, and the context that its model is built in.
+    """Builds the augmentations and degradations of a stage, those of its data first.
 
     Args:
-        context: of the clips that the stage takes.
+        context: context of the clips as they are stored.
+
+    Returns:
+        Augmentations, degradations, and the context of the clips that reach the model.
 
     Raises:
-        BlearError: they do not fit the frames, or each other.
+        BlearError: an operation does not fit the clips, or the output of the operation before it.
     """
     stage, where = job.stages[name], f"stages.{name}"
     own_augment, own_degrade = job.data[stage.data].extra
@@ -26,6 +29,6 @@ def stage_chains(job: Job, name: str, catalog: Catalog, context: BuildContext) -
 
 
 def evaluation_augment(job: Job, name: str, catalog: Catalog, context: BuildContext) -> tuple[Chain, BuildContext]:
-    """What validation and evaluation keep of a stage's augmentations, and the context after it."""
+    """The evaluation-time version of a stage's augmentations, and the context of the clips after it."""
     stage = job.stages[name]
     return evaluation_chain(catalog, [*job.data[stage.data].extra[0], *stage.augment], context)

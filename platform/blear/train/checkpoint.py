@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors weights, optimizer state, and where the run is. Any number of workers restores them."""
+"""Checkpoints: weights (safetensors), optimizer state, trainer state. Any number of workers can restore them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import pickle
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,112 +24,133 @@ _FAILURES = (OSError, RuntimeError, SafetensorError)
 
 
 @dataclass
-class Position:
-    """Where a run is.
+class TrainerState:
+    """Progress of a stage.
 
     Attributes:
-        step: optimizer steps done.
-        best, best_step: the best validation so far and its step; None before the first one.
-        worse: validations since then.
+        step: finished optimizer steps.
+        best: value of the best validation so far; None before the first one.
+        best_step: its step.
+        not_improved: number of validations since the best one.
     """
 
     step: int = 0
     best: float | None = None
     best_step: int | None = None
-    worse: int = 0
+    not_improved: int = 0
+
+    def to_json(self) -> str:
+        """The content of state.json."""
+        values = asdict(self)
+        values["worse"] = values.pop("not_improved")
+        return json.dumps(values)
+
+    @staticmethod
+    def from_json(text: str) -> TrainerState:
+        """Reads state.json.
+
+        Raises:
+            ValueError, TypeError, KeyError: the file is damaged.
+        """
+        values = json.loads(text)
+        return TrainerState(not_improved=values.pop("worse"), **values)
 
 
 @dataclass
-class Trained:
-    """What a checkpoint holds beside the position; `average` is the moving average of the weights, if there is one."""
+class TrainedModules:
+    """The objects whose state a checkpoint holds.
+
+    Attributes:
+        average: moving average of the weights (EMA), if the stage has one.
+    """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     average: AveragedModel | None = None
 
 
-def list_steps(folder: Path) -> list[Path]:
-    """Complete checkpoints, oldest first."""
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Folders of the complete checkpoints in `folder`, oldest first."""
     return sorted(p for p in folder.glob("step-*") if (p / "state.json").is_file())
 
 
-def path_of(folder: Path, step: int) -> Path:
+def checkpoint_path(folder: Path, step: int) -> Path:
     """Folder of the checkpoint of a step."""
     return folder / f"step-{step:08d}"
 
 
-def weights_in(checkpoint: Path) -> Path:
-    """The weights to use: the average's if there is one."""
+def checkpoint_weights(checkpoint: Path) -> Path:
+    """The file of weights for evaluation: the moving average if there is one."""
     average = checkpoint / "average.safetensors"
     return average if average.is_file() else checkpoint / "model.safetensors"
 
 
-def restore(folder: Path, trained: Trained) -> Position:
-    """Loads the newest checkpoint, if any; the position is step 0 when there is none.
+def restore_checkpoint(folder: Path, modules: TrainedModules) -> TrainerState:
+    """Loads the newest checkpoint; returns a new state (step 0) if there is none.
 
     Raises:
-        RunError: the checkpoint does not fit this model or is damaged.
+        RunError: the checkpoint is damaged, or belongs to another model.
     """
-    steps = list_steps(folder)
+    steps = list_checkpoints(folder)
     if not steps:
-        return Position()
+        return TrainerState()
     newest = steps[-1]
     try:
-        load_model(trained.model, str(newest / "model.safetensors"))
-        state = torch.load(newest / "optimizer.pt", map_location="cpu", weights_only=True)
-        trained.optimizer.load_state_dict(state)
-        position = Position(**json.loads((newest / "state.json").read_text()))
-        if trained.average is not None:
-            load_model(trained.average.module, str(newest / "average.safetensors"))
-            trained.average.n_averaged.fill_(position.step)
-        return position
+        load_model(modules.model, str(newest / "model.safetensors"))
+        optimizer = torch.load(newest / "optimizer.pt", map_location="cpu", weights_only=True)
+        modules.optimizer.load_state_dict(optimizer)
+        state = TrainerState.from_json((newest / "state.json").read_text())
+        if modules.average is not None:
+            load_model(modules.average.module, str(newest / "average.safetensors"))
+            modules.average.n_averaged.fill_(state.step)
+        return state
     except (*_FAILURES, ValueError, TypeError, KeyError, EOFError, pickle.UnpicklingError) as error:
         do = "delete this folder: the run continues from the checkpoint before it, or from the start"
         raise RunError(f"the checkpoint cannot be restored: {_reason(error)}", str(newest), do) from error
 
 
 class CheckpointWriter:
-    """Writes checkpoints in a background thread, each at once or not at all; keeps the newest and the best one.
+    """Writes checkpoints atomically in a background thread; keeps the newest and the best one.
 
-    A checkpoint is a copy taken in `save`, so training goes on meanwhile. A second `save` waits for the first.
+    `save` copies the state, so that training goes on during the write. A second `save` waits for the first write.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="blear-checkpoint")
         self._writing: Future[None] | None = None
-        for left in folder.glob(".step-*"):  # of a run that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        for partial in folder.glob(".step-*"):  # of a process that was killed
+            shutil.rmtree(partial, ignore_errors=True)
 
-    def save(self, position: Position, trained: Trained) -> None:
-        """Takes a copy and hands it to the thread.
+    def save(self, state: TrainerState, modules: TrainedModules) -> None:
+        """Copies the state and starts to write it.
 
         Raises:
-            RunError: the checkpoint before this one could not be written.
+            RunError: the previous checkpoint could not be written.
         """
         self.wait()
-        model = copy.deepcopy(trained.model).cpu()
-        average = None if trained.average is None else copy.deepcopy(trained.average.module).cpu()
-        state = _on_cpu(trained.optimizer.state_dict())
-        self._writing = self._pool.submit(_write, self.folder, Position(**asdict(position)), model, average, state)
+        model = copy.deepcopy(modules.model).cpu()
+        average = None if modules.average is None else copy.deepcopy(modules.average.module).cpu()
+        optimizer = _on_cpu(modules.optimizer.state_dict())
+        self._writing = self._pool.submit(_write, self.folder, replace(state), model, average, optimizer)
 
     def wait(self) -> None:
-        """Until everything is on disk.
+        """Blocks until the last checkpoint is on disk.
 
         Raises:
-            RunError: it could not be written; the checkpoint before it is still there.
+            RunError: it could not be written; the previous checkpoint is still complete.
         """
         if self._writing is not None:
             writing, self._writing = self._writing, None
             writing.result()
 
     def close(self) -> None:
-        """Ends the thread; what is being written is finished."""
+        """Finishes the current write and ends the thread."""
         self._pool.shutdown(wait=True)
 
 
-def _write(folder: Path, position: Position, model: nn.Module, average: nn.Module | None, optimizer: Any) -> None:
-    target = path_of(folder, position.step)
+def _write(folder: Path, state: TrainerState, model: nn.Module, average: nn.Module | None, optimizer: Any) -> None:
+    target = checkpoint_path(folder, state.step)
     partial = target.with_name(f".{target.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -138,34 +159,34 @@ def _write(folder: Path, position: Position, model: nn.Module, average: nn.Modul
         if average is not None:
             save_model(average, str(partial / "average.safetensors"))
         torch.save(optimizer, partial / "optimizer.pt")
-        (partial / "state.json").write_text(json.dumps(asdict(position)))
+        (partial / "state.json").write_text(state.to_json())
         for file in (*partial.iterdir(), partial):
-            _to_disk(file)
+            _fsync(file)
         _remove(target)
         partial.rename(target)
-        _to_disk(folder)
+        _fsync(folder)
     except _FAILURES as error:
-        left = list_steps(folder)
-        kept = left[-1].name if left else "the start"
-        what = f"the checkpoint of step {position.step} cannot be written: {_reason(error)}"
-        do = f"make room or mend it, then give the same command: it continues from {kept}"
+        complete = list_checkpoints(folder)
+        newest = complete[-1].name if complete else "the start"
+        what = f"the checkpoint of step {state.step} cannot be written: {_reason(error)}"
+        do = f"free disk space or fix the storage, then give the same command: it continues from {newest}"
         raise RunError(what, str(folder), do) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    for other in list_steps(folder):
-        if other not in (target, path_of(folder, -1 if position.best_step is None else position.best_step)):
+    for other in list_checkpoints(folder):
+        if other not in (target, checkpoint_path(folder, -1 if state.best_step is None else state.best_step)):
             _remove(other)
 
 
 def _remove(checkpoint: Path) -> None:
-    """Takes the name away first, so that half a checkpoint is never found."""
+    """Renames the folder before it is deleted, so that no reader finds an incomplete checkpoint."""
     if checkpoint.is_dir():
-        dead = checkpoint.with_name(f".{checkpoint.name}.old")
-        checkpoint.rename(dead)
-        shutil.rmtree(dead, ignore_errors=True)
+        renamed = checkpoint.with_name(f".{checkpoint.name}.old")
+        checkpoint.rename(renamed)
+        shutil.rmtree(renamed, ignore_errors=True)
 
 
-def _to_disk(path: Path) -> None:
+def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

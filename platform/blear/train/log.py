@@ -1,4 +1,4 @@
-"""What a stage writes while it trains: log.jsonl for the report, trackers for people who watch, audit files."""
+"""Logs of a stage: log.jsonl for the report, experiment trackers, audit files."""
 
 from __future__ import annotations
 
@@ -11,39 +11,44 @@ from types import TracebackType
 import numpy as np
 
 from blear.errors import RunError
-from blear.train.trackers import Tracker
+from blear.train.trackers import ExperimentTracker
 
 
 class StageLog:
-    """Log of one stage; continuing at step k drops what an interrupted run wrote after k.
+    """log.jsonl of one stage. A run that resumes at step k deletes the lines of later steps.
+
+    Args:
+        folder: the stage's folder.
+        start: the step at which the run resumes.
+        trackers: receive the same values.
 
     Attributes:
-        undone: the last step that is dropped so, which is done again; `start` if none is.
+        last_step: the last step of the deleted lines; `start` if there are none.
     """
 
-    def __init__(self, folder: Path, start: int, trackers: Sequence[Tracker] = ()) -> None:
+    def __init__(self, folder: Path, start: int, trackers: Sequence[ExperimentTracker] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path, self.trackers = folder / "log.jsonl", trackers
         lines = self.path.read_text().splitlines(keepends=True) if self.path.is_file() else []
-        whole = {line: step for line in lines if (step := _step(line)) is not None}
-        self.undone = max([start, *whole.values()])
+        complete = {line: step for line in lines if (step := _step(line)) is not None}
+        self.last_step = max([start, *complete.values()])
         partial = self.path.with_name(".log.jsonl.partial")
-        partial.write_text("".join(line for line in lines if line in whole and whole[line] <= start))
+        partial.write_text("".join(line for line in lines if line in complete and complete[line] <= start))
         partial.replace(self.path)
 
     def write(self, step: int, **values: float) -> None:
-        """One line, and one point in each tracker for each value.
+        """Appends one line, and logs the values to each tracker.
 
         Raises:
-            RunError: it cannot be written.
+            RunError: the file cannot be written.
         """
         try:
             with self.path.open("a") as handle:
                 handle.write(json.dumps({"step": step, **values}) + "\n")
             for tracker in self.trackers:
-                tracker.scalars(step, values)
+                tracker.log_metrics(step, values)
         except OSError as error:
-            do = "make room or mend it, then give the same command: it continues"
+            do = "free disk space or fix the storage, then give the same command: it continues"
             raise RunError(f"cannot be written: {error.strerror}", str(self.path), do) from error
 
     def __enter__(self) -> StageLog:
@@ -57,7 +62,7 @@ class StageLog:
 
 
 def _step(line: str) -> int | None:
-    """The step of a whole line; None for what a killed run left of one."""
+    """The step of a complete line; None for a line that a killed run left incomplete."""
     try:
         return int(json.loads(line)["step"]) if line.endswith("\n") else None
     except (ValueError, KeyError, TypeError):
@@ -65,7 +70,7 @@ def _step(line: str) -> int | None:
 
 
 class Audit:
-    """Which samples a worker used at each step, one line a step, in a file for each attempt of each worker."""
+    """The samples that a worker used, one line a step; each attempt of each worker has a file."""
 
     def __init__(self, folder: Path, first: int, rank: int, world: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +79,7 @@ class Audit:
         self._file = (folder / name).open("w", buffering=1)
 
     def write(self, step: int, epochs_B: np.ndarray, samples_B: np.ndarray) -> None:
-        """One line: the step (from 1), when, and the samples by epoch and number."""
+        """Appends the step (from 1), the time, and the epochs [B] and numbers [B] of its samples."""
         line = {"step": step, **self._head, "time": time.time()}
         self._file.write(json.dumps(line | {"epochs": epochs_B.tolist(), "samples": samples_B.tolist()}) + "\n")
 

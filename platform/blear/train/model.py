@@ -1,4 +1,4 @@
-"""A backbone and a head as one module, built the same way in training, in evaluation and on every worker."""
+"""The model of a stage: a backbone and a head as one module."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from blear.plugin.catalog import Catalog
 
 
 class Recognizer(nn.Module):
-    """Frames [B, T, C, H, W] -> outputs of the head."""
+    """Backbone and head. Input: frames [B, T, C, H, W]; output: the head's outputs."""
 
     head: Any  # a `blear.contracts.Head` that is also a module
 
@@ -26,19 +26,23 @@ class Recognizer(nn.Module):
         self.head = head
 
     def forward(self, frames_BTCHW: Tensor) -> Any:
-        """The head's outputs, in the head's own form."""
+        """Returns the head's outputs, of a type that the head defines."""
         return self.head(self.backbone(frames_BTCHW))
 
 
-def moments_of(stage: Stage, seed: int, clip: ClipSpec) -> FrameSampler | None:
-    """Which frames of clips of this shape a stage trains on; None: all."""
+def stage_frame_sampler(stage: Stage, seed: int, clip: ClipSpec) -> FrameSampler | None:
+    """The frame sampler of a stage for clips of this shape; None: the stage uses all frames."""
     return None if stage.frames is None else FrameSampler(stage.frames.take, stage.frames.pick, seed, clip.length)
 
 
 def build_recognizer(catalog: Catalog, stage: Stage, name: str, context: BuildContext) -> Recognizer:
-    """Builds and initialises a stage's model; a pure function of the job, its seed and the stage's name."""
+    """Builds and initialises the model of a stage. The weights depend on the job, its seed and the stage's name only.
+
+    Raises:
+        ValueError: the context has no clip shape.
+    """
     if context.clip is None:
-        raise ValueError("a recogniser is built for a known clip shape")
+        raise ValueError("a recognizer needs a clip shape")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed((context.seed << 32) ^ zlib.crc32(name.encode()))
         backbone = catalog.get("backbone", stage.backbone.use).build(stage.backbone.params, context)

@@ -1,4 +1,4 @@
-"""The optimizer of a stage: parameter groups with learning-rate multipliers and without decay."""
+"""The optimizer of a stage: parameter groups by learning-rate multiplier and weight decay."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from blear.errors import JobError
 from blear.job.schema import Optimizer
 
 
-def multipliers(model: nn.Module, scale_lr: dict[str, float]) -> dict[str, float]:
-    """Full parameter name -> learning-rate multiplier; the first pattern that matches counts.
+def lr_multipliers(model: nn.Module, scale_lr: dict[str, float]) -> dict[str, float]:
+    """Maps full parameter names to learning-rate multipliers; the first matching pattern counts.
 
     Raises:
         JobError: a pattern matches no parameter.
@@ -24,8 +24,8 @@ def multipliers(model: nn.Module, scale_lr: dict[str, float]) -> dict[str, float
     return {name: next((value for p, value in scale_lr.items() if _matches(name, p)), 1.0) for name in names}
 
 
-def undecayed(model: nn.Module, no_decay: Sequence[str]) -> set[str]:
-    """Full names of the parameters that some pattern matches.
+def no_decay_parameters(model: nn.Module, no_decay: Sequence[str]) -> set[str]:
+    """Full names of the parameters that at least one pattern of `no_decay` matches.
 
     Raises:
         JobError: a pattern matches no parameter.
@@ -36,47 +36,47 @@ def undecayed(model: nn.Module, no_decay: Sequence[str]) -> set[str]:
 
 
 def build_optimizer(model: nn.Module, spec: Optimizer) -> torch.optim.Optimizer:
-    """One group for each pair of multiplier and decay; parameters with multiplier 0 are frozen and left out.
+    """Builds the optimizer, with one parameter group for each pair of multiplier and weight decay.
 
-    PyTorch's momentum equals Caffe's while the rate is fixed; decay acts on weights and biases alike, as in Caffe,
-    but for those of `no_decay`.
+    Parameters with multiplier 0 are frozen and belong to no group. Weight decay applies to weights and biases, as in
+    Caffe, except the parameters of `no_decay`. PyTorch's momentum equals Caffe's while the learning rate is constant.
 
     Raises:
         JobError: a pattern matches no parameter, or every parameter is frozen.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
-    scale, spared = multipliers(model, spec.scale_lr), undecayed(model, spec.no_decay)
+    scale, without_decay = lr_multipliers(model, spec.scale_lr), no_decay_parameters(model, spec.no_decay)
     for name, parameter in model.named_parameters():
         if scale[name] == 0:
             parameter.requires_grad_(False)
         else:
-            groups[scale[name], 0.0 if name in spared else spec.weight_decay].append(parameter)
+            groups[scale[name], 0.0 if name in without_decay else spec.weight_decay].append(parameter)
     if not groups:
         raise JobError("scale_lr freezes every parameter", do="leave at least one multiplier above 0")
-    described = [
+    param_groups = [
         {"params": parameters, "lr": spec.lr * value, "scale": value, "weight_decay": decay}
         for (value, decay), parameters in groups.items()
     ]
     if spec.use == "adam":
-        return torch.optim.Adam(described, lr=spec.lr, betas=spec.betas, amsgrad=spec.amsgrad)
+        return torch.optim.Adam(param_groups, lr=spec.lr, betas=spec.betas, amsgrad=spec.amsgrad)
     if spec.use == "adamw":
-        return torch.optim.AdamW(described, lr=spec.lr, betas=spec.betas, amsgrad=spec.amsgrad)
-    return torch.optim.SGD(described, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov)
+        return torch.optim.AdamW(param_groups, lr=spec.lr, betas=spec.betas, amsgrad=spec.amsgrad)
+    return torch.optim.SGD(param_groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, base: float) -> None:
-    """Sets each group's rate to its multiple of the base rate."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, base: float) -> None:
+    """Sets the learning rate of each group to the base learning rate times the group's multiplier."""
     for group in optimizer.param_groups:
         group["lr"] = base * group["scale"]
 
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """2-norm of all gradients together, on their device."""
+    """2-norm of the concatenated gradients, a scalar on their device."""
     return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Whether a pattern is that of a parameter's name, with or without `backbone.` or `head.`."""
+    """Whether a pattern matches a parameter's name, with or without `backbone.` or `head.`."""
     return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name.split(".", 1)[1], pattern)
 
 

@@ -1,4 +1,4 @@
-"""What a worker is told: one stage of a job, and where its data and its run folder lie. Survives pickling."""
+"""The work order of a worker: one stage of a job, its data and its run folder. It can be pickled."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class StagePlan:
     Attributes:
         job: the resolved job.
         stage: name of the stage.
-        run: the run folder, on storage that every worker sees.
-        prepared: the folder or URL of prepared shards of each entry of the job's `data`.
-        prints: fingerprints of the stage's components (`plugins.fingerprint`) where the job was started.
+        run: the run folder, on storage that every worker can access.
+        prepared: name of each entry of the job's `data` -> folder or URL of its prepared shards.
+        fingerprints: fingerprints of the stage's components (`plugins.fingerprint`) where the job was started.
     """
 
     job: Job
     stage: str
     run: RunFolder
     prepared: dict[str, str | Path]
-    prints: Mapping[str, str] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def spec(self) -> Stage:
@@ -41,7 +41,7 @@ class StagePlan:
 
     @property
     def components(self) -> list[tuple[str, str]]:
-        """(slot, full name) of what a worker builds."""
+        """(slot, full name) of each component that a worker builds."""
         stage, extra = self.spec, self.job.data[self.spec.data].extra
         lists = (*extra, stage.augment, stage.degrade)
         names = {("degradation", use.use) for entries in lists for use in degradations_of(entries)}

@@ -1,4 +1,4 @@
-"""A profiler trace of some steps."""
+"""Profiler trace of a range of steps (`profile_steps` of a stage)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.profiler import profile
 
 
 class StepProfiler:
-    """Records steps `first` to `last` (from 1) into a Chrome trace; steps done before a resume are not recorded."""
+    """Records steps `steps[0]` to `steps[1]` (from 1) to a Chrome trace; None: records nothing."""
 
     def __init__(self, steps: tuple[int, int] | None, file: Path) -> None:
         self.steps, self.file = steps, file
@@ -26,7 +26,7 @@ class StepProfiler:
             self.close()
 
     def close(self) -> None:
-        """Writes what is recorded; nothing when nothing is."""
+        """Writes the trace, if one is being recorded."""
         if self._profile is not None:
             running, self._profile = self._profile, None
             running.stop()

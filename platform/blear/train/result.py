@@ -1,4 +1,4 @@
-"""What a finished stage leaves: final weights and stage.json."""
+"""Results of a finished stage: final weights and stage.json."""
 
 from __future__ import annotations
 
@@ -17,46 +17,48 @@ from blear.train import checkpoint
 from blear.train.setup import StageRun
 
 
-def _dataset(prepared: Prepared) -> dict[str, Any]:
-    """What a model must know of the data that it was trained on, wherever it is used later."""
+def _trained_on(prepared: Prepared) -> dict[str, Any]:
+    """Facts of the training data that a user of the model needs: name, parameters, clip shape, targets."""
     return TrainedOn(
         name=prepared.name, params=prepared.info.params, clip=prepared.clip, targets=prepared.info.targets
     ).model_dump(mode="json")
 
 
-def finish(run: StageRun, seconds: float) -> None:
-    """Final weights first, stage.json last: its presence says that the stage is done."""
-    stage, folder, position = run.plan.spec, run.plan.run.stage(run.plan.stage), run.position
+def write_result(run: StageRun, seconds: float) -> None:
+    """Writes the final weights, then stage.json. A stage with a stage.json is complete."""
+    stage, folder, state = run.plan.spec, run.plan.run.stage(run.plan.stage), run.state
     weights = folder / "model.safetensors"
     partial = weights.with_suffix(".partial")
-    best = position.best_step if stage.validate_ is not None and stage.validate_.keep == "best" else None
+    best = state.best_step if stage.validate_ is not None and stage.validate_.keep == "best" else None
     if best is not None:
-        shutil.copyfile(checkpoint.weights_in(checkpoint.path_of(folder / "checkpoints", best)), partial)
+        shutil.copyfile(
+            checkpoint.checkpoint_weights(checkpoint.checkpoint_path(folder / "checkpoints", best)), partial
+        )
     else:
-        model: nn.Module = run.inner if run.trained.average is None else run.trained.average.module
+        model: nn.Module = run.model if run.modules.average is None else run.modules.average.module
         save_model(model, str(partial))
     partial.replace(weights)
-    steps_now = position.step - run.first
-    facts = {
+    steps_of_run = state.step - run.first_step
+    values = {
         "name": run.plan.stage,
         "data": stage.data,
-        "dataset": _dataset(Prepared.open(run.plan.prepared[stage.data])),
+        "dataset": _trained_on(Prepared.open(run.plan.prepared[stage.data])),
         "backbone": stage.backbone.model_dump(mode="json", exclude_none=True),
         "head": stage.head.model_dump(mode="json"),
         "augment": [_entry(entry) for entry in stage.augment],
         "degrade": [_entry(entry) for entry in stage.degrade],
-        "steps": position.step,
-        "weights_of_step": position.step if best is None else best,
+        "steps": state.step,
+        "weights_of_step": state.step if best is None else best,
         "batch_size": stage.batch_size,
-        "parameters": sum(p.numel() for p in run.inner.parameters()),
-        "trainable": sum(p.numel() for p in run.inner.parameters() if p.requires_grad),
+        "parameters": sum(p.numel() for p in run.model.parameters()),
+        "trainable": sum(p.numel() for p in run.model.parameters() if p.requires_grad),
         "seconds": seconds,
-        "samples_per_s": steps_now * stage.batch_size / seconds if seconds > 0 else None,
-        "transfer": run.transferred,
+        "samples_per_s": steps_of_run * stage.batch_size / seconds if seconds > 0 else None,
+        "transfer": None if run.transfer is None else run.transfer.as_dict(),
     }
-    write_text(folder / "stage.json", json.dumps(facts, indent=1))
+    write_text(folder / "stage.json", json.dumps(values, indent=1))
 
 
 def _entry(entry: DegradationEntry) -> dict[str, Any]:
-    """A degradation as the job gives it."""
+    """An augmentation or degradation as the job file has it."""
     return entry.model_dump(mode="json", by_alias=True, exclude_defaults=True)

@@ -1,4 +1,4 @@
-"""The learning rate at each step: pure functions of the step, so that a resumed run needs no scheduler state."""
+"""Learning rate schedules, as pure functions of the step: a resumed run needs no scheduler state."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ _ONE_CYCLE_START = 25.0
 _ONE_CYCLE_END = 1e4
 
 
-def rate(spec: Optimizer, step: int, steps: int) -> float:
+def learning_rate(spec: Optimizer, step: int, steps: int) -> float:
     """Base learning rate of a step.
 
-    Args:
-        step: 0-based.
-        steps: of the whole stage.
+    `step` equals `StepLR` (Caffe's "step" policy) and `cosine` equals `CosineAnnealingLR` down to 0 (Loshchilov &
+    Hutter 2017), both over the steps after the warm-up. `one_cycle` equals `OneCycleLR` with PyTorch's defaults and
+    constant momentum (Smith & Topin 2018).
 
-    `step` is `StepLR` (Caffe's "step" policy), `cosine` is `CosineAnnealingLR` down to 0 (Loshchilov & Hutter 2017),
-    both over the steps after the warm-up; `one_cycle` is `OneCycleLR` with PyTorch's defaults (Smith & Topin 2018)
-    but for the momentum, which stays.
+    Args:
+        spec: the stage's `optimizer` section.
+        step: number of the step, from 0.
+        steps: number of steps of the stage.
     """
     if step < spec.warmup:
         return spec.lr * (step + 1) / spec.warmup
@@ -34,13 +35,14 @@ def rate(spec: Optimizer, step: int, steps: int) -> float:
     return spec.lr
 
 
-def _one_cycle(highest: float, step: int, steps: int) -> float:
-    lowest = highest / _ONE_CYCLE_START
-    top, last = _ONE_CYCLE_RISE * steps - 1, steps - 1
-    if step <= top:
-        return _cosine(lowest, highest, step / top if top > 0 else 1.0)
-    return _cosine(highest, lowest / _ONE_CYCLE_END, (step - top) / (last - top))
+def _one_cycle(peak: float, step: int, steps: int) -> float:
+    lowest = peak / _ONE_CYCLE_START
+    peak_step, last = _ONE_CYCLE_RISE * steps - 1, steps - 1
+    if step <= peak_step:
+        return _cosine(lowest, peak, step / peak_step if peak_step > 0 else 1.0)
+    return _cosine(peak, lowest / _ONE_CYCLE_END, (step - peak_step) / (last - peak_step))
 
 
-def _cosine(start: float, end: float, part: float) -> float:
-    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * part))
+def _cosine(start: float, end: float, fraction: float) -> float:
+    """Half a cosine wave from `start` (fraction 0) to `end` (fraction 1)."""
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * fraction))

@@ -1,4 +1,4 @@
-"""Everything that a stage is made of on one worker: data, model, optimizer, and where it stands."""
+"""Builds a stage on one worker: data, preprocessing, model, optimizer, validation; restores its newest checkpoint."""
 
 from __future__ import annotations
 
@@ -14,158 +14,205 @@ from blear.data.decoded.device_resident import keep_on_device
 from blear.data.decoded.store import Store
 from blear.data.frame_sampling import FrameSampler
 from blear.data.prepared import Prepared
-from blear.data.sample_source import SampleSource
 from blear.data.sampling.sampler import Sampler
 from blear.data.sampling.sampling_groups import SplitColumns, build_groups, column_names, describe_groups
 from blear.data.sampling.weighted_sampler import WeightedSampler
+from blear.degrade.chain import Chain
 from blear.errors import DataError, JobError, RunError
+from blear.plugin.catalog import Catalog
 from blear.plugin.discovery import load_plugins
 from blear.progress import echo
 from blear.train import checkpoint
 from blear.train.chains import evaluation_augment, stage_chains
-from blear.train.checkpoint import CheckpointWriter, Position, Trained
+from blear.train.checkpoint import CheckpointWriter, TrainedModules, TrainerState
 from blear.train.divergence import DivergenceGuard
-from blear.train.inputs import Ahead, Inputs
-from blear.train.model import Recognizer, build_recognizer, moments_of
+from blear.train.model import Recognizer, build_recognizer, stage_frame_sampler
 from blear.train.optimizer import build_optimizer
 from blear.train.plan import StagePlan
+from blear.train.preprocessing import CpuPreprocessing, Preprocessing
 from blear.train.step import Stepper, autocast
-from blear.train.transfer import start
+from blear.train.training_metric import TrainingMetric
+from blear.train.transfer import TransferReport, load_initial_weights
 from blear.train.validation import Validator
-from blear.train.watched import Watched
 from blear.train.worker import Worker
 
 
 @dataclass
 class StageRun:
-    """A stage on this worker: what it is made of, and where it is.
+    """A stage on this worker.
 
     Attributes:
-        ahead: what is done to batches on the CPU while they are read ahead.
+        frame_sampler: chooses frames of each clip; None: all frames.
+        cpu_preprocessing: part of the preprocessing that runs in the reading threads; None: nothing runs there.
+        model: the model without the worker's wrapper.
+        transfer: report of the weights that the backbone started from.
+        writer: on rank 0 only.
+        first_step: the step that the stage resumed from.
     """
 
     plan: StagePlan
     worker: Worker
     store: SampleSource
-    order: Sampler | WeightedSampler
-    moments: FrameSampler | None
-    ahead: Ahead | None
-    inner: Recognizer
+    sampler: Sampler | WeightedSampler
+    frame_sampler: FrameSampler | None
+    cpu_preprocessing: CpuPreprocessing | None
+    model: Recognizer
     stepper: Stepper
     validator: Validator | None
-    trained: Trained
-    position: Position
-    transferred: dict[str, object] | None
+    modules: TrainedModules
+    state: TrainerState
+    transfer: TransferReport | None
     writer: CheckpointWriter | None
-    first: int = field(init=False)
+    first_step: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.first = self.position.step
+        self.first_step = self.state.step
 
     @property
-    def ended(self) -> bool:
-        """All steps are made, or validation no longer gets better."""
+    def finished(self) -> bool:
+        """Whether all steps are done, or validation has not improved for `patience` validations."""
         patience = None if self.validator is None else self.validator.spec.patience
-        tired = patience is not None and self.position.worse >= patience
-        return tired or self.position.step >= self.plan.spec.steps
+        out_of_patience = patience is not None and self.state.not_improved >= patience
+        return out_of_patience or self.state.step >= self.plan.spec.steps
+
+
+@dataclass(frozen=True)
+class _StageData:
+    """Data of a stage.
+
+    Attributes:
+        stored: context of the clips as they are stored.
+        built: context of the clips that reach the model.
+        preprocessing: on the device, after `cpu_preprocessing`.
+        degrade: all degradations, which validation applies too.
+    """
+
+    prepared: Prepared
+    store: SampleSource
+    sampler: Sampler | WeightedSampler
+    frame_sampler: FrameSampler | None
+    stored: BuildContext
+    built: BuildContext
+    cpu_preprocessing: CpuPreprocessing | None
+    preprocessing: Preprocessing
+    degrade: Chain
 
 
 def set_up(plan: StagePlan, worker: Worker) -> StageRun:
     """Builds a stage and restores its newest checkpoint.
 
     Raises:
-        BlearError: the job, the data or the checkpoint do not fit.
+        BlearError: the job, the data or the checkpoint do not fit together.
     """
-    stage, job, cluster = plan.spec, plan.job, plan.job.cluster
+    stage, cluster = plan.spec, plan.job.cluster
     catalog = load_plugins(plan.plugin_files)
-    prepared = Prepared.open(plan.prepared[stage.data])
-    split = stage.split or prepared.splits[0]
-    moments = moments_of(stage, job.seed, prepared.clip)
-    clip = prepared.clip if moments is None else moments.output_clip(prepared.clip)
-    context = BuildContext(job.seed, clip, prepared.targets, counts=prepared.split(split).class_counts)
-    stored = context
-    augment, degrade, context = stage_chains(job, plan.stage, catalog, context)
-    ahead, inputs = Inputs(augment, degrade, worker.device).cut(stage.steps)
-
-    store: SampleSource = Store.open(prepared, split, max_broken=job.max_broken, cache_gb=cluster.cache_gb)
-    if ahead is None:  # what works on the CPU would have to bring every clip back from the device
-        store = keep_on_device(store, worker.device)
-    order = _order(plan, prepared, split, store, worker.rank == 0)
-    if stage.batch_size < worker.world * stage.accumulate:
-        raise JobError(
-            f"a batch of {stage.batch_size} samples cannot be shared by {worker.world} workers"
-            f" in {stage.accumulate} micro-batches",
-            f"stages.{plan.stage}.batch_size",
-            "raise batch_size, or lower cluster.workers or accumulate",
-        )
-
-    inner = build_recognizer(catalog, stage, plan.stage, context)
-    source = stage.backbone.start_from
-    report = start(inner.backbone, source, plan.run) if source is not None else None
-    if source is not None and report is None and worker.rank == 0:
-        key = f"stages.{plan.stage}.backbone.start_from.file"
-        echo(f"stage {plan.stage}: no file of weights given, so it starts as initialised (--set {key}=PATH)")
-    optimizer = build_optimizer(inner, stage.optimizer)
+    data = _build_data(plan, worker, catalog)
+    model, transfer = _build_model(plan, worker, catalog, data.built)
+    optimizer = build_optimizer(model, stage.optimizer)
     if cluster.channels_last:
-        inner = inner.to(memory_format=torch.channels_last)
-    model = worker.wrap(inner)
+        model = model.to(memory_format=torch.channels_last)
+    wrapped = worker.prepare_model(model)
     average = None
     if stage.ema is not None:
-        average = AveragedModel(inner, multi_avg_fn=get_ema_multi_avg_fn(stage.ema), use_buffers=True)
-    trained = Trained(inner, optimizer, average)
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(stage.ema), use_buffers=True)
+    modules = TrainedModules(model, optimizer, average)
     folder = plan.run.stage(plan.stage) / "checkpoints"
-    position = checkpoint.restore(folder, trained)
-    _check_agreement(worker, position.step, folder)
-
-    validator, watched = None, None
-    if stage.validate_ is not None:
-        held_out = Store.open(prepared, stage.validate_.split, max_broken=job.max_broken, cache_gb=cluster.cache_gb)
-        precision = functools.partial(autocast, cluster.precision, worker.device)
-        still = None if moments is None else replace(moments, mode="even")
-        evaluation = evaluation_augment(job, plan.stage, catalog, stored)[0]
-        before, held = Inputs(evaluation, degrade, worker.device).cut()
-        validator = Validator(
-            stage.validate_, held_out, still, before, held, stage.batch_size, inner.head, worker, precision
-        )
-        if (metric := validator.metric()) is not None:
-            watched = Watched(inner.head, metric, worker)
+    state = checkpoint.restore_checkpoint(folder, modules)
+    _check_agreement(worker, state.step, folder)
+    validator = _build_validator(plan, worker, catalog, data, model)
+    metric = None if validator is None else validator.metric()
     stepper = Stepper(
         name=plan.stage,
-        seed=job.seed,
+        seed=plan.job.seed,
         stage=stage,
         cluster=cluster,
         worker=worker,
-        forward=torch.compile(model) if cluster.compile else model,
+        forward=torch.compile(wrapped) if cluster.compile else wrapped,
+        wrapped=wrapped,
         model=model,
-        inner=inner,
-        head=inner.head,
+        head=model.head,
         optimizer=optimizer,
         average=average,
-        inputs=inputs,
-        guard=DivergenceGuard(plan.stage, inner, store.keys),
-        watched=watched,
+        preprocessing=data.preprocessing,
+        guard=DivergenceGuard(plan.stage, model, data.store.keys),
+        training_metric=None if metric is None else TrainingMetric(model.head, metric, worker),
     )
     return StageRun(
         plan,
         worker,
-        store,
-        order,
-        moments,
-        ahead,
-        inner,
+        data.store,
+        data.sampler,
+        data.frame_sampler,
+        data.cpu_preprocessing,
+        model,
         stepper,
         validator,
-        trained,
-        position,
-        report.as_dict() if report else None,
+        modules,
+        state,
+        transfer,
         CheckpointWriter(folder) if worker.rank == 0 else None,
     )
 
 
-def _order(
+def _build_data(plan: StagePlan, worker: Worker, catalog: Catalog) -> _StageData:
+    """Opens the training split and builds its sampler and preprocessing."""
+    stage, job = plan.spec, plan.job
+    prepared = Prepared.open(plan.prepared[stage.data])
+    split = stage.split or prepared.splits[0]
+    frame_sampler = stage_frame_sampler(stage, job.seed, prepared.clip)
+    clip = prepared.clip if frame_sampler is None else frame_sampler.output_clip(prepared.clip)
+    stored = BuildContext(job.seed, clip, prepared.targets, counts=prepared.split(split).class_counts)
+    augment, degrade, built = stage_chains(job, plan.stage, catalog, stored)
+    cpu_preprocessing, preprocessing = Preprocessing(augment, degrade, worker.device).split_cpu(stage.steps)
+    store: SampleSource = Store.open(prepared, split, max_broken=job.max_broken, cache_gb=job.cluster.cache_gb)
+    if cpu_preprocessing is None:  # with CPU preprocessing, every clip would have to return from the device
+        store = keep_on_device(store, worker.device)
+    sampler = _build_sampler(plan, prepared, split, store, worker.rank == 0)
+    if stage.batch_size < worker.world_size * stage.accumulate:
+        raise JobError(
+            f"a batch of {stage.batch_size} samples cannot be shared by {worker.world_size} workers"
+            f" in {stage.accumulate} micro-batches",
+            f"stages.{plan.stage}.batch_size",
+            "raise batch_size, or lower cluster.workers or accumulate",
+        )
+    return _StageData(prepared, store, sampler, frame_sampler, stored, built, cpu_preprocessing, preprocessing, degrade)
+
+
+def _build_model(
+    plan: StagePlan, worker: Worker, catalog: Catalog, context: BuildContext
+) -> tuple[Recognizer, TransferReport | None]:
+    """Builds the model and loads the weights of `start_from` into its backbone."""
+    stage = plan.spec
+    model = build_recognizer(catalog, stage, plan.stage, context)
+    source = stage.backbone.start_from
+    report = load_initial_weights(model.backbone, source, plan.run) if source is not None else None
+    if source is not None and report is None and worker.rank == 0:
+        key = f"stages.{plan.stage}.backbone.start_from.file"
+        echo(f"stage {plan.stage}: no weight file given, so it starts from random weights (--set {key}=PATH)")
+    return model, report
+
+
+def _build_validator(
+    plan: StagePlan, worker: Worker, catalog: Catalog, data: _StageData, model: Recognizer
+) -> Validator | None:
+    """Builds the validation of the stage's `validate` section; None without one."""
+    stage, job = plan.spec, plan.job
+    if stage.validate_ is None:
+        return None
+    store = Store.open(data.prepared, stage.validate_.split, max_broken=job.max_broken, cache_gb=job.cluster.cache_gb)
+    even = None if data.frame_sampler is None else replace(data.frame_sampler, mode="even")
+    augment, _ = evaluation_augment(job, plan.stage, catalog, data.stored)
+    cpu_preprocessing, preprocessing = Preprocessing(augment, data.degrade, worker.device).split_cpu()
+    precision = functools.partial(autocast, job.cluster.precision, worker.device)
+    return Validator(
+        stage.validate_, store, even, cpu_preprocessing, preprocessing, stage.batch_size, model.head, worker, precision
+    )
+
+
+def _build_sampler(
     plan: StagePlan, prepared: Prepared, split: str, store: SampleSource, lead: bool
 ) -> Sampler | WeightedSampler:
-    """Every sample once in an epoch, or draws from the stage's groups."""
+    """A sampler of every sample once in an epoch, or a weighted one if the stage has `draw` groups."""
     stage, job = plan.spec, plan.job
     draw = job.data[stage.data].draw(stage.draw)
     if draw:
@@ -184,7 +231,8 @@ def _order(
 
 
 def _check_agreement(worker: Worker, step: int, folder: Path) -> None:
-    steps = worker.gather(step)
+    """Checks that all workers restored the same checkpoint."""
+    steps = worker.all_gather(step)
     if len(set(steps)) > 1:
         do = "put BLEAR_STORAGE on storage that all nodes share"
         raise RunError(f"the workers found different checkpoints: steps {steps}", str(folder), do)

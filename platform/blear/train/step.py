@@ -1,4 +1,4 @@
-"""One optimizer step on one worker: forward, backward in micro-batches, clipping, the optimizer, the average."""
+"""One optimizer step: forward, backward in micro-batches, gradient clipping, optimizer, moving average."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from blear.contracts import Head
 from blear.data.raw_batch import RawBatch
 from blear.job.schema import Cluster, Stage
 from blear.train.divergence import DivergenceGuard
-from blear.train.inputs import Inputs, micro_batches
-from blear.train.optimizer import set_rate
-from blear.train.schedule import rate
-from blear.train.watched import Watched
+from blear.train.optimizer import set_learning_rate
+from blear.train.preprocessing import Preprocessing, micro_batches
+from blear.train.schedule import learning_rate
+from blear.train.training_metric import TrainingMetric
 from blear.train.worker import Worker
 
 
-def autocast(wanted: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """The context of the job's precision."""
-    use = wanted == "bfloat16" or (wanted == "auto" and device.type == "cuda")
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """The autocast context of a job's `cluster.precision`; `auto` is bfloat16 on CUDA."""
+    use = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
     return torch.autocast(device.type, torch.bfloat16) if use else contextlib.nullcontext()
 
 
 @dataclass
 class Stepper:
-    """Makes the steps of a stage.
+    """Performs the optimizer steps of a stage.
 
     Attributes:
-        name, seed: of the stage and of the job: what dropout depends on beside the step.
-        forward: frames -> outputs: `model`, perhaps compiled.
-        model: wrapped by the worker.
-        inner: the model itself.
-        watched: takes the outputs of the steps that are logged.
+        name: the stage's name. Dropout depends on name, seed, step and rank.
+        seed: the job's seed.
+        forward: frames [B, T, C, H, W] -> outputs of the head: `wrapped`, compiled if the job says so.
+        wrapped: the model as the worker prepared it.
+        model: the model without the worker's wrapper.
+        training_metric: receives the outputs of logged steps.
     """
 
     name: str
@@ -47,46 +48,58 @@ class Stepper:
     cluster: Cluster
     worker: Worker
     forward: Callable[[Tensor], Any]
+    wrapped: nn.Module
     model: nn.Module
-    inner: nn.Module
     head: Head
     optimizer: torch.optim.Optimizer
     average: AveragedModel | None
-    inputs: Inputs
+    preprocessing: Preprocessing
     guard: DivergenceGuard
-    watched: Watched | None = None
+    training_metric: TrainingMetric | None = None
 
     def __call__(self, step: int, raw: RawBatch) -> Tensor:
-        """Makes step `step` (from 0); returns this worker's share of the global batch's mean loss, on the device."""
-        self._reseed(step)
-        set_rate(self.optimizer, rate(self.stage.optimizer, step, self.stage.steps))
+        """Performs one step.
+
+        Args:
+            step: number of the step, from 0.
+            raw: this worker's part of the batch.
+
+        Returns:
+            This worker's summand of the mean loss of the global batch, a scalar on the device.
+
+        Raises:
+            RunError: the loss is not finite.
+        """
+        self._seed_dropout(step)
+        set_learning_rate(self.optimizer, learning_rate(self.stage.optimizer, step, self.stage.steps))
         self.optimizer.zero_grad(set_to_none=True)
         micros = micro_batches(raw, self.stage.accumulate)
-        share = torch.zeros((), device=self.worker.device)
+        mean = torch.zeros((), device=self.worker.device)
         for number, micro in enumerate(micros, 1):
-            # the gradients' mean over the workers is the gradient of the global batch's mean
+            # the average of the gradients over the workers is the gradient of the global batch's mean loss
             weight = len(micro.samples_B) / self.stage.batch_size
-            with self._syncing(number == len(micros)):
-                batch = self.inputs(micro, step / self.stage.steps)
+            with self._gradient_sync(number == len(micros)):
+                batch = self.preprocessing(micro, step / self.stage.steps)
                 with autocast(self.cluster.precision, self.worker.device):
                     outputs = self.forward(batch.frames_BTCHW)
                     loss = self.head.loss(outputs, batch)
-                if self.watched is not None and self.stage.logged(step + 1):
-                    self.watched.add(outputs, batch.targets)
-                (loss * (weight * self.worker.world)).backward()
-            share += loss.detach().float() * weight
-        self.guard.check_loss(step + 1, share, raw.samples_B)
+                if self.training_metric is not None and self.stage.logged(step + 1):
+                    self.training_metric.update(outputs, batch.targets)
+                (loss * (weight * self.worker.world_size)).backward()
+            mean += loss.detach().float() * weight
+        self.guard.check_loss(step + 1, mean, raw.samples_B)
         if self.stage.optimizer.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.inner.parameters(), self.stage.optimizer.clip_norm)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.stage.optimizer.clip_norm)
         self.optimizer.step()
         if self.average is not None:
-            self.average.update_parameters(self.inner)
-        return share
+            self.average.update_parameters(self.model)
+        return mean
 
-    def _syncing(self, last: bool) -> contextlib.AbstractContextManager[object]:
-        return contextlib.nullcontext() if last else self.worker.no_sync(self.model)
+    def _gradient_sync(self, last: bool) -> contextlib.AbstractContextManager[object]:
+        """Averages gradients over the workers in the last micro-batch only."""
+        return contextlib.nullcontext() if last else self.worker.no_sync(self.wrapped)
 
-    def _reseed(self, step: int) -> None:
-        """So that dropout after a resume is that of the uninterrupted run."""
-        stream = (zlib.crc32(self.name.encode()) << 8) ^ (step * self.worker.world + self.worker.rank)
+    def _seed_dropout(self, step: int) -> None:
+        """Seeds torch for a step, so that dropout after a resume equals that of an uninterrupted run."""
+        stream = (zlib.crc32(self.name.encode()) << 8) ^ (step * self.worker.world_size + self.worker.rank)
         torch.manual_seed(((self.seed << 40) ^ stream) % 2**63)

@@ -1,4 +1,4 @@
-"""First weights of a backbone, by name and shape, with a report of what was taken and skipped."""
+"""Initial weights of a backbone (`start_from`): copied by name and shape, with a report."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from blear.weights.rename import renamed
 
 
 @dataclass
-class Transfer:
-    """What a transfer took and skipped, and why.
+class TransferReport:
+    """Report of the copied and the skipped weights.
 
     Attributes:
-        source: the stage, or the file.
-        sha256: of the file.
-        taken: names of the backbone.
-        skipped: name -> why, those of the backbone that were left as initialised included.
+        source: name of the stage, or path of the file.
+        sha256: digest of the file; None for a stage.
+        taken: names of the copied weights, as in the backbone.
+        skipped: name -> reason, for weights of the source and of the backbone.
         renamed: name in the backbone -> name in the source, where they differ.
-        reshaped: name -> the shape it had; the same numbers in the same order.
-        reordered: names whose rows and columns were exchanged.
+        reshaped: name -> shape in the source, where the shapes differ; the numbers keep their order.
+        reordered: names whose rows and columns were swapped (MATLAB's layout).
     """
 
     source: str
@@ -44,58 +44,68 @@ class Transfer:
     reordered: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """For stage.json; what does not apply is left out."""
+        """The report for stage.json, without empty entries."""
         always = {"from": self.source, "taken": self.taken, "skipped": self.skipped}
         return always | {k: v for k, v in asdict(self).items() if v and k not in ("source", "taken", "skipped")}
 
 
-def start(backbone: nn.Module, spec: StartFrom, run: RunFolder) -> Transfer | None:
-    """Gives a backbone the weights that a job names; None where their file is null.
+def load_initial_weights(backbone: nn.Module, spec: StartFrom, run: RunFolder) -> TransferReport | None:
+    """Copies the weights of a job's `start_from` into a backbone; returns None if its file is null.
 
     Raises:
-        BlearError: the stage has no weights yet; the file is missing, damaged or another than the job's; a pattern of
-            `rename` or `take` finds nothing.
+        BlearError: the stage has no weights yet; the file is missing or damaged, or its digest differs from the job's;
+            a pattern of `rename` or `take` matches nothing.
     """
     if spec.stage is not None:
-        return _start(backbone, backbone_weights(run.weights(spec.stage)), spec, spec.stage)
-    return None if spec.file is None else _start_from_file(backbone, spec, Path(spec.file))
+        return _rename_and_copy(backbone, backbone_weights(run.weights(spec.stage)), spec, spec.stage)
+    return None if spec.file is None else _load_from_file(backbone, spec, Path(spec.file))
 
 
-def _start_from_file(backbone: nn.Module, spec: StartFrom, file: Path) -> Transfer:
+def _load_from_file(backbone: nn.Module, spec: StartFrom, file: Path) -> TransferReport:
     sha256 = file_digest(file)
     if spec.sha256 not in (None, sha256):
         what = f"another file than the job's: SHA-256 {sha256}, the job has {spec.sha256}"
-        raise DataError(what, str(file), "bring the file back; every node needs the same one")
-    found = load(file, spec.format)
+        raise DataError(what, str(file), "restore the file; every node needs the same one")
+    weights = load(file, spec.format)
     if spec.layout == "matlab":
-        found = from_matlab(found, str(file))
-    report = _start(backbone, found, spec, str(file))
+        weights = from_matlab(weights, str(file))
+    report = _rename_and_copy(backbone, weights, spec, str(file))
     report.sha256 = sha256
-    report.skipped = found.ignored | report.skipped
+    report.skipped = weights.ignored | report.skipped
     old = {name: report.renamed.get(name, name) for name in report.taken}
-    report.reordered = [name for name in report.taken if old[name] in found.reordered]
+    report.reordered = [name for name in report.taken if old[name] in weights.reordered]
     return report
 
 
-def _start(backbone: nn.Module, weights: Mapping[str, Tensor], spec: StartFrom, source: str) -> Transfer:
+def _rename_and_copy(
+    backbone: nn.Module, weights: Mapping[str, Tensor], spec: StartFrom, source: str
+) -> TransferReport:
     names = renamed(list(weights), spec.rename)
-    report = transfer(backbone, {names[name]: value for name, value in weights.items()}, spec.take, source)
+    report = copy_weights(backbone, {names[name]: value for name, value in weights.items()}, spec.take, source)
     report.renamed = {new: name for name, new in names.items() if new != name}
     return report
 
 
-def transfer(backbone: nn.Module, weights: Mapping[str, Tensor], take: Sequence[str], source: str) -> Transfer:
-    """Copies `weights` (names as in the backbone) whose names match `take` and whose shapes agree.
+def copy_weights(
+    backbone: nn.Module, weights: Mapping[str, Tensor], take: Sequence[str], source: str
+) -> TransferReport:
+    """Copies the weights whose names match `take` and whose shapes agree with the backbone's.
 
-    Shapes agree too where they differ in ones only, or where one unrolls what the other has as maps: [n, c h w] and
-    [n, c, h, w]. The numbers are in the same order then.
+    Two shapes agree if they are equal but for dimensions of size 1, or if one flattens the feature maps of the other:
+    [n, c h w] and [n, c, h, w]. The numbers have the same order in both.
+
+    Args:
+        backbone: receives the weights.
+        weights: name in the backbone -> tensor.
+        take: name patterns.
+        source: name of the source, for the report.
 
     Raises:
-        RunError: a pattern of `take` took nothing: the stage would silently start from scratch.
+        RunError: a pattern of `take` copied nothing, so the stage would start from random weights without notice.
     """
-    report, own = Transfer(source), backbone.state_dict()
+    report, own = TransferReport(source), backbone.state_dict()
     for name, value in weights.items():
-        if not _wanted(name, take):
+        if not _matches(name, take):
             report.skipped[name] = "not asked for"
         elif name not in own:
             report.skipped[name] = "not in this backbone"
@@ -111,26 +121,26 @@ def transfer(backbone: nn.Module, weights: Mapping[str, Tensor], take: Sequence[
         if name not in weights:
             report.skipped[name] = "initialised: not in the source"
     for pattern in take:
-        if not any(_wanted(name, [pattern]) for name in report.taken):
-            reasons = {n: r for n, r in report.skipped.items() if _wanted(n, [pattern])}
+        if not any(_matches(name, [pattern]) for name in report.taken):
+            reasons = {n: r for n, r in report.skipped.items() if _matches(n, [pattern])}
             raise RunError(
-                f"start_from: {pattern!r} took no weights: {reasons or 'no such name'}", source, "mend `take`"
+                f"start_from: {pattern!r} took no weights: {reasons or 'no such name'}", source, "fix `take`"
             )
     return report
 
 
 def backbone_weights(file: Path) -> dict[str, Tensor]:
-    """The backbone's part of a stage's final weights, by the backbone's own names."""
+    """The backbone's weights in a stage's final weights, without the prefix `backbone.`."""
     prefix = "backbone."
     return {k.removeprefix(prefix): v for k, v in load_file(file).items() if k.startswith(prefix)}
 
 
-def _wanted(name: str, patterns: Sequence[str]) -> bool:
+def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, p) or fnmatch.fnmatchcase(name, f"{p}.*") for p in patterns)
 
 
 def _agree(given: tuple[int, ...], own: tuple[int, ...]) -> bool:
-    """Whether tensors of these shapes hold the same numbers in the same order."""
+    """Whether tensors of these shapes can hold the same numbers in the same order."""
     if [size for size in given if size != 1] == [size for size in own if size != 1]:
         return True
     few, many = sorted((given, own), key=len)

@@ -1,4 +1,4 @@
-"""Validation while training: the loss and, if it decides, a metric, over the workers' shares of a split."""
+"""Validation during training: the loss and an optional metric on a split, which the workers share."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from blear.data.frame_sampling import FrameSampler
 from blear.data.loader import sequential_batches
 from blear.errors import JobError
 from blear.job.schema import Validate
-from blear.train.inputs import Ahead, Inputs
+from blear.train.preprocessing import CpuPreprocessing, Preprocessing
 from blear.train.worker import Worker
 
 
 @dataclass(frozen=True)
 class Validator:
-    """The validation of a stage; every worker calls it at the same steps.
+    """The validation of a stage. All workers call it at the same steps.
 
     Attributes:
-        moments: which frames of each clip.
-        ahead: what is done to batches on the CPU while they are read ahead.
-        head: what knows loss, metrics and decoding; it needs no weights for them.
-        autocast: makes the context of mixed precision.
+        frame_sampler: chooses frames of each clip; None: all frames.
+        cpu_preprocessing: preprocessing in the reading threads; None: nothing runs there.
+        head: computes loss and metrics, and decodes outputs.
+        autocast: creates the context of the job's precision.
     """
 
     spec: Validate
     store: Store
-    moments: FrameSampler | None
-    ahead: Ahead | None
-    inputs: Inputs
+    frame_sampler: FrameSampler | None
+    cpu_preprocessing: CpuPreprocessing | None
+    preprocessing: Preprocessing
     batch_size: int
     head: Head
     worker: Worker
     autocast: Callable[[], contextlib.AbstractContextManager[object]]
 
     def metric(self) -> Metric | None:
-        """The metric that decides; None for the loss.
+        """The metric of the job's `validate.metric`; None for the loss.
 
         Raises:
             JobError: the head has no such metric.
@@ -56,8 +56,8 @@ class Validator:
             raise JobError(f"the head has no metric {self.spec.metric!r}", "validate.metric", do)
         return known[self.spec.metric]
 
-    def better(self, value: float, best: float | None) -> bool:
-        """Whether a value of the metric beats the best one so far; NaN never does."""
+    def is_better(self, value: float, best: float | None) -> bool:
+        """Whether a value is better than the best one so far; NaN never is."""
         metric = self.metric()
         if value != value or best is None:
             return value == value
@@ -65,45 +65,57 @@ class Validator:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module) -> dict[str, float]:
-        """`validation_loss`, and `validation_<metric>` when a metric decides; degraded as in training, not augmented.
+        """Validates on clips that are degraded as in training, and not augmented.
 
         Args:
-            model: the model or its average, not wrapped.
+            model: the model or its moving average, without the worker's wrapper.
+
+        Returns:
+            `validation_loss`, and `validation_<metric>` if `validate.metric` is a metric.
         """
         metric = self.metric()
-        per_worker = -(-self.spec.batches // self.worker.world)
+        per_worker = -(-self.spec.batches // self.worker.world_size)
         worker = self.worker
-        shares = sequential_batches(
-            self.store, self.batch_size, worker.rank, worker.world, frame_sampler=self.moments, transform=self.ahead
+        reading = sequential_batches(
+            self.store,
+            self.batch_size,
+            worker.rank,
+            worker.world_size,
+            frame_sampler=self.frame_sampler,
+            transform=self.cpu_preprocessing,
         )
         loss, count, truth, predicted = 0.0, 0, [], []
         model.eval()
-        with contextlib.closing(shares):
-            for raw in itertools.islice(shares, per_worker):
-                batch = self.inputs(raw)
+        with contextlib.closing(reading):
+            for raw in itertools.islice(reading, per_worker):
+                batch = self.preprocessing(raw)
                 with self.autocast():
                     outputs = model(batch.frames_BTCHW)
                     loss += float(self.head.loss(outputs, batch)) * len(raw.samples_B)
                 count += len(raw.samples_B)
                 if metric is not None:
                     target, decoded = next(iter(self.head.decode(outputs).items()))
-                    values_BT = values_of(decoded)
+                    values_BT = decoded_values(decoded)
                     truth.append(np.repeat(batch.targets[target].cpu().numpy(), values_BT.shape[1]))
                     predicted.append(values_BT.ravel())
         model.train()
-        total = self.worker.total(float(count))
-        found = {"validation_loss": self.worker.total(loss) / total}
+        total = self.worker.all_reduce_sum(float(count))
+        values = {"validation_loss": self.worker.all_reduce_sum(loss) / total}
         if metric is not None:
-            parts = self.worker.gather((np.concatenate(truth), np.concatenate(predicted)) if truth else None)
+            parts = self.worker.all_gather((np.concatenate(truth), np.concatenate(predicted)) if truth else None)
             truths, predictions = zip(*(part for part in parts if part is not None), strict=True)
-            found[f"validation_{metric.name}"] = metric.compute(np.concatenate(truths), np.concatenate(predictions))
-        return found
+            values[f"validation_{metric.name}"] = metric.compute(np.concatenate(truths), np.concatenate(predictions))
+        return values
 
 
-def values_of(decoded: Decoded) -> np.ndarray:
-    """Class indices or values, [B, T], as the predictions table has them."""
+def decoded_values(decoded: Decoded) -> np.ndarray:
+    """Class indices or regression values, [B, T], as in the predictions table.
+
+    Raises:
+        JobError: the head returns images.
+    """
     if isinstance(decoded, Values):
         return decoded.values_BT.float().cpu().numpy()
     if isinstance(decoded, Categories):
         return decoded.probabilities_BTK.argmax(dim=-1).cpu().numpy()
-    raise JobError("a head that gives images has no metric", "validate.metric", "choose `loss`")
+    raise JobError("a head that returns images has no metric", "validate.metric", "choose `loss`")

@@ -1,4 +1,4 @@
-"""What the loop needs from a runner, and the runner without Ray: this process."""
+"""The interface between the training loop and a runner, and the local runner: one process, without Ray."""
 
 from __future__ import annotations
 
@@ -17,103 +17,104 @@ from blear.progress import echo
 
 
 class Worker(Protocol):
-    """One worker of a stage. Whatever it says of all workers is said by each of them at the same step.
+    """One worker of a stage. Collective methods return the same value on every worker, which all call at one step.
 
     Attributes:
-        rank, world: which worker this is, of how many.
-        device: where the model lives.
+        rank: number of this worker, from 0.
+        world_size: number of workers.
+        device: device of the model.
     """
 
     rank: int
-    world: int
+    world_size: int
     device: torch.device
 
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """The model on its device, its gradients averaged over the workers."""
+    def prepare_model(self, model: nn.Module) -> nn.Module:
+        """Moves the model to the device, and averages its gradients over the workers in each backward pass."""
         ...
 
     def no_sync(self, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
-        """Within it, backward passes of the wrapped model leave gradients on this worker (accumulation)."""
+        """Context in which backward passes of the prepared model do not average gradients (accumulation)."""
         ...
 
-    def total(self, value: float) -> float:
+    def all_reduce_sum(self, value: float) -> float:
         """The sum of a number over all workers."""
         ...
 
-    def gather(self, value: Any) -> list[Any]:
-        """What every worker gave, in order of rank."""
+    def all_gather(self, value: Any) -> list[Any]:
+        """The values of all workers, by rank."""
         ...
 
-    def saved(self, step: int, metrics: dict[str, float]) -> None:
-        """A checkpoint was handed to its writer."""
+    def on_checkpoint(self, step: int, metrics: dict[str, float]) -> None:
+        """Called after each checkpoint was given to its writer."""
         ...
 
-    def continues(self, step: int, undone: int) -> None:
-        """Told on rank 0 where the stage goes on, and that steps to `undone` are done again."""
+    def on_resume(self, step: int, last_step: int) -> None:
+        """Called on rank 0 if the stage resumes at `step` although an earlier attempt had reached `last_step`."""
         ...
 
-    def checkpoint_now(self, step: int) -> bool:
-        """Whether a SIGTERM or a notice of pre-emption asks for a checkpoint at this step; asked at every step."""
+    def should_checkpoint(self, step: int) -> bool:
+        """Whether SIGTERM or a pre-emption notice requests a checkpoint; called after every step."""
         ...
 
-    def leave(self, step: int) -> None:
-        """Called when that checkpoint is on disk; ends the run where nothing else will."""
+    def after_requested_checkpoint(self, step: int) -> None:
+        """Called when a requested checkpoint is on disk. It may end the run."""
         ...
 
 
 class LocalWorker:
-    """The whole stage in this process; SIGTERM, as from a scheduler, ends it after a checkpoint."""
+    """The only worker of a stage, in this process. After SIGTERM it writes a checkpoint and stops."""
 
     rank = 0
-    world = 1
+    world_size = 1
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._asked = False
+        self._sigterm = False
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Within it, SIGTERM asks for a checkpoint instead of ending the process (only the main thread may listen)."""
+    def catch_sigterm(self) -> Iterator[None]:
+        """Context in which SIGTERM requests a checkpoint; does nothing outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGTERM, self._ask)
+        before = signal.signal(signal.SIGTERM, self._on_sigterm)
         try:
             yield
         finally:
             signal.signal(signal.SIGTERM, before)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self._asked = True
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        self._sigterm = True
 
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """The model on its device."""
+    def prepare_model(self, model: nn.Module) -> nn.Module:
+        """Moves the model to the device."""
         return model.to(self.device)
 
     def no_sync(self, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
-        """Nothing is averaged here."""
+        """An empty context: one worker has nothing to average."""
         return contextlib.nullcontext()
 
-    def total(self, value: float) -> float:
+    def all_reduce_sum(self, value: float) -> float:
         """The number itself."""
         return value
 
-    def gather(self, value: Any) -> list[Any]:
-        """The value itself."""
+    def all_gather(self, value: Any) -> list[Any]:
+        """The value itself, in a list."""
         return [value]
 
-    def saved(self, step: int, metrics: dict[str, float]) -> None:
-        """Nothing to tell."""
+    def on_checkpoint(self, step: int, metrics: dict[str, float]) -> None:
+        """Does nothing."""
 
-    def continues(self, step: int, undone: int) -> None:
-        """Says it."""
-        echo(f"continues from step {step}; steps to {undone} are done again")
+    def on_resume(self, step: int, last_step: int) -> None:
+        """Prints it."""
+        echo(f"continues from step {step}; steps to {last_step} are done again")
 
-    def checkpoint_now(self, step: int) -> bool:
-        """Whether SIGTERM came."""
-        return self._asked
+    def should_checkpoint(self, step: int) -> bool:
+        """Whether SIGTERM was received."""
+        return self._sigterm
 
-    def leave(self, step: int) -> None:
+    def after_requested_checkpoint(self, step: int) -> None:
         """Ends the run.
 
         Raises:
@@ -123,5 +124,5 @@ class LocalWorker:
 
 
 def local_device(gpu: bool | str) -> torch.device:
-    """The GPU of this process if asked for or present."""
+    """The device of a local run: `gpu` is True, False or "auto" (CUDA if there is a GPU)."""
     return torch.device("cuda" if (gpu is True or (gpu == "auto" and torch.cuda.is_available())) else "cpu")

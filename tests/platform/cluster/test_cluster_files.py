@@ -15,7 +15,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from blear.train.on_ray.waiting import read_limits
+from blear.train.on_ray.cluster_status import read_autoscaler_limits
 
 LAUNCHER = ["cluster.yaml", "docs/cluster/gcp.yaml", "docs/cluster/on_premise.yaml"]
 CLOUDS = LAUNCHER[:2]
@@ -76,7 +76,7 @@ def test_spot_first_with_the_same_machine_on_demand(name: str, repository: Path)
     assert "preemptible" not in json.dumps(fallback["node_config"])
     assert head["resources"] == {"CPU": 0}
     assert head["max_workers"] == 0
-    limits = read_limits(repository / name)
+    limits = read_autoscaler_limits(repository / name)
     assert limits is not None
     assert {kind.name: kind.limit for kind in limits.types} == {"gpu_spot": 8, "gpu_on_demand": 4}
 

@@ -17,7 +17,7 @@ from submit_project import PLUGIN, make_project
 
 from blear.cluster.needs import check_job, missing
 from blear.cluster.submission import JobServer
-from blear.cluster.upload import LIMIT, plan_upload
+from blear.cluster.upload import MAX_UPLOAD_BYTES, plan_upload
 from blear.cluster.wheels import build_wheel
 from blear.errors import JobError, PluginError, RunError
 
@@ -80,7 +80,7 @@ def test_the_listed_files_are_those_that_ray_packs(folder: Path, tmp_path: Path)
 
 def test_the_biggest_files_are_named_and_512_mib_are_refused(folder: Path) -> None:
     with (folder / "film.mkv").open("wb") as film:
-        film.truncate(LIMIT - 10_000_000)
+        film.truncate(MAX_UPLOAD_BYTES - 10_000_000)
     upload = plan_upload(folder)
     upload.check()
     assert upload.listing()[0].endswith("7 files, 502.5 MiB")

@@ -77,6 +77,26 @@ def test_two_workers_give_the_losses_of_one(submit, ray_storage: Path, blear) ->
         assert theirs[name] == pytest.approx(value, abs=1e-4), name
 
 
+WITHOUT_INTERNALS = """import sys
+from blear.train.on_ray import internals
+internals.cluster_status = lambda: None
+internals.train_callback_base = lambda: object
+from blear.cli import main
+sys.argv[0] = "blear"
+main()
+"""
+
+
+def test_a_run_without_rays_internals_goes_on(submit, ray_storage: Path, tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(WITHOUT_INTERNALS)
+    done = submit("--", sys.executable, str(script), "run", "jobs/vlqr_hq.yaml", *sets(*SMALL, "name=plain"))
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text[-6000:]
+    assert "restarts are not reported, because this version of Ray is not known" in text
+    assert len(losses(ray_storage / "runs" / "plain")) == 6
+
+
 def test_a_workers_error_arrives_as_it_was_raised(submit, ray_storage: Path) -> None:
     arguments = sets(*SMALL, "name=wrong", 'stages.hq.optimizer.scale_lr={"conv9": 1}')
     done = submit("--", "jobs/vlqr_hq.yaml", *arguments)

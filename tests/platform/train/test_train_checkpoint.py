@@ -15,25 +15,25 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from blear.errors import RunError
 from blear.train import checkpoint
-from blear.train.checkpoint import CheckpointWriter, Position, Trained
+from blear.train.checkpoint import CheckpointWriter, TrainedModules, TrainerState
 
 
-def make(average: bool = False, width: int = 3) -> Trained:
+def make_modules(average: bool = False, width: int = 3) -> TrainedModules:
     torch.manual_seed(width)
     net = nn.Sequential(nn.Linear(4, width), nn.BatchNorm1d(width), nn.Linear(width, 1))
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
     mean = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.5), use_buffers=True) if average else None
-    return Trained(net, optimizer, mean)
+    return TrainedModules(net, optimizer, mean)
 
 
-def move(trained: Trained) -> None:
+def move(trained: TrainedModules) -> None:
     trained.model(torch.randn(5, 4)).sum().backward()
     trained.optimizer.step()
     if trained.average is not None:
         trained.average.update_parameters(trained.model)
 
 
-def save(folder: Path, trained: Trained, *positions: Position) -> None:
+def save(folder: Path, trained: TrainedModules, *positions: TrainerState) -> None:
     with closing(CheckpointWriter(folder)) as writer:
         for position in positions:
             writer.save(position, trained)
@@ -57,13 +57,13 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_weights_average_optimizer_and_position_come_back_exactly(tmp_path: Path) -> None:
-    trained = make(average=True)
-    assert checkpoint.restore(tmp_path, trained) == Position()
+    trained = make_modules(average=True)
+    assert checkpoint.restore_checkpoint(tmp_path, trained) == TrainerState()
     move(trained)
     move(trained)
-    save(tmp_path, trained, Position(2, best=0.25, best_step=1, worse=1))
-    other = make(average=True)
-    assert checkpoint.restore(tmp_path, other) == Position(2, best=0.25, best_step=1, worse=1)
+    save(tmp_path, trained, TrainerState(2, best=0.25, best_step=1, not_improved=1))
+    other = make_modules(average=True)
+    assert checkpoint.restore_checkpoint(tmp_path, other) == TrainerState(2, best=0.25, best_step=1, not_improved=1)
     assert other.average is not None
     assert trained.average is not None
     assert other.average.n_averaged == trained.average.n_averaged == 2
@@ -75,72 +75,78 @@ def test_weights_average_optimizer_and_position_come_back_exactly(tmp_path: Path
 
 
 def test_a_checkpoint_is_the_state_at_save_though_training_goes_on(tmp_path: Path) -> None:
-    trained = make()
+    trained = make_modules()
     before = {name: value.clone() for name, value in trained.model.state_dict().items()}
     with closing(CheckpointWriter(tmp_path)) as writer:
-        writer.save(Position(1), trained)
+        writer.save(TrainerState(1), trained)
         for parameter in trained.model.parameters():
             parameter.data.fill_(7.0)
         writer.wait()
-    other = make()
-    checkpoint.restore(tmp_path, other)
+    other = make_modules()
+    checkpoint.restore_checkpoint(tmp_path, other)
     assert all(torch.equal(value, before[name]) for name, value in other.model.state_dict().items())
 
 
 def test_the_newest_and_the_best_stay(tmp_path: Path) -> None:
-    trained = make()
-    save(tmp_path, trained, Position(3), Position(6, best=0.1, best_step=6), Position(9, best=0.1, best_step=6))
+    trained = make_modules()
+    save(
+        tmp_path,
+        trained,
+        TrainerState(3),
+        TrainerState(6, best=0.1, best_step=6),
+        TrainerState(9, best=0.1, best_step=6),
+    )
     assert names(tmp_path) == ["step-00000006", "step-00000009"]
-    save(tmp_path, trained, Position(12, best=0.05, best_step=12))
+    save(tmp_path, trained, TrainerState(12, best=0.05, best_step=12))
     assert names(tmp_path) == ["step-00000012"]
 
 
 def test_what_a_killed_writer_left_is_neither_restored_nor_kept(tmp_path: Path) -> None:
-    trained = make()
-    save(tmp_path, trained, Position(3))
+    trained = make_modules()
+    save(tmp_path, trained, TrainerState(3))
     half = tmp_path / ".step-00000006.partial"
     half.mkdir()
     (half / "state.json").write_text('{"step": 6}')
-    assert checkpoint.restore(tmp_path, trained).step == 3
-    save(tmp_path, trained, Position(9))
+    assert checkpoint.restore_checkpoint(tmp_path, trained).step == 3
+    save(tmp_path, trained, TrainerState(9))
     assert names(tmp_path) == ["step-00000009"]
 
 
 @pytest.mark.parametrize("damage", ["model.safetensors", "optimizer.pt", "state.json"])
 def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
-    trained = make()
-    save(tmp_path, trained, Position(3))
+    trained = make_modules()
+    save(tmp_path, trained, TrainerState(3))
     file = tmp_path / "step-00000003" / damage
     file.write_bytes(file.read_bytes()[:5])
     with pytest.raises(RunError, match="cannot be restored") as caught:
-        checkpoint.restore(tmp_path, trained)
+        checkpoint.restore_checkpoint(tmp_path, trained)
     assert str(file.parent) in caught.value.where
 
 
 def test_a_checkpoint_of_another_model_is_named(tmp_path: Path) -> None:
-    save(tmp_path, make(), Position(3))
+    save(tmp_path, make_modules(), TrainerState(3))
     with pytest.raises(RunError, match="cannot be restored"):
-        checkpoint.restore(tmp_path, make(width=5))
+        checkpoint.restore_checkpoint(tmp_path, make_modules(width=5))
 
 
 def test_a_checkpoint_never_runs_code(tmp_path: Path) -> None:
-    trained = make()
-    save(tmp_path, trained, Position(3))
+    trained = make_modules()
+    save(tmp_path, trained, TrainerState(3))
     torch.save({"x": Path}, tmp_path / "step-00000003" / "optimizer.pt")
     with pytest.raises(RunError, match="cannot be restored"):
-        checkpoint.restore(tmp_path, trained)
+        checkpoint.restore_checkpoint(tmp_path, trained)
 
 
 def test_a_full_disk_keeps_the_checkpoint_before_and_says_so(tiny_disk: Path) -> None:
-    trained = make()
-    save(tiny_disk / "checkpoints", trained, Position(3))
+    trained = make_modules()
+    save(tiny_disk / "checkpoints", trained, TrainerState(3))
     room = os.statvfs(tiny_disk)
     (tiny_disk / "ballast").write_bytes(bytes(room.f_bavail * room.f_frsize - 8192))
     with pytest.raises(RunError, match=r"checkpoint of step 6 cannot be written: .*No space left") as caught:
-        save(tiny_disk / "checkpoints", trained, Position(6))
+        save(tiny_disk / "checkpoints", trained, TrainerState(6))
     assert "continues from step-00000003" in caught.value.do
     assert names(tiny_disk / "checkpoints") == ["step-00000003"]
     (tiny_disk / "ballast").unlink()
-    assert checkpoint.restore(tiny_disk / "checkpoints", trained).step == 3
-    save(tiny_disk / "checkpoints", trained, Position(6))
+    assert checkpoint.restore_checkpoint(tiny_disk / "checkpoints", trained).step == 3
+    save(tiny_disk / "checkpoints", trained, TrainerState(6))
     assert names(tiny_disk / "checkpoints") == ["step-00000006"]

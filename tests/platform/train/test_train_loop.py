@@ -24,7 +24,7 @@ class Dies(LocalWorker):
         super().__init__(torch.device("cpu"))
         self.step = step
 
-    def saved(self, step: int, metrics: dict[str, float]) -> None:
+    def on_checkpoint(self, step: int, metrics: dict[str, float]) -> None:
         if step == self.step:
             raise ConnectionError("lost")
 

@@ -16,7 +16,7 @@ from blear.job.reader import read_job
 from blear.job.schema import Optimizer
 from blear.plugin.discovery import load_plugins
 from blear.train.loop import train_stage
-from blear.train.optimizer import build_optimizer, undecayed
+from blear.train.optimizer import build_optimizer, no_decay_parameters
 from blear.train.plan import StagePlan
 from blear.train.worker import LocalWorker
 
@@ -112,8 +112,8 @@ def test_decay_and_multiplier_go_together() -> None:
 
 def test_patterns_without_decay_match_as_those_of_the_rates_do() -> None:
     net = Net()
-    assert undecayed(net, ["*.bias"]) == SPARED - {"backbone.bn1.weight"}
-    assert undecayed(net, ["head.*"]) == {"head.fc5.weight", "head.fc5.bias"}
+    assert no_decay_parameters(net, ["*.bias"]) == SPARED - {"backbone.bn1.weight"}
+    assert no_decay_parameters(net, ["head.*"]) == {"head.fc5.weight", "head.fc5.bias"}
     with pytest.raises(JobError, match=r"no_decay: 'bn2\.\*' matches no parameter") as caught:
         build_optimizer(net, Optimizer(lr=0.1, weight_decay=0.1, no_decay=["*.bias", "bn2.*"]))
     assert "bn1.weight" in caught.value.do
@@ -159,7 +159,7 @@ PLUGIN_API = 1
 
 
 class FrozenNorm(nn.Module):
-    """Batch normalisation that never leaves evaluation, whatever the loop asks of the model."""
+    """Batch normalisation that never degradations_of evaluation, whatever the loop asks of the model."""
 
     def __init__(self, params, context):
         super().__init__()

@@ -19,7 +19,7 @@ from blear.data.prepared import Prepared
 from blear.data.sampling.sampler import Sampler
 from blear.errors import JobError, RunError
 from blear.metrics import ccc
-from blear.train.checkpoint import list_steps
+from blear.train.checkpoint import list_checkpoints
 from blear.train.loop import train_stage
 from blear.train.plan import StagePlan
 from blear.train.setup import set_up
@@ -99,7 +99,7 @@ def test_a_stage_that_no_longer_gets_better_stops_and_keeps_the_best(plan) -> No
     ours = trained(stopped)
     assert (facts(stopped)["steps"], facts(stopped)["weights_of_step"]) == (6, 2)
     assert list(log(stopped, "validation_loss")) == [2, 4, 6]
-    kept = list_steps(stopped.run.stage("clean") / "checkpoints")
+    kept = list_checkpoints(stopped.run.stage("clean") / "checkpoints")
     assert [path.name for path in kept] == ["step-00000002", "step-00000006"]
     best = load_file(kept[0] / "model.safetensors")
     assert all(np.array_equal(ours[name], best[name]) for name in best)
@@ -120,18 +120,18 @@ def test_the_metric_of_training_is_that_of_the_logged_batches_before_their_updat
     options = ("stages.clean.log_every=2", "stages.clean.accumulate=3", "stages.clean.backbone.dropout=0")
     metric = "stages.clean.validate={every: 9, batches: 1, metric: ccc}"
     run = set_up(plan("watched", *options, metric), LocalWorker(torch.device("cpu")))
-    watched = run.stepper.watched
-    assert watched is not None
+    metric_of_training = run.stepper.training_metric
+    assert metric_of_training is not None
     found = []
     for step, raw in enumerate(
-        batches(run.store, run.order, 0, 4, 0, 1, frame_sampler=run.moments, transform=run.ahead)
+        batches(run.store, run.sampler, 0, 4, 0, 1, frame_sampler=run.frame_sampler, transform=run.cpu_preprocessing)
     ):
         batch = run.stepper.inputs(raw)
         with torch.no_grad():
-            decoded = run.inner.head.decode(run.inner(batch.frames_BTCHW))["valence"]
+            decoded = run.model.head.decode(run.model(batch.frames_BTCHW))["valence"]
         expected = ccc(batch.targets["valence"].numpy(), decoded.values_BT.ravel().numpy())
         run.stepper(step, raw)
-        found.append((watched.read(), {"training_ccc": pytest.approx(expected, abs=1e-5)}))
+        found.append((metric_of_training.compute(), {"training_ccc": pytest.approx(expected, abs=1e-5)}))
     assert [ours for ours, _ in found[::2]] == [{}, {}]  # only every second step is logged
     assert [ours for ours, _ in found[1::2]] == [theirs for _, theirs in found[1::2]]
 
@@ -144,7 +144,7 @@ def test_a_run_that_diverges_stops_with_step_samples_and_gradient_norm(plan) -> 
     named = caught.value.what.split("samples ")[1].split(" and ")[0].split(", ")
     assert len(named) == 8
     assert set(named) <= set(store.keys(np.arange(len(store))))
-    for kept in list_steps(wild.run.stage("clean") / "checkpoints"):
+    for kept in list_checkpoints(wild.run.stage("clean") / "checkpoints"):
         assert all(np.isfinite(value).all() for value in load_file(kept / "model.safetensors").values())
 
 
@@ -152,9 +152,9 @@ def terminated(step: int) -> LocalWorker:
     """A worker whose process gets a real SIGTERM after the checkpoint of a step, as from a scheduler."""
 
     class Terminated(LocalWorker):
-        def saved(self, done: int, metrics: dict[str, float]) -> None:
+        def on_checkpoint(self, done: int, metrics: dict[str, float]) -> None:
             if done == step:
-                with self.listening():
+                with self.catch_sigterm():
                     os.kill(os.getpid(), signal.SIGTERM)
 
     return Terminated(torch.device("cpu"))
@@ -166,7 +166,7 @@ def test_sigterm_makes_a_checkpoint_and_the_same_command_goes_on(plan) -> None:
     cut = plan("cut", *options)
     with pytest.raises(RunError, match="stopped by SIGTERM at step 3"):
         train_stage(cut, terminated(2))
-    assert list_steps(cut.run.stage("clean") / "checkpoints")[-1].name == "step-00000003"
+    assert list_checkpoints(cut.run.stage("clean") / "checkpoints")[-1].name == "step-00000003"
     assert distance(trained(cut), whole) == 0
 
 

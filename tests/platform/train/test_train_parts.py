@@ -10,8 +10,8 @@ from torch import nn
 
 from blear.errors import JobError, RunError
 from blear.job.schema import Optimizer
-from blear.train.optimizer import build_optimizer, gradient_norm, multipliers, set_rate
-from blear.train.transfer import transfer
+from blear.train.optimizer import build_optimizer, gradient_norm, lr_multipliers, set_learning_rate
+from blear.train.transfer import copy_weights
 
 
 class Net(nn.Module):
@@ -25,7 +25,7 @@ SCALE = {"conv*.weight": 0.1, "conv*.bias": 0.2, "*.bias": 2.0}
 
 
 def test_the_first_matching_pattern_gives_the_multiplier() -> None:
-    assert multipliers(Net(), SCALE) == {
+    assert lr_multipliers(Net(), SCALE) == {
         "backbone.conv1.weight": 0.1,
         "backbone.conv1.bias": 0.2,
         "backbone.conv2.weight": 0.1,
@@ -33,12 +33,12 @@ def test_the_first_matching_pattern_gives_the_multiplier() -> None:
         "head.fc5.weight": 1.0,
         "head.fc5.bias": 2.0,
     }
-    assert multipliers(Net(), {"backbone.*": 0.0})["backbone.conv2.bias"] == 0.0
+    assert lr_multipliers(Net(), {"backbone.*": 0.0})["backbone.conv2.bias"] == 0.0
 
 
 def test_a_pattern_that_matches_nothing_is_an_error_with_the_names() -> None:
     with pytest.raises(JobError, match=r"'conv9\.\*' matches no parameter") as caught:
-        multipliers(Net(), {"conv9.*": 0.1})
+        lr_multipliers(Net(), {"conv9.*": 0.1})
     assert "conv1.weight" in caught.value.do
 
 
@@ -50,7 +50,7 @@ def test_each_parameter_moves_by_its_own_rate() -> None:
         p.grad = torch.ones_like(p)
     optimizer.step()
     moved = {name: float((before[name] - p.detach()).mean()) for name, p in net.named_parameters()}
-    assert moved == pytest.approx({name: 0.5 * m for name, m in multipliers(net, SCALE).items()}, rel=1e-5)
+    assert moved == pytest.approx({name: 0.5 * m for name, m in lr_multipliers(net, SCALE).items()}, rel=1e-5)
 
 
 def test_multiplier_zero_freezes_also_against_decay() -> None:
@@ -89,14 +89,14 @@ def test_adamw_decays_decoupled_and_follows_the_multipliers() -> None:
     for parameter in net.parameters():
         parameter.grad = torch.full_like(parameter, 3.0)
     optimizer.step()
-    for name, scale in multipliers(net, SCALE).items():
+    for name, scale in lr_multipliers(net, SCALE).items():
         expected = 2.0 - 0.1 * scale * (1 + 0.5 * 2.0)
         assert net.get_parameter(name).detach().mean().item() == pytest.approx(expected, rel=1e-5), name
 
 
 def test_the_rate_is_set_for_each_group_by_its_multiplier() -> None:
     optimizer = build_optimizer(Net(), Optimizer(lr=0.2, scale_lr=SCALE))
-    set_rate(optimizer, 0.05)
+    set_learning_rate(optimizer, 0.05)
     assert {g["scale"]: g["lr"] for g in optimizer.param_groups} == pytest.approx(
         {m: m * 0.05 for m in (0.1, 0.2, 1.0, 2.0)}
     )
@@ -121,7 +121,7 @@ def test_transfer_takes_by_name_and_shape_and_reports_the_rest() -> None:
         "conv4.weight": torch.zeros(1),
         "fc.weight": torch.zeros(1),
     }
-    report = transfer(own, weights, ["conv1", "conv*.weight"], "sr")
+    report = copy_weights(own, weights, ["conv1", "conv*.weight"], "sr")
     assert report.taken == ["conv1.weight", "conv1.bias"]
     assert float(own["conv1"].weight.detach().mean()) == 7.0
     assert torch.equal(own["conv2"].bias, start)
@@ -132,4 +132,4 @@ def test_transfer_takes_by_name_and_shape_and_reports_the_rest() -> None:
         "conv2.bias": "initialised: not in the source",
     }
     with pytest.raises(RunError, match="'conv7' took no weights"):
-        transfer(own, weights, ["conv1", "conv7"], "sr")
+        copy_weights(own, weights, ["conv1", "conv7"], "sr")

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, StepLR
 
 from blear.job.schema import Optimizer
-from blear.train.schedule import rate
+from blear.train.schedule import learning_rate
 
 LR = 0.3
 
@@ -27,7 +27,7 @@ def reference(make: Callable[[torch.optim.Optimizer], LRScheduler], steps: int) 
 
 
 def ours(steps: int, **spec: object) -> list[float]:
-    return [rate(Optimizer(lr=LR, **spec), step, steps) for step in range(steps)]
+    return [learning_rate(Optimizer(lr=LR, **spec), step, steps) for step in range(steps)]
 
 
 @pytest.mark.parametrize("steps", [1, 10, 37])

@@ -23,7 +23,7 @@ from blear.job.schema import StartFrom
 from blear.storage.run_folder import RunFolder
 from blear.train.loop import train_stage
 from blear.train.plan import StagePlan
-from blear.train.transfer import start, transfer
+from blear.train.transfer import copy_weights, load_initial_weights
 from blear.train.worker import LocalWorker
 from blear.weights.rename import renamed
 
@@ -100,7 +100,7 @@ def test_a_caffemodel_starts_a_network_of_other_names_and_reports_it(tmp_path: P
     trunk = Trunk()
     before = trunk.fc6.bias.detach().clone()
     spec = StartFrom(file=str(file), layout="matlab", rename={"c1.*": "conv1.*", "c2.*": "conv2.*", "bn.*": "norm.*"})
-    report = start(trunk, spec, RunFolder(tmp_path))
+    report = load_initial_weights(trunk, spec, RunFolder(tmp_path))
     assert report is not None
     assert torch.equal(trunk.conv1.weight, kernel.transpose(2, 3))
     assert torch.equal(trunk.conv2.weight[:, :, 0, 0], one)
@@ -139,7 +139,7 @@ def test_shapes_agree_where_the_numbers_keep_their_order(
 ) -> None:
     module = nn.ParameterDict({"w": nn.Parameter(torch.zeros(own)), "x": nn.Parameter(torch.zeros(1))})
     weights = {"w": value(*given), "x": torch.ones(1)}
-    report = transfer(module, weights, ["*"], "file")
+    report = copy_weights(module, weights, ["*"], "file")
     assert report.taken == (["w", "x"] if taken else ["x"])
     if taken:
         assert torch.equal(module["w"].detach().flatten(), weights["w"].flatten())
@@ -159,7 +159,7 @@ def test_exactly_one_source_is_given(job: Path) -> None:
 
 
 def test_a_file_that_is_not_there_yet_is_null(plan, job: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """The job keeps what to do with it; the stage starts as initialised, and says so."""
+    """The job keeps what to do with it; the stage starts from random weights, and prints it."""
     read, _ = read_job(job, overrides=["stages.only.backbone.start_from.file=null"])
     spec = read.stages["only"].backbone.start_from
     assert spec is not None
@@ -172,7 +172,7 @@ def test_a_file_that_is_not_there_yet_is_null(plan, job: Path, tmp_path: Path, c
         train_stage(one, LocalWorker(torch.device("cpu")))
     ours, theirs = (load_file(one.run.weights("clean")) for one in (null, plain))
     assert all((ours[name] == theirs[name]).all() for name in theirs)
-    assert "stage clean: no file of weights given, so it starts as initialised" in capsys.readouterr().err
+    assert "stage clean: no weight file given, so it starts from random weights" in capsys.readouterr().err
     assert json.loads((null.run.stage("clean") / "stage.json").read_text())["transfer"] is None
 
 
@@ -204,7 +204,7 @@ def test_another_file_is_another_run(job: Path, tmp_path: Path) -> None:
     spec = first.stages["only"].backbone.start_from
     assert spec is not None
     with pytest.raises(DataError, match="another file than the job's") as caught:
-        start(Trunk(), spec, RunFolder(tmp_path))
+        load_initial_weights(Trunk(), spec, RunFolder(tmp_path))
     assert "every node needs the same one" in caught.value.do
 
 

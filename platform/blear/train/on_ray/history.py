@@ -1,4 +1,4 @@
-"""What happened to a stage on a cluster, one sentence a line in history.log; the driver says each as it comes."""
+"""The history of a stage on a cluster: one event a line in history.log, printed by the driver as events occur."""
 
 from __future__ import annotations
 
@@ -11,60 +11,60 @@ from pathlib import Path
 
 from blear.progress import echo
 
-_LOOK_EVERY_S = 1.0
+_POLL_EVERY_S = 1.0
 _WIDTH = 20
 
 
-class Reached:
-    """The last step that was done, in a file of one line: what a killed worker leaves of where it was."""
+class LastStepFile:
+    """File `reached` in a stage's folder: the last finished step, also after the process was killed."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = os.open(folder / "reached", os.O_CREAT | os.O_WRONLY)
 
-    def set(self, step: int) -> None:
-        """Two microseconds, no fsync: called at every step."""
-        with contextlib.suppress(OSError):  # only a sentence in the log depends on it
+    def write(self, step: int) -> None:
+        """Takes 2 microseconds, without fsync, because every step calls it."""
+        with contextlib.suppress(OSError):  # only a line of the history depends on it
             os.pwrite(self._file, b"%*d\n" % (_WIDTH, step), 0)
 
 
-def reached(folder: Path) -> int:
-    """The last step that was done in a stage's folder; 0 if none was."""
+def read_last_step(folder: Path) -> int:
+    """The last finished step of a stage; 0 before the first."""
     try:
         return int((folder / "reached").read_text())
     except (OSError, ValueError):
         return 0
 
 
-def note(folder: Path, text: str) -> None:
-    """Adds a sentence to history.log of a stage's folder."""
+def append_history(folder: Path, text: str) -> None:
+    """Appends an event, with its time, to history.log of a stage's folder."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with contextlib.suppress(OSError), (folder / "history.log").open("a") as log:  # a full disk must not end a run here
         log.write(f"{now} {text}\n")
 
 
 @contextlib.contextmanager
-def told(folder: Path) -> Iterator[None]:
-    """While the block runs, says every sentence that is added to history.log of a stage's folder."""
+def print_history(folder: Path) -> Iterator[None]:
+    """While the block runs, prints each event that is appended to history.log of a stage's folder."""
     path, done = folder / "history.log", threading.Event()
     start = path.stat().st_size if path.is_file() else 0
 
-    def tell(position: int) -> int:
+    def print_new(position: int) -> int:
         if not path.is_file():
             return position
         with path.open("rb") as log:
             log.seek(position)
             new = log.read()
-        whole = new[: new.rfind(b"\n") + 1]
-        for line in whole.decode().splitlines():
+        complete = new[: new.rfind(b"\n") + 1]
+        for line in complete.decode().splitlines():
             echo(line.partition(" ")[2])
-        return position + len(whole)
+        return position + len(complete)
 
     def follow() -> None:
         position = start
-        while not done.wait(_LOOK_EVERY_S):
-            position = tell(position)
-        tell(position)
+        while not done.wait(_POLL_EVERY_S):
+            position = print_new(position)
+        print_new(position)
 
     thread = threading.Thread(target=follow, name="blear-history", daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""The Ray Train runner: one stage = one `TorchTrainer.fit` (Ray Train V2, elastic) around the same loop."""
+"""The Ray Train runner: one stage is one `TorchTrainer.fit` (Ray Train V2, elastic) around `train_stage`."""
 
 from __future__ import annotations
 
@@ -14,21 +14,25 @@ from blear.job.schema import Cluster
 from blear.plugin.discovery import load_plugins
 from blear.plugin.fingerprints import check_fingerprints
 from blear.train.loop import train_stage
-from blear.train.on_ray.history import told
-from blear.train.on_ray.waiting import announce_waiting, autoscaling_config, read_limits
+from blear.train.on_ray import internals
+from blear.train.on_ray.cluster_status import autoscaler_config_file, read_autoscaler_limits
+from blear.train.on_ray.history import append_history, print_history
+from blear.train.on_ray.waiting import announce_waiting
 from blear.train.plan import StagePlan
 
-_CONTINUE = "mend it and give the same command: it continues from the newest checkpoint"
+_CONTINUE = "fix it and give the same command: it continues from the newest checkpoint"
 
 
 def _worker_main(config: dict[str, StagePlan]) -> None:
     from blear.train.on_ray.worker import RayWorker
 
     plan = config["plan"]
-    check_fingerprints(plan.prints, load_plugins(plan.plugin_files), plan.components, f"node {socket.gethostname()}")
+    check_fingerprints(
+        plan.fingerprints, load_plugins(plan.plugin_files), plan.components, f"node {socket.gethostname()}"
+    )
     try:
         train_stage(plan, RayWorker(plan.run.stage(plan.stage)))
-    except RuntimeError as error:  # gloo's and NCCL's errors have no common class of their own
+    except RuntimeError as error:  # gloo and NCCL raise no class of their own
         if "timed out" not in str(error).lower():
             raise
         stall = plan.job.cluster.stall_s
@@ -43,34 +47,35 @@ def _worker_main(config: dict[str, StagePlan]) -> None:
 def train_on_ray(plan: StagePlan) -> None:
     """Trains one stage on the connected Ray cluster.
 
-    Lost workers and nodes are replaced as often as the job's `cluster.failures` says; pre-emptions do not count. All
-    workers then continue from the run folder's newest checkpoint.
+    After a lost worker or node, Ray restarts the workers from the newest checkpoint of the run folder, at most
+    `cluster.failures` times. Pre-emptions do not count.
 
     Raises:
-        BlearError: a worker's own error, as it was raised there; the stage is not tried again.
-        RunError: Ray lost the stage; the cause is in the message.
+        BlearError: a worker raised it; the stage is not retried.
+        RunError: Ray Train failed, or workers were lost too often; the message has the cause.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 
-    from blear.train.on_ray.watch import Watch, cause, root
+    from blear.train.on_ray.callback import StageCallback, describe_error, root_error
 
     cluster, folder = plan.job.cluster, plan.run.stage(plan.stage)
     gpu = use_gpu(cluster)
-    elastic: dict[str, Any] = {  # Ray's own annotations are those of its older ScalingConfig
+    elastic: dict[str, Any] = {  # as Any: Ray annotates the fields of its older ScalingConfig
         "num_workers": cluster.workers,
         "elastic_resize_monitor_interval_s": cluster.resize_s,
     }
     resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": 1} if gpu else {})
     scaling = ScalingConfig(use_gpu=gpu, resources_per_worker=resources, **elastic)
-    watch: Any = Watch(plan.stage, folder)
+    callback: Any = StageCallback(plan.stage, folder)
+    observed = internals.train_callback_base() is not object
     storage = plan.run.root.resolve() / "ray"
     run = RunConfig(
         name=f"{plan.job.name}-{plan.stage}-{int(time.time())}",
         storage_path=str(storage),
         failure_config=FailureConfig(max_failures=cluster.failures),
-        callbacks=[watch],
+        callbacks=[callback] if observed else [],
     )
     trainer = TorchTrainer(
         _worker_main,
@@ -81,27 +86,29 @@ def train_on_ray(plan: StagePlan) -> None:
     )
     where = f"stage {plan.stage}"
     try:
-        with announce_waiting(cluster, gpu), told(folder):
+        with announce_waiting(cluster, gpu), print_history(folder):
+            if not observed:
+                append_history(folder, f"{where}: restarts are not reported, because this version of Ray is not known")
             trainer.fit()
     except (WorkerGroupError, PreemptionError, ControllerError) as error:
         failures = getattr(error, "worker_failures", {})
         for failure in (error, *failures.values()):
-            if isinstance(own := root(failure), BlearError):
+            if isinstance(own := root_error(failure), BlearError):
                 raise own from error
         if not isinstance(error, WorkerGroupError):
-            raise RunError(f"Ray Train failed: {cause(error)}", where, _CONTINUE) from error
-        causes = "; ".join(sorted({cause(failure) for failure in failures.values()}))
+            raise RunError(f"Ray Train failed: {describe_error(error)}", where, _CONTINUE) from error
+        causes = "; ".join(sorted({describe_error(failure) for failure in failures.values()}))
         tried = f", after {cluster.failures} restarts (cluster.failures)" if cluster.failures > 0 else ""
         raise RunError(f"a worker was lost{tried}: {causes}", where, _CONTINUE) from error
-    shutil.rmtree(storage, ignore_errors=True)  # Ray's own marker files; the checkpoints are the stage's
+    shutil.rmtree(storage, ignore_errors=True)  # Ray's marker files; checkpoints lie in the stage's folder
 
 
 def use_gpu(cluster: Cluster) -> bool:
-    """Whether each worker takes a GPU; auto: where there is one, or where the autoscaler may add one."""
+    """Whether each worker reserves a GPU. `auto`: if the cluster has one, or if the autoscaler may add one."""
     if cluster.gpu != "auto":
         return cluster.gpu
     import ray
 
-    limits = read_limits(autoscaling_config())
+    limits = read_autoscaler_limits(autoscaler_config_file())
     may_come = limits is not None and any(kind.resources.get("GPU") for kind in limits.types)
     return may_come or ray.cluster_resources().get("GPU", 0) > 0

@@ -1,4 +1,4 @@
-"""A worker inside `ray.train`: collectives of the loop, and what it does when it is to be taken away."""
+"""A worker inside `ray.train`: the collectives of the training loop, and checkpoints on request."""
 
 from __future__ import annotations
 
@@ -15,130 +15,135 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from blear.train.on_ray.history import Reached
+from blear.train.on_ray.history import LastStepFile
 
 _POLL_EVERY_S = 0.5
-_HOLD_S = 30.0
+_WAIT_FOR_RESTART_S = 30.0
 _SIGTERM_EXIT = 128 + signal.SIGTERM
 
 
-class Reason(enum.IntEnum):
-    """Why a checkpoint is asked for between the regular ones; the greater one wins."""
+class CheckpointReason(enum.IntEnum):
+    """Why a checkpoint is requested between the regular ones. A higher value replaces a lower one."""
 
     NONE = 0
-    DRAIN = 1  # a node goes soon: train on
-    STOP = 2  # the workers are about to be started anew: stand still after the checkpoint
-    SIGTERM = 3  # this process is to end: end after the checkpoint
+    DRAIN = 1  # a node is about to be taken away: training goes on after the checkpoint
+    STOP = 2  # Ray is about to restart the workers: they wait after the checkpoint
+    SIGTERM = 3  # this process received SIGTERM: it exits after the checkpoint
 
 
-class Notice:
-    """What this worker process was asked for; set from its main thread, read by the training thread."""
+class CheckpointRequest:
+    """The pending request of this worker process. Its main thread sets it, its training thread reads it."""
 
     def __init__(self) -> None:
-        self.reason = Reason.NONE
-        self.answered = threading.Event()
+        self.reason = CheckpointReason.NONE
+        self.written = threading.Event()
 
-    def ask(self, reason: Reason) -> None:
-        """Asks for a checkpoint; a weaker reason changes nothing."""
+    def set(self, reason: CheckpointReason) -> None:
+        """Requests a checkpoint; a lower reason than the pending one has no effect."""
         self.reason = max(self.reason, reason)
 
 
-_notice = Notice()
+_request = CheckpointRequest()
 
 
-def ask_for_checkpoint(reason: Reason) -> None:
-    """Run by Ray on the main thread of a worker process."""
-    _notice.ask(reason)
+def request_checkpoint(reason: CheckpointReason) -> None:
+    """Requests a checkpoint. Ray calls it on the main thread of a worker process."""
+    _request.set(reason)
 
 
-def has_answered() -> bool:
-    """Run by Ray on the main thread of a worker process: whether the checkpoint for `STOP` is on disk."""
-    return _notice.answered.is_set()
+def requested_checkpoint_written() -> bool:
+    """Whether the checkpoint for `STOP` is on disk. Ray calls it on the main thread of a worker process."""
+    return _request.written.is_set()
 
 
-def listen_for_sigterm() -> None:
-    """Run by Ray on the main thread of a worker process, the only one that may set a signal handler."""
-    signal.signal(signal.SIGTERM, lambda number, frame: _notice.ask(Reason.SIGTERM))
+def install_sigterm_handler() -> None:
+    """Makes SIGTERM request a checkpoint. Ray calls it on the main thread, where Python allows signal handlers."""
+    signal.signal(signal.SIGTERM, lambda number, frame: _request.set(CheckpointReason.SIGTERM))
 
 
 class RayWorker:
-    """A worker inside `ray.train`. `folder` is the stage's, on storage that every worker sees."""
+    """A worker inside `ray.train`; implements `blear.train.worker.Worker`.
+
+    Args:
+        folder: the stage's folder, on storage that every worker can access.
+    """
 
     def __init__(self, folder: Path) -> None:
         import ray.train
         import ray.train.torch
 
         context = ray.train.get_context()
-        self.rank, self.world = context.get_world_rank(), context.get_world_size()
+        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device: torch.device = ray.train.torch.get_device()
-        self._reached = Reached(folder) if self.rank == 0 else None
-        self._answer = Reason.NONE
+        self._last_step = LastStepFile(folder) if self.rank == 0 else None
+        self._handled = CheckpointReason.NONE
         self._polled_at = time.monotonic()
-        self._polled = self._next = -1
+        self._polled_step = self._next_poll = -1
 
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """On the device, and in DistributedDataParallel when there are several workers."""
+    def prepare_model(self, model: nn.Module) -> nn.Module:
+        """Moves the model to the device, and wraps it in DistributedDataParallel if there are several workers."""
         import ray.train.torch
 
-        wrapped: nn.Module = ray.train.torch.prepare_model(model)
-        return wrapped
+        prepared: nn.Module = ray.train.torch.prepare_model(model)
+        return prepared
 
     def no_sync(self, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
-        """DistributedDataParallel's own."""
+        """`DistributedDataParallel.no_sync`."""
         return model.no_sync() if isinstance(model, DistributedDataParallel) else contextlib.nullcontext()
 
-    def total(self, value: float) -> float:
+    def all_reduce_sum(self, value: float) -> float:
         """The sum of a number over all workers."""
-        if self.world == 1:
+        if self.world_size == 1:
             return value
         number = torch.tensor(value, dtype=torch.float64, device=self.device)
         torch.distributed.all_reduce(number)
         return float(number)
 
-    def gather(self, value: Any) -> list[Any]:
-        """What every worker gave, in order of rank."""
-        if self.world == 1:
+    def all_gather(self, value: Any) -> list[Any]:
+        """The values of all workers, by rank."""
+        if self.world_size == 1:
             return [value]
-        found: list[Any] = [None] * self.world
-        torch.distributed.all_gather_object(found, value)
-        return found
+        values: list[Any] = [None] * self.world_size
+        torch.distributed.all_gather_object(values, value)
+        return values
 
-    def saved(self, step: int, metrics: dict[str, float]) -> None:
-        """Tells Ray Train. The checkpoint lies in the run folder, where a restarted stage of any runner finds it."""
+    def on_checkpoint(self, step: int, metrics: dict[str, float]) -> None:
+        """Reports the step to Ray Train. The checkpoint itself lies in the run folder, where any runner finds it."""
         import ray.train
 
         ray.train.report({"step": step, **metrics})
 
-    def continues(self, step: int, undone: int) -> None:
-        """Nothing to say: `ray_watch` has said it on the driver."""
+    def on_resume(self, step: int, last_step: int) -> None:
+        """Prints nothing: `StageCallback` on the controller writes it to the history."""
 
-    def checkpoint_now(self, step: int) -> bool:
-        """Whether some worker was asked for a checkpoint; agreed on about twice a second, at the same steps by all."""
-        if self._reached is not None:
-            self._reached.set(step)
-        if step < self._next:
+    def should_checkpoint(self, step: int) -> bool:
+        """Whether any worker has a new request; polled about twice a second, by all workers at the same steps."""
+        if self._last_step is not None:
+            self._last_step.write(step)
+        if step < self._next_poll:
             return False
         now = time.monotonic()
-        pace = (now - self._polled_at) / (step - self._polled) if self._polled >= 0 else _POLL_EVERY_S
-        reason, pace = self._greatest(float(_notice.reason), pace)
-        self._polled, self._polled_at = step, now
-        self._next = step + max(1, int(_POLL_EVERY_S / max(pace, 1e-6)))
-        if reason <= self._answer:
+        started = self._polled_step >= 0
+        step_s = (now - self._polled_at) / (step - self._polled_step) if started else _POLL_EVERY_S
+        reason, step_s = self._all_reduce_max(float(_request.reason), step_s)
+        self._polled_step, self._polled_at = step, now
+        self._next_poll = step + max(1, int(_POLL_EVERY_S / max(step_s, 1e-6)))
+        if reason <= self._handled:
             return False
-        self._answer = Reason(int(reason))
+        self._handled = CheckpointReason(int(reason))
         return True
 
-    def leave(self, step: int) -> None:
-        """The checkpoint is on disk: ends this process if that is what it was asked for, else waits or trains on."""
-        if self._answer == Reason.SIGTERM and _notice.reason == Reason.SIGTERM:
-            os._exit(_SIGTERM_EXIT)  # only so does Ray see that this worker is lost and start the others anew
-        if self._answer == Reason.STOP:
-            _notice.answered.set()
-            time.sleep(_HOLD_S)
+    def after_requested_checkpoint(self, step: int) -> None:
+        """Exits after SIGTERM, waits for the restart after `STOP`, trains on after `DRAIN`."""
+        if self._handled == CheckpointReason.SIGTERM and _request.reason == CheckpointReason.SIGTERM:
+            os._exit(_SIGTERM_EXIT)  # a Python exception would count as an error of the user's code
+        if self._handled == CheckpointReason.STOP:
+            _request.written.set()
+            time.sleep(_WAIT_FOR_RESTART_S)
 
-    def _greatest(self, *values: float) -> list[float]:
-        """The greatest of each value over the workers."""
-        if self.world == 1:
+    def _all_reduce_max(self, *values: float) -> list[float]:
+        """The maximum of each value over all workers."""
+        if self.world_size == 1:
             return list(values)
         numbers = torch.tensor(values, dtype=torch.float64, device=self.device)
         torch.distributed.all_reduce(numbers, torch.distributed.ReduceOp.MAX)

@@ -1,4 +1,4 @@
-"""The metric of validation on training batches too, for the learning curves."""
+"""The validation metric on training batches, for learning curves."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from blear.contracts import Head, Metric
-from blear.train.validation import values_of
+from blear.train.validation import decoded_values
 from blear.train.worker import Worker
 
 
 @dataclass
-class Watched:
-    """Collects the decisions on the batches of a step, as they are before its update."""
+class TrainingMetric:
+    """Collects the model's predictions on the batches of a step, made before the step's update."""
 
     head: Head
     metric: Metric
@@ -25,17 +25,17 @@ class Watched:
     _parts: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
 
     @torch.no_grad()
-    def add(self, outputs: Any, targets: Mapping[str, Tensor]) -> None:
-        """One batch: what the head makes of it, and what is true."""
+    def update(self, outputs: Any, targets: Mapping[str, Tensor]) -> None:
+        """Adds one batch: the head's outputs and the true targets, name -> [B]."""
         target, decoded = next(iter(self.head.decode(outputs).items()))
-        values_BT = values_of(decoded)
+        values_BT = decoded_values(decoded)
         self._parts.append((np.repeat(targets[target].cpu().numpy(), values_BT.shape[1]), values_BT.ravel()))
 
-    def read(self) -> dict[str, float]:
-        """`training_<metric>` over the batches of all workers since the last call; every worker calls it at once."""
-        shares = self.worker.gather(self._parts)
+    def compute(self) -> dict[str, float]:
+        """`training_<metric>` over the batches of all workers since the last call; all workers call it at one step."""
+        gathered = self.worker.all_gather(self._parts)
         self._parts = []
-        parts = [part for share in shares for part in share]
+        parts = [part for of_worker in gathered for part in of_worker]
         if not parts:
             return {}
         truth, predicted = (np.concatenate(each) for each in zip(*parts, strict=True))
