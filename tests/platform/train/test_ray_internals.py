@@ -47,12 +47,13 @@ def test_ray_internal_autoscaler_status_is_converted() -> None:
 
     def node(kind: str, **total: float) -> schema.NodeInfo:
         usage = schema.NodeUsage([schema.ResourceUsage(name, amount, 0.0) for name, amount in total.items()], 0)
-        return schema.NodeInfo("id", kind, "RUNNING", "127.0.0.1", kind, resource_usage=usage)
+        return schema.NodeInfo("machine", kind, "1", "127.0.0.1", resource_usage=usage)
 
+    refused = schema.LaunchRequest("machine", "spot", 1, schema.LaunchRequest.Status.FAILED, 0, 1, "no capacity")
     status = schema.ClusterStatus(
         active_nodes=[node("head", **{internals.HEAD_RESOURCE: 1.0}), node("worker", CPU=8.0)],
-        pending_launches=[schema.LaunchRequest("worker", 2, "PENDING", request_ts_s=0)],
-        failed_launches=[schema.LaunchRequest("spot", 1, "FAILED", request_ts_s=0, details="no capacity")],
+        pending_launches=[schema.LaunchRequest("machine", "worker", 2, schema.LaunchRequest.Status.PENDING, 0)],
+        failed_launches=[refused],
         stats=schema.Stats(autoscaler_version="7"),
     )
     found = internals._parse_status(status)
