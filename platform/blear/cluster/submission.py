@@ -133,7 +133,7 @@ class JobServer:
             time.sleep(_LOOK_EVERY_S)
 
     async def _tail(self, job_id: str, write: Callable[[str], None], seen: int) -> int:
-        """Follows the log from its beginning, degradations_of out what was written before; returns the characters so far."""
+        """Follows the log from its beginning, leaves out what was written before; returns the characters so far."""
         position = 0
         async for text in self._client.tail_job_logs(job_id):
             if position + len(text) > seen:

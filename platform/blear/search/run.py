@@ -34,7 +34,7 @@ _RUNS_ITSELF = "#!/usr/bin/env -S blear run"
 
 
 def search_job(job: Job, catalog: Catalog, run: RunFolder, prepared: Mapping[str, str | Path]) -> str:
-    """Runs the search of a job; degradations_of search.json, best.yaml, trials/, baselines/ and what an evaluation degradations_of.
+    """Runs the search of a job; leaves search.json, best.yaml, trials/, baselines/ and what an evaluation leaves.
 
     Returns:
         The table of the best trial and the baselines on the split of `evaluate`, as Markdown.

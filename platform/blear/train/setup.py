@@ -14,6 +14,7 @@ from blear.data.decoded.device_resident import keep_on_device
 from blear.data.decoded.store import Store
 from blear.data.frame_sampling import FrameSampler
 from blear.data.prepared import Prepared
+from blear.data.sample_source import SampleSource
 from blear.data.sampling.sampler import Sampler
 from blear.data.sampling.sampling_groups import SplitColumns, build_groups, column_names, describe_groups
 from blear.data.sampling.weighted_sampler import WeightedSampler

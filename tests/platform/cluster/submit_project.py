@@ -26,7 +26,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     return name
 '''
 
-PLUGIN = '''"""A degradation that degradations_of the frames as they are, slowly: a second command finds the job running."""
+PLUGIN = '''"""A degradation that leaves the frames as they are, slowly: a second command finds the job running."""
 import time
 
 import torch
@@ -57,7 +57,7 @@ class Keep:
 
 @hookimpl
 def register_degradations():
-    return [Component(name="keep", summary="degradations_of frames as they are", params=Nothing, build=lambda p, c: Keep())]
+    return [Component(name="keep", summary="leaves frames as they are", params=Nothing, build=lambda p, c: Keep())]
 '''
 
 JOB = """#!/usr/bin/env -S blear run

@@ -159,7 +159,7 @@ PLUGIN_API = 1
 
 
 class FrozenNorm(nn.Module):
-    """Batch normalisation that never degradations_of evaluation, whatever the loop asks of the model."""
+    """Batch normalisation that never leaves evaluation, whatever the loop asks of the model."""
 
     def __init__(self, params, context):
         super().__init__()

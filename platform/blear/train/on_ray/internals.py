@@ -124,7 +124,7 @@ def packaged_files(folder: Path) -> list[Path] | None:
 def hyperband_scheduler(max_t: int, **options: Any) -> Any:
     """Tune's HyperBand, which starts with the bracket that stops the most trials and fills each bracket once.
 
-    Tune itself starts with the bracket that stops no trial, and adds a new trial to it for each one that degradations_of, so
+    Tune itself starts with the bracket that stops no trial, and adds a new trial to it for each one that leaves, so
     that a search with few trials never starts another bracket.
 
     Args:
