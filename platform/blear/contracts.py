@@ -31,7 +31,7 @@ class Component:
     """Declares one dataset, degradation, backbone, head or locator. Cheap to make: `build` may be a lazy "module:attr".
 
     Attributes:
-        name: short name, unique within the plugin, `[a-z0-9_]+`; the full name is `<plugin>/<name>`.
+        name: short name, unique within the plugin, `[A-Za-z0-9_]+`; the full name is `<plugin>/<name>`.
         summary: one line for `blear plugins` and the report.
         params: a `Params` model; its fields are the keys that a job may give beside `use`.
         build: called as `build(params, context)`; an object or "module:attr", imported when first built.

@@ -26,7 +26,7 @@ from blear.contracts import Component
 from blear.plugin.catalog import Catalog, Plugin, RegisteredComponent
 from blear.plugin.uses import RESERVED_KEYS
 
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 @functools.lru_cache(maxsize=8)
@@ -146,7 +146,7 @@ def _declaration_problem(found: Sequence[RegisteredComponent]) -> str:
         if not isinstance(component, Component):
             return f"{registered.slot}: expected a Component, got {type(component).__name__}"
         if not _NAME.fullmatch(component.name):
-            return f"component name {component.name!r}: use lower-case letters, digits and underscores"
+            return f"component name {component.name!r}: use letters, digits and underscores, a letter first"
         if (registered.slot, component.name) in seen:
             return f"{registered.slot} {component.name!r} is defined twice"
         seen.add((registered.slot, component.name))

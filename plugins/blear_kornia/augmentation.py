@@ -1,0 +1,117 @@
+"""A class of `kornia.augmentation` as a degradation: drawn by keys, one draw for all frames of a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from kornia import augmentation
+from torch import Tensor
+from torch.nn.functional import pad
+
+from blear.contracts import BuildContext, DrawKeys, Draws, Params
+from blear.errors import PluginError
+from blear_kornia.choices import AS_COLOUR, BY_VALUE, COLOUR_ONLY, ONE_BY_ONE, PADDED, TENSOR
+from blear_kornia.keyed_random import KeyedRandom
+from blear_kornia.params import SEVERITIES, SIGNATURES
+
+_OF_THE_BATCH = ("batch_idx", "forward_input_shape", "idx", "order")
+"""Entries of kornia's parameters that do not belong to one sample: made anew for the batch that is applied."""
+
+
+class Augmentation:
+    """Draws with the class's parameter generator and applies its `forward` with these parameters.
+
+    Args:
+        name: of the class.
+        params: arguments of the class.
+        context: `draw` needs the clip's shape.
+
+    Raises:
+        PluginError: kornia refuses the parameters; frames that are neither grey nor RGB, or grey for a class that
+            changes colour, here (if the clip's shape is known) or in `apply`.
+    """
+
+    def __init__(self, name: str, params: Params, context: BuildContext) -> None:
+        self._name, self._params, self._clip = name, params, context.clip
+        types = {key: parameter["type"] for key, parameter in SIGNATURES[name]["parameters"].items()}
+        given = {key: getattr(params, key) for key in types}
+        tensors = {key: torch.tensor(given[key]) for key in types if TENSOR in types[key] and given[key] is not None}
+        try:
+            self._class = getattr(augmentation, name)(**given | tensors)
+        except Exception as error:
+            raise self._error(f"kornia refuses the parameters: {error}", "see `blear plugins show`") from error
+        if self._clip is not None:
+            self._check(self._clip.channels)
+
+    def draw(self, keys: DrawKeys) -> Draws:
+        """Kornia's parameters of each sample, first dimension B, on the CPU; nothing for an empty batch."""
+        if self._clip is None:
+            raise self._error("needs the shape of the clips to draw", "build it with a context that has `clip`")
+        count = len(keys.samples_B)
+        if self._name not in ONE_BY_ONE:
+            return self._drawn(keys) if count else {}
+        parts = [self._drawn(keys.take(np.array([number]))) for number in range(count)]
+        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]} if parts else {}
+
+    def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
+        """Frames of the same shape, in [0, 1]."""
+        batch, length, channels = frames_BTCHW.shape[:3]
+        self._check(channels)
+        if not batch:
+            return frames_BTCHW
+        images = frames_BTCHW.flatten(0, 1).float().clamp(0, 1)
+        images = images.expand(-1, 3, -1, -1) if self._is_repeated(channels) else images
+        drawn = {key: value.repeat_interleave(length, dim=0) for key, value in draws.items()}
+        changed = self._apply(images, drawn)
+        changed = changed.mean(dim=1, keepdim=True) if self._is_repeated(channels) else changed
+        return changed.clamp(0, 1).unflatten(0, (batch, length)).to(frames_BTCHW.dtype)
+
+    def levels(self) -> Sequence[Mapping[str, Any]]:
+        """Values of the class's natural severity, applied to every clip; none where a class has no such parameter."""
+        known = SEVERITIES.get(self._name, {})
+        given = self._params.model_dump(mode="json", exclude_defaults=True)
+        return [given | {"p": 1.0, known["swept"]: value} for value in known.get("levels", ())]
+
+    def _drawn(self, keys: DrawKeys) -> Draws:
+        assert self._clip is not None
+        channels = 3 if self._is_repeated(self._clip.channels) else self._clip.channels
+        shape = torch.Size((len(keys.samples_B), channels, self._clip.height, self._clip.width))
+        with KeyedRandom(keys):
+            draws = self._class.forward_parameters(shape)
+        if self._name in PADDED:
+            key, largest = PADDED[self._name]
+            draws[key] = pad(draws[key], (0, 0, 0, getattr(self._params, largest)[1] - draws[key].shape[1]))
+        return {key: value for key, value in draws.items() if key not in _OF_THE_BATCH}
+
+    def _apply(self, images_NCHW: Tensor, draws: Draws) -> Tensor:
+        key, ranged = BY_VALUE.get(self._name, ("", ""))
+        values = draws[key].unique().tolist() if key and isinstance(getattr(self._params, ranged), tuple) else []
+        if len(values) < 2:
+            shared = {
+                "batch_idx": torch.arange(len(images_NCHW), device=images_NCHW.device)[:, None],
+                "forward_input_shape": torch.tensor(images_NCHW.shape),
+                "idx": torch.zeros(1, dtype=torch.long),
+                "order": torch.arange(4),
+            }
+            return self._class(images_NCHW, params={**draws, **shared})
+        changed = torch.empty_like(images_NCHW)
+        for number in values:
+            index = (draws[key] == number).nonzero()[:, 0]
+            part = self._apply(images_NCHW[index], {name: drawn[index] for name, drawn in draws.items()})
+            changed = changed.index_copy(0, index, part)
+        return changed
+
+    def _is_repeated(self, channels: int) -> bool:
+        return channels == 1 and self._name in AS_COLOUR
+
+    def _check(self, channels: int) -> None:
+        if channels not in (1, 3):
+            raise self._error(f"frames of {channels} channels are neither grey nor RGB", "use 1 or 3 channels")
+        if channels == 1 and self._name in COLOUR_ONLY:
+            raise self._error("frames of 1 channels have no colour to change", "use it on RGB frames")
+
+    def _error(self, what: str, do: str) -> PluginError:
+        return PluginError(what, f"kornia/{self._name}", do)

@@ -1,0 +1,60 @@
+"""Random numbers of torch from the keys of samples instead of torch's generator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from blear.contracts import DrawKeys
+
+
+class KeyedRandom(TorchFunctionMode):
+    """While active in a thread, `torch.rand` and its relatives return numbers that depend on the samples' keys alone.
+
+    The rows of sample b are a function of its key and of the number of the call. torch's global generator is
+    neither read nor changed, so that other threads may use it.
+
+    Args:
+        keys: of B samples. The first dimension of every random tensor is a multiple of B, sample after sample.
+
+    Raises:
+        RuntimeError: a random tensor has another first dimension. With one sample any shape is allowed.
+    """
+
+    def __init__(self, keys: DrawKeys) -> None:
+        super().__init__()
+        self._keys, self._calls = keys, 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Calls `func`, unless it is a random function."""
+        kwargs = kwargs or {}
+        if func is torch.rand:
+            return self._uniform(_shape(args)).to(kwargs.get("dtype") or torch.float32)
+        if func is torch.randn:  # 2^-54 keeps the quantile of 0 finite
+            return torch.special.ndtri(self._uniform(_shape(args)) + 2.0**-54).to(kwargs.get("dtype") or torch.float32)
+        if func is torch.bernoulli:
+            return (self._uniform(tuple(args[0].shape)) < args[0]).to(args[0].dtype)
+        if func is torch.randint:
+            return (self._uniform(tuple(args[-1])) * args[-2]).long() if len(args) == 2 else NotImplemented
+        if func is torch.randperm:
+            return self._uniform((1, args[0]))[0].argsort()
+        return func(*args, **kwargs)
+
+    def _uniform(self, shape: tuple[int, ...]) -> Tensor:
+        """Float64 in [0, 1)."""
+        count = len(self._keys.samples_B)
+        if count != 1 and (not shape or shape[0] % count):
+            raise RuntimeError(f"a random tensor of shape {shape} for a batch of {count} has no rows for each sample")
+        keys = self._keys.nested(self._calls)
+        self._calls += 1
+        return torch.from_numpy(keys.uniform(torch.Size(shape).numel() // count)).reshape(shape)
+
+
+def _shape(args: Sequence[Any]) -> tuple[int, ...]:
+    return tuple(args[0]) if isinstance(args[0], Sequence) else tuple(args)

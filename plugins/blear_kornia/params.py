@@ -1,0 +1,34 @@
+"""Parameters of the components: one model for each class, made from `signatures.json`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, create_model
+
+from blear.contracts import Params
+
+__all__ = ["MODELS", "SEVERITIES", "SIGNATURES", "Literal"]
+_FOLDER = Path(__file__).parent
+SIGNATURES: dict[str, Any] = json.loads((_FOLDER / "signatures.json").read_text())
+"""Class -> summary and parameters, written by `docs/make_kornia_signatures.py`."""
+
+SEVERITIES: dict[str, Any] = json.loads((_FOLDER / "severities.json").read_text())
+"""Class -> example: parameters that it needs, or without which it changes no frame; swept and levels: the parameter of
+its severity and the values, mildest first."""
+
+
+def _model(name: str, signature: dict[str, Any]) -> type[Params]:
+    fields: dict[str, Any] = {}
+    for key, parameter in signature["parameters"].items():
+        default = parameter.get("default", ...)
+        default = tuple(default) if isinstance(default, list) and "tuple" in parameter["type"] else default
+        limits: dict[str, Any] = {"ge": 0, "le": 1} if key == "p" else {}
+        fields[key] = (parameter["type"], Field(default, description=parameter["help"], **limits))
+    return create_model(f"{name}Params", __base__=Params, __module__=__name__, __doc__=signature["summary"], **fields)
+
+
+MODELS = {name: _model(name, signature) for name, signature in SIGNATURES.items()}
+globals().update({model.__name__: model for model in MODELS.values()})  # where pickle looks for them
