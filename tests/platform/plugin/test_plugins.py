@@ -108,7 +108,7 @@ def test_two_distributions_with_one_plugin_name_are_both_named(site) -> None:
         (GOOD.format(name="x").replace("PLUGIN_API = 1", ""), "PLUGIN_API = None"),
         (GOOD.format(name="x").replace("PLUGIN_API = 1", "PLUGIN_API = 99"), "PLUGIN_API = 99"),
         (GOOD.format(name="x").replace("register_backbones", "register_backbone"), "meant: register_backbones"),
-        (GOOD.format(name="Bad-Name"), "lower-case"),
+        (GOOD.format(name="Bad-Name"), "letters, digits"),
         (GOOD.format(name="x").replace(', description="how large"', ""), "without a description: size"),
         (GOOD.format(name="x").replace("return [C", "return 2 * [C"), "'x' is defined twice"),
         (GOOD.format(name="x").replace("return [C", "return 7, [C"), "registration failed"),
