@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from blear.train.inputs import Inputs
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
@@ -24,7 +25,6 @@ from blear.pipeline.dry_run import stored_by
 from blear.plugin.catalog import Catalog, RegisteredComponent
 from blear.plugin.discovery import load_plugins
 from blear.train.chains import stage_chains
-from blear.train.inputs import Inputs
 from blear.train.model import build_recognizer, moments_of
 
 BATCH = 4
