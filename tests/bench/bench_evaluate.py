@@ -9,7 +9,7 @@ import numpy as np
 from measuring import Row, interleaved, quartiles
 
 from blear.data.audit.neighbours import pairs
-from blear.evaluate.statistics.bootstrap_estimates import Resampler, Rows
+from blear.evaluate.statistics.resampler import ClusteredPredictions, Resampler
 from blear.metrics import CLASSIFICATION
 
 SAMPLES, CLASSES, RESAMPLES, HASHES = 3589, 7, 200, 1_000_000
@@ -19,13 +19,13 @@ def measure() -> list[Row]:
     """As FER2013's PublicTest: every sample its own cluster, three metrics, intervals and jackknife."""
     rng = np.random.default_rng(0)
     truth = rng.integers(CLASSES, size=SAMPLES).astype(float)
-    rows = Rows(truth, np.where(rng.random(SAMPLES) < 0.6, truth, 0.0), np.arange(SAMPLES), CLASSES)
+    rows = ClusteredPredictions(truth, np.where(rng.random(SAMPLES) < 0.6, truth, 0.0), np.arange(SAMPLES), CLASSES)
     resampler = Resampler(SAMPLES, RESAMPLES, seed=0)
     loops = [replace(metric, from_sums=None) for metric in CLASSIFICATION]
     seconds = interleaved(
         {
-            "200 resamples, 3 metrics: loop": lambda: resampler.spreads(rows, loops),
-            "200 resamples, 3 metrics: sums": lambda: resampler.spreads(rows, CLASSIFICATION),
+            "200 resamples, 3 metrics: loop": lambda: resampler.estimates(rows, loops),
+            "200 resamples, 3 metrics: sums": lambda: resampler.estimates(rows, CLASSIFICATION),
         },
         repeats=5,
     )

@@ -10,7 +10,7 @@ from test_codec_plugin import batch, build, keys
 
 from blear.contracts import BuildContext, Coding
 from blear.degrade.chain import Chain
-from blear.evaluate.memo import Memo
+from blear.evaluate.frames_cache import DegradedFramesCache
 from blear.evaluate.predictions import read_predictions
 from blear.imaging import resize_bicubic
 from blear.job.reader import read_job
@@ -177,7 +177,7 @@ def test_the_memo_gives_what_was_made_to_the_bit_within_its_budget():
         made.append(frames)
         return frames, rates
 
-    memo = Memo(budget=256 + 256 * 4)
+    memo = DegradedFramesCache(budget=256 + 256 * 4)
     for key, frames in (("coded", coded), ("finer", finer), ("beyond", coded)):
         for _ in range(2):
             found, kbps_B = memo(key, partial(make, frames))

@@ -107,4 +107,4 @@ def test_the_chain_runs_from_raw_files_to_the_report(blear, storage, repository,
     )
     assert (estimate["n"], estimate["missed"]) == (4, 1)
     assert estimate["with_missed"] == pytest.approx(estimate["value"] * 4 / 5)
-    assert "missed counted as wrong" in done.stderr
+    assert "missed faces counted as wrong" in done.stderr

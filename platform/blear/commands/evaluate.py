@@ -10,7 +10,7 @@ import click
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 def evaluate(run: Path) -> None:
-    """Test the arms of a finished run again, and print their table."""
+    """Evaluate the arms of a finished run again, and print the results."""
     from blear.pipeline.run import evaluate_run
 
     click.echo(evaluate_run(run))

@@ -12,9 +12,9 @@ import click
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder of the page. Left out: the run folder; of several runs, `comparison` beside the first one.",
+    help="Folder of the page. Default: the run folder; for several runs, `comparison` beside the first one.",
 )
-@click.option("--curve", type=click.Path(path_type=Path), help="Write the robustness curve to this PNG file as well.")
+@click.option("--curve", type=click.Path(path_type=Path), help="Also write the robustness curve to this PNG file.")
 def report(runs: tuple[Path, ...], out: Path | None, curve: Path | None) -> None:
     """Write the report of an evaluated run again, or one page that compares several."""
     from blear.report import build, compare, curve_png

@@ -1,4 +1,4 @@
-"""Several runs as one evaluation: their arms on the same samples, with paired tests between them."""
+"""Compares the arms of several runs on the same samples, with paired tests."""
 
 from __future__ import annotations
 
@@ -12,20 +12,26 @@ import pyarrow.compute as pc
 
 from blear.contracts import Metric
 from blear.errors import RunError
-from blear.evaluate.ensemble.members import arms_of
+from blear.evaluate.ensemble.members import parse_arms
 from blear.evaluate.predictions import SCHEMA, class_names, read_predictions
-from blear.evaluate.summarise import Asked, summarise
+from blear.evaluate.summarise import SummaryOptions, summarise
 from blear.evaluate.summary import Summary, read_summary
 from blear.metrics import CLASSIFICATION, REGRESSION
 from blear.storage.run_folder import RunFolder
 
-STANDARD: Mapping[str, Metric] = {metric.name: metric for metric in (*CLASSIFICATION, *REGRESSION)}
-"""The metrics that runs can be compared by: those of `blear.metrics`."""
+COMPARABLE_METRICS: Mapping[str, Metric] = {metric.name: metric for metric in (*CLASSIFICATION, *REGRESSION)}
+"""Name -> metric, of the metrics in `blear.metrics`. A comparison computes these metrics only."""
 
 
 @dataclass(frozen=True)
-class _Run:
-    """An evaluated run: its summary, what run.json says, and the rows of the chosen arms."""
+class _EvaluatedRun:
+    """An evaluated run.
+
+    Attributes:
+        info: the content of run.json.
+        table: the predictions of the selected arms, under their labels in the comparison.
+        labels: arm of the run -> label in the comparison.
+    """
 
     root: Path
     summary: Summary
@@ -34,25 +40,30 @@ class _Run:
     labels: dict[str, str]
 
 
-def compare(names: Sequence[str], *, against: str | None = None, resamples: int = 1000, seed: int = 0) -> Summary:
-    """One summary of the arms of several runs; an arm's label is its own, with the run's name where two are alike.
+def compare_runs(names: Sequence[str], *, against: str | None = None, resamples: int = 1000, seed: int = 0) -> Summary:
+    """Computes one summary of the arms of several runs.
+
+    The label of an arm is its name; arms of equal names have the name of their run folder in front.
 
     Args:
-        names: `RUN`, all arms of a run folder, or `RUN:ARM`; at least two arms in all.
-        against: label of the arm that the others are compared with; the first run's own reference, if it is given.
+        names: `RUN` for all arms of a run folder, or `RUN:ARM`; at least two arms in total.
+        against: label of the reference arm. None: the reference of the first run if it is among the arms, else the
+            first arm.
+        resamples: number of bootstrap resamples.
+        seed: of the resamples.
 
     Raises:
-        RunError: an arm is missing or named twice; the runs differ in target, classes, split, pooling, or in the
-            samples or truths of a condition that both have; no condition is shared; no metric is a standard one.
+        RunError: an arm is missing or named twice; the runs differ in target, classes, split or pooling; a common
+            condition has different samples or truths; or the runs have no common condition.
     """
-    chosen = [pair for name in names for pair in arms_of(name)]
+    chosen = [pair for name in names for pair in parse_arms(name)]
     if len(chosen) < 2:
         raise RunError("a comparison needs two arms", ", ".join(names), "give another run, or a run of several arms")
     if len(set(chosen)) < len(chosen):
-        raise RunError("an arm is named twice", ", ".join(names), "give each arm once")
+        raise RunError("an arm is given twice", ", ".join(names), "give each arm once")
     runs = _runs(chosen)
     for run in runs[1:]:
-        _require_alike(run, runs[0])
+        _require_comparable(run, runs[0])
     labels = [label for run in runs for label in run.labels.values()]
     first = runs[0].labels.get(runs[0].summary.reference, labels[0])
     reference = against or first
@@ -68,11 +79,11 @@ def compare(names: Sequence[str], *, against: str | None = None, resamples: int 
         resamples=resamples,
         target=runs[0].summary.target,
         pool=runs[0].summary.pool,
-        asked=Asked(groups=groups, mce=reference if class_names(table) else None),
+        options=SummaryOptions(groups=groups, mce=reference if class_names(table) else None),
     )
 
 
-def _runs(chosen: Sequence[tuple[Path, str]]) -> list[_Run]:
+def _runs(chosen: Sequence[tuple[Path, str]]) -> list[_EvaluatedRun]:
     arms = [arm for _, arm in chosen]
     labels = {(root, arm): arm if arms.count(arm) == 1 else f"{root.name}/{arm}" for root, arm in chosen}
     if len(set(labels.values())) < len(labels):
@@ -88,11 +99,11 @@ def _runs(chosen: Sequence[tuple[Path, str]]) -> list[_Run]:
         table = table.filter(kept)
         names = pa.array([own[arm] for arm in table["arm"].to_pylist()], pa.string())
         table = table.set_column(SCHEMA.get_field_index("arm"), "arm", names)
-        out.append(_Run(root, summary, RunFolder(root).info, table, own))
+        out.append(_EvaluatedRun(root, summary, RunFolder(root).info, table, own))
     return out
 
 
-def _require_alike(run: _Run, first: _Run) -> None:
+def _require_comparable(run: _EvaluatedRun, first: _EvaluatedRun) -> None:
     where = str(run.root)
     for what, ours, theirs in (
         ("target", run.summary.target, first.summary.target),
@@ -101,25 +112,25 @@ def _require_alike(run: _Run, first: _Run) -> None:
         ("classes", class_names(run.table), class_names(first.table)),
     ):
         if ours != theirs:
-            do = "compare runs that were evaluated alike"
+            do = "compare runs with the same evaluation settings"
             raise RunError(f"its {what} is {ours!r}, that of {first.root.name} is {theirs!r}", where, do)
     ours, theirs = _truths(run.table), _truths(first.table)
     shared = ours.keys() & theirs.keys()
     if not shared:
-        raise RunError(f"no condition is also one of {first.root.name}", where, "evaluate both on the same sweeps")
+        raise RunError(f"no condition in common with {first.root.name}", where, "evaluate both runs on the same sweeps")
     for condition, severity in sorted(shared):
         a, b = ours[condition, severity], theirs[condition, severity]
         if a.keys() != b.keys():
             odd = ", ".join(sorted(a.keys() ^ b.keys())[:3])
-            what = f"{condition} {severity:g} was tested on other samples than in {first.root.name}: {odd}, ..."
-            raise RunError(what, where, "evaluate both on the same data")
+            what = f"{condition} {severity:g} has other samples than in {first.root.name}: {odd}, ..."
+            raise RunError(what, where, "evaluate both runs on the same data")
         if wrong := next((key for key in a if a[key] != b[key]), None):
             what = f"sample {wrong} has another truth than in {first.root.name}"
-            raise RunError(what, where, "evaluate both on the same data")
+            raise RunError(what, where, "evaluate both runs on the same data")
 
 
 def _truths(table: pa.Table) -> dict[tuple[str, float], dict[str, float]]:
-    """(condition, severity) -> sample -> truth."""
+    """Returns (condition, severity) -> sample -> truth."""
     columns = (table[name].to_pylist() for name in ("condition", "severity", "sample", "truth"))
     found: dict[tuple[str, float], dict[str, float]] = {}
     for condition, severity, sample, truth in zip(*columns, strict=True):
@@ -127,8 +138,8 @@ def _truths(table: pa.Table) -> dict[tuple[str, float], dict[str, float]]:
     return found
 
 
-def _metrics(run: _Run) -> list[Metric]:
-    """The standard metrics among the run's own, the headline first; else those of its kind of target."""
+def _metrics(run: _EvaluatedRun) -> list[Metric]:
+    """Returns the comparable metrics of the run, the headline first; without one, all metrics of its kind of target."""
     known = CLASSIFICATION if class_names(run.table) else REGRESSION
-    own = [STANDARD[info.name] for info in run.summary.metrics if info.name in STANDARD]
+    own = [COMPARABLE_METRICS[info.name] for info in run.summary.metrics if info.name in COMPARABLE_METRICS]
     return own or list(known)

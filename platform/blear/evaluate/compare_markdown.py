@@ -1,10 +1,10 @@
-"""A comparison of runs as Markdown: estimates, tests, robustness and rate-accuracy in tables."""
+"""Formats a comparison of runs as Markdown tables: estimates, tests, robustness and rate-accuracy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from blear.evaluate.markdown import as_markdown, number
+from blear.evaluate.markdown import format_number, summary_markdown
 from blear.evaluate.summary import Summary
 
 _NAMES = {
@@ -17,15 +17,21 @@ _NAMES = {
 }
 
 
-def comparison(summary: Summary) -> str:
-    """Every table of a comparison that has rows."""
+def comparison_markdown(summary: Summary) -> str:
+    """Formats all tables of a comparison that have rows."""
     return "\n\n".join(
-        [as_markdown(summary), *_tests(summary), *_scalars(summary), *_equivalence(summary), *_bd(summary)]
+        [
+            summary_markdown(summary),
+            *_tests(summary),
+            *_scalars(summary),
+            *_equivalence(summary),
+            *_bjontegaard(summary),
+        ]
     )
 
 
-def p_value(p: float | None) -> str:
-    """A p value as tables show it."""
+def format_p_value(p: float | None) -> str:
+    """Formats a p value with three decimals."""
     if p is None:
         return "-"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
@@ -36,19 +42,28 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
-def _span(value: float | None, low: float | None, high: float | None) -> str:
-    return number(value) + ("" if low is None else f" [{number(low)}, {number(high)}]")
+def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    return format_number(value) + ("" if low is None else f" [{format_number(low)}, {format_number(high)}]")
 
 
 def _tests(summary: Summary) -> Iterator[str]:
     label = {metric.name: metric.label for metric in summary.metrics}
-    for method, what in (("permutation", "exchange of clusters"), ("mcnemar", "McNemar's test")):
+    for method, what in (("permutation", "permutation of clusters"), ("mcnemar", "McNemar's test")):
         rows = []
         for t in (t for t in summary.tests if t.method == method):
             difference = summary.difference(t.arm, t.condition, t.severity) if t.severity is not None else None
             span = (difference.low, difference.high) if difference and method == "permutation" else (None, None)
             at = "mean" if t.severity is None else f"{t.severity:g}"
-            rows.append([t.arm, t.condition, at, _span(t.difference, *span), p_value(t.p), p_value(t.holm)])
+            rows.append(
+                [
+                    t.arm,
+                    t.condition,
+                    at,
+                    _with_interval(t.difference, *span),
+                    format_p_value(t.p),
+                    format_p_value(t.holm),
+                ]
+            )
         if rows:
             name = label.get(next(t.metric for t in summary.tests if t.method == method), "accuracy")
             yield _table(
@@ -65,7 +80,7 @@ def _scalars(summary: Summary) -> Iterator[str]:
         for name in names:
             s = found.get(name)  # type: ignore[call-overload]
             where = f" ({s.condition} {s.severity:g})" if s and s.severity is not None else ""
-            cells.append("-" if s is None else _span(s.value, s.low, s.high) + where)
+            cells.append("-" if s is None else _with_interval(s.value, s.low, s.high) + where)
         rows.append([arm, *cells])
     if names:
         yield _table(["Robustness", *(_NAMES[name] for name in names)], rows)
@@ -78,8 +93,8 @@ def _equivalence(summary: Summary) -> Iterator[str]:
             e.condition or "everywhere",
             "-" if e.severity is None else f"{e.severity:g}",
             f"{e.margin:g}",
-            _span(e.difference, e.low, e.high) if e.condition else "-",
-            p_value(e.p),
+            _with_interval(e.difference, e.low, e.high) if e.condition else "-",
+            format_p_value(e.p),
             {True: "yes", False: "no", None: "undefined"}[e.equivalent],
         ]
         for e in summary.equivalence
@@ -90,11 +105,11 @@ def _equivalence(summary: Summary) -> Iterator[str]:
         )
 
 
-def _bd(summary: Summary) -> Iterator[str]:
+def _bjontegaard(summary: Summary) -> Iterator[str]:
     rows = []
     for b in summary.bd:
         unit = " %" if b.kind == "rate" else ""
-        value = b.undefined if b.value is None else _span(b.value, b.low, b.high) + unit
+        value = b.undefined if b.value is None else _with_interval(b.value, b.low, b.high) + unit
         factors = b.factor if b.factor == b.against_factor else f"{b.factor} against {b.against_factor}"
         rows.append(
             [

@@ -1,4 +1,4 @@
-"""The summary as Markdown: what `blear evaluate` and `blear run` print."""
+"""Formats a summary as Markdown, the output of `blear evaluate` and `blear run`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from blear.evaluate.statistics.bootstrap import MIN_CLUSTERS
 from blear.evaluate.summary import Summary
 
 
-def as_markdown(summary: Summary) -> str:
-    """The headline metric as a table of arms by severities for each condition, and what the intervals are."""
+def summary_markdown(summary: Summary) -> str:
+    """Formats the headline metric as one table of arms by severities for each condition, with notes."""
     label = summary.metrics[0].label
     parts = [_table(summary, f"{label}, {condition}", condition, _cell) for condition in summary.severities()]
     if any(e.with_missed is not None for e in summary.estimates):
-        how = "the class prior where no face is" if summary.without_face == "prior" else "missed counted as wrong"
+        how = "class prior for missed faces" if summary.without_face == "prior" else "missed faces counted as wrong"
         parts += [
             _table(summary, f"{label}, {condition}, {how}", condition, _cell_with_missed)
             for condition in summary.severities()
@@ -22,8 +22,8 @@ def as_markdown(summary: Summary) -> str:
     return "\n\n".join(parts)
 
 
-def number(value: float | None) -> str:
-    """A metric's value as tables show it: three decimals below 10, else four significant digits."""
+def format_number(value: float | None) -> str:
+    """Formats the value of a metric: three decimals below 10, else four significant digits."""
     if value is None:
         return "undefined"
     return f"{round(value, 3) + 0.0:.3f}" if abs(value) < 10 else f"{value:.4g}"  # + 0.0: never -0.000
@@ -40,7 +40,7 @@ def _table(summary: Summary, title: str, condition: str, cell: Callable[[Summary
 
 def _cell_with_missed(summary: Summary, arm: str, condition: str, severity: float) -> str:
     e = summary.estimate(arm, condition, severity)
-    return "-" if e is None else number(e.value if e.with_missed is None else e.with_missed)
+    return "-" if e is None else format_number(e.value if e.with_missed is None else e.with_missed)
 
 
 def _cell(summary: Summary, arm: str, condition: str, severity: float) -> str:
@@ -49,8 +49,8 @@ def _cell(summary: Summary, arm: str, condition: str, severity: float) -> str:
         return "-"
     d = summary.difference(arm, condition, severity)
     mark = "\\*" if d is not None and d.excludes_zero else ""
-    span = "" if e.low is None else f" [{number(e.low)}, {number(e.high)}]"
-    return number(e.value) + mark + span
+    span = "" if e.low is None else f" [{format_number(e.low)}, {format_number(e.high)}]"
+    return format_number(e.value) + mark + span
 
 
 def _notes(summary: Summary) -> Iterator[str]:
@@ -68,4 +68,4 @@ def _notes(summary: Summary) -> Iterator[str]:
     missed = sum(e.missed for e in summary.estimates if e.metric == headline.name)
     if missed:
         rows = sum(e.n + e.missed for e in summary.estimates if e.metric == headline.name)
-        yield f"{missed} of {rows} {'rows' if summary.pool is None else 'decisions'} are left out: no face was found."
+        yield f"{missed} of {rows} {'rows' if summary.pool is None else 'decisions'} are excluded: no face was found."

@@ -1,4 +1,4 @@
-"""The worst mistakes: what an arm was most certain of and yet got wrong; of values, the largest errors."""
+"""The worst mistakes of an arm: its most confident wrong classes; for a regression target, its largest errors."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from blear.evaluate.predictions import class_names
 
-MOST = 6
-"""Mistakes of each arm that a report shows on clean frames, and as many on degraded ones."""
+MAX_MISTAKES = 6
+"""Number of mistakes of each arm in the report: as many on clean frames, and as many on degraded frames."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,9 @@ class Mistake:
     """One wrong decision.
 
     Attributes:
-        badness: what it is ranked by: the probability of the wrong class, or the absolute error.
-        given: the probability that the true class was given; None for values.
+        truth, prediction: class indices, or values of a regression target.
+        error: the probability of the predicted class, or the absolute error; mistakes are ranked by it.
+        truth_probability: the predicted probability of the true class; None for a regression target.
     """
 
     arm: str
@@ -29,30 +30,30 @@ class Mistake:
     severity: float
     truth: float
     prediction: float
-    badness: float
-    given: float | None
+    error: float
+    truth_probability: float | None
 
 
 def worst_mistakes(decisions: pa.Table, arm: str, most: int) -> list[Mistake]:
-    """The worst mistakes of an arm, each of another sample, the worst first; equal ones in the table's order.
+    """Returns the worst mistakes of an arm, one for each sample, the worst first; ties in the order of the table.
 
     Args:
-        decisions: rows of one target, as `read_predictions` or `pooled` gives them; those without a found face, which
-            were not decided, do not count.
-        most: how many at most.
+        decisions: rows of one target, from `read_predictions` or `pool_predictions`. Rows without a found face are
+            ignored.
+        most: the largest number of mistakes.
     """
     table = decisions.filter((pc.field("arm") == arm) & pc.field("found"))
     truth_N, prediction_N = table["truth"].to_numpy(), table["prediction"].to_numpy()
     classes = len(class_names(decisions))
     if classes:
         flat = table["probabilities"].combine_chunks().flatten().to_numpy().reshape(-1, classes)
-        badness_N = np.where(truth_N != prediction_N, flat[np.arange(len(flat)), prediction_N.astype(int)], -1.0)
-        given_N = flat[np.arange(len(flat)), truth_N.astype(int)]
+        error_N = np.where(truth_N != prediction_N, flat[np.arange(len(flat)), prediction_N.astype(int)], -1.0)
+        truth_probability_N = flat[np.arange(len(flat)), truth_N.astype(int)]
     else:
-        badness_N, given_N = np.abs(truth_N - prediction_N), None
+        error_N, truth_probability_N = np.abs(truth_N - prediction_N), None
     chosen: dict[str, Mistake] = {}
-    for row in np.argsort(-badness_N, kind="stable").tolist():
-        if len(chosen) == most or badness_N[row] <= 0:
+    for row in np.argsort(-error_N, kind="stable").tolist():
+        if len(chosen) == most or error_N[row] <= 0:
             break
         sample = table["sample"][row].as_py()
         if sample not in chosen:
@@ -63,17 +64,21 @@ def worst_mistakes(decisions: pa.Table, arm: str, most: int) -> list[Mistake]:
                 table["severity"][row].as_py(),
                 float(truth_N[row]),
                 float(prediction_N[row]),
-                float(badness_N[row]),
-                None if given_N is None else float(given_N[row]),
+                float(error_N[row]),
+                None if truth_probability_N is None else float(truth_probability_N[row]),
             )
     return list(chosen.values())
 
 
-def chosen_mistakes(decisions: pa.Table, clean: tuple[str, float], most: int) -> dict[str, tuple[list[Mistake], ...]]:
-    """Arm -> its worst mistakes on clean frames, and its worst ones under all other conditions.
+def worst_mistakes_by_arm(
+    decisions: pa.Table, clean: tuple[str, float], most: int
+) -> dict[str, tuple[list[Mistake], ...]]:
+    """Returns arm -> (its worst mistakes on clean frames, its worst mistakes under all other conditions).
 
     Args:
+        decisions: as in `worst_mistakes`.
         clean: (condition, severity) of the frames that count as clean.
+        most: the largest number of mistakes in each list.
     """
     here = (pc.field("condition") == clean[0]) & (pc.field("severity") == clean[1])
     parts = decisions.filter(here), decisions.filter(~here)

@@ -1,4 +1,4 @@
-"""One decision of several rows of the predictions table: the frames of a video, or the windows of a clip."""
+"""Pools rows of the predictions table to one decision: the frames of a video, or the windows of a clip."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ from blear.errors import RunError
 from blear.evaluate.predictions import META, SCHEMA, class_names
 
 _KEYS = ("arm", "condition", "severity", "target")
-_SMALLEST = float(np.finfo(np.float32).smallest_subnormal)  # what a probability of 0 in the table may have been
+_SMALLEST = float(np.finfo(np.float32).smallest_subnormal)  # lower bound of a probability that float32 rounds to 0
 _FILE = "predictions.parquet"
 
-Score = Literal["mean_logits", "sum_probabilities"]
+PoolScore = Literal["mean_logits", "sum_probabilities"]
 
 
-def pooled(table: pa.Table, by: Literal["sample", "video"], score: Score = "mean_logits") -> pa.Table:
-    """One row for each (arm, condition, severity, target, sample or video), in order of appearance.
+def pool_predictions(table: pa.Table, by: Literal["sample", "video"], score: PoolScore = "mean_logits") -> pa.Table:
+    """Pools rows to one row for each (arm, condition, severity, target, sample or video), in order of appearance.
 
-    Rows without a found face do not count; where no row has one, the decision has none either, and no prediction.
-    Probabilities: `mean_logits` is the softmax of the mean of log-probabilities, which differ from the logits by a
-    constant of each row; `sum_probabilities` is their sum over its total. The prediction is the most probable class;
-    of values, the mean, and their truth alike. Face width and bit rate are means, the time is that of the first row; of
-    the metadata stays what all rows share.
+    Rows without a found face are ignored. A decision of such rows alone has no found face and no prediction.
+
+    Classes: `mean_logits` is the softmax of the mean of the log-probabilities (they differ from the logits by a
+    constant of each row); `sum_probabilities` is the sum of the probabilities divided by its total. The prediction is
+    the most probable class. Regression: prediction and truth are means. Face width and bit rate are means, the time is
+    that of the first row, and the metadata are the entries that all rows share.
 
     Args:
-        table: as `read_predictions` gives it.
-        by: whose rows belong together. By `video`, the video's name is also that of the sample.
+        table: a table from `read_predictions`.
+        by: the column whose equal values form one decision. With `video`, the video's name becomes the sample's name.
         score: how probabilities are pooled.
 
     Raises:
-        RunError: rows without a video's name, of several classes in one decision; a probability that is not finite.
+        RunError: a row has no video name, the rows of one decision have several true classes, or a probability is not
+            finite.
     """
     codes_N, first_G = _decisions(table, by)
     count = len(first_G)
@@ -48,58 +50,60 @@ def pooled(table: pa.Table, by: Literal["sample", "video"], score: Score = "mean
         _require_same_class(truth_N, truth_G[codes_N], table, by)
         probabilities_GK = _probabilities(table, codes_N, found_N, count, score)
         prediction_G = probabilities_GK.argmax(axis=1).astype(np.float64)
-        probabilities = _lists(probabilities_GK, found_G)
+        probabilities = _probability_lists(probabilities_GK, found_G)
     else:
-        truth_G = _means(truth_N, codes_N, np.ones_like(found_N), count)  # NaN stays: the summary refuses it
+        truth_G = _means(truth_N, codes_N, np.ones_like(found_N), count)  # a NaN remains, the summary rejects it
         prediction_G = _means(table["prediction"].to_numpy().astype(np.float64), codes_N, found_N, count)
         probabilities = pa.nulls(count, SCHEMA.field("probabilities").type)
     columns |= {
         "sample": table[by].take(pa.array(first_G)),
-        "video": pa.array(_agreed(videos, codes_N, count)),
-        "subject": pa.array(_agreed(subjects, codes_N, count)),
+        "video": pa.array(_common_names(videos, codes_N, count)),
+        "subject": pa.array(_common_names(subjects, codes_N, count)),
         **{name: _known_mean(table, name, codes_N, found_N, count) for name in ("kbps", "face_px")},
         "found": pa.array(found_G),
         "truth": pa.array(truth_G),
         "prediction": pa.array(np.where(found_G, prediction_G, 0.0), mask=~found_G),
         "probabilities": probabilities,
-        META: _shared(table, codes_N, count),
+        META: _common_metadata(table, codes_N, count),
     }
     return pa.table(columns).select(SCHEMA.names).cast(SCHEMA.with_metadata(table.schema.metadata))
 
 
 def _decisions(table: pa.Table, by: str) -> tuple[np.ndarray, np.ndarray]:
-    """Decision of each row [N], and the first row of each decision [G], decisions in order of appearance."""
+    """Returns the decision index of each row [N] and the first row of each decision [G], in order of appearance."""
     names = np.asarray(table[by].to_pylist(), dtype=object)
     if by == "video" and (unnamed := sum(not name for name in names)):
-        do = "pool by sample, or give samples that belong together a `video` in the dataset"
-        raise RunError(f"{unnamed} rows name no video", _FILE, do)
+        do = "pool by sample, or set `video` of the samples in the dataset"
+        raise RunError(f"{unnamed} rows have no video name", _FILE, do)
     columns = [table[key].combine_chunks().dictionary_encode().indices.to_numpy() for key in (*_KEYS, by)]
     _, first, inverse = np.unique(np.stack(columns), axis=1, return_index=True, return_inverse=True)
     order = np.argsort(first)
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    return place[inverse.ravel()], first[order]
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return rank[inverse.ravel()], first[order]
 
 
-def _probabilities(table: pa.Table, codes_N: np.ndarray, found_N: np.ndarray, count: int, score: Score) -> np.ndarray:
-    """Pooled probabilities, float64 [G, K]; rows of zeros where no face was found."""
+def _probabilities(
+    table: pa.Table, codes_N: np.ndarray, found_N: np.ndarray, count: int, score: PoolScore
+) -> np.ndarray:
+    """Pools the probabilities to float64 [G, K]; rows of zeros where no face was found."""
     lists = table["probabilities"].combine_chunks()
     rows_N = np.flatnonzero(found_N)
     classes = len(class_names(table))
     flat = lists.take(pa.array(rows_N)).flatten().to_numpy().astype(np.float64)
     if len(flat) != len(rows_N) * classes:
-        raise RunError(f"probabilities that are not of {classes} classes", _FILE, "evaluate the run again")
-    given_RK = flat.reshape(-1, classes)
-    if not np.isfinite(given_RK).all():
-        row = int(rows_N[np.flatnonzero(~np.isfinite(given_RK).all(axis=1))[0]])
+        raise RunError(f"the probabilities do not have {classes} classes", _FILE, "evaluate the run again")
+    probabilities_RK = flat.reshape(-1, classes)
+    if not np.isfinite(probabilities_RK).all():
+        row = int(rows_N[np.flatnonzero(~np.isfinite(probabilities_RK).all(axis=1))[0]])
         where = f"arm {table['arm'][row]}, sample {table['sample'][row]}"
         raise RunError(
-            f"a probability is not finite ({where})", _FILE, "this stage diverged: train it with a lower rate"
+            f"a probability is not finite ({where})", _FILE, "this stage diverged: train it with a lower learning rate"
         )
     if score == "mean_logits":
-        given_RK = np.log(np.maximum(given_RK, _SMALLEST))
+        probabilities_RK = np.log(np.maximum(probabilities_RK, _SMALLEST))
     rows_G = np.bincount(codes_N[rows_N], minlength=count)
-    sums_GK = np.stack([np.bincount(codes_N[rows_N], column, count) for column in given_RK.T], axis=1)
+    sums_GK = np.stack([np.bincount(codes_N[rows_N], column, count) for column in probabilities_RK.T], axis=1)
     if score == "mean_logits":
         means_GK = sums_GK / np.maximum(rows_G, 1)[:, None]
         sums_GK = np.exp(means_GK - means_GK.max(axis=1, keepdims=True)) * (rows_G > 0)[:, None]
@@ -108,7 +112,7 @@ def _probabilities(table: pa.Table, codes_N: np.ndarray, found_N: np.ndarray, co
 
 
 def _means(values_N: np.ndarray, codes_N: np.ndarray, counted_N: np.ndarray, count: int) -> np.ndarray:
-    """Mean of the counted values of each decision; NaN where there is none."""
+    """Computes the mean of the counted values of each decision; NaN where none is counted."""
     rows_N = np.flatnonzero(counted_N)
     number_G = np.bincount(codes_N[rows_N], minlength=count)
     sums_G = np.bincount(codes_N[rows_N], values_N[rows_N], count)
@@ -116,13 +120,13 @@ def _means(values_N: np.ndarray, codes_N: np.ndarray, counted_N: np.ndarray, cou
 
 
 def _known_mean(table: pa.Table, name: str, codes_N: np.ndarray, found_N: np.ndarray, count: int) -> pa.Array:
-    """Mean of what is known of a column; null where nothing is."""
+    """Computes the mean of the known values of a column; null where no value is known."""
     values_N = table[name].to_numpy().astype(np.float64)  # null becomes NaN
     return pa.array(_means(values_N, codes_N, found_N & np.isfinite(values_N), count), from_pandas=True)
 
 
-def _lists(probabilities_GK: np.ndarray, found_G: np.ndarray) -> pa.Array:
-    """A list of each decision, null where no face was found."""
+def _probability_lists(probabilities_GK: np.ndarray, found_G: np.ndarray) -> pa.Array:
+    """Converts probabilities to one list for each decision; null where no face was found."""
     lists = probabilities_GK.astype(np.float32).tolist()
     return pa.array(
         [one if found else None for one, found in zip(lists, found_G.tolist(), strict=True)],
@@ -130,24 +134,24 @@ def _lists(probabilities_GK: np.ndarray, found_G: np.ndarray) -> pa.Array:
     )
 
 
-def _agreed(names: Sequence[str], codes_N: np.ndarray, count: int) -> list[str]:
-    """The name that all rows of a decision have; empty where they differ."""
+def _common_names(names: Sequence[str], codes_N: np.ndarray, count: int) -> list[str]:
+    """Returns the common name of all rows of each decision; empty where the rows differ."""
     found: list[set[str]] = [set() for _ in range(count)]
     for name, code in zip(names, codes_N.tolist(), strict=True):
         found[code].add(name)
     return [next(iter(one)) if len(one) == 1 else "" for one in found]
 
 
-def _shared(table: pa.Table, codes_N: np.ndarray, count: int) -> pa.Array:
-    """The metadata that all rows of a decision share."""
+def _common_metadata(table: pa.Table, codes_N: np.ndarray, count: int) -> pa.Array:
+    """Returns the metadata entries that all rows of a decision share."""
     column, kind = table[META], SCHEMA.field(META).type
     if column.null_count == len(column):
         return pa.nulls(count, kind)
-    shared: list[dict[str, str] | None] = [None] * count
+    common: list[dict[str, str] | None] = [None] * count
     for row, code in zip(column.to_pylist(), codes_N.tolist(), strict=True):
-        own, so_far = dict(row or ()), shared[code]
-        shared[code] = own if so_far is None else {k: v for k, v in so_far.items() if own.get(k) == v}
-    return pa.array([list((one or {}).items()) or None for one in shared], kind)
+        own, so_far = dict(row or ()), common[code]
+        common[code] = own if so_far is None else {k: v for k, v in so_far.items() if own.get(k) == v}
+    return pa.array([list((one or {}).items()) or None for one in common], kind)
 
 
 def _require_same_class(truth_N: np.ndarray, first_N: np.ndarray, table: pa.Table, by: str) -> None:

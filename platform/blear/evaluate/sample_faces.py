@@ -1,4 +1,4 @@
-"""The faces that the report shows, as faces.npz: some at every level, and those of the worst mistakes."""
+"""Writes faces.npz, the pictures of the report: some faces at every level, and the faces of the worst mistakes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from blear.data.decoded.store import Store
 from blear.degrade.chain import Chain, as_float
-from blear.evaluate.mistakes import MOST, chosen_mistakes
+from blear.evaluate.mistakes import MAX_MISTAKES, worst_mistakes_by_arm
 from blear.evaluate.sweep import Level
 from blear.job.schema import CLEAN
 from blear.storage.run_folder import write_bytes
@@ -29,19 +29,23 @@ def write_faces(
     count: int,
     decisions: pa.Table,
 ) -> None:
-    """Writes the first frames of `count` samples, evenly spread over the split, and of the worst mistakes.
+    """Writes the first frames of `count` samples at equal distances in the split, and of the worst mistakes.
 
     Args:
-        levels: the clean one first, if it was tested.
-        chain: clean frames -> the frames of a level.
+        path: of faces.npz.
+        store: the evaluated split.
+        levels: the clean level first, if there is one.
+        chain: returns the degradations of a level.
+        device: that the degradations run on.
+        count: number of samples.
         decisions: rows of the predictions table, pooled where the evaluation pools.
     """
     chosen = np.linspace(0, len(store) - 1, min(count, len(store))).astype(np.int64)
     taken = store.take(chosen)
     chosen = chosen[taken.good_B]
-    shown = [_degraded(taken.frames, chain(level), chosen, device) for level in levels]
+    degraded = [_degraded(taken.frames, chain(level), chosen, device) for level in levels]
     arrays: dict[str, Any] = {
-        "frames": np.stack(shown, axis=1),
+        "frames": np.stack(degraded, axis=1),
         "samples": np.array(store.keys(chosen)),
         "severities": np.array([level.severity for level in levels]),
         "conditions": np.array([level.condition for level in levels]),
@@ -52,18 +56,18 @@ def write_faces(
 
 
 def clean_level(levels: Sequence[tuple[str, float]]) -> tuple[str, float]:
-    """(condition, severity) that counts as clean: untouched frames, else the first level of the first sweep."""
+    """Returns the (condition, severity) that counts as clean: clean frames, else the first level of the first sweep."""
     return next((level for level in levels if level[0] == CLEAN), levels[0])
 
 
 def _mistakes(
     store: Store, levels: Sequence[Level], chain: Callable[[Level], Chain], device: torch.device, decisions: pa.Table
 ) -> dict[str, Any]:
-    """Arrays of the worst mistakes' faces; none of decisions that are no single sample."""
-    places = {(level.condition, level.severity): level for level in levels}
+    """Returns the arrays of the worst mistakes; decisions that are pooled over several samples have no picture."""
+    by_name = {(level.condition, level.severity): level for level in levels}
     found = [
         mistake
-        for parts in chosen_mistakes(decisions, clean_level(list(places)), MOST).values()
+        for parts in worst_mistakes_by_arm(decisions, clean_level(list(by_name)), MAX_MISTAKES).values()
         for part in parts
         for mistake in part
     ]
@@ -72,15 +76,15 @@ def _mistakes(
         samples = wanted.setdefault((mistake.condition, mistake.severity), [])
         if mistake.sample not in samples:
             samples.append(mistake.sample)
-    ids = {key: place for place, key in enumerate(store.keys(np.arange(len(store))))}
+    ids = {key: row for row, key in enumerate(store.keys(np.arange(len(store))))}
     frames, keys = [], []
-    for place, samples in wanted.items():
+    for name, samples in wanted.items():
         chosen = np.array([ids[sample] for sample in samples if sample in ids], dtype=np.int64)
         if len(chosen):
             taken = store.take(chosen)
             chosen = chosen[taken.good_B]
-            frames.append(_degraded(taken.frames, chain(places[place]), chosen, device))
-            keys += [(sample, *place) for sample in store.keys(chosen)]
+            frames.append(_degraded(taken.frames, chain(by_name[name]), chosen, device))
+            keys += [(sample, *name) for sample in store.keys(chosen)]
     if not keys:
         return {}
     names = ("mistake_samples", "mistake_conditions", "mistake_severities")
@@ -89,6 +93,6 @@ def _mistakes(
 
 
 def _degraded(frames: Any, chain: Chain, samples_B: np.ndarray, device: torch.device) -> np.ndarray:
-    """The first frames as the models see them, uint8 [B, H, W, C]."""
+    """Degrades clips and returns their first frames, uint8 [B, H, W, C]."""
     out = chain(as_float(frames, device), np.zeros_like(samples_B), samples_B)[:, 0]
     return out.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -1,4 +1,4 @@
-"""From the predictions table to the summary: every number of the report, a pure function of the table and the job."""
+"""Computes the summary of an evaluation: a pure function of the predictions table and the job."""
 
 from __future__ import annotations
 
@@ -11,49 +11,46 @@ import pyarrow.compute as pc
 
 from blear.contracts import Metric
 from blear.errors import RunError
-from blear.evaluate.markdown import as_markdown, number
-from blear.evaluate.pool import pooled
+from blear.evaluate.pool import pool_predictions
 from blear.evaluate.predictions import class_priors
-from blear.evaluate.statistics.bootstrap import evaluate
-from blear.evaluate.statistics.calibration import calibrations, confusions
-from blear.evaluate.statistics.clusters import Group, Key
-from blear.evaluate.statistics.findings import Equivalence
-from blear.evaluate.statistics.paired_tests import equivalence, paired_tests
-from blear.evaluate.statistics.rate_curves import Groups, rates
-from blear.evaluate.statistics.scalars import Errors, flips, scalars
+from blear.evaluate.statistics.bootstrap import compute_statistic
+from blear.evaluate.statistics.bootstrap_estimate import paired_difference
+from blear.evaluate.statistics.calibration import calibrations, confusion_matrices
+from blear.evaluate.statistics.equivalence import equivalence_tests
+from blear.evaluate.statistics.paired_tests import paired_tests
+from blear.evaluate.statistics.prediction_groups import GroupKey, PredictionGroup
+from blear.evaluate.statistics.rate_accuracy import ConditionGroups, rate_accuracy
+from blear.evaluate.statistics.robustness_scores import ReferenceErrors, flip_rate_scores, robustness_scores
 from blear.evaluate.statistics.slices import slices
-from blear.evaluate.statistics.spread import minus
 from blear.evaluate.statistics.temperature import Temperatures
-from blear.evaluate.statistics.tested import Tested
+from blear.evaluate.statistics.tested_predictions import TestedPredictions
 from blear.evaluate.summary import Difference, Estimate, MetricInfo, Summary
 from blear.job.schema import Equivalent, Evaluate, Pool
 
-__all__ = ["Asked", "as_markdown", "number", "summarise"]
-
 
 @dataclass(frozen=True)
-class Asked:
-    """What else the job asks for.
+class SummaryOptions:
+    """Optional parts of a summary.
 
     Attributes:
-        equivalence: pairs of arms and margins.
-        slices: columns.
-        mce: what mCE is relative to: an arm, or error rates by condition and severity.
-        groups: what each condition's sweep says in `group`.
+        equivalence: pairs of arms to test for equivalence, with margins.
+        slices: columns to slice by.
+        mce: what mCE is relative to: an arm, or error rates by condition and severity. None: no mCE.
+        groups: condition -> the entry `group` of its sweep.
         temperatures: (arm, stage) -> temperature, fitted on the validation split.
     """
 
     equivalence: Sequence[Equivalent] = ()
     slices: Sequence[str] = ()
-    mce: str | Errors | None = None
-    groups: Groups = field(default_factory=dict)
+    mce: str | ReferenceErrors | None = None
+    groups: ConditionGroups = field(default_factory=dict)
     temperatures: Temperatures = field(default_factory=dict)
 
     @staticmethod
-    def of(evaluate: Evaluate, temperatures: Temperatures) -> Asked:
-        """What a job's `evaluate` says."""
+    def of(evaluate: Evaluate, temperatures: Temperatures) -> SummaryOptions:
+        """Returns the options of a job's section `evaluate`."""
         groups = {condition: sweep.group for condition, sweep in evaluate.sweeps.items()}
-        return Asked(evaluate.equivalence, evaluate.slices, evaluate.mce, groups, temperatures)
+        return SummaryOptions(evaluate.equivalence, evaluate.slices, evaluate.mce, groups, temperatures)
 
 
 def summarise(
@@ -65,29 +62,33 @@ def summarise(
     resamples: int = 1000,
     target: str | None = None,
     pool: Pool | None = None,
-    asked: Asked | None = None,
+    options: SummaryOptions | None = None,
 ) -> Summary:
-    """Every metric of every arm at every condition, with 95 % BCa intervals of a cluster bootstrap, and what follows.
+    """Computes every metric of every arm at every condition, and all statistics of summary.json.
 
-    Clusters are videos where every row names one, else subjects, else samples. All arms share the resamples, so the
-    differences from the reference arm are paired. Decisions without a found face are counted as missed, and left out;
-    `with_missed` counts them as wrong, or with the class prior where the table has one (`Group.with_missed`).
+    Intervals are 95 % BCa intervals of a cluster bootstrap. Clusters are videos where every row has a video name, else
+    subjects, else samples. All arms share the resamples, so that differences from the reference arm are paired.
+    Decisions without a found face are excluded; `with_missed` includes them (`PredictionGroup.with_missed`).
 
     Args:
-        predictions: as `read_predictions` gives it.
-        metrics: the headline first.
-        reference: label of the arm that the others are compared with.
-        target: the labelled quantity; left out, that of the first row.
-        pool: what one decision is made of (`pool.pooled`); left out, each row is one.
+        predictions: a table from `read_predictions`.
+        metrics: the headline metric first.
+        reference: label of the arm that the other arms are compared with.
+        seed: of the resamples.
+        resamples: number of bootstrap resamples.
+        target: the predicted quantity; None: the target of the first row.
+        pool: how rows are pooled to decisions; None: each row is one decision.
+        options: optional parts of the summary.
 
     Raises:
-        RunError: no rows, an unknown reference arm, a truth or a prediction that is not finite; rows cannot be pooled.
-        ValueError: no metrics.
+        RunError: there are no rows, the reference arm is unknown, a truth or a prediction is not finite, or rows cannot
+            be pooled.
+        ValueError: there are no metrics.
     """
-    asked = asked or Asked()
-    tested = decisions(predictions, metrics, reference, seed, resamples, target, pool)
-    curves, bd = rates(tested, asked.groups)
-    rated = {point.condition for curve in curves for point in curve.points}
+    options = options or SummaryOptions()
+    tested = prepare_predictions(predictions, metrics, reference, seed, resamples, target, pool)
+    curves, bd = rate_accuracy(tested, options.groups)
+    with_bit_rate = {point.condition for curve in curves for point in curve.points}
     return Summary(
         target=tested.table["target"][0].as_py(),
         metrics=[MetricInfo(name=m.name, label=m.label, higher_is_better=m.higher_is_better) for m in metrics],
@@ -98,26 +99,30 @@ def summarise(
         pool=pool,
         resamples=resamples,
         seed=seed,
-        estimates=[_estimate(tested, key, group, m) for key, group in tested.groups.items() for m in metrics],
+        estimates=[_summary_estimate(tested, key, group, m) for key, group in tested.groups.items() for m in metrics],
         differences=list(_differences(tested)),
         without_face="prior" if class_priors(predictions) else "missed",
         interval="bca",
         classes=list(tested.classes),
         tests=paired_tests(tested),
-        equivalence=list(_equivalence(tested, asked.equivalence)),
-        scalars=[
-            *scalars(tested, left_out=rated, pinned=asked.mce),
-            *flips(tested, _of_target(predictions, target), asked.groups),
+        equivalence=[
+            test
+            for pair in options.equivalence
+            for test in equivalence_tests(tested, pair.margin, pair.of, pair.against)
         ],
-        calibration=list(calibrations(tested, asked.temperatures)),
-        confusion=list(confusions(tested)),
-        slices=list(slices(tested, asked.slices)),
+        scalars=[
+            *robustness_scores(tested, excluded=with_bit_rate, mce_reference=options.mce),
+            *flip_rate_scores(tested, _of_target(predictions, target), options.groups),
+        ],
+        calibration=list(calibrations(tested, options.temperatures)),
+        confusion=list(confusion_matrices(tested)),
+        slices=list(slices(tested, options.slices)),
         rates=curves,
         bd=bd,
     )
 
 
-def decisions(
+def prepare_predictions(
     predictions: pa.Table,
     metrics: Sequence[Metric],
     reference: str,
@@ -125,18 +130,18 @@ def decisions(
     resamples: int,
     target: str | None = None,
     pool: Pool | None = None,
-) -> Tested:
-    """The decisions of one target, taken apart; arguments and errors as of `summarise`."""
+) -> TestedPredictions:
+    """Pools and groups the predictions of one target; arguments and errors as in `summarise`."""
     if not metrics:
-        raise ValueError("no metric to summarise with")
+        raise ValueError("no metrics")
     table = _of_target(predictions, target)
     if pool is not None:
-        table = pooled(table, pool.by, pool.score)
-    return Tested.of(table, metrics, reference, resamples, seed)
+        table = pool_predictions(table, pool.by, pool.score)
+    return TestedPredictions.of(table, metrics, reference, resamples, seed)
 
 
 def _of_target(predictions: pa.Table, target: str | None) -> pa.Table:
-    """The rows of one target, of the first row's where none is named."""
+    """Returns the rows of one target; None: the target of the first row."""
     if target is None and predictions.num_rows:
         target = predictions["target"][0].as_py()
     table = predictions.filter(pc.field("target") == target)
@@ -145,20 +150,22 @@ def _of_target(predictions: pa.Table, target: str | None) -> pa.Table:
     return table
 
 
-def _estimate(tested: Tested, key: Key, group: Group, metric: Metric) -> Estimate:
+def _summary_estimate(tested: TestedPredictions, key: GroupKey, group: PredictionGroup, metric: Metric) -> Estimate:
     clusters = np.unique(group.clusters_N)
-    low, high = tested.interval(tested.spread(key, metric), key)
+    low, high = tested.interval(tested.estimate(key, metric), key)
     per_video = None
     if tested.kind == "video":
-        of = [group.clusters_N == c for c in clusters]
-        values = np.array([evaluate(metric.compute, group.truth_N[i], group.prediction_N[i]) for i in of])
+        of_videos = [group.clusters_N == c for c in clusters]
+        values = np.array(
+            [compute_statistic(metric.compute, group.truth_N[i], group.prediction_N[i]) for i in of_videos]
+        )
         defined = values[np.isfinite(values)]
         per_video = float(defined.mean()) if len(defined) else None
-    value = evaluate(metric.compute, group.truth_N, group.prediction_N)
+    value = compute_statistic(metric.compute, group.truth_N, group.prediction_N)
     missed: tuple[float | None, ...] = (None, None, None)
     if len(group.missed_M) and group.classes != 1:
-        all_ = tested.spread(key, metric, missed=True)
-        missed = (_finite(all_.value), *tested.interval(all_, key))
+        estimate = tested.estimate(key, metric, missed=True)
+        missed = (_finite(estimate.value), *tested.interval(estimate, key))
     return Estimate(
         arm=key[0],
         stages=group.stages,
@@ -180,9 +187,9 @@ def _estimate(tested: Tested, key: Key, group: Group, metric: Metric) -> Estimat
     )
 
 
-def _differences(tested: Tested) -> Iterator[Difference]:
-    for key, base in tested.compared():
-        difference = minus(tested.spread(key), tested.spread(base))
+def _differences(tested: TestedPredictions) -> Iterator[Difference]:
+    for key, base in tested.comparisons():
+        difference = paired_difference(tested.estimate(key), tested.estimate(base))
         low, high = tested.interval(difference, key, base)
         yield Difference(
             arm=key[0],
@@ -193,11 +200,6 @@ def _differences(tested: Tested) -> Iterator[Difference]:
             high=high,
             excludes_zero=None if low is None or high is None else not low <= 0 <= high,
         )
-
-
-def _equivalence(tested: Tested, asked: Sequence[Equivalent]) -> Iterator[Equivalence]:
-    for one in asked:
-        yield from equivalence(tested, one.margin, one.of, one.against)
 
 
 def _finite(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""What summary.json holds: every number of the report, with its interval."""
+"""The model of summary.json: all results of an evaluation, with intervals."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from blear.errors import RunError
-from blear.evaluate.statistics.findings import (
-    BdNumber,
+from blear.evaluate.statistics.results import (
+    BjontegaardDelta,
     Calibration,
     Confusion,
     Equivalence,
     PairedTest,
-    Part,
-    RateCurve,
-    Scalar,
+    RateAccuracyCurve,
+    RobustnessScore,
     Slice,
+    SummaryModel,
 )
 from blear.job.schema import Pool
 
 
-class MetricInfo(Part):
-    """A metric without its function."""
+class MetricInfo(SummaryModel):
+    """Name and direction of a metric."""
 
     name: str = Field(description="column name")
-    label: str = Field(description="how charts name it")
-    higher_is_better: bool = Field(description="direction")
+    label: str = Field(description="label in charts and tables")
+    higher_is_better: bool = Field(description="whether a higher value is better")
 
 
-class Estimate(Part):
-    """A metric of one arm at one condition."""
+class Estimate(SummaryModel):
+    """The value of one metric of one arm at one condition."""
 
     arm: str = Field(description="label of the arm")
-    stages: list[str] = Field(description="stages whose predictions these are")
-    condition: str = Field(description="the degradation")
-    severity: float = Field(description="its swept parameter")
+    stages: list[str] = Field(description="stages whose models made the predictions")
+    condition: str = Field(description="label of the sweep, or `clean`")
+    severity: float = Field(description="value of the swept parameter")
     metric: str = Field(description="name of the metric")
-    value: float | None = Field(description="on all decisions together; null: undefined")
+    value: float | None = Field(description="of all decisions with a found face; null: undefined")
     low: float | None = Field(description="lower end of the 95 % interval; null: fewer than 3 clusters, or undefined")
     high: float | None = Field(description="upper end")
-    per_video: float | None = Field(description="mean over the videos where it is defined; null: no videos")
-    n: int = Field(description="decisions: rows, or what `pool` makes of them, with a found face")
-    missed: int = Field(description="decisions without a found face; `value` does not count them")
+    per_video: float | None = Field(description="mean over videos with a defined metric; null: no videos")
+    n: int = Field(description="decisions with a found face: rows, or pooled rows where the job has `pool`")
+    missed: int = Field(description="decisions without a found face; excluded from `value`")
     with_missed: float | None = Field(
         None,
-        description="on all decisions; a missed one has the class after the true one (but see `without_face`), or the "
-        "mean of the arm's found values; null: none missed",
+        description="of all decisions; a missed face has the class after the true one (see `without_face`), or the "
+        "mean of the arm's predictions; null: none missed",
     )
     with_missed_low: float | None = Field(None, description="lower end of its 95 % interval")
     with_missed_high: float | None = Field(None, description="upper end")
@@ -56,58 +56,59 @@ class Estimate(Part):
     kbps: float | None = Field(description="mean bit rate in kbit/s")
 
 
-class Difference(Part):
-    """Headline metric of an arm minus that of the reference arm; the interval is of both on the same resamples."""
+class Difference(SummaryModel):
+    """The headline metric of an arm minus that of the reference arm, with a paired interval."""
 
     arm: str = Field(description="label of the arm")
-    condition: str = Field(description="the degradation")
-    severity: float = Field(description="its swept parameter")
+    condition: str = Field(description="label of the sweep, or `clean`")
+    severity: float = Field(description="value of the swept parameter")
     value: float | None = Field(description="arm minus reference; null: undefined")
     low: float | None = Field(description="lower end of the 95 % interval")
     high: float | None = Field(description="upper end")
     excludes_zero: bool | None = Field(description="whether the interval excludes zero; null: no interval")
 
 
-class Summary(Part):
+class Summary(SummaryModel):
     """All estimates of one evaluation; `metrics[0]` is the headline metric."""
 
-    target: str = Field(description="the labelled quantity")
-    metrics: list[MetricInfo] = Field(min_length=1, description="metrics, the headline first")
-    arms: list[str] = Field(min_length=1, description="labels, in order of appearance")
-    reference: str = Field(description="the arm that the others are compared with")
+    target: str = Field(description="name of the predicted quantity")
+    metrics: list[MetricInfo] = Field(min_length=1, description="metrics, the headline metric first")
+    arms: list[str] = Field(min_length=1, description="labels of the arms, in order of appearance")
+    reference: str = Field(description="label of the arm that the other arms are compared with")
     cluster: Literal["video", "subject", "sample"] = Field(description="what the bootstrap draws")
-    clusters: int = Field(description="how many there are")
-    pool: Pool | None = Field(None, description="what one decision is made of; null: each row is one")
+    clusters: int = Field(description="number of clusters")
+    pool: Pool | None = Field(None, description="how rows are pooled to decisions; null: each row is one decision")
     without_face: Literal["missed", "prior"] = Field(
-        "missed", description="how `with_missed` answers: wrongly, or with the most frequent class of the training data"
+        "missed",
+        description="prediction of `with_missed`: a wrong class, or the most frequent class of the training data",
     )
-    resamples: int = Field(description="bootstrap resamples")
+    resamples: int = Field(description="number of bootstrap resamples")
     seed: int = Field(description="seed of the bootstrap")
     estimates: list[Estimate] = Field(description="one for each arm, condition, severity and metric")
     differences: list[Difference] = Field(description="one for each other arm, condition and severity")
-    interval: Literal["percentile", "bca"] = Field("percentile", description="how the intervals were made")
-    classes: list[str] = Field([], description="names of the classes; empty: a target of values")
+    interval: Literal["percentile", "bca"] = Field("percentile", description="kind of the confidence intervals")
+    classes: list[str] = Field([], description="names of the classes; empty: a regression target")
     tests: list[PairedTest] = Field([], description="each other arm against the reference, by condition and severity")
-    equivalence: list[Equivalence] = Field([], description="what `evaluate.equivalence` asks for")
-    scalars: list[Scalar] = Field([], description="robustness in single numbers")
+    equivalence: list[Equivalence] = Field([], description="the tests of `evaluate.equivalence`")
+    scalars: list[RobustnessScore] = Field([], description="robustness in single numbers")
     calibration: list[Calibration] = Field([], description="one for each arm, condition and severity, of classes")
     confusion: list[Confusion] = Field([], description="one for each arm, condition and severity, of classes")
-    slices: list[Slice] = Field([], description="what `evaluate.slices` asks for")
-    rates: list[RateCurve] = Field([], description="rate-accuracy curves of conditions with a bit rate")
-    bd: list[BdNumber] = Field([], description="Bjontegaard differences of each other arm from the reference")
+    slices: list[Slice] = Field([], description="the slices of `evaluate.slices`")
+    rates: list[RateAccuracyCurve] = Field([], description="rate-accuracy curves of conditions with a bit rate")
+    bd: list[BjontegaardDelta] = Field([], description="Bjontegaard differences of each other arm from the reference")
 
     def estimate(self, arm: str, condition: str, severity: float, metric: str | None = None) -> Estimate | None:
-        """One estimate, of the headline metric unless another is named; None where the arm was not tested."""
+        """Returns one estimate; None where the arm was not evaluated. `metric` None: the headline metric."""
         key = (arm, condition, severity, metric or self.metrics[0].name)
         return next((e for e in self.estimates if (e.arm, e.condition, e.severity, e.metric) == key), None)
 
     def difference(self, arm: str, condition: str, severity: float) -> Difference | None:
-        """One difference; None where there is nothing to compare."""
+        """Returns one difference from the reference; None where there is none."""
         key = (arm, condition, severity)
         return next((d for d in self.differences if (d.arm, d.condition, d.severity) == key), None)
 
     def severities(self) -> dict[str, list[float]]:
-        """Condition -> severities, ascending: arms of experts do not have all of them."""
+        """Returns condition -> severities of any arm, ascending. An arm of experts may lack some of them."""
         found: dict[str, set[float]] = {}
         for e in self.estimates:
             found.setdefault(e.condition, set()).add(e.severity)
@@ -115,10 +116,10 @@ class Summary(Part):
 
 
 def read_summary(path: Path) -> Summary:
-    """summary.json of a run.
+    """Reads summary.json of a run.
 
     Raises:
-        RunError: missing, or not what `summarise` wrote.
+        RunError: the file is missing or invalid.
     """
     if not path.is_file():
         raise RunError("there is no summary yet", str(path), f"run `blear evaluate {path.parent}` first")
@@ -126,5 +127,5 @@ def read_summary(path: Path) -> Summary:
         return Summary.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise RunError(f"{place}: {first['msg']}", str(path), f"run `blear evaluate {path.parent}` again") from error
+        field = ".".join(map(str, first["loc"])) or "the file"
+        raise RunError(f"{field}: {first['msg']}", str(path), f"run `blear evaluate {path.parent}` again") from error

@@ -1,4 +1,4 @@
-"""The conditions of an evaluation: each swept degradation at each of its levels, and the clean frames."""
+"""The levels of an evaluation: each swept degradation at each of its severities, and clean frames."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from blear.plugin.catalog import Catalog
 
 @dataclass(frozen=True)
 class Level:
-    """One condition at one severity: the swept parameter's value, and the degradation's parameters with it.
+    """One condition at one severity.
 
     Attributes:
         condition: label of the sweep, or "clean".
-        use: the degradation; None: frames stay as they are.
+        use: name of the degradation; None: clean frames.
+        parameter: name of the swept parameter.
+        severity: value of the swept parameter.
+        params: all parameters of the degradation, the swept one included.
     """
 
     condition: str
@@ -27,8 +30,8 @@ class Level:
     severity: float
     params: Mapping[str, Any] = field(default_factory=dict)
 
-    def fill(self, stage: str) -> str:
-        """A stage's name with `{parameter}` and `{condition}` replaced: the expert for this level."""
+    def format_stage(self, stage: str) -> str:
+        """Replaces `{parameter}` and `{condition}` in a stage name, for example "lq_{factor}" -> "lq_4"."""
         if self.use is None:
             return stage
         value = int(self.severity) if self.severity == int(self.severity) else self.severity
@@ -36,10 +39,10 @@ class Level:
 
 
 def levels(evaluate: Evaluate, catalog: Catalog, context: BuildContext) -> list[Level]:
-    """The levels of every sweep: those that the job names, or else those of the degradation itself; clean ones first.
+    """Returns the levels of every sweep: those of the job, else those of the degradation; clean frames first.
 
     Raises:
-        JobError: a degradation's own levels differ in more than one parameter.
+        JobError: the degradation's own levels differ in more than one parameter.
     """
     clean = [Level(CLEAN, None, "", 0.0)] if evaluate.clean else []
     swept = [level for label, sweep in evaluate.sweeps.items() for level in _levels(label, sweep, catalog, context)]
@@ -54,7 +57,9 @@ def _levels(label: str, sweep: Sweep, catalog: Catalog, context: BuildContext) -
     varied = {key for level in own for key in level if any(other.get(key) != level[key] for other in own)}
     if len(varied) != 1:
         raise JobError(
-            f"{sweep.use} names no single swept parameter", "evaluate.sweep", "add over: {PARAMETER: [values]}"
+            f"the levels of {sweep.use} do not differ in exactly one parameter",
+            "evaluate.sweep",
+            "add over: {PARAMETER: [values]}",
         )
     (parameter,) = varied
     return [Level(label, sweep.use, parameter, float(level[parameter]), sweep.params | dict(level)) for level in own]

@@ -10,8 +10,8 @@ from functools import partial
 from blear.contracts import BuildContext, ClipSpec, Target
 from blear.data.prepared import Prepared
 from blear.errors import BlearError, JobError
-from blear.evaluate.fitting import condition_chain, fitted
 from blear.evaluate.sweep import levels
+from blear.evaluate.transform import condition_chain, evaluation_transform
 from blear.job.schema import Evaluate, Job
 from blear.plugin.catalog import Catalog
 from blear.train.chains import stage_chains
@@ -83,7 +83,7 @@ def _conditions(
         tested = any(name.startswith(arm.stage.split("{")[0]) for arm in evaluate.arms.values() if not arm.clean)
         if data not in stored or not tested:
             continue
-        _, context = fitted(job, name, catalog, stored[data][0], stored.get(stage.data, stored[data])[1])
+        _, context = evaluation_transform(job, name, catalog, stored[data][0], stored.get(stage.data, stored[data])[1])
         if evaluate.windows is not None and context.clip is not None:
             context = replace(context, clip=replace(context.clip, length=evaluate.windows.length))
         if context.clip in seen:

@@ -17,7 +17,7 @@ from blear.contracts import Categories, ClipSpec
 from blear.data.dataset_info import TrainedOn
 from blear.degrade.chain import Chain, as_float
 from blear.errors import DataError, RunError
-from blear.evaluate.fitting import fitted
+from blear.evaluate.transform import evaluation_transform
 from blear.imaging import Box, crop, face_square
 from blear.job.reader import read_job
 from blear.plugin.catalog import Catalog
@@ -134,7 +134,7 @@ def open_stage(root: Path, stage: str | None, buffer: int | None) -> FaceModel:
     length = buffer or (spec.frames.take if spec.frames is not None else data.clip.length)
     clip = replace(data.clip, length=length, shortest=None)
     targets = {target.name: target for target in data.targets}
-    transform, context = fitted(
+    transform, context = evaluation_transform(
         job.model_copy(update={"stages": {name: spec.model_copy(update={"frames": None})}}),
         name,
         catalog,

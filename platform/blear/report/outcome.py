@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from blear.evaluate.summarise import number
+from blear.evaluate.markdown import format_number
 from blear.evaluate.summary import Estimate
 from blear.report.levels import middle
 from blear.report.view import View
@@ -83,4 +83,4 @@ def _counted(view: View, arm: str, levels: Sequence[_Level]) -> str:
 
 
 def _span(e: Estimate) -> str:
-    return number(e.value) + ("" if e.low is None else f" [{number(e.low)}, {number(e.high)}]")
+    return format_number(e.value) + ("" if e.low is None else f" [{format_number(e.low)}, {format_number(e.high)}]")

@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 
 from blear.errors import RunError
-from blear.evaluate.summarise import number
+from blear.evaluate.markdown import format_number
 from blear.progress import duration
 from blear.report.curves import wide_curve
 from blear.report.files import read_run
@@ -102,7 +102,7 @@ def _write(view: View, folder: Path) -> Path:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": number,
+        "number": format_number,
         "component": component,
         "duration": duration,
         "moment": moment,

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from blear.errors import RunError
-from blear.evaluate.compare import compare
-from blear.evaluate.pool import pooled
+from blear.evaluate.compare import compare_runs
+from blear.evaluate.pool import pool_predictions
 from blear.evaluate.predictions import class_names
 from blear.evaluate.summary import Difference, Estimate, MetricInfo, Summary
 from blear.job.schema import CLEAN
@@ -80,9 +80,9 @@ class View:
 
     @cached_property
     def decisions(self) -> pa.Table:
-        """One row for each decision: the predictions, pooled where the evaluation pools."""
+        """One row for each decision: the predictions, pool_predictions where the evaluation pools."""
         pool = self.summary.pool
-        return self.predictions if pool is None else pooled(self.predictions, pool.by, pool.score)
+        return self.predictions if pool is None else pool_predictions(self.predictions, pool.by, pool.score)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -119,7 +119,7 @@ def view_of(runs: Sequence[RunFiles]) -> View:
     """
     first = runs[0].summary
     roots = [str(run.root) for run in runs]
-    summary = first if len(runs) == 1 else compare(roots, resamples=first.resamples, seed=first.seed)
+    summary = first if len(runs) == 1 else compare_runs(roots, resamples=first.resamples, seed=first.seed)
     sweeps: dict[str, Sweep] = {}
     for run in runs:
         for sweep in run.info.sweeps:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from blear.contracts import Metric
 from blear.errors import JobError
-from blear.evaluate.statistics.scalars import log_area
+from blear.evaluate.statistics.robustness_scores import log_area
 from blear.job.schema import CLEAN, Objective
 
 Curve = dict[tuple[str, float], float]

@@ -13,7 +13,7 @@ from torch import nn
 
 from blear.contracts import Metric
 from blear.errors import JobError
-from blear.evaluate.arms import Tester
+from blear.evaluate.evaluator import Evaluator
 from blear.job.reader import dump_job, read_job
 from blear.job.schema import Arm, Job
 from blear.plugin.discovery import load_plugins
@@ -84,11 +84,11 @@ def train_point(
 
 def curve_at(ground: Ground, job: Job, run: RunFolder, model: nn.Module | None = None) -> Curve:
     """The curve of the searched stage on the search's split, of its final weights or of `model`."""
-    tester, metric = _tester(ground, job, run)
+    evaluator, metric = _evaluator(ground, job, run)
     if model is not None:
-        tester.models[ground.stage] = model  # type: ignore[assignment]
-    with track("look", len(tester.levels)) as bar:
-        return curve_of(tester.tables(bar), metric)
+        evaluator.models[ground.stage] = model  # type: ignore[assignment]
+    with track("look", len(evaluator.levels)) as bar:
+        return curve_of(evaluator.tables(bar), metric)
 
 
 def headline(ground: Ground, job: Job, run: RunFolder) -> Metric:
@@ -97,21 +97,21 @@ def headline(ground: Ground, job: Job, run: RunFolder) -> Metric:
     Raises:
         JobError: its head has none.
     """
-    return _tester(ground, job, run)[1]
+    return _evaluator(ground, job, run)[1]
 
 
-def _tester(ground: Ground, job: Job, run: RunFolder) -> tuple[Tester, Metric]:
+def _evaluator(ground: Ground, job: Job, run: RunFolder) -> tuple[Evaluator, Metric]:
     if job.evaluate is None:
         raise JobError("a search needs an `evaluate` section, whose levels it looks at", "search", "add one")
     catalog = load_plugins(tuple(job.plugins))
     evaluate = job.evaluate.model_copy(update={"split": ground.split, "arms": {"trial": Arm(stage=ground.stage)}})
-    tester = Tester(job, evaluate, catalog, run, ground.prepared, local_device("auto"))
-    _, context = tester.fitted(ground.stage)
+    evaluator = Evaluator(job, evaluate, catalog, run, ground.prepared, local_device("auto"))
+    _, context = evaluator.transform(ground.stage)
     head: Any = build_recognizer(catalog, job.stages[ground.stage], ground.stage, context).head
     metrics = list(head.metrics())
     if not metrics:
         raise JobError(f"stage {ground.stage!r} gives no metric", "search.stage", "name a recognition stage")
-    return tester, metrics[0]
+    return evaluator, metrics[0]
 
 
 def needed(job: Job, stage: str) -> list[str]:

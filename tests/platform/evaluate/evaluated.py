@@ -1,17 +1,24 @@
-"""Made-up predictions tables for the tests of evaluation."""
+"""Synthetic predictions tables for the tests of evaluation."""
 
 import numpy as np
 import pyarrow as pa
 import torch
 
 from blear.contracts import Categories, Values
-from blear.evaluate.predictions import rows
-from blear.evaluate.statistics.tested import Tested
+from blear.evaluate.prediction_rows import ClipColumns, PredictionContext, prediction_rows
+from blear.evaluate.statistics.tested_predictions import TestedPredictions
 from blear.metrics import CLASSIFICATION, REGRESSION
 
 
+def rows(*, truth_B, decoded, priors=None, **columns):
+    """`prediction_rows` with the columns of both of its dataclasses as keyword arguments."""
+    names = ("arm", "stage", "condition", "severity", "target")
+    context = PredictionContext(**{name: columns.pop(name) for name in names})
+    return prediction_rows(context, ClipColumns(**columns), truth_B, decoded, priors)
+
+
 def classes(arm, severity, truth, prediction, *, condition="blur", names="abc", probabilities=None, **columns):
-    """Rows of one arm: sure of its predictions, unless probabilities [N, K] are given."""
+    """ClusteredPredictions of one arm: sure of its predictions, unless probabilities [N, K] are given."""
     given = np.eye(len(names))[np.asarray(prediction)] if probabilities is None else np.asarray(probabilities)
     return rows(
         arm=arm,
@@ -27,7 +34,7 @@ def classes(arm, severity, truth, prediction, *, condition="blur", names="abc", 
 
 
 def values(arm, severity, truth, prediction, *, condition="blur", **columns):
-    """Rows of one arm that predicts values."""
+    """ClusteredPredictions of one arm that predicts values."""
     return rows(
         arm=arm,
         stage=columns.pop("stage", arm),
@@ -41,15 +48,15 @@ def values(arm, severity, truth, prediction, *, condition="blur", **columns):
     )
 
 
-def apart(*tables, reference="a", metrics=None, resamples=200, seed=0):
-    """The tables taken apart."""
+def make_tested(*tables, reference="a", metrics=None, resamples=200, seed=0):
+    """`TestedPredictions` of the tables together."""
     table = pa.concat_tables(tables)
     if metrics is None:
         metrics = CLASSIFICATION if table["probabilities"].null_count < table.num_rows else REGRESSION
-    return Tested.of(table, metrics, reference, resamples, seed)
+    return TestedPredictions.of(table, metrics, reference, resamples, seed)
 
 
-def answers(rng, truth, accuracy, count=3):
-    """Predictions that are right at about this share."""
+def noisy_predictions(rng, truth, accuracy, count=3):
+    """Class predictions with about this accuracy."""
     wrong = (truth + rng.integers(1, count, len(truth))) % count
     return np.where(rng.random(len(truth)) < accuracy, truth, wrong)

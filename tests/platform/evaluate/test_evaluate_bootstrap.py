@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from blear.evaluate.statistics.bootstrap import distributions, draw
+from blear.evaluate.statistics.bootstrap import bootstrap_distributions, draw_clusters
 
 
 def _mean(truth, prediction):
@@ -15,8 +15,8 @@ def test_clusters_are_drawn_whole():
     means = np.random.default_rng(0).normal(size=20)
     clusters = np.repeat(np.arange(20), 10)
     values = means[clusters]
-    spread = distributions(draw(20, 2000, 0), clusters, [(values, values)], [_mean])[:, 0, 0]
-    assert spread.std() == pytest.approx(means.std() / np.sqrt(20), rel=0.06)
+    estimate = bootstrap_distributions(draw_clusters(20, 2000, 0), clusters, [(values, values)], [_mean])[:, 0, 0]
+    assert estimate.std() == pytest.approx(means.std() / np.sqrt(20), rel=0.06)
 
 
 def test_each_resample_is_the_rows_of_the_drawn_clusters():
@@ -30,12 +30,12 @@ def test_each_resample_is_the_rows_of_the_drawn_clusters():
         seen.append(sorted(prediction))
         return float(prediction.sum())
 
-    out = distributions(draws, clusters, [(-values, values)], [collect])
+    out = bootstrap_distributions(draws, clusters, [(-values, values)], [collect])
     assert seen == [[1, 1, 5], [1, 5, 10, 10, 20, 20]]
     np.testing.assert_array_equal(out[:, 0, 0], [7, 66, np.nan])
 
 
 def test_the_same_seed_draws_the_same():
-    assert np.array_equal(draw(30, 5, 7), draw(30, 5, 7))
-    assert not np.array_equal(draw(30, 5, 7), draw(30, 5, 8))
-    assert draw(30, 5, 7).max() < 30
+    assert np.array_equal(draw_clusters(30, 5, 7), draw_clusters(30, 5, 7))
+    assert not np.array_equal(draw_clusters(30, 5, 7), draw_clusters(30, 5, 8))
+    assert draw_clusters(30, 5, 7).max() < 30

@@ -7,18 +7,18 @@ import pyarrow as pa
 import pytest
 import scipy.optimize
 import scipy.special
-from evaluated import apart, classes, values
+from evaluated import classes, make_tested, values
 
 from blear.evaluate.statistics.calibration import (
+    calibration_scores,
     calibrations,
-    confusions,
+    confusion_matrices,
     fit_temperature,
-    reliability,
-    risks,
-    scaled,
-    scores,
+    reliability_bins,
+    scale_temperature,
+    selective_risks,
 )
-from blear.evaluate.statistics.temperature import temperatures
+from blear.evaluate.statistics.temperature import fit_temperatures
 from blear.job.schema import Pool
 
 
@@ -32,7 +32,7 @@ def _given(n=500, k=4, sharp=2.0, seed=0):
 def test_numbers_of_four_decisions_by_hand():
     p = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.45, 0.55]])
     truth = np.array([0, 1, 1, 1])
-    found = scores(p, truth)
+    found = calibration_scores(p, truth)
     assert found.brier == pytest.approx((0.02 + 1.28 + 0.18 + 0.405) / 4)
     assert found.nll == pytest.approx(-np.log([0.9, 0.2, 0.7, 0.55]).mean())
     # every decision is alone in its bin: |1 - .9| + |0 - .8| + |1 - .7| + |1 - .55|
@@ -53,7 +53,7 @@ def _ece_by_loops(p, truth, edges):
 def test_both_eces_equal_loops_over_their_bins():
     p, truth = _given()
     confidence = np.sort(p.max(axis=1))
-    found = scores(p, truth)
+    found = calibration_scores(p, truth)
     assert found.ece == pytest.approx(_ece_by_loops(p, truth, np.linspace(0, 1, 16)))
     parts = [part for part in np.array_split(confidence, 15) if len(part)]
     assert {len(part) for part in parts} == {33, 34}
@@ -65,74 +65,78 @@ def test_both_eces_equal_loops_over_their_bins():
 
 def test_bars_hold_every_decision_and_give_the_error_back():
     p, truth = _given()
-    bars = reliability(p, truth)
+    bars = reliability_bins(p, truth)
     assert [(bars[0].low, bars[-1].high, len(bars))] == [(0, 1, 15)]
     assert sum(bar.n for bar in bars) == 500
-    assert sum(b.n * abs(b.accuracy - b.confidence) for b in bars if b.n) / 500 == pytest.approx(scores(p, truth).ece)
+    assert sum(b.n * abs(b.accuracy - b.confidence) for b in bars if b.n) / 500 == pytest.approx(
+        calibration_scores(p, truth).ece
+    )
     assert bars[0].confidence is None  # four classes: no confidence below a quarter
-    sure = reliability(np.array([[1.0, 0.0]]), np.array([0]))
+    sure = reliability_bins(np.array([[1.0, 0.0]]), np.array([0]))
     assert [bar.n for bar in sure] == [0] * 14 + [1]
 
 
 def test_risk_over_coverage_by_hand_and_ties_in_equal_parts():
     p = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]])
-    assert risks(p, np.array([0, 1, 0, 1])).tolist() == pytest.approx([0, 1 / 2, 1 / 3, 2 / 4])
+    assert selective_risks(p, np.array([0, 1, 0, 1])).tolist() == pytest.approx([0, 1 / 2, 1 / 3, 2 / 4])
     tied = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4]])
-    assert risks(tied, np.array([0, 1, 0])).tolist() == pytest.approx([0.5, 0.5, 1 / 3])
-    assert risks(tied[::-1], np.array([0, 1, 0])).tolist() == pytest.approx([0.5, 0.5, 1 / 3])
+    assert selective_risks(tied, np.array([0, 1, 0])).tolist() == pytest.approx([0.5, 0.5, 1 / 3])
+    assert selective_risks(tied[::-1], np.array([0, 1, 0])).tolist() == pytest.approx([0.5, 0.5, 1 / 3])
 
 
 def test_a_temperature_is_found_again():
     p, truth = _given(n=4000)
     assert fit_temperature(p, truth) == pytest.approx(1, abs=0.06)
     for temperature in (0.5, 3.0):
-        assert fit_temperature(scaled(p, 1 / temperature), truth) == pytest.approx(
+        assert fit_temperature(scale_temperature(p, 1 / temperature), truth) == pytest.approx(
             temperature * fit_temperature(p, truth), rel=1e-3
         )
-    sharp = scaled(p, 1 / 3)
+    sharp = scale_temperature(p, 1 / 3)
     fitted = fit_temperature(sharp, truth)
-    expected = scipy.optimize.minimize_scalar(lambda t: scores(scaled(sharp, t), truth).nll, bounds=(1, 6))
+    expected = scipy.optimize.minimize_scalar(
+        lambda t: calibration_scores(scale_temperature(sharp, t), truth).nll, bounds=(1, 6)
+    )
     assert fitted == pytest.approx(expected.x, rel=1e-3)
-    assert scores(scaled(sharp, fitted), truth).ece < scores(sharp, truth).ece / 3
+    assert calibration_scores(scale_temperature(sharp, fitted), truth).ece < calibration_scores(sharp, truth).ece / 3
 
 
 def test_scaling_works_on_logits_and_keeps_the_decision():
     logits = np.random.default_rng(1).normal(size=(50, 7)) * 4
     p = scipy.special.softmax(logits, axis=1)
-    np.testing.assert_allclose(scaled(p, 2.5), scipy.special.softmax(logits / 2.5, axis=1), atol=1e-12)
-    assert scaled(np.array([[1.0, 0.0]]), 2.0)[0].tolist() == pytest.approx([1, 0])
+    np.testing.assert_allclose(scale_temperature(p, 2.5), scipy.special.softmax(logits / 2.5, axis=1), atol=1e-12)
+    assert scale_temperature(np.array([[1.0, 0.0]]), 2.0)[0].tolist() == pytest.approx([1, 0])
 
 
 def test_each_condition_has_its_own_and_only_groups_of_a_scaled_stage_are_scaled():
     p, truth = _given(k=3)
     flat = np.full((500, 3), 1 / 3)
-    table = apart(
+    table = make_tested(
         classes("a", 1, truth, p.argmax(1), probabilities=p),
         classes("a", 2, truth, flat.argmax(1), probabilities=flat),
         classes("b", 1, truth, p.argmax(1), probabilities=p, found=np.arange(500) % 2 == 0),
     )
     first, second, third = calibrations(table, {("a", "a"): 2.0})
     assert (first.n, first.severity, first.temperature, third.temperature, third.scaled) == (500, 1, 2.0, None, None)
-    assert first.scores.nll == pytest.approx(scores(p, truth).nll, abs=1e-6)
-    assert first.scaled.nll == pytest.approx(scores(scaled(p, 2.0), truth).nll, abs=1e-5)
+    assert first.scores.nll == pytest.approx(calibration_scores(p, truth).nll, abs=1e-6)
+    assert first.scaled.nll == pytest.approx(calibration_scores(scale_temperature(p, 2.0), truth).nll, abs=1e-5)
     assert second.scores.nll == pytest.approx(np.log(3), abs=1e-6)
     assert second.aurc == pytest.approx((truth != 0).mean())
     assert second.risk == pytest.approx([(truth != 0).mean()] * 20)
     assert third.n == 250
-    assert third.scores.brier == pytest.approx(scores(p[::2], truth[::2]).brier, abs=1e-6)
+    assert third.scores.brier == pytest.approx(calibration_scores(p[::2], truth[::2]).brier, abs=1e-6)
     assert first.risk[-1] == pytest.approx((p.argmax(1) != truth).mean())
 
 
 def test_confusion_counts_true_classes_in_rows_and_values_have_neither():
-    table = apart(classes("a", 1, [0, 0, 1, 2], [0, 1, 1, 0]))
-    assert next(iter(confusions(table))).counts == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
-    numbers = apart(values("a", 1, [0, 1, 2.5], [0, 1, 2]))
-    assert [*confusions(numbers), *calibrations(numbers)] == []
+    table = make_tested(classes("a", 1, [0, 0, 1, 2], [0, 1, 1, 0]))
+    assert next(iter(confusion_matrices(table))).counts == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
+    numbers = make_tested(values("a", 1, [0, 1, 2.5], [0, 1, 2]))
+    assert [*confusion_matrices(numbers), *calibrations(numbers)] == []
 
 
 def test_each_stage_of_an_arm_has_a_temperature_of_its_own_decisions():
     p, truth = _given(k=3, n=900)
-    sharp = scaled(p, 1 / 3)
+    sharp = scale_temperature(p, 1 / 3)
     half = np.arange(900) % 2 == 0
     table = pa.concat_tables(
         [
@@ -143,11 +147,11 @@ def test_each_stage_of_an_arm_has_a_temperature_of_its_own_decisions():
             ),
         ]
     )
-    found = temperatures(table, None)
+    found = fit_temperatures(table, None)
     assert set(found) == {("one", "one"), ("experts", "e1"), ("experts", "e2")}
     assert found["one", "one"] == pytest.approx(fit_temperature(p, truth), rel=1e-4)
     assert found["experts", "e1"] == pytest.approx(fit_temperature(sharp[half], truth[half]), rel=1e-3)
     assert found["experts", "e1"] > 2 * found["experts", "e2"]
     twice = pa.concat_tables([table, table])  # two equal rows of a sample make the same decision
-    assert temperatures(twice, Pool(by="sample"))["one", "one"] == pytest.approx(found["one", "one"], rel=1e-3)
-    assert temperatures(values("a", 1, [0, 1], [0, 1]), None) == {}
+    assert fit_temperatures(twice, Pool(by="sample"))["one", "one"] == pytest.approx(found["one", "one"], rel=1e-3)
+    assert fit_temperatures(values("a", 1, [0, 1], [0, 1]), None) == {}

@@ -5,11 +5,11 @@ import sys
 
 import numpy as np
 import pytest
-from evaluated import answers, classes
+from evaluated import classes, noisy_predictions
 
 from blear.cli import main
 from blear.errors import RunError
-from blear.evaluate.compare import compare
+from blear.evaluate.compare import compare_runs
 from blear.evaluate.predictions import read_predictions, write_predictions
 from blear.evaluate.summarise import summarise
 from blear.evaluate.summary import Summary
@@ -28,7 +28,7 @@ def make(root, arms, *, truth=TRUTH, severities=(1, 2), split="dev", condition="
             arm,
             s,
             truth,
-            answers(rng, truth, right - 0.05 * s),
+            noisy_predictions(rng, truth, right - 0.05 * s),
             condition=condition,
             kbps=100.0 / s if kbps else None,
             **{"subjects": SUBJECTS} | columns,
@@ -53,7 +53,7 @@ def runs(tmp_path):
 
 
 def test_arms_of_runs_are_paired_like_arms_of_one(runs):
-    found = compare(runs, resamples=200)
+    found = compare_runs(runs, resamples=200)
     assert found.arms == ["clean/model", "mixed/model", "other"]
     assert found.reference == "clean/model"
     first = next(d for d in found.differences if d.arm == "mixed/model" and d.severity == 1)
@@ -67,7 +67,7 @@ def test_arms_of_runs_are_paired_like_arms_of_one(runs):
 
 
 def test_one_arm_of_each_and_another_reference(runs):
-    found = compare([f"{runs[0]}:model", f"{runs[1]}:other"], against="other", resamples=20)
+    found = compare_runs([f"{runs[0]}:model", f"{runs[1]}:other"], against="other", resamples=20)
     assert (found.arms, found.reference) == (["model", "other"], "other")
 
 
@@ -77,7 +77,7 @@ def test_bd_numbers_between_runs_whose_conditions_have_a_bit_rate(tmp_path):
         make(tmp_path / name, {name: right}, severities=severities, kbps=True)
         for name, right in (("a", 0.9), ("bb", 0.95))
     ]
-    found = compare(runs, resamples=20)
+    found = compare_runs(runs, resamples=20)
     assert {(c.arm, c.codec, len(c.points)) for c in found.rates} == {("a", "h264", 4), ("bb", "h264", 4)}
     assert {b.kind for b in found.bd if b.metric == "accuracy"} == {"rate", "metric"}
     assert not [s for s in found.scalars if s.name == "mean"]  # every condition is a point of a curve
@@ -88,24 +88,24 @@ def test_bd_numbers_between_runs_whose_conditions_have_a_bit_rate(tmp_path):
     [
         ({"split": "test"}, "its split is 'test', that of clean is 'dev'"),
         ({"truth": (TRUTH + 1) % 3}, "sample s00000 has another truth than in clean"),
-        ({"samples": [f"t{i}" for i in range(240)]}, "blur 1 was tested on other samples than in clean"),
-        ({"condition": "noise"}, "no condition is also one of clean"),
+        ({"samples": [f"t{i}" for i in range(240)]}, "blur 1 has other samples than in clean"),
+        ({"condition": "noise"}, "no condition in common with clean"),
         ({"names": "xyz"}, r"its classes is \('x', 'y', 'z'\)"),
     ],
 )
 def test_runs_that_were_not_asked_the_same_are_refused(tmp_path, changed, message):
     runs = [make(tmp_path / "clean", {"a": 0.6}), make(tmp_path / "other", {"b": 0.6}, **changed)]
     with pytest.raises(RunError, match=message):
-        compare(runs)
+        compare_runs(runs)
 
 
 def test_what_cannot_be_compared_says_why(runs):
     with pytest.raises(RunError, match="needs two arms"):
-        compare(runs[:1])
-    with pytest.raises(RunError, match="named twice"):
-        compare([runs[0], f"{runs[0]}:model"])
+        compare_runs(runs[:1])
+    with pytest.raises(RunError, match="given twice"):
+        compare_runs([runs[0], f"{runs[0]}:model"])
     with pytest.raises(RunError, match="there is no arm 'best'") as error:
-        compare(runs, against="best")
+        compare_runs(runs, against="best")
     assert "clean/model, mixed/model, other" in error.value.do
 
 
@@ -116,10 +116,10 @@ def test_the_command_writes_both_forms(runs, tmp_path, monkeypatch, capsys):
     text = capsys.readouterr().out
     assert text == (out / "comparison.md").read_text()
     summary = Summary.model_validate_json((out / "comparison.json").read_bytes())
-    assert summary == compare(runs, resamples=50)
+    assert summary == compare_runs(runs, resamples=50)
     for head in (
         "| Accuracy, blur | 1 | 2 |",
-        "| Accuracy minus clean/model, exchange of clusters |",
+        "| Accuracy minus clean/model, permutation of clusters |",
         "| Robustness |",
     ):
         assert head in text

@@ -7,12 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from evaluated import rows
 
 from blear.contracts import Categories
 from blear.errors import RunError
-from blear.evaluate.ensemble.fusion import ensemble
-from blear.evaluate.ensemble.weights import cross_validated, fuse, grid, search
-from blear.evaluate.predictions import read_predictions, rows, write_predictions
+from blear.evaluate.ensemble.fusion import fuse_runs
+from blear.evaluate.ensemble.weights import cross_validated_fusion, fuse, search_weights, weight_grid
+from blear.evaluate.predictions import read_predictions, write_predictions
 from blear.evaluate.summarise import summarise
 from blear.evaluate.summary import read_summary
 from blear.job.schema import Pool
@@ -55,7 +56,7 @@ def fused(out, arm="fused"):
 
 
 def test_equal_weights_are_the_mean(pair, tmp_path):
-    text = ensemble(pair, tmp_path / "out", resamples=20)
+    text = fuse_runs(pair, tmp_path / "out", resamples=20)
     found = fused(tmp_path / "out")
     expected = (np.array(A) + np.array(B)) / 2
     np.testing.assert_allclose(np.stack(found["probabilities"]), expected, atol=1e-6)
@@ -74,7 +75,7 @@ def test_equal_weights_are_the_mean(pair, tmp_path):
 
 
 def test_given_weights(pair, tmp_path):
-    ensemble(pair, tmp_path / "out", weights="3,1", resamples=5)
+    fuse_runs(pair, tmp_path / "out", weights="3,1", resamples=5)
     expected = (3 * np.array(A) + np.array(B)) / 4
     np.testing.assert_allclose(np.stack(fused(tmp_path / "out")["probabilities"]), expected, atol=1e-6)
     record = json.loads((tmp_path / "out" / "ensemble.json").read_text())
@@ -90,10 +91,10 @@ def test_given_weights(pair, tmp_path):
 
 def test_arms_of_one_run_and_one_arm_of_another(tmp_path):
     both = make_run(tmp_path / "both", [table("A", A), table("B", B)])
-    text = ensemble([both], tmp_path / "out", resamples=5)
+    text = fuse_runs([both], tmp_path / "out", resamples=5)
     assert "| A | 0.5 |" in text
     again = make_run(tmp_path / "again", [table("A", B), table("B", A)])
-    ensemble([f"{both}:A", f"{again}:A"], tmp_path / "out", resamples=5)
+    fuse_runs([f"{both}:A", f"{again}:A"], tmp_path / "out", resamples=5)
     record = json.loads((tmp_path / "out" / "ensemble.json").read_text())
     assert [m["label"] for m in record["members"]] == ["both/A", "again/A"]
     np.testing.assert_allclose(
@@ -111,22 +112,22 @@ def test_frames_of_a_clip(tmp_path):
     b = table("B", FRAMES_B, [0, 1, 1, 1], ["x0", "y0", "y1", "y2"], videos=["x", "y", "y", "y"])
     by_video = Pool(by="video", score="sum_probabilities")
     runs = [make_run(tmp_path / "a", [a], pool=by_video), make_run(tmp_path / "b", [b], pool=by_video)]
-    ensemble(runs, tmp_path / "mean", resamples=5)
+    fuse_runs(runs, tmp_path / "mean", resamples=5)
     found = fused(tmp_path / "mean")
     np.testing.assert_allclose(found.loc["x", "probabilities"], [0.35, 0.65, 0.0], atol=1e-6)  # (.5 .5 0) and (.2 .8 0)
     np.testing.assert_allclose(found.loc["y", "probabilities"], [11 / 60, 0.65, 1 / 6], atol=1e-6)
-    ensemble(runs, tmp_path / "sum", score="sum", resamples=5)
+    fuse_runs(runs, tmp_path / "sum", score="sum", resamples=5)
     found = fused(tmp_path / "sum")
     np.testing.assert_allclose(found.loc["x", "probabilities"], np.array([1.7, 2.3, 0]) / 4, atol=1e-6)
     np.testing.assert_allclose(found.loc["y", "probabilities"], np.array([0.7, 2.3, 1]) / 4, atol=1e-6)
     with pytest.raises(RunError, match="4 decisions are only in one of it and A: x1"):
-        ensemble(runs, tmp_path / "sample", by="sample")
+        fuse_runs(runs, tmp_path / "sample", by="sample")
 
 
 def test_a_clip_without_a_face_counts_for_the_others_only(tmp_path):
     a = make_run(tmp_path / "a", [table("A", A, found=[True, False, True, False])])
     b = make_run(tmp_path / "b", [table("B", B, found=[True, True, True, False])])
-    ensemble([a, b], tmp_path / "out", weights="3,1", resamples=5)
+    fuse_runs([a, b], tmp_path / "out", weights="3,1", resamples=5)
     found = fused(tmp_path / "out")
     np.testing.assert_allclose(found.loc["s1", "probabilities"], B[1], atol=1e-6)
     assert found["found"].tolist() == [True, True, True, False]
@@ -140,7 +141,7 @@ def test_every_condition_is_fused(tmp_path):
         make_run(tmp_path / arm, [table(arm, values), table(arm, values[::-1], TRUTH[::-1], severity=4.0)])
         for arm, values in (("A", A), ("B", B))
     ]
-    text = ensemble(runs, tmp_path / "out", resamples=5)
+    text = fuse_runs(runs, tmp_path / "out", resamples=5)
     assert [line for line in text.splitlines() if line.startswith("| downscale")] == [
         f"| downscale {s} | weight | clips | Accuracy | Balanced accuracy | Macro F1 |" for s in (1, 4)
     ]
@@ -151,14 +152,14 @@ def test_every_condition_is_fused(tmp_path):
 
 
 def test_the_grid():
-    assert len(grid(2)) == 11
-    assert len(grid(4)) == math.comb(13, 3) == 286
-    np.testing.assert_allclose(grid(3).sum(axis=1), 1)
-    assert grid(3).min() == 0
-    assert len({tuple(row) for row in np.round(grid(3) * 10).astype(int)}) == 66
-    assert grid(2)[0].tolist() == [0.5, 0.5]
-    assert grid(5)[0].tolist() == [0.2] * 5
-    assert sorted(grid(3)[0]) == [0.3, 0.3, 0.4]
+    assert len(weight_grid(2)) == 11
+    assert len(weight_grid(4)) == math.comb(13, 3) == 286
+    np.testing.assert_allclose(weight_grid(3).sum(axis=1), 1)
+    assert weight_grid(3).min() == 0
+    assert len({tuple(row) for row in np.round(weight_grid(3) * 10).astype(int)}) == 66
+    assert weight_grid(2)[0].tolist() == [0.5, 0.5]
+    assert weight_grid(5)[0].tolist() == [0.2] * 5
+    assert sorted(weight_grid(3)[0]) == [0.3, 0.3, 0.4]
 
 
 def noisy(seed, strength, clips=90, members=3):
@@ -172,41 +173,41 @@ def noisy(seed, strength, clips=90, members=3):
 
 def test_search_finds_who_knows():
     scores, truth = noisy(1, 0.6)
-    weights = search(scores, truth)
+    weights = search_weights(scores, truth)
     assert weights[-1] >= 0.5
-    right = [(np.tensordot(w, scores, axes=1).argmax(axis=1) == truth).mean() for w in grid(3)]
+    right = [(np.tensordot(w, scores, axes=1).argmax(axis=1) == truth).mean() for w in weight_grid(3)]
     assert (fuse(scores, weights).argmax(axis=1) == truth).mean() == max(right)
 
 
 def test_search_prefers_equal_weights():
     same = np.stack([np.eye(3)[[0, 1, 2]]] * 2)
-    assert search(same, np.array([0, 1, 2])).tolist() == [0.5, 0.5]
+    assert search_weights(same, np.array([0, 1, 2])).tolist() == [0.5, 0.5]
 
 
 def test_each_fold_is_fused_with_weights_that_it_had_no_part_in():
     scores, truth = noisy(2, 0.5)
     groups = np.arange(90) // 3
-    found = cross_validated(scores, truth, groups, folds=5, seed=7)
+    found = cross_validated_fusion(scores, truth, groups, folds=5, seed=7)
     order = np.random.default_rng(7).permutation(30)
     fold_of_group = np.empty(30, int)
     fold_of_group[order] = np.arange(30) % 5
     for fold in range(5):
         inside = fold_of_group[groups] == fold
         assert inside.sum() == 18
-        weights = search(scores[:, ~inside], truth[~inside])
+        weights = search_weights(scores[:, ~inside], truth[~inside])
         np.testing.assert_allclose(found[inside], fuse(scores[:, inside], weights))
     # the labels of a fold do not reach its own decisions
     changed = truth.copy()
     inside = fold_of_group[groups] == 3
     changed[inside] = (truth[inside] + 1) % 3
-    again = cross_validated(scores, changed, groups, folds=5, seed=7)
+    again = cross_validated_fusion(scores, changed, groups, folds=5, seed=7)
     np.testing.assert_allclose(again[inside], found[inside])
 
 
 def test_pure_noise_gains_nothing_by_cross_validation():
     scores, truth = noisy(3, 0.0, clips=300)
-    peeking = (fuse(scores, search(scores, truth)).argmax(axis=1) == truth).mean()
-    honest = cross_validated(scores, truth, np.arange(300), folds=5, seed=0).argmax(axis=1)
+    peeking = (fuse(scores, search_weights(scores, truth)).argmax(axis=1) == truth).mean()
+    honest = cross_validated_fusion(scores, truth, np.arange(300), folds=5, seed=0).argmax(axis=1)
     assert (honest == truth).mean() < peeking
     assert (honest == truth).mean() == pytest.approx(1 / 3, abs=0.08)
 
@@ -222,19 +223,19 @@ def searchable(tmp_path, split, seed, strength=0.6):
 
 def test_search_then_the_test_split(tmp_path):
     runs, (scores, truth) = searchable(tmp_path, "dev", 4)
-    text = ensemble(runs, tmp_path / "dev", weights="search", resamples=20)
+    text = fuse_runs(runs, tmp_path / "dev", weights="search", resamples=20)
     record = json.loads((tmp_path / "dev" / "ensemble.json").read_text())
     weights = [member["weight"] for member in record["members"]]
-    assert weights == search(scores, truth).tolist()
+    assert weights == search_weights(scores, truth).tolist()
     assert (record["folds"], record["reported"]) == (5, "fused (cross-validated)")
     assert "cross-validated in 5 folds" in text
     groups = np.array([f"p{n // 3}" for n in range(90)])
-    expected = cross_validated(scores, truth, groups, 5, 0)
+    expected = cross_validated_fusion(scores, truth, groups, 5, 0)
     found = fused(tmp_path / "dev", "fused (cross-validated)")
     np.testing.assert_allclose(np.stack(found.loc[[f"s{n}" for n in range(90)], "probabilities"]), expected, atol=1e-6)
     test_runs, (test_scores, _) = searchable(tmp_path, "test", 5)
     order = [2, 0, 1]  # weights go by the members' names
-    ensemble([test_runs[i] for i in order], tmp_path / "test", weights=str(tmp_path / "dev"), resamples=5)
+    fuse_runs([test_runs[i] for i in order], tmp_path / "test", weights=str(tmp_path / "dev"), resamples=5)
     expected = fuse(test_scores, np.array(weights))
     found = fused(tmp_path / "test")
     np.testing.assert_allclose(np.stack(found.loc[[f"s{n}" for n in range(90)], "probabilities"]), expected, atol=1e-6)
@@ -251,19 +252,22 @@ def refusal(action, *words):
 def test_a_search_on_the_test_split_is_refused(tmp_path):
     runs, _ = searchable(tmp_path, "test", 5)
     refusal(
-        lambda: ensemble(runs, tmp_path / "out", weights="search"), "must not be searched", "'test'", "--weights FOLDER"
+        lambda: fuse_runs(runs, tmp_path / "out", weights="search"),
+        "cannot be searched",
+        "'test'",
+        "as --weights here",
     )
     assert not (tmp_path / "out").exists()
 
 
 def test_a_search_needs_groups(tmp_path):
     one = make_run(tmp_path / "one", [table("A", A, subjects=["p"] * 4), table("B", B, subjects=["p"] * 4)])
-    refusal(lambda: ensemble([one], tmp_path / "out", weights="search"), "one group of clips")
+    refusal(lambda: fuse_runs([one], tmp_path / "out", weights="search"), "one group of clips")
 
 
 def test_weights_that_do_not_fit(pair, tmp_path):
     def call(weights, **more):
-        return lambda: ensemble(pair, tmp_path / "out", weights=weights, **more)
+        return lambda: fuse_runs(pair, tmp_path / "out", weights=weights, **more)
 
     refusal(call("1,2,3"), "3 weights for 2 members", "A, B")
     refusal(call("1,-2"), "must be 0 or more")
@@ -271,11 +275,11 @@ def test_weights_that_do_not_fit(pair, tmp_path):
     refusal(call("1,nan"), "must be 0 or more")
     refusal(call("best"), "'best' is neither numbers nor a folder")
     refusal(call(str(tmp_path)), "ensemble.json", "cannot be read")
-    ensemble(pair, tmp_path / "out", weights="1,2", resamples=5)
+    fuse_runs(pair, tmp_path / "out", weights="1,2", resamples=5)
     refusal(call(str(tmp_path / "out"), score="sum"), "are for --score mean")
     other = make_run(tmp_path / "other", [table("C", A)])
     refusal(
-        lambda: ensemble([pair[0], other], tmp_path / "again", weights=str(tmp_path / "out")),
+        lambda: fuse_runs([pair[0], other], tmp_path / "again", weights=str(tmp_path / "out")),
         "its members are A, B, here they are A, C",
     )
 
@@ -283,7 +287,7 @@ def test_weights_that_do_not_fit(pair, tmp_path):
 def test_members_that_do_not_fit(pair, tmp_path):
     def with_other(name, *tables, **more):
         run = make_run(tmp_path / name, tables, **more)
-        return lambda: ensemble([pair[0], run], tmp_path / "out")
+        return lambda: fuse_runs([pair[0], run], tmp_path / "out")
 
     refusal(
         with_other("names", table("C", B, names=["s0", "s1", "s2", "t3"])), "2 decisions", "s3", "t3", "names, arm C"
@@ -293,7 +297,7 @@ def test_members_that_do_not_fit(pair, tmp_path):
     refusal(
         with_other("classes", table("C", B, classes=("happy", "calm", "sad"))), "happy, calm, sad", "calm, happy, sad"
     )
-    refusal(with_other("split", table("C", B), split="test"), "tested on test", "A on dev")
+    refusal(with_other("split", table("C", B), split="test"), "evaluated on test", "A on dev")
     refusal(with_other("target", table("C", B, target="mood")), "its target is 'mood'", "'emotion'")
     videos = {"videos": ["v0", "v1", "v2", "v3"]}
     refusal(
@@ -303,15 +307,15 @@ def test_members_that_do_not_fit(pair, tmp_path):
 
 def test_runs_that_are_not_there(pair, tmp_path):
     out = tmp_path / "out"
-    refusal(lambda: ensemble([pair[0], str(tmp_path / "none")], out), "not a run folder", str(tmp_path / "none"))
-    refusal(lambda: ensemble([pair[0], f"{pair[1]}:C"], out), "no arm 'C'", "its arms: B")
-    refusal(lambda: ensemble(pair[:1], out), "needs two members")
-    refusal(lambda: ensemble([pair[0], f"{pair[0]}:A"], out), "named twice")
+    refusal(lambda: fuse_runs([pair[0], str(tmp_path / "none")], out), "not a run folder", str(tmp_path / "none"))
+    refusal(lambda: fuse_runs([pair[0], f"{pair[1]}:C"], out), "no arm 'C'", "its arms: B")
+    refusal(lambda: fuse_runs(pair[:1], out), "needs two members")
+    refusal(lambda: fuse_runs([pair[0], f"{pair[0]}:A"], out), "given twice")
     taken = make_run(tmp_path / "taken", [table("A", A), table("fused", B)])
-    refusal(lambda: ensemble([taken], out), "an arm is called 'fused'")
-    refusal(lambda: ensemble(pair, tmp_path / "one"), "this is a run folder", "--out")
+    refusal(lambda: fuse_runs([taken], out), "an arm is called 'fused'")
+    refusal(lambda: fuse_runs(pair, tmp_path / "one"), "this is a run folder", "--out")
     (tmp_path / "two" / "predictions.parquet").unlink()
-    refusal(lambda: ensemble(pair, out), "there are no predictions yet")
+    refusal(lambda: fuse_runs(pair, out), "there are no predictions yet")
 
 
 def test_the_command(blear, pair, tmp_path):

@@ -6,13 +6,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from evaluated import rows
 from pydantic import ValidationError
 
 from blear.contracts import Categories, Values
 from blear.errors import RunError
-from blear.evaluate.pool import pooled
-from blear.evaluate.predictions import SCHEMA, class_names, class_priors, read_predictions, rows, write_predictions
-from blear.evaluate.summarise import as_markdown, summarise
+from blear.evaluate.markdown import summary_markdown
+from blear.evaluate.pool import pool_predictions
+from blear.evaluate.predictions import SCHEMA, class_names, class_priors, read_predictions, write_predictions
+from blear.evaluate.summarise import summarise
 from blear.evaluate.summary import read_summary
 from blear.job.schema import Evaluate, Pool
 from blear.metrics import CLASSIFICATION
@@ -52,7 +54,7 @@ FRAMES = table(
 
 def test_sums_of_probabilities_by_hand() -> None:
     """v: (0.625, 1.0, 0.375) / 2; w: its one row with a face."""
-    found = pooled(FRAMES, "video", "sum_probabilities")
+    found = pool_predictions(FRAMES, "video", "sum_probabilities")
     assert found["sample"].to_pylist() == found["video"].to_pylist() == ["v", "w"]
     assert np.allclose(found["probabilities"].to_pylist(), [[0.3125, 0.5, 0.1875], [0.75, 0.125, 0.125]], atol=1e-7)
     assert found["prediction"].to_pylist() == [1.0, 0.0]
@@ -69,7 +71,7 @@ def test_sums_of_probabilities_by_hand() -> None:
 def test_mean_logits_by_hand() -> None:
     """v: geometric means sqrt(1/16), sqrt(3/16), sqrt(1/32), divided by their sum."""
     means = np.sqrt([0.5 * 0.125, 0.25 * 0.75, 0.25 * 0.125])
-    found = pooled(FRAMES, "video", "mean_logits")
+    found = pool_predictions(FRAMES, "video", "mean_logits")
     assert np.allclose(found["probabilities"].to_pylist()[0], means / means.sum(), atol=1e-7)
     assert found["prediction"].to_pylist() == [1.0, 0.0]
 
@@ -81,7 +83,7 @@ def test_mean_logits_are_the_mean_of_the_networks_logits() -> None:
     logits_NK = rng.normal(0, 4, (15, 3)) + rng.normal(0, 50, (15, 1))
     probabilities_NK = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True))
     probabilities_NK /= probabilities_NK.sum(axis=1, keepdims=True)
-    found = pooled(table(probabilities_NK, clip_N % 3, samples=[f"clip{n}" for n in clip_N]), "sample")
+    found = pool_predictions(table(probabilities_NK, clip_N % 3, samples=[f"clip{n}" for n in clip_N]), "sample")
     means_GK = np.stack([logits_NK[clip_N == clip].mean(axis=0) for clip in range(5)])
     expected = torch.tensor(means_GK).softmax(-1).numpy()
     assert np.allclose(found["probabilities"].to_pylist(), expected, atol=1e-5)
@@ -91,7 +93,7 @@ def test_mean_logits_are_the_mean_of_the_networks_logits() -> None:
 
 def test_a_probability_of_zero_stays_a_number() -> None:
     """Class 0 has (1, 0), class 1 (0, 1): equal, and class 2 (0, 0) far below both."""
-    found = pooled(table([[1, 0, 0], [0, 1, 0]], [0, 0], samples=["c", "c"]), "sample")
+    found = pool_predictions(table([[1, 0, 0], [0, 1, 0]], [0, 0], samples=["c", "c"]), "sample")
     assert np.allclose(found["probabilities"].to_pylist()[0], [0.5, 0.5, 0.0], atol=1e-7)
 
 
@@ -104,7 +106,7 @@ def test_frames_of_a_clip_pool_too_and_arms_and_levels_stay_apart(tmp_path) -> N
         for severity in (4.0, 2.0)
     ]
     write_predictions(tmp_path / "p.parquet", parts)
-    found = pooled(read_predictions(tmp_path / "p.parquet"), "sample", "sum_probabilities")
+    found = pool_predictions(read_predictions(tmp_path / "p.parquet"), "sample", "sum_probabilities")
     keys = list(zip(found["arm"].to_pylist(), found["severity"].to_pylist(), found["sample"].to_pylist(), strict=True))
     assert keys == [(arm, level, sample) for arm in "ba" for level in (4.0, 2.0) for sample in ("s0", "s1")]
     assert np.allclose(found["probabilities"].to_pylist()[:2], [[0.4, 0.6, 0.0], [0.0, 0.3, 0.7]], atol=1e-6)
@@ -113,7 +115,7 @@ def test_frames_of_a_clip_pool_too_and_arms_and_levels_stay_apart(tmp_path) -> N
 def test_values_are_averaged_with_their_truth() -> None:
     decoded = Values(torch.tensor([[0.25], [0.75], [9.0]], dtype=torch.float64))
     given = table(np.zeros((3, 3)), [0.0, 1.0, 0.5], decoded=decoded, videos=["v", "v", "w"], found=[True, True, False])
-    found = pooled(given, "video")
+    found = pool_predictions(given, "video")
     assert found["prediction"].to_pylist() == [0.5, None]
     assert found["truth"].to_pylist() == [0.5, 0.5]
     assert found["probabilities"].to_pylist() == [None, None]
@@ -136,10 +138,12 @@ def test_clips_without_a_face_are_missed_and_wrong_in_the_second_column() -> Non
     assert (accuracy.value, accuracy.with_missed) == (1 / 3, 1 / 4)
     # recalls: sad 0 of 1, happy 0 of 1, angry 1 of 1, and 1 of 2 with the missed clip
     assert (by_name["balanced_accuracy"].value, by_name["balanced_accuracy"].with_missed) == (1 / 3, 1 / 6)
-    text = as_markdown(summary)
-    assert "| Accuracy, corruptions/downscale, missed counted as wrong | 1 |\n| --- | ---: |\n| a | 0.250 |" in text
+    text = summary_markdown(summary)
+    assert (
+        "| Accuracy, corruptions/downscale, missed faces counted as wrong | 1 |\n| --- | ---: |\n| a | 0.250 |" in text
+    )
     assert "One decision for each video: mean logits of its rows." in text
-    assert "1 of 4 decisions are left out: no face was found." in text
+    assert "1 of 4 decisions are excluded: no face was found." in text
 
 
 def with_priors(shares) -> pa.Table:
@@ -156,8 +160,8 @@ def test_clips_without_a_face_may_be_answered_by_the_class_prior() -> None:
     assert (by_name["accuracy"].value, by_name["accuracy"].with_missed) == (1 / 3, 2 / 4)
     assert (by_name["balanced_accuracy"].value, by_name["balanced_accuracy"].with_missed) == (1 / 3, 1 / 3)
     assert summary.without_face == "prior"
-    text = as_markdown(summary)
-    assert "| Accuracy, corruptions/downscale, the class prior where no face is | 1 |" in text
+    text = summary_markdown(summary)
+    assert "| Accuracy, corruptions/downscale, class prior for missed faces | 1 |" in text
     assert (
         summarise(with_priors([0.5, 0.25, 0.25]), CLASSIFICATION, reference="a", seed=0, resamples=20)
         .estimates[0]
@@ -173,7 +177,7 @@ def test_without_a_pool_each_row_is_a_decision() -> None:
     assert summary.pool is None
     full = summarise(MISSED.filter(MISSED["found"]), CLASSIFICATION[:1], reference="a", seed=0, resamples=20)
     assert full.estimates[0].with_missed is None
-    assert "missed" not in as_markdown(full)
+    assert "missed" not in summary_markdown(full)
 
 
 def test_the_summary_keeps_how_it_pooled(tmp_path) -> None:
@@ -185,13 +189,13 @@ def test_the_summary_keeps_how_it_pooled(tmp_path) -> None:
 
 
 def test_what_cannot_be_pooled_says_why() -> None:
-    with pytest.raises(RunError, match="2 rows name no video") as caught:
-        pooled(table(np.eye(3)[:2], [0, 1]), "video")
+    with pytest.raises(RunError, match="2 rows have no video name") as caught:
+        pool_predictions(table(np.eye(3)[:2], [0, 1]), "video")
     assert "pool by sample" in caught.value.do
     with pytest.raises(RunError, match="rows of video v have more than one true class"):
-        pooled(table(np.eye(3)[:2], [0, 1], videos=["v", "v"]), "video")
+        pool_predictions(table(np.eye(3)[:2], [0, 1], videos=["v", "v"]), "video")
     with pytest.raises(RunError, match=r"a probability is not finite \(arm a, sample s1\)"):
-        pooled(table([[1, 0, 0], [float("nan"), 0, 0]], [0, 0]), "sample")
+        pool_predictions(table([[1, 0, 0], [float("nan"), 0, 0]], [0, 0]), "sample")
     nan = table(np.zeros((2, 3)), [0.0, 0.0], decoded=Values(torch.tensor([[float("nan")], [1.0]])), samples=["s", "s"])
     with pytest.raises(RunError, match="no finite prediction"):
         summarise(nan, CLASSIFICATION, reference="a", seed=0, pool=Pool())

@@ -5,10 +5,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from evaluated import rows
 
 from blear.contracts import Categories, Values
 from blear.errors import RunError
-from blear.evaluate.predictions import SCHEMA, class_names, read_predictions, rows, write_predictions
+from blear.evaluate.predictions import SCHEMA, class_names, read_predictions, write_predictions
 
 
 def _values(**columns):

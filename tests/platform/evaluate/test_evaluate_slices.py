@@ -1,11 +1,11 @@
-"""Slices: metadata from the dataset to the table, pooled decisions, and estimates of each value."""
+"""Slices: metadata from the dataset to the table, pool_predictions decisions, and estimates of each value."""
 
 import numpy as np
 import pytest
-from evaluated import apart, classes, values
+from evaluated import classes, make_tested, values
 
 from blear.errors import RunError
-from blear.evaluate.pool import pooled
+from blear.evaluate.pool import pool_predictions
 from blear.evaluate.predictions import read_predictions, write_predictions
 from blear.evaluate.statistics.slices import slices
 
@@ -19,7 +19,7 @@ def _table(**columns):
 
 def test_each_value_is_the_metric_of_its_rows_and_small_ones_are_marked():
     light = [{"light": "day" if i < 45 else "night" if i < 85 else "dusk"} for i in range(90)]
-    found = {s.group: s for s in slices(apart(_table(meta=light)), ["light"])}
+    found = {s.group: s for s in slices(make_tested(_table(meta=light)), ["light"])}
     assert {name: (s.n, s.value, s.small) for name, s in found.items()} == {
         "day": (45, 1.0, False),
         "night": (40, 0.5, False),
@@ -32,7 +32,7 @@ def test_each_value_is_the_metric_of_its_rows_and_small_ones_are_marked():
 
 def test_numbers_are_cut_at_quartiles_and_unknown_is_a_slice_of_its_own():
     ages = [{"age": i} if i < 80 else {} for i in range(90)]
-    found = [(s.group, s.n) for s in slices(apart(_table(meta=ages)), ["age"])]
+    found = [(s.group, s.n) for s in slices(make_tested(_table(meta=ages)), ["age"])]
     assert found == [
         ("1: 0 to 19.75", 20),
         ("2: 19.75 to 39.5", 20),
@@ -43,7 +43,7 @@ def test_numbers_are_cut_at_quartiles_and_unknown_is_a_slice_of_its_own():
 
 
 def test_columns_of_the_table_itself():
-    table = apart(_table(subjects=[f"p{i % 4}" for i in range(90)]))
+    table = make_tested(_table(subjects=[f"p{i % 4}" for i in range(90)]))
     assert [(s.group, s.n) for s in slices(table, ["truth"])] == [("a", 30), ("b", 30), ("c", 30)]
     by_subject = list(slices(table, ["subject"]))
     assert [(s.group, s.clusters, s.low, s.small) for s in by_subject] == [(f"p{i}", 1, None, True) for i in range(4)]
@@ -51,11 +51,11 @@ def test_columns_of_the_table_itself():
 
 def test_a_column_that_nothing_has_names_those_that_are_there():
     with pytest.raises(RunError, match="no sample has 'lihgt'") as error:
-        list(slices(apart(_table(meta=[{"light": "day"}] * 90)), ["lihgt"]))
+        list(slices(make_tested(_table(meta=[{"light": "day"}] * 90)), ["lihgt"]))
     assert "light, subject, video, truth" in error.value.do
     many = [{"name": f"x{i}"} for i in range(300)]
     with pytest.raises(RunError, match="'name' has 300 values"):
-        list(slices(apart(values("a", 1, np.arange(300), np.arange(300), meta=many)), ["name"]))
+        list(slices(make_tested(values("a", 1, np.arange(300), np.arange(300), meta=many)), ["name"]))
 
 
 def test_metadata_survives_the_file_and_pooling_where_rows_agree(tmp_path):
@@ -65,7 +65,7 @@ def test_metadata_survives_the_file_and_pooling_where_rows_agree(tmp_path):
     write_predictions(tmp_path / "p.parquet", [table])
     again = read_predictions(tmp_path / "p.parquet")
     assert again["meta"].to_pylist()[1] == [("light", "day"), ("pose", "1")]
-    assert pooled(again, "video")["meta"].to_pylist() == [[("light", "day")]] * 3
+    assert pool_predictions(again, "video")["meta"].to_pylist() == [[("light", "day")]] * 3
 
 
 def test_a_table_of_an_older_run_has_no_metadata(tmp_path):

@@ -4,11 +4,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from evaluated import rows
 
 from blear.contracts import Metric, Values
 from blear.errors import RunError
-from blear.evaluate.predictions import rows
-from blear.evaluate.summarise import as_markdown, number, summarise
+from blear.evaluate.markdown import format_number, summary_markdown
+from blear.evaluate.summarise import summarise
 from blear.evaluate.summary import read_summary
 
 
@@ -54,7 +55,7 @@ def test_exact_values_of_a_small_table():
     (difference,) = summary.differences
     assert (difference.arm, difference.value, difference.low, difference.excludes_zero) == ("b", -2.0, None, None)
     assert (summary.cluster, summary.clusters, summary.target, summary.arms) == ("video", 3, "valence", ["a", "b"])
-    assert "1 of 8 rows are left out: no face was found." in as_markdown(summary)
+    assert "1 of 8 rows are excluded: no face was found." in summary_markdown(summary)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_an_undefined_metric_is_null_without_a_warning(tmp_path):
     summary = summarise(_table("a", 1, [1, 1, 1, 1], [1, 2, 3, 4]), [PEARSON], reference="a", seed=0, resamples=20)
     (e,) = summary.estimates
     assert (e.value, e.low, e.high) == (None, None, None)
-    assert "| a | undefined |" in as_markdown(summary)
+    assert "| a | undefined |" in summary_markdown(summary)
     path = tmp_path / "summary.json"
     path.write_text(summary.model_dump_json())
     assert read_summary(path) == summary
@@ -122,14 +123,14 @@ def test_the_same_seed_gives_the_same_summary_and_another_does_not():
 def test_an_arm_may_lack_a_severity():
     tables = [_table("a", s, range(5), range(5)) for s in (2, 4)] + [_table("b", 4, range(5), range(1, 6))]
     summary = summarise(pa.concat_tables(tables), [MAE], reference="a", seed=0, resamples=20)
-    assert as_markdown(summary).splitlines()[:4] == [
+    assert summary_markdown(summary).splitlines()[:4] == [
         "| MAE, downscale | 2 | 4 |",
         "| --- | ---: | ---: |",
         "| a | 0.000 [0.000, 0.000] | 0.000 [0.000, 0.000] |",
         "| b | - | 1.000\\* [1.000, 1.000] |",
     ]
-    assert "\\*: the paired difference from a excludes zero." in as_markdown(summary)
-    assert "5 samples" in as_markdown(summary)
+    assert "\\*: the paired difference from a excludes zero." in summary_markdown(summary)
+    assert "5 samples" in summary_markdown(summary)
 
 
 def test_what_cannot_be_summarised_says_why():
@@ -161,11 +162,11 @@ def test_unusable_summaries_say_what_to_do(tmp_path):
 
 def test_numbers_keep_three_decimals_or_four_digits():
     given = (0.12345, -0.5, -0.0002, 27.4567, 1234.6, None)
-    assert [number(x) for x in given] == ["0.123", "-0.500", "0.000", "27.46", "1235", "undefined"]
+    assert [format_number(x) for x in given] == ["0.123", "-0.500", "0.000", "27.46", "1235", "undefined"]
 
 
 def test_columns_are_ascending_although_the_first_arm_has_only_some_levels():
     tables = [_table(arm, level, [0.0, 1.0], [0.0, 1.0]) for arm, level in (("experts", 6), ("one", 1), ("one", 6))]
     summary = summarise(pa.concat_tables(tables), [MAE], reference="experts", seed=0, resamples=20)
     assert summary.severities() == {"downscale": [1.0, 6.0]}
-    assert "| experts | - | 0.000 |" in as_markdown(summary)
+    assert "| experts | - | 0.000 |" in summary_markdown(summary)

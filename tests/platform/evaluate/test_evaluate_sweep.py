@@ -24,7 +24,7 @@ def test_levels_of_the_job():
     found = swept(use="downscale", interpolation="area", over={"factor": [1, 2.5]})
     assert [(level.parameter, level.severity) for level in found] == [("factor", 1), ("factor", 2.5)]
     assert found[1].params == {"interpolation": "area", "factor": 2.5}
-    assert found[1].fill("expert_{factor}") == "expert_2.5"
+    assert found[1].format_stage("expert_{factor}") == "expert_2.5"
 
 
 def test_levels_of_a_degradation_whose_other_parameters_stay():
@@ -42,7 +42,7 @@ def test_levels_of_the_menus(name, parameter):
 
 
 def test_an_operation_without_levels_names_what_to_add():
-    with pytest.raises(JobError, match="names no single swept parameter"):
+    with pytest.raises(JobError, match="do not differ in exactly one parameter"):
         swept(use="random_flip")
 
 
@@ -65,15 +65,15 @@ def test_several_sweeps_are_conditions_of_their_own_and_clean_comes_first():
     assert found[0].use is None
     assert found[3].params == {"interpolation": "area", "factor": 4}
     assert found[4].params == {"crf": 23}
-    assert [level.fill("expert_{factor}") for level in found] == [
+    assert [level.format_stage("expert_{factor}") for level in found] == [
         "expert_{factor}",
         "expert_1",
         "expert_2",
         "expert_4",
         "expert_{factor}",
     ]
-    assert found[4].fill("{condition}/{crf}") == "half size/23"
-    assert found[0].fill("{condition}") == "{condition}"
+    assert found[4].format_stage("{condition}/{crf}") == "half size/23"
+    assert found[0].format_stage("{condition}") == "{condition}"
 
 
 @pytest.mark.parametrize(

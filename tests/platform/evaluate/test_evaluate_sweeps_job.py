@@ -11,7 +11,7 @@ import torch
 
 from blear.errors import DataError, JobError
 from blear.evaluate.arms import evaluate_arms
-from blear.evaluate.mistakes import MOST, chosen_mistakes
+from blear.evaluate.mistakes import MAX_MISTAKES, worst_mistakes_by_arm
 from blear.evaluate.predictions import read_predictions
 from blear.evaluate.summary import read_summary
 from blear.job.reader import dump_job, read_job
@@ -90,7 +90,9 @@ def test_each_sweep_is_a_condition(tmp_path: Path) -> None:
         assert faces["frames"].shape[:2] == (2, 5)
         assert np.array_equal(faces["frames"][:, 0], faces["frames"][:, 1])
         places = [faces[f"mistake_{name}"].tolist() for name in ("samples", "conditions", "severities")]
-        chosen = chosen_mistakes(read_predictions(root / "predictions.parquet"), ("clean", 0.0), MOST).values()
+        chosen = worst_mistakes_by_arm(
+            read_predictions(root / "predictions.parquet"), ("clean", 0.0), MAX_MISTAKES
+        ).values()
         wrong = {(m.sample, m.condition, m.severity) for parts in chosen for part in parts for m in part}
         assert set(zip(*places, strict=True)) == wrong
         assert faces["mistake_frames"].shape == (len(wrong), *faces["frames"].shape[2:])
@@ -105,7 +107,9 @@ def test_each_sweep_is_a_condition(tmp_path: Path) -> None:
     ]
     page = (root / "report.html").read_text()
     assert "dev chose the weights of all, blur_1, so its numbers are better than those of new samples" in page
-    assert evaluate_run(root).endswith("dev chose the weights of all, blur_1: its numbers flatter them.")
+    assert evaluate_run(root).endswith(
+        "The weights of all, blur_1 were selected on dev, so its results are optimistic."
+    )
     assert read_summary(root / "summary.json") == summary
     for head in ('<th scope="col">clean</th>', "<summary>Under soft</summary>", "soft: Accuracy by severity"):
         assert head in page

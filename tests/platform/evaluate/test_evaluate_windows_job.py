@@ -73,7 +73,7 @@ def register_datasets():
 
 @hookimpl
 def register_backbones():
-    return [Component("pooled", "One linear layer", Params, Pooled)]
+    return [Component("pool_predictions", "One linear layer", Params, Pooled)]
 """
 
 JOB = """\
@@ -86,7 +86,7 @@ stages:
     data: clips
     frames: {take: 3}
     augment: [{use: random_crop, size: 6}]
-    backbone: {use: long_clips/pooled}
+    backbone: {use: long_clips/pool_predictions}
     head: {use: fer/emotion}
     optimizer: {lr: 0.05}
     batch_size: 5
@@ -136,7 +136,7 @@ def test_data_with_other_classes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(JOB)
     overrides = ["data.others={use: long_clips/others}", "evaluate.data=others"]
     job, catalog = read_job(tmp_path / "job.yaml", overrides=overrides)
-    with pytest.raises(DataError, match="'only' knows the classes sad, glad, calm, the data calm, glad, sad"):
+    with pytest.raises(DataError, match="'only' has the classes sad, glad, calm, the data calm, glad, sad"):
         run_job(job, catalog, runner="local", fresh=False, command="blear run", profile=None)
     load_plugins.cache_clear()
 

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from blear.contracts import Categories, Metric, Values
-from blear.evaluate.mistakes import MOST, chosen_mistakes
-from blear.evaluate.predictions import read_predictions, rows, write_predictions
-from blear.evaluate.summarise import Asked, summarise
+from blear.evaluate.mistakes import MAX_MISTAKES, worst_mistakes_by_arm
+from blear.evaluate.prediction_rows import ClipColumns, PredictionContext, prediction_rows
+from blear.evaluate.predictions import read_predictions, write_predictions
+from blear.evaluate.summarise import SummaryOptions, summarise
 from blear.metrics import CLASSIFICATION
 
 LEVELS = [1, 2, 3, 4, 6, 8, 12, 16]
@@ -51,7 +52,7 @@ def make_run(
     seed=5,
     codecs=(),
     resamples=60,
-    asked=None,
+    options=None,
 ):
     """A run folder with every file, as the training and evaluation commands write them.
 
@@ -69,19 +70,19 @@ def make_run(
     truth = rng.integers(7, size=clips).astype(float) if kind == "class" else rng.uniform(-1, 1, clips)
     keys = [f"dev/{i:04}" for i in range(clips)]
     tables = [
-        rows(
-            arm=arm,
-            stage=arm.replace(" ", "_"),
-            condition=condition,
-            severity=level,
-            target="expression" if kind == "class" else "valence",
-            samples=keys,
-            truth_B=truth,
-            decoded=_decoded(rng, truth, 0.3 + _strength(condition, level, conditions) / (1 + number), kind),
-            kbps=_kbps(condition, level),
-            videos=[f"video {i % videos}" for i in range(clips)] if videos else None,
-            face_px=96 / max(level, 1),
-            found=np.arange(clips) >= missed * clips,
+        prediction_rows(
+            PredictionContext(
+                arm, arm.replace(" ", "_"), condition, level, "expression" if kind == "class" else "valence"
+            ),
+            ClipColumns(
+                keys,
+                kbps=_kbps(condition, level),
+                videos=[f"video {i % videos}" for i in range(clips)] if videos else None,
+                face_px=96 / max(level, 1),
+                found=np.arange(clips) >= missed * clips,
+            ),
+            truth,
+            _decoded(rng, truth, 0.3 + _strength(condition, level, conditions) / (1 + number), kind),
         )
         for number, arm in enumerate(arms)
         for condition, level in places
@@ -91,8 +92,8 @@ def make_run(
     metrics = CLASSIFICATION if kind == "class" else REGRESSION
     table = read_predictions(root / "predictions.parquet")
     groups = {sweep["condition"]: sweep.get("group", {}) for sweep in sweeps}
-    asked = replace(asked or Asked(), groups=groups)
-    summary = summarise(table, metrics, reference=arms[0], seed=0, resamples=resamples, asked=asked)
+    options = replace(options or SummaryOptions(), groups=groups)
+    summary = summarise(table, metrics, reference=arms[0], seed=0, resamples=resamples, options=options)
     (root / "summary.json").write_text(summary.model_dump_json())
     _write_faces(root, keys, places, table, levels[0])
     _write_facts(root, metrics[0], kind, arms, rng)
@@ -121,7 +122,7 @@ def _write_faces(root, keys, places, table, mildest):
     by_level = {level: _blurred(face, max(level, 1)) for _, level in places}
     shown = keys[::80]
     clean = places[0] if places[0][0] == "clean" else (places[0][0], mildest)
-    parts = [part for arm in chosen_mistakes(table, clean, MOST).values() for part in arm]
+    parts = [part for arm in worst_mistakes_by_arm(table, clean, MAX_MISTAKES).values() for part in arm]
     found = list(dict.fromkeys((m.sample, m.condition, m.severity) for part in parts for m in part))
     samples, conditions, severities = zip(*found, strict=True)
     np.savez_compressed(

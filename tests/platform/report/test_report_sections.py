@@ -16,8 +16,8 @@ from blear.cli import cli
 from blear.errors import RunError
 from blear.evaluate.mistakes import worst_mistakes
 from blear.evaluate.predictions import read_predictions
-from blear.evaluate.statistics.findings import Scalar
-from blear.evaluate.summarise import Asked
+from blear.evaluate.statistics.results import RobustnessScore
+from blear.evaluate.summarise import SummaryOptions
 from blear.job.schema import Equivalent
 from blear.report import build, compare
 from blear.report.files import read_run
@@ -28,7 +28,7 @@ from blear.report.view import view_of
 
 CONDITIONS = ("corruptions/downscale", "soft")
 LEVELS = [1, 2, 4]
-FLIP = Scalar(
+FLIP = RobustnessScore(
     arm="max-mix",
     name="flip_rate",
     metric="flip_rate",
@@ -56,7 +56,7 @@ def page(runs):
 @pytest.fixture(scope="module")
 def full(tmp_path_factory):
     """A run with every section: (folder, page, summary)."""
-    asked = Asked(
+    options = SummaryOptions(
         [Equivalent(margin=0.05, of="max-mix", against="experts")],
         ["truth", "video"],
         "clean-trained",
@@ -72,7 +72,7 @@ def full(tmp_path_factory):
         levels=LEVELS,
         clean=True,
         codecs=[("h264", 1), ("h264", 2), ("hevc", 1)],
-        asked=asked,
+        options=options,
     )
     summary = read_run(run).summary
     summary = summary.model_copy(update={"scalars": [*summary.scalars, FLIP]})
@@ -257,8 +257,8 @@ def test_mistakes_of_values_are_the_largest_errors(tmp_path):
     for error, sample in rows:
         best[sample] = max(best.get(sample, 0), error)
     found = worst_mistakes(table, "only", 4)
-    assert [m.badness for m in found] == sorted(best.values(), reverse=True)[:4]
-    assert all(m.given is None for m in found)
+    assert [m.error for m in found] == sorted(best.values(), reverse=True)[:4]
+    assert all(m.truth_probability is None for m in found)
 
 
 def test_svg_files_stand_alone(runs, page):

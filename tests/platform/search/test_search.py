@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from blear.errors import JobError
-from blear.evaluate.statistics.scalars import log_area
+from blear.evaluate.statistics.robustness_scores import log_area
 from blear.job.schema import Dimension, Objective, Search
 from blear.search.importance import importance
 from blear.search.lineage import extended, scheduled

@@ -1,4 +1,4 @@
-"""Fuses the predictions of several runs or arms: a weighted sum of each clip's probabilities."""
+"""Fuses the predictions of several runs or arms: weighted sums of the probabilities of each clip."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from blear.errors import RunError
-from blear.evaluate.ensemble.members import By, Member, read_members
-from blear.evaluate.ensemble.weights import MOST, STEPS, cross_validated, fuse, search
+from blear.evaluate.ensemble.members import DecisionUnit, Member, read_members
+from blear.evaluate.ensemble.weights import GRID_STEPS, MAX_MEMBERS, cross_validated_fusion, fuse, search_weights
+from blear.evaluate.markdown import format_number
 from blear.evaluate.predictions import SCHEMA, write_predictions
-from blear.evaluate.summarise import number, summarise
+from blear.evaluate.summarise import summarise
 from blear.evaluate.summary import Summary
 from blear.metrics import CLASSIFICATION
 from blear.storage.run_folder import write_text
 
-Score = Literal["mean", "sum"]
+MemberScore = Literal["mean", "sum"]
 FUSED = "fused"
 CROSS_VALIDATED = "fused (cross-validated)"
 _FOLDS = 5
@@ -30,43 +31,47 @@ _TEST = "test"
 
 @dataclass(frozen=True)
 class _Weighting:
-    """Weights [M], how they were found, and the fused probabilities [N, K] that are reported."""
+    """Weights [M] of the members, the source of the weights, and the reported fused probabilities [N, K]."""
 
     weights_M: np.ndarray
-    how: str
+    source: str
     arm: str
     probabilities_NK: np.ndarray
     folds: int | None = None
 
 
-def ensemble(
+def fuse_runs(
     runs: Sequence[str],
     out: Path,
     *,
     weights: str = "equal",
-    score: Score = "mean",
-    by: By | None = None,
+    score: MemberScore = "mean",
+    by: DecisionUnit | None = None,
     seed: int = 0,
     resamples: int = 1000,
 ) -> str:
-    """Fuses arms of runs; writes predictions.parquet, summary.json and ensemble.json to `out`; returns a table.
+    """Fuses arms of runs and writes predictions.parquet, summary.json and ensemble.json to `out`.
 
-    Weights are searched only on a split that is not the test split, and what is reported there is cross-validated: each
-    clip is fused with weights that its own fold had no part in. The weights of all folds together are saved; another
-    call takes them to the test split.
+    Weights can be searched on any split but the test split. The result of a search is cross-validated: the weights of
+    each clip come from the other folds. ensemble.json has the weights of all folds together; a second call with
+    `weights=out` applies them to the test split.
 
     Args:
-        runs: `RUN`, all arms of a run folder, or `RUN:ARM`; the first member is what the others are compared with.
+        runs: `RUN` for all arms of a run folder, or `RUN:ARM`. The first member is the reference of the summary.
         out: the folder to write.
-        weights: `equal`; `search`; one number for each member, `1,0.5,2`; or the folder of an earlier ensemble.
-        score: a member's probabilities in a clip: the `mean` or the `sum` over its rows with a found face.
-        by: what one decision is; None: what the runs' own evaluations took.
-        seed: of the folds and the bootstrap.
-        resamples: of the bootstrap.
+        weights: `equal`; `search`; one number for each member, for example `1,0.5,2`; or the folder of an earlier
+            ensemble.
+        score: score of a member for a clip: the `mean` or the `sum` of its probabilities over rows with a found face.
+        by: what one decision is; None: as in the evaluations of the runs.
+        seed: of the folds and of the bootstrap.
+        resamples: number of bootstrap resamples.
+
+    Returns:
+        The summary as a Markdown table.
 
     Raises:
-        RunError: the members do not fit each other (`read_members`), the weights do not fit the members, a search on
-            the test split, or `out` is a run folder.
+        RunError: the members are incompatible (`read_members`), the weights do not match the members, the weights would
+            be searched on the test split, or `out` is a run folder.
     """
     if (out / "job.yaml").exists():
         raise RunError("this is a run folder", str(out), "give another --out")
@@ -74,56 +79,65 @@ def ensemble(
     if taken := {FUSED, CROSS_VALIDATED} & {member.label for member in members}:
         raise RunError(f"an arm is called {taken.pop()!r}", ", ".join(runs), "rename this arm in its job")
     scores_MNK = np.stack([m.probabilities_NK * (m.rows_N[:, None] if score == "sum" else 1) for m in members])
-    found = _weighting(members, scores_MNK, weights, score, seed)
+    weighting = _choose_weights(members, scores_MNK, weights, score, seed)
     tables = [_named(member.table, member.label) for member in members]
-    table = pa.concat_tables([*tables, _fused(members, found)])
+    table = pa.concat_tables([*tables, _fused(members, weighting)])
     summary = summarise(table, CLASSIFICATION, reference=members[0].label, seed=seed, resamples=resamples)
     record = {
-        "members": [m.record | {"weight": w} for m, w in zip(members, found.weights_M.tolist(), strict=True)],
-        "weights": found.how,
-        "reported": found.arm,
-        "folds": found.folds,
+        "members": [m.record | {"weight": w} for m, w in zip(members, weighting.weights_M.tolist(), strict=True)],
+        "weights": weighting.source,
+        "reported": weighting.arm,
+        "folds": weighting.folds,
         "score": score,
         "seed": seed,
     }
     write_predictions(out / "predictions.parquet", [table])
     write_text(out / "summary.json", summary.model_dump_json(indent=1))
     write_text(out / "ensemble.json", json.dumps(record, indent=1))
-    return _as_markdown(summary, members, found)
+    return _as_markdown(summary, members, weighting)
 
 
-def _weighting(members: Sequence[Member], scores_MNK: np.ndarray, weights: str, score: str, seed: int) -> _Weighting:
+def _choose_weights(
+    members: Sequence[Member], scores_MNK: np.ndarray, weights: str, score: str, seed: int
+) -> _Weighting:
     if weights == "search":
         return _searched(members, scores_MNK, seed)
     if weights == "equal":
-        weights_M, how = np.full(len(members), 1 / len(members)), "equal"
+        weights_M, source = np.full(len(members), 1 / len(members)), "equal"
     elif Path(weights).is_dir():
-        weights_M, how = _saved(members, Path(weights), score), f"of {Path(weights).resolve()}"
+        weights_M, source = _saved(members, Path(weights), score), f"of {Path(weights).resolve()}"
     else:
-        weights_M, how = _given(members, weights), "given"
-    return _Weighting(weights_M, how, FUSED, fuse(scores_MNK, weights_M))
+        weights_M, source = _given(members, weights), "given"
+    return _Weighting(weights_M, source, FUSED, fuse(scores_MNK, weights_M))
 
 
 def _searched(members: Sequence[Member], scores_MNK: np.ndarray, seed: int) -> _Weighting:
     first = members[0]
     if first.split in (_TEST, ""):
-        do = "search on the validation split's runs, then give --weights FOLDER of that ensemble here"
-        raise RunError(f"weights must not be searched on the split {first.split or 'unknown'!r}", str(first.run), do)
-    if len(members) > MOST:
-        raise RunError(f"{len(members)} members; a search takes at most {MOST}", "--weights search", "leave some out")
+        do = "search with runs on the validation split, then give the folder of that ensemble as --weights here"
+        raise RunError(f"weights cannot be searched on the split {first.split or 'unknown'!r}", str(first.run), do)
+    if len(members) > MAX_MEMBERS:
+        raise RunError(
+            f"{len(members)} members; the maximum of a search is {MAX_MEMBERS}",
+            "--weights search",
+            "give fewer members",
+        )
     groups_N = _groups(first.table)
     folds = min(_FOLDS, len(np.unique(groups_N)))
     if folds < 2:
-        do = "give more clips, or the weights themselves"
-        raise RunError("one group of clips cannot be cross-validated", str(first.run), do)
+        do = "give more clips, or the weights with --weights"
+        raise RunError("one group of clips is too few for cross-validation", str(first.run), do)
     truth_N = first.table["truth"].to_numpy().astype(np.int64)
-    fused_NK = cross_validated(scores_MNK, truth_N, groups_N, folds, seed)
-    how = f"grid search in steps of 1/{STEPS} for accuracy on {first.split}"
-    return _Weighting(search(scores_MNK, truth_N), how, CROSS_VALIDATED, fused_NK, folds)
+    fused_NK = cross_validated_fusion(scores_MNK, truth_N, groups_N, folds, seed)
+    source = f"grid search in steps of 1/{GRID_STEPS} for accuracy on {first.split}"
+    return _Weighting(search_weights(scores_MNK, truth_N), source, CROSS_VALIDATED, fused_NK, folds)
 
 
 def _groups(table: pa.Table) -> np.ndarray:
-    """What must not be torn apart by folds: subjects where all are known, else videos, else samples."""
+    """Returns the group of each row; a fold contains whole groups.
+
+    Groups are subjects where every row has one, else videos, else samples.
+    """
     for kind in ("subject", "video"):
         if pc.all(pc.fill_null(pc.not_equal(table[kind], ""), False)).as_py():
             return np.array(table[kind].to_pylist())
@@ -165,15 +179,15 @@ def _named(table: pa.Table, label: str) -> pa.Table:
     return table.set_column(SCHEMA.get_field_index("arm"), "arm", pa.array([label] * table.num_rows, pa.string()))
 
 
-def _fused(members: Sequence[Member], found: _Weighting) -> pa.Table:
-    """The rows of the fused arm; without a prediction where no member with a weight has a found face."""
-    table = _named(members[0].table, found.arm)
-    seen_N = found.probabilities_NK.sum(axis=1) > 0
-    lists = found.probabilities_NK.astype(np.float32).tolist()
+def _fused(members: Sequence[Member], weighting: _Weighting) -> pa.Table:
+    """Builds the rows of the fused arm; a row has no prediction where no member with a weight has found a face."""
+    table = _named(members[0].table, weighting.arm)
+    seen_N = weighting.probabilities_NK.sum(axis=1) > 0
+    lists = weighting.probabilities_NK.astype(np.float32).tolist()
     columns = {
         "stage": pa.array(["ensemble"] * table.num_rows, pa.string()),
         "found": pa.array(seen_N),
-        "prediction": pa.array(found.probabilities_NK.argmax(axis=1).astype(np.float64), mask=~seen_N),
+        "prediction": pa.array(weighting.probabilities_NK.argmax(axis=1).astype(np.float64), mask=~seen_N),
         "probabilities": pa.array(
             [one if seen else None for one, seen in zip(lists, seen_N.tolist(), strict=True)],
             SCHEMA.field("probabilities").type,
@@ -184,9 +198,9 @@ def _fused(members: Sequence[Member], found: _Weighting) -> pa.Table:
     return table
 
 
-def _as_markdown(summary: Summary, members: Sequence[Member], found: _Weighting) -> str:
-    """A table of arms by metrics for each condition, the weights, and what the numbers are."""
-    shown = {member.label: f"{weight:.3g}" for member, weight in zip(members, found.weights_M, strict=True)}
+def _as_markdown(summary: Summary, members: Sequence[Member], weighting: _Weighting) -> str:
+    """Formats a table of arms by metrics for each condition and severity, with the weights, and notes."""
+    shown = {member.label: f"{weight:.3g}" for member, weight in zip(members, weighting.weights_M, strict=True)}
     parts = []
     for condition, severities in summary.severities().items():
         for severity in severities:
@@ -199,10 +213,10 @@ def _as_markdown(summary: Summary, members: Sequence[Member], found: _Weighting)
                 lines.append(f"| {arm} | " + " | ".join([shown.get(arm, ""), clips, *cells]) + " |")
             parts.append("\n".join(lines))
     split = members[0].split or "an unknown split"
-    notes = f"On {split}; weights: {found.how}. In brackets: 95 % interval, {summary.resamples} resamples of "
+    notes = f"On {split}; weights: {weighting.source}. In brackets: 95 % interval, {summary.resamples} resamples of "
     notes += f"{summary.clusters} {summary.cluster}s."
-    if found.folds is not None:
-        notes += f" The fused row is cross-validated in {found.folds} folds; the weights shown are of all folds."
+    if weighting.folds is not None:
+        notes += f" The fused row is cross-validated in {weighting.folds} folds; the weights shown are of all folds."
     return "\n\n".join([*parts, notes])
 
 
@@ -210,5 +224,5 @@ def _cell(summary: Summary, arm: str, condition: str, severity: float, metric: s
     estimate = summary.estimate(arm, condition, severity, metric)
     if estimate is None:
         return "-"
-    span = "" if estimate.low is None else f" [{number(estimate.low)}, {number(estimate.high)}]"
-    return number(estimate.value) + span
+    span = "" if estimate.low is None else f" [{format_number(estimate.low)}, {format_number(estimate.high)}]"
+    return format_number(estimate.value) + span

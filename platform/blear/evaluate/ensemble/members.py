@@ -1,4 +1,4 @@
-"""The members of an ensemble: arms of finished runs, their clips brought into one order."""
+"""Members of an ensemble: arms of finished runs, with their decisions in the same order."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from blear.errors import RunError
-from blear.evaluate.pool import pooled
+from blear.evaluate.pool import pool_predictions
 from blear.evaluate.predictions import class_names, read_predictions
 from blear.evaluate.summary import read_summary
 from blear.storage.run_folder import RunFolder
 
-By = Literal["sample", "video"]
-_SHOWN = 3
+DecisionUnit = Literal["sample", "video"]
+_MAX_LISTED = 3
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Member:
     """One arm of a run.
 
     Attributes:
-        label: its name in the ensemble: the arm's, with the run's where two arms are called the same.
-        split: what was tested.
-        sha256: of the run's predictions table.
+        label: name in the ensemble: the arm's name, with the run's name in front where two arms have the same name.
+        split: the evaluated split.
+        sha256: digest of the run's predictions table.
         table: one row for each decision, in the same order for all members.
-        rows_N: rows with a found face that a decision is made of.
-        probabilities_NK: their mean; zeros where no row has a found face.
+        rows_N: number of rows with a found face of each decision.
+        probabilities_NK: mean probabilities of these rows; zeros where no row has a found face.
     """
 
     label: str
@@ -46,7 +46,7 @@ class Member:
 
     @property
     def record(self) -> dict[str, Any]:
-        """For ensemble.json."""
+        """The entry of ensemble.json."""
         return {
             "label": self.label,
             "run": str(self.run),
@@ -56,36 +56,36 @@ class Member:
         }
 
 
-def read_members(names: Sequence[str], by: By | None) -> list[Member]:
-    """The members in the order of their names.
+def read_members(names: Sequence[str], by: DecisionUnit | None) -> list[Member]:
+    """Reads the members, in the order of `names`.
 
     Args:
-        names: `RUN`, all arms of a run folder, or `RUN:ARM`.
-        by: what one decision is; None: what the runs' own evaluations took.
+        names: `RUN` for all arms of a run folder, or `RUN:ARM`.
+        by: what one decision is; None: as in the evaluations of the runs.
 
     Raises:
-        RunError: a run or an arm is missing, fewer than two members, or they differ in decisions, truth, classes,
-            conditions, target or split.
+        RunError: a run or an arm is missing, there are fewer than two members, or the members differ in decisions,
+            truth, classes, conditions, target or split.
     """
-    chosen = [pair for name in names for pair in arms_of(name)]
+    chosen = [pair for name in names for pair in parse_arms(name)]
     if len(chosen) < 2:
         raise RunError("an ensemble needs two members", names[0] if names else "", "give more runs, or a run of arms")
     if len(set(chosen)) < len(chosen):
-        raise RunError("a member is named twice", ", ".join(names), "give each arm once")
-    by = by or _agreed_by([run for run, _ in chosen])
+        raise RunError("a member is given twice", ", ".join(names), "give each arm once")
+    by = by or _common_unit([run for run, _ in chosen])
     arms = [arm for _, arm in chosen]
     labels = [arm if arms.count(arm) == 1 else f"{run.name}/{arm}" for run, arm in chosen]
     if len(set(labels)) < len(labels):
         raise RunError("two runs have the same name and arm", ", ".join(names), "rename one of the run folders")
     members = [_member(run, arm, label, by) for (run, arm), label in zip(chosen, labels, strict=True)]
-    return [members[0], *(_like(member, members[0]) for member in members[1:])]
+    return [members[0], *(_require_compatible(member, members[0]) for member in members[1:])]
 
 
-def arms_of(name: str) -> list[tuple[Path, str]]:
-    """(run folder, arm) of `RUN`, all its arms, or of `RUN:ARM`.
+def parse_arms(name: str) -> list[tuple[Path, str]]:
+    """Returns the (run folder, arm) pairs of `RUN` (all its arms) or of `RUN:ARM`.
 
     Raises:
-        RunError: no such run, or arm.
+        RunError: the run or the arm does not exist.
     """
     path, colon, arm = name.rpartition(":")
     if Path(name).is_dir() or not colon:
@@ -97,16 +97,16 @@ def arms_of(name: str) -> list[tuple[Path, str]]:
     return [(run, each) for each in ([arm] if arm else known)]
 
 
-def _agreed_by(runs: Sequence[Path]) -> By:
+def _common_unit(runs: Sequence[Path]) -> DecisionUnit:
     pools = [read_summary(run / "summary.json").pool for run in runs]
-    found: set[By] = {"sample" if pool is None else pool.by for pool in pools}
+    found: set[DecisionUnit] = {"sample" if pool is None else pool.by for pool in pools}
     if len(found) > 1:
-        what = "some runs were evaluated by sample, some by video"
-        raise RunError(what, ", ".join(map(str, runs)), "say what one decision is: --by video, or --by sample")
+        what = "some runs were evaluated by sample, others by video"
+        raise RunError(what, ", ".join(map(str, runs)), "give --by video or --by sample")
     return found.pop()
 
 
-def _member(run: Path, arm: str, label: str, by: By) -> Member:
+def _member(run: Path, arm: str, label: str, by: DecisionUnit) -> Member:
     file = run / "predictions.parquet"
     whole = read_predictions(file)
     table = whole.filter(pc.field("arm") == arm)
@@ -114,8 +114,8 @@ def _member(run: Path, arm: str, label: str, by: By) -> Member:
     table = table.filter(pc.field("target") == target)
     classes = class_names(whole)
     if not classes:
-        raise RunError(f"{target} is a value, no class", str(file), "give runs that name classes")
-    decisions = _ordered(pooled(table, by, "sum_probabilities"))
+        raise RunError(f"{target} is a regression target", str(file), "give runs of a target with classes")
+    decisions = _ordered(pool_predictions(table, by, "sum_probabilities"))
     keys, rows = _keys(decisions), dict.fromkeys(_keys(decisions), 0)
     for key, found in zip(_keys(table, by), table["found"].to_pylist(), strict=True):
         rows[key] += bool(found)
@@ -133,31 +133,33 @@ def _keys(table: pa.Table, by: str = "sample") -> list[tuple[str, float, str]]:
 
 
 def _ordered(table: pa.Table) -> pa.Table:
-    """Sorted by condition, severity and sample, so that members can be compared row by row."""
+    """Sorts by condition, severity and sample, so that the rows of all members match."""
     return table.sort_by([("condition", "ascending"), ("severity", "ascending"), ("sample", "ascending")])
 
 
-def _like(member: Member, first: Member) -> Member:
-    """The member, if it answers the same questions as the first.
+def _require_compatible(member: Member, first: Member) -> Member:
+    """Checks that a member has the same classes, target, split, decisions and truths as the first one.
 
     Raises:
-        RunError: it does not.
+        RunError: the member differs.
     """
     where = f"{member.run}, arm {member.arm}"
     names, others = class_names(first.table), class_names(member.table)
     if names != others:
         what = f"its classes are {', '.join(others)}, those of {first.label} are {', '.join(names)}"
-        raise RunError(what, where, "fuse runs whose data name the same classes in the same order")
+        raise RunError(what, where, "fuse runs whose data has the same classes in the same order")
     target, other = (table["target"][0].as_py() for table in (first.table, member.table))
     if target != other:
-        raise RunError(f"its target is {other!r}, that of {first.label} is {target!r}", where, "fuse like with like")
+        raise RunError(
+            f"its target is {other!r}, that of {first.label} is {target!r}", where, "fuse runs of the same target"
+        )
     if member.split != first.split:
-        what = f"it was tested on {member.split or 'an unknown split'}, {first.label} on {first.split}"
+        what = f"it was evaluated on {member.split or 'an unknown split'}, {first.label} on {first.split}"
         raise RunError(what, where, "evaluate all runs on the same split")
     ours, theirs = set(_keys(first.table)), set(_keys(member.table))
     if ours != theirs:
         odd = sorted(ours ^ theirs)
-        shown = ", ".join(f"{sample} ({condition} {severity:g})" for condition, severity, sample in odd[:_SHOWN])
+        shown = ", ".join(f"{sample} ({condition} {severity:g})" for condition, severity, sample in odd[:_MAX_LISTED])
         what = f"{len(odd)} decisions are only in one of it and {first.label}: {shown}"
         raise RunError(what, where, "evaluate all runs on the same data and conditions")
     differ_N = np.flatnonzero(first.table["truth"].to_numpy() != member.table["truth"].to_numpy())

@@ -1,16 +1,15 @@
-"""How often a decision changes while a clip changes a little: the flip rate of ImageNet-P.
+"""Flip rate of ImageNet-P: how often the predicted class changes between the frames of a slowly changing clip.
 
-Hendrycks and Dietterich 2019 (arXiv 1903.12261, section 4.2, "flip probability"). Of a clip whose decisions are
-d_1, ..., d_T it is the share of t >= 2 with d_t != d_(t-1); of noise, whose frames have no order, the share with
-d_t != d_1. The rate of a condition is the mean over its clips.
+Hendrycks and Dietterich 2019 (arXiv 1903.12261, section 4.2, "flip probability"). The flip rate
+of a clip with the decisions d_1, ..., d_T is the share of t >= 2 with d_t != d_(t-1). The frames of noise have no
+order: their flip rate is the share with d_t != d_1. The flip rate of a condition is the mean over its clips.
 
     table = read_predictions(run / "predictions.parquet")
-    clips = clip_flips(table)                    # one row for each clip: a metric per sample, for any bootstrap
+    clips = clip_flips(table)                    # one row for each clip
     rates = flip_rates(clips)                    # {(arm, condition, severity): 0.12}
     noise = flip_rates(clip_flips(table, against="first"))
 
-`corruptions/imagenet_p` makes the clips: its noises are compared with the first frame, everything else with the frame
-before. The table must hold a row for each frame, as it does before `pool`.
+The degradation `corruptions/imagenet_p` makes such clips. The table must have one row for each frame, as before `pool`.
 """
 
 from __future__ import annotations
@@ -24,28 +23,29 @@ import pyarrow as pa
 from blear.errors import RunError
 
 Condition = tuple[str, str, float]
-"""Arm, condition and severity."""
+"""(arm, condition, severity)."""
 
 _CLIP = ("arm", "condition", "severity", "target", "sample")
 
 
 def clip_flips(table: pa.Table, against: Literal["previous", "first"] = "previous") -> pa.Table:
-    """The flip rate of every clip of at least two frames, in the order in which they first occur.
+    """Computes the flip rate of every clip of at least two frames.
 
     Args:
-        table: the predictions table, or rows of it; the frames of a clip one after another. A frame without a decision
-            (null) is a decision of its own kind: a lost face is a flip, and so is its return.
-        against: which earlier decision each one is compared with: of the frame before, or, for noise, of the first one.
+        table: rows of the predictions table, the frames of a clip in sequence. A frame without a decision (null)
+            counts as a class of its own: a lost face is a flip, and so is its return.
+        against: the earlier decision that each decision is compared with. "first" is for noise.
 
     Returns:
-        arm, condition, severity, target, sample, subject, video, frames (how many), flip_rate.
+        The columns arm, condition, severity, target, sample, subject, video, frames (their number) and flip_rate, one
+        row for each clip in order of appearance.
 
     Raises:
-        RunError: the rows hold values, which do not flip; no clip has two frames.
+        RunError: the rows are of a regression target, or no clip has two frames.
     """
-    valued = table.num_rows > 0 and table["probabilities"].null_count == table.num_rows
-    if valued:
-        raise RunError("values do not flip", "predictions", "count flips of a target of kind class")
+    regression = table.num_rows > 0 and table["probabilities"].null_count == table.num_rows
+    if regression:
+        raise RunError("a regression target has no flip rate", "predictions", "name a target with classes")
     clip_N = _clip_numbers(table)
     order_N = np.argsort(clip_N, kind="stable")
     clip_N = clip_N[order_N]
@@ -53,7 +53,9 @@ def clip_flips(table: pa.Table, against: Literal["previous", "first"] = "previou
     starts_C = np.flatnonzero(np.diff(clip_N, prepend=-1))
     frames_C = np.diff(np.append(starts_C, len(clip_N)))
     if not (frames_C > 1).any():
-        raise RunError("no clip has two frames", "predictions", "take clips, or a model that decides in every frame")
+        raise RunError(
+            "no clip has two frames", "predictions", "evaluate clips, with a model that predicts every frame"
+        )
     earlier_N = np.roll(decision_N, 1) if against == "previous" else decision_N[starts_C].repeat(frames_C)
     flipped_N = decision_N != earlier_N
     flipped_N[starts_C] = False
@@ -65,7 +67,7 @@ def clip_flips(table: pa.Table, against: Literal["previous", "first"] = "previou
 
 
 def flip_rates(clips: pa.Table) -> Mapping[Condition, float]:
-    """The mean over the clips of each arm, condition and severity, in [0, 1]; of what `clip_flips` gave."""
+    """Returns the mean flip rate of the clips (from `clip_flips`) of each arm, condition and severity, in [0, 1]."""
     keys = ["arm", "condition", "severity"]
     means = clips.group_by(keys, use_threads=False).aggregate([("flip_rate", "mean")])
     names = zip(*(means[key].to_pylist() for key in keys), strict=True)
@@ -73,7 +75,7 @@ def flip_rates(clips: pa.Table) -> Mapping[Condition, float]:
 
 
 def _clip_numbers(table: pa.Table) -> np.ndarray:
-    """Int64 [N]: the number of each row's clip, counted as they first occur."""
+    """Returns the index of each row's clip, int64 [N]; clips are numbered in order of appearance."""
     number_N = np.zeros(table.num_rows, dtype=np.int64)
     for name in _CLIP:
         codes = table[name].combine_chunks().dictionary_encode()

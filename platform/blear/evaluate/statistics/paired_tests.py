@@ -1,9 +1,9 @@
-"""Paired tests between arms: exchange of whole clusters, McNemar's, Holm's correction, equivalence (TOST).
+"""Paired tests between arms: permutation test of whole clusters, McNemar's test, Holm's correction.
 
-Exchange: under the hypothesis that two arms do alike, their answers on a cluster may be swapped (Good 2005, chapter 3);
-p counts the observed exchange too (Phipson and Smyth 2010), and is exact where all exchanges are made. Mean over
-severities: the same exchanges at all of them. McNemar 1947, exact; Holm 1979; Schuirmann 1987; Berger 1982: equivalence
-at every level needs no correction.
+Permutation test (Good 2005, chapter 3): if two arms are equally good, their predictions of a cluster can be swapped.
+The p value counts the observed assignment as one of the permutations (Phipson and Smyth 2010); it is exact where all
+permutations are computed. The test of the mean over severities applies the same permutations at all severities.
+McNemar 1947, exact; Holm 1979.
 """
 
 from __future__ import annotations
@@ -14,18 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.stats
 
-from blear.evaluate.statistics.clusters import Group
-from blear.evaluate.statistics.findings import Equivalence, PairedTest
-from blear.evaluate.statistics.spread import Spread, minus
-from blear.evaluate.statistics.tested import Tested
+from blear.evaluate.statistics.prediction_groups import PredictionGroup
+from blear.evaluate.statistics.results import PairedTest
+from blear.evaluate.statistics.tested_predictions import TestedPredictions
 from blear.metrics import CLASSIFICATION
 
-ALPHA = 0.05
-_SAME = 1e-12
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
-class _Found:
+class _UncorrectedTest:
     arm: str
     condition: str
     severity: float | None
@@ -33,18 +31,24 @@ class _Found:
     p: float | None
 
 
-def paired_tests(tested: Tested) -> list[PairedTest]:
-    """Every other arm against the reference: headline metric by exchange, at each severity and in the mean of each
-    condition's; and accuracy by McNemar's test where classes are named and samples are independent."""
-    exchanged = list(_exchange(tested))
-    tests = _corrected(exchanged, tested.reference, tested.headline.name, "permutation")
+def paired_tests(tested: TestedPredictions) -> list[PairedTest]:
+    """Tests every other arm against the reference.
+
+    The headline metric has a permutation test at each severity, and one of the mean over each condition's severities.
+    Accuracy has McNemar's test where the target has classes and every sample is its own cluster.
+    """
+    permutation = list(_permutation_tests(tested))
+    tests = _corrected(permutation, tested.reference, tested.headline.name, "permutation")
     if tested.kind == "sample" and tested.classes:
-        tests += _corrected(list(_mcnemar(tested)), tested.reference, "accuracy", "mcnemar")
+        tests += _corrected(list(_mcnemar_tests(tested)), tested.reference, "accuracy", "mcnemar")
     return tests
 
 
-def holm(p_T: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: the smallest p times their number, the next one less, ..., never falling."""
+def holm_correction(p_T: Sequence[float]) -> list[float]:
+    """Applies Holm's step-down correction to p values.
+
+    The smallest p value is multiplied by T, the next one by T - 1, and so on; corrected values never decrease.
+    """
     order = np.argsort(p_T, kind="stable")
     scaled = np.asarray(p_T, dtype=np.float64)[order] * np.arange(len(order), 0, -1)
     out = np.empty(len(order))
@@ -52,119 +56,77 @@ def holm(p_T: Sequence[float]) -> list[float]:
     return [float(p) for p in out]
 
 
-def exchange_p(difference: float, exchanged_P: np.ndarray, *, exact: bool) -> float | None:
-    """Two-sided p of a difference; None where it, or more than a tenth of the exchanges, is undefined."""
-    defined = exchanged_P[np.isfinite(exchanged_P)]
-    if not np.isfinite(difference) or len(defined) < 0.9 * max(len(exchanged_P), 1):
+def permutation_p_value(difference: float, permuted_P: np.ndarray, *, exact: bool) -> float | None:
+    """Computes the two-sided p value of a difference.
+
+    Args:
+        difference: the observed difference.
+        permuted_P: the difference under each permutation.
+        exact: whether `permuted_P` contains all permutations.
+
+    Returns:
+        The p value; None where the difference or more than a tenth of the permutations is undefined.
+    """
+    defined = permuted_P[np.isfinite(permuted_P)]
+    if not np.isfinite(difference) or len(defined) < 0.9 * max(len(permuted_P), 1):
         return None
-    extreme = int(np.count_nonzero(np.abs(defined) >= abs(difference) - _SAME))
+    extreme = int(np.count_nonzero(np.abs(defined) >= abs(difference) - _ROUNDING))
     return extreme / len(defined) if exact else (extreme + 1) / (len(defined) + 1)
 
 
-def mcnemar(right_a_N: np.ndarray, right_b_N: np.ndarray) -> float:
-    """Exact McNemar test of two arms on the same samples: 1 where they never differ."""
-    only_a = int(np.count_nonzero(right_a_N & ~right_b_N))
-    only_b = int(np.count_nonzero(right_b_N & ~right_a_N))
+def mcnemar_p_value(correct_a_N: np.ndarray, correct_b_N: np.ndarray) -> float:
+    """Computes the exact p value of McNemar's test of two arms on the same samples.
+
+    Args:
+        correct_a_N, correct_b_N: whether each arm predicts the true class, bool [N].
+
+    Returns:
+        The p value; 1 where the arms are correct on the same samples.
+    """
+    only_a = int(np.count_nonzero(correct_a_N & ~correct_b_N))
+    only_b = int(np.count_nonzero(correct_b_N & ~correct_a_N))
     return float(scipy.stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
-def equivalence(tested: Tested, margin: float, of: str, against: str) -> list[Equivalence]:
-    """Whether two arms' headline metrics differ by less than a margin, at each level that both have and at all of them.
-
-    The p of each side is the share of bootstrap resamples whose difference lies beyond the margin there.
-    """
-    name = tested.headline.name
-    out = []
-    for arm, condition, severity in tested.groups:
-        other = (against, condition, severity)
-        if arm != of or other not in tested.groups:
-            continue
-        key = (arm, condition, severity)
-        difference = minus(tested.spread(key), tested.spread(other))
-        low, high = tested.interval(difference, key, other, confidence=1 - 2 * ALPHA)
-        p = tost(difference, margin) if tested.enough(key, other) else None
-        out.append(
-            Equivalence(
-                arm=of,
-                against=against,
-                condition=condition,
-                severity=severity,
-                metric=name,
-                margin=margin,
-                difference=_finite(difference.value),
-                low=low,
-                high=high,
-                p=p,
-                equivalent=None if p is None else p < ALPHA,
-            )
-        )
-    known = [e.p for e in out if e.p is not None]
-    if out:
-        worst = max(known) if len(known) == len(out) else None
-        everywhere = Equivalence(
-            arm=of,
-            against=against,
-            condition=None,
-            severity=None,
-            metric=name,
-            margin=margin,
-            difference=None,
-            low=None,
-            high=None,
-            p=worst,
-            equivalent=None if worst is None else worst < ALPHA,
-        )
-        out.append(everywhere)
-    return out
-
-
-def tost(difference: Spread, margin: float) -> float | None:
-    """p of two one-sided tests that a difference lies within +- margin; None without resamples, or undefined."""
-    defined = difference.distribution_R[np.isfinite(difference.distribution_R)]
-    if not np.isfinite(difference.value) or not len(defined) or len(defined) < 0.9 * len(difference.distribution_R):
-        return None
-    sides = (np.count_nonzero(defined <= -margin), np.count_nonzero(defined >= margin))
-    return float((max(sides) + 1) / (len(defined) + 1))
-
-
-def _exchange(tested: Tested) -> Iterator[_Found]:
+def _permutation_tests(tested: TestedPredictions) -> Iterator[_UncorrectedTest]:
     by_condition: dict[tuple[str, str], list[tuple[float, np.ndarray]]] = {}
-    exact = tested.resampler.exact
-    for key, base in tested.compared():
+    exact = tested.resampler.all_permutations
+    for key, base in tested.comparisons():
         arm, condition, severity = key
-        difference = tested.spread(key).value - tested.spread(base).value
-        enough = bool(tested.resampler.resamples) and tested.enough(key, base)
+        difference = tested.estimate(key).value - tested.estimate(base).value
         p = None
-        if enough:
-            exchanged_P = tested.resampler.exchanged(tested.rows(key), tested.rows(base), tested.headline)
-            p = exchange_p(difference, exchanged_P, exact=exact)
-            by_condition.setdefault((arm, condition), []).append((difference, exchanged_P))
-        yield _Found(arm, condition, severity, difference, p)
-    for (arm, condition), found in by_condition.items():
-        if len(found) > 1:
-            difference = float(np.mean([one[0] for one in found]))
-            p = exchange_p(difference, np.mean([one[1] for one in found], axis=0), exact=exact)
-            yield _Found(arm, condition, None, difference, p)
+        if tested.resampler.resamples and tested.has_enough_clusters(key, base):
+            permuted_P = tested.resampler.permutation_distribution(
+                tested.found_predictions(key), tested.found_predictions(base), tested.headline
+            )
+            p = permutation_p_value(difference, permuted_P, exact=exact)
+            by_condition.setdefault((arm, condition), []).append((difference, permuted_P))
+        yield _UncorrectedTest(arm, condition, severity, difference, p)
+    for (arm, condition), at_levels in by_condition.items():
+        if len(at_levels) > 1:
+            difference = float(np.mean([one[0] for one in at_levels]))
+            p = permutation_p_value(difference, np.mean([one[1] for one in at_levels], axis=0), exact=exact)
+            yield _UncorrectedTest(arm, condition, None, difference, p)
 
 
-def _mcnemar(tested: Tested) -> Iterator[_Found]:
+def _mcnemar_tests(tested: TestedPredictions) -> Iterator[_UncorrectedTest]:
     accuracy = CLASSIFICATION[0]
-    for key, base in tested.compared():
-        right, right_base = _right(tested.groups[key], tested.groups[base])
-        if len(right):
-            difference = tested.spread(key, accuracy).value - tested.spread(base, accuracy).value
-            yield _Found(*key, difference, mcnemar(right, right_base))
+    for key, base in tested.comparisons():
+        correct, correct_base = _correct_on_common_samples(tested.groups[key], tested.groups[base])
+        if len(correct):
+            difference = tested.estimate(key, accuracy).value - tested.estimate(base, accuracy).value
+            yield _UncorrectedTest(*key, difference, mcnemar_p_value(correct, correct_base))
 
 
-def _right(a: Group, b: Group) -> tuple[np.ndarray, np.ndarray]:
-    """Which answers are right, on the decisions that both arms have."""
+def _correct_on_common_samples(a: PredictionGroup, b: PredictionGroup) -> tuple[np.ndarray, np.ndarray]:
+    """Returns whether each arm is correct, bool [N] each, on the samples where both have a found face."""
     _, in_a, in_b = np.intersect1d(a.samples_N, b.samples_N, return_indices=True)
     return (a.truth_N == a.prediction_N)[in_a], (b.truth_N == b.prediction_N)[in_b]
 
 
-def _corrected(found: Sequence[_Found], against: str, metric: str, method: str) -> list[PairedTest]:
-    known = [one for one in found if one.p is not None]
-    corrected = {id(one): p for one, p in zip(known, holm([one.p or 0.0 for one in known]), strict=True)}
+def _corrected(tests: Sequence[_UncorrectedTest], against: str, metric: str, method: str) -> list[PairedTest]:
+    known = [one for one in tests if one.p is not None]
+    corrected = {id(one): p for one, p in zip(known, holm_correction([one.p or 0.0 for one in known]), strict=True)}
     return [
         PairedTest(
             arm=one.arm,
@@ -173,13 +135,9 @@ def _corrected(found: Sequence[_Found], against: str, metric: str, method: str) 
             severity=one.severity,
             metric=metric,
             method="mcnemar" if method == "mcnemar" else "permutation",
-            difference=_finite(one.difference),
+            difference=float(one.difference) if np.isfinite(one.difference) else None,
             p=one.p,
             holm=corrected.get(id(one)),
         )
-        for one in found
+        for one in tests
     ]
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""The headline metric on slices: decisions that share a value of a column."""
+"""Slices: the headline metric of the decisions that have the same value of a column."""
 
 from __future__ import annotations
 
@@ -10,37 +10,42 @@ import pyarrow as pa
 
 from blear.errors import RunError
 from blear.evaluate.predictions import META
-from blear.evaluate.statistics.bootstrap_estimates import Rows
-from blear.evaluate.statistics.findings import Slice
-from blear.evaluate.statistics.tested import Tested
+from blear.evaluate.statistics.resampler import ClusteredPredictions
+from blear.evaluate.statistics.results import Slice
+from blear.evaluate.statistics.tested_predictions import TestedPredictions
 
-OWN = ("subject", "video", "truth")
-"""Columns of the table that can be sliced by beside those of `meta`."""
-_MOST = 12
+TABLE_COLUMNS = ("subject", "video", "truth")
+"""Columns of the predictions table that can be sliced by, beside the columns of `meta`."""
+_MAX_NUMBERS, _MAX_VALUES = 12, 200
 _QUARTERS = 4
-_FEW_DECISIONS, _FEW_CLUSTERS = 30, 10
+_MIN_DECISIONS, _MIN_CLUSTERS = 30, 10
 _UNKNOWN = "unknown"
 
 
-def slices(tested: Tested, columns: Sequence[str]) -> Iterator[Slice]:
-    """Estimates of every slice of every arm at every condition, with intervals on the shared resamples.
+def slices(tested: TestedPredictions, columns: Sequence[str]) -> Iterator[Slice]:
+    """Yields the headline metric of every slice of every arm at every condition, with intervals.
 
-    A column of more than 12 different numbers is cut at its quartiles; texts are taken as they are.
+    A column with more than 12 different numbers is cut at its quartiles. Otherwise each value is a slice; decisions
+    without a value form the slice `unknown`.
+
+    Args:
+        columns: names of metadata columns, or of `TABLE_COLUMNS`.
 
     Raises:
-        RunError: no decision has the column, or one of texts has more than 200 values.
+        RunError: no decision has the column, or a column of strings has more than 200 values.
     """
     for column in columns:
-        named_N = _values(tested, column)
-        names, code_N = np.unique(named_N, return_inverse=True)
+        names, code_N = np.unique(_slice_names(tested, column), return_inverse=True)
         for (arm, condition, severity), group in tested.groups.items():
-            own_N = code_N[group.rows_N]
-            for code in np.unique(own_N):
-                here = own_N == code
-                rows = Rows(group.truth_N[here], group.prediction_N[here], group.clusters_N[here], group.classes)
-                spread = tested.resampler.spread(rows, tested.headline)
-                clusters = len(np.unique(rows.clusters_N))
-                span = spread.interval() if tested.resampler.resamples and clusters > 2 else None
+            group_code_N = code_N[group.rows_N]
+            for code in np.unique(group_code_N):
+                here = group_code_N == code
+                own = ClusteredPredictions(
+                    group.truth_N[here], group.prediction_N[here], group.clusters_N[here], group.classes
+                )
+                estimate = tested.resampler.estimate(own, tested.headline)
+                clusters = len(np.unique(own.clusters_N))
+                interval = estimate.interval() if tested.resampler.resamples and clusters > 2 else None
                 yield Slice(
                     column=column,
                     group=str(names[code]),
@@ -48,31 +53,31 @@ def slices(tested: Tested, columns: Sequence[str]) -> Iterator[Slice]:
                     condition=condition,
                     severity=severity,
                     metric=tested.headline.name,
-                    value=spread.value if np.isfinite(spread.value) else None,
-                    low=span[0] if span else None,
-                    high=span[1] if span else None,
-                    n=len(rows.truth_N),
+                    value=estimate.value if np.isfinite(estimate.value) else None,
+                    low=interval[0] if interval else None,
+                    high=interval[1] if interval else None,
+                    n=len(own.truth_N),
                     clusters=clusters,
-                    small=len(rows.truth_N) < _FEW_DECISIONS or clusters < _FEW_CLUSTERS,
+                    small=len(own.truth_N) < _MIN_DECISIONS or clusters < _MIN_CLUSTERS,
                 )
 
 
-def _values(tested: Tested, column: str) -> np.ndarray:
-    """The column's value of each row of the table, as a text."""
+def _slice_names(tested: TestedPredictions, column: str) -> np.ndarray:
+    """Returns the name of the slice of each row of the table."""
     if column == "truth" and tested.classes:
         return np.array(tested.classes)[tested.table["truth"].to_numpy().astype(np.int64)]
-    if column in OWN:
+    if column in TABLE_COLUMNS:
         found = [_UNKNOWN if value in (None, "") else value for value in tested.table[column].to_pylist()]
     else:
         found = [dict(row or ()).get(column, _UNKNOWN) for row in tested.table[META].to_pylist()]
     known = {value for value in found if value != _UNKNOWN}
     if not known:
-        raise RunError(f"no sample has {column!r} in its metadata", "evaluate.slices", _do(tested.table))
+        raise RunError(f"no sample has {column!r} in its metadata", "evaluate.slices", _known_columns(tested.table))
     numbers = _numbers(known)
-    if numbers is None or len(known) <= _MOST:
-        if len(known) > 200:
+    if numbers is None or len(known) <= _MAX_NUMBERS:
+        if len(known) > _MAX_VALUES:
             do = "slice by a column of fewer values"
-            raise RunError(f"{column!r} has {len(known)} values, 200 at most", "evaluate.slices", do)
+            raise RunError(f"{column!r} has {len(known)} values, the maximum is {_MAX_VALUES}", "evaluate.slices", do)
         return np.array([str(value) for value in found])
     return _quarters([None if value == _UNKNOWN else float(value) for value in found])
 
@@ -85,7 +90,7 @@ def _numbers(known: set[str]) -> list[float] | None:
 
 
 def _quarters(values: Sequence[float | None]) -> np.ndarray:
-    """Named parts of equally many rows, numbered so that they sort by value."""
+    """Returns the quarter of each value, for example "2: 19.75 to 39.5"; the number sorts quarters by value."""
     known = np.array([value for value in values if value is not None])
     cuts = np.unique(np.quantile(known, np.arange(1, _QUARTERS) / _QUARTERS))
     ends = [known.min(), *cuts, known.max()]
@@ -95,6 +100,6 @@ def _quarters(values: Sequence[float | None]) -> np.ndarray:
     )
 
 
-def _do(table: pa.Table) -> str:
+def _known_columns(table: pa.Table) -> str:
     known = sorted({key for row in table[META].to_pylist() for key, _ in row or ()})
-    return f"name one of: {', '.join([*known, *OWN])}"
+    return f"name one of: {', '.join([*known, *TABLE_COLUMNS])}"

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from blear.evaluate.statistics.findings import Bin, Calibration
+from blear.evaluate.statistics.results import Calibration, ReliabilityBin
 from blear.report.drawing import panel, style
 from blear.report.figure import Cell, Figure, Panel, slug
 from blear.report.levels import Place, rule, shown_places
@@ -89,7 +89,7 @@ def _square(axes: Axes, place: Place) -> None:
 
 
 def _bins(known: dict[tuple[str, str, float], Calibration]) -> list[dict[str, Cell]]:
-    def rows(c: Calibration, bins: list[Bin], *, scaled: bool) -> list[dict[str, Cell]]:
+    def rows(c: Calibration, bins: list[ReliabilityBin], *, scaled: bool) -> list[dict[str, Cell]]:
         where: dict[str, Cell] = {"arm": c.arm, "condition": c.condition, "severity": c.severity, "scaled": scaled}
         return [where | b.model_dump() for b in bins]
 

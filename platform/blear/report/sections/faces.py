@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from blear.evaluate.summarise import number
+from blear.evaluate.markdown import format_number
 from blear.job.schema import CLEAN
 from blear.report.pictures import picture
 from blear.report.section import Section
@@ -102,7 +102,7 @@ class _Said:
 
     def face(self, sample: str, frames: np.ndarray, levels: Sequence[_Level]) -> Face:
         truth = self.truths.get(sample)
-        text = "unknown" if truth is None else class_name(truth, self.classes) if self.classes else number(truth)
+        text = "unknown" if truth is None else class_name(truth, self.classes) if self.classes else format_number(truth)
         said = {arm: [self._said(arm, sample, level) for level in levels] for arm in self.arms}
         return Face(sample, text, [picture(frame) for frame in frames], said)
 
@@ -115,7 +115,7 @@ class _Said:
         if not found:
             return Said("no face", None)
         if not self.classes:
-            return Said(number(float(values.mean())), None)
+            return Said(format_number(float(values.mean())), None)
         known, counts = np.unique(values, return_counts=True)
         value = float(known[counts.argmax()])
         shares = np.array([row["probabilities"] for row in found], dtype=np.float64)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from blear.evaluate.mistakes import MOST, Mistake, chosen_mistakes
-from blear.evaluate.summarise import number
+from blear.evaluate.markdown import format_number
+from blear.evaluate.mistakes import MAX_MISTAKES, Mistake, worst_mistakes_by_arm
 from blear.report.figure import Figure
 from blear.report.levels import clean_place
 from blear.report.pictures import picture
@@ -28,7 +28,7 @@ class Shown:
 def section(view: View) -> Section | None:
     """None where no arm is wrong."""
     clean = clean_place(view)
-    chosen = chosen_mistakes(view.decisions, (clean.condition, clean.severity), MOST)
+    chosen = worst_mistakes_by_arm(view.decisions, (clean.condition, clean.severity), MAX_MISTAKES)
     arms = [
         (
             arm,
@@ -47,8 +47,8 @@ def section(view: View) -> Section | None:
             "sample": m.sample,
             "truth": class_name(m.truth, view.classes) if view.classes else m.truth,
             "said": class_name(m.prediction, view.classes) if view.classes else m.prediction,
-            "badness": m.badness,
-            "given_to_truth": m.given,
+            "badness": m.error,
+            "given_to_truth": m.truth_probability,
         }
         for found in chosen.values()
         for part in found
@@ -69,8 +69,8 @@ def _shown(view: View, arm: Arm, mistake: Mistake) -> Shown:
         place = f"{sweep.condition}, {place}"
     frame = arm.run.faces.mistakes.get((mistake.sample, mistake.condition, mistake.severity))
     if view.classes:
-        said = f"{class_name(mistake.prediction, view.classes)} {100 * mistake.badness:.0f} %"
-        truth = f"{class_name(mistake.truth, view.classes)} {100 * (mistake.given or 0):.0f} %"
+        said = f"{class_name(mistake.prediction, view.classes)} {100 * mistake.error:.0f} %"
+        truth = f"{class_name(mistake.truth, view.classes)} {100 * (mistake.truth_probability or 0):.0f} %"
     else:
-        said, truth = number(mistake.prediction), number(mistake.truth)
+        said, truth = format_number(mistake.prediction), format_number(mistake.truth)
     return Shown("" if frame is None else picture(frame), mistake.sample, place, said, truth)

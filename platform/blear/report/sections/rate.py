@@ -10,8 +10,8 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from blear.evaluate.statistics.findings import BdNumber, RateCurve
-from blear.evaluate.statistics.rate_curves import HULL
+from blear.evaluate.statistics.rate_accuracy import HULL
+from blear.evaluate.statistics.results import BjontegaardDelta, RateAccuracyCurve
 from blear.report.drawing import PANEL, WIDE, panel, style
 from blear.report.figure import Cell, Figure, Panel, slug
 from blear.report.section import Section
@@ -55,7 +55,7 @@ def section(view: View) -> Section | None:
     )
 
 
-def canvas(view: View, codec: str, curves: list[RateCurve], *, wide: bool) -> Canvas:
+def canvas(view: View, codec: str, curves: list[RateAccuracyCurve], *, wide: bool) -> Canvas:
     """All arms and factors of one codec: colour = arm, line = factor."""
     factors = list(dict.fromkeys(curve.factor for curve in curves if curve.factor != HULL))
     named = [factor for factor in factors if factor]
@@ -85,7 +85,7 @@ def canvas(view: View, codec: str, curves: list[RateCurve], *, wide: bool) -> Ca
     return figure
 
 
-def _curve(axes: Axes, curve: RateCurve, color: str, line: str, mark: str) -> None:
+def _curve(axes: Axes, curve: RateAccuracyCurve, color: str, line: str, mark: str) -> None:
     known = [point for point in curve.points if point.value is not None]
     rates, values = [point.kbps for point in known], [point.value or 0.0 for point in known]
     axes.plot(rates, values, mark, color=color, markersize=4)
@@ -97,16 +97,16 @@ def _curve(axes: Axes, curve: RateCurve, color: str, line: str, mark: str) -> No
         axes.plot(*np.array(fitted).T, line, color=color, linewidth=1.4)
 
 
-def _hull(axes: Axes, curve: RateCurve, color: str) -> None:
+def _hull(axes: Axes, curve: RateAccuracyCurve, color: str) -> None:
     fitted = [(p.kbps, p.fitted if p.fitted is not None else p.value) for p in curve.points]
     known = [(rate, value) for rate, value in fitted if value is not None]
     if known:
         axes.plot(*np.array(known).T, "-", color=color, linewidth=6, alpha=0.22, solid_capstyle="round")
 
 
-def _pairs(view: View) -> list[tuple[BdNumber, dict[tuple[str, str], BdNumber]]]:
+def _pairs(view: View) -> list[tuple[BjontegaardDelta, dict[tuple[str, str], BjontegaardDelta]]]:
     """(any of them, (metric, kind) -> number) of each pair of curves."""
-    found: dict[tuple[str, ...], dict[tuple[str, str], BdNumber]] = {}
+    found: dict[tuple[str, ...], dict[tuple[str, str], BjontegaardDelta]] = {}
     for bd in view.summary.bd:
         key = (bd.codec, bd.arm, bd.factor, bd.against, bd.against_factor)
         found.setdefault(key, {})[bd.metric, bd.kind] = bd
@@ -126,7 +126,7 @@ def _differences(view: View) -> list[dict[str, Cell]]:
     return [bd.model_dump() for bd in view.summary.bd]
 
 
-def _alt(view: View, codec: str, curves: list[RateCurve]) -> str:
+def _alt(view: View, codec: str, curves: list[RateAccuracyCurve]) -> str:
     parts = []
     for curve in curves:
         known = [p for p in curve.points if p.value is not None]

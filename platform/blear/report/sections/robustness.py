@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blear.evaluate.summarise import number
+from blear.evaluate.markdown import format_number
 from blear.job.schema import CLEAN
 from blear.report.curves import limits, panel_curve, wide_curve
 from blear.report.figure import Cell, Figure, Panel, slug
@@ -79,7 +79,7 @@ def _alt(view: View, sweep: Sweep) -> str:
     parts = []
     for arm in view.arms:
         ends = [view.estimate(arm.label, sweep.condition, level) for level in (first, last)]
-        values = [number(e.value) if e else "not tested" for e in ends]
+        values = [format_number(e.value) if e else "not tested" for e in ends]
         parts.append(f"{arm.label} from {values[0]} to {values[1]}")
     return (
         f"Line chart of {view.headline.label} under {sweep.condition}, {sweep.parameter} {first:g} to {last:g}: "

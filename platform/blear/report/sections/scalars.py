@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from blear.evaluate.statistics.findings import Scalar
+from blear.evaluate.statistics.results import RobustnessScore
 from blear.report.figure import Figure
 from blear.report.section import Section
 from blear.report.view import View
@@ -25,7 +25,7 @@ class Column:
 
     label: str
     meaning: str
-    cells: dict[str, Scalar]
+    cells: dict[str, RobustnessScore]
 
 
 def section(view: View) -> Section | None:
@@ -36,11 +36,11 @@ def section(view: View) -> Section | None:
     one = len({s.condition for s in found if s.name == "mean_condition"}) == 1
     overall = {name: [s for s in found if s.name == name and _overall(s, one=one)] for name in _NAMES}
     columns = [Column(*_NAMES[name], {s.arm: s for s in of}) for name, of in overall.items() if of]
-    conditions: dict[str, dict[str, Scalar]] = {}
+    conditions: dict[str, dict[str, RobustnessScore]] = {}
     for s in found if not one else ():
         if s.name == "mean_condition" and s.condition is not None:
             conditions.setdefault(s.condition, {})[s.arm] = s
-    flips: dict[tuple[str, float], dict[str, Scalar]] = {}
+    flips: dict[tuple[str, float], dict[str, RobustnessScore]] = {}
     for s in found:
         if s.name == "flip_rate" and s.condition is not None and s.severity is not None:
             flips.setdefault((s.condition, s.severity), {})[s.arm] = s
@@ -58,5 +58,5 @@ def section(view: View) -> Section | None:
     )
 
 
-def _overall(scalar: Scalar, *, one: bool) -> bool:
+def _overall(scalar: RobustnessScore, *, one: bool) -> bool:
     return scalar.condition is None or scalar.name == "worst" or (one and scalar.name == "log_area")

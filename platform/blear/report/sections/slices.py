@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure as Canvas
 
-from blear.evaluate.statistics.findings import Slice
-from blear.evaluate.summarise import number
+from blear.evaluate.markdown import format_number
+from blear.evaluate.statistics.results import Slice
 from blear.report.drawing import panel, style
 from blear.report.figure import Figure, Panel, slug
 from blear.report.levels import Place, shown_places
@@ -73,6 +73,6 @@ def _cells(view: View, column: str, place: Place) -> _Cells:
 def _alt(view: View, column: str, place: Place, groups: list[str], cells: _Cells) -> str:
     def values(group: str) -> str:
         known = [(arm.label, cells[group, arm.label]) for arm in view.arms if (group, arm.label) in cells]
-        return f"{group}: " + ", ".join(f"{label} {number(s.value)}" for label, s in known)
+        return f"{group}: " + ", ".join(f"{label} {format_number(s.value)}" for label, s in known)
 
     return f"{view.headline.label} by {column} at {place.text}. " + "; ".join(map(values, groups))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blear.evaluate.statistics.findings import Equivalence, PairedTest
+from blear.evaluate.statistics.results import Equivalence, PairedTest
 from blear.report.figure import Figure
 from blear.report.section import Section
 from blear.report.view import View

@@ -5,25 +5,31 @@ import itertools
 import numpy as np
 import pytest
 import scipy.stats
-from evaluated import answers, apart, classes, values
+from evaluated import classes, make_tested, noisy_predictions, values
 
 from blear.contracts import Metric
-from blear.evaluate.statistics.paired_tests import equivalence, exchange_p, holm, mcnemar, paired_tests, tost
-from blear.evaluate.statistics.spread import Spread
+from blear.evaluate.statistics.bootstrap_estimate import BootstrapEstimate
+from blear.evaluate.statistics.equivalence import equivalence_tests, tost_p_value
+from blear.evaluate.statistics.paired_tests import (
+    holm_correction,
+    mcnemar_p_value,
+    paired_tests,
+    permutation_p_value,
+)
 
 
 def test_holm_by_hand():
     """p of Holm's procedure as R's p.adjust gives it for these five."""
-    assert holm([0.01, 0.04, 0.03, 0.005, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.025, 0.5])
-    assert holm([0.6, 0.7]) == [1.0, 1.0]
-    assert holm([]) == []
+    assert holm_correction([0.01, 0.04, 0.03, 0.005, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.025, 0.5])
+    assert holm_correction([0.6, 0.7]) == [1.0, 1.0]
+    assert holm_correction([]) == []
 
 
 def test_mcnemar_is_the_exact_binomial_test_of_what_differs():
     right_a = np.array([True] * 12 + [False] * 3 + [True] * 40 + [False] * 5)
     right_b = np.array([False] * 12 + [True] * 3 + [True] * 40 + [False] * 5)
-    assert mcnemar(right_a, right_b) == pytest.approx(2 * scipy.stats.binom.cdf(3, 15, 0.5))
-    assert mcnemar(right_a, right_a) == 1.0
+    assert mcnemar_p_value(right_a, right_b) == pytest.approx(2 * scipy.stats.binom.cdf(3, 15, 0.5))
+    assert mcnemar_p_value(right_a, right_a) == 1.0
 
 
 def test_exchange_of_few_clusters_is_scipys_exact_permutation_test():
@@ -33,7 +39,7 @@ def test_exchange_of_few_clusters_is_scipys_exact_permutation_test():
     a, b = rng.normal(size=8), rng.normal(0.8, 1, size=8)
     mean_error = Metric("mean", "Mean", lambda t, p: float((p - t).mean()), False)
     found = paired_tests(
-        apart(
+        make_tested(
             values("a", 1, truth, a, subjects=subjects),
             values("b", 1, truth, b, subjects=subjects),
             metrics=[mean_error],
@@ -51,8 +57,8 @@ def test_exchange_of_few_clusters_is_scipys_exact_permutation_test():
 def test_random_exchanges_are_near_the_exact_p():
     rng = np.random.default_rng(0)
     truth = rng.integers(3, size=14)
-    a, b = answers(rng, truth, 0.5), answers(rng, truth, 0.9)
-    found = {t.method: t for t in paired_tests(apart(classes("a", 1, truth, a), classes("b", 1, truth, b)))}
+    a, b = noisy_predictions(rng, truth, 0.5), noisy_predictions(rng, truth, 0.9)
+    found = {t.method: t for t in paired_tests(make_tested(classes("a", 1, truth, a), classes("b", 1, truth, b)))}
     gain = (b == truth).astype(int) - (a == truth)
     moved = np.array([np.dot(signs, gain) for signs in itertools.product([-1, 1], repeat=14)])
     exact = (np.abs(moved) >= abs(gain.sum())).mean()
@@ -64,57 +70,59 @@ def test_a_mean_over_severities_sees_what_none_of_them_shows_and_all_share_one_c
     rng = np.random.default_rng(1)
     truth = rng.integers(3, size=300)
     tables = [
-        classes(arm, severity, truth, answers(rng, truth, right), subjects=[f"p{i // 10}" for i in range(300)])
+        classes(
+            arm, severity, truth, noisy_predictions(rng, truth, right), subjects=[f"p{i // 10}" for i in range(300)]
+        )
         for severity in (1, 2, 3, 4)
         for arm, right in (("a", 0.60), ("b", 0.66))
     ]
-    found = paired_tests(apart(*tables))
+    found = paired_tests(make_tested(*tables))
     assert [t.severity for t in found] == [1, 2, 3, 4, None]  # no McNemar: rows of a subject are not independent
     assert found[-1].difference == pytest.approx(np.mean([t.difference for t in found[:4]]))
     assert found[-1].p < min(t.p for t in found[:4])
-    assert [t.holm for t in found] == holm([t.p for t in found])
+    assert [t.holm for t in found] == holm_correction([t.p for t in found])
 
 
 def test_arms_that_answer_alike_have_p_1_and_two_clusters_have_none():
     truth = np.arange(40) % 3
-    same = apart(classes("a", 1, truth, truth), classes("b", 1, truth, truth))
+    same = make_tested(classes("a", 1, truth, truth), classes("b", 1, truth, truth))
     assert [(t.difference, t.p) for t in paired_tests(same)] == [(0, 1.0), (0, 1.0)]
     few = [classes(arm, 1, truth, truth, subjects=["p", "q"] * 20) for arm in "ab"]
-    assert [(t.p, t.holm) for t in paired_tests(apart(*few))] == [(None, None)]
+    assert [(t.p, t.holm) for t in paired_tests(make_tested(*few))] == [(None, None)]
 
 
 def test_exchange_p_counts_the_observed_one():
-    assert exchange_p(2.0, np.array([1.0, -2.0, 0.5]), exact=False) == 2 / 4
-    assert exchange_p(2.0, np.array([2.0, -2.0, 0.5, 0.5]), exact=True) == 2 / 4
-    assert exchange_p(np.nan, np.array([1.0]), exact=True) is None
-    assert exchange_p(1.0, np.array([np.nan, 1.0]), exact=True) is None
+    assert permutation_p_value(2.0, np.array([1.0, -2.0, 0.5]), exact=False) == 2 / 4
+    assert permutation_p_value(2.0, np.array([2.0, -2.0, 0.5, 0.5]), exact=True) == 2 / 4
+    assert permutation_p_value(np.nan, np.array([1.0]), exact=True) is None
+    assert permutation_p_value(1.0, np.array([np.nan, 1.0]), exact=True) is None
 
 
 def test_tost_is_near_the_t_test_for_a_mean():
     """Two one-sided t tests of 200 differences against +- 0.2."""
     gaps = np.random.default_rng(5).normal(0.05, 1, 200)
     draws = np.random.default_rng(0).integers(200, size=(4000, 200))
-    p = tost(Spread(gaps.mean(), gaps[draws].mean(axis=1), np.empty(0)), 0.2)
+    p = tost_p_value(BootstrapEstimate(gaps.mean(), gaps[draws].mean(axis=1), np.empty(0)), 0.2)
     low = scipy.stats.ttest_1samp(gaps, -0.2, alternative="greater").pvalue
     high = scipy.stats.ttest_1samp(gaps, 0.2, alternative="less").pvalue
     assert p == pytest.approx(max(low, high), abs=0.01)
-    assert tost(Spread(np.nan, np.ones(5), np.empty(0)), 0.2) is None
-    assert tost(Spread(0.0, np.empty(0), np.empty(0)), 0.2) is None
+    assert tost_p_value(BootstrapEstimate(np.nan, np.ones(5), np.empty(0)), 0.2) is None
+    assert tost_p_value(BootstrapEstimate(0.0, np.empty(0), np.empty(0)), 0.2) is None
 
 
 def test_equivalence_everywhere_is_as_sure_as_the_least_sure_level():
     rng = np.random.default_rng(3)
     truth = rng.integers(3, size=400)
-    one, weak = answers(rng, truth, 0.8), answers(rng, truth, 0.7)
+    one, weak = noisy_predictions(rng, truth, 0.8), noisy_predictions(rng, truth, 0.7)
     nearly = np.where(rng.random(400) < 0.01, (truth + 1) % 3, one)
-    table = apart(
+    table = make_tested(
         *(classes("one", s, truth, one) for s in (1, 2, 3)),
         classes("experts", 1, truth, nearly, stage="expert_1"),
         classes("experts", 2, truth, weak, stage="expert_2"),
         reference="one",
     )
-    first, second, all_ = equivalence(table, 0.04, "one", "experts")
+    first, second, all_ = equivalence_tests(table, 0.04, "one", "experts")
     assert (first.severity, first.equivalent, second.equivalent) == (1, True, False)
     assert -0.04 < first.low <= first.difference <= first.high < 0.04
     assert (all_.condition, all_.p, all_.equivalent) == (None, second.p, False)
-    assert equivalence(table, 0.3, "one", "experts")[-1].equivalent is True
+    assert equivalence_tests(table, 0.3, "one", "experts")[-1].equivalent is True

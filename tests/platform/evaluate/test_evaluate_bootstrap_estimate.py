@@ -7,8 +7,8 @@ import pytest
 import scipy.stats
 
 from blear.contracts import Metric
-from blear.evaluate.statistics.bootstrap_estimates import Resampler, Rows
-from blear.evaluate.statistics.spread import Spread, bca, combine, mean, minus
+from blear.evaluate.statistics.bootstrap_estimate import BootstrapEstimate, bca, combine, mean, paired_difference
+from blear.evaluate.statistics.resampler import ClusteredPredictions, Resampler
 from blear.metrics import CLASSIFICATION, REGRESSION, moments
 
 
@@ -43,18 +43,20 @@ def _scipys(values, distribution, confidence=0.95):
 @pytest.mark.parametrize("confidence", [0.95, 0.9])
 def test_bca_equals_scipys_on_the_same_resamples(confidence):
     values = np.random.default_rng(3).exponential(2.0, 40)  # skewed: bias and acceleration count
-    spread = Resampler(40, 999, 1).spread(Rows(values, values, np.arange(40), 0), MEAN)
-    expected = _scipys(values, spread.distribution_R, confidence)
-    assert spread.interval(confidence) == pytest.approx((expected.low, expected.high), abs=1e-12)
-    plain = np.quantile(spread.distribution_R, [(1 - confidence) / 2, (1 + confidence) / 2])
-    assert min(np.abs(np.array(spread.interval(confidence)) - plain)) > 0.02
+    estimate = Resampler(40, 999, 1).estimate(ClusteredPredictions(values, values, np.arange(40), 0), MEAN)
+    expected = _scipys(values, estimate.distribution_R, confidence)
+    assert estimate.interval(confidence) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    plain = np.quantile(estimate.distribution_R, [(1 - confidence) / 2, (1 + confidence) / 2])
+    assert min(np.abs(np.array(estimate.interval(confidence)) - plain)) > 0.02
 
 
 def test_a_cluster_of_equal_rows_counts_as_one_value():
     values = np.random.default_rng(4).exponential(2.0, 15)
-    each = Resampler(15, 500, 2).spread(Rows(values, values, np.arange(15), 0), MEAN)
+    each = Resampler(15, 500, 2).estimate(ClusteredPredictions(values, values, np.arange(15), 0), MEAN)
     tenfold = np.repeat(values, 10)
-    whole = Resampler(15, 500, 2).spread(Rows(tenfold, tenfold, np.repeat(np.arange(15), 10), 0), MEAN)
+    whole = Resampler(15, 500, 2).estimate(
+        ClusteredPredictions(tenfold, tenfold, np.repeat(np.arange(15), 10), 0), MEAN
+    )
     assert whole.interval() == pytest.approx(each.interval(), abs=1e-12)
 
 
@@ -62,9 +64,11 @@ def _rows(classes, rng, n=300, clusters=20):
     which = rng.integers(clusters - 1, size=n)  # the last cluster has no rows
     if classes:
         truth = rng.integers(classes, size=n).astype(float)
-        return Rows(truth, np.where(rng.random(n) < 0.6, truth, rng.integers(classes, size=n)), which, classes)
+        return ClusteredPredictions(
+            truth, np.where(rng.random(n) < 0.6, truth, rng.integers(classes, size=n)), which, classes
+        )
     truth = rng.normal(0.3, 1, n)
-    return Rows(truth, 0.5 * truth + rng.normal(0.1, 0.7, n), which, 0)
+    return ClusteredPredictions(truth, 0.5 * truth + rng.normal(0.1, 0.7, n), which, 0)
 
 
 @pytest.mark.parametrize("metric", [*CLASSIFICATION, *REGRESSION], ids=lambda metric: metric.name)
@@ -72,19 +76,21 @@ def test_matrix_products_equal_the_loop(metric):
     classes = 5 if metric in CLASSIFICATION else 0
     rng = np.random.default_rng(0)
     a, b = _rows(classes, rng), _rows(classes, rng)
-    slow, resampler = replace(metric, from_sums=None), Resampler(20, 60, 7, exchanges=60)
-    fast_spread, slow_spread = resampler.spread(a, metric), resampler.spread(a, slow)
+    slow, resampler = replace(metric, from_sums=None), Resampler(20, 60, 7, permutations=60)
+    fast, slow_estimate = resampler.estimate(a, metric), resampler.estimate(a, slow)
     for name in ("value", "distribution_R", "jackknife_J"):
-        np.testing.assert_allclose(getattr(fast_spread, name), getattr(slow_spread, name), atol=1e-10)
-    np.testing.assert_allclose(resampler.exchanged(a, b, metric), resampler.exchanged(a, b, slow), atol=1e-10)
+        np.testing.assert_allclose(getattr(fast, name), getattr(slow_estimate, name), atol=1e-10)
+    np.testing.assert_allclose(
+        resampler.permutation_distribution(a, b, metric), resampler.permutation_distribution(a, b, slow), atol=1e-10
+    )
 
 
 def test_all_exchanges_of_few_clusters_are_made_once():
     rng = np.random.default_rng(1)
     truth = rng.normal(size=6)
-    a = Rows(truth, truth + rng.normal(size=6), np.arange(6), 0)
-    b = Rows(truth, truth + rng.normal(size=6), np.arange(6), 0)
-    found = np.sort(Resampler(6, 10, 0).exchanged(a, b, MEAN))
+    a = ClusteredPredictions(truth, truth + rng.normal(size=6), np.arange(6), 0)
+    b = ClusteredPredictions(truth, truth + rng.normal(size=6), np.arange(6), 0)
+    found = np.sort(Resampler(6, 10, 0).permutation_distribution(a, b, MEAN))
     gap = (a.prediction_N - b.prediction_N) / 6
     signs = (np.arange(64)[:, None] >> np.arange(6)) % 2 * 2 - 1
     np.testing.assert_allclose(found, np.sort(signs @ gap), atol=1e-12)
@@ -93,31 +99,31 @@ def test_all_exchanges_of_few_clusters_are_made_once():
 def test_where_sums_say_something_else_the_metric_is_computed():
     """Predictions that differ in their ninth digit: their sums cancel, the correlation is -1 all the same."""
     truth = np.arange(12.0)
-    nearly = Rows(truth, 5 - 1e-8 * truth, np.arange(12), 0)
+    nearly = ClusteredPredictions(truth, 5 - 1e-8 * truth, np.arange(12), 0)
     cc = REGRESSION[2]
     assert not np.isclose(float(cc.from_sums(moments(truth - 5.5, nearly.prediction_N - 5.5).sum(axis=0))), -1)
     resampler = Resampler(12, 50, 0)
-    spread = resampler.spread(nearly, cc)
-    assert spread.value == pytest.approx(-1, abs=1e-6)
-    np.testing.assert_allclose(spread.distribution_R, -1, atol=1e-5)
-    np.testing.assert_allclose(resampler.exchanged(nearly, nearly, cc), 0, atol=1e-6)
+    estimate = resampler.estimate(nearly, cc)
+    assert estimate.value == pytest.approx(-1, abs=1e-6)
+    np.testing.assert_allclose(estimate.distribution_R, -1, atol=1e-5)
+    np.testing.assert_allclose(resampler.permutation_distribution(nearly, nearly, cc), 0, atol=1e-6)
     wrong = replace(CLASSIFICATION[0], from_sums=CLASSIFICATION[1].from_sums)
-    rows = Rows(np.array([0.0, 0, 0, 1]), np.array([0.0, 0, 1, 1]), np.arange(4), 2)
-    assert Resampler(4, 5, 0).spread(rows, wrong).value == 0.75
+    rows = ClusteredPredictions(np.array([0.0, 0, 0, 1]), np.array([0.0, 0, 1, 1]), np.arange(4), 2)
+    assert Resampler(4, 5, 0).estimate(rows, wrong).value == 0.75
 
 
 def test_more_than_200_clusters_are_left_out_in_200_groups():
     values = np.random.default_rng(0).normal(size=450)
-    spread = Resampler(450, 5, 0).spread(Rows(values, values, np.arange(450), 0), MEAN)
-    assert len(spread.jackknife_J) == 200
+    estimate = Resampler(450, 5, 0).estimate(ClusteredPredictions(values, values, np.arange(450), 0), MEAN)
+    assert len(estimate.jackknife_J) == 200
     parts = np.arange(450) * 200 // 450
-    np.testing.assert_allclose(spread.jackknife_J, [values[parts != part].mean() for part in range(200)])
+    np.testing.assert_allclose(estimate.jackknife_J, [values[parts != part].mean() for part in range(200)])
 
 
 def test_differences_and_means_are_made_resample_by_resample():
-    a = Spread(3.0, np.array([1.0, 2.0]), np.array([5.0]))
-    b = Spread(1.0, np.array([4.0, 0.0]), np.array([1.0]))
-    assert minus(a, b).distribution_R.tolist() == [-3, 2]
+    a = BootstrapEstimate(3.0, np.array([1.0, 2.0]), np.array([5.0]))
+    b = BootstrapEstimate(1.0, np.array([4.0, 0.0]), np.array([1.0]))
+    assert paired_difference(a, b).distribution_R.tolist() == [-3, 2]
     assert mean(a, b).jackknife_J.tolist() == [3]
     assert combine(np.divide, a, b).value == 3
 
@@ -127,7 +133,7 @@ def test_the_interval_covers_the_truth_in_about_95_of_100_experiments():
     resampler, covered = Resampler(30, 300, 0), 0
     for _ in range(300):
         values = rng.exponential(size=30)
-        low, high = resampler.spread(Rows(values, values, np.arange(30), 0), MEAN).interval()
+        low, high = resampler.estimate(ClusteredPredictions(values, values, np.arange(30), 0), MEAN).interval()
         covered += low <= 1 <= high
     assert 0.9 <= covered / 300 <= 0.97  # the percentile interval has about 0.90 here
 

@@ -6,10 +6,16 @@ import pytest
 import scipy.interpolate
 import scipy.optimize
 import scipy.spatial
-from evaluated import apart, classes, values
+from evaluated import classes, make_tested, values
 
-from blear.evaluate.statistics.monotone import integral, isotonic, slopes, upper_hull
-from blear.evaluate.statistics.rate_curves import bd_metric, bd_rate, rates
+from blear.evaluate.statistics.bjontegaard import bd_metric, bd_rate
+from blear.evaluate.statistics.curve_fitting import (
+    isotonic_regression,
+    pchip_integral,
+    pchip_slopes,
+    upper_concave_hull,
+)
+from blear.evaluate.statistics.rate_accuracy import rate_accuracy
 from blear.metrics import CLASSIFICATION, REGRESSION
 
 # Rate in kbit/s and PSNR of two H.264 encoders, four operating points each
@@ -37,12 +43,12 @@ def test_many_curves_at_once_equal_scipys_pchip_one_by_one():
     x = np.sort(rng.random((30, 6)), axis=1)
     y = rng.normal(size=(30, 6))
     low, high = x[:, 0] + 0.1 * np.ptp(x, axis=1), x[:, -1] - 0.2 * np.ptp(x, axis=1)
-    found, derivatives = integral(x, y, low, high), slopes(x, y)
+    found, derivatives = pchip_integral(x, y, low, high), pchip_slopes(x, y)
     for i in range(30):
         curve = scipy.interpolate.PchipInterpolator(x[i], y[i])
         assert found[i] == pytest.approx(float(curve.integrate(low[i], high[i])), abs=1e-12)
         np.testing.assert_allclose(derivatives[i], curve.derivative()(x[i]), atol=1e-10)
-        np.testing.assert_allclose(isotonic(y)[i], scipy.optimize.isotonic_regression(y[i]).x, atol=1e-12)
+        np.testing.assert_allclose(isotonic_regression(y)[i], scipy.optimize.isotonic_regression(y[i]).x, atol=1e-12)
 
 
 def test_the_hull_is_scipys_and_never_falls():
@@ -51,7 +57,7 @@ def test_the_hull_is_scipys_and_never_falls():
     corners = scipy.spatial.ConvexHull(np.stack([np.r_[x, x[0], x[-1]], np.r_[y, -1, -1]], 1)).vertices
     above = np.sort([c for c in corners if c < 15])
     expected = np.maximum.accumulate(np.interp(x, x[above], y[above]))
-    np.testing.assert_allclose(upper_hull(x, y), expected, atol=1e-12)
+    np.testing.assert_allclose(upper_concave_hull(x, y), expected, atol=1e-12)
 
 
 def test_a_plateau_is_a_step_of_the_rate():
@@ -86,8 +92,8 @@ def _points(arm, gain=0.0, *, shares=SHARE, factor=1.0, condition="h264", wobble
 
 def test_a_constant_gain_is_the_bd_accuracy_and_half_the_rate_is_minus_50_per_cent():
     groups = {"h264": {"codec": "h264", "shrink": 1}}
-    table = apart(*_points("a"), *_points("b", 0.05), *_points("c", factor=0.5), metrics=CLASSIFICATION[:1])
-    curves, bd = rates(table, groups)
+    table = make_tested(*_points("a"), *_points("b", 0.05), *_points("c", factor=0.5), metrics=CLASSIFICATION[:1])
+    curves, bd = rate_accuracy(table, groups)
     assert [(c.arm, c.codec, c.factor, len(c.points), c.enough) for c in curves] == [
         (arm, "h264", "shrink 1", 6, True) for arm in "abc"
     ]
@@ -104,8 +110,8 @@ def test_a_constant_gain_is_the_bd_accuracy_and_half_the_rate_is_minus_50_per_ce
 
 def test_numbers_of_the_whole_path_equal_the_kept_librarys():
     better = dict(zip(SHARE, (0.52, 0.66, 0.73, 0.80, 0.81, 0.86), strict=True))
-    table = apart(*_points("a"), *_points("b", shares=better, factor=1.1), metrics=CLASSIFICATION[:1])
-    _, bd = rates(table, {})
+    table = make_tested(*_points("a"), *_points("b", shares=better, factor=1.1), metrics=CLASSIFICATION[:1])
+    _, bd = rate_accuracy(table, {})
     args = (list(SHARE), list(SHARE.values()), [1.1 * k for k in better], list(better.values()))
     by_kind = {n.kind: n for n in bd}
     assert by_kind["rate"].value == pytest.approx(bjontegaard.bd_rate(*args, method="pchip"), abs=1e-3)
@@ -119,7 +125,7 @@ def test_curves_that_do_not_meet_are_undefined_with_the_reason():
     low = {k: share - 0.4 for k, share in SHARE.items()}
     flat = dict.fromkeys(SHARE, 0.7)
     few = {10: 0.5, 20: 0.6, 40: 0.7}
-    table = apart(
+    table = make_tested(
         *_points("a"),
         *_points("far", shares=far),
         *_points("low", shares=low),
@@ -128,15 +134,15 @@ def test_curves_that_do_not_meet_are_undefined_with_the_reason():
         metrics=CLASSIFICATION[:1],
         resamples=20,
     )
-    found = {(n.arm, n.kind): n for n in rates(table, {})[1]}
+    found = {(n.arm, n.kind): n for n in rate_accuracy(table, {})[1]}
     assert (
         found["far", "metric"].undefined == "the bit rates do not overlap: 10 to 320 kbit/s and 1000 to 3.2e+04 kbit/s"
     )
     assert found["far", "rate"].value == pytest.approx(9900, rel=1e-6)
-    assert found["low", "rate"].undefined == "no Accuracy is reached by both: 0.5 to 0.82 and 0.1 to 0.42"
+    assert found["low", "rate"].undefined == "the curves reach no common Accuracy: 0.5 to 0.82 and 0.1 to 0.42"
     assert found["low", "metric"].value == pytest.approx(-0.4)
-    assert found["flat", "rate"].undefined == "Accuracy of flat does not grow with the rate"
-    assert found["few", "rate"].undefined == "3 points of few, 4 are needed"
+    assert found["flat", "rate"].undefined == "Accuracy of flat does not increase with the bit rate"
+    assert found["few", "rate"].undefined == "few has 3 points, 4 are needed"
     assert all((n.value is None) == bool(n.undefined) and (n.low is None or not n.undefined) for n in found.values())
 
 
@@ -144,7 +150,7 @@ def test_hulls_take_the_best_of_all_factors_and_factors_are_compared_with_the_fi
     small = {5: 0.55, 10: 0.6, 20: 0.62, 40: 0.63}  # half size: better at few bits, worse at many
     tables = [table for arm in "ab" for table in (*_points(arm), *_points(arm, shares=small, condition="half"))]
     groups = {"h264": {"codec": "h264", "shrink": 1}, "half": {"codec": "h264", "shrink": 2}}
-    curves, bd = rates(apart(*tables, metrics=CLASSIFICATION[:1], resamples=20), groups)
+    curves, bd = rate_accuracy(make_tested(*tables, metrics=CLASSIFICATION[:1], resamples=20), groups)
     hull = next(c for c in curves if c.factor == "hull" and c.arm == "a")
     chosen = [(p.condition, p.severity) for p in hull.points]
     assert chosen[:2] == [("half", 5), ("half", 10)]
@@ -168,7 +174,7 @@ def test_an_error_is_better_when_lower_and_ccc_has_a_bd_number_too():
         for arm, noise in (("a", 2.0), ("b", 1.0))
         for kbps in (10, 20, 40, 80, 160, 320)
     ]
-    _, bd = rates(apart(*tables, metrics=REGRESSION), {})
+    _, bd = rate_accuracy(make_tested(*tables, metrics=REGRESSION), {})
     found = {(n.metric, n.kind): n for n in bd}
     assert found["ccc", "metric"].value > 0 > found["rmse", "metric"].value
     assert found["rmse", "metric"].high < 0
@@ -176,4 +182,4 @@ def test_an_error_is_better_when_lower_and_ccc_has_a_bd_number_too():
 
 
 def test_conditions_without_a_bit_rate_have_no_curve():
-    assert rates(apart(classes("a", 1, TRUTH, TRUTH)), {}) == ([], [])
+    assert rate_accuracy(make_tested(classes("a", 1, TRUTH, TRUTH)), {}) == ([], [])

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from evaluated import apart, classes, values
+from evaluated import classes, make_tested, rows, values
 
 from blear.contracts import Categories
 from blear.errors import JobError
-from blear.evaluate.predictions import rows
-from blear.evaluate.statistics.scalars import log_area, scalars
-from blear.evaluate.summarise import Asked, summarise
+from blear.evaluate.statistics.robustness_scores import log_area, robustness_scores
+from blear.evaluate.summarise import SummaryOptions, summarise
 from blear.job.reference_errors import read_errors
 from blear.metrics import CLASSIFICATION, REGRESSION
 
@@ -29,7 +28,7 @@ def _found(*, pinned=None, left_out=(), without=()):
         for (arm, condition, severity), right in RIGHT.items()
         if condition not in without
     ]
-    found = scalars(apart(*tables), pinned=pinned, left_out=left_out)
+    found = robustness_scores(make_tested(*tables), mce_reference=pinned, excluded=left_out)
     return {(s.arm, s.name, s.condition): s for s in found}
 
 
@@ -83,15 +82,15 @@ def test_area_over_the_logarithm_is_scipys_trapezoid():
 def test_an_interval_of_a_mean_is_narrower_than_those_of_its_levels_and_lower_is_worst_for_errors():
     rng = np.random.default_rng(0)
     truth = rng.normal(size=100)
-    table = apart(
+    table = make_tested(
         *(values("a", s, truth, truth + s * rng.normal(size=100), condition=c) for c in "xy" for s in (1, 2)),
         metrics=REGRESSION[1:2],
     )
-    found = {(s.name, s.condition): s for s in scalars(table)}
+    found = {(s.name, s.condition): s for s in robustness_scores(table)}
     worst = next(s for s in found.values() if s.name == "worst")
     assert worst.severity == 2  # RMSE: lower is better
     mean = found["mean", None]
-    levels = [table.interval(table.spread(key), key) for key in table.groups]
+    levels = [table.interval(table.estimate(key), key) for key in table.groups]
     assert mean.high - mean.low < min(high - low for low, high in levels if low > 1.5)
 
 
@@ -130,7 +129,7 @@ def test_flip_rates_are_counted_where_the_sweep_says_so_with_intervals_of_clips(
         how: next(
             s
             for s in summarise(
-                table, CLASSIFICATION, reference="a", seed=0, asked=Asked(groups={"wind": group})
+                table, CLASSIFICATION, reference="a", seed=0, options=SummaryOptions(groups={"wind": group})
             ).scalars
             if s.name == "flip_rate"
         )

@@ -1,4 +1,4 @@
-"""The clips that a trained stage is tested on: what brings stored ones to its size, and to a condition."""
+"""Evaluation transforms: from stored clips to the input of a trained stage, and from clean clips to a condition."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ from blear.train.chains import evaluation_augment
 from blear.train.model import stage_frame_sampler
 
 
-def fitted(
+def evaluation_transform(
     job: Job, name: str, catalog: Catalog, clip: ClipSpec, targets: Mapping[str, Target]
 ) -> tuple[Chain, BuildContext]:
-    """What brings stored frames to the size that a stage was trained on, and the context that its model is built in.
+    """Returns the evaluation transform of a stage, and the context that its model is built in.
+
+    The transform converts stored frames to the size and color of the training input. It is the stage's `augment` in its
+    deterministic version.
 
     Args:
+        name: of the stage.
         clip: shape of the stored clips.
-        targets: of the data that the stage was trained on.
+        targets: targets of the stage's training data.
     """
     stage = job.stages[name]
-    moments = stage_frame_sampler(stage, job.seed, clip)
-    shape = clip if moments is None else moments.output_clip(clip)
+    sampler = stage_frame_sampler(stage, job.seed, clip)
+    shape = clip if sampler is None else sampler.output_clip(clip)
     return evaluation_augment(job, name, catalog, BuildContext(job.seed, shape, targets))
 
 
 def condition_chain(evaluate: Evaluate, level: Level, catalog: Catalog, context: BuildContext) -> Chain:
-    """Clean frames -> the frames of a condition at one severity."""
+    """Returns the degradations of a condition at one severity; they are empty for clean frames."""
     if level.use is None:
         return Chain([], context.seed)
     sweep = evaluate.sweeps[level.condition]

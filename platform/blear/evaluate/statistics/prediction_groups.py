@@ -1,4 +1,4 @@
-"""The decisions of each arm at each condition, samples and clusters numbered alike in all of them."""
+"""Groups of predictions, one for each arm, condition and severity; all have the same sample and cluster indices."""
 
 from __future__ import annotations
 
@@ -13,25 +13,29 @@ import pyarrow.compute as pc
 from blear.errors import RunError
 from blear.evaluate.predictions import class_names, class_priors
 
-Key = tuple[str, str, float]
+GroupKey = tuple[str, str, float]
 """(arm, condition, severity)."""
 
-Cluster = Literal["video", "subject", "sample"]
+ClusterKind = Literal["video", "subject", "sample"]
 
 
 @dataclass(frozen=True)
-class Group:
-    """The decisions of one arm at one condition, in a fixed order of samples.
+class PredictionGroup:
+    """The decisions of one arm at one condition, sorted by sample.
+
+    N decisions have a found face, M have none.
 
     Attributes:
-        rows_N: their rows in the table, those with a found face only, as everything of N.
-        samples_N: number of each sample.
-        clusters_N: number of each one's cluster.
-        missed_M, missed_clusters_M: truth and cluster of those without a found face.
-        classes: how many there are; 0: a target of values.
-        prior: the class that answers for the missed ones; None: they are answered wrongly.
-        face_px, kbps: means; None where nothing is known.
-        kbps_A: bit rate of each decision, NaN where it is unknown, in the order of `with_missed`.
+        stages: stages whose models made the predictions.
+        rows_N: row of each decision in the table.
+        samples_N: index of each decision's sample.
+        truth_N, prediction_N: class indices, or values of a regression target.
+        clusters_N: index of each decision's cluster.
+        missed_M, missed_clusters_M: truth and cluster of the decisions without a found face.
+        classes: number of classes; 0 for a regression target.
+        face_px, kbps: means; None where all values are unknown.
+        kbps_A: bit rate of all N + M decisions in the order of `with_missed`; NaN where it is unknown.
+        prior: the class that is predicted for a missing face; None: a missing face counts as a wrong prediction.
     """
 
     stages: list[str]
@@ -49,38 +53,38 @@ class Group:
     prior: int | None = None
 
     def with_missed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Truth, prediction and cluster of all decisions, the missed ones answered wrongly or with the class prior.
+        """Returns truth, prediction and cluster of all N + M decisions, with substitutes for the missing predictions.
 
-        A missed class is answered with the one after the true one, the first after the last; a missed value with the
-        mean of what the arm says where it finds a face.
+        The substitute is the class prior where there is one. Without a prior it is a wrong class (the next one, after
+        the last class the first one); for a regression target it is the mean of the group's predictions.
         """
         if self.prior is not None:
-            answer_M = np.full(len(self.missed_M), float(self.prior))
+            substitute_M = np.full(len(self.missed_M), float(self.prior))
         elif self.classes:
-            answer_M = (self.missed_M + 1) % self.classes
+            substitute_M = (self.missed_M + 1) % self.classes
         else:
-            answer_M = np.full(len(self.missed_M), self.prediction_N.mean() if len(self.prediction_N) else 0.0)
+            substitute_M = np.full(len(self.missed_M), self.prediction_N.mean() if len(self.prediction_N) else 0.0)
         return (
             np.concatenate([self.truth_N, self.missed_M]),
-            np.concatenate([self.prediction_N, answer_M]),
+            np.concatenate([self.prediction_N, substitute_M]),
             np.concatenate([self.clusters_N, self.missed_clusters_M]),
         )
 
 
-def cluster_kind(table: pa.Table) -> Cluster:
-    """Videos where every row names one, else subjects, else samples."""
-    kinds: tuple[Cluster, ...] = ("video", "subject")
+def choose_cluster_kind(table: pa.Table) -> ClusterKind:
+    """Returns "video" where every row has a video name, else "subject" where every row has a subject, else "sample"."""
+    kinds: tuple[ClusterKind, ...] = ("video", "subject")
     for kind in kinds:
         if pc.all(pc.fill_null(pc.not_equal(table[kind], ""), False)).as_py():
             return kind
     return "sample"
 
 
-def groups(table: pa.Table, kind: Cluster) -> Iterator[tuple[Key, Group]]:
-    """Groups in order of appearance.
+def group_predictions(table: pa.Table, kind: ClusterKind) -> Iterator[tuple[GroupKey, PredictionGroup]]:
+    """Yields the groups of a table in order of appearance.
 
     Raises:
-        RunError: a truth or a prediction that is not finite.
+        RunError: a truth or a prediction is not finite.
     """
     numbered = {name: table[name].combine_chunks().dictionary_encode() for name in ("arm", "condition", "sample", kind)}
     codes = {name: np.asarray(array.indices) for name, array in numbered.items()}
@@ -97,13 +101,13 @@ def groups(table: pa.Table, kind: Cluster) -> Iterator[tuple[Key, Group]]:
         rows = members[g][np.argsort(codes["sample"][members[g]], kind="stable")]
         found = columns["found"][rows].astype(bool)
         seen, unseen = rows[found], rows[~found]
-        _check(key, "truth", columns["truth"][rows])
-        _check(key, "prediction", columns["prediction"][seen])
+        _require_finite(key, "truth", columns["truth"][rows])
+        _require_finite(key, "prediction", columns["prediction"][seen])
         stages = pc.unique(table["stage"].take(pa.array(rows))).to_pylist()
         prior = priors.get(stages[0]) if len(stages) == 1 else None
         yield (
             key,
-            Group(
+            PredictionGroup(
                 stages=stages,
                 rows_N=seen,
                 samples_N=codes["sample"][seen],
@@ -121,13 +125,15 @@ def groups(table: pa.Table, kind: Cluster) -> Iterator[tuple[Key, Group]]:
         )
 
 
-def _check(key: Key, column: str, values: np.ndarray) -> None:
+def _require_finite(key: GroupKey, column: str, values: np.ndarray) -> None:
     bad = int((~np.isfinite(values.astype(np.float64))).sum())
     if bad:
         raise RunError(
             f"{bad} rows of arm {key[0]!r} ({key[1]} {key[2]:g}) have no finite {column}",
             "predictions.parquet",
-            "prepare the data again" if column == "truth" else "this stage diverged: train it with a lower rate",
+            "prepare the data again"
+            if column == "truth"
+            else "this stage diverged: train it with a lower learning rate",
         )
 
 

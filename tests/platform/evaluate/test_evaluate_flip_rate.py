@@ -3,10 +3,11 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from evaluated import rows
 
 from blear.contracts import Categories, Values
 from blear.errors import RunError
-from blear.evaluate.predictions import SCHEMA, rows
+from blear.evaluate.predictions import SCHEMA
 from blear.evaluate.statistics.flip_rate import clip_flips, flip_rates
 
 
@@ -88,7 +89,7 @@ def test_what_cannot_flip_is_refused():
         truth_B=np.zeros(1),
         decoded=Values(np.zeros((1, 3))),
     )
-    with pytest.raises(RunError, match="values do not flip"):
+    with pytest.raises(RunError, match="a regression target has no flip rate"):
         clip_flips(values)
     with pytest.raises(RunError, match="no clip has two frames"):
         clip_flips(table([[0], [1]]))

@@ -1,0 +1,211 @@
+"""Resampling of clusters: bootstrap, jackknife and permutation distributions of metrics.
+
+All arms and conditions share the same draws, so their distributions are paired. For a metric with `from_sums`, all
+resamples are computed by one matrix product: [resamples, clusters], how often each cluster is drawn, times
+[clusters, sums], the contribution of each cluster. Other metrics are computed resample by resample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from blear.contracts import Metric
+from blear.evaluate.statistics.bootstrap import bootstrap_distributions, compute_statistic, draw_clusters
+from blear.evaluate.statistics.bootstrap_estimate import BootstrapEstimate
+from blear.metrics import moments
+
+_MAX_JACKKNIFE_GROUPS = 200
+_MAX_EXACT_CLUSTERS = 12
+_PERMUTATIONS_PER_BLOCK = 512
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class ClusteredPredictions:
+    """Predictions of one arm at one condition, with the cluster of each.
+
+    Attributes:
+        truth_N, prediction_N: class indices, or values of a regression target.
+        clusters_N: cluster index of each prediction.
+        classes: number of classes; 0 for a regression target.
+    """
+
+    truth_N: np.ndarray
+    prediction_N: np.ndarray
+    clusters_N: np.ndarray
+    classes: int
+
+
+@dataclass(frozen=True)
+class Resampler:
+    """Draws resamples and permutations of K clusters.
+
+    Args:
+        clusters: K.
+        resamples: number of bootstrap resamples; 0: no intervals. Also the number of permutations for a metric
+            without `from_sums`.
+        seed: of the draws.
+        permutations: number of random permutations where K is above 12. Up to 12 clusters, all 2^K are computed.
+    """
+
+    clusters: int
+    resamples: int
+    seed: int
+    permutations: int = 9999
+
+    @cached_property
+    def draws_RK(self) -> np.ndarray:
+        """Cluster indices of each resample."""
+        return draw_clusters(self.clusters, self.resamples, self.seed)
+
+    def _counts_RK(self, dtype: np.dtype) -> np.ndarray:
+        """How often each resample contains each cluster."""
+        return self._counts32_RK if dtype == np.float32 else self._counts64_RK
+
+    @cached_property
+    def _counts64_RK(self) -> np.ndarray:
+        return self._counts32_RK.astype(np.float64)
+
+    @cached_property
+    def _counts32_RK(self) -> np.ndarray:
+        cells = self.draws_RK + np.arange(self.resamples)[:, None] * self.clusters
+        counts = np.bincount(cells.ravel(), minlength=self.resamples * self.clusters)
+        return counts.reshape(self.resamples, self.clusters).astype(np.float32)
+
+    def estimate(self, predictions: ClusteredPredictions, metric: Metric) -> BootstrapEstimate:
+        """Computes one metric with its bootstrap and jackknife distributions."""
+        return self.estimates(predictions, [metric])[0]
+
+    def estimates(self, predictions: ClusteredPredictions, metrics: Sequence[Metric]) -> list[BootstrapEstimate]:
+        """Computes metrics with their bootstrap and jackknife distributions.
+
+        `Metric.compute` is the definition. Where `from_sums` differs from it on all predictions, for example on a
+        nearly constant series whose sums cancel, `compute` is called for each resample.
+        """
+        out: list[BootstrapEstimate] = []
+        sums: tuple[np.ndarray, ...] = ()
+        for metric in metrics:
+            value = compute_statistic(metric.compute, predictions.truth_N, predictions.prediction_N)
+            if metric.from_sums is not None:
+                if not sums:
+                    sums_KS, shape = self._sums(predictions, _offset(predictions))
+                    total_S, drawn_RS = sums_KS.sum(axis=0, dtype=np.float64), self._counts_RK(sums_KS.dtype) @ sums_KS
+                    parts = (total_S[None], drawn_RS.astype(np.float64), total_S - sums_KS)
+                    sums = tuple(part.reshape(-1, *shape) for part in parts)
+                of_all, bootstrap_R, jackknife_J = (metric.from_sums(part) for part in sums)
+                if _agree(of_all[0], value):
+                    out.append(BootstrapEstimate(float(of_all[0]), bootstrap_R, jackknife_J))
+                    continue
+            pair = [(predictions.truth_N, predictions.prediction_N)]
+            out_R = bootstrap_distributions(self.draws_RK, predictions.clusters_N, pair, [metric.compute])[:, 0, 0]
+            out.append(BootstrapEstimate(value, out_R, self._jackknife(predictions, metric)))
+        return out
+
+    def mean(self, values_N: np.ndarray, clusters_N: np.ndarray) -> BootstrapEstimate:
+        """Computes the mean of values with its bootstrap and jackknife distributions."""
+        sums_K2 = np.stack([np.bincount(clusters_N, w, self.clusters) for w in (values_N, np.ones(len(values_N)))], 1)
+        total_2 = sums_K2.sum(axis=0)
+        with np.errstate(all="ignore"):
+            means = [each[..., 0] / each[..., 1] for each in (total_2, self._counts64_RK @ sums_K2, total_2 - sums_K2)]
+        return BootstrapEstimate(float(means[0]), means[1], means[2])
+
+    def permutation_distribution(self, a: ClusteredPredictions, b: ClusteredPredictions, metric: Metric) -> np.ndarray:
+        """Computes metric(a) - metric(b) under permutations that swap the predictions of a and b in whole clusters.
+
+        Every call swaps the same clusters.
+
+        Returns:
+            Differences [P]: of all 2^K permutations for K <= 12, else of random ones.
+        """
+        if metric.from_sums is None:
+            return self._permutation_distribution_by_loop(a, b, metric)
+        offset = _offset(a)
+        (sums_a_KS, shape), (sums_b_KS, _) = self._sums(a, offset), self._sums(b, offset)
+        gain_KS = sums_b_KS - sums_a_KS
+        differing = np.flatnonzero(gain_KS.any(axis=1))
+        total_a_S, total_b_S = (sums.sum(axis=0, dtype=np.float64) for sums in (sums_a_KS, sums_b_KS))
+        gain_KS = gain_KS[differing]
+        for total_S, predictions in ((total_a_S, a), (total_b_S, b)):
+            value = compute_statistic(metric.compute, predictions.truth_N, predictions.prediction_N)
+            if not _agree(metric.from_sums(total_S.reshape(1, *shape))[0], value):
+                return self._permutation_distribution_by_loop(a, b, metric)
+        out = []
+        for start in range(0, len(self._swap_masks), _PERMUTATIONS_PER_BLOCK):
+            packed = self._swap_masks[start : start + _PERMUTATIONS_PER_BLOCK]
+            mask_PK = np.unpackbits(packed, axis=1)[:, differing]
+            moved_PS = mask_PK.astype(gain_KS.dtype) @ gain_KS
+            of_a = metric.from_sums((total_a_S + moved_PS).reshape(-1, *shape))
+            out.append(of_a - metric.from_sums((total_b_S - moved_PS).reshape(-1, *shape)))
+        return np.concatenate(out)
+
+    @property
+    def all_permutations(self) -> bool:
+        """Whether permutation distributions contain all 2^K permutations."""
+        return self.clusters <= _MAX_EXACT_CLUSTERS
+
+    @cached_property
+    def _swap_masks(self) -> np.ndarray:
+        """Packed bits [P, K / 8]: whether a permutation swaps a cluster."""
+        if self.all_permutations:
+            ways = np.arange(2**self.clusters)
+            return np.packbits((ways[:, None] >> np.arange(self.clusters)) & 1, axis=1)
+        shape = (self.permutations, -(-self.clusters // 8))
+        return np.random.default_rng([self.seed, 1]).integers(256, size=shape, dtype=np.uint8)
+
+    def _sums(self, predictions: ClusteredPredictions, offset: float) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Returns each cluster's contribution to the sums of a metric, [K, S], and the shape that `from_sums` expects.
+
+        Classes: confusion counts. Regression: sums of products of truth and prediction, after `offset` is subtracted
+        from both for numerical precision.
+        """
+        if predictions.classes:
+            classes = predictions.classes
+            truth, prediction = predictions.truth_N.astype(np.int64), predictions.prediction_N.astype(np.int64)
+            cells = (predictions.clusters_N * classes + truth) * classes + prediction
+            counts = np.bincount(cells, minlength=self.clusters * classes**2).astype(np.float32)  # exact below 2^24
+            return counts.reshape(self.clusters, classes**2), (classes, classes)
+        each_N6 = moments(predictions.truth_N - offset, predictions.prediction_N - offset)
+        columns = [np.bincount(predictions.clusters_N, column, self.clusters) for column in each_N6.T]
+        return np.stack(columns, axis=1), (6,)
+
+    def _jackknife(self, predictions: ClusteredPredictions, metric: Metric) -> np.ndarray:
+        """Computes the metric without each cluster.
+
+        Above 200 clusters: without each of 200 groups of clusters (Shao and Wu 1989).
+        """
+        if not self.resamples:
+            return np.empty(0)
+        part_K = np.arange(self.clusters) * min(self.clusters, _MAX_JACKKNIFE_GROUPS) // self.clusters
+        part_N = part_K[predictions.clusters_N]
+        keep = (part_N != part for part in range(int(part_K[-1]) + 1))
+        return np.array(
+            [compute_statistic(metric.compute, predictions.truth_N[k], predictions.prediction_N[k]) for k in keep]
+        )
+
+    def _permutation_distribution_by_loop(
+        self, a: ClusteredPredictions, b: ClusteredPredictions, metric: Metric
+    ) -> np.ndarray:
+        """Computes the permutation distribution of a metric without `from_sums`."""
+        masks = self._swap_masks if self.all_permutations else self._swap_masks[: self.resamples]
+        out = np.empty(len(masks))
+        for p, packed in enumerate(masks):
+            mask_K = np.unpackbits(packed).astype(bool)
+            swapped_A, swapped_B = mask_K[a.clusters_N], mask_K[b.clusters_N]
+            sides = [
+                (np.concatenate([x.truth_N[~i], y.truth_N[j]]), np.concatenate([x.prediction_N[~i], y.prediction_N[j]]))
+                for x, i, y, j in ((a, swapped_A, b, swapped_B), (b, swapped_B, a, swapped_A))
+            ]
+            out[p] = compute_statistic(metric.compute, *sides[0]) - compute_statistic(metric.compute, *sides[1])
+        return out
+
+
+def _offset(predictions: ClusteredPredictions) -> float:
+    return float(predictions.truth_N.mean()) if len(predictions.truth_N) else 0.0
+
+
+def _agree(from_sums: float, computed: float) -> bool:
+    return bool(np.isclose(from_sums, computed, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True))

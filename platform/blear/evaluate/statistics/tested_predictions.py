@@ -1,0 +1,130 @@
+"""The input of all statistics: predictions grouped by arm and condition, the metrics, and shared resamples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from blear.contracts import Metric
+from blear.errors import RunError
+from blear.evaluate.predictions import class_names
+from blear.evaluate.statistics.bootstrap import MIN_CLUSTERS
+from blear.evaluate.statistics.bootstrap_estimate import BootstrapEstimate
+from blear.evaluate.statistics.prediction_groups import (
+    ClusterKind,
+    GroupKey,
+    PredictionGroup,
+    choose_cluster_kind,
+    group_predictions,
+)
+from blear.evaluate.statistics.resampler import ClusteredPredictions, Resampler
+
+
+@dataclass(frozen=True)
+class TestedPredictions:
+    """The predictions of one target, grouped by arm, condition and severity.
+
+    Attributes:
+        table: one row for each decision.
+        groups: in order of appearance in the table.
+        metrics: the headline metric first.
+        reference: label of the arm that the other arms are compared with.
+        kind: what the clusters are: videos, subjects or samples.
+        resampler: draws the clusters; all groups share its draws.
+    """
+
+    table: pa.Table
+    groups: dict[GroupKey, PredictionGroup]
+    metrics: Sequence[Metric]
+    reference: str
+    kind: ClusterKind
+    resampler: Resampler
+    _estimates: dict[tuple[GroupKey, str, bool], BootstrapEstimate] = field(default_factory=dict, repr=False)
+
+    @staticmethod
+    def of(table: pa.Table, metrics: Sequence[Metric], reference: str, resamples: int, seed: int) -> TestedPredictions:
+        """Groups the rows of a table.
+
+        Args:
+            table: predictions of one target, one row for each decision.
+
+        Raises:
+            RunError: the reference arm has no rows, or a truth or a prediction is not finite.
+        """
+        kind = choose_cluster_kind(table)
+        count = len(table[kind].unique())
+        groups = dict(group_predictions(table, kind))
+        arms = list(dict.fromkeys(arm for arm, _, _ in groups))
+        if reference not in arms:
+            what = f"no predictions of the reference arm {reference!r}"
+            raise RunError(what, "predictions.parquet", f"known: {arms}")
+        resampler = Resampler(count, resamples if count >= MIN_CLUSTERS else 0, seed)
+        return TestedPredictions(table, groups, metrics, reference, kind, resampler)
+
+    @property
+    def arms(self) -> list[str]:
+        """Labels of the arms, in order of appearance."""
+        return list(dict.fromkeys(arm for arm, _, _ in self.groups))
+
+    @property
+    def conditions(self) -> dict[str, list[float]]:
+        """Condition -> severities of any arm, ascending. Conditions are in order of appearance."""
+        found: dict[str, set[float]] = {}
+        for _, condition, severity in self.groups:
+            found.setdefault(condition, set()).add(severity)
+        return {condition: sorted(severities) for condition, severities in found.items()}
+
+    @property
+    def headline(self) -> Metric:
+        """The first metric."""
+        return self.metrics[0]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; empty for a regression target."""
+        return class_names(self.table)
+
+    def found_predictions(self, key: GroupKey) -> ClusteredPredictions:
+        """Returns the predictions of a group, without those where no face was found."""
+        g = self.groups[key]
+        return ClusteredPredictions(g.truth_N, g.prediction_N, g.clusters_N, g.classes)
+
+    def estimate(self, key: GroupKey, metric: Metric | None = None, *, missed: bool = False) -> BootstrapEstimate:
+        """Computes a metric of a group, once; later calls return the same estimate.
+
+        Args:
+            metric: None: the headline metric.
+            missed: whether decisions without a found face are included, as in `PredictionGroup.with_missed`.
+        """
+        metric = metric or self.headline
+        cache_key = (key, metric.name, missed)
+        if cache_key not in self._estimates:
+            group = self.groups[key]
+            predictions = (
+                ClusteredPredictions(*group.with_missed(), group.classes) if missed else self.found_predictions(key)
+            )
+            metrics = self.metrics if metric in self.metrics else [metric]
+            for one, estimate in zip(metrics, self.resampler.estimates(predictions, metrics), strict=True):
+                self._estimates[key, one.name, missed] = estimate
+        return self._estimates[cache_key]
+
+    def comparisons(self) -> Iterator[tuple[GroupKey, GroupKey]]:
+        """Yields (key of another arm, key of the reference) at each condition of both, in order of appearance."""
+        for arm, condition, severity in self.groups:
+            base = (self.reference, condition, severity)
+            if arm != self.reference and base in self.groups:
+                yield (arm, condition, severity), base
+
+    def has_enough_clusters(self, *keys: GroupKey) -> bool:
+        """Returns whether each group has at least `MIN_CLUSTERS` clusters."""
+        return all(len(set(self.groups[key].clusters_N.tolist())) >= MIN_CLUSTERS for key in keys)
+
+    def interval(
+        self, estimate: BootstrapEstimate, *keys: GroupKey, confidence: float = 0.95
+    ) -> tuple[float | None, float | None]:
+        """Returns the interval of an estimate from these groups; (None, None) where there is none."""
+        if not self.resampler.resamples or not self.has_enough_clusters(*keys):
+            return None, None
+        return estimate.interval(confidence) or (None, None)
