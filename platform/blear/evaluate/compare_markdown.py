@@ -30,7 +30,7 @@ def comparison_markdown(summary: Summary) -> str:
     )
 
 
-def format_p_value(p: float | None) -> str:
+def _p_value(p: float | None) -> str:
     """Formats a p value with three decimals."""
     if p is None:
         return "-"
@@ -60,8 +60,8 @@ def _tests(summary: Summary) -> Iterator[str]:
                     t.condition,
                     at,
                     _with_interval(t.difference, *span),
-                    format_p_value(t.p),
-                    format_p_value(t.holm),
+                    _p_value(t.p),
+                    _p_value(t.holm),
                 ]
             )
         if rows:
@@ -94,7 +94,7 @@ def _equivalence(summary: Summary) -> Iterator[str]:
             "-" if e.severity is None else f"{e.severity:g}",
             f"{e.margin:g}",
             _with_interval(e.difference, e.low, e.high) if e.condition else "-",
-            format_p_value(e.p),
+            _p_value(e.p),
             {True: "yes", False: "no", None: "undefined"}[e.equivalent],
         ]
         for e in summary.equivalence

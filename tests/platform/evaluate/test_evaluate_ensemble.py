@@ -301,7 +301,7 @@ def test_members_that_do_not_fit(pair, tmp_path):
     refusal(with_other("target", table("C", B, target="mood")), "its target is 'mood'", "'emotion'")
     videos = {"videos": ["v0", "v1", "v2", "v3"]}
     refusal(
-        with_other("pool", table("C", B, **videos), pool=Pool(by="video")), "by sample, some by video", "--by video"
+        with_other("pool", table("C", B, **videos), pool=Pool(by="video")), "by sample, others by video", "--by video"
     )
 
 

@@ -314,7 +314,7 @@ def test_runs_that_were_not_evaluated_alike_are_refused(runs, tmp_path):
         compare([runs[0], other], tmp_path / "out")
     with pytest.raises(RunError, match="this is a run folder"):
         compare(runs, runs[1])
-    with pytest.raises(RunError, match="an arm is named twice"):
+    with pytest.raises(RunError, match="an arm is given twice"):
         compare([runs[0], runs[0]], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
