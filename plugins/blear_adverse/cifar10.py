@@ -10,14 +10,14 @@ import numpy as np
 
 from blear.contracts import BuildContext, ClipSpec, Target
 from blear.errors import DataError
-from blear_adverse.batches import read_batch
+from blear_adverse.cifar_pickle import read_batch
 from blear_adverse.params import Cifar10Params
 from blear_adverse.stills import Pictures, Stills
 
 _NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _FOLDER = "cifar-10-batches-py"
 _TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
-_LARGEST = 1 << 28  # a batch has 31 MB
+_MAX_BYTES = 1 << 28  # a batch has 31 MB
 
 
 class Cifar10(Stills):
@@ -62,7 +62,7 @@ def _member(archive: tarfile.TarFile, name: str, source: Path) -> bytes:
         member = archive.getmember(f"{_FOLDER}/{name}")
     except KeyError as error:
         raise DataError(f"no {_FOLDER}/{name} in the archive", str(source), "give cifar-10-python.tar.gz") from error
-    file = archive.extractfile(member) if member.isfile() and member.size <= _LARGEST else None
+    file = archive.extractfile(member) if member.isfile() and member.size <= _MAX_BYTES else None
     if file is None:
         raise DataError(f"{name} is no file of a batch's size", str(source), "give cifar-10-python.tar.gz")
     return file.read()

@@ -10,7 +10,7 @@ from torch.nn.functional import max_pool2d, relu
 
 from blear.contracts import BuildContext, Features
 from blear.errors import PluginError
-from blear_adverse.layers import NetworkInput, clip_of, initialise_
+from blear_adverse.layers import NetworkInput, initialise_, require_clip
 from blear_adverse.params import CnnParams
 
 _NAME = "adverse/cnn"
@@ -28,7 +28,7 @@ class Cnn(nn.Module):
 
     def __init__(self, params: CnnParams, context: BuildContext) -> None:
         super().__init__()
-        clip = clip_of(context, _NAME)
+        clip = require_clip(context, _NAME)
         self.input = NetworkInput(params.mean, params.std, clip, _NAME)
         depth = params.depth
         self._pools = params.pools[:depth]
@@ -41,8 +41,8 @@ class Cnn(nn.Module):
                 raise PluginError(what, _NAME, "use larger clips, smaller kernels or poolings, or padded: true")
             padding = kernel // 2 if params.padded else 0
             self.add_module(f"conv{number}", nn.Conv2d(inputs, outputs, kernel, padding=padding))
-        self._whole = params.until is None
-        self._hidden = f"fc{depth + 1}" if self._whole and params.hidden is not None else None
+        self._has_embedding = params.until is None
+        self._hidden = f"fc{depth + 1}" if self._has_embedding and params.hidden is not None else None
         if self._hidden is not None and params.hidden is not None:
             area = sizes[0][-1] * sizes[1][-1]
             self.add_module(self._hidden, nn.Linear(channels[-1] * area, max(1, round(params.hidden * params.width))))
@@ -62,7 +62,7 @@ class Cnn(nn.Module):
             features[f"conv{number}"] = x
         if self._hidden is not None:
             features["embedding"] = self.dropout(relu(getattr(self, self._hidden)(x.flatten(1))))
-        elif self._whole:
+        elif self._has_embedding:
             features["embedding"] = self.dropout(x.mean(dim=(-2, -1)))
         return {name: value.unflatten(0, frames_BTCHW.shape[:2]) for name, value in features.items()}
 

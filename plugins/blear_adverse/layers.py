@@ -41,7 +41,7 @@ class NetworkInput(nn.Module):
         return (frames_BTCHW.flatten(0, 1) - self.mean) / self.std
 
 
-def clip_of(context: BuildContext, component: str) -> ClipSpec:
+def require_clip(context: BuildContext, component: str) -> ClipSpec:
     """The shape of the clips.
 
     Raises:

@@ -7,7 +7,7 @@ from torch.nn.functional import relu
 from torchvision.models.resnet import BasicBlock, conv1x1
 
 from blear.contracts import BuildContext, Features
-from blear_adverse.layers import NetworkInput, clip_of
+from blear_adverse.layers import NetworkInput, require_clip
 from blear_adverse.params import Part, ResNet18Params
 
 _WIDTHS = (64, 128, 256, 512)
@@ -28,31 +28,31 @@ class ResNet18(nn.Module):
 
     def __init__(self, params: ResNet18Params, context: BuildContext) -> None:
         super().__init__()
-        clip = clip_of(context, "adverse/resnet18")
+        clip = require_clip(context, "adverse/resnet18")
         self.input = NetworkInput(params.mean, params.std, clip, "adverse/resnet18")
         widths = [max(1, round(width * params.width)) for width in _WIDTHS]
         kernel, stride = _STEMS[params.stem]
         self.conv1 = nn.Conv2d(clip.channels, widths[0], kernel, stride, padding=kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.pool = nn.MaxPool2d(3, stride=2, padding=1) if params.stem == "imagenet" else nn.Identity()
-        self._built = _PARTS[1 : _upto(params.until)]
-        self._whole = params.until is None
+        self._built = _PARTS[1 : _count_until(params.until)]
+        self._has_embedding = params.until is None
         for name, inputs, width in zip(self._built, (widths[0], *widths), widths, strict=False):
             self.add_module(name, _layer(inputs, width, 1 if name == "layer1" else 2))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        self._still: list[nn.Module] = []
+        self._frozen_parts: list[nn.Module] = []
         if params.frozen is not None:
-            names = ("conv1", "bn1", *_PARTS[1 : _upto(params.frozen)])
-            self._still = [getattr(self, name) for name in names if hasattr(self, name)]
-            for module in self._still:
+            names = ("conv1", "bn1", *_PARTS[1 : _count_until(params.frozen)])
+            self._frozen_parts = [getattr(self, name) for name in names if hasattr(self, name)]
+            for module in self._frozen_parts:
                 module.requires_grad_(False)
 
     def train(self, mode: bool = True) -> ResNet18:
         """The frozen part stays in evaluation mode."""
         super().train(mode)
-        for module in self._still:
+        for module in self._frozen_parts:
             module.eval()
         return self
 
@@ -64,12 +64,12 @@ class ResNet18(nn.Module):
             x = self.pool(x)
         for name in self._built:
             features[name] = x = getattr(self, name)(x)
-        if self._whole:
+        if self._has_embedding:
             features["embedding"] = x.mean(dim=(-2, -1))
         return {name: value.unflatten(0, frames_BTCHW.shape[:2]) for name, value in features.items()}
 
 
-def _upto(part: Part | None) -> int:
+def _count_until(part: Part | None) -> int:
     return len(_PARTS) if part is None else _PARTS.index(part) + 1
 
 

@@ -10,7 +10,7 @@ from torch.nn.functional import pixel_shuffle, relu
 
 from blear.contracts import Batch, BuildContext, Decoded, Features, Images, Metric
 from blear.errors import PluginError
-from blear_adverse.layers import clip_of, initialise_
+from blear_adverse.layers import initialise_, require_clip
 from blear_adverse.params import RestorationParams
 
 _NAME = "adverse/restoration"
@@ -28,7 +28,7 @@ class Restoration(nn.Module):
 
     def __init__(self, params: RestorationParams, context: BuildContext) -> None:
         super().__init__()
-        clip = clip_of(context, _NAME)
+        clip = require_clip(context, _NAME)
         shape = context.features.get(params.at)
         if shape is None or len(shape) != 4:
             known = ", ".join(name for name, each in context.features.items() if len(each) == 4) or "none"

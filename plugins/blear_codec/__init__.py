@@ -1,6 +1,6 @@
 """Degradations by real codecs through PyAV: H.264, HEVC, AV1, VP9, MPEG-4, Motion JPEG; JPEG through libjpeg.
 
-All count the bits that they spend (`contracts.Coding`); `blear_codec.coding.code` is one clip through a codec.
+All count the bits that they spend (`contracts.Coding`); `blear_codec.transcode.transcode` is one clip through a codec.
 """
 
 from __future__ import annotations

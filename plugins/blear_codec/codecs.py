@@ -1,7 +1,7 @@
 """The codecs: which encoder and decoder of FFmpeg each one is, its ranges, and its encoder's options.
 
 The PyAV wheels hold all of these encoders: libx264, libx265, libsvtav1, libvpx-vp9, mpeg4, mjpeg. Another build may
-lack some; `require` says which.
+lack some; `require_codec` says which.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from blear.errors import PluginError
 
-_AMPLE = "1000000000"  # bits per second that no quantiser above 0 reaches
+_UNLIMITED_BIT_RATE = "1000000000"  # bits per second that no quantiser above 0 reaches
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Codec:
     encoder: str
     decoder: str
     pixels: str
-    least: int
+    min_side: int
     crf: tuple[int, int]
     levels: tuple[int, ...]
     presets: tuple[str, ...]
@@ -81,7 +81,7 @@ def options_of(settings: Settings) -> dict[str, str]:
     return options | codec.options(settings)
 
 
-def require(codec: Codec) -> None:
+def require_codec(codec: Codec) -> None:
     """Makes the codec ready.
 
     Raises:
@@ -102,11 +102,11 @@ def require(codec: Codec) -> None:
         raise PluginError(what, f"codec/{codec.name}", do) from error
 
 
-def _quality(settings: Settings) -> dict[str, str]:
+def _crf_options(settings: Settings) -> dict[str, str]:
     return {} if settings.crf is None else {"crf": str(settings.crf)}
 
 
-def _capped(settings: Settings) -> dict[str, str]:
+def _rate_control(settings: Settings) -> dict[str, str]:
     """A buffer of half a second, and of two frames at least, so that short clips come near their rate."""
     if settings.kbps is None:
         return {}
@@ -116,39 +116,39 @@ def _capped(settings: Settings) -> dict[str, str]:
 
 def _h264(settings: Settings) -> dict[str, str]:
     # x264's macroblock tree makes of the same short clip now these bits, now those: it depends on what memory held.
-    return {"preset": settings.preset, "mbtree": "0"} | _quality(settings) | _capped(settings)
+    return {"preset": settings.preset, "mbtree": "0"} | _crf_options(settings) | _rate_control(settings)
 
 
 def _hevc(settings: Settings) -> dict[str, str]:
     # So does x265 where a picture is one coding tree unit of 64 wide or high.
     own = "log-level=none:info=0:pools=none:frame-threads=1:ctu=32"
-    return {"preset": settings.preset, "x265-params": own} | _quality(settings) | _capped(settings)
+    return {"preset": settings.preset, "x265-params": own} | _crf_options(settings) | _rate_control(settings)
 
 
 def _av1(settings: Settings) -> dict[str, str]:
     if settings.kbps is None:
-        return {"preset": settings.preset, "svtav1-params": "lp=1"} | _quality(settings)
+        return {"preset": settings.preset, "svtav1-params": "lp=1"} | _crf_options(settings)
     # Only frames in their order, at a constant rate: its variable rate takes three times too much for short clips.
     return {"preset": settings.preset, "svtav1-params": "lp=1:pred-struct=1:rc=2"}
 
 
 def _vp9(settings: Settings) -> dict[str, str]:
     fast = {"deadline": "realtime", "cpu-used": settings.preset, "lag-in-frames": "0"}
-    capped = _capped(settings)
+    capped = _rate_control(settings)
     rate = capped | {"minrate": capped["maxrate"]} if capped else {"b": "0"}
-    return fast | rate | _quality(settings)
+    return fast | rate | _crf_options(settings)
 
 
-def _fixed_quantiser(settings: Settings) -> dict[str, str]:
+def _quantiser_options(settings: Settings) -> dict[str, str]:
     if settings.crf is None:
-        return _capped(settings)
-    return {"qmin": str(settings.crf), "qmax": str(settings.crf), "b": _AMPLE}
+        return _rate_control(settings)
+    return {"qmin": str(settings.crf), "qmax": str(settings.crf), "b": _UNLIMITED_BIT_RATE}
 
 
-_X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+_X26X_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 
-def _first(default: str, names: tuple[str, ...]) -> tuple[str, ...]:
+def _default_first(default: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return (default, *(name for name in names if name != default))
 
 
@@ -157,27 +157,27 @@ CODECS: dict[str, Codec] = {
     for codec in (
         Codec(
             "h264", "H.264", "libx264", "h264", "yuv420p", 2, (0, 51), (18, 23, 28, 33, 38, 43, 48),
-            _first("medium", _X26X), _h264,
+            _default_first("medium", _X26X_PRESETS), _h264,
         ),
         Codec(
             "hevc", "HEVC", "libx265", "hevc", "yuv420p", 64, (0, 51), (18, 23, 28, 33, 38, 43, 48),
-            _first("veryfast", _X26X), _hevc,
+            _default_first("veryfast", _X26X_PRESETS), _hevc,
         ),
         Codec(
             "av1", "AV1", "libsvtav1", "libdav1d", "yuv420p", 64, (1, 63), (20, 28, 36, 44, 52, 58, 63),
-            _first("8", tuple(map(str, range(14)))), _av1,
+            _default_first("8", tuple(map(str, range(14)))), _av1,
         ),
         Codec(
             "vp9", "VP9", "libvpx-vp9", "vp9", "yuv420p", 2, (0, 63), (20, 28, 36, 44, 52, 58, 63),
-            _first("5", tuple(map(str, range(9)))), _vp9,
+            _default_first("5", tuple(map(str, range(9)))), _vp9,
         ),
         Codec(
             "mpeg4", "MPEG-4 Part 2", "mpeg4", "mpeg4", "yuv420p", 2, (1, 31), (2, 4, 6, 10, 16, 22, 31), (),
-            _fixed_quantiser,
+            _quantiser_options,
         ),
         Codec(
             "mjpeg", "Motion JPEG", "mjpeg", "mjpeg", "yuvj420p", 2, (1, 31), (2, 4, 6, 10, 16, 22, 31), (),
-            _fixed_quantiser,
+            _quantiser_options,
         ),
     )
 }  # fmt: skip

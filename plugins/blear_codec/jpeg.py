@@ -11,29 +11,29 @@ import numpy as np
 from torch import Tensor
 
 from blear.contracts import BuildContext, DrawKeys, Draws
-from blear_codec.clips import each_clip, require_colours
-from blear_codec.mixture import Mixture
+from blear_codec.cpu_batches import check_channels, map_clips
+from blear_codec.mixture import ValueMixture
 from blear_codec.params import JpegParams
 
 _LEVELS = (90, 70, 50, 30, 20, 10, 5)
 
 
 @dataclass(frozen=True)
-class Compressed:
+class JpegPicture:
     """A picture through JPEG: uint8 [H, W, C], and the bits of its file."""
 
     picture_HWC: np.ndarray
     bits: int
 
 
-def compress(picture_HWC: np.ndarray, quality: int) -> Compressed:
+def jpeg_roundtrip(picture_HWC: np.ndarray, quality: int) -> JpegPicture:
     """One picture, uint8, grey (C = 1) or RGB, through libjpeg: chroma at half the size, BT.601 in 0..255."""
     rgb = picture_HWC.shape[-1] == 3
     there = cv2.cvtColor(picture_HWC, cv2.COLOR_RGB2BGR) if rgb else picture_HWC[..., 0]
     _, file = cv2.imencode(".jpg", there, [cv2.IMWRITE_JPEG_QUALITY, quality])
     back: Any = cv2.imdecode(file, cv2.IMREAD_COLOR if rgb else cv2.IMREAD_GRAYSCALE)
     shown = cv2.cvtColor(back, cv2.COLOR_BGR2RGB) if rgb else back[..., None]
-    return Compressed(shown, 8 * file.size)
+    return JpegPicture(shown, 8 * file.size)
 
 
 class Jpeg:
@@ -47,8 +47,8 @@ class Jpeg:
 
     def __init__(self, params: JpegParams, context: BuildContext) -> None:
         if context.clip is not None:
-            require_colours(context.clip.channels, "codec/jpeg")
-        self._params, self._mixture = params, Mixture(params.quality)
+            check_channels(context.clip.channels, "codec/jpeg")
+        self._params, self._mixture = params, ValueMixture(params.quality)
 
     def draw(self, keys: DrawKeys) -> Draws:
         """`quality`: float32 [B], whole numbers."""
@@ -64,11 +64,11 @@ class Jpeg:
         qualities = draws["quality"].tolist()
 
         def change(number: int, clip_THWC: np.ndarray) -> tuple[np.ndarray, float]:
-            files = [compress(picture, round(qualities[number])) for picture in clip_THWC]
+            files = [jpeg_roundtrip(picture, round(qualities[number])) for picture in clip_THWC]
             kbps = sum(file.bits for file in files) * self._params.fps / len(files) / 1000
             return np.stack([file.picture_HWC for file in files]), kbps
 
-        return each_clip(frames_BTCHW, change, "codec/jpeg")
+        return map_clips(frames_BTCHW, change, "codec/jpeg")
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
         """Qualities, mildest first."""

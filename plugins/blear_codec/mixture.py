@@ -11,7 +11,7 @@ from torch import Tensor
 from blear.contracts import DrawKeys
 
 
-class Mixture:
+class ValueMixture:
     """Values with weights.
 
     Args:
@@ -33,6 +33,6 @@ class Mixture:
         return torch.from_numpy(np.array(self.values, dtype=np.float32)[index_B])
 
 
-def chances(key: int, length: int) -> np.ndarray:
+def frame_uniforms(key: int, length: int) -> np.ndarray:
     """Float64 in [0, 1), [length, 2]: two independent numbers for each frame, a pure function of the clip's key."""
     return DrawKeys(key, 0, np.zeros(length, np.int64), np.arange(length)).uniform(2)

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from blear.contracts import Params
 from blear.errors import PluginError
-from blear_codec.codecs import CODECS, require
+from blear_codec.codecs import CODECS, require_codec
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Kbps = Annotated[float, Field(ge=1, le=1e5, allow_inf_nan=False)]  # beyond, x264 or SVT-AV1 refuses
@@ -16,7 +16,7 @@ Quality = Annotated[int, Field(ge=1, le=100)]
 Shrink = Annotated[float, Field(ge=1, le=64, allow_inf_nan=False)]
 
 
-def _drawable(values: object) -> None:
+def _check_mixture(values: object) -> None:
     """Raises a ValueError where a mixture cannot be drawn from."""
     if not isinstance(values, dict | list):
         return
@@ -62,7 +62,7 @@ class VideoParams(Params):
     @field_validator("crf", "kbps", "shrink")
     @classmethod
     def _mixture(cls, values: object) -> object:
-        _drawable(values)
+        _check_mixture(values)
         return values
 
     @model_validator(mode="after")
@@ -79,7 +79,7 @@ class VideoParams(Params):
         if preset and preset not in codec.presets:
             raise ValueError(f"{codec.label} has no preset {preset!r}; known: {', '.join(sorted(codec.presets))}")
         try:
-            require(codec)
+            require_codec(codec)
         except PluginError as error:
             raise ValueError(f"{error.what}; {error.do}") from error
         return self
@@ -137,5 +137,5 @@ class JpegParams(Params):
     @field_validator("quality")
     @classmethod
     def _mixture(cls, values: object) -> object:
-        _drawable(values)
+        _check_mixture(values)
         return values

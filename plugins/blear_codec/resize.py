@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import interpolate
 
 
-def coded_size(side: int, shrink: float) -> int:
+def encoder_side(side: int, shrink: float) -> int:
     """Rows or columns that are coded of `side`: the even number nearest to side / shrink, at least 2.
 
     Half-way the larger of two; shrink 1 leaves odd sides as they are.

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from blear.contracts import BuildContext, DrawKeys, Draws
-from blear_codec.clips import each_clip, require_colours
-from blear_codec.codecs import CODECS, Settings, require
-from blear_codec.coding import code
-from blear_codec.mixture import Mixture, chances
+from blear_codec.codecs import CODECS, Settings, require_codec
+from blear_codec.cpu_batches import check_channels, map_clips
+from blear_codec.mixture import ValueMixture, frame_uniforms
 from blear_codec.params import VideoParams
+from blear_codec.transcode import transcode
 
 _RATES = (400, 200, 100, 50, 25)
 
@@ -34,13 +34,13 @@ class VideoCodec:
 
     def __init__(self, params: VideoParams, context: BuildContext) -> None:
         self._params, self._codec = params, CODECS[params.codec]
-        require(self._codec)
+        require_codec(self._codec)
         if context.clip is not None:
-            require_colours(context.clip.channels, f"codec/{self._codec.name}")
+            check_channels(context.clip.channels, f"codec/{self._codec.name}")
         self._by_rate = params.kbps is not None
         quality = self._codec.default_crf if params.crf is None else params.crf
-        self._mixture = Mixture(quality if params.kbps is None else params.kbps)
-        self._shrink = Mixture(params.shrink)
+        self._mixture = ValueMixture(quality if params.kbps is None else params.kbps)
+        self._shrink = ValueMixture(params.shrink)
 
     def draw(self, keys: DrawKeys) -> Draws:
         """`strength`: float32 [B], crf or kbps; `shrink`: float32 [B]; `key`: int64 [B], for drops and losses."""
@@ -63,12 +63,12 @@ class VideoCodec:
         def change(number: int, clip_THWC: np.ndarray) -> tuple[np.ndarray, float]:
             still = len(clip_THWC) == 1
             whole = clip_THWC.repeat(self._params.repeat, axis=0) if still else clip_THWC
-            drop, lose = chances(keys[number], len(whole)).T
+            drop, lose = frame_uniforms(keys[number], len(whole)).T
             dropped, lost = drop < self._params.drop, lose < self._params.loss
-            coded = code(whole, self._settings(strengths[number], shrinks[number]), dropped, lost)
+            coded = transcode(whole, self._settings(strengths[number], shrinks[number]), dropped, lost)
             return coded.frames_THWC[-1:] if still else coded.frames_THWC, coded.kbps
 
-        return each_clip(frames_BTCHW, change, f"codec/{self._codec.name}")
+        return map_clips(frames_BTCHW, change, f"codec/{self._codec.name}")
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
         """Rates where the job gives a rate, else qualities; mildest first."""

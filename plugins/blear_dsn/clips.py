@@ -29,7 +29,7 @@ from PIL import Image
 from blear.errors import BlearError, DataError
 from blear.video import read_video
 from blear_dsn.align import align
-from blear_dsn.extract import cut, frame_size, select
+from blear_dsn.face_crops import crop_face, display_size, select_face
 from blear_emotions.labels import AFEW
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def videos(source: Path) -> list[tuple[Path, int]]:
     labelled = []
     for path in found:
         try:
-            labelled.append((path, AFEW.of_word(path.parent.name)))
+            labelled.append((path, AFEW.index_of_word(path.parent.name)))
         except ValueError as error:
             do = "put each video into a folder called by its emotion, as AFEW does"
             raise DataError(str(error), str(path.parent), do) from error
@@ -70,7 +70,7 @@ def read_frames(video: Path, every: int = 1) -> Iterator[tuple[int, np.ndarray]]
     """
     for frame in read_video(video, every):
         height, width = frame.image_HWC.shape[:2]
-        size = frame_size(width, height, frame.pixel_aspect)
+        size = display_size(width, height, frame.pixel_aspect)
         yield frame.number + 1, cv2.resize(frame.image_HWC, size, interpolation=cv2.INTER_CUBIC)
 
 
@@ -93,11 +93,11 @@ def extract(video: Path, folder: Path, locator: MTCNN, every: int = 1, *, aligne
             for (number, frame), found, five in zip(block, boxes, points, strict=True):
                 if found is not None:
                     boxes_N4 = np.asarray(found, dtype=np.float64)
-                    kept = select(boxes_N4, *frame.shape[:2])
+                    kept = select_face(boxes_N4, *frame.shape[:2])
                     face = (
                         align(frame, np.asarray(five[kept], np.float64), ALIGNED)
                         if aligned
-                        else cut(frame, boxes_N4[kept])
+                        else crop_face(frame, boxes_N4[kept])
                     )
                     Image.fromarray(face).save(partial / f"{video.stem}-{number:05d}.png")
                     count += 1

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torchvision.models import DenseNet
 
 from blear.contracts import BuildContext, Features
-from blear_dsn.frames import NetworkInput, channels, clip_of, features
+from blear_dsn.network_input import NetworkInput, channels, checked_clip, features
 from blear_dsn.params import DensenetParams
 
 _DEPTHS = (6, 12, 24, 16)
@@ -23,7 +23,7 @@ class Densenet(nn.Module):
 
     def __init__(self, params: DensenetParams, context: BuildContext) -> None:
         super().__init__()
-        clip_of(context, "dsn/densenet121", smallest=32)
+        checked_clip(context, "dsn/densenet121", smallest=32)
         self.input = NetworkInput(params)
         growth, first = channels((32, 64), params.width)
         self.features: nn.Sequential = DenseNet(growth, _DEPTHS, first).features

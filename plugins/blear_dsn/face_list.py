@@ -14,7 +14,7 @@ from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
 from blear_dsn.data_params import FaceListParams
 from blear_dsn.pictures import SUFFIXES, read_rgb, stretch
-from blear_emotions.published import against
+from blear_emotions.published import compared_with_published
 
 BLOCK = 512
 """Rows of a part whose rows name pictures."""
@@ -70,7 +70,7 @@ class FaceList:
                 continue
             pictures = sorted(_pictures(row.path))
             if not pictures:
-                yield self._nothing(row)
+                yield self._black_sample(row)
             for number, path in enumerate(pictures):
                 yield self._sample(f"{row.key}/{number:05d}", read_rgb(path, row.where), row, row.key)
 
@@ -79,13 +79,13 @@ class FaceList:
         rows = [row for split in self.splits for row in (self._train if split == "train" else self._dev)]
         absent = [str(row.path) for row in rows if not row.path.exists()]
         empty = sum(row.path.is_dir() and not any(_pictures(row.path)) for row in rows)
-        return against({}, missing=absent) | ({"clips without a face": str(empty)} if empty else {})
+        return compared_with_published({}, missing=absent) | ({"clips without a face": str(empty)} if empty else {})
 
     def _sample(self, key: str, image_HWC: np.ndarray, row: Row, video: str = "", found: int = 1) -> Sample:
         frames = stretch(image_HWC, self.params.size)[None]
         return Sample(key, frames, {"emotion": row.label}, video=video, meta={"found": found})
 
-    def _nothing(self, row: Row) -> Sample:
+    def _black_sample(self, row: Row) -> Sample:
         if self.params.empty == "refuse":
             do = "leave the row out, or set `empty: black` to count it as a clip without a face"
             raise DataError(f"no picture in {row.path}", row.where, do)

@@ -11,10 +11,10 @@ from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
 from blear_dsn.align import align
 from blear_dsn.data_params import RafDbParams
-from blear_dsn.extract import cut
+from blear_dsn.face_crops import crop_face
 from blear_dsn.pictures import read_rgb, stretch
 from blear_emotions.labels import AFEW, RAF
-from blear_emotions.published import against
+from blear_emotions.published import compared_with_published
 from blear_emotions.rafdb import RafFace, read_package
 
 _PREFIX = {"train": "train", "dev": "test"}
@@ -68,14 +68,14 @@ class RafDb:
         if part not in self.parts(split):
             raise DataError(f"no part {part!r} in split {split!r}", "dsn/raf_db", "take one of parts(split)")
         for face in self._of(split)[int(part) : int(part) + BLOCK]:
-            emotion = self._order.of_word(RAF.names[RAF.of_number(face.code)])
+            emotion = self._order.index_of_word(RAF.names[RAF.index_of_number(face.code)])
             yield Sample(face.stem, self._picture(face)[None], {"emotion": emotion}, meta={"code": face.code})
 
     def describe(self) -> Mapping[str, str]:
         """Faces of each split beside those of the release, and pictures that are not there."""
         counts = {split: (len(self._of(split)), size) for split, size in SIZES.items()}
         pictures = (face.aligned if self.params.face == "aligned" else face.image for face in self._faces)
-        return against(counts, missing=[picture.name for picture in pictures if not picture.is_file()])
+        return compared_with_published(counts, missing=[picture.name for picture in pictures if not picture.is_file()])
 
     @cached_property
     def _faces(self) -> list[RafFace]:
@@ -95,13 +95,13 @@ class RafDb:
             if self.params.face == "box":
                 box = face.box()
                 sides = np.array([box.left, box.top, box.left + box.width, box.top + box.height])
-                return cut(image_HWC, sides, size, self.params.margin)
-            return align(image_HWC, _five(face), size)
+                return crop_face(image_HWC, sides, size, self.params.margin)
+            return align(image_HWC, _five_landmarks(face), size)
         except ValueError as error:
             raise DataError(f"{face.name}: {error}", face.where, "use the package as released") from error
 
 
-def _five(face: RafFace) -> np.ndarray:
+def _five_landmarks(face: RafFace) -> np.ndarray:
     points_P2 = face.landmarks()
     if len(points_P2) != _POINTS:
         what = f"{face.name} has {len(points_P2)} landmarks instead of {_POINTS}"

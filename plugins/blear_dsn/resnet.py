@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
 from blear.contracts import BuildContext, Features
-from blear_dsn.frames import NetworkInput, channels, clip_of, features, kaiming_
+from blear_dsn.network_input import NetworkInput, channels, checked_clip, features, initialise_kaiming_
 from blear_dsn.params import ResnetParams
 
 _WIDTHS = (64, 128, 256, 512)
@@ -49,7 +49,7 @@ class Resnet(nn.Module):
 
     def __init__(self, params: ResnetParams, context: BuildContext) -> None:
         super().__init__()
-        clip_of(context, "dsn/resnet50", smallest=32)
+        checked_clip(context, "dsn/resnet50", smallest=32)
         norm: _Norm = FrozenBatchNorm if params.norm == "frozen" else nn.BatchNorm2d
         self.input = NetworkInput(params)
         widths = channels(_WIDTHS, params.width)
@@ -69,7 +69,7 @@ class Resnet(nn.Module):
                 self._add(f"{block}_branch2b", nn.Conv2d(width, width, 3, padding=1, bias=False), norm)
                 self._add(f"{block}_branch2c", nn.Conv2d(width, outputs, 1, bias=False), norm)
                 inputs = outputs
-        kaiming_(self)
+        initialise_kaiming_(self)
 
     def forward(self, frames_BTCHW: Tensor) -> Features:
         """See the class."""
@@ -79,9 +79,9 @@ class Resnet(nn.Module):
         x = max_pool2d(x, 3, 2, ceil_mode=True)
         for stage, blocks in enumerate(self._groups, 3):
             for block in blocks:
-                shortcut = self._unit(f"{block}_branch1", x) if block is blocks[0] else x
-                x = self._unit(f"{block}_branch2b", self._unit(f"{block}_branch2a", x).relu_()).relu_()
-                x = (self._unit(f"{block}_branch2c", x) + shortcut).relu_()
+                shortcut = self._conv_norm(f"{block}_branch1", x) if block is blocks[0] else x
+                x = self._conv_norm(f"{block}_branch2b", self._conv_norm(f"{block}_branch2a", x).relu_()).relu_()
+                x = (self._conv_norm(f"{block}_branch2c", x) + shortcut).relu_()
             stages[f"stage{stage}"] = x
         return features(inputs, stages, frames_BTCHW.shape[:2])
 
@@ -89,5 +89,5 @@ class Resnet(nn.Module):
         self.add_module(f"res{name}", convolution)
         self.add_module(f"bn{name}", norm(convolution.out_channels))
 
-    def _unit(self, name: str, x: Tensor) -> Tensor:
+    def _conv_norm(self, name: str, x: Tensor) -> Tensor:
         return getattr(self, f"bn{name}")(getattr(self, f"res{name}")(x))

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from blear.contracts import Batch, BuildContext, Decoded, Features, Metric
 from blear.errors import PluginError
 from blear.metrics import CLASSIFICATION
-from blear_dsn.classify import class_target, clip_categories, frame_loss
-from blear_dsn.frames import channels
+from blear_dsn.clip_classification import class_target, clip_probabilities, frame_loss
+from blear_dsn.network_input import channels
 from blear_dsn.params import SideOutputsParams
-from blear_dsn.sides import SIDES, Fusion, SideOutput
+from blear_dsn.side_layers import SIDES, Fusion, SideOutput
 from blear_dsn.upsample import enlarged
 
 _NAME = "dsn/side_outputs"
@@ -83,7 +83,7 @@ class SideOutputs(nn.Module):
 
     def decode(self, outputs: dict[str, Tensor]) -> Mapping[str, Decoded]:
         """One decision for each clip: the mean of the fused probabilities of its frames."""
-        return {self._target.name: clip_categories(self._target, outputs[FUSED])}
+        return {self._target.name: clip_probabilities(self._target, outputs[FUSED])}
 
 
 def _check_size(stage: int, factor: int, shape: Size, reference: Size) -> None:

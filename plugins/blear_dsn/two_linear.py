@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from blear.contracts import Batch, BuildContext, Decoded, Features, Metric
 from blear.errors import PluginError
 from blear.metrics import CLASSIFICATION
-from blear_dsn.classify import class_target, clip_categories, frame_loss
+from blear_dsn.clip_classification import class_target, clip_probabilities, frame_loss
 from blear_dsn.params import TwoLinearParams
-from blear_dsn.sides import start_
+from blear_dsn.side_layers import initialise_
 
 _NAME = "dsn/two_linear"
 _BIAS = 0.1
@@ -37,8 +37,8 @@ class TwoLinear(nn.Module):
         self.first = nn.Linear(context.features["embedding"][-1], classes)
         self.dropout = nn.Dropout(params.dropout)
         self.second = nn.Linear(classes, classes)
-        start_(self.first, "gaussian")
-        start_(self.second, "xavier")
+        initialise_(self.first, "gaussian")
+        initialise_(self.second, "xavier")
         nn.init.constant_(self.second.bias, _BIAS)
 
     def forward(self, features: Features) -> Tensor:
@@ -55,4 +55,4 @@ class TwoLinear(nn.Module):
 
     def decode(self, outputs: Tensor) -> Mapping[str, Decoded]:
         """One decision for each clip: the mean of its frames' probabilities."""
-        return {self._target.name: clip_categories(self._target, outputs)}
+        return {self._target.name: clip_probabilities(self._target, outputs)}

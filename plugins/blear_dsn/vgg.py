@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from blear.contracts import BuildContext, Features
-from blear_dsn.frames import NetworkInput, channels, clip_of, features, kaiming_
+from blear_dsn.network_input import NetworkInput, channels, checked_clip, features, initialise_kaiming_
 from blear_dsn.params import VggParams
 
 _COUNTS = (64, 128, 256, 512, 512)
@@ -28,7 +28,7 @@ class Vgg(nn.Module):
 
     def __init__(self, params: VggParams, context: BuildContext) -> None:
         super().__init__()
-        clip_of(context, "dsn/vgg", smallest=16)
+        checked_clip(context, "dsn/vgg", smallest=16)
         self.input = NetworkInput(params)
         inputs = 3
         for stage, (outputs, depth) in enumerate(zip(channels(_COUNTS, params.width), _DEPTHS, strict=True), 1):
@@ -36,7 +36,7 @@ class Vgg(nn.Module):
                 padding = _PADDING if (stage, number) == (1, 1) else 1
                 self.add_module(f"conv{stage}_{number}", nn.Conv2d(inputs, outputs, 3, padding=padding))
                 inputs = outputs
-        kaiming_(self)
+        initialise_kaiming_(self)
 
     def forward(self, frames_BTCHW: Tensor) -> Features:
         """See the class."""

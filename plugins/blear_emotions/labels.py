@@ -54,7 +54,7 @@ class Labels:
     def __len__(self) -> int:
         return len(self.names)
 
-    def of_number(self, number: int) -> int:
+    def index_of_number(self, number: int) -> int:
         """Place among `names` of a number in the dataset's files.
 
         Raises:
@@ -64,7 +64,7 @@ class Labels:
             raise ValueError(f"{self.dataset} numbers run from {self.first} to {self.first + len(self) - 1}")
         return number - self.first
 
-    def of_word(self, word: str) -> int:
+    def index_of_word(self, word: str) -> int:
         """Place among `names` of a word or a synonym of it, whatever its case.
 
         Raises:

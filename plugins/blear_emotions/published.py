@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 
-def against(counts: Mapping[str, tuple[int, int]], missing: Sequence[str] = ()) -> dict[str, str]:
+def compared_with_published(counts: Mapping[str, tuple[int, int]], missing: Sequence[str] = ()) -> dict[str, str]:
     """Lines for a person: what -> how many of the published number, and what is missing of the raw data.
 
     Args:

@@ -31,7 +31,7 @@ SPLITS = ("train", "test")
 
 _CODES = {"basic": len(RAF), "compound": len(RAF_COMPOUND)}
 _NAME = re.compile(r"[A-Za-z0-9_-]+\.(jpg|jpeg|png)", re.IGNORECASE)
-_WIDENED = 0.5  # of width and height on each side: multi has no face boxes, only landmarks
+_MULTI_MARGIN = 0.5  # of width and height on each side: multi has no face boxes, only landmarks
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class RafFace:
         if self.package == "multi":
             points_P2 = self.landmarks()
             (left, top), (right, bottom) = points_P2.min(axis=0).tolist(), points_P2.max(axis=0).tolist()
-            return _box(left, top, right, bottom, self._manual).grown(_WIDENED)
+            return _box(left, top, right, bottom, self._manual).grown(_MULTI_MARGIN)
         file = self.folder / "Annotation" / "boundingbox" / f"{self.stem}_boundingbox.txt"
         lines = _lines(file)
         if len(lines) != 1:

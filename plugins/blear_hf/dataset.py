@@ -31,12 +31,14 @@ class HfDataset:
         self._check("split", self.splits, self._rows)
         self._columns = self._rows[self.splits[0]].features
         kinds = {name: type(feature).__name__ for name, feature in self._columns.items()}
-        seen = [params.frames] if params.frames else [n for n, kind in kinds.items() if kind in ("Image", "Video")][:1]
-        self._check("column", [*(seen or ["image"]), *params.targets, *filter(None, [params.subject])], kinds)
-        self._frames, self._video = seen[0], kinds[seen[0]] == "Video"
-        named = params.targets or [name for name, kind in kinds.items() if kind == "ClassLabel"]
-        self._check("class column, so name `targets`; no", [] if named else ["label"], kinds)
-        self.targets = tuple(map(self._target, named))
+        frame_columns = (
+            [params.frames] if params.frames else [n for n, kind in kinds.items() if kind in ("Image", "Video")][:1]
+        )
+        self._check("column", [*(frame_columns or ["image"]), *params.targets, *filter(None, [params.subject])], kinds)
+        self._frames, self._video = frame_columns[0], kinds[frame_columns[0]] == "Video"
+        label_columns = params.targets or [name for name, kind in kinds.items() if kind == "ClassLabel"]
+        self._check("class column, so name `targets`; no", [] if label_columns else ["label"], kinds)
+        self.targets = tuple(map(self._target, label_columns))
         length = params.length if self._video else 1
         self.clip = ClipSpec(length, 3 if params.color == "rgb" else 1, params.size, params.size)
 
@@ -52,12 +54,14 @@ class HfDataset:
         for number in range(int(part), min(int(part) + 1000, len(rows))):
             row, where = rows[number], f"{self._where}, {split}, row {number}"
             targets = {target.name: _label(target, row[target.name], where) for target in self.targets}
-            who = str(row[self._params.subject]) if self._params.subject else ""
-            yield Sample(f"{split}_{number:08d}", self._clip(row[self._frames], where), targets, subject=who)
+            subject = str(row[self._params.subject]) if self._params.subject else ""
+            yield Sample(f"{split}_{number:08d}", self._clip(row[self._frames], where), targets, subject=subject)
 
-    def _check(self, what: str, names: Iterable[str], there: Iterable[str]) -> None:
-        if lacking := [name for name in names if name not in there]:
-            raise DataError(f"no {what} {', '.join(map(repr, lacking))}", self._where, f"it has: {', '.join(there)}")
+    def _check(self, what: str, names: Iterable[str], available: Iterable[str]) -> None:
+        if missing := [name for name in names if name not in available]:
+            raise DataError(
+                f"no {what} {', '.join(map(repr, missing))}", self._where, f"it has: {', '.join(available)}"
+            )
 
     def _target(self, name: str) -> Target:
         feature = self._columns[name]
@@ -72,14 +76,14 @@ class HfDataset:
             with tempfile.NamedTemporaryFile() as file:
                 Path(file.name).write_bytes(stored["bytes"] or Path(stored["path"]).read_bytes())
                 if not self._video:
-                    return self._fitted(Image.open(file.name))[None]
+                    return self._resized(Image.open(file.name))[None]
                 frames = [frame.image_HWC for frame in read_video(Path(file.name))]
         except (OSError, TypeError) as error:
             raise DataError(f"cannot be decoded: {error}", where, "mend the file or leave the row out") from error
         chosen = np.linspace(0, len(frames) - 1, self.clip.length).round().astype(int)
-        return np.stack([self._fitted(Image.fromarray(frames[index])) for index in chosen])
+        return np.stack([self._resized(Image.fromarray(frames[index])) for index in chosen])
 
-    def _fitted(self, image: Image.Image) -> np.ndarray:
+    def _resized(self, image: Image.Image) -> np.ndarray:
         coloured, size = image.convert("RGB" if self.clip.channels == 3 else "L"), self._params.size
         picture = np.array(ImageOps.fit(coloured, (size, size), Image.Resampling.BICUBIC))
         return picture.reshape(size, size, self.clip.channels)

@@ -17,9 +17,9 @@ _WIDTHS = (64, 128, 256, 512)
 class Block(BasicBlock):
     """torchvision's basic block, whose residual branch may see other maps than its short cut."""
 
-    def both(self, maps_NCHW: Tensor, seen_NCHW: Tensor) -> Tensor:
-        """Short cut of `maps` plus residual of `seen`, after ReLU."""
-        residual = self.bn2(self.conv2(relu(self.bn1(self.conv1(seen_NCHW)))))
+    def forward_shifted(self, maps_NCHW: Tensor, shifted_NCHW: Tensor) -> Tensor:
+        """Short cut of `maps` plus residual of `residual_input`, after ReLU."""
+        residual = self.bn2(self.conv2(relu(self.bn1(self.conv1(shifted_NCHW)))))
         shortcut = maps_NCHW if self.downsample is None else self.downsample(maps_NCHW)
         return relu(residual + shortcut)
 
@@ -63,19 +63,19 @@ class ResNet18(nn.Module):
         x = _centre(frames_BTCHW, self.params.input).flatten(0, 1)
         x = self.maxpool(relu(self.bn1(self.conv1(x.expand(-1, 3, -1, -1)))))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = self._through(stage, x, length)
+            x = self._run_stage(stage, x, length)
             if self.params.shift == "causal_stage" and stage is not self.layer4:
                 x = causal(x.unflatten(0, (-1, length)), self.params.zero_fill).flatten(0, 1)
         maps = x.unflatten(0, (-1, length))
         features = {"embedding": maps.mean(dim=(-2, -1)), "layer4": maps}
         return features if self.fc is None else features | {"logits": self.fc(features["embedding"])}
 
-    def _through(self, stage: nn.ModuleList, x: Tensor, length: int) -> Tensor:
+    def _run_stage(self, stage: nn.ModuleList, x: Tensor, length: int) -> Tensor:
         for block in stage:
-            seen = x
+            residual_input = x
             if self.params.shift == "residual_bidirectional":
-                seen = bidirectional(x.unflatten(0, (-1, length))).flatten(0, 1)
-            x = block.both(x, seen)  # type: ignore[operator]  # ModuleList knows only Module
+                residual_input = bidirectional(x.unflatten(0, (-1, length))).flatten(0, 1)
+            x = block.forward_shifted(x, residual_input)  # type: ignore[operator]  # ModuleList knows only Module
         return x
 
 

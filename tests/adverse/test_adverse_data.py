@@ -10,8 +10,8 @@ from adverse_trees import Python2Pickle, archived, batch, idx, write_cifar10, wr
 
 from blear.contracts import BuildContext, Dataset
 from blear.errors import DataError
-from blear_adverse.batches import read_batch
 from blear_adverse.cifar10 import Cifar10
+from blear_adverse.cifar_pickle import read_batch
 from blear_adverse.mnist import Mnist, read_idx
 from blear_adverse.params import Cifar10Params, MnistParams
 

@@ -19,7 +19,7 @@ from blear.pipeline.prepare import prepare_data
 from blear.pipeline.run import run_job
 from blear.plugin.discovery import load_plugins
 from blear_codec.codecs import Settings
-from blear_codec.coding import code
+from blear_codec.transcode import transcode
 
 JOB = """\
 name: once
@@ -75,7 +75,7 @@ def test_stored_are_the_coded_frames_the_clean_ones_and_the_rate(job):
     data = prepared(job)
     store = Store.open(data, "dev")
     taken, whole = store.take(np.arange(6)), originals("dev")
-    coded = [code(sample.frames, Settings("h264", crf=33, preset="medium")) for sample in whole]
+    coded = [transcode(sample.frames, Settings("h264", crf=33, preset="medium")) for sample in whole]
     assert np.array_equal(taken.frames.permute(0, 1, 3, 4, 2), [clip.frames_THWC for clip in coded])
     assert np.array_equal(taken.clean.permute(0, 1, 3, 4, 2), [sample.frames for sample in whole])
     assert [meta["kbps"] for meta in store.metadata(np.arange(6)).meta] == [clip.kbps for clip in coded]
@@ -116,7 +116,8 @@ def test_evaluation_takes_the_stored_rate(job):
     run = run_job(read, catalog, runner="local", fresh=False, command="", profile=None).parent
     table = read_predictions(run / "predictions.parquet").to_pylist()
     rate = {
-        sample.key: code(sample.frames, Settings("h264", crf=33, preset="medium")).kbps for sample in originals("dev")
+        sample.key: transcode(sample.frames, Settings("h264", crf=33, preset="medium")).kbps
+        for sample in originals("dev")
     }
     assert [row["kbps"] for row in table] == [rate[row["sample"]] for row in table]
     assert len(table) == 12
@@ -147,14 +148,14 @@ def test_clips_that_differ_in_length_and_floats():
     settings = Settings("h264", crf=30, preset="medium")
     for sample, clip in zip(varied, clips, strict=True):
         assert sample.clean is None
-        assert np.array_equal(sample.frames, code(clip, settings).frames_THWC)
+        assert np.array_equal(sample.frames, transcode(clip, settings).frames_THWC)
     own = np.zeros((1, 4, 4, 3), np.uint8)
     floats = Sample("k", clips[0].astype(np.float32) / 255, {}, own, meta={"face_px": 9})
     (done,) = degraded(chain, [floats], "train", varied=False)
     assert done.frames.dtype == np.float32
-    assert np.array_equal((done.frames * 255).round(), code(clips[0], settings).frames_THWC)
+    assert np.array_equal((done.frames * 255).round(), transcode(clips[0], settings).frames_THWC)
     assert done.clean is own
-    assert done.meta == {"face_px": 9, "kbps": code(clips[0], settings).kbps}
+    assert done.meta == {"face_px": 9, "kbps": transcode(clips[0], settings).kbps}
 
 
 def test_a_degradation_that_spends_no_bits_names_no_rate():

@@ -16,10 +16,10 @@ from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys
 from blear.errors import DataError, PluginError
 from blear.plugin.discovery import load_plugins
 from blear_codec import codecs
-from blear_codec.clips import each_clip
 from blear_codec.codecs import CODECS, Settings
-from blear_codec.coding import code
-from blear_codec.jpeg import compress
+from blear_codec.cpu_batches import map_clips
+from blear_codec.jpeg import jpeg_roundtrip
+from blear_codec.transcode import transcode
 
 COMPONENTS = {component.name: component for component in blear_codec.register_degradations()}
 CONTEXT = BuildContext(clip=ClipSpec(3, 3, 32, 32))
@@ -92,7 +92,7 @@ def test_what_the_network_sees_is_what_code_gives(name):
     chosen = Settings(name, crf=CODECS[name].levels[4], preset=next(iter(CODECS[name].presets), ""))
     operation, frames = build(name, crf=chosen.crf), torch.from_numpy(clip).permute(0, 3, 1, 2)[None] / 255
     out = operation.apply(frames, operation.draw(keys(1)))
-    expected = torch.from_numpy(code(clip, chosen).frames_THWC).permute(0, 3, 1, 2)
+    expected = torch.from_numpy(transcode(clip, chosen).frames_THWC).permute(0, 3, 1, 2)
     assert torch.equal((out[0] * 255).round().byte(), expected)
 
 
@@ -101,7 +101,7 @@ def test_a_still_is_the_last_of_a_clip_of_equal_frames():
     operation, frames = build("h264", repeat=5), torch.from_numpy(still).permute(0, 3, 1, 2)[None] / 255
     out = operation.apply(frames, operation.draw(keys(1)))
     chosen = Settings("h264", crf=CODECS["h264"].default_crf, preset="medium")
-    expected = code(still.repeat(5, axis=0), chosen).frames_THWC[-1]
+    expected = transcode(still.repeat(5, axis=0), chosen).frames_THWC[-1]
     assert torch.equal((out[0, 0] * 255).round().byte(), torch.from_numpy(expected).permute(2, 0, 1))
 
 
@@ -147,7 +147,7 @@ def test_frames_that_are_not_finite_are_refused(value):
 
 def test_frames_of_two_channels_are_refused():
     with pytest.raises(PluginError, match="codec/h264: codes grey or RGB frames, not 2 channels"):
-        each_clip(torch.zeros(1, 1, 2, 8, 8), lambda _, clip: (clip, 0.0), "codec/h264")
+        map_clips(torch.zeros(1, 1, 2, 8, 8), lambda _, clip: (clip, 0.0), "codec/h264")
     for name in ("h264", "jpeg"):  # known as soon as the data is, before anything is trained
         module, attribute = COMPONENTS[name].build.split(":")
         with pytest.raises(PluginError, match=f"codec/{name}: codes grey or RGB frames, not 4 channels"):
@@ -162,7 +162,7 @@ def test_clips_keep_their_places_and_steps_of_8_bits():
     def change(number, clip):
         return np.full_like(clip, number) if number else clip, 10.0 * number
 
-    out, kbps_B = each_clip(frames, change, "x")
+    out, kbps_B = map_clips(frames, change, "x")
     assert kbps_B.tolist() == [0, 10, 20, 30, 40]
     torch.testing.assert_close(out[0], (frames[0] * 255).round() / 255, atol=0, rtol=0)
     assert [clip.unique().mul(255).round().tolist() for clip in out[1:]] == [[1], [2], [3], [4]]
@@ -227,4 +227,6 @@ def test_jpeg_codes_each_frame_alone():
     clip = face(32)[:3]
     operation, frames = build("jpeg", quality=30), torch.from_numpy(clip).permute(0, 3, 1, 2)[None] / 255
     out = (operation.apply(frames, operation.draw(keys(1)))[0] * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    assert all(np.array_equal(seen, compress(frame, 30).picture_HWC) for seen, frame in zip(out, clip, strict=True))
+    assert all(
+        np.array_equal(seen, jpeg_roundtrip(frame, 30).picture_HWC) for seen, frame in zip(out, clip, strict=True)
+    )

@@ -16,9 +16,9 @@ from blear.imaging import resize_bicubic
 from blear.job.reader import read_job
 from blear.pipeline.run import run_job
 from blear_codec.codecs import CODECS, Settings
-from blear_codec.coding import code
-from blear_codec.jpeg import compress
-from blear_codec.resize import coded_size
+from blear_codec.jpeg import jpeg_roundtrip
+from blear_codec.resize import encoder_side
+from blear_codec.transcode import transcode
 
 
 def settings(name, crf, **changes):
@@ -39,7 +39,7 @@ def test_rate_of_each_clip_is_that_of_its_own_packets(name):
     out, kbps_B = operation.apply_coded(frames, draws)
     assert torch.equal(out, operation.apply(frames, draws))
     expected = [
-        code(clip, settings(name, round(crf), fps=30)).bits * 30 / 3 / 1000
+        transcode(clip, settings(name, round(crf), fps=30)).bits * 30 / 3 / 1000
         for clip, crf in zip(pixels(frames), draws["strength"].tolist(), strict=True)
     ]
     assert kbps_B.tolist() == pytest.approx(expected)
@@ -51,21 +51,21 @@ def test_rate_of_a_still_is_that_of_its_short_clip():
     operation = build("h264", repeat=5)
     _, kbps_B = operation.apply_coded(still, operation.draw(keys(1)))
     clip = pixels(still)[0].repeat(5, axis=0)
-    assert kbps_B.tolist() == [code(clip, settings("h264", CODECS["h264"].default_crf)).kbps]
+    assert kbps_B.tolist() == [transcode(clip, settings("h264", CODECS["h264"].default_crf)).kbps]
 
 
 def test_rate_of_jpeg_files():
     frames, operation = batch(2), build("jpeg", quality=30, fps=10)
     out, kbps_B = operation.apply_coded(frames, operation.draw(keys(2)))
-    files = [[compress(frame, 30) for frame in clip] for clip in pixels(frames)]
+    files = [[jpeg_roundtrip(frame, 30) for frame in clip] for clip in pixels(frames)]
     assert kbps_B.tolist() == pytest.approx([sum(file.bits for file in clip) * 10 / 3 / 1000 for clip in files])
     assert np.array_equal(pixels(out), [[file.picture_HWC for file in clip] for clip in files])
 
 
 def test_coded_sizes_are_even():
-    assert [coded_size(96, shrink) for shrink in (1, 2, 3, 4, 6, 64)] == [96, 48, 32, 24, 16, 2]
-    assert [coded_size(48, shrink) for shrink in (1.5, 2.4, 48 / 17, 48 / 19)] == [32, 20, 18, 20]
-    assert [coded_size(33, shrink) for shrink in (1, 2)] == [33, 16]
+    assert [encoder_side(96, shrink) for shrink in (1, 2, 3, 4, 6, 64)] == [96, 48, 32, 24, 16, 2]
+    assert [encoder_side(48, shrink) for shrink in (1.5, 2.4, 48 / 17, 48 / 19)] == [32, 20, 18, 20]
+    assert [encoder_side(33, shrink) for shrink in (1, 2)] == [33, 16]
 
 
 @pytest.mark.parametrize("name", VIDEO)
@@ -73,18 +73,18 @@ def test_coded_sizes_are_even():
 def test_shrinking_is_what_bicubic_resizing_around_the_codec_does(name, color):
     clip = face(48, 3, color)
     small = np.stack([resize_bicubic(frame.astype(np.float32), 16, 16) for frame in clip]).clip(0, 255).round()
-    inner = code(small.astype(np.uint8), settings(name, CODECS[name].default_crf))
-    outer = code(clip, settings(name, CODECS[name].default_crf, shrink=3))
+    inner = transcode(small.astype(np.uint8), settings(name, CODECS[name].default_crf))
+    outer = transcode(clip, settings(name, CODECS[name].default_crf, shrink=3))
     assert outer.bits == inner.bits
     large = [resize_bicubic(frame.astype(np.float32), 48, 48) for frame in inner.frames_THWC]
     assert np.array_equal(outer.frames_THWC, np.stack(large).clip(0, 255).round())
-    assert outer.bits < code(clip, settings(name, CODECS[name].default_crf)).bits
+    assert outer.bits < transcode(clip, settings(name, CODECS[name].default_crf)).bits
 
 
 def test_at_a_very_low_rate_a_small_video_beats_a_large_one():
     """The seed's idea, in PSNR: at the worst quality of the full size, half the size costs less and looks better."""
     clip = face(96, 6)
-    large, small = code(clip, settings("h264", 51)), code(clip, settings("h264", 42, shrink=2))
+    large, small = transcode(clip, settings("h264", 51)), transcode(clip, settings("h264", 42, shrink=2))
     assert small.bits < large.bits
     assert psnr(clip, small.frames_THWC) > psnr(clip, large.frames_THWC) + 0.5
 
@@ -156,7 +156,7 @@ def test_evaluation_writes_the_rate_of_each_clip(storage, tmp_path):
     faces = catalog.get("dataset", "procedural").build(job.data["faces"].params, BuildContext(seed=job.seed))
     stored = [sample for part in faces.parts("dev") for sample in faces.samples("dev", part)]
     expected = {
-        (sample.key, crf): code(sample.frames, settings("h264", crf, shrink=2)).kbps
+        (sample.key, crf): transcode(sample.frames, settings("h264", crf, shrink=2)).kbps
         for sample in stored
         for crf in (20, 40)
     }

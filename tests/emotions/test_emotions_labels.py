@@ -55,11 +55,11 @@ def test_each_number_means_what_the_dataset_says(name):
     vocabulary = getattr(labels, name)
     expected = NUMBERS[name]
     assert len(vocabulary) == len(expected)
-    found = {number: canonical(vocabulary.names[vocabulary.of_number(number)]) for number in expected}
+    found = {number: canonical(vocabulary.names[vocabulary.index_of_number(number)]) for number in expected}
     assert found == expected
     for beyond in (min(expected) - 1, max(expected) + 1):
         with pytest.raises(ValueError, match=f"numbers run from {min(expected)} to {max(expected)}"):
-            vocabulary.of_number(beyond)
+            vocabulary.index_of_number(beyond)
 
 
 @pytest.mark.parametrize(
@@ -104,23 +104,23 @@ def test_compound_pairs_in_the_order_of_their_numbers():
     ("word", "place"), [("Angry", 0), ("anger", 0), ("HAPPINESS", 3), ("sad ", 4), ("Neutral", 6), ("none", 7)]
 )
 def test_words_of_friends_in_any_case_and_with_synonyms(word, place):
-    assert labels.FRIENDS.of_word(word) == place
+    assert labels.FRIENDS.index_of_word(word) == place
 
 
 def test_unknown_words_are_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"'Contempt' is no class of AFEW: angry, disgust"):
-        labels.AFEW.of_word("Contempt")
+        labels.AFEW.index_of_word("Contempt")
     with pytest.raises(ValueError, match=r"'angre' is no emotion; known are anger"):
-        labels.AFEW.of_word("angre")
+        labels.AFEW.index_of_word("angre")
     with pytest.raises(ValueError, match=r"'none' is no class of AFEW"):
-        labels.AFEW.of_word("none")
+        labels.AFEW.index_of_word("none")
 
 
 def test_words_of_every_dataset_find_themselves():
     vocabularies = [value for value in vars(labels).values() if isinstance(value, Labels)]
     assert len(vocabularies) == len(NUMBERS) + 1  # and Friends, which has words only
     for vocabulary in vocabularies:
-        assert [vocabulary.of_word(name) for name in vocabulary.names] == list(range(len(vocabulary)))
+        assert [vocabulary.index_of_word(name) for name in vocabulary.names] == list(range(len(vocabulary)))
 
 
 def test_classes_of_ferplus_are_the_eight_emotions():

@@ -13,7 +13,7 @@ from blear.contracts import BuildContext, ClipSpec, Dataset
 from blear.errors import DataError
 from blear.imaging import Box
 from blear_fer.datasets.afew import Afew
-from blear_fer.datasets.afew_faces import shaped
+from blear_fer.datasets.afew_faces import with_aspect
 from blear_fer.datasets.afew_files import pictures_in
 from blear_fer.datasets.params import AfewParams
 
@@ -101,7 +101,7 @@ def test_crop_is_the_box_with_a_fifth_on_each_side_in_the_aspect_of_the_size(vid
     ],
 )
 def test_boxes_take_the_aspect_of_the_network(box, ratio, expected):
-    assert shaped(box, ratio) == expected
+    assert with_aspect(box, ratio) == expected
 
 
 def test_clip_without_a_face_is_a_mistake_in_dev_and_left_out_of_training(videos, caplog):

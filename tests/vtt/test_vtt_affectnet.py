@@ -11,7 +11,7 @@ from blear.contracts import BuildContext, ClipSpec, Dataset
 from blear.errors import DataError
 from blear.plugin.component_ref import ComponentRef
 from blear_vtt.datasets import affectnet_csv
-from blear_vtt.datasets.affectnet import KEPT, AffectNet
+from blear_vtt.datasets.affectnet import AFFECTNET_TO_VTT, AffectNet
 from blear_vtt.datasets.params import AffectNetParams, StillsParams
 from blear_vtt.datasets.still_datasets import AffectNetFaces, BothFaces
 
@@ -39,7 +39,7 @@ def labels(samples):
 
 
 def test_the_published_map():
-    assert KEPT == (6, 3, 4, 5, 2, 1, 0, None, None, None, None)
+    assert AFFECTNET_TO_VTT == (6, 3, 4, 5, 2, 1, 0, None, None, None, None)
 
 
 def test_seven_classes_are_kept_and_every_row_left_out_is_counted(csv, caplog):

@@ -5,7 +5,7 @@ import pytest
 
 from blear.errors import DataError
 from blear.imaging import Box, face_square
-from blear_vtt.datasets.crops import crop_face, read_rgb, resized
+from blear_vtt.datasets.crops import crop_face, read_rgb, resize_square
 from blear_vtt.datasets.params import CropParams
 
 
@@ -84,9 +84,9 @@ def test_a_picture_without_box_is_its_own_square():
 
 def test_resizing_averages_where_it_shrinks():
     image = np.array([[0, 100], [50, 250]], dtype=np.uint8)[..., None].repeat(3, axis=2)
-    assert resized(image, 1).tolist() == [[[100, 100, 100]]]
-    assert resized(image, 4).shape == (4, 4, 3)
-    assert resized(image, 2) is image
+    assert resize_square(image, 1).tolist() == [[[100, 100, 100]]]
+    assert resize_square(image, 4).shape == (4, 4, 3)
+    assert resize_square(image, 2) is image
 
 
 def test_a_box_outside_the_picture_is_refused():

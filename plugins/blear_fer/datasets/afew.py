@@ -13,8 +13,8 @@ import numpy as np
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
 from blear_emotions.labels import AFEW
-from blear_emotions.published import against
-from blear_fer.datasets.afew_faces import FaceFrame, faces_of
+from blear_emotions.published import compared_with_published
+from blear_fer.datasets.afew_faces import FaceFrame, read_faces
 from blear_fer.datasets.afew_files import SPLITS, UNLABELLED, Clip, find_clips
 from blear_fer.datasets.params import AfewParams
 
@@ -34,7 +34,7 @@ class Afew:
     a mistake; a training clip without one is left out. Both are logged, and so is what exceeds `longest`.
 
     Raises:
-        DataError: as `find_clips` and `faces_of`, from the methods; nothing is read before.
+        DataError: as `find_clips` and `read_faces`, from the methods; nothing is read before.
     """
 
     targets = (Target("emotion", "class", AFEW.names),)
@@ -58,7 +58,7 @@ class Afew:
 
     def parts(self, split: str) -> Sequence[str]:
         """Blocks of 16 clips, named by the numbers of the first and the last."""
-        count = len(self._of(split))
+        count = len(self._clips_of(split))
         starts = range(0, count, _CLIPS_PER_PART)
         return [f"{first:04d}-{min(first + _CLIPS_PER_PART, count) - 1:04d}" for first in starts]
 
@@ -67,8 +67,8 @@ class Afew:
         if part not in self.parts(split):
             raise DataError(f"no part is called {part!r}", str(self._params.source), "use the names that `parts` gives")
         first, last = (int(end) for end in part.split("-"))
-        for clip in self._of(split)[first : last + 1]:
-            faces = list(islice(faces_of(clip, self._params), self._params.longest + 1))
+        for clip in self._clips_of(split)[first : last + 1]:
+            faces = list(islice(read_faces(clip, self._params), self._params.longest + 1))
             if len(faces) > self._params.longest:
                 faces.pop()
                 _log.warning("afew %s: faces after the first %d are left out", clip.path, self._params.longest)
@@ -84,7 +84,9 @@ class Afew:
     def describe(self) -> Mapping[str, str]:
         """Clips of each split beside those of AFEW 7.0, and splits that are not there."""
         counts = {f"{split}, clips": (len(clips), SIZES[split]) for split, clips in self._clips.items()}
-        return against(counts, missing=[SPLITS[split][0] for split in SPLITS if split not in self._clips])
+        return compared_with_published(
+            counts, missing=[SPLITS[split][0] for split in SPLITS if split not in self._clips]
+        )
 
     def _samples(self, clip: Clip, faces: Sequence[FaceFrame], found: int) -> Iterator[Sample]:
         meta = {"found": found, "frames": len(faces) * found, "face_px": min(face.pixels for face in faces)}
@@ -101,7 +103,7 @@ class Afew:
     def _key(self, clip: Clip) -> str:
         return f"{AFEW.names[clip.emotion]}/{clip.name}"
 
-    def _of(self, split: str) -> list[Clip]:
+    def _clips_of(self, split: str) -> list[Clip]:
         if split not in self._clips:
             known = ", ".join(self._clips)
             if split == "test":

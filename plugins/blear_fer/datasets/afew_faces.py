@@ -48,42 +48,42 @@ class FaceFrame:
     pixels: float
 
 
-def faces_of(clip: Clip, params: AfewParams) -> Iterator[FaceFrame]:
+def read_faces(clip: Clip, params: AfewParams) -> Iterator[FaceFrame]:
     """The faces of a clip in order; frames without one are left out. Nothing at all: the clip has no face.
 
     Raises:
         DataError: the video or a picture does not decode, there is no such locator.
     """
     if params.faces == "aligned":
-        yield from _given(pictures_in(clip.aligned) if clip.aligned is not None else [], params)
+        yield from _picture_faces(pictures_in(clip.aligned) if clip.aligned is not None else [], params)
         return
     if params.faces == "given":
         if clip.path.is_file():
             what = "the clip is a video, not a folder of faces"
             raise DataError(what, str(clip.path), "set faces: locate, or give extracted faces")
-        yield from _given(pictures_in(clip.path), params)
+        yield from _picture_faces(pictures_in(clip.path), params)
         return
     found = False
-    for face in _located(clip, params):
+    for face in _detected_faces(clip, params):
         found = True
         yield face
     if not found and clip.aligned is not None:
-        yield from _given(pictures_in(clip.aligned), params)
+        yield from _picture_faces(pictures_in(clip.aligned), params)
 
 
-def _given(files: Sequence[Path], params: AfewParams) -> Iterator[FaceFrame]:
+def _picture_faces(files: Sequence[Path], params: AfewParams) -> Iterator[FaceFrame]:
     for number, file in enumerate(files):
         face_HWC = _read(file)
         yield FaceFrame(_resized(face_HWC, params), number, float(min(face_HWC.shape[:2])))
 
 
-def _located(clip: Clip, params: AfewParams) -> Iterator[FaceFrame]:
+def _detected_faces(clip: Clip, params: AfewParams) -> Iterator[FaceFrame]:
     locator, (height, width) = _locator(params.locator), params.size
     frames = enumerate(_frames(clip.path))
     while block := list(islice(frames, _BATCH)):
         for (number, frame_HWC), face in zip(block, _locate(locator, [frame for _, frame in block]), strict=True):
             if face is not None:
-                grown = shaped(face.box.grown(params.margin), height / width)
+                grown = with_aspect(face.box.grown(params.margin), height / width)
                 yield FaceFrame(_resized(crop(frame_HWC, grown), params), number, min(face.box.width, face.box.height))
 
 
@@ -110,7 +110,7 @@ def _locator(name: str) -> Locator:
         raise DataError(f"the locator {name!r} cannot be used: {error}", "fer/afew", do) from error
 
 
-def shaped(box: Box, ratio: float) -> Box:
+def with_aspect(box: Box, ratio: float) -> Box:
     """The smallest box of height = `ratio` x width around a box, with the same centre."""
     width = max(box.width, box.height / ratio)
     height = width * ratio

@@ -44,11 +44,11 @@ def find_clips(source: Path, lists: Mapping[Split, Path]) -> dict[str, list[Clip
     found: dict[str, list[Clip]] = {}
     for split, names in SPLITS.items():
         if split in lists:
-            found[split] = _checked(_listed(lists[split], source), lists[split])
+            found[split] = _sorted_unique(_clips_in_list(lists[split], source), lists[split])
             continue
         folder = next((source / name for name in names if (source / name).is_dir()), None)
         if folder is not None:
-            found[split] = _checked(_in_folders(folder), folder)
+            found[split] = _sorted_unique(_clips_in_folders(folder), folder)
     if "train" not in found:
         do = f"it must hold one of {', '.join(SPLITS['train'])}; for one folder of all clips give `lists`"
         raise DataError("there are no training clips", str(source), do)
@@ -67,7 +67,7 @@ def _parts(stem: str) -> list[str]:
     return re.split(r"(\d+)", stem)
 
 
-def _in_folders(folder: Path) -> Iterable[Clip]:
+def _clips_in_folders(folder: Path) -> Iterable[Clip]:
     aligned = next(iter(sorted(folder.glob(ALIGNED))), None)
     for place in sorted(entry for entry in folder.iterdir() if entry.is_dir() and not _NOT_CLASSES.match(entry.name)):
         emotion = _emotion(place.name, str(place))
@@ -76,7 +76,7 @@ def _in_folders(folder: Path) -> Iterable[Clip]:
                 yield Clip(entry.stem, emotion, entry, None if aligned is None else aligned / entry.stem)
 
 
-def _listed(path: Path, source: Path) -> Iterable[Clip]:
+def _clips_in_list(path: Path, source: Path) -> Iterable[Clip]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -96,12 +96,12 @@ def _listed(path: Path, source: Path) -> Iterable[Clip]:
 
 def _emotion(word: str, where: str) -> int:
     try:
-        return AFEW.of_word(word)
+        return AFEW.index_of_word(word)
     except ValueError as error:
         raise DataError(str(error), where, "use the seven class names of AFEW") from None
 
 
-def _checked(clips: Iterable[Clip], where: Path) -> list[Clip]:
+def _sorted_unique(clips: Iterable[Clip], where: Path) -> list[Clip]:
     by_name: dict[str, Clip] = {}
     for clip in clips:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", clip.name):

@@ -32,7 +32,7 @@ class Ferplus:
 
     def __init__(self, params: FerplusParams, context: BuildContext) -> None:
         self._pictures = Fer2013(Fer2013Params(source=params.source), context)
-        self._votes_path = params.votes or _beside(params.source)
+        self._votes_path = params.votes or _votes_beside(params.source)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -52,7 +52,7 @@ class Ferplus:
             what = f"{len(usages_N)} rows of votes for {len(ours_N)} pictures"
             raise DataError(what, str(self._votes_path), "take both from the same release; rows are joined by order")
         for row in np.flatnonzero(ours_N != usages_N)[:1]:
-            self._refuse(int(row), int(ours_N[row]), int(usages_N[row]))
+            self._raise_mismatch(int(row), int(ours_N[row]), int(usages_N[row]))
         return self._pictures.parts(split)
 
     def samples(self, split: str, part: str) -> Iterator[Sample]:
@@ -66,7 +66,7 @@ class Ferplus:
                 what = f"{len(usages_N)} rows of votes, but the pictures have a row {face.row}"
                 raise DataError(what, str(self._votes_path), "take both from the same release")
             if usages_N[face.row] != usage:
-                self._refuse(face.row, usage, int(usages_N[face.row]))
+                self._raise_mismatch(face.row, usage, int(usages_N[face.row]))
             rows += 1
             if labels_N[face.row] >= 0:
                 kept += 1
@@ -90,13 +90,13 @@ class Ferplus:
             what = "class folders have lost the official row order, by which the votes are joined"
             raise DataError(what, str(self._pictures.path), "set `source` to fer2013.csv or icml_face_data.csv")
 
-    def _refuse(self, row: int, ours: int, theirs: int) -> None:
+    def _raise_mismatch(self, row: int, ours: int, theirs: int) -> None:
         what = f"Usage is {USAGES[theirs]} for the votes and {USAGES[ours]} for the picture"
         do = "rows are joined by order: use both files as released, neither sorted nor filtered"
         raise DataError(what, f"{self._votes_path}, row {row}", do)
 
 
-def _beside(source: Path) -> Path:
+def _votes_beside(source: Path) -> Path:
     folder = source.expanduser() if source.expanduser().is_dir() else source.expanduser().parent
     names = ("fer2013new.csv", "labels.csv")
     return next((folder / name for name in names if (folder / name).is_file()), folder / names[0])

@@ -13,7 +13,7 @@ from torch.nn.functional import max_pool2d, relu
 from blear.contracts import BuildContext, Features
 from blear.errors import PluginError
 from blear_fer.networks.frame_input import FrameInput
-from blear_fer.networks.initialisation import start_
+from blear_fer.networks.initialisation import initialise_
 from blear_fer.networks.params import FaceResnetParams
 
 _NAME = "fer/face_resnet"
@@ -28,7 +28,7 @@ class ResidualUnit(nn.Module):
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         for layer in (self.conv1, self.conv2):
-            start_(layer, partial(nn.init.normal_, std=0.01))
+            initialise_(layer, partial(nn.init.normal_, std=0.01))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Maps of the same shape."""
@@ -90,7 +90,7 @@ def pooled(pixels: int) -> int:
 def _valid(inputs: int, outputs: int) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
     """An unpadded 3x3 convolution and its normalisation."""
     convolution = nn.Conv2d(inputs, outputs, 3)
-    start_(convolution, nn.init.xavier_uniform_)
+    initialise_(convolution, nn.init.xavier_uniform_)
     return convolution, nn.BatchNorm2d(outputs)
 
 

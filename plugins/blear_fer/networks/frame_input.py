@@ -14,7 +14,7 @@ FER2013_MEAN, FER2013_STD = 0.507395516207, 0.255128989415
 VGGFACE_BGR = (93.594, 104.762, 129.186)
 CAFFE_BGR = (103.939, 116.779, 123.68)
 
-_OF: dict[Normalisation, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+_STATISTICS: dict[Normalisation, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
     "fer2013": ((FER2013_MEAN,) * 3, (FER2013_STD,) * 3),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "center_loss": ((127.5 / 255,) * 3, (128 / 255,) * 3),
@@ -45,7 +45,7 @@ class FrameInput(nn.Module):
             raise PluginError(what, name, "use data with one or three channels")
         self.height, self.width = params.size or (context.clip.height, context.clip.width)
         self._bgr = normalise in ("vggface_preproc", "caffe")
-        mean, std = _OF[normalise]
+        mean, std = _STATISTICS[normalise]
         # not in the state: a checkpoint holds what was learnt, and may be used with another normalisation
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)

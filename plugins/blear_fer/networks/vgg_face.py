@@ -13,7 +13,7 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from blear.contracts import BuildContext, Features
 from blear_fer.networks.frame_input import FrameInput
-from blear_fer.networks.initialisation import start_
+from blear_fer.networks.initialisation import initialise_
 from blear_fer.networks.params import VggFaceParams
 
 POOLS = 5
@@ -46,7 +46,7 @@ class VggFace(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 # PyTorch's own start lets the signal die out over 15 layers; it counts only without imported weights
-                start_(layer, partial(nn.init.kaiming_normal_, nonlinearity="relu"))
+                initialise_(layer, partial(nn.init.kaiming_normal_, nonlinearity="relu"))
 
     def forward(self, frames_BTCHW: Tensor) -> Features:
         """`embedding` [B, T, D]."""

@@ -24,7 +24,7 @@ TERMS = (
 SIZES = {"train": 283_901, "dev": 3_500}
 """Faces of the seven emotions in the first release."""
 
-KEPT = mapping(AFFECTNET, VTT)
+AFFECTNET_TO_VTT = mapping(AFFECTNET, VTT)
 """Class of `labels.VTT` of each number in AffectNet's files; None: left out."""
 
 _log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class AffectNet:
 
     def stills(self, split: str, part: str) -> Iterator[Still]:
         """The faces of one block that are not left out."""
-        labels = {number: label for number, label in enumerate(KEPT) if label is not None}
+        labels = {number: label for number, label in enumerate(AFFECTNET_TO_VTT) if label is not None}
         for number, still in self._release.rows(split, part, labels):
             yield replace(still, shares=one_hot(labels[number], len(VTT)))
 
@@ -78,11 +78,11 @@ class AffectNet:
         """Rows that are no samples: name of the expression, or `NO_BOX` -> how many."""
         counts = self._release.counts(split)
         lost: dict[str, int] = {
-            AFFECTNET.names[n]: counts[n] for n, label in enumerate(KEPT) if label is None and counts[n]
+            AFFECTNET.names[n]: counts[n] for n, label in enumerate(AFFECTNET_TO_VTT) if label is None and counts[n]
         }
         return lost | ({NO_BOX: counts[NO_BOX]} if counts[NO_BOX] else {})
 
-    def counted(self) -> Mapping[str, tuple[int, int]]:
+    def face_counts(self) -> Mapping[str, tuple[int, int]]:
         """Faces of the seven emotions with a box, of each split."""
         kept = {}
         for split, size in SIZES.items():

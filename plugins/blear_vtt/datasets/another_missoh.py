@@ -21,8 +21,8 @@ from blear.contracts import BuildContext, ClipSpec, Sample
 from blear.errors import DataError
 from blear.imaging import Box
 from blear_emotions.labels import VTT
-from blear_emotions.published import against
-from blear_vtt.datasets.annotated import box_of, emotion_of, entry_of, list_of, object_of
+from blear_emotions.published import compared_with_published
+from blear_vtt.datasets.annotations import parse_box, parse_emotion, require_key, require_list, require_object
 from blear_vtt.datasets.crops import crop_face, read_rgb
 from blear_vtt.datasets.params import AnotherMissOhParams
 from blear_vtt.datasets.targets import emotion_labels, emotion_targets, one_hot
@@ -83,7 +83,7 @@ class AnotherMissOh:
         count = 0
         for shot in (shot for shot in self._shots if shot.episode == part):
             for number, person, info, where in self._faces(shot):
-                emotion, box = emotion_of(info, where), box_of(info, where)
+                emotion, box = parse_emotion(info, where), parse_box(info, where)
                 if emotion is None or isinstance(box, str):
                     lost["emotion none" if emotion is None else str(box)] += 1
                     continue
@@ -98,19 +98,24 @@ class AnotherMissOh:
         """Episodes that are annotated, and those whose pictures are not there."""
         names = sorted({shot.episode for shot in self._shots})
         absent = [f"{_IMAGES}/{name}" for name in names if not (self.params.source / _IMAGES / name).is_dir()]
-        return against({"episodes": (len(names), EPISODES)}, missing=absent)
+        return compared_with_published({"episodes": (len(names), EPISODES)}, missing=absent)
 
     def _faces(self, shot: Shot) -> Iterator[tuple[str, str, Any, str]]:
         """Number of the picture, name of the character, its `person_info`, place; of every person of a shot."""
-        for place, frame in enumerate(list_of(self._shots[shot], shot.key, str(self._file))):
+        for place, frame in enumerate(require_list(self._shots[shot], shot.key, str(self._file))):
             where = f"{self._file}, {shot.key}[{place}]"
-            number = str(entry_of(frame, "frame_id", where)).rpartition("_")[2]
+            number = str(require_key(frame, "frame_id", where)).rpartition("_")[2]
             if not number.isdecimal():
                 raise DataError(f"frame_id {frame['frame_id']!r} names no picture", where, "use the file as released")
-            for n, person in enumerate(list_of(entry_of(frame, "persons", where), "persons", where)):
+            for n, person in enumerate(require_list(require_key(frame, "persons", where), "persons", where)):
                 face = f"{where}, persons[{n}]"
-                name = str(object_of(person, "a person", face).get("person_id", n))
-                yield number, f"{n}_{re.sub(r'[^A-Za-z0-9-]', '_', name)}", entry_of(person, "person_info", face), face
+                name = str(require_object(person, "a person", face).get("person_id", n))
+                yield (
+                    number,
+                    f"{n}_{re.sub(r'[^A-Za-z0-9-]', '_', name)}",
+                    require_key(person, "person_info", face),
+                    face,
+                )
 
     def _sample(self, shot: Shot, number: str, person: str, emotion: int, box: Box, where: str) -> Sample:
         picture = self.params.source.joinpath(_IMAGES, *shot.key.split("_"), f"IMAGE_{number}.jpg")
@@ -134,7 +139,7 @@ class AnotherMissOh:
         except (OSError, ValueError) as error:
             do = f"give the folder that holds {_ANNOTATIONS} and {_IMAGES}"
             raise DataError(f"cannot be read: {error}", str(self._file), do) from error
-        found = object_of(shots, "the file", str(self._file))
+        found = require_object(shots, "the file", str(self._file))
         return {_shot(key, str(self._file)): found[key] for key in sorted(found)}
 
 

@@ -16,7 +16,7 @@ from blear.contracts import BuildContext, ClipSpec, Sample
 from blear.errors import DataError
 from blear.imaging import Box
 from blear_emotions.labels import CANONICAL, CKPLUS, VTT, canonical
-from blear_emotions.published import against
+from blear_emotions.published import compared_with_published
 from blear_vtt.datasets.crops import crop_face, read_rgb
 from blear_vtt.datasets.params import CkPlusParams
 from blear_vtt.datasets.targets import emotion_labels, emotion_targets, one_hot
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Posed:
+class PosedSequence:
     """One labelled sequence: its frames in order, and its class among those of the dataset."""
 
     subject: str
@@ -93,9 +93,11 @@ class CkPlus:
         labelled = len(sequences) + lost.total() - lost[UNLABELLED]
         counts = {"sequences": (len(sequences) + lost.total(), SEQUENCES), "with a label": (labelled, LABELLED)}
         folders = ("Emotion", "Landmarks") if self.params.crop == "landmarks" else ("Emotion",)
-        return against(counts, missing=[name for name in folders if not (self.params.source / name).is_dir()])
+        return compared_with_published(
+            counts, missing=[name for name in folders if not (self.params.source / name).is_dir()]
+        )
 
-    def _sample(self, sequence: Posed, frame: Path, emotion: int) -> Sample:
+    def _sample(self, sequence: PosedSequence, frame: Path, emotion: int) -> Sample:
         box = self._box(sequence, frame) if self.params.crop == "landmarks" else None
         image_HWC = read_rgb(frame)
         sides = image_HWC.shape[:2] if box is None else (box.width, box.height)
@@ -108,7 +110,7 @@ class CkPlus:
             meta={"face_px": float(min(sides))},
         )
 
-    def _box(self, sequence: Posed, frame: Path) -> Box:
+    def _box(self, sequence: PosedSequence, frame: Path) -> Box:
         """Around the landmarks of a frame."""
         folder = self.params.source / "Landmarks" / sequence.subject / sequence.name
         file = folder / f"{frame.stem}_landmarks.txt"
@@ -121,11 +123,11 @@ class CkPlus:
         return Box(left, top, right - left, bottom - top)
 
     @cached_property
-    def _read(self) -> tuple[list[Posed], Counter[str]]:
+    def _read(self) -> tuple[list[PosedSequence], Counter[str]]:
         root = self.params.source / _IMAGES
         if not root.is_dir():
             raise DataError("no such folder", str(root), f"give the folder that holds {_IMAGES}/, Emotion/, Landmarks/")
-        found: list[Posed] = []
+        found: list[PosedSequence] = []
         lost: Counter[str] = Counter()
         for folder in sorted(path for path in root.glob("*/*") if path.is_dir()):
             subject, name = folder.parent.name, folder.name
@@ -138,7 +140,7 @@ class CkPlus:
                 continue
             emotion = canonical(CKPLUS.names[_code(label)])
             if emotion in self.classes:
-                found.append(Posed(subject, name, frames, self.classes.index(emotion)))
+                found.append(PosedSequence(subject, name, frames, self.classes.index(emotion)))
             else:
                 lost[str(emotion)] += 1
         return found, lost

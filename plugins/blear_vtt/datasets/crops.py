@@ -11,7 +11,7 @@ from PIL import Image
 
 from blear.errors import DataError
 from blear.imaging import Box, centred_square, face_square
-from blear.imaging import crop as cut
+from blear.imaging import crop as crop_box
 from blear_vtt.datasets.params import CropParams
 
 Padding = Literal["black", "mean"]
@@ -33,10 +33,10 @@ def crop_face(image_HWC: np.ndarray, box: Box | None, params: CropParams, paddin
         square = face_square(Box((width - side) // 2, (height - side) // 2, side, side), 0.0, params.room)
     else:
         square = (_width_square if params.legacy_square else face_square)(box, params.margin, params.room)
-    return resized(_cut(image_HWC, square, padding, where), params.pixels)
+    return resize_square(_crop_square(image_HWC, square, padding, where), params.pixels)
 
 
-def resized(image_HWC: np.ndarray, size: int) -> np.ndarray:
+def resize_square(image_HWC: np.ndarray, size: int) -> np.ndarray:
     """uint8 [size, size, C]: the area's average where it shrinks, bilinear where it grows."""
     if image_HWC.shape[:2] == (size, size):
         return image_HWC
@@ -62,9 +62,9 @@ def _width_square(box: Box, margin: float, scale: float) -> Box:
     return centred_square(box, box.width + margin * (box.width + box.height), scale)
 
 
-def _cut(image_HWC: np.ndarray, square: Box, padding: Padding, where: str) -> np.ndarray:
+def _crop_square(image_HWC: np.ndarray, square: Box, padding: Padding, where: str) -> np.ndarray:
     try:
-        black = cut(image_HWC, square)
+        black = crop_box(image_HWC, square)
     except ValueError as error:
         raise DataError(str(error), where, "check that the box belongs to this image") from error
     height, width = image_HWC.shape[:2]

@@ -13,10 +13,10 @@ import numpy as np
 from blear.contracts import BuildContext, ClipSpec, Sample
 from blear.errors import DataError
 from blear_emotions.labels import VTT
-from blear_emotions.published import against
+from blear_emotions.published import compared_with_published
 from blear_vtt.datasets.crops import crop_face, read_rgb
-from blear_vtt.datasets.friends_files import Marked, list_episodes, read_episode
-from blear_vtt.datasets.friends_index import Cut, read_index
+from blear_vtt.datasets.friends_files import LabelledFace, list_episodes, read_episode
+from blear_vtt.datasets.friends_index import IndexedFace, read_index
 from blear_vtt.datasets.params import INDEXED_WINDOW, FriendsParams
 from blear_vtt.datasets.targets import emotion_labels, emotion_targets, one_hot
 
@@ -60,7 +60,7 @@ class Friends:
             raise DataError(what, str(self.params.source), f"set dev to some of {', '.join(map(str, self._episodes))}")
         if split not in self.splits:
             raise DataError(f"there is no split {split!r}", "vtt/friends", f"use one of: {', '.join(self.splits)}")
-        return [f"ep{n:02d}" for n in self._episodes if (n in dev if split == "dev" else self._trained(n))]
+        return [f"ep{n:02d}" for n in self._episodes if (n in dev if split == "dev" else self._is_trained_on(n))]
 
     def samples(self, split: str, part: str) -> Iterator[Sample]:
         """The labelled faces of one episode in the order of the annotations; of the index, by period."""
@@ -68,7 +68,7 @@ class Friends:
             raise DataError(f"no part {part!r} in split {split!r}", "vtt/friends", "take one of parts(split)")
         episode = int(part.removeprefix("ep"))
         if self._index is not None:
-            yield from map(self._indexed, self._index[episode])
+            yield from map(self._indexed_sample, self._index[episode])
             return
         faces, lost = read_episode(self._files[episode], episode)
         if lost:
@@ -76,7 +76,7 @@ class Friends:
             total = len(faces) + lost.total()
             _log.warning("%s: %d of %d faces left out: %s", self._files[episode], lost.total(), total, causes)
         for face in faces:
-            yield self._marked(face, part)
+            yield self._annotated_sample(face, part)
 
     def describe(self) -> Mapping[str, str]:
         """The faces that are labelled beside those of the release, and folders of frames that are not there."""
@@ -87,9 +87,9 @@ class Friends:
             faces = sum(len(read_episode(file, episode)[0]) for episode, file in self._files.items())
             folders = [f"ep{n:02d}" for n in self._episodes]
         absent = [name for name in folders if not (self._frames / name).is_dir()]
-        return against({"labelled faces": (faces, FACES)}, missing=absent)
+        return compared_with_published({"labelled faces": (faces, FACES)}, missing=absent)
 
-    def _marked(self, face: Marked, part: str) -> Sample:
+    def _annotated_sample(self, face: LabelledFace, part: str) -> Sample:
         frames = [
             crop_face(
                 read_rgb(_frame(self._frames / part, face.frame + step)), face.box, self.params, "black", face.where
@@ -98,12 +98,12 @@ class Friends:
         ]
         return self._sample(face, frames, {"face_px": float(min(face.box.width, face.box.height))})
 
-    def _indexed(self, face: Cut) -> Sample:
+    def _indexed_sample(self, face: IndexedFace) -> Sample:
         pictures = [face.pictures[INDEXED_WINDOW.index(step)] for step in self.params.window]
         frames = [crop_face(read_rgb(self._frames / each), None, self.params, "black", face.where) for each in pictures]
         return self._sample(face, frames, {})
 
-    def _sample(self, face: Marked | Cut, frames: list[np.ndarray], meta: Mapping[str, float]) -> Sample:
+    def _sample(self, face: LabelledFace | IndexedFace, frames: list[np.ndarray], meta: Mapping[str, float]) -> Sample:
         episode = f"ep{face.episode:02d}"
         character = re.sub(r"[^A-Za-z0-9_-]", "_", face.character)
         return Sample(
@@ -116,7 +116,7 @@ class Friends:
             meta={"period": face.period, "frame": face.frame, **meta},
         )
 
-    def _trained(self, episode: int) -> bool:
+    def _is_trained_on(self, episode: int) -> bool:
         return self.params.all_episodes or episode not in self.params.dev
 
     @property
@@ -132,7 +132,7 @@ class Friends:
         return list_episodes(self.params.source)
 
     @cached_property
-    def _index(self) -> dict[int, list[Cut]] | None:
+    def _index(self) -> dict[int, list[IndexedFace]] | None:
         return None if self.params.index is None else read_index(self.params.index)
 
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from blear.errors import DataError
 from blear.imaging import Box
-from blear_vtt.datasets.annotated import box_of, emotion_of, entry_of, list_of, object_of
+from blear_vtt.datasets.annotations import parse_box, parse_emotion, require_key, require_list, require_object
 
 _FILE = re.compile(r"s\d+_ep(\d+)_tag2_visual_.*\.json", re.IGNORECASE)
 _KEY_FRAME = re.compile(r"(?:Fr.*_|[A-Za-z])(\d+)\.[A-Za-z]+")
 
 
 @dataclass(frozen=True)
-class Marked:
+class LabelledFace:
     """One labelled face in a key frame.
 
     Attributes:
@@ -57,7 +57,7 @@ def list_episodes(source: Path) -> dict[int, Path]:
     return found
 
 
-def read_episode(file: Path, episode: int) -> tuple[list[Marked], Counter[str]]:
+def read_episode(file: Path, episode: int) -> tuple[list[LabelledFace], Counter[str]]:
     """The labelled faces of an episode in order, and how many are left out by cause.
 
     A face is left out if its emotion or its box is `none`, or if the box is empty or inverted.
@@ -70,31 +70,31 @@ def read_episode(file: Path, episode: int) -> tuple[list[Marked], Counter[str]]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         do = "use the file as released: an object whose visual_results is a list"
         raise DataError(f"cannot be read: {type(error).__name__}: {error}", str(file), do) from error
-    faces: list[Marked] = []
+    faces: list[LabelledFace] = []
     lost: Counter[str] = Counter()
-    for place, period in enumerate(list_of(periods, "visual_results", str(file))):
+    for place, period in enumerate(require_list(periods, "visual_results", str(file))):
         where = f"{file}, visual_results[{place}]"
         number, frame = _period(period, where)
-        for people in list_of(entry_of(period, "person", where), "person", where)[:1]:
-            for character, entries in object_of(people, "person[0]", where).items():
+        for people in require_list(require_key(period, "person", where), "person", where)[:1]:
+            for character, entries in require_object(people, "person[0]", where).items():
                 face = f"{where}, {character}"
-                entry = list_of(entries, "the character's entry", face)
+                entry = require_list(entries, "the character's entry", face)
                 if not entry:
                     lost["no entry"] += 1
                     continue
-                emotion, box = emotion_of(entry[0], face), box_of(entry[0], face)
+                emotion, box = parse_emotion(entry[0], face), parse_box(entry[0], face)
                 if emotion is None:
                     lost["emotion none"] += 1
                 elif isinstance(box, str):
                     lost[box] += 1
                 else:
-                    faces.append(Marked(episode, number, character, frame, emotion, box, face))
+                    faces.append(LabelledFace(episode, number, character, frame, emotion, box, face))
     return faces, lost
 
 
 def _period(period: Any, where: str) -> tuple[int, int]:
     """Number of a period, and of its key frame."""
-    number, image = entry_of(period, "period_num", where), str(entry_of(period, "image", where))
+    number, image = require_key(period, "period_num", where), str(require_key(period, "image", where))
     if not str(number).strip().isdecimal():
         raise DataError(f"period_num {number!r} is not a whole number", where, "use the file as released")
     match = _KEY_FRAME.fullmatch(image.strip())

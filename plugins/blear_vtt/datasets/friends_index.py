@@ -15,7 +15,7 @@ from typing import Any
 
 from blear.errors import DataError
 from blear_emotions.labels import VTT
-from blear_vtt.datasets.annotated import entry_of, list_of, object_of
+from blear_vtt.datasets.annotations import require_key, require_list, require_object
 from blear_vtt.datasets.params import INDEXED_WINDOW
 from blear_vtt.datasets.plain_npy import load_object
 
@@ -24,7 +24,7 @@ _DO = "use friends_parsed_new.npy as VTT's parse_friends_new wrote it"
 
 
 @dataclass(frozen=True)
-class Cut:
+class IndexedFace:
     """One labelled face, cut out of four frames.
 
     Attributes:
@@ -43,31 +43,31 @@ class Cut:
     where: str
 
 
-def read_index(file: Path) -> dict[int, list[Cut]]:
+def read_index(file: Path) -> dict[int, list[IndexedFace]]:
     """Number of an episode -> its faces by period, character and frame.
 
     Raises:
         DataError: the file is missing, needs more than plain values, or is not of this form.
     """
-    found: dict[int, list[Cut]] = {}
-    for emotion, entries in object_of(load_object(file), "the index", str(file)).items():
+    found: dict[int, list[IndexedFace]] = {}
+    for emotion, entries in require_object(load_object(file), "the index", str(file)).items():
         if emotion not in range(len(VTT)):
             raise DataError(f"emotion {emotion!r} is not one of 0 to {len(VTT) - 1}", str(file), _DO)
-        for number, entry in object_of(entries, f"emotion {emotion}", str(file)).items():
-            cut = _cut(int(emotion), entry, f"{file}, emotion {emotion}, number {number}")
-            found.setdefault(cut.episode, []).append(cut)
+        for number, entry in require_object(entries, f"emotion {emotion}", str(file)).items():
+            face = _indexed_face(int(emotion), entry, f"{file}, emotion {emotion}, number {number}")
+            found.setdefault(face.episode, []).append(face)
     if not found:
         raise DataError("names no face", str(file), _DO)
     return {
-        episode: sorted(cuts, key=lambda cut: (cut.period, cut.character, cut.frame))
-        for episode, cuts in sorted(found.items())
+        episode: sorted(faces, key=lambda face: (face.period, face.character, face.frame))
+        for episode, faces in sorted(found.items())
     }
 
 
-def _cut(emotion: int, entry: Any, where: str) -> Cut:
-    if entry_of(entry, "emo", where) != emotion:
+def _indexed_face(emotion: int, entry: Any, where: str) -> IndexedFace:
+    if require_key(entry, "emo", where) != emotion:
         raise DataError(f"emo {entry['emo']!r} is not the emotion it stands under", where, _DO)
-    pictures, place = (list_of(entry_of(entry, key, where), key, where) for key in ("img", "pos"))
+    pictures, place = (require_list(require_key(entry, key, where), key, where) for key in ("img", "pos"))
     if len(pictures) != len(INDEXED_WINDOW) or len(place) != len(INDEXED_WINDOW):
         what = f"{len(pictures)} pictures and {len(place)} values of pos instead of {len(INDEXED_WINDOW)} each"
         raise DataError(what, where, _DO)
@@ -79,4 +79,4 @@ def _cut(emotion: int, entry: Any, where: str) -> Cut:
     for path in paths:
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             raise DataError(f"{path!r} is no path below the folder of the frames", where, _DO)
-    return Cut(int(match[1]), period, str(character), frame, emotion, paths, where)
+    return IndexedFace(int(match[1]), period, str(character), frame, emotion, paths, where)

@@ -56,7 +56,7 @@ class Raf:
         """Nothing is."""
         return {}
 
-    def counted(self) -> Mapping[str, tuple[int, int]]:
+    def face_counts(self) -> Mapping[str, tuple[int, int]]:
         """Of each package."""
         return {package: (len(faces), SIZES[package]) for package, faces in self._faces.items()}
 
@@ -71,12 +71,12 @@ class Raf:
 def shares_of(face: RafFace) -> Shares:
     """Share of each class of `labels.VTT`: basic all of one, compound half of two, multi its file's distribution."""
     if face.package == "basic":
-        return one_hot(VTT.of_word(RAF.names[RAF.of_number(face.code)]), len(VTT))
+        return one_hot(VTT.index_of_word(RAF.names[RAF.index_of_number(face.code)]), len(VTT))
     if face.package == "compound":
-        parts = [VTT.of_word(word) for word in RAF_COMPOUND[face.code - 1]]
+        parts = [VTT.index_of_word(word) for word in RAF_COMPOUND[face.code - 1]]
         return tuple(0.5 * (index in parts) for index in range(len(VTT)))
     shares = [0.0] * len(VTT)
     for word, share in zip(RAF_ML.names, face.shares, strict=True):
-        shares[VTT.of_word(word)] = min(1.0, share)
-    shares[VTT.of_word("neutral")] = max(0.0, 1.0 - sum(face.shares))
+        shares[VTT.index_of_word(word)] = min(1.0, share)
+    shares[VTT.index_of_word("neutral")] = max(0.0, 1.0 - sum(face.shares))
     return tuple(shares)

@@ -11,7 +11,7 @@ from blear.contracts import ClipSpec, Sample
 from blear.errors import DataError
 from blear.imaging import Box
 from blear_emotions.labels import VTT
-from blear_emotions.published import against
+from blear_emotions.published import compared_with_published
 from blear_vtt.datasets.crops import crop_face, read_rgb
 from blear_vtt.datasets.params import StillParams
 from blear_vtt.datasets.targets import Shares, emotion_labels, emotion_targets
@@ -54,7 +54,7 @@ class StillSource(Protocol):
         """Why rows of a split are no samples -> how many."""
         ...
 
-    def counted(self) -> Mapping[str, tuple[int, int]]:
+    def face_counts(self) -> Mapping[str, tuple[int, int]]:
         """What -> how many faces of it are here, and how many its authors or its users counted."""
         ...
 
@@ -95,14 +95,16 @@ class StillDataset:
     def describe(self) -> Mapping[str, str]:
         """How many faces of each source are here, and what it leaves out of each split."""
         counts = {
-            f"{name}, {what}": both for name, source in self._sources.items() for what, both in source.counted().items()
+            f"{name}, {what}": both
+            for name, source in self._sources.items()
+            for what, both in source.face_counts().items()
         }
         lost = {
             f"{name}, {split}, left out": source.left_out(split)
             for name, source in self._sources.items()
             for split in ("train", "dev")
         }
-        return against(counts) | {
+        return compared_with_published(counts) | {
             what: ", ".join(f"{count} {cause}" for cause, count in each.items()) for what, each in lost.items() if each
         }
 

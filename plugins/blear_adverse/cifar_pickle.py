@@ -49,14 +49,14 @@ def _reconstruct(*arguments: Any) -> _Array:
     return _Array()
 
 
-_ANSWERS: dict[tuple[str, str], Any] = {
+_ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy", "ndarray"): _NdArray,
     ("numpy", "dtype"): _Type,
 }
 
 
-class _Reader(pickle.Unpickler):
+class _RestrictedUnpickler(pickle.Unpickler):
     """Knows three names, and none of them does anything."""
 
     def find_class(self, module: str, name: str) -> Any:
@@ -65,9 +65,9 @@ class _Reader(pickle.Unpickler):
         Raises:
             UnpicklingError: any other name.
         """
-        if (module, name) not in _ANSWERS:
+        if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}; a pickle could execute anything")
-        return _ANSWERS[module, name]
+        return _ALLOWED[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
         """None is ever there.
@@ -85,7 +85,7 @@ def read_batch(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
         DataError: damaged, not a batch of CIFAR-10, or a pickle that asks for anything else than its array.
     """
     try:
-        found = _Reader(io.BytesIO(content), encoding="latin1").load()
+        found = _RestrictedUnpickler(io.BytesIO(content), encoding="latin1").load()
     except _DAMAGE as error:
         raise DataError(f"is not opened: {error}", where, "give the file of cifar-10-python.tar.gz") from error
     rows, labels = (found.get("data"), found.get("labels")) if isinstance(found, dict) else (None, None)

@@ -14,7 +14,7 @@ import numpy as np
 from blear_codec.codecs import Codec
 
 
-class Converter:
+class PixelConverter:
     """Converts the pictures of one clip; not to be shared between threads.
 
     Args:
@@ -26,7 +26,7 @@ class Converter:
         from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
         self._height, self._width, channels = shape_HWC
-        self.height, self.width = (_even(max(side, codec.least)) for side in (self._height, self._width))
+        self.height, self.width = (_even(max(side, codec.min_side)) for side in (self._height, self._width))
         self._format = "rgb24" if channels == 3 else "gray"
         self._pixels = codec.pixels
         self._there, self._back = VideoReformatter(), VideoReformatter()

@@ -16,25 +16,25 @@ NONE = "none"
 _SIDES = ("min_x", "min_y", "max_x", "max_y")
 
 
-def emotion_of(entry: Any, where: str) -> int | None:
+def parse_emotion(entry: Any, where: str) -> int | None:
     """Place in `labels.VTT` of an entry's `emotion`, in any case; None: it is none, or empty."""
-    word = str(entry_of(entry, "emotion", where)).strip() or NONE
+    word = str(require_key(entry, "emotion", where)).strip() or NONE
     try:
-        FRIENDS.of_word(word)
+        FRIENDS.index_of_word(word)
         name = canonical(word)
     except ValueError as error:
         raise DataError(str(error), where, "use the file as released") from error
-    return None if name is None else VTT.of_word(name)
+    return None if name is None else VTT.index_of_word(name)
 
 
-def box_of(entry: Any, where: str) -> Box | str:
+def parse_box(entry: Any, where: str) -> Box | str:
     """An entry's `face_rect` in pixels, or why there is none."""
-    rect = entry_of(entry, "face_rect", where)
+    rect = require_key(entry, "face_rect", where)
     if isinstance(rect, str) and rect.strip().lower() in ("", NONE):
         return "box none"
     sides = []
     for name in _SIDES:
-        text = str(entry_of(rect, name, where)).strip()
+        text = str(require_key(rect, name, where)).strip()
         if text.lower() in ("", NONE):
             return "box none"
         first = text.split("  ")[0]  # some hold two values
@@ -49,22 +49,22 @@ def box_of(entry: Any, where: str) -> Box | str:
     return Box(left, top, right - left, bottom - top) if right > left and bottom > top else "box empty or inverted"
 
 
-def entry_of(value: Any, key: str, where: str) -> Any:
+def require_key(value: Any, key: str, where: str) -> Any:
     """What an object has under a key."""
-    found = object_of(value, f"what should have {key}", where)
+    found = require_object(value, f"what should have {key}", where)
     if key not in found:
         raise DataError(f"has no {key}", where, "use the file as released")
     return found[key]
 
 
-def object_of(value: Any, what: str, where: str) -> dict[str, Any]:
+def require_object(value: Any, what: str, where: str) -> dict[str, Any]:
     """The value, which must be an object."""
     if not isinstance(value, dict):
         raise DataError(f"{what} is {type(value).__name__}, not an object", where, "use the file as released")
     return value
 
 
-def list_of(value: Any, what: str, where: str) -> list[Any]:
+def require_list(value: Any, what: str, where: str) -> list[Any]:
     """The value, which must be a list."""
     if not isinstance(value, list):
         raise DataError(f"{what} is {type(value).__name__}, not a list", where, "use the file as released")

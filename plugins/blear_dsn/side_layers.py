@@ -75,7 +75,7 @@ class SideOutput(nn.Module):
         self.classify = nn.Linear(size[0] * size[1], classes)
         for layer in (self.reduce, self.conv_a, self.conv_b, self.mix, self.classify):
             if layer is not None:
-                start_(layer, init)
+                initialise_(layer, init)
 
     def forward(self, features_NCHW: Tensor, deeper: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
         """The map and the logits; `deeper` holds the maps of the stages that are done."""
@@ -103,8 +103,8 @@ class Fusion(nn.Module):
         self.upsample = nn.ModuleList(Upsample(2 ** (stage - 1), aligned=aligned) for stage in stages)
         self.mix = nn.Conv2d(len(stages), 1, 1)
         self.classify = nn.Linear(height * width, classes)
-        start_(self.classify, init)
-        start_(self.mix, init)
+        initialise_(self.classify, init)
+        initialise_(self.mix, init)
         nn.init.constant_(self.mix.weight, 1 / len(stages))
 
     def forward(self, maps: Mapping[int, Tensor]) -> Tensor:
@@ -113,7 +113,7 @@ class Fusion(nn.Module):
         return self.classify(self.mix(torch.cat(enlarged, dim=1)).flatten(1))
 
 
-def start_(layer: nn.Conv2d | nn.Linear, init: Init) -> None:
+def initialise_(layer: nn.Conv2d | nn.Linear, init: Init) -> None:
     """First weights: normal with deviation 0.01, or Caffe's xavier: uniform by fan-in; biases 0."""
     if init == "gaussian":
         nn.init.normal_(layer.weight, std=_STD)

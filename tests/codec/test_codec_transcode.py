@@ -13,10 +13,10 @@ from codec_clips import VIDEO, face, psnr
 
 from blear.errors import PluginError
 from blear_codec import codecs
-from blear_codec.codecs import CODECS, Settings, options_of, require
-from blear_codec.coding import code
-from blear_codec.jpeg import compress
-from blear_codec.pictures import Converter
+from blear_codec.codecs import CODECS, Settings, options_of, require_codec
+from blear_codec.jpeg import jpeg_roundtrip
+from blear_codec.pixel_formats import PixelConverter
+from blear_codec.transcode import transcode
 
 
 def settings(name, **changes):
@@ -28,7 +28,7 @@ def settings(name, **changes):
 @pytest.mark.parametrize("name", VIDEO)
 def test_quality_and_bits_fall_with_crf(name):
     clip, levels = face(), CODECS[name].levels
-    coded = [code(clip, settings(name, crf=crf)) for crf in (levels[0], levels[3], levels[6])]
+    coded = [transcode(clip, settings(name, crf=crf)) for crf in (levels[0], levels[3], levels[6])]
     quality = [psnr(clip, one.frames_THWC) for one in coded]
     assert quality[0] > quality[1] > quality[2]
     assert quality[0] > 30
@@ -40,14 +40,14 @@ def test_quality_and_bits_fall_with_crf(name):
 @pytest.mark.parametrize("name", VIDEO)
 def test_a_higher_rate_spends_more_bits_and_looks_better(name):
     clip = face(length=12)
-    low, high = (code(clip, settings(name, kbps=kbps)) for kbps in (10, 600))
+    low, high = (transcode(clip, settings(name, kbps=kbps)) for kbps in (10, 600))
     assert low.bits < high.bits
     assert psnr(clip, low.frames_THWC) < psnr(clip, high.frames_THWC)
 
 
 @pytest.mark.parametrize("name", VIDEO)
 def test_the_same_clip_gives_the_same_frames_and_bits(name):
-    first, second = (code(face(), settings(name)) for _ in range(2))
+    first, second = (transcode(face(), settings(name)) for _ in range(2))
     assert np.array_equal(first.frames_THWC, second.frames_THWC)
     assert first.bits == second.bits
 
@@ -58,7 +58,7 @@ def test_small_and_odd_sizes(name, height, width, length):
     for color in ("rgb", "luma"):
         clip = np.stack([cv2.resize(frame, (width, height)) for frame in face(color=color)[:length]])
         clip = clip.reshape(length, height, width, -1)
-        out = code(clip, settings(name, crf=CODECS[name].crf[0])).frames_THWC
+        out = transcode(clip, settings(name, crf=CODECS[name].crf[0])).frames_THWC
         assert out.shape == clip.shape
         assert out.dtype == np.uint8
         if color == "luma":  # no chroma to lose
@@ -67,7 +67,7 @@ def test_small_and_odd_sizes(name, height, width, length):
 
 def test_a_large_size():
     clip = np.stack([cv2.resize(frame, (512, 512)) for frame in face()[:2]])
-    assert psnr(clip, code(clip, settings("h264", crf=18)).frames_THWC) > 35
+    assert psnr(clip, transcode(clip, settings("h264", crf=18)).frames_THWC) > 35
 
 
 @pytest.mark.parametrize("name", VIDEO)
@@ -77,7 +77,7 @@ def test_bits_are_those_of_an_independent_encoder(name):
     encoder.width, encoder.height, encoder.pix_fmt = 64, 64, CODECS[name].pixels
     encoder.time_base, encoder.framerate, encoder.thread_count = Fraction(1, 25), Fraction(25), 1
     encoder.options = options_of(chosen)
-    converter, packets = Converter(CODECS[name], (64, 64, 3)), []
+    converter, packets = PixelConverter(CODECS[name], (64, 64, 3)), []
     for number, picture in enumerate(clip):
         frame = converter.to_frame(picture)
         frame.pts = number
@@ -90,9 +90,9 @@ def test_bits_are_those_of_an_independent_encoder(name):
         own = [unit for unit in units if unit[:2] == b"\x06\x05"]
         assert len(own) == 1
         assert b"x264 - core" in own[0]
-        assert size - 8 * 2 - len(own[0]) < code(clip, chosen).bits / 8 < size - len(own[0])
+        assert size - 8 * 2 - len(own[0]) < transcode(clip, chosen).bits / 8 < size - len(own[0])
     else:
-        assert code(clip, chosen).bits == 8 * size
+        assert transcode(clip, chosen).bits == 8 * size
     assert len(packets) == 6
     assert not encoder.options  # every option is one that the encoder knows
 
@@ -100,11 +100,11 @@ def test_bits_are_those_of_an_independent_encoder(name):
 @pytest.mark.parametrize("name", VIDEO)
 def test_dropped_frames_show_the_one_before_and_cost_nothing(name):
     clip, all_of_them = face(), np.ones(6, bool)
-    frozen = code(clip, settings(name), dropped_T=all_of_them)
+    frozen = transcode(clip, settings(name), dropped_T=all_of_them)
     assert np.array_equal(frozen.frames_THWC, frozen.frames_THWC[:1].repeat(6, axis=0))
     assert psnr(clip[:1], frozen.frames_THWC[:1]) > 20
-    whole = code(clip, settings(name))
-    some = code(clip, settings(name), dropped_T=np.array([1, 0, 1, 1, 0, 0], bool))  # the first is never dropped
+    whole = transcode(clip, settings(name))
+    some = transcode(clip, settings(name), dropped_T=np.array([1, 0, 1, 1, 0, 0], bool))  # the first is never dropped
     assert frozen.bits < some.bits < whole.bits
     assert np.array_equal(some.frames_THWC[2], some.frames_THWC[1])
     assert np.array_equal(some.frames_THWC[3], some.frames_THWC[1])
@@ -114,23 +114,23 @@ def test_dropped_frames_show_the_one_before_and_cost_nothing(name):
 @pytest.mark.parametrize("name", VIDEO)
 def test_lost_packets(name):
     clip = face()
-    whole = code(clip, settings(name))
-    none = code(clip, settings(name), lost_T=np.zeros(6, bool))
+    whole = transcode(clip, settings(name))
+    none = transcode(clip, settings(name), lost_T=np.zeros(6, bool))
     assert np.array_equal(none.frames_THWC, whole.frames_THWC)
-    everything = code(clip, settings(name), lost_T=np.ones(6, bool))
+    everything = transcode(clip, settings(name), lost_T=np.ones(6, bool))
     assert not everything.frames_THWC.any()
-    late = code(clip, settings(name), lost_T=np.array([0, 0, 0, 1, 1, 1], bool))
+    late = transcode(clip, settings(name), lost_T=np.array([0, 0, 0, 1, 1, 1], bool))
     assert np.array_equal(late.frames_THWC[0], whole.frames_THWC[0])
     assert np.array_equal(late.frames_THWC[3:], late.frames_THWC[2:3].repeat(3, axis=0))
-    first = code(clip, settings(name), lost_T=np.array([1, 0, 0, 0, 0, 0], bool))
+    first = transcode(clip, settings(name), lost_T=np.array([1, 0, 0, 0, 0, 0], bool))
     assert first.frames_THWC.shape == clip.shape
     assert psnr(clip, first.frames_THWC) < psnr(clip, whole.frames_THWC)
     assert everything.bits == first.bits == whole.bits  # they were sent
 
 
 def test_a_lost_frame_of_motion_jpeg_spoils_no_other():
-    whole = code(face(), settings("mjpeg")).frames_THWC
-    lossy = code(face(), settings("mjpeg"), lost_T=np.array([1, 0, 1, 0, 0, 0], bool)).frames_THWC
+    whole = transcode(face(), settings("mjpeg")).frames_THWC
+    lossy = transcode(face(), settings("mjpeg"), lost_T=np.array([1, 0, 1, 0, 0, 0], bool)).frames_THWC
     assert not lossy[0].any()
     assert np.array_equal(lossy[2], whole[1])
     assert np.array_equal(lossy[[1, 3, 4, 5]], whole[[1, 3, 4, 5]])
@@ -138,7 +138,7 @@ def test_a_lost_frame_of_motion_jpeg_spoils_no_other():
 
 def test_key_frames_come_as_often_as_asked():
     clip = face()[:1].repeat(8, axis=0)
-    seldom, often = (code(clip, settings("h264", gop=gop)) for gop in (50, 1))
+    seldom, often = (transcode(clip, settings("h264", gop=gop)) for gop in (50, 1))
     assert often.bits > 3 * seldom.bits
 
 
@@ -147,14 +147,14 @@ def test_colours_survive_the_conversion():
     for colour in [(255, 0, 0), (0, 255, 0), (30, 60, 200), (128, 128, 128), (255, 255, 255), (0, 0, 0)]:
         clip = np.full((1, 16, 16, 3), colour, np.uint8)
         for name in ("h264", "mjpeg"):
-            converter = Converter(CODECS[name], clip.shape[1:])
+            converter = PixelConverter(CODECS[name], clip.shape[1:])
             back = converter.to_picture(converter.to_frame(clip[0])).astype(int)
             assert np.abs(back - clip[0]).max() <= 3
 
 
 def test_the_matrix_is_that_of_bt_601():
     red = np.full((16, 16, 3), (255, 0, 0), np.uint8)
-    studio, full = (Converter(CODECS[name], red.shape).to_frame(red).to_ndarray() for name in ("h264", "mjpeg"))
+    studio, full = (PixelConverter(CODECS[name], red.shape).to_frame(red).to_ndarray() for name in ("h264", "mjpeg"))
     # Y = 0.299 R, Cb = 128 - 0.168736 R, Cr = 128 + 0.5 R; in studio range Y = 16 + 219/255 Y', C = 128 + 224/255 C'.
     assert [int(plane) for plane in (full[0, 0], full[16, 0], full[23, 0])] == pytest.approx([76, 85, 255], abs=1)
     assert [int(plane) for plane in (studio[0, 0], studio[16, 0], studio[23, 0])] == pytest.approx([81, 90, 240], abs=1)
@@ -163,19 +163,19 @@ def test_the_matrix_is_that_of_bt_601():
 def test_grey_is_within_a_step_of_itself():
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
     for name in ("h264", "mjpeg"):
-        converter = Converter(CODECS[name], ramp.shape)
+        converter = PixelConverter(CODECS[name], ramp.shape)
         back = converter.to_picture(converter.to_frame(ramp)).astype(int)
         assert np.abs(back - ramp).max() <= 1
 
 
 def test_jpeg_is_what_opencv_reads_of_its_own_file():
     picture = face()[0]
-    good, bad = (compress(picture, quality) for quality in (90, 10))
+    good, bad = (jpeg_roundtrip(picture, quality) for quality in (90, 10))
     assert psnr(picture, good.picture_HWC) > psnr(picture, bad.picture_HWC)
     file = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 10])[1]
     assert bad.bits == 8 * len(file.tobytes())
     assert np.array_equal(bad.picture_HWC, cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1])
-    grey = compress(face(color="luma")[0], 90)
+    grey = jpeg_roundtrip(face(color="luma")[0], 90)
     assert grey.picture_HWC.shape == (64, 64, 1)
     assert psnr(face(color="luma")[0], grey.picture_HWC) > 35
 
@@ -183,17 +183,17 @@ def test_jpeg_is_what_opencv_reads_of_its_own_file():
 def test_a_missing_encoder_is_named(monkeypatch):
     lacking = replace(CODECS["av1"], encoder="librav1e_of_nobody")
     with pytest.raises(PluginError, match=r"codec/av1: .* no encoder 'librav1e_of_nobody' for AV1"):
-        require(lacking)
+        require_codec(lacking)
     with pytest.raises(PluginError, match="no decoder 'dav2d'"):
-        require(replace(CODECS["av1"], decoder="dav2d"))
+        require_codec(replace(CODECS["av1"], decoder="dav2d"))
     monkeypatch.setitem(codecs.CODECS, "av1", lacking)
     with pytest.raises(PluginError, match="librav1e_of_nobody"):
-        code(face(), settings("av1"))
+        transcode(face(), settings("av1"))
 
 
 def test_what_an_encoder_refuses_is_said():
     with pytest.raises(PluginError, match=r"codec/h264: libx264 refuses frames of 64 x 64 .*preset='warp'"):
-        code(face(), settings("h264", preset="warp"))
+        transcode(face(), settings("h264", preset="warp"))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_what_memory_held_before_changes_nothing(name, size, length, crf):
         rng = np.random.default_rng(number)
         rubbish = [rng.integers(0, 256, int(count), dtype=np.uint8) for count in rng.integers(500, 120_000, 40)]
         del rubbish  # freed: the encoder gets this memory
-        one = code(clip, settings(name, crf=crf))
+        one = transcode(clip, settings(name, crf=crf))
         return one.bits, one.frames_THWC.tobytes()
 
     with ThreadPoolExecutor(2) as pool:

@@ -35,12 +35,12 @@ class NetworkInput(nn.Module):
 
     def forward(self, frames_BTCHW: Tensor) -> Tensor:
         """The network's input [B*T, 3, h, w]."""
-        x = centre(frames_BTCHW.flatten(0, 1), self.size)
+        x = centre_crop(frames_BTCHW.flatten(0, 1), self.size)
         x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
         return ((x.flip(1) if self.bgr else x) - self.mean) / self.std
 
 
-def centre(frames_NCHW: Tensor, size: int) -> Tensor:
+def centre_crop(frames_NCHW: Tensor, size: int) -> Tensor:
     """The centre of at most `size` rows and columns."""
     height, width = frames_NCHW.shape[-2:]
     top, left = max(0, height - size) // 2, max(0, width - size) // 2
@@ -62,7 +62,7 @@ def channels(counts: Sequence[int], width: float) -> tuple[int, ...]:
     return tuple(max(1, round(count * width)) for count in counts)
 
 
-def kaiming_(module: nn.Module) -> None:
+def initialise_kaiming_(module: nn.Module) -> None:
     """First weights of a trunk that loads none: convolutions as torchvision fills its VGG and ResNet."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
@@ -71,7 +71,7 @@ def kaiming_(module: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def clip_of(context: BuildContext, name: str, smallest: int) -> ClipSpec:
+def checked_clip(context: BuildContext, name: str, smallest: int) -> ClipSpec:
     """The clip's shape, checked.
 
     Raises:

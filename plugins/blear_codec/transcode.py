@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 
 from blear.errors import PluginError
-from blear_codec.codecs import CODECS, Codec, Settings, options_of, require
-from blear_codec.pictures import Converter
-from blear_codec.resize import coded_size, resized
+from blear_codec.codecs import CODECS, Codec, Settings, options_of, require_codec
+from blear_codec.pixel_formats import PixelConverter
+from blear_codec.resize import encoder_side, resized
 
-_BANNER = re.compile(rb"\x00{2,3}\x01\x06\x05.*?(?=\x00{2,3}\x01|\Z)", re.DOTALL)  # H.264: SEI, unregistered user data
+_ENCODER_TEXT = re.compile(
+    rb"\x00{2,3}\x01\x06\x05.*?(?=\x00{2,3}\x01|\Z)", re.DOTALL
+)  # H.264: SEI, unregistered user data
 
 
 @dataclass(frozen=True)
-class Coded:
+class TranscodedClip:
     """What a receiver sees of a clip.
 
     Attributes:
@@ -33,12 +35,12 @@ class Coded:
     kbps: float
 
 
-def code(
+def transcode(
     clip_THWC: np.ndarray,
     settings: Settings,
     dropped_T: np.ndarray | None = None,
     lost_T: np.ndarray | None = None,
-) -> Coded:
+) -> TranscodedClip:
     """Encodes and decodes a clip, smaller in between where the settings say so: the bits are those of the small video.
 
     A frame that is not there is shown as the one before it; what comes before the first decoded frame is black. The
@@ -61,8 +63,8 @@ def code(
     lost = np.zeros(length, bool) if lost_T is None else lost_T
     kept = [index for index in range(length) if index == 0 or not dropped[index]]
     height, width = clip_THWC.shape[1:3]
-    small_THWC = resized(clip_THWC, coded_size(height, settings.shrink), coded_size(width, settings.shrink))
-    converter = Converter(codec, small_THWC.shape[1:])
+    small_THWC = resized(clip_THWC, encoder_side(height, settings.shrink), encoder_side(width, settings.shrink))
+    converter = PixelConverter(codec, small_THWC.shape[1:])
     packets = _encode([(index, small_THWC[index]) for index in kept], codec, settings, converter)
     bits = 8 * sum(packet.size for packet in packets)
     frames = _decode([packet for packet in packets if not lost[packet.pts]], codec)
@@ -75,16 +77,16 @@ def code(
             shown_THWC[index] = converter.to_picture(frames[index])
         elif index:
             shown_THWC[index] = shown_THWC[index - 1]
-    return Coded(resized(shown_THWC, height, width), bits, bits * settings.fps / length / 1000)
+    return TranscodedClip(resized(shown_THWC, height, width), bits, bits * settings.fps / length / 1000)
 
 
 def _encode(
-    pictures: Sequence[tuple[int, np.ndarray]], codec: Codec, settings: Settings, converter: Converter
+    pictures: Sequence[tuple[int, np.ndarray]], codec: Codec, settings: Settings, converter: PixelConverter
 ) -> list[Any]:
     """The packets; `pts` of each is the number of its frame."""
     import av
 
-    require(codec)
+    require_codec(codec)
     encoder: Any = av.CodecContext.create(codec.encoder, "w")
     encoder.width, encoder.height, encoder.pix_fmt = converter.width, converter.height, codec.pixels
     encoder.framerate = Fraction(settings.fps).limit_denominator(1001)
@@ -102,15 +104,15 @@ def _encode(
         size = f"{converter.width} x {converter.height}"
         what = f"{codec.encoder} refuses frames of {size} with {settings}: {error}"
         raise PluginError(what, f"codec/{codec.name}", "change its parameters or the size of the frames") from error
-    return [_without_banner(packet) for packet in packets] if codec.name == "h264" else packets
+    return [_without_encoder_text(packet) for packet in packets] if codec.name == "h264" else packets
 
 
-def _without_banner(packet: Any) -> Any:
+def _without_encoder_text(packet: Any) -> Any:
     """The packet without the 700 bytes that x264 says of itself, which can be more than a small clip's pictures."""
     from av import Packet
 
     data = bytes(packet)
-    bare = _BANNER.sub(b"", data)
+    bare = _ENCODER_TEXT.sub(b"", data)
     if len(bare) == len(data):
         return packet
     shorter = Packet(bare)

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from blear.errors import DataError, PluginError
 
-Change = Callable[[int, np.ndarray], tuple[np.ndarray, float]]
+ClipFunction = Callable[[int, np.ndarray], tuple[np.ndarray, float]]
 """A clip's number in its batch and uint8 [T, H, W, C] -> the changed clip of that shape, and its kbit/s."""
 
 
 @torch.compiler.disable
-def each_clip(frames_BTCHW: Tensor, change: Change, name: str) -> tuple[Tensor, np.ndarray]:
+def map_clips(frames_BTCHW: Tensor, change: ClipFunction, name: str) -> tuple[Tensor, np.ndarray]:
     """Frames of the same shape, dtype and device, in steps of 1/255; kbit/s of each clip, float64 [B].
 
     Values are rounded to 8 bits first, what is outside [0, 1] is clipped. Encoders release the interpreter's lock, so
@@ -31,7 +31,7 @@ def each_clip(frames_BTCHW: Tensor, change: Change, name: str) -> tuple[Tensor, 
         PluginError: frames of another number of channels.
         DataError: values that are not finite.
     """
-    require_colours(frames_BTCHW.shape[2], name)
+    check_channels(frames_BTCHW.shape[2], name)
     batch, values = len(frames_BTCHW), frames_BTCHW.detach().cpu().float()
     if not values.isfinite().all():  # as 8 bits they would be black
         raise DataError("frames hold values that are not finite", name, "mend the operation before it, or the data")
@@ -44,7 +44,7 @@ def each_clip(frames_BTCHW: Tensor, change: Change, name: str) -> tuple[Tensor, 
     return shown_BTCHW.float().div(255).to(frames_BTCHW.dtype), np.array([kbps for _, kbps in done], np.float64)
 
 
-def require_colours(channels: int, name: str) -> None:
+def check_channels(channels: int, name: str) -> None:
     """Refuses frames that are neither grey nor RGB.
 
     Args:

@@ -29,6 +29,6 @@ def frame_loss(logits_BTK: Tensor, truth_B: Tensor) -> Tensor:
     return cross_entropy(logits_BTK.float().flatten(0, 1), truth_BT.flatten())
 
 
-def clip_categories(target: Target, logits_BTK: Tensor) -> Categories:
+def clip_probabilities(target: Target, logits_BTK: Tensor) -> Categories:
     """One decision for each clip: the mean of its frames' probabilities, whose order is that of their sum."""
     return Categories(target.classes, logits_BTK.float().softmax(dim=-1).mean(dim=1, keepdim=True))

@@ -13,10 +13,10 @@ SIZE = 400
 WIDTH = 1024
 """Columns of an extracted frame."""
 
-_OFF_CENTRE = 2.0
+_CENTRE_WEIGHT = 2.0
 
 
-def select(boxes_N4: np.ndarray, height: int, width: int) -> int:
+def select_face(boxes_N4: np.ndarray, height: int, width: int) -> int:
     """Which of several faces is kept: the one with the largest area - 2 x squared distance to the image's centre.
 
     Args:
@@ -26,10 +26,10 @@ def select(boxes_N4: np.ndarray, height: int, width: int) -> int:
     left, top, right, bottom = boxes_N4.T
     area_N = (right - left) * (bottom - top)
     away_N = ((left + right) / 2 - width / 2) ** 2 + ((top + bottom) / 2 - height / 2) ** 2
-    return int(np.argmax(area_N - _OFF_CENTRE * away_N))
+    return int(np.argmax(area_N - _CENTRE_WEIGHT * away_N))
 
 
-def widened(box_4: np.ndarray, height: int, width: int, margin: float = MARGIN) -> tuple[int, int, int, int]:
+def box_with_margin(box_4: np.ndarray, height: int, width: int, margin: float = MARGIN) -> tuple[int, int, int, int]:
     """Left, top, right, bottom (exclusive) with `margin` pixels on each side, cut at the image's border, truncated."""
     left, top, right, bottom = (float(side) for side in box_4)
     return (
@@ -40,7 +40,7 @@ def widened(box_4: np.ndarray, height: int, width: int, margin: float = MARGIN) 
     )
 
 
-def cut(image_HWC: np.ndarray, box_4: np.ndarray, size: int = SIZE, margin: float = MARGIN) -> np.ndarray:
+def crop_face(image_HWC: np.ndarray, box_4: np.ndarray, size: int = SIZE, margin: float = MARGIN) -> np.ndarray:
     """The face in `box_4` with its margin, stretched to uint8 [size, size, 3] without keeping its proportions.
 
     Raises:
@@ -49,13 +49,13 @@ def cut(image_HWC: np.ndarray, box_4: np.ndarray, size: int = SIZE, margin: floa
     height, width = image_HWC.shape[:2]
     if not np.isfinite(box_4).all():
         raise ValueError("the box is not finite")
-    left, top, right, bottom = widened(box_4, height, width, margin)
+    left, top, right, bottom = box_with_margin(box_4, height, width, margin)
     if left >= right or top >= bottom:
         raise ValueError(f"the box lies outside the image of {width}x{height} pixels")
     return stretch(image_HWC[top:bottom, left:right], size)
 
 
-def frame_size(width: int, height: int, pixel_aspect: float = 1.0) -> tuple[int, int]:
+def display_size(width: int, height: int, pixel_aspect: float = 1.0) -> tuple[int, int]:
     """Width 1024 and the height that the display aspect ratio asks for.
 
     Args:
