@@ -1,4 +1,4 @@
-"""FER-VGG-GRU: FER2013, FERPlus and AFEW, VGG-Face and a face ResNet, and heads that name the emotion of a clip."""
+"""The FER-VGG-GRU system: readers of FER2013, FERPlus and AFEW, two face networks, and heads that classify a clip."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PLUGIN_API = 1
 
 @hookimpl
 def register_datasets() -> list[Component]:
-    """Readers of the raw layouts."""
+    """`fer/fer2013`, `fer/ferplus` and `fer/afew`: readers of the raw files."""
     return [
         Component(
             "fer2013",
@@ -44,7 +44,7 @@ def register_datasets() -> list[Component]:
 
 @hookimpl
 def register_backbones() -> list[Component]:
-    """Networks for faces; each frame alone."""
+    """`fer/vgg_face` and `fer/face_resnet`: each frame is processed independently."""
     return [
         Component(
             "vgg_face",
@@ -65,7 +65,7 @@ def register_backbones() -> list[Component]:
 
 @hookimpl
 def register_heads() -> list[Component]:
-    """Classifiers."""
+    """`fer/emotion`, `fer/sequence` and `fer/multi_level_gru`: classifiers of a clip."""
     return [
         Component(
             "emotion",

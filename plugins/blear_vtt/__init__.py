@@ -1,6 +1,6 @@
-"""VTT: the emotion timeline of TV video, ResNet-18 with a causal temporal shift (Choi et al., Video Turing Test, 2019).
+"""VTT: emotion timelines of TV video by ResNet-18 with a causal temporal shift (Choi et al., Video Turing Test, 2019).
 
-AffectNet, RAF, Friends, AnotherMissOh and CK+ readers, the network alone or with its shift, and the two-part head.
+Readers of AffectNet, RAF, Friends, AnotherMissOh and CK+, the network with and without the shift, the two-part head.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PLUGIN_API = 1
 
 @hookimpl
 def register_datasets() -> list[Component]:
-    """Readers of the raw layouts; all are labelled with `emotion` and its soft form."""
+    """Readers of the raw files. All have the class target `emotion` and the soft labels `emotion.<class>`."""
     return [
         Component(
             "affectnet",
@@ -75,7 +75,7 @@ def register_datasets() -> list[Component]:
 
 @hookimpl
 def register_backbones() -> list[Component]:
-    """`vtt/resnet18`, whose weights have the same names with and without its shift."""
+    """`vtt/resnet18`. Its parameter names are the same with and without the shift."""
     return [
         Component(
             "resnet18",

@@ -1,4 +1,4 @@
-"""ResNet-18 from scratch, alone on each frame or with a temporal shift (VTT, spec sections 3.1 and 3.2)."""
+"""ResNet-18 on independent frames or with a temporal shift (VTT, spec sections 3.1 and 3.2)."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _WIDTHS = (64, 128, 256, 512)
 
 
 class Block(BasicBlock):
-    """torchvision's basic block, whose residual branch may see other maps than its short cut."""
+    """torchvision's basic block with separate inputs for the shortcut and the residual branch."""
 
     def forward_shifted(self, maps_NCHW: Tensor, shifted_NCHW: Tensor) -> Tensor:
-        """Short cut of `maps` plus residual of `residual_input`, after ReLU."""
+        """Returns ReLU(shortcut(maps) + residual(shifted))."""
         residual = self.bn2(self.conv2(relu(self.bn1(self.conv1(shifted_NCHW)))))
         shortcut = maps_NCHW if self.downsample is None else self.downsample(maps_NCHW)
         return relu(residual + shortcut)
 
 
 class ResNet18(nn.Module):
-    """Frames [B, T, C, H, W] -> `embedding` [B, T, 512] and `layer4`, the last maps [B, T, 512, H / 32, W / 32].
+    """Frames [B, T, C, H, W] -> `embedding` [B, T, 512] and `layer4` [B, T, 512, H / 32, W / 32].
 
-    Parameter names are torchvision's, whatever the shift, so that weights of a static network load into one with a
-    shift; with `classes` there is `fc` too, and the feature `logits` [B, T, classes]. No mean or deviation is taken off
-    the frames. One grey channel is repeated.
+    Parameter names are torchvision's for every shift: weights of a static network load into a network with a shift.
+    With `classes` the network also has the layer `fc` and the feature `logits` [B, T, classes]. Frames are not
+    normalised. A single grey channel is repeated.
 
     Raises:
         PluginError: the clip's shape is unknown, or it has neither one nor three channels.
@@ -58,7 +58,7 @@ class ResNet18(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, frames_BTCHW: Tensor) -> Features:
-        """`embedding`, `layer4` and perhaps `logits`."""
+        """`embedding`, `layer4`, and `logits` if `classes` is set."""
         length = frames_BTCHW.shape[1]
         x = _centre(frames_BTCHW, self.params.input).flatten(0, 1)
         x = self.maxpool(relu(self.bn1(self.conv1(x.expand(-1, 3, -1, -1)))))
@@ -75,12 +75,12 @@ class ResNet18(nn.Module):
             residual_input = x
             if self.params.shift == "residual_bidirectional":
                 residual_input = bidirectional(x.unflatten(0, (-1, length))).flatten(0, 1)
-            x = block.forward_shifted(x, residual_input)  # type: ignore[operator]  # ModuleList knows only Module
+            x = block.forward_shifted(x, residual_input)  # type: ignore[operator]  # the items of a ModuleList are typed as Module
         return x
 
 
 def _stage(inputs: int, width: int, stride: int) -> nn.ModuleList:
-    """Two blocks, numbered as torchvision's are."""
+    """Returns two blocks with the indices of torchvision's blocks."""
     downsample = None
     if stride != 1:
         downsample = nn.Sequential(conv1x1(inputs, width, stride), nn.BatchNorm2d(width))
@@ -88,7 +88,7 @@ def _stage(inputs: int, width: int, stride: int) -> nn.ModuleList:
 
 
 def _centre(frames_BTCHW: Tensor, size: int | None) -> Tensor:
-    """The central square of `size` pixels; frames that are not larger are left as they are."""
+    """Crops the central square of `size` pixels. Smaller frames are returned unchanged."""
     height, width = frames_BTCHW.shape[-2:]
     if size is None:
         return frames_BTCHW

@@ -1,8 +1,8 @@
-"""Temporal shifts: channels of a feature map that are taken from another frame. They have no parameters.
+"""Temporal shifts: some channels of a feature map are replaced by those of a neighbouring frame. No parameters.
 
-`causal_stage` is VTT's (spec section 3.2: first quarter, from the frame before, on the trunk between stages);
-`residual_bidirectional` is the published reference (Lin, Gan, Han, TSM, ICCV 2019: an eighth each way, in front of the
-first convolution of each residual block).
+`causal` is the shift of VTT (spec section 3.2): the first quarter of the channels comes from the previous frame, after a
+stage of the trunk. `bidirectional` is the shift of TSM (Lin, Gan, Han, ICCV 2019): an eighth of the channels comes from
+each neighbour, before the first convolution of each residual block.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ BIDIRECTIONAL_DIVISOR = 8
 
 
 def causal(maps_BTCHW: Tensor, zero_fill: bool = False) -> Tensor:
-    """The first C // 4 channels come from frame t - 1, the others stay; the input is left as it is.
+    """Replaces the first C // 4 channels of frame t by those of frame t - 1. The input is not modified.
 
     Args:
-        zero_fill: frame 0 gets zeros in those channels; otherwise it keeps its own.
+        maps_BTCHW: feature maps [B, T, C, H, W].
+        zero_fill: these channels of frame 0 are zeros; otherwise frame 0 keeps its values.
     """
     moved = maps_BTCHW.shape[2] // CAUSAL_DIVISOR
     first = maps_BTCHW[:, :1, :moved]
@@ -27,7 +28,7 @@ def causal(maps_BTCHW: Tensor, zero_fill: bool = False) -> Tensor:
 
 
 def bidirectional(maps_BTCHW: Tensor) -> Tensor:
-    """The first C // 8 channels come from frame t + 1, the next C // 8 from t - 1; zeros where there is none."""
+    """Takes the first C // 8 channels from frame t + 1 and the next C // 8 from frame t - 1; zeros beyond the clip."""
     moved = maps_BTCHW.shape[2] // BIDIRECTIONAL_DIVISOR
     ahead, back = maps_BTCHW[:, 1:, :moved], maps_BTCHW[:, :-1, moved : 2 * moved]
     nothing = torch.zeros_like(maps_BTCHW[:, :1, :moved])

@@ -1,4 +1,4 @@
-"""The two-part head: every frame is told neutral or not, and which of the emotions (VTT, spec sections 4.1 and 5.1)."""
+"""The two-part head: a loss for neutral or not, and a loss for the emotion (VTT, spec sections 4.1 and 5.1)."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _NAME = "vtt/two_part"
 
 
 class TwoPart(nn.Module):
-    """Logits [B, T, K]; every frame of a clip is trained on the clip's label.
+    """Logits [B, T, K]. In training every frame of a clip has the clip's label.
 
-    They are the backbone's `logits` where it gives them, else a linear layer on its `embedding` [B, T, D].
+    The logits are the backbone's feature `logits` if it has one, otherwise a linear layer on `embedding` [B, T, D].
 
-    A clip's decision is the softmax of the mean logits of its last frames. The published score of a record is that
-    mean logit itself, of which only the largest is looked at: softmax changes neither order nor decision.
+    The probabilities of a clip are the softmax of the mean logits of its last frames. The published score is the mean
+    logit itself, of which only the maximum is used: softmax changes neither the order nor the decision.
 
     Raises:
-        PluginError: the data has no such class target, the target no such neutral class, some but not all soft values
-            are there, or the backbone gives neither logits, one for each class, nor an embedding.
+        PluginError: the data have no such class target, the target has no such neutral class, soft labels of some
+            classes are missing, or the backbone has neither `logits` of K classes nor `embedding`.
     """
 
     def __init__(self, params: TwoPartParams, context: BuildContext) -> None:
@@ -50,7 +50,7 @@ class TwoPart(nn.Module):
         return logits.float()
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """The weighted sum of the neutral and the emotion part, each the mean over clips, frames and its outputs."""
+        """Weighted sum of the neutral and the emotion part. Each part is a mean over clips, frames and its outputs."""
         clips, length, _ = outputs.shape
         targets = self._targets(batch)[:, None].expand(clips, length, -1).flatten(0, 1)
         logits = outputs.flatten(0, 1)
@@ -69,18 +69,18 @@ class TwoPart(nn.Module):
         return CLASSIFICATION
 
     def decode(self, outputs: Tensor) -> Mapping[str, Decoded]:
-        """One decision for each clip."""
+        """Class probabilities of each clip [B, 1, K]."""
         mean_BK = outputs[:, -self.params.last :].mean(dim=1)
         return {self.params.target: Categories(self._classes, mean_BK.softmax(dim=-1)[:, None])}
 
     def _targets(self, batch: Batch) -> Tensor:
-        """Share of each class, float32 [B, K]."""
+        """Returns the soft labels, float32 [B, K]: the share of each class."""
         if self._soft:
             return torch.stack([batch.targets[name] for name in self._soft], dim=1).float()
         return one_hot(batch.targets[self.params.target], len(self._classes)).float()
 
     def _pair(self, values_NK: Tensor, sums_N: Tensor) -> Tensor:
-        """(neutral, sum of the others) [N, 2]."""
+        """Returns (neutral, sum of the other classes) [N, 2]."""
         neutral_N = values_NK[:, self._neutral]
         return torch.stack([neutral_N, sums_N - neutral_N], dim=1)
 
@@ -89,7 +89,7 @@ class TwoPart(nn.Module):
 
 
 def _linear(context: BuildContext, classes: int) -> nn.Linear | None:
-    """The layer on the embedding; None where the backbone gives logits."""
+    """Returns the linear layer on the embedding; None if the backbone has logits."""
     if "logits" in context.features:
         given = context.features["logits"][-1]
         if given != classes:
@@ -104,7 +104,7 @@ def _linear(context: BuildContext, classes: int) -> nn.Linear | None:
 
 
 def _soft_names(target: Target, targets: Mapping[str, Target]) -> list[str]:
-    """Names of the value targets that hold the share of each class; none if the data has only the class."""
+    """Returns the names of the soft labels, one value target per class; empty if the data have only the class."""
     names = [f"{target.name}.{each}" for each in target.classes]
     missing = [name for name in names if name not in targets or targets[name].kind != "value"]
     if missing and len(missing) < len(names):

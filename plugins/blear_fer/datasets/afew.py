@@ -1,4 +1,4 @@
-"""AFEW, Acted Facial Expressions in the Wild, as EmotiW 2017 and 2018 gave it out: spec 2.3."""
+"""AFEW, Acted Facial Expressions in the Wild, in the layout of the EmotiW challenges of 2017 and 2018 (spec 2.3)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from blear_fer.datasets.params import AfewParams
 
 _log = logging.getLogger(__name__)
 SIZES = {"train": 773, "dev": 383}
-"""Clips of AFEW 7.0, the editions of 2017 and 2018."""
+"""Number of clips in each labelled split of AFEW 7.0, the edition of 2017 and 2018."""
 
 _CLIPS_PER_PART = 16
 
@@ -28,13 +28,16 @@ _CLIPS_PER_PART = 16
 class Afew:
     """Dataset of the labelled clips: train (773 clips) and dev (383 clips of the official validation set).
 
-    A sample is a clip of 1 to `longest` faces, or one face; `video` is the clip. `meta` holds `found` (0 where the clip
-    has no face at all), `frames` (faces found in the clip), `frame` (of a single face) and `face_px` (smaller side of
-    its box, of a clip the smallest). A development clip without a face is kept as one black frame, so that it counts as
-    a mistake; a training clip without one is left out. Both are logged, and so is what exceeds `longest`.
+    With `unit: clip` a sample holds the 1 to `longest` faces of one clip; with `unit: frame` it holds one face, and
+    `video` names the clip. `meta` holds `found` (1, or 0 if the clip has no face), `frames` (number of faces in the
+    clip), `frame` (frame number, only with `unit: frame`) and `face_px` (the smaller side of the face box in pixels;
+    for a clip, the minimum over its faces).
+
+    A dev clip without a face becomes one black frame, and thus counts as an error of the model. A training clip
+    without a face is left out. Both cases are logged, and so are faces beyond `longest`.
 
     Raises:
-        DataError: as `find_clips` and `read_faces`, from the methods; nothing is read before.
+        DataError: from the methods, as `find_clips` and `read_faces` do. The constructor reads no file.
     """
 
     targets = (Target("emotion", "class", AFEW.names),)
@@ -50,14 +53,14 @@ class Afew:
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
-        """train, and dev if it is there. The official test set has no labels and is left out."""
+        """train, and dev if its folder exists. The official test set has no labels and is left out."""
         for name in UNLABELLED:
             if (self._params.source / name).is_dir():
                 _log.info("afew: %s has no labels and is left out", self._params.source / name)
         return tuple(self._clips)
 
     def parts(self, split: str) -> Sequence[str]:
-        """Blocks of 16 clips, named by the numbers of the first and the last."""
+        """Names of blocks of 16 clips, `<first>-<last>`: `0000-0015`."""
         count = len(self._clips_of(split))
         starts = range(0, count, _CLIPS_PER_PART)
         return [f"{first:04d}-{min(first + _CLIPS_PER_PART, count) - 1:04d}" for first in starts]
@@ -82,7 +85,7 @@ class Afew:
                 yield from self._samples(clip, [FaceFrame(blank, 0, 0.0)], found=0)
 
     def describe(self) -> Mapping[str, str]:
-        """Clips of each split beside those of AFEW 7.0, and splits that are not there."""
+        """Number of clips of each split, compared with AFEW 7.0, and missing splits."""
         counts = {f"{split}, clips": (len(clips), SIZES[split]) for split, clips in self._clips.items()}
         return compared_with_published(
             counts, missing=[SPLITS[split][0] for split in SPLITS if split not in self._clips]

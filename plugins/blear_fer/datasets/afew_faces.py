@@ -1,4 +1,4 @@
-"""The faces of one clip of AFEW: read from a video or from pictures, located or taken as they are, cropped, resized."""
+"""Reads the faces of one AFEW clip from a video or from pictures: detects, crops and resizes them."""
 
 from __future__ import annotations
 
@@ -49,10 +49,12 @@ class FaceFrame:
 
 
 def read_faces(clip: Clip, params: AfewParams) -> Iterator[FaceFrame]:
-    """The faces of a clip in order; frames without one are left out. Nothing at all: the clip has no face.
+    """Yields the faces of a clip in frame order. Frames without a face are skipped.
+
+    With `faces: locate`, the aligned faces of the organisers are used if no face is detected in the whole clip.
 
     Raises:
-        DataError: the video or a picture does not decode, there is no such locator.
+        DataError: the video or a picture cannot be decoded, or the locator does not exist.
     """
     if params.faces == "aligned":
         yield from _picture_faces(pictures_in(clip.aligned) if clip.aligned is not None else [], params)
@@ -88,7 +90,7 @@ def _detected_faces(clip: Clip, params: AfewParams) -> Iterator[FaceFrame]:
 
 
 def _frames(path: Path) -> Iterator[np.ndarray]:
-    """The frames of a video, or the pictures of a folder, uint8 RGB [H, W, 3]."""
+    """Yields the frames of a video, or the pictures of a folder, uint8 RGB [H, W, 3]."""
     if path.is_file():
         return (frame.image_HWC for frame in read_video(path))
     return map(_read, pictures_in(path))
@@ -111,7 +113,7 @@ def _locator(name: str) -> Locator:
 
 
 def with_aspect(box: Box, ratio: float) -> Box:
-    """The smallest box of height = `ratio` x width around a box, with the same centre."""
+    """Returns the smallest box that contains `box`, has the same centre, and has height / width = `ratio`."""
     width = max(box.width, box.height / ratio)
     height = width * ratio
     return Box(box.left + (box.width - width) / 2, box.top + (box.height - height) / 2, width, height)
@@ -124,7 +126,7 @@ def _resized(face_HWC: np.ndarray, params: AfewParams) -> np.ndarray:
 
 
 def _read(file: Path) -> np.ndarray:
-    """A picture, uint8 RGB [H, W, 3]."""
+    """Reads a picture as uint8 RGB [H, W, 3]."""
     picture = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
     if picture is None:
         raise DataError("the picture cannot be decoded", str(file), "extract or fetch it again")

@@ -1,4 +1,4 @@
-"""Where AFEW's clips lie (EmotiW audio-video, spec 2.3): class folders of videos or of pictures, or lists of them."""
+"""Finds the clips of AFEW (EmotiW audio-video, spec 2.3) in class folders of videos or pictures, or through lists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from blear_emotions.labels import AFEW
 from blear_fer.datasets.params import Split
 
 SPLITS: dict[Split, tuple[str, ...]] = {"train": ("Train_AFEW", "Train_AFEW_all", "Train"), "dev": ("Val_AFEW", "Val")}
-"""Our name of each labelled split -> what its folder may be called; the first that is there counts."""
+"""Split name -> possible names of its folder. The first existing folder is used."""
 
 UNLABELLED = ("Test_AFEW", "Test")
 ALIGNED = "AlignedFaces_LBPTOP_Points*/Faces"
@@ -22,9 +22,14 @@ _NOT_CLASSES = re.compile(r"\.|AlignedFaces_|LBPTOP$|Points$|__MACOSX$")
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip: its name (nine digits), its class in `AFEW`, its avi file or its folder of pictures.
+    """One clip of AFEW.
 
-    `aligned` is the organisers' folder of its aligned faces, which need not exist; None where there are none at all.
+    Attributes:
+        name: the clip's name, nine digits.
+        emotion: class index in `labels.AFEW`.
+        path: the clip's avi file, or its folder of pictures.
+        aligned: folder of the organisers' aligned faces of this clip. It may be missing on disk. None if the split has
+            no aligned faces.
     """
 
     name: str
@@ -34,10 +39,10 @@ class Clip:
 
 
 def find_clips(source: Path, lists: Mapping[Split, Path]) -> dict[str, list[Clip]]:
-    """The clips of each labelled split that is there, by name.
+    """Finds the clips of each labelled split whose folder exists. Returns split -> clips, sorted by name.
 
     Raises:
-        DataError: nothing there, an unknown class folder, an empty split, a broken list, a clip that is there twice.
+        DataError: missing folder, unknown class folder, empty split, invalid list, or two clips of one name.
     """
     if not source.is_dir():
         raise DataError("no such folder", str(source), "set `source` to the folder that holds Train_AFEW and Val_AFEW")
@@ -56,7 +61,7 @@ def find_clips(source: Path, lists: Mapping[Split, Path]) -> dict[str, list[Clip
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder by name, numbers by value: 2.jpg comes before 10.jpg. Empty where there is no folder."""
+    """Lists the pictures of a folder in natural order: 2.jpg before 10.jpg. Empty if the folder does not exist."""
     if not folder.is_dir():
         return []
     files = [file for file in folder.iterdir() if file.suffix.lower() in PICTURES and not file.name.startswith(".")]

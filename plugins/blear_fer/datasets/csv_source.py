@@ -1,7 +1,7 @@
 """FER2013 as one csv: `fer2013.csv`, or the challenge's `icml_face_data.csv` (padded names, other column order).
 
-A line is about 8 kB of pixels, 257 MB in all. One scan finds where each row starts and its usage; blocks carry their
-byte offset in their name, so that another process reads one without the scan.
+The file has about 8 kB per line, 257 MB in all. One scan finds the byte offset and the usage of each row. The name of
+a block contains its byte offset: another process can read the block without a scan.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NEEDED = ("emotion", "pixels", "Usage")
 
 
 class CsvSource:
-    """The csv packagings; columns are found by their names in the header."""
+    """Reader of the csv files. Columns are found by their names in the header."""
 
     ordered = True
 
@@ -60,7 +60,7 @@ class CsvSource:
             columns = self._columns(file)
             offset = file.tell()
             for line in file:
-                if line.strip():  # blank lines at the end are common
+                if line.strip():  # many copies of the file end with blank lines
                     row = len(usages)
                     fields = self._fields(line, row, len(columns))
                     usages.append(parse_usage(fields[columns["Usage"]], self._where(row)))
@@ -103,7 +103,7 @@ def _pixels(text: str, where: str) -> np.ndarray:
         raise DataError(what, where, "the file may be cut off or edited: fetch it again")
     try:
         return np.frombuffer(bytes(map(int, values)), dtype=np.uint8).reshape(SIDE, SIDE)
-    except ValueError:  # not a whole number, or outside a byte
+    except ValueError:  # not an integer, or not in 0..255
         bad = next(value for value in values if not value.isdecimal() or int(value) > 255)
         do = "the file is damaged: fetch it again"
         raise DataError(f"pixel {bad!r} is not a whole number from 0 to 255", where, do) from None

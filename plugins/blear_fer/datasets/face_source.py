@@ -1,4 +1,4 @@
-"""What every packaging of FER2013's pictures answers, and the parsing that they share."""
+"""The interface of all readers of FER2013's pictures, and the parsing functions that they share."""
 
 from __future__ import annotations
 
@@ -15,12 +15,20 @@ from blear.errors import DataError
 from blear_fer.datasets.protocols import SIDE, USAGES
 
 BLOCK = 4096
-"""Rows of a part; at 48 x 48 about 9 MB."""
+"""Rows per part: about 9 MB of 48 x 48 pixels."""
 
 
 @dataclass(frozen=True)
 class Face:
-    """One picture: uint8 [48, 48], its class in FER2013's order, its name among all, and where it was found."""
+    """One picture.
+
+    Attributes:
+        pixels_HW: uint8 [48, 48].
+        label: class index in the order of FER2013.
+        key: unique name of the sample.
+        row: row number in the source.
+        origin: file and row, for messages.
+    """
 
     pixels_HW: np.ndarray
     label: int
@@ -30,37 +38,37 @@ class Face:
 
 
 class Source(Protocol):
-    """A packaging. Nothing is read before a method is called; bad data raises `DataError`.
+    """Reader of one file layout of FER2013. The constructor reads no file. Invalid data raise `DataError`.
 
     Attributes:
-        ordered: whether rows keep the official order, which FERPlus is joined by.
+        ordered: whether rows are in the official order. Joining FERPlus needs that order.
     """
 
     ordered: bool
 
     def usages(self) -> np.ndarray:
-        """Usage of each row, uint8 [N] into `USAGES`; scans the packaging, not the pictures."""
+        """Returns the usage of each row, uint8 [N], indices into `USAGES`. Does not decode pictures."""
         ...
 
     def blocks(self, usages: Sequence[int]) -> list[str]:
-        """Names of blocks of about `BLOCK` rows of these usages, in row order; together they are all such rows."""
+        """Returns the names of blocks of about `BLOCK` rows, in row order. The blocks cover all rows of the usages."""
         ...
 
     def read(self, usages: Sequence[int], block: str) -> Iterator[Face]:
-        """The faces of one block, without a scan of the whole."""
+        """Yields the faces of one block."""
         ...
 
 
 def split_rows(rows_N: np.ndarray) -> list[np.ndarray]:
-    """Cuts row numbers into blocks of at most `BLOCK`."""
+    """Splits row numbers into blocks of at most `BLOCK`."""
     return [rows_N[start : start + BLOCK] for start in range(0, len(rows_N), BLOCK)]
 
 
 def parse_block(block: str, where: Path, numbers: int) -> list[int]:
-    """The whole numbers in the name of a block, which are joined by dashes.
+    """Parses the name of a block: integers joined by dashes.
 
     Raises:
-        DataError: the name is not of that form.
+        DataError: the name does not have this form, or another count of integers.
     """
     parts = block.split("-")
     if len(parts) != numbers or not all(part.isdecimal() for part in parts):
@@ -69,10 +77,10 @@ def parse_block(block: str, where: Path, numbers: int) -> list[int]:
 
 
 def parse_label(text: str, where: str) -> int:
-    """An `emotion` column's class index.
+    """Parses the column `emotion`. Returns the class index.
 
     Raises:
-        DataError: not one of 0 to 6.
+        DataError: the value is not one of 0 to 6.
     """
     if text not in ("0", "1", "2", "3", "4", "5", "6"):
         raise DataError(f"label {text!r} is not one of 0 to 6", where, "compare the file with the official one")
@@ -80,10 +88,10 @@ def parse_label(text: str, where: str) -> int:
 
 
 def parse_usage(text: str, where: str) -> int:
-    """A `Usage` column's index into `USAGES`.
+    """Parses the column `Usage`. Returns an index into `USAGES`.
 
     Raises:
-        DataError: an unknown usage.
+        DataError: the usage is unknown.
     """
     if text not in USAGES:
         raise DataError(f"unknown Usage {text!r}", where, f"it must be one of {', '.join(USAGES)}")
@@ -91,10 +99,10 @@ def parse_usage(text: str, where: str) -> int:
 
 
 def decode(data: bytes, where: str) -> np.ndarray:
-    """Pixels of an encoded picture, uint8 [48, 48]; colour becomes grey by BT.601 luma.
+    """Decodes a picture to uint8 [48, 48]. Colour is converted to grey by BT.601 luma.
 
     Raises:
-        DataError: it is damaged or of another size.
+        DataError: the picture is damaged or has another size.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:

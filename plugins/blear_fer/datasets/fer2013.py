@@ -22,9 +22,9 @@ _TERMS = (
 
 
 class Fer2013:
-    """Dataset of all rows; a split is there if the packaging has rows of its usage.
+    """Dataset of all rows of FER2013. A split exists if the source has rows of its usages.
 
-    Nothing is read before `splits`, `parts` or `samples` is used.
+    Samples are stills, uint8 [1, 48, 48, 1]; `meta.row` is the row number. The constructor reads no file.
     """
 
     targets = (Target("emotion", "class", FER2013.names),)
@@ -37,20 +37,20 @@ class Fer2013:
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
-        """train, and those of dev and test that have rows."""
+        """train, and dev and test if they have rows."""
         present = set(self.source.usages().tolist())
         if USAGES.index("Training") not in present:
             raise DataError("split 'train' is empty: there are no Training rows", str(self.path), "check `source`")
         return tuple(split for split, usages in self._usages.items() if present.intersection(usages))
 
     def describe(self) -> Mapping[str, str]:
-        """The usages that the packaging has no rows of, as far as a split is made of them."""
+        """Usages of the protocol that have no rows in this source."""
         present = set(self.source.usages().tolist())
         lacking = [USAGES[usage] for usages in self._usages.values() for usage in usages if usage not in present]
         return {"missing": f"{', '.join(lacking)}: no rows here; the official fer2013.csv has them"} if lacking else {}
 
     def parts(self, split: str) -> list[str]:
-        """Blocks of about 4096 rows."""
+        """Names of blocks of about 4096 rows."""
         usages = self.usages(split)
         blocks = self.source.blocks(usages)
         if not blocks:
@@ -59,17 +59,17 @@ class Fer2013:
         return blocks
 
     def samples(self, split: str, part: str) -> Iterator[Sample]:
-        """The faces of one block in row order; `meta` holds the row."""
+        """Yields the faces of one block in row order."""
         for face in self.source.read(self.usages(split), part):
             yield sample(face, face.label)
 
     @cached_property
     def source(self) -> Source:
-        """The packaging at `params.source`."""
+        """The reader of the files at `params.source`."""
         return open_source(self.path)
 
     def usages(self, split: str) -> tuple[int, ...]:
-        """Indices into `USAGES` of a split.
+        """Returns the usages of a split, as indices into `USAGES`.
 
         Raises:
             DataError: no such split.
@@ -80,6 +80,6 @@ class Fer2013:
 
 
 def sample(face: Face, emotion: int) -> Sample:
-    """A still sample of a face."""
+    """Converts a face and its class index into a still sample."""
     targets: dict[str, Any] = {"emotion": emotion}
     return Sample(face.key, face.pixels_HW[None, :, :, None], targets, meta={"row": face.row})

@@ -21,9 +21,9 @@ _log = logging.getLogger(__name__)
 
 
 class Ferplus:
-    """Dataset of the rows with a clear majority; how many rows of a part were left out is logged.
+    """Dataset of the rows whose votes have a clear majority. The number of excluded rows of each part is logged.
 
-    Pictures and votes are joined by row order: the number in FERPlus's image names is not the row.
+    Pictures and votes are joined by row order. The number in the image names of FERPlus is not the row number.
     """
 
     targets = (Target("emotion", "class", FERPLUS_CLASSES),)
@@ -36,14 +36,14 @@ class Ferplus:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits of the pictures."""
+        """The splits of FER2013 that exist."""
         return self._pictures.splits
 
     def parts(self, split: str) -> list[str]:
-        """Blocks of about 4096 rows, before rows are left out.
+        """Names of blocks of about 4096 rows, counted before rows are excluded.
 
         Raises:
-            DataError: the votes are not those of these pictures.
+            DataError: the votes do not belong to these pictures: another number of rows, or another usage of a row.
         """
         self._check_order()
         usages_N, _ = self._labels
@@ -56,7 +56,7 @@ class Ferplus:
         return self._pictures.parts(split)
 
     def samples(self, split: str, part: str) -> Iterator[Sample]:
-        """The faces of one block whose votes name a class, in row order."""
+        """Yields the faces of one block with a clear majority, in row order."""
         self._check_order()
         (usage,) = usages = self._pictures.usages(split)
         usages_N, labels_N = self._labels
@@ -76,7 +76,7 @@ class Ferplus:
         )
 
     def describe(self) -> Mapping[str, str]:
-        """What the pictures lack, and the rows that no class has a majority of."""
+        """Missing usages of FER2013, and the number of rows without a clear majority."""
         unclear = int((self._labels[1] < 0).sum())
         return {**self._pictures.describe(), "rows without a clear majority": f"{unclear} of {len(self._labels[1])}"}
 

@@ -1,7 +1,8 @@
-"""FER2013 as class folders: `train/<class>/*`, `test/<class>/*`, as the image mirrors ship it.
+"""FER2013 as class folders: `train/<class>/*` and `test/<class>/*`, the layout of the image mirrors.
 
-Their alphabetical class order is not the csv's: classes go by name. Pictures whose names start with `PublicTest_` or
-`PrivateTest_` are of that usage, since the mirror's `test` holds both; without such a name `test` is PrivateTest.
+Classes are matched by folder name, because the alphabetical order of the folders differs from the csv's class order.
+`test` holds both test usages: a file name that starts with `PublicTest_` or `PrivateTest_` decides; any other file
+belongs to PrivateTest.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 
 
 class FolderSource:
-    """The folder packaging; a row's number is its place among the sorted paths, not the official one."""
+    """Reader of the class folders. The row number is the index in the sorted paths, not the official row number."""
 
     ordered = False
 
@@ -39,7 +40,7 @@ class FolderSource:
         return [f"{rows[0]:07d}-{rows[-1]:07d}" for rows in blocks]
 
     def read(self, usages: Sequence[int], block: str) -> Iterator[Face]:
-        """See `Source`; keys are made from the paths."""
+        """See `Source`. Keys are derived from the paths."""
         first, last = parse_block(block, self._folder, 2)
         for row, file in enumerate(self._files[first : last + 1], start=first):
             split, name = file.parent.parent.name, file.parent.name

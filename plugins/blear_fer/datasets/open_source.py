@@ -1,4 +1,4 @@
-"""The choice among the packagings of FER2013 by what lies at a path."""
+"""Chooses the reader of FER2013 by the files at a path."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from blear_fer.datasets.zip_source import ZipSource
 
 
 def open_source(path: Path) -> Source:
-    """The reader for what lies at `path`: a csv file, or a folder with one of the packagings.
+    """Returns the reader for `path`, a csv file or a folder.
 
-    In a folder the first of these counts: `fer2013.csv`, `icml_face_data.csv`, `faces.zip` with `labels.csv`,
-    class folders under `train/`.
+    In a folder, the first of these that exists is used: `fer2013.csv`, `icml_face_data.csv`, `faces.zip` with
+    `labels.csv`, class folders under `train/` or `test/`.
 
     Raises:
-        DataError: nothing there, or nothing that is known.
+        DataError: the path does not exist, or the folder has none of these layouts.
     """
     path = path.expanduser()
     if path.is_file():

@@ -1,4 +1,4 @@
-"""What a job may set for the datasets of this plugin."""
+"""Parameters of the datasets of this plugin."""
 
 from __future__ import annotations
 
@@ -18,56 +18,58 @@ _SOURCE = (
 
 
 class Fer2013Params(Params):
-    """Where FER2013 lies, and which rows are trained on."""
+    """Parameters of `fer/fer2013`."""
 
     source: Path = Field(description=_SOURCE)
     protocol: Protocol = Field(
         "official",
-        description="official: train is Training, dev PublicTest, test PrivateTest; fer_vgg_gru: train is Training and "
-        "PublicTest, dev PrivateTest, on which that system also chose its model.",
+        description="Assignment of usages to splits. official: train = Training, dev = PublicTest, test = PrivateTest. "
+        "fer_vgg_gru: train = Training and PublicTest, dev = PrivateTest; that system also selected its model on "
+        "PrivateTest.",
     )
 
 
 class FerplusParams(Params):
-    """Where FER2013's pictures and FERPlus's votes lie."""
+    """Parameters of `fer/ferplus`."""
 
-    source: Path = Field(description=f"The pictures: {_SOURCE} Class folders cannot be joined.")
+    source: Path = Field(description=f"The pictures: {_SOURCE} Class folders cannot be joined with the votes.")
     votes: Path | None = Field(
-        None, description="FERPlus's fer2013new.csv; left out, the one beside the pictures, else labels.csv there."
+        None, description="fer2013new.csv of FERPlus. null: fer2013new.csv or labels.csv in the folder of the pictures."
     )
     labels: Literal["majority"] = Field(
         "majority",
-        description="How votes become a label: single votes removed, then the class with more than half of the rest.",
+        description="Label from votes. majority: classes with a single vote are ignored; the label is the class with "
+        "more than half of the remaining votes.",
     )
 
 
 class AfewParams(Params):
-    """Where AFEW lies, and what of it becomes a sample."""
+    """Parameters of `fer/afew`."""
 
     source: Path = Field(
-        description="Folder that holds Train_AFEW and Val_AFEW (or Train and Val) with <Emotion>/<id>.avi, or "
-        "<Emotion>/<id>/ of pictures."
+        description="Folder of Train_AFEW and Val_AFEW (or Train and Val), each with videos <Emotion>/<id>.avi or "
+        "folders of pictures <Emotion>/<id>/."
     )
     lists: dict[Split, Path] = Field(
         default_factory=dict,
-        description="Lists of clips in place of the split's folder; lines `<folder> <Emotion>`, folders relative to "
-        "`source`.",
+        description="Split -> file with the list of its clips, instead of the split's folder. Lines are "
+        "`<folder> <Emotion>`; folders are relative to `source`.",
     )
     unit: Literal["clip", "frame"] = Field(
-        "clip", description="What is a sample: a whole clip, or each of its faces alone, with the clip as `video`."
+        "clip", description="Unit of a sample. clip: all faces of a clip. frame: one face; `video` names the clip."
     )
     faces: Literal["locate", "aligned", "given"] = Field(
         "locate",
-        description="locate: the largest face of each frame, and the organisers' aligned faces where there is none; "
-        "aligned: only those; given: the clips' pictures are faces.",
+        description="Source of the faces. locate: the largest detected face of each frame; for a clip without detections, "
+        "the organisers' aligned faces. aligned: the organisers' aligned faces. given: the pictures are faces.",
     )
     size: tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]] = Field(
-        (224, 224), description="Rows and columns of a face."
+        (224, 224), description="Height and width of a face in pixels."
     )
     margin: float = Field(
-        0.2, ge=0, le=2, description="`locate`: what is added on each side, as a share of the box's width and height."
+        0.2, ge=0, le=2, description="`locate`: margin on each side, as a fraction of the box's width and height."
     )
-    longest: int = Field(144, ge=1, description="Faces of a clip that are kept at most, the first ones.")
+    longest: int = Field(144, ge=1, description="Maximum number of faces of a clip; later faces are left out.")
     locator: str = Field(
         "blear_faces.locate:FaceLocator",
         description="`locate`: what finds faces, module:Class; its `locate(frames)` gives the largest face of each.",

@@ -1,4 +1,4 @@
-"""What FER2013's packagings agree on; the classes are in `blear_emotions.labels`."""
+"""Constants of FER2013: usages, splits of each protocol, picture size. The classes are in `blear_emotions.labels`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PROTOCOLS: dict[Protocol, dict[str, tuple[int, ...]]] = {
     "official": {"train": (0,), "dev": (1,), "test": (2,)},
     "fer_vgg_gru": {"train": (0, 1), "dev": (2,)},
 }
-"""Protocol -> split -> what of `USAGES` it holds."""
+"""Protocol -> split -> indices into `USAGES`."""
 
 SIDE = 48
 """Rows and columns of a face, in pixels."""

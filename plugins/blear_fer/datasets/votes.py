@@ -1,4 +1,4 @@
-"""FERPlus votes: ten crowd taggers for each row of FER2013 (Barsoum et al., ICMI 2016)."""
+"""FERPlus votes: ten annotators for each row of FER2013 (Barsoum et al., ICMI 2016)."""
 
 from __future__ import annotations
 
@@ -15,19 +15,24 @@ from blear_fer.datasets.face_source import parse_usage
 
 @dataclass(frozen=True)
 class Votes:
-    """Usage of each row, uint8 [N] into `USAGES`, and its votes, int64 [N, 10] in the order of `FERPLUS`."""
+    """Votes of all rows.
+
+    Attributes:
+        usages_N: usage of each row, uint8 [N], indices into `USAGES`.
+        counts_NV: votes of each row, int64 [N, 10], columns in the order of `labels.FERPLUS`.
+    """
 
     usages_N: np.ndarray
     counts_NV: np.ndarray
 
 
 def read_votes(path: Path) -> Votes:
-    """Reads `fer2013new.csv`, or a `labels.csv` whose vote columns are called `ferplus_...`.
+    """Reads `fer2013new.csv`, or a `labels.csv` with vote columns `ferplus_<class>`.
 
-    `Image name` is not read: its number lags behind the row number, and it is empty for unusable rows.
+    The column `Image name` is ignored: its number differs from the row number, and it is empty for unusable rows.
 
     Raises:
-        DataError: no such file, missing columns, an unknown usage, votes that are not whole numbers.
+        DataError: missing file or columns, unknown usage, or votes that are not integers.
     """
     try:
         file = path.open(newline="", encoding="utf-8-sig")
@@ -53,10 +58,10 @@ def read_votes(path: Path) -> Votes:
 
 
 def majority(counts_NV: np.ndarray) -> np.ndarray:
-    """Class of each row in `FERPLUS_CLASSES`, int64 [N]; -1 where none can be given.
+    """Returns the majority class of each row, int64 [N], indices into `FERPLUS_CLASSES`; -1 without a clear majority.
 
-    As in the authors' code: single votes are noise and set to 0; the winner needs more than half of what is left, and
-    must be neither "unknown" nor "NF".
+    As in the authors' code: a count of 1 is set to 0. The majority class needs more than half of the remaining votes,
+    and must be neither "unknown" nor "NF" (not a face).
     """
     cleaned_NV = np.where(counts_NV <= 1, 0, counts_NV)
     winner_N = cleaned_NV.argmax(axis=1)

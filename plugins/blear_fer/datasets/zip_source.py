@@ -15,7 +15,7 @@ from blear_fer.datasets.face_source import Face, decode, parse_block, parse_labe
 
 
 class ZipSource:
-    """The zip mirror; a row's number is its place in `labels.csv`."""
+    """Reader of the zip mirror. The row number is the index in `labels.csv`."""
 
     ordered = True
 

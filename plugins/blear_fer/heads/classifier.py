@@ -1,4 +1,4 @@
-"""What every head that names one class of a clip shares: its target, cross-entropy, metrics and decoding."""
+"""Base class of the heads that classify a clip: target, cross-entropy, metrics and decoding."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from blear_fer.heads.params import ClassifierParams
 
 
 class Classifier(nn.Module):
-    """Base of the heads of this plugin; a subclass's `forward` gives float32 logits [B, K], one row for each clip.
+    """Base class of the heads of this plugin. `forward` of a subclass returns float32 logits [B, K], one row per clip.
 
     Raises:
-        PluginError: the data has no such class target, or the class weights do not fit the classes.
+        PluginError: the data have no such class target, or the number of class weights differs from the classes.
     """
 
     _weights: Tensor | None
@@ -35,9 +35,10 @@ class Classifier(nn.Module):
         self.register_buffer("_weights", _class_weights(params, target, context, name), persistent=False)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy, times the weight of the clip's class, the mean over the clips.
+        """Weighted cross-entropy, averaged over the clips.
 
-        Not divided by the sum of the weights: so the mean over a batch is that over its workers' parts.
+        The sum is divided by the number of clips, not by the sum of the weights as in PyTorch: thereby the mean over
+        the workers' equal parts of a batch equals the mean over the batch.
         """
         truth, weights = batch.targets[self._target], self._weights
         return cross_entropy(outputs, truth, weights, label_smoothing=self._label_smoothing, reduction="none").mean()
@@ -47,15 +48,15 @@ class Classifier(nn.Module):
         return CLASSIFICATION
 
     def decode(self, outputs: Tensor) -> Mapping[str, Decoded]:
-        """One decision for each clip."""
+        """Class probabilities of each clip [B, 1, K]."""
         return {self._target: Categories(self._classes, outputs.softmax(dim=-1)[:, None, :])}
 
 
 def feature_shape(context: BuildContext, feature: str, name: str) -> tuple[int, ...]:
-    """Shape of a feature of the backbone, without the batch dimension.
+    """Returns the shape of a feature of the backbone, without the batch dimension.
 
     Raises:
-        PluginError: the backbone does not give it.
+        PluginError: the backbone has no such feature.
     """
     shape = context.features.get(feature)
     if shape is None:
@@ -66,7 +67,7 @@ def feature_shape(context: BuildContext, feature: str, name: str) -> tuple[int, 
 
 
 def _class_weights(params: ClassifierParams, target: Target, context: BuildContext, name: str) -> Tensor | None:
-    """Float32 [K]; None where every class weighs 1."""
+    """Returns the class weights, float32 [K]; None if all weights are 1."""
     if params.class_weights == "none":
         return None
     if isinstance(params.class_weights, list):
@@ -76,6 +77,6 @@ def _class_weights(params: ClassifierParams, target: Target, context: BuildConte
         return torch.tensor(params.class_weights)
     counts = context.counts.get(target.name)
     if counts is None:
-        return None  # as in evaluation, which needs no loss
-    # a class without a sample has no loss to weigh
+        return None  # evaluation has no class counts and computes no loss
+    # the weight of a class without samples is never used
     return torch.tensor([sum(counts) / (len(counts) * count) if count else 0.0 for count in counts])

@@ -1,4 +1,4 @@
-"""The emotion head: one linear layer, its logits averaged over the clip (FER-VGG-GRU, the still model's classifier)."""
+"""The emotion head: a linear layer whose logits are averaged over the frames (FER-VGG-GRU, classifier of stills)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ _NAME = "fer/emotion"
 
 
 class EmotionHead(Classifier):
-    """Logits [B, K] from `embedding` [B, T, D]; weights start as PyTorch's linear layers do.
+    """`embedding` [B, T, D] -> logits [B, K]. The linear layer has PyTorch's default initialisation.
 
     Raises:
-        PluginError: the data has no such class target, the backbone gives no embedding, or the class weights do not
-            fit the classes.
+        PluginError: as `Classifier`, or the backbone has no feature `embedding`.
     """
 
     def __init__(self, params: EmotionParams, context: BuildContext) -> None:
@@ -25,6 +24,6 @@ class EmotionHead(Classifier):
         self.linear = nn.Linear(feature_shape(context, "embedding", _NAME)[-1], len(self._classes))
 
     def forward(self, features: Features) -> Tensor:
-        """Logits [B, K], float32: the mean over the frames."""
+        """Logits [B, K], float32, averaged over the frames."""
         logits_BTK = self.linear(self.dropout(features["embedding"]))
         return logits_BTK.float().mean(dim=1)

@@ -1,4 +1,4 @@
-"""What a job may set for the heads of this plugin."""
+"""Parameters of the heads of this plugin."""
 
 from __future__ import annotations
 
@@ -12,47 +12,53 @@ Cell = Literal["gru", "lstm", "lstm_cell"]
 
 
 class ClassifierParams(Params):
-    """What is learnt, and how its mistakes are weighed."""
+    """Parameters of all heads: target, label smoothing, class weights."""
 
-    target: str = Field("emotion", description="Name of the class target that is learnt.")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of each label spread over all classes.")
+    target: str = Field("emotion", description="Name of the class target.")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Label smoothing: fraction of each label that is distributed over all classes."
+    )
     class_weights: Literal["none", "balanced"] | list[Annotated[float, Field(ge=0)]] = Field(
         "none",
-        description="Weight of each class in the loss: none, balanced (samples / (classes * samples of the class)), or "
-        "one number for each class in its order.",
+        description="Weight of each class in the loss: none; balanced = samples / (classes * samples of the class); or "
+        "a list with one number per class, in class order.",
     )
 
 
 class EmotionParams(ClassifierParams):
-    """The classifier on top of an embedding."""
+    """Parameters of `fer/emotion`."""
 
-    dropout: float = Field(0.0, ge=0, lt=1, description="Probability that an embedding value is dropped in training.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout probability of the embedding's values in training.")
 
 
 class RecurrentParams(ClassifierParams):
-    """What recurrent heads share."""
+    """Parameters of the recurrent heads."""
 
-    hidden: int = Field(128, ge=1, description="Values of a cell's state.")
+    hidden: int = Field(128, ge=1, description="Size of the recurrent cell's hidden state.")
     dropout: float = Field(
-        0.8, ge=0, lt=1, description="Probability that an output of the cell is dropped in training, before the mean."
+        0.8,
+        ge=0,
+        lt=1,
+        description="Dropout probability of the cell's outputs in training, before the mean over frames.",
     )
 
 
 class SequenceParams(RecurrentParams):
-    """One recurrent cell over the embeddings of a clip."""
+    """Parameters of `fer/sequence`."""
 
     cell: Cell = Field(
         "gru",
-        description="gru, lstm, or lstm_cell: an LSTM stepped by frame, its weights named as a cell's.",
+        description="Recurrent cell: gru, lstm, or lstm_cell. lstm_cell is an LSTM with the parameter names of "
+        "torch.nn.LSTMCell, applied frame by frame.",
     )
 
 
 class MultiLevelGruParams(RecurrentParams):
-    """Recurrent cells over several levels of a network."""
+    """Parameters of `fer/multi_level_gru`."""
 
-    side: int = Field(512, ge=1, description="Values that each feature map is projected to.")
+    side: int = Field(512, ge=1, description="Size of the linear projection of each feature map.")
     pool: Annotated[int, Field(ge=1)] | None = Field(
         None,
-        description="The map p1 is first averaged to this many rows and columns; 6 saves 80 of 125 million parameters. "
-        "null: whole, as published.",
+        description="Adaptive average pooling of the map p1 to this many rows and columns before its projection. 6 "
+        "saves 80 of 125 million parameters. null: no pooling, as published.",
     )

@@ -1,4 +1,4 @@
-"""The recurrent heads of video: one GRU or LSTM on the embeddings (spec 3.2), or three GRUs on three levels (3.4)."""
+"""Recurrent heads of clips: a GRU or LSTM on the embeddings (spec 3.2), or three GRUs on three levels (spec 3.4)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ _MULTI_LEVEL = "fer/multi_level_gru"
 
 
 class SequenceHead(Classifier):
-    """Logits [B, K] from `embedding` [B, T, D]: cell over the frames, dropout, mean over the frames, linear layer.
+    """`embedding` [B, T, D] -> logits [B, K]: recurrent cell, dropout, mean over the frames, linear layer.
 
-    All weights start as PyTorch starts them. With `fer/vgg_face` up to fc6 and 7 classes 119,102,919 parameters, of
-    which the GRU has 1,622,784.
+    All layers have PyTorch's default initialisation. The model with `fer/vgg_face` up to fc6 and 7 classes has
+    119,102,919 parameters, 1,622,784 of them in the GRU.
 
     Raises:
-        PluginError: the data has no such class target, the backbone gives no embedding, or the class weights do not
-            fit the classes.
+        PluginError: as `Classifier`, or the backbone has no feature `embedding`.
     """
 
     def __init__(self, params: SequenceParams, context: BuildContext) -> None:
@@ -42,15 +41,15 @@ class SequenceHead(Classifier):
 
 
 class MultiLevelGruHead(Classifier):
-    """Logits [B, K] from `embedding` [B, T, D] and the maps `p1` and `p3` [B, T, C, h, w] of `fer/face_resnet`.
+    """`embedding` [B, T, D] and the maps `p1` and `p3` [B, T, C, h, w] of `fer/face_resnet` -> logits [B, K].
 
-    The maps are projected to `side` values; an own GRU with an own dropout on each of the three; their outputs are
-    summed, averaged over the frames, and classified by a linear layer. With the ResNet at 112x96 and 7 classes
-    125,403,655 parameters, 81,396,224 of them in the projection of the whole `p1`.
+    A linear layer projects each map to `side` values. Each of the three inputs has its own GRU and its own dropout
+    mask. The outputs of the three GRUs are summed, averaged over the frames, and classified by a linear layer. The
+    model with `fer/face_resnet` at 112x96 and 7 classes has 125,403,655 parameters, 81,396,224 of them in the
+    projection of `p1` (without `pool`).
 
     Raises:
-        PluginError: the data has no such class target, the backbone lacks one of the features, or the class weights do
-            not fit the classes.
+        PluginError: as `Classifier`, or the backbone lacks one of the three features.
     """
 
     def __init__(self, params: MultiLevelGruParams, context: BuildContext) -> None:
@@ -89,7 +88,7 @@ def _cell(kind: Cell, inputs: int, hidden: int) -> nn.Module:
 
 
 def _states(cell: nn.Module, inputs_BTD: Tensor) -> Tensor:
-    """The cell's output after each frame, [B, T, hidden]; it starts at zero."""
+    """Returns the cell's output after each frame, [B, T, hidden]. The initial state is zero."""
     if not isinstance(cell, nn.LSTMCell):
         return cell(inputs_BTD)[0]
     state: tuple[Tensor, Tensor] | None = None

@@ -21,7 +21,7 @@ _UNITS = (1, 2, 5, 3)
 
 
 class ResidualUnit(nn.Module):
-    """x + ReLU(conv2(ReLU(conv1(x)))): no normalisation inside, no ReLU after the sum."""
+    """Residual unit x + ReLU(conv2(ReLU(conv1(x)))), without normalisation and without ReLU after the sum."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -36,10 +36,11 @@ class ResidualUnit(nn.Module):
 
 
 class FaceResnet(nn.Module):
-    """Frames [B, T, C, H, W] -> `embedding` [B, T, 512] (fc5, linear) and the maps `p1` and `p3`, each frame alone.
+    """Frames [B, T, C, H, W] -> `embedding` [B, T, 512] (fc5, linear) and the maps `p1` and `p3` [B, T, C, h, w].
 
-    At 112x96: `p1` 64x54x46 after the first pooling, `p3` 256x12x10 after the third, 512x5x4 before fc5; 22,294,400
-    parameters and fc5's 5,243,392. In training the batch normalisation takes the statistics of all frames of the batch.
+    Shapes at 112x96: `p1` 64x54x46 after the first pooling, `p3` 256x12x10 after the third, 512x5x4 before fc5. The
+    convolutions have 22,294,400 parameters, fc5 has 5,243,392. In training, batch normalisation uses the statistics
+    of all frames of the batch.
 
     Raises:
         PluginError: the clip's shape is unknown, too small for the poolings (below 48 pixels), or it has neither one
@@ -80,7 +81,7 @@ class FaceResnet(nn.Module):
 
 
 def pooled(pixels: int) -> int:
-    """Rows (columns) before fc5; below 1: too small."""
+    """Returns the rows (columns) of the last map for an input of `pixels` rows. Below 1: the input is too small."""
     pixels = (pixels - 4) // 2
     for _ in range(3):
         pixels = (pixels - 2) // 2
@@ -88,11 +89,11 @@ def pooled(pixels: int) -> int:
 
 
 def _valid(inputs: int, outputs: int) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
-    """An unpadded 3x3 convolution and its normalisation."""
+    """Returns an unpadded 3x3 convolution and its batch normalisation."""
     convolution = nn.Conv2d(inputs, outputs, 3)
     initialise_(convolution, nn.init.xavier_uniform_)
     return convolution, nn.BatchNorm2d(outputs)
 
 
 def _pooled_relu(x_NCHW: Tensor) -> Tensor:
-    return relu(max_pool2d(x_NCHW, 2))  # the same values as pooling after ReLU, on a quarter of the pixels
+    return relu(max_pool2d(x_NCHW, 2))  # equal to pooling after ReLU, with a quarter of the ReLUs

@@ -1,4 +1,4 @@
-"""Frames as a network takes them: of one size, three channels, normalised."""
+"""Input layer of the networks: resizes frames, repeats grey to three channels, normalises."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STATISTICS: dict[Normalisation, tuple[tuple[float, float, float], tuple[float, 
 
 
 class FrameInput(nn.Module):
-    """Frames [B, T, 1 or 3, H, W] in [0, 1] -> [B * T, 3, height, width]; one channel is repeated.
+    """Frames [B, T, 1 or 3, H, W] in [0, 1] -> [B * T, 3, height, width]. A single channel is repeated.
 
     Raises:
         PluginError: the clip's shape is unknown, or it has neither one nor three channels.
@@ -46,7 +46,7 @@ class FrameInput(nn.Module):
         self.height, self.width = params.size or (context.clip.height, context.clip.width)
         self._bgr = normalise in ("vggface_preproc", "caffe")
         mean, std = _STATISTICS[normalise]
-        # not in the state: a checkpoint holds what was learnt, and may be used with another normalisation
+        # persistent=False: a checkpoint can be loaded with another normalisation
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 

@@ -1,4 +1,4 @@
-"""First weights of a layer."""
+"""Initialisation of a layer's weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def initialise_(layer: nn.Conv2d | nn.Linear, fill_: Callable[[Tensor], Tensor]) -> None:
-    """Fills the weight in place with `fill_` and the bias with zeros."""
+    """Initialises a layer in place: the weight with `fill_`, the bias with zeros."""
     fill_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -1,6 +1,6 @@
-"""VGG-Face (Parkhi, Vedaldi, Zisserman, BMVC 2015) as the FER-VGG-GRU system uses it: spec 3.1 and 3.2.
+"""VGG-Face (Parkhi, Vedaldi, Zisserman, BMVC 2015) in the form of the FER-VGG-GRU system (spec 3.1 and 3.2).
 
-Public parameter names: `features.N`, N = 0, 2, 5, ... 28 as in torchvision's vgg16, `fc6`, `fc7`.
+Public parameter names: `features.N` with N = 0, 2, 5, ... 28 as in torchvision's vgg16, `fc6`, `fc7`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ _HIDDEN = 4096
 
 
 class VggFace(nn.Module):
-    """Frames [B, T, C, H, W] -> `embedding` [B, T, 4096], each frame alone.
+    """Frames [B, T, C, H, W] -> `embedding` [B, T, 4096]. Frames are independent of each other.
 
-    13 convolutions 3x3, five poolings that round up, fc6 and ReLU; up to fc7 also dropout 0.5 after fc6 and after fc7.
-    At 224x224 the last map is 512x7x7; with a linear layer to 7 classes 134,289,223 parameters.
+    13 convolutions 3x3, five max poolings (`ceil_mode`), fc6 and ReLU. With `layers: fc7` also fc7, and dropout 0.5
+    after fc6 and after fc7. At 224x224 the last map is 512x7x7. With a linear layer to 7 classes the model has
+    134,289,223 parameters.
 
     Raises:
         PluginError: the clip's shape is unknown, or it has neither one nor three channels.
@@ -45,7 +46,7 @@ class VggFace(nn.Module):
         self.dropout = nn.Dropout(0.5)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
-                # PyTorch's own start lets the signal die out over 15 layers; it counts only without imported weights
+                # PyTorch's default initialisation makes the signal vanish over 15 layers
                 initialise_(layer, partial(nn.init.kaiming_normal_, nonlinearity="relu"))
 
     def forward(self, frames_BTCHW: Tensor) -> Features:
@@ -57,7 +58,7 @@ class VggFace(nn.Module):
 
 
 def pooled(pixels: int) -> int:
-    """Rows (columns) after the five poolings."""
+    """Returns the rows (columns) after the five poolings for an input of `pixels` rows."""
     for _ in range(POOLS):
         pixels = -(-pixels // 2)
     return pixels

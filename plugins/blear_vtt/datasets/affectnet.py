@@ -1,4 +1,4 @@
-"""AffectNet (Mollahosseini, Hasani, Mahoor 2017) as labelled faces; both releases (spec section 2.1)."""
+"""AffectNet (Mollahosseini, Hasani, Mahoor 2017): labelled faces of both releases (spec section 2.1)."""
 
 from __future__ import annotations
 
@@ -22,44 +22,44 @@ TERMS = (
     "University of Denver, mohammadmahoor.com/affectnet; do not pass pictures on."
 )
 SIZES = {"train": 283_901, "dev": 3_500}
-"""Faces of the seven emotions in the first release."""
+"""Number of faces of the seven emotions in the first release, by split."""
 
 AFFECTNET_TO_VTT = mapping(AFFECTNET, VTT)
-"""Class of `labels.VTT` of each number in AffectNet's files; None: left out."""
+"""AffectNet's expression number -> class index in `labels.VTT`; None: the row is left out."""
 
 _log = logging.getLogger(__name__)
 
 
 class Release(Protocol):
-    """One of the forms in which AffectNet is handed out."""
+    """Reader of one release of AffectNet."""
 
     def counts(self, split: str) -> Counter[int | str]:
-        """Rows of a split by expression number; rows whose box is NULL under `NO_BOX`, whatever their expression."""
+        """Returns the number of rows of a split by expression number. Rows with a NULL box count under `NO_BOX`."""
         ...
 
     def blocks(self, split: str) -> list[str]:
-        """Names of blocks of rows."""
+        """Returns the names of blocks of rows."""
         ...
 
     def rows(self, split: str, block: str, wanted: Collection[int]) -> Iterator[tuple[int, Still]]:
-        """Expression number and face of the rows of a block with a wanted number and a box; without shares yet."""
+        """Yields expression number and face of each row of a block with a wanted number and a box; `shares` is ()."""
         ...
 
 
 class AffectNet:
-    """A `StillSource` of the rows that show one of the seven emotions; training is train, validation is dev.
+    """`StillSource` of the rows with one of the seven emotions. dev is AffectNet's validation set.
 
-    What is left out is counted by cause (`left_out`) and logged as a warning.
+    Excluded rows are counted by cause (`left_out`) and logged as a warning.
 
     Args:
-        source: the folder of either release; the one that has a training.csv is the first.
+        source: folder of one of the two releases. A folder with training.csv is the first release.
     """
 
     def __init__(self, source: Path) -> None:
         self._source = source
 
     def parts(self, split: str) -> list[str]:
-        """The release's blocks."""
+        """Names of the blocks of the release."""
         lost, rows = self.left_out(split), self._release.counts(split).total()
         if lost:
             causes = ", ".join(f"{count} {cause}" for cause, count in lost.items())
@@ -69,13 +69,13 @@ class AffectNet:
         return self._release.blocks(split)
 
     def stills(self, split: str, part: str) -> Iterator[Still]:
-        """The faces of one block that are not left out."""
+        """Yields the faces of one block, without the excluded rows."""
         labels = {number: label for number, label in enumerate(AFFECTNET_TO_VTT) if label is not None}
         for number, still in self._release.rows(split, part, labels):
             yield replace(still, shares=one_hot(labels[number], len(VTT)))
 
     def left_out(self, split: str) -> Mapping[str, int]:
-        """Rows that are no samples: name of the expression, or `NO_BOX` -> how many."""
+        """Number of excluded rows by cause: name of the expression, or `NO_BOX`."""
         counts = self._release.counts(split)
         lost: dict[str, int] = {
             AFFECTNET.names[n]: counts[n] for n, label in enumerate(AFFECTNET_TO_VTT) if label is None and counts[n]
@@ -83,7 +83,7 @@ class AffectNet:
         return lost | ({NO_BOX: counts[NO_BOX]} if counts[NO_BOX] else {})
 
     def face_counts(self) -> Mapping[str, tuple[int, int]]:
-        """Faces of the seven emotions with a box, of each split."""
+        """Number of faces of the seven emotions with a box, by split: (found, published)."""
         kept = {}
         for split, size in SIZES.items():
             counts = self._release.counts(split)

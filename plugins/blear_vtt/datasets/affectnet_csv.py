@@ -1,7 +1,7 @@
-"""AffectNet's first release: training.csv and validation.csv with boxes, original pictures.
+"""AffectNet's first release: training.csv and validation.csv with face boxes, and the original pictures.
 
-A line holds 68 landmarks, about 1 kB; 415,000 lines in all. One scan counts them and finds where blocks begin; a block
-carries its byte offset in its name, so that another process reads it without the scan.
+The csv files have 415,000 lines of about 1 kB (68 landmarks). One scan counts the rows and finds the byte offset of
+each block. The name of a block contains its byte offset: another process can read the block without a scan.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PICTURES = "Manually_Annotated_Images"
 
 
 class CsvRelease:
-    """The csv files and `Manually_Annotated_Images` below a folder; a file without header has the official columns."""
+    """Reader of the csv files and `Manually_Annotated_Images`. A file without a header has the official columns."""
 
     def __init__(self, source: Path) -> None:
         self._source = source
@@ -48,7 +48,7 @@ class CsvRelease:
         return self._scan(split)[0]
 
     def blocks(self, split: str) -> list[str]:
-        """`<first row>-<last row>-<byte offset of the first row>`; rows are counted from 1, without the header."""
+        """Names `<first row>-<last row>-<byte offset of the first row>`. Rows count from 1, without the header."""
         return self._scan(split)[1]
 
     def rows(self, split: str, block: str, wanted: Collection[int]) -> Iterator[tuple[int, Still]]:
@@ -88,7 +88,7 @@ class CsvRelease:
                 columns = self._columns(split, file)
                 offset = file.tell()
                 for line in file:
-                    if line.strip():  # blank lines at the end are common
+                    if line.strip():  # many copies of the file end with blank lines
                         row += 1
                         if row % BLOCK == 1:
                             starts.append((row, offset))
@@ -114,7 +114,7 @@ class CsvRelease:
             raise DataError(what, str(self._file(split)), "give the folder of AffectNet as `source`") from error
 
     def _columns(self, split: str, file: BinaryIO) -> tuple[str, ...]:
-        """Names of the columns; the file is left at the first row."""
+        """Reads the column names. Afterwards the file position is at the first row."""
         names = tuple(name.strip() for name in file.readline().decode("utf-8-sig", errors="replace").split(","))
         if len(names) == len(COLUMNS) and "/" in names[0] and names[6].isdecimal():
             file.seek(0)

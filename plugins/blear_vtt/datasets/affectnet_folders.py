@@ -19,18 +19,18 @@ _OPTIONAL = {"valence": "val", "arousal": "aro"}
 
 
 class FolderRelease:
-    """Pictures in the order of their numbers; the crops are the faces, so that there are no boxes."""
+    """Reader of the pictures in the order of their numbers. The pictures are face crops; there are no boxes."""
 
     def __init__(self, source: Path) -> None:
         self._source = source
         self._names: dict[str, list[str]] = {}
 
     def counts(self, split: str) -> Counter[int | str]:
-        """See `affectnet.Release`; reads the `_exp.npy` of every picture."""
+        """See `affectnet.Release`. Reads the `_exp.npy` of every picture."""
         return Counter(self._number(split, name) for name in self._listed(split))
 
     def blocks(self, split: str) -> list[str]:
-        """`<first>-<last>`: places among the pictures, from 0."""
+        """Names `<first>-<last>`: indices of the pictures, from 0."""
         count = len(self._listed(split))
         return [f"{first:07d}-{min(first + BLOCK, count) - 1:07d}" for first in range(0, count, BLOCK)]
 
@@ -79,7 +79,7 @@ class FolderRelease:
 
 
 def _value(file: Path) -> float:
-    """The one number of an npy file, which may be stored as text."""
+    """Reads the single number in an npy file, stored as a number or as text."""
     try:
         array = np.load(file, allow_pickle=False)
         value = float(array.reshape(-1)[0]) if array.size == 1 else math.nan

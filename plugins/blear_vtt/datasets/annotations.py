@@ -1,6 +1,6 @@
-"""What the annotations of VTT's series have in common: an emotion and a box in each entry (spec sections 2.3, 2.4).
+"""Parses entries of the JSON annotations of Friends and AnotherMissOh: emotion and face box (spec sections 2.3, 2.4).
 
-Every function raises `DataError` where an annotation is not of its form.
+Every function raises `DataError` for an invalid annotation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SIDES = ("min_x", "min_y", "max_x", "max_y")
 
 
 def parse_emotion(entry: Any, where: str) -> int | None:
-    """Place in `labels.VTT` of an entry's `emotion`, in any case; None: it is none, or empty."""
+    """Returns the class index in `labels.VTT` of an entry's `emotion` (case-insensitive); None for "none" or empty."""
     word = str(require_key(entry, "emotion", where)).strip() or NONE
     try:
         FRIENDS.index_of_word(word)
@@ -28,7 +28,7 @@ def parse_emotion(entry: Any, where: str) -> int | None:
 
 
 def parse_box(entry: Any, where: str) -> Box | str:
-    """An entry's `face_rect` in pixels, or why there is none."""
+    """Returns an entry's `face_rect` in pixels, or the reason why there is no box."""
     rect = require_key(entry, "face_rect", where)
     if isinstance(rect, str) and rect.strip().lower() in ("", NONE):
         return "box none"
@@ -37,7 +37,7 @@ def parse_box(entry: Any, where: str) -> Box | str:
         text = str(require_key(rect, name, where)).strip()
         if text.lower() in ("", NONE):
             return "box none"
-        first = text.split("  ")[0]  # some hold two values
+        first = text.split("  ")[0]  # some entries hold two values
         try:
             value = float(first)
         except ValueError:
@@ -50,7 +50,7 @@ def parse_box(entry: Any, where: str) -> Box | str:
 
 
 def require_key(value: Any, key: str, where: str) -> Any:
-    """What an object has under a key."""
+    """Returns the value of a key of a JSON object; both must exist."""
     found = require_object(value, f"what should have {key}", where)
     if key not in found:
         raise DataError(f"has no {key}", where, "use the file as released")
@@ -58,14 +58,14 @@ def require_key(value: Any, key: str, where: str) -> Any:
 
 
 def require_object(value: Any, what: str, where: str) -> dict[str, Any]:
-    """The value, which must be an object."""
+    """Returns the value if it is a JSON object."""
     if not isinstance(value, dict):
         raise DataError(f"{what} is {type(value).__name__}, not an object", where, "use the file as released")
     return value
 
 
 def require_list(value: Any, what: str, where: str) -> list[Any]:
-    """The value, which must be a list."""
+    """Returns the value if it is a JSON list."""
     if not isinstance(value, list):
         raise DataError(f"{what} is {type(value).__name__}, not a list", where, "use the file as released")
     return value

@@ -1,4 +1,4 @@
-"""AnotherMissOh, the series after Friends in the Video Turing Test: labelled faces as stills (spec section 2.4).
+"""AnotherMissOh, the second TV series of the Video Turing Test: labelled faces as stills (spec section 2.4).
 
 AnotherMissOh_Visual_full.json   {"AnotherMissOh17_013_0261": [{"frame_id": "..._IMAGE_0000021778",
                                  "persons": [{"person_id": "Jiya", "person_info": {"emotion": "Sadness",
@@ -28,7 +28,7 @@ from blear_vtt.datasets.params import AnotherMissOhParams
 from blear_vtt.datasets.targets import emotion_labels, emotion_targets, one_hot
 
 EPISODES = 18
-"""Episodes of the series."""
+"""Number of episodes of the series."""
 
 _ANNOTATIONS, _IMAGES = "AnotherMissOh_Visual_full.json", "AnotherMissOh_images"
 _KEY = re.compile(r"([A-Za-z]*(\d+))_[A-Za-z0-9]+_[A-Za-z0-9]+")
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class Shot(NamedTuple):
-    """A key of the annotations, and the name and number of its episode."""
+    """One shot: its key in the annotations, and the name and number of its episode."""
 
     key: str
     episode: str
@@ -44,12 +44,12 @@ class Shot(NamedTuple):
 
 
 class AnotherMissOh:
-    """One still for each labelled face. A part is an episode; `subject` is the character, `video` the shot.
+    """Dataset with one still for each labelled face. A part is an episode, `subject` the character, `video` the shot.
 
-    A face without emotion or box is left out, counted by cause and logged as a warning.
+    Faces without emotion or box are left out, counted by cause and logged as a warning.
 
     Raises:
-        DataError: no annotations, an episode of `dev` is missing, or a picture is missing or broken.
+        DataError: the annotations or an episode of `dev` are missing, or a picture is missing or damaged.
     """
 
     targets = emotion_targets(VTT.names)
@@ -64,7 +64,7 @@ class AnotherMissOh:
         self.clip = ClipSpec(1, 3, params.pixels, params.pixels)
 
     def parts(self, split: str) -> list[str]:
-        """Names of the episodes, `AnotherMissOh01`."""
+        """Names of the episodes: `AnotherMissOh01`, ..."""
         if split not in self.splits:
             raise DataError(f"there is no split {split!r}", "vtt/another_missoh", "use one of: train, dev")
         numbers = {shot.number: shot.episode for shot in self._shots}
@@ -76,7 +76,7 @@ class AnotherMissOh:
         return [name for n, name in sorted(numbers.items()) if (n in self.params.dev) == (split == "dev")]
 
     def samples(self, split: str, part: str) -> Iterator[Sample]:
-        """The labelled faces of one episode, shot by shot."""
+        """Yields the labelled faces of one episode, shot by shot."""
         if part not in self.parts(split):
             raise DataError(f"no part {part!r} in split {split!r}", "vtt/another_missoh", "take one of parts(split)")
         lost: Counter[str] = Counter()
@@ -95,13 +95,13 @@ class AnotherMissOh:
             _log.warning("%s, %s: %d of %d faces left out: %s", self._file, part, lost.total(), total, causes)
 
     def describe(self) -> Mapping[str, str]:
-        """Episodes that are annotated, and those whose pictures are not there."""
+        """Number of annotated episodes, and missing folders of pictures."""
         names = sorted({shot.episode for shot in self._shots})
         absent = [f"{_IMAGES}/{name}" for name in names if not (self.params.source / _IMAGES / name).is_dir()]
         return compared_with_published({"episodes": (len(names), EPISODES)}, missing=absent)
 
     def _faces(self, shot: Shot) -> Iterator[tuple[str, str, Any, str]]:
-        """Number of the picture, name of the character, its `person_info`, place; of every person of a shot."""
+        """Yields picture number, character, `person_info` and place of every person of a shot."""
         for place, frame in enumerate(require_list(self._shots[shot], shot.key, str(self._file))):
             where = f"{self._file}, {shot.key}[{place}]"
             number = str(require_key(frame, "frame_id", where)).rpartition("_")[2]

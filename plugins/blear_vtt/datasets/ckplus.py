@@ -1,4 +1,4 @@
-"""CK+ (Lucey et al. 2010): posed sequences from neutral to apex, in subject-independent folds (spec section 2.5)."""
+"""CK+ (Lucey et al. 2010): posed sequences from neutral to apex, with subject-independent folds (spec section 2.5)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from blear_vtt.datasets.params import CkPlusParams
 from blear_vtt.datasets.targets import emotion_labels, emotion_targets, one_hot
 
 SEQUENCES, LABELLED = 593, 327
-"""Sequences of the release, and those with an emotion."""
+"""Number of sequences of the release, and number of those with an emotion label."""
 
 UNLABELLED = "without label"
 _IMAGES, _POINTS = "cohn-kanade-images", 68
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PosedSequence:
-    """One labelled sequence: its frames in order, and its class among those of the dataset."""
+    """One labelled sequence: its frames in order, and its class index in the dataset's classes."""
 
     subject: str
     name: str
@@ -40,13 +40,13 @@ class PosedSequence:
 
 
 class CkPlus:
-    """Stills of the labelled sequences: the first frame as neutral, the last ones with the sequence's label.
+    """Dataset of stills: the first frame of a sequence as neutral, its last frames with the sequence's label.
 
-    A part is a subject; the split dev holds the subjects of one fold, every `folds`-th in the order of their names.
-    Sequences without label, and contempt unless it is kept, are counted and logged as a warning.
+    A part is a subject. The split dev holds the subjects of one fold: every `folds`-th subject in name order. Sequences
+    without a label, and contempt unless `contempt` is set, are left out, counted and logged as a warning.
 
     Raises:
-        DataError: a folder is missing, a fold is empty, or a label, a picture or landmarks are broken.
+        DataError: a folder is missing, a fold is empty, or a label, a picture or landmarks are invalid.
     """
 
     splits: Sequence[str] = ("train", "dev")
@@ -62,7 +62,7 @@ class CkPlus:
         self.clip = ClipSpec(1, 3, params.pixels, params.pixels)
 
     def parts(self, split: str) -> list[str]:
-        """Names of the subjects with a labelled sequence, `S005`."""
+        """Names of the subjects with a labelled sequence: `S005`, ..."""
         if split not in self.splits:
             raise DataError(f"there is no split {split!r}", "vtt/ckplus", f"use one of: {', '.join(self.splits)}")
         sequences, lost = self._read
@@ -79,7 +79,7 @@ class CkPlus:
         return chosen
 
     def samples(self, split: str, part: str) -> Iterator[Sample]:
-        """The stills of one subject, sequence by sequence."""
+        """Yields the stills of one subject, sequence by sequence."""
         for sequence in self._read[0]:
             if sequence.subject == part:
                 neutral = self.classes.index("neutral")
@@ -88,7 +88,7 @@ class CkPlus:
                     yield self._sample(sequence, frame, sequence.emotion)
 
     def describe(self) -> Mapping[str, str]:
-        """Sequences and labels beside those of the release, and folders that are not there."""
+        """Number of sequences and labels, compared with the release, and missing folders."""
         sequences, lost = self._read
         labelled = len(sequences) + lost.total() - lost[UNLABELLED]
         counts = {"sequences": (len(sequences) + lost.total(), SEQUENCES), "with a label": (labelled, LABELLED)}
@@ -111,7 +111,7 @@ class CkPlus:
         )
 
     def _box(self, sequence: PosedSequence, frame: Path) -> Box:
-        """Around the landmarks of a frame."""
+        """Returns the bounding box of the landmarks of a frame."""
         folder = self.params.source / "Landmarks" / sequence.subject / sequence.name
         file = folder / f"{frame.stem}_landmarks.txt"
         values = _numbers(file)

@@ -21,23 +21,24 @@ from blear_vtt.datasets.params import INDEXED_WINDOW, FriendsParams
 from blear_vtt.datasets.targets import emotion_labels, emotion_targets, one_hot
 
 FPS = 24000 / 1001
-"""Frames of a second of the episodes; the annotations' own times count 24."""
+"""Frame rate of the episodes. The times in the annotations assume 24 frames per second."""
 
 FACES = 13_369
-"""Labelled faces of episodes 1 to 10, as the authors print them."""
+"""Number of labelled faces in episodes 1 to 10, as the authors' program prints it."""
 
 _log = logging.getLogger(__name__)
 
 
 class Friends:
-    """One clip for each labelled face: the same box cut out of the frames of `window`; outside the picture is black.
+    """Dataset with one clip for each labelled face: the same box cropped from the frames of `window`.
 
-    A part is an episode, so that no episode is in both splits (unless `all_episodes`). `subject` is the character,
-    `video` the episode, `time` that of the key frame. A window that begins before the episode repeats its first frame.
-    What is left out is counted by cause and logged as a warning. With `index` the clips are those that it names.
+    Crops beyond the picture are padded with black. A part is an episode: no episode is in both splits, unless
+    `all_episodes` is set. `subject` is the character, `video` the episode, `time` the time of the key frame in seconds.
+    A window that begins before the episode repeats its first frame. Excluded faces are counted by cause and logged as
+    a warning. With `index` the dataset has the clips listed in the index.
 
     Raises:
-        DataError: no annotations, an episode of `dev` is missing, or a frame is missing or broken.
+        DataError: the annotations or an episode of `dev` are missing, or a frame is missing or damaged.
     """
 
     targets = emotion_targets(VTT.names)
@@ -52,7 +53,7 @@ class Friends:
         self.clip = ClipSpec(len(params.window), 3, params.pixels, params.pixels)
 
     def parts(self, split: str) -> list[str]:
-        """Names of the episodes, `ep01`."""
+        """Names of the episodes: `ep01`, ..."""
         dev = set(self.params.dev)
         missing = sorted(dev - set(self._episodes))
         if missing:
@@ -63,7 +64,7 @@ class Friends:
         return [f"ep{n:02d}" for n in self._episodes if (n in dev if split == "dev" else self._is_trained_on(n))]
 
     def samples(self, split: str, part: str) -> Iterator[Sample]:
-        """The labelled faces of one episode in the order of the annotations; of the index, by period."""
+        """Yields the labelled faces of one episode in the order of the annotations; with `index`, ordered by period."""
         if part not in self.parts(split):
             raise DataError(f"no part {part!r} in split {split!r}", "vtt/friends", "take one of parts(split)")
         episode = int(part.removeprefix("ep"))
@@ -79,7 +80,7 @@ class Friends:
             yield self._annotated_sample(face, part)
 
     def describe(self) -> Mapping[str, str]:
-        """The faces that are labelled beside those of the release, and folders of frames that are not there."""
+        """Number of labelled faces, compared with the release, and missing folders of frames."""
         if self._index is not None:
             faces = sum(map(len, self._index.values()))
             folders = [f"ep{n:02d}_p_img" for n in self._episodes]

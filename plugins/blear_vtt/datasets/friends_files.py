@@ -1,4 +1,4 @@
-"""The annotations of VTT Friends: `s01_epNN_tag2_visual_Final_180809.json` (spec section 2.3)."""
+"""Reads the annotations of VTT Friends, `s01_epNN_tag2_visual_Final_180809.json` (spec section 2.3)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class LabelledFace:
     """One labelled face in a key frame.
 
     Attributes:
-        emotion: class of `labels.VTT`.
-        frame: number of the key frame in its episode, from 0.
+        emotion: class index in `labels.VTT`.
+        frame: number of the key frame in the episode, from 0.
         where: file, period and character, for messages.
     """
 
@@ -37,10 +37,10 @@ class LabelledFace:
 
 
 def list_episodes(source: Path) -> dict[int, Path]:
-    """Number of an episode -> its annotations.
+    """Finds the annotation files in a folder. Returns episode number -> file.
 
     Raises:
-        DataError: there are none, or two of one episode.
+        DataError: no file, or two files of one episode.
     """
     if not source.is_dir():
         raise DataError("no such folder", str(source), "give the folder of the annotations as `source`")
@@ -58,12 +58,12 @@ def list_episodes(source: Path) -> dict[int, Path]:
 
 
 def read_episode(file: Path, episode: int) -> tuple[list[LabelledFace], Counter[str]]:
-    """The labelled faces of an episode in order, and how many are left out by cause.
+    """Reads the labelled faces of an episode in order, and the number of excluded faces by cause.
 
-    A face is left out if its emotion or its box is `none`, or if the box is empty or inverted.
+    A face is excluded if its emotion or its box is `none`, or if the box is empty or inverted.
 
     Raises:
-        DataError: not JSON, or not of this form.
+        DataError: the file is not JSON, or does not have this form.
     """
     try:
         periods = json.loads(file.read_text(encoding="utf-8-sig"))["visual_results"]
@@ -93,7 +93,7 @@ def read_episode(file: Path, episode: int) -> tuple[list[LabelledFace], Counter[
 
 
 def _period(period: Any, where: str) -> tuple[int, int]:
-    """Number of a period, and of its key frame."""
+    """Returns the number of a period and the number of its key frame."""
     number, image = require_key(period, "period_num", where), str(require_key(period, "image", where))
     if not str(number).strip().isdecimal():
         raise DataError(f"period_num {number!r} is not a whole number", where, "use the file as released")

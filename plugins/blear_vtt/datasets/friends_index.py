@@ -1,9 +1,9 @@
-"""The index of VTT's second stage, `friends_parsed_new.npy`: clips that its authors have cut (spec section 2.3).
+"""Reads `friends_parsed_new.npy`, the index of the face clips that VTT's authors cropped (spec section 2.3).
 
     {emotion 0..6: {number: {"img": [four paths], "emo": 0..6, "pos": ["ep01", period, character, key frame]}}}
 
-A path is `ep01_p_img/<period %04d>_<character>_<emotion>_<frame %05d>.jpg` below the folder of the frames: pictures of
-224 pixels, cut with the margin 0.3, of the frames two before the key frame to one after it.
+A path is `ep01_p_img/<period %04d>_<character>_<emotion>_<frame %05d>.jpg`, relative to the folder of the frames. The
+pictures have 224 x 224 pixels and a margin of 0.3; the four frames are -2, -1, 0 and 1 relative to the key frame.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _DO = "use friends_parsed_new.npy as VTT's parse_friends_new wrote it"
 
 @dataclass(frozen=True)
 class IndexedFace:
-    """One labelled face, cut out of four frames.
+    """One labelled face with its crops from four frames.
 
     Attributes:
-        emotion: class of `labels.VTT`.
-        frame: number of the key frame in its episode.
-        pictures: their paths below the folder of the frames, in the order of `INDEXED_WINDOW`.
+        emotion: class index in `labels.VTT`.
+        frame: number of the key frame in the episode.
+        pictures: paths of the crops relative to the folder of the frames, in the order of `INDEXED_WINDOW`.
         where: file, emotion and number, for messages.
     """
 
@@ -44,10 +44,10 @@ class IndexedFace:
 
 
 def read_index(file: Path) -> dict[int, list[IndexedFace]]:
-    """Number of an episode -> its faces by period, character and frame.
+    """Reads the index. Returns episode number -> faces, sorted by period, character and frame.
 
     Raises:
-        DataError: the file is missing, needs more than plain values, or is not of this form.
+        DataError: the file is missing, contains other objects than plain values, or does not have this form.
     """
     found: dict[int, list[IndexedFace]] = {}
     for emotion, entries in require_object(load_object(file), "the index", str(file)).items():

@@ -1,7 +1,8 @@
-"""Dicts in files of `numpy.save`, which are pickles, read without running anything that a file names.
+"""Safe reader of dicts that `numpy.save` wrote. Such files are pickles; no code of the file is executed.
 
-The unpickler makes dicts, lists, tuples, strings, numbers, and what an array of one object needs; every other name that
-a pickle asks for is refused. Not even numpy's own types are filled from the file: their state could name memory.
+The unpickler creates only dicts, lists, tuples, strings and numbers, and placeholders for the array of one object that
+contains them. Every other global in the pickle is rejected. numpy's own types are replaced by placeholders too, since
+their state in a crafted file could refer to arbitrary memory.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ _BROKEN = (
 
 
 def load_object(file: Path) -> Any:
-    """The one object that `numpy.save(file, object)` wrote, under Python 2 or 3; texts of Python 2 are Latin-1.
+    """Reads the object that `numpy.save(file, object)` wrote under Python 2 or 3. Strings of Python 2 are Latin-1.
 
     Raises:
-        DataError: missing, broken, no array of one object, or it needs more than plain data.
+        DataError: the file is missing or damaged, is not an array of one object, or contains other than plain values.
     """
     do = "use the file as its authors wrote it: numpy.save of a dict of plain values"
     try:
@@ -53,7 +54,7 @@ def _header(opened: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 
 class _Type:
-    """Stands for a `numpy.dtype`: its code and byte order."""
+    """Placeholder for `numpy.dtype`: type code and byte order."""
 
     def __init__(self, code: str, *_: object) -> None:
         self.code, self.order = str(code), "="
@@ -63,7 +64,7 @@ class _Type:
 
 
 class _Array:
-    """Stands for a `numpy.ndarray` of objects."""
+    """Placeholder for a `numpy.ndarray` of objects."""
 
     objects: tuple[Any, ...] = ()
 
@@ -75,7 +76,7 @@ class _Array:
 
 
 def _scalar(kind: _Type, content: bytes | str) -> int | float | bool:
-    """A numpy number as Python's own."""
+    """Converts a numpy scalar to a Python number."""
     if not _NUMBER.fullmatch(kind.order + kind.code):
         raise pickle.UnpicklingError(f"a value of {kind.code} is inside, which is no number")
     data = content.encode("latin1") if isinstance(content, str) else content
@@ -93,11 +94,11 @@ _KNOWN = {
 
 class _Plain(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        """What a pickle's name stands for."""
+        """Returns the placeholder for a global of the pickle; any other global is rejected."""
         return _KNOWN.get((module, name)) or self._refuse(f"{module}.{name}")
 
     def persistent_load(self, pid: Any) -> NoReturn:
-        """Nothing lies outside."""
+        """Rejects references to external objects."""
         self._refuse(repr(pid))
 
     def _refuse(self, name: str) -> NoReturn:

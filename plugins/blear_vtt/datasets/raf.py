@@ -1,4 +1,4 @@
-"""RAF's three packages as faces with soft labels (spec section 2.2)."""
+"""RAF: the faces of its three packages with soft labels (spec section 2.2)."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ TERMS = (
     "www.whdeng.cn/raf/model1.html; do not pass pictures on."
 )
 SIZES: Mapping[Package, int] = {"basic": 15_339, "compound": 3_954, "multi": 4_908}
-"""Faces of each package, train and test."""
+"""Number of faces of each package, train and test together."""
 
 BLOCK = 2048
 _SPLITS = {"train": "train", "dev": "test"}
 
 
 class Raf:
-    """A `StillSource` of the packages, one after another; their test partition is the split dev.
+    """`StillSource` of the packages, one after another. The test partition of the packages is the split dev.
 
     Args:
-        source: the folder that holds the packages.
-        packages: which are read.
+        source: folder of the packages.
+        packages: names of the packages to read.
     """
 
     def __init__(self, source: Path, packages: Sequence[Package]) -> None:
         self._source, self._wanted = source, packages
 
     def parts(self, split: str) -> list[str]:
-        """`<package>-<first>-<last>`: blocks of the split's faces in the order of the label file."""
+        """Names `<package>-<first>-<last>` of blocks of faces, in the order of the label file."""
         blocks = []
         for package in self._wanted:
             count = len(self._split(package, split))
@@ -43,7 +43,7 @@ class Raf:
         return blocks
 
     def stills(self, split: str, part: str) -> Iterator[Still]:
-        """The faces of one block."""
+        """Yields the faces of one block."""
         name, *ends = part.split("-")
         package = next((each for each in self._wanted if each == name), None)
         if package is None or len(ends) != 2 or not all(end.isdecimal() for end in ends):
@@ -53,11 +53,11 @@ class Raf:
             yield Still(f"{package}/{face.stem}", face.image, face.box(), shares_of(face), face.where, meta)
 
     def left_out(self, split: str) -> Mapping[str, int]:
-        """Nothing is."""
+        """Empty: no face is excluded."""
         return {}
 
     def face_counts(self) -> Mapping[str, tuple[int, int]]:
-        """Of each package."""
+        """Number of faces of each package: (found, published)."""
         return {package: (len(faces), SIZES[package]) for package, faces in self._faces.items()}
 
     def _split(self, package: Package, split: str) -> list[RafFace]:
@@ -69,7 +69,10 @@ class Raf:
 
 
 def shares_of(face: RafFace) -> Shares:
-    """Share of each class of `labels.VTT`: basic all of one, compound half of two, multi its file's distribution."""
+    """Returns the share of each class of `labels.VTT`.
+
+    basic: 1 for one class; compound: 0.5 for two classes; multi: the distribution in the label file.
+    """
     if face.package == "basic":
         return one_hot(VTT.index_of_word(RAF.names[RAF.index_of_number(face.code)]), len(VTT))
     if face.package == "compound":

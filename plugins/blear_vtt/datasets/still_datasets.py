@@ -1,4 +1,4 @@
-"""The datasets of still faces: AffectNet, RAF, and both as one."""
+"""The datasets of still faces: AffectNet, RAF, and their concatenation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RafFaces(StillDataset):
 
 
 class BothFaces(StillDataset):
-    """`vtt/stills`: AffectNet, then RAF; `meta.source` tells them apart."""
+    """`vtt/stills`: AffectNet, then RAF. `meta.source` is `affectnet` or `raf`."""
 
     terms = f"{affectnet.TERMS} {raf.TERMS}"
 

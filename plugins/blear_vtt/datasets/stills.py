@@ -1,4 +1,4 @@
-"""What AffectNet and RAF give alike: labelled faces of pictures, and a dataset of one or both."""
+"""Common parts of AffectNet and RAF: the interface of their readers, and a dataset of one or several readers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Still:
     """One labelled face.
 
     Attributes:
-        key: unique within its dataset.
-        box: the face in the picture; None: the picture is a crop already.
-        shares: share of each class of `labels.VTT`.
+        key: name of the sample, unique within its source.
+        box: face box in the picture, in pixels; None: the picture is a face crop.
+        shares: soft label: the share of each class of `labels.VTT`.
         where: file and row, for messages.
     """
 
@@ -37,32 +37,32 @@ class Still:
 
 
 class StillSource(Protocol):
-    """A reader of labelled faces, without their pixels. Splits are named train and dev.
+    """Reader of labelled faces; does not read pixels. The splits are train and dev.
 
-    Nothing is read before a method is called; bad data raises `DataError`.
+    The constructor reads no file. Invalid data raise `DataError`.
     """
 
     def parts(self, split: str) -> list[str]:
-        """Names of blocks of a split; logs what of it is left out."""
+        """Returns the names of blocks of a split. Logs the number of excluded rows."""
         ...
 
     def stills(self, split: str, part: str) -> Iterator[Still]:
-        """The faces of one block."""
+        """Yields the faces of one block."""
         ...
 
     def left_out(self, split: str) -> Mapping[str, int]:
-        """Why rows of a split are no samples -> how many."""
+        """Returns the number of excluded rows of a split by cause."""
         ...
 
     def face_counts(self) -> Mapping[str, tuple[int, int]]:
-        """What -> how many faces of it are here, and how many its authors or its users counted."""
+        """Returns the number of faces of each group: name -> (found, published)."""
         ...
 
 
 class StillDataset:
-    """A `contracts.Dataset` of one or more sources, whose names begin keys and parts and are `meta.source`.
+    """A `contracts.Dataset` of one or several sources. Keys and parts begin with the source name, also `meta.source`.
 
-    `face_px` of the metadata is the smaller side of the box. A subclass states the terms.
+    `meta.face_px` is the smaller side of the face box in pixels. A subclass defines `terms`.
     """
 
     targets = emotion_targets(VTT.names)
@@ -75,7 +75,7 @@ class StillDataset:
         self._sources = sources
 
     def parts(self, split: str) -> list[str]:
-        """`<source>/<split of the source>/<block>`."""
+        """Names `<source>/<split of the source>/<block>`."""
         return [
             f"{name}/{own}/{part}"
             for name, source in self._sources.items()
@@ -84,7 +84,7 @@ class StillDataset:
         ]
 
     def samples(self, split: str, part: str) -> Iterator[Sample]:
-        """The faces of one block, cropped."""
+        """Yields the cropped faces of one block."""
         name, _, rest = part.partition("/")
         own, _, block = rest.partition("/")
         if name not in self._sources or own not in self._own(split):
@@ -93,7 +93,7 @@ class StillDataset:
             yield self._sample(name, still, split)
 
     def describe(self) -> Mapping[str, str]:
-        """How many faces of each source are here, and what it leaves out of each split."""
+        """Number of faces of each source, compared with the published numbers, and excluded rows of each split."""
         counts = {
             f"{name}, {what}": both
             for name, source in self._sources.items()
@@ -121,7 +121,7 @@ class StillDataset:
         )
 
     def _own(self, split: str) -> tuple[str, ...]:
-        """The sources' splits that a split is made of."""
+        """Returns the splits of the sources that form a split of the dataset."""
         if split not in self.splits:
             raise DataError(f"there is no split {split!r}", "vtt", f"use one of: {', '.join(self.splits)}")
         return ("train", "dev") if self.params.pool_splits else (split,)
