@@ -1,4 +1,4 @@
-"""Deeply supervised networks: side outputs with short connections, fused (Fan, Lam, Li, ICMI 2018)."""
+"""Deeply supervised networks: fused side outputs with short connections (Fan, Lam, Li, ICMI 2018)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Landmark alignment: the similarity transform that brings five points onto a template (spec section 7, item 3).
+"""Face alignment by a similarity transform of five landmarks onto a template (spec section 7, item 3).
 
-The closed form is Umeyama 1991 (Least-squares estimation of transformation parameters between two point patterns).
-The template is ArcFace's for 112 x 112 pixels (Deng et al. 2019), scaled: the authors' program is not published.
+The transform has the closed form of Umeyama 1991 (Least-squares estimation of transformation parameters between two
+point patterns). The template is that of ArcFace (Deng et al. 2019) for 112 x 112 pixels, scaled to the size of the
+face. The alignment program of the DSN authors is not published.
 """
 
 from __future__ import annotations
@@ -16,15 +17,21 @@ _TEMPLATE_52 = np.array(
 
 
 def template(size: int) -> np.ndarray:
-    """Where left eye, right eye (as seen), nose tip and mouth corners belong, float64 [5, 2] as (x, y) pixels."""
+    """Returns the target landmarks, float64 [5, 2] as (x, y) pixels.
+
+    Order: the eye on the left of the image, the eye on the right, nose tip, left and right mouth corner.
+    """
     return (_TEMPLATE_52 + 0.5) * (size / _TEMPLATE_SIDE) - 0.5
 
 
 def similarity(source_P2: np.ndarray, target_P2: np.ndarray) -> np.ndarray:
-    """Float64 [2, 3], the rotation, scale and shift (no mirroring) nearest to `target_P2` by least squares.
+    """Fits the similarity transform (rotation, scale, translation; no reflection) from source to target points.
+
+    Returns:
+        The least-squares transform as an affine matrix, float64 [2, 3].
 
     Raises:
-        ValueError: the source points coincide, or are not finite.
+        ValueError: all source points coincide, or a point is not finite.
     """
     if not np.isfinite(source_P2).all():
         raise ValueError("the points are not finite")
@@ -40,17 +47,19 @@ def similarity(source_P2: np.ndarray, target_P2: np.ndarray) -> np.ndarray:
 
 
 def align(image_HWC: np.ndarray, points_52: np.ndarray, size: int) -> np.ndarray:
-    """The face turned, scaled and shifted onto the template, uint8 [size, size, 3]; black outside the image.
+    """Warps a face onto the template. Returns uint8 [size, size, 3]; pixels outside the image are black.
 
     Args:
-        points_52: left eye, right eye, nose tip, mouth corners, (x, y) in the image's pixels.
+        image_HWC: uint8 [H, W, 3].
+        points_52: landmarks in the order of `template`, (x, y) in pixels of the image.
+        size: height and width of the result.
 
     Raises:
         ValueError: as `similarity`.
     """
     matrix = similarity(points_52, template(size))
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    if scale < 1:  # bilinear sampling alone would skip pixels of large images
+    if scale < 1:  # antialiasing: bilinear sampling alone would skip pixels of large images
         height, width = image_HWC.shape[:2]
         shape = (max(1, round(width * scale)), max(1, round(height * scale)))
         image_HWC = cv2.resize(image_HWC, shape, interpolation=cv2.INTER_AREA)

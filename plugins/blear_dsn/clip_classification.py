@@ -1,4 +1,4 @@
-"""What the heads of this plugin share: frame-wise logits, their loss, and a clip's probabilities."""
+"""Functions common to the heads of this plugin: class target, frame-wise loss, probabilities of a clip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from blear.errors import PluginError
 
 
 def class_target(context: BuildContext, name: str, head: str) -> Target:
-    """The class target that a head learns.
+    """Returns the class target of a head.
 
     Raises:
         PluginError: the data have no such class target.
@@ -24,11 +24,11 @@ def class_target(context: BuildContext, name: str, head: str) -> Target:
 
 
 def frame_loss(logits_BTK: Tensor, truth_B: Tensor) -> Tensor:
-    """Cross-entropy of every frame with its clip's class, the mean over frames and clips."""
+    """Cross-entropy of all frames' logits [B, T, K] with the class of the clip [B], averaged over frames and clips."""
     truth_BT = truth_B[:, None].expand(-1, logits_BTK.shape[1])
     return cross_entropy(logits_BTK.float().flatten(0, 1), truth_BT.flatten())
 
 
 def clip_probabilities(target: Target, logits_BTK: Tensor) -> Categories:
-    """One decision for each clip: the mean of its frames' probabilities, whose order is that of their sum."""
+    """Probabilities of each clip [B, 1, K]: the mean over its frames (the paper's sum has the same order)."""
     return Categories(target.classes, logits_BTK.float().softmax(dim=-1).mean(dim=1, keepdim=True))

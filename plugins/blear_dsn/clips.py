@@ -1,15 +1,15 @@
-"""Faces of labelled clips, extracted as this system did (spec section 2.3), ready for `dsn/face_list`.
+"""Extracts the faces of labelled clips for `dsn/face_list`, with the steps of the DSN system (spec section 2.3).
 
     python -m blear_dsn.clips SOURCE OUT [--every N] [--no-align] [--device cpu]
 
-SOURCE holds videos in folders called by an emotion, as AFEW does (`Val_AFEW/Happy/000046280.avi`). Each becomes a
-folder of faces, `OUT/Val_AFEW/Happy/000046280/000046280-00001.png`, one for each frame that shows one, and a row of
-the list `OUT/Val_AFEW.txt`: `<folder> <label 0..6>`, alphabetical; the list is `clips.txt` where the emotions are
-SOURCE's own folders. A clip without a face has an empty folder. Running it again continues after the folders that are
-there.
+SOURCE contains videos in folders named after emotions, as in AFEW: `Val_AFEW/Happy/000046280.avi`. Each video becomes
+a folder with one picture for each frame with a face, `OUT/Val_AFEW/Happy/000046280/000046280-00001.png`, and a row
+`<folder> <label 0..6>` of the list `OUT/Val_AFEW.txt`, in alphabetical class order. If the emotion folders are direct
+children of SOURCE, the list is `clips.txt`. A clip without a face has an empty folder. A second run skips existing
+folders.
 
-Faces have 256x256 pixels, turned and scaled by MTCNN's five points onto the template of `dsn/raf_db`; with --no-align
-they are what the system hands to its own alignment, which is not published: 400x400, the box with its margin.
+Faces have 256x256 pixels and are aligned by MTCNN's five landmarks to the template of `dsn/raf_db`. With --no-align
+they have 400x400 pixels and are the box with its margin: the input of the authors' alignment, which is not published.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".mpg")
 ALIGNED = 256
-"""Rows and columns of an aligned face."""
+"""Height and width of an aligned face in pixels."""
 
 _BATCH = 8
-_SHORTEST = 2  # emotion and clip
+_MIN_DEPTH = 2  # path components: emotion and clip
 
 
 def videos(source: Path) -> list[tuple[Path, int]]:
-    """The videos below a folder in the order of their paths, with the place of their folder's emotion.
+    """Finds the videos below a folder. Returns (path, class index of the folder's emotion), sorted by path.
 
     Raises:
-        DataError: there is none, or a folder is not called by an emotion.
+        DataError: there is no video, or a folder name is not an emotion.
     """
     found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not found:
@@ -63,7 +63,7 @@ def videos(source: Path) -> list[tuple[Path, int]]:
 
 
 def read_frames(video: Path, every: int = 1) -> Iterator[tuple[int, np.ndarray]]:
-    """Number, from 1, and RGB uint8 [H, 1024, 3] of every `every`-th frame; H as the display aspect ratio asks for.
+    """Yields number (from 1) and pixels of every `every`-th frame, RGB uint8 [H, 1024, 3] in the display aspect ratio.
 
     Raises:
         DataError: as `blear.video.read_video`.
@@ -75,10 +75,14 @@ def read_frames(video: Path, every: int = 1) -> Iterator[tuple[int, np.ndarray]]
 
 
 def extract(video: Path, folder: Path, locator: MTCNN, every: int = 1, *, aligned: bool = True) -> int:
-    """Writes the faces of a video as pictures; the folder appears whole or not at all. Returns how many there are.
+    """Writes the faces of a video as pictures into a folder, which is created atomically. Returns their number.
 
     Args:
-        aligned: by five points, `ALIGNED` pixels; else the box with its margin, 400 pixels.
+        video: the video file.
+        folder: folder of the pictures.
+        locator: the face detector.
+        every: use every N-th frame.
+        aligned: whether faces are aligned (`ALIGNED` pixels) or cropped with a margin (400 pixels).
 
     Raises:
         DataError: as `read_frames`.
@@ -110,8 +114,8 @@ def extract(video: Path, folder: Path, locator: MTCNN, every: int = 1, *, aligne
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="Look at every N-th frame.")
-@click.option("--align/--no-align", "aligned", default=True, show_default=True, help="Turn and scale by five points.")
+@click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="Use every N-th frame.")
+@click.option("--align/--no-align", "aligned", default=True, show_default=True, help="Align faces by five landmarks.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 def main(source: Path, out: Path, every: int, *, aligned: bool, device: str) -> None:
     """Writes the faces of each clip below SOURCE into OUT, and the lists that `dsn/face_list` reads."""
@@ -129,7 +133,7 @@ def main(source: Path, out: Path, every: int, *, aligned: bool, device: str) -> 
             else:
                 count = extract(video, folder, locator, every, aligned=aligned)
             click.echo(f"{place}: {count} faces")
-            name = place.parts[0] if len(place.parts) > _SHORTEST else "clips"
+            name = place.parts[0] if len(place.parts) > _MIN_DEPTH else "clips"
             lists.setdefault(name, []).append(f"{place.as_posix()} {label}\n")
         for name, rows in lists.items():
             partial = out / f".{name}.txt.partial"

@@ -1,4 +1,4 @@
-"""The keys that a job may give to each dataset of this plugin."""
+"""Parameters of the datasets of this plugin."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from pydantic import Field
 
 from blear.contracts import Params
 
-_SIZE = "Height and width of the faces in pixels; the network sees 224 of them"
+_SIZE = "Height and width of the faces in pixels; the networks crop them to 224"
 
 
 class RafDbParams(Params):
     """Parameters of `dsn/raf_db`."""
 
-    source: Path = Field(description="RAF-DB's basic package: its folder, or the one that holds basic/")
+    source: Path = Field(description="Folder of RAF-DB's basic package, or the folder that contains basic/")
     size: int = Field(default=256, ge=16, le=1024, description=_SIZE)
     face: Literal["five_points", "box", "aligned"] = Field(
         default="five_points",
-        description='"five_points": the original image, turned and scaled so that the five manual landmarks fit a '
-        'template; "box": its given box with `margin`, stretched to a square; "aligned": the package\'s aligned face',
+        description='Source of the faces. "five_points": the original image, aligned to a template by its five manual '
+        'landmarks; "box": the given box with `margin`, stretched to a square; "aligned": the package\'s aligned face',
     )
-    margin: float = Field(default=50.0, ge=0, description='Pixels of the original image added on each side of a "box"')
+    margin: float = Field(
+        default=50.0, ge=0, description='Margin on each side of a "box", in pixels of the original image'
+    )
     order: Literal["alphabetical", "package"] = Field(
-        default="alphabetical", description="Order of the classes: angry ... surprise, or the package's 1 to 7"
+        default="alphabetical", description="Order of the classes: angry ... surprise, or the package's numbers 1 to 7"
     )
 
 
 class FaceListParams(Params):
     """Parameters of `dsn/face_list`."""
 
-    source: Path = Field(description="Folder that the lists and the relative paths in them start from")
+    source: Path = Field(description="Folder of the lists. Paths in the lists are relative to it")
     train: str = Field(default="Train_RAF_Face.txt", description="List of the split train: <path> <label 0..6>")
-    dev: str | None = Field(
-        default="Val_RAF_Face.txt", description="List of the split dev; null: there is no such split"
-    )
+    dev: str | None = Field(default="Val_RAF_Face.txt", description="List of the split dev; null: no split dev")
     classes: tuple[str, ...] = Field(
         default=("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"),
         min_length=2,
-        description="What the labels 0, 1, ... mean",
+        description="Class names of the labels 0, 1, ...",
     )
     size: int = Field(default=256, ge=16, le=1024, description=_SIZE)
     empty: Literal["refuse", "black"] = Field(
         default="refuse",
-        description='A folder without a picture, as of a clip where no face was found: "refuse", or one "black" frame '
-        "with the column found = 0",
+        description='Treatment of a folder without pictures (a clip without a face). "refuse": an error; "black": one '
+        "black frame with the column found = 0",
     )

@@ -1,4 +1,4 @@
-"""The trunk of the plain baseline DenseNet-121 (spec section 3.3): torchvision's."""
+"""The trunk of the baseline DenseNet-121 (spec section 3.3), as in torchvision."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _DEPTHS = (6, 12, 24, 16)
 
 
 class Densenet(nn.Module):
-    """Frames [B, T, C, H, W] -> `map` [B, T, 1024, h, w] after ReLU, `input`, `embedding` [B, T, 1024], its mean.
+    """Frames [B, T, C, H, W] -> `map` [B, T, 1024, h, w] after ReLU, `input`, `embedding` [B, T, 1024] (mean of `map`).
 
-    A map has 1/32 of the rows. Parameters are called as torchvision's; 6,953,856 of them.
+    h and w are 1/32 of the input's height and width. Parameter names are torchvision's; 6,953,856 parameters.
 
     Raises:
         PluginError: the clip's shape is unknown, has neither 1 nor 3 channels, or is below 32 pixels.

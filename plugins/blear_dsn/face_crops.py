@@ -1,4 +1,4 @@
-"""The choice and the crop of a face as `align_dataset_mtcnn.py` of the facenet project does them (spec section 2.3)."""
+"""Selects and crops a face as `align_dataset_mtcnn.py` of the facenet project does (spec section 2.3)."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ import numpy as np
 from blear_dsn.pictures import stretch
 
 MARGIN = 50
-"""Pixels added on each side of a box: half of the program's option `margin`, 100."""
+"""Margin on each side of a box in pixels: half of that program's option `margin`, 100."""
 SIZE = 400
-"""Rows and columns of an extracted face."""
+"""Height and width of a cropped face in pixels."""
 WIDTH = 1024
-"""Columns of an extracted frame."""
+"""Width of a video frame before detection, in pixels."""
 
 _CENTRE_WEIGHT = 2.0
 
 
 def select_face(boxes_N4: np.ndarray, height: int, width: int) -> int:
-    """Which of several faces is kept: the one with the largest area - 2 x squared distance to the image's centre.
+    """Selects one of several faces: the largest value of area - 2 x squared distance from the image centre.
 
     Args:
         boxes_N4: left, top, right, bottom in pixels, N >= 1.
-        height, width: the image's.
+        height, width: size of the image.
+
+    Returns:
+        Index of the face.
     """
     left, top, right, bottom = boxes_N4.T
     area_N = (right - left) * (bottom - top)
@@ -30,7 +33,7 @@ def select_face(boxes_N4: np.ndarray, height: int, width: int) -> int:
 
 
 def box_with_margin(box_4: np.ndarray, height: int, width: int, margin: float = MARGIN) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom (exclusive) with `margin` pixels on each side, cut at the image's border, truncated."""
+    """Adds `margin` pixels on each side and clips to the image: left, top, right, bottom (exclusive), truncated."""
     left, top, right, bottom = (float(side) for side in box_4)
     return (
         int(max(left - margin, 0)),
@@ -41,7 +44,7 @@ def box_with_margin(box_4: np.ndarray, height: int, width: int, margin: float = 
 
 
 def crop_face(image_HWC: np.ndarray, box_4: np.ndarray, size: int = SIZE, margin: float = MARGIN) -> np.ndarray:
-    """The face in `box_4` with its margin, stretched to uint8 [size, size, 3] without keeping its proportions.
+    """Crops the box with its margin and resizes it to uint8 [size, size, 3]. The aspect ratio is not kept.
 
     Raises:
         ValueError: the box is not finite, or lies outside the image.
@@ -56,10 +59,10 @@ def crop_face(image_HWC: np.ndarray, box_4: np.ndarray, size: int = SIZE, margin
 
 
 def display_size(width: int, height: int, pixel_aspect: float = 1.0) -> tuple[int, int]:
-    """Width 1024 and the height that the display aspect ratio asks for.
+    """Returns the width 1024 and the height of the same display aspect ratio.
 
     Args:
-        width, height: of the stored frames.
-        pixel_aspect: width of a pixel over its height.
+        width, height: size of the stored frames in pixels.
+        pixel_aspect: width of a pixel divided by its height.
     """
     return WIDTH, max(1, round(WIDTH * height / (width * pixel_aspect)))

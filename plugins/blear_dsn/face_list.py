@@ -1,4 +1,4 @@
-"""Faces named by lists of `<path> <label>`, as this system's own crops are: pictures, or one folder for each clip."""
+"""Dataset of face pictures in lists of `<path> <label>`. A path is a picture, or a folder with the faces of a clip."""
 
 from __future__ import annotations
 
@@ -17,12 +17,19 @@ from blear_dsn.pictures import SUFFIXES, read_rgb, stretch
 from blear_emotions.published import compared_with_published
 
 BLOCK = 512
-"""Rows of a part whose rows name pictures."""
+"""Rows per part if the rows name pictures."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a list: a picture or a folder of pictures, its class, and the place for messages."""
+    """One line of a list.
+
+    Attributes:
+        path: a picture or a folder of pictures.
+        label: class index.
+        where: list and line, for messages.
+        key: key of the sample, or prefix of the keys of a folder.
+    """
 
     path: Path
     label: int
@@ -31,9 +38,9 @@ class Row:
 
 
 class FaceList:
-    """Every picture is a still sample; those of a folder share the `video`, so that evaluation can pool a clip.
+    """Dataset with one still sample per picture. The pictures of a folder have the same `video`: evaluation pools them.
 
-    Nothing is read before `parts` or `samples` is used.
+    The constructor reads no file.
     """
 
     terms = (
@@ -48,15 +55,15 @@ class FaceList:
         self.splits = ("train",) if params.dev is None else ("train", "dev")
 
     def parts(self, split: str) -> list[str]:
-        """Blocks of rows: one row where the list names folders, 512 where it names pictures.
+        """Names of blocks of rows: one row per block if the list names folders, 512 if it names pictures.
 
         Raises:
-            DataError: no such split; the list is missing, empty or broken.
+            DataError: no such split, or the list is missing, empty or invalid.
         """
         return list(self._blocks(split))
 
     def samples(self, split: str, part: str) -> Iterator[Sample]:
-        """The pictures of a block's rows; those of a folder in the order of their names.
+        """Yields the pictures of the rows of a block. The pictures of a folder are sorted by name.
 
         Raises:
             DataError: no such part, or a picture is missing or damaged.
@@ -75,7 +82,7 @@ class FaceList:
                 yield self._sample(f"{row.key}/{number:05d}", read_rgb(path, row.where), row, row.key)
 
     def describe(self) -> Mapping[str, str]:
-        """Rows of the lists whose picture or folder is not there, and folders without a picture."""
+        """Missing pictures and folders, and the number of folders without pictures."""
         rows = [row for split in self.splits for row in (self._train if split == "train" else self._dev)]
         absent = [str(row.path) for row in rows if not row.path.exists()]
         empty = sum(row.path.is_dir() and not any(_pictures(row.path)) for row in rows)
@@ -113,15 +120,15 @@ def _pictures(folder: Path) -> Iterator[Path]:
 
 
 def read_list(root: Path, name: str, classes: int) -> list[Row]:
-    """The rows of one list.
+    """Reads the rows of one list.
 
     Args:
-        root: what the list's name and relative paths in it start from.
-        name: the list.
-        classes: labels run from 0 to one less.
+        root: folder of the list. Paths in the list are relative to it.
+        name: file name of the list.
+        classes: number of classes; labels are 0 to `classes` - 1.
 
     Raises:
-        DataError: the list is missing or empty, a row is not `<path> <label>`, or two rows would share their key.
+        DataError: the list is missing or empty, a row is not `<path> <label>`, or two rows have the same key.
     """
     file = root / name
     try:
@@ -135,7 +142,7 @@ def read_list(root: Path, name: str, classes: int) -> list[Row]:
         where = f"{file}:{number}"
         path, _, label = " ".join(line.split("\t")).strip().rpartition(" ")
         if not path.strip() or not label.isdecimal() or int(label) >= classes:
-            raise DataError(f"{line!r} is not <path> <label 0..{classes - 1}>", where, "mend this row")
+            raise DataError(f"{line!r} is not <path> <label 0..{classes - 1}>", where, "fix this row")
         row = Row(root / path.strip(), int(label), where, _key(path.strip()))
         if (twin := rows.setdefault(row.key, row)) is not row:
             raise DataError(f"has the same key as {twin.where}: {row.key}", where, "rename one of them")
@@ -145,7 +152,7 @@ def read_list(root: Path, name: str, classes: int) -> list[Row]:
 
 
 def _key(path: str) -> str:
-    """A path as a sample's key: no ending, nothing but letters, digits, "-" and "_" between the slashes."""
+    """Converts a path to a sample key: without extension; other characters than letters, digits and "-" become "_"."""
     name = path[: -len(Path(path).suffix)] if Path(path).suffix.lower() in SUFFIXES else path
     parts = (re.sub(r"[^A-Za-z0-9-]+", "_", part).strip("_") for part in name.split("/"))
     return "/".join(part for part in parts if part) or "face"

@@ -1,4 +1,4 @@
-"""What every trunk does to its frames: the centre, three channels, normalisation; and how stages become features."""
+"""Functions common to all trunks: input layer, output features, initialisation, check of the clip's shape."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class NetworkInput(nn.Module):
-    """Frames [B, T, C, H, W] in [0, 1] -> the network's input [B*T, 3, h, w]; h, w = at most `size`.
+    """Frames [B, T, C, H, W] in [0, 1] -> the network's input [B*T, 3, h, w] with h, w <= `size`.
 
-    Larger frames lose their border (256 -> 224 at offset 16), so that training crops at random and testing takes the
-    centre. One channel is repeated to three.
+    Larger frames are centre-cropped (256 -> 224 with offset 16). In training a random-crop augmentation comes before.
+    A single channel is repeated to three.
     """
 
     mean: Tensor
@@ -34,23 +34,29 @@ class NetworkInput(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     def forward(self, frames_BTCHW: Tensor) -> Tensor:
-        """The network's input [B*T, 3, h, w]."""
+        """Returns the network's input [B*T, 3, h, w]."""
         x = centre_crop(frames_BTCHW.flatten(0, 1), self.size)
         x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
         return ((x.flip(1) if self.bgr else x) - self.mean) / self.std
 
 
 def centre_crop(frames_NCHW: Tensor, size: int) -> Tensor:
-    """The centre of at most `size` rows and columns."""
+    """Crops the centre to at most `size` rows and columns."""
     height, width = frames_NCHW.shape[-2:]
     top, left = max(0, height - size) // 2, max(0, width - size) // 2
     return frames_NCHW[..., top : top + size, left : left + size]
 
 
 def features(inputs_NCHW: Tensor, stages: dict[str, Tensor], clips: Sequence[int]) -> Features:
-    """Names the stages' maps [B, T, C, h, w], and adds `input`, the network's own, and `embedding`, the last's mean.
+    """Returns the features of a trunk: the maps of the stages [B, T, C, h, w], `input` and `embedding`.
 
-    `input` is the reference that fused maps are cropped to; `clips` is (B, T).
+    `embedding` [B, T, D] is the spatial mean of the last map. `input` is the network's input [B, T, 3, h, w]; the head
+    crops fused maps to its size.
+
+    Args:
+        inputs_NCHW: the network's input.
+        stages: name -> map [B*T, C, h, w], in the order of the network.
+        clips: (B, T).
     """
     last = list(stages.values())[-1]
     named = {"embedding": last.mean(dim=(-2, -1)), "input": inputs_NCHW, **stages}
@@ -58,12 +64,12 @@ def features(inputs_NCHW: Tensor, stages: dict[str, Tensor], clips: Sequence[int
 
 
 def channels(counts: Sequence[int], width: float) -> tuple[int, ...]:
-    """Numbers of channels times `width`, at least 1."""
+    """Multiplies numbers of channels by `width`; each is at least 1."""
     return tuple(max(1, round(count * width)) for count in counts)
 
 
 def initialise_kaiming_(module: nn.Module) -> None:
-    """First weights of a trunk that loads none: convolutions as torchvision fills its VGG and ResNet."""
+    """Initialises the convolutions of a trunk as torchvision does in VGG and ResNet."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -72,10 +78,10 @@ def initialise_kaiming_(module: nn.Module) -> None:
 
 
 def checked_clip(context: BuildContext, name: str, smallest: int) -> ClipSpec:
-    """The clip's shape, checked.
+    """Returns the clip's shape after checks.
 
     Raises:
-        PluginError: unknown, not 1 or 3 channels, or smaller than the network can take.
+        PluginError: the shape is unknown, has neither 1 nor 3 channels, or is below `smallest` pixels.
     """
     clip = context.clip
     if clip is None:

@@ -1,4 +1,4 @@
-"""The keys that a job may give to each network and head of this plugin; defaults are the published values."""
+"""Parameters of the networks and heads of this plugin. Defaults are the published values."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from blear.contracts import Params
 
 
 class TrunkParams(Params):
-    """What every trunk takes."""
+    """Parameters of all trunks."""
 
     size: int = Field(
-        default=224, ge=16, description="Largest height and width the network sees: the centre of larger frames"
+        default=224, ge=16, description="Maximum height and width of the input; larger frames are centre-cropped"
     )
     normalise: Literal["caffe", "torchvision"] = Field(
         default="caffe",
-        description='"caffe": BGR in 0..255 minus `mean`, as imported Caffe weights expect; "torchvision": RGB, '
-        "ImageNet's mean and deviation",
+        description='Normalisation. "caffe": BGR in 0..255 minus `mean`, for weights from Caffe; "torchvision": RGB '
+        "with ImageNet's mean and standard deviation",
     )
     mean: tuple[float, float, float] = Field(
-        default=(103.939, 116.779, 123.68), description='Mean of B, G and R in 0..255, for "caffe"'
+        default=(103.939, 116.779, 123.68), description='Means of B, G and R in 0..255, for "caffe"'
     )
-    width: float = Field(default=1.0, gt=0, le=4, description="Multiplies every number of channels")
+    width: float = Field(default=1.0, gt=0, le=4, description="Multiplier of every number of channels")
 
 
 class VggParams(TrunkParams):
@@ -34,12 +34,12 @@ class ResnetParams(TrunkParams):
     """Parameters of `dsn/resnet50`."""
 
     layers: Literal[50, 101] = Field(
-        default=50, description="50, the paper's name; 101 is what the authors' file really defines"
+        default=50, description="Number of layers: 50 as named in the paper, or 101 as defined in the authors' file"
     )
     norm: Literal["frozen", "trained"] = Field(
         default="frozen",
-        description='Batch normalisation: "frozen" keeps statistics, scale and shift as they were loaded; "trained" is '
-        "for training without given weights",
+        description='Batch normalisation. "frozen": statistics, scale and shift stay as loaded; "trained": for '
+        "training without loaded weights",
     )
 
 
@@ -50,29 +50,29 @@ class DensenetParams(TrunkParams):
 class SideOutputsParams(Params):
     """Parameters of `dsn/side_outputs`."""
 
-    target: str = Field(default="emotion", description="Name of the class target that is learnt")
-    width: float = Field(default=1.0, gt=0, le=4, description="Multiplies the channels of the side convolutions")
+    target: str = Field(default="emotion", description="Name of the class target")
+    width: float = Field(default=1.0, gt=0, le=4, description="Multiplier of the channels of the side convolutions")
     crop: Literal["aligned", "top_left"] = Field(
         default="aligned",
-        description='Which part of an enlarged map is kept: "aligned" the centre; "top_left", as mainline Caffe does',
+        description='Crop of an upsampled map. "aligned": the centre; "top_left": as in mainline Caffe',
     )
     init: Literal["gaussian", "xavier"] = Field(
         default="gaussian",
-        description='First weights: "gaussian" of deviation 0.01, as published; "xavier": Caffe\'s, uniform by fan-in, '
-        "learns sooner without given weights",
+        description='Initialisation. "gaussian": standard deviation 0.01, as published; "xavier": Caffe\'s, uniform by '
+        "fan-in, which learns faster without loaded weights",
     )
     reduce: int | None = Field(
         default=None,
         ge=1,
-        description="Lean variant: 1x1 convolutions reduce wider features to so many channels (times `width`) before "
-        "the side convolutions; 256 takes 27 million parameters off ResNet-50's. Null: as published",
+        description="Number of channels (times `width`) to which a 1x1 convolution reduces wider features before the "
+        "side convolutions; 256 saves 27 million parameters on ResNet-50. null: no reduction, as published",
     )
 
 
 class TwoLinearParams(Params):
     """Parameters of `dsn/two_linear`."""
 
-    target: str = Field(default="emotion", description="Name of the class target that is learnt")
+    target: str = Field(default="emotion", description="Name of the class target")
     dropout: float = Field(
-        default=0.5, ge=0, lt=1, description="Share of the first layer's outputs dropped in training"
+        default=0.5, ge=0, lt=1, description="Dropout probability of the first layer's outputs in training"
     )

@@ -1,4 +1,4 @@
-"""RAF-DB's basic package: web faces of seven emotions (Li, Deng, Du 2017; raw layout in `blear_emotions.rafdb`)."""
+"""RAF-DB's basic package: web faces of seven emotions (Li, Deng, Du 2017). Layout: `blear_emotions.rafdb`."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from blear_emotions.rafdb import RafFace, read_package
 _PREFIX = {"train": "train", "dev": "test"}
 _POINTS = 5
 SIZES = {"train": 12_271, "dev": 3_068}
-"""Faces of the release."""
+"""Number of faces of the release, by split."""
 
 BLOCK = 512
-"""Faces of a part."""
+"""Faces per part."""
 
 
 class RafDb:
-    """Faces of RAF-DB as stills; the package's test faces are the split `dev`.
+    """Dataset of the faces of RAF-DB as stills. The test faces of the package are the split `dev`.
 
-    Nothing is read before `splits`, `parts` or `samples` is used.
+    The constructor reads no file.
     """
 
     terms = (
@@ -45,14 +45,14 @@ class RafDb:
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
-        """train, and dev where the package has test faces."""
+        """train, and dev if the package has test faces."""
         present = {face.split for face in self._faces}
         if "train" not in present:
             raise DataError("there are no train_ faces", str(self.params.source), "use the package as released")
         return tuple(split for split, prefix in _PREFIX.items() if prefix in present)
 
     def parts(self, split: str) -> list[str]:
-        """Blocks of 512 rows of the split: "00000", "00512", ...
+        """Names of blocks of 512 faces of the split: "00000", "00512", ...
 
         Raises:
             DataError: no such split.
@@ -60,10 +60,10 @@ class RafDb:
         return [f"{start:05d}" for start in range(0, len(self._of(split)), BLOCK)]
 
     def samples(self, split: str, part: str) -> Iterator[Sample]:
-        """The faces of a block in the order of the label file.
+        """Yields the faces of a block in the order of the label file.
 
         Raises:
-            DataError: no such part, or a picture or an annotation is missing or broken.
+            DataError: no such part, or a picture or an annotation is missing or invalid.
         """
         if part not in self.parts(split):
             raise DataError(f"no part {part!r} in split {split!r}", "dsn/raf_db", "take one of parts(split)")
@@ -72,7 +72,7 @@ class RafDb:
             yield Sample(face.stem, self._picture(face)[None], {"emotion": emotion}, meta={"code": face.code})
 
     def describe(self) -> Mapping[str, str]:
-        """Faces of each split beside those of the release, and pictures that are not there."""
+        """Number of faces of each split, compared with the release, and missing pictures."""
         counts = {split: (len(self._of(split)), size) for split, size in SIZES.items()}
         pictures = (face.aligned if self.params.face == "aligned" else face.image for face in self._faces)
         return compared_with_published(counts, missing=[picture.name for picture in pictures if not picture.is_file()])

@@ -17,13 +17,13 @@ _BLOCKS = {
     50: {2: "a b c", 3: "a b c d", 4: "a b c d e f", 5: "a b c"},
     101: {2: "a b c", 3: "a b1 b2 b3", 4: " ".join(["a", *(f"b{n}" for n in range(1, 23))]), 5: "a b c"},
 }
-"""Layers -> group -> its blocks as Caffe's models call them."""
+"""Number of layers -> group -> names of its blocks in Caffe's models."""
 
 _Norm = Callable[[int], nn.BatchNorm2d]
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation that never learns: its statistics, scale and shift stay as loaded, in training too."""
+    """Batch normalisation whose statistics, scale and shift stay as loaded, also in training."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
@@ -31,17 +31,17 @@ class FrozenBatchNorm(nn.BatchNorm2d):
         self.train(False)
 
     def train(self, mode: bool = True) -> FrozenBatchNorm:
-        """Stays in evaluation mode."""
+        """Sets evaluation mode, whatever `mode` is."""
         return super().train(False)
 
 
 class Resnet(nn.Module):
     """Frames [B, T, C, H, W] -> `stage2` to `stage6` [B, T, C, h, w], `input`, `embedding` [B, T, 2048].
 
-    The stages are conv1 after ReLU and the ends of the groups res2 to res5: at 224x224 they have 112, 56, 28, 14 and 7
-    rows. As in Caffe's model, the stride of a group lies on its first 1x1 convolutions, and pool1 has no padding and
-    rounds up. Parameters are called as there, `res2a_branch2a`, `bn2a_branch2a`, but that the layers `scale*` are the
-    scale and shift of `bn*`: `start_from: {file: ..., rename: {"scale*": "bn*"}}`. 23,508,032 of them.
+    The stages are conv1 after ReLU and the outputs of the groups res2 to res5. At 224x224 they have 112, 56, 28, 14 and
+    7 rows. As in Caffe's model, the first 1x1 convolutions of a group have its stride, and pool1 has no padding and
+    `ceil_mode`. Parameter names are Caffe's, `res2a_branch2a`, `bn2a_branch2a`; the layers `scale*` of Caffe are the
+    scale and shift of `bn*` here: `start_from: {file: ..., rename: {"scale*": "bn*"}}`. 23,508,032 parameters.
 
     Raises:
         PluginError: the clip's shape is unknown, has neither 1 nor 3 channels, or is below 32 pixels.

@@ -1,4 +1,4 @@
-"""One side output: from a stage's features to a one-channel map, its classifier, and the joins of deeper maps."""
+"""Layers of the side outputs: a one-channel map of a stage, its short connections and classifier, and the fusion."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STD = 0.01
 
 
 class SideSpec(NamedTuple):
-    """Kernel and channels of conv A, and the deeper stages whose maps are joined, in the order of conv C's inputs."""
+    """One side output: kernel size and channels of conv A, and the deeper stages joined into conv C, in input order."""
 
     kernel: int
     channels: int
@@ -31,24 +31,24 @@ SIDES: Mapping[int, SideSpec] = {
     5: SideSpec(5, 256, ()),
     6: SideSpec(7, 256, ()),
 }
-"""Spec section 3.1; a stage's map is 1 / 2^(stage - 1) of the input's size."""
+"""Stage -> side output (spec section 3.1). The map of a stage has 1 / 2^(stage - 1) of the input's size."""
 
 
 class SideOutput(nn.Module):
     """Features [N, C, h, w] and the deeper maps -> a one-channel map [N, 1, h, w] and logits [N, K].
 
-    conv_a (same padding) and ReLU, conv_b to one channel; where maps are joined, `mix` (conv C) makes one of all. The
-    classifier is linear on the flattened map.
+    conv_a (same padding), ReLU, conv_b to one channel. If deeper maps are joined, the 1x1 convolution `mix` (conv C)
+    combines them with the own map. The classifier is a linear layer on the flattened map.
 
     Args:
-        spec: from `SIDES`, with channels already multiplied by the width, and joins that are there.
-        stage: its number.
-        inputs: the features' channels.
-        size: their rows and columns.
-        classes: K.
-        aligned: how enlarged maps are cropped.
-        init: how the weights start.
-        reduce: channels that wider features are reduced to first; None: as published.
+        spec: entry of `SIDES`, with channels multiplied by the width, and joins limited to existing stages.
+        stage: number of the stage.
+        inputs: number of channels of the features.
+        size: height and width of the features.
+        classes: number of classes K.
+        aligned: whether upsampled maps are cropped at the centre; otherwise at the top left.
+        init: initialisation of the weights.
+        reduce: number of channels to which wider features are reduced first; None: no reduction, as published.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class SideOutput(nn.Module):
                 initialise_(layer, init)
 
     def forward(self, features_NCHW: Tensor, deeper: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
-        """The map and the logits; `deeper` holds the maps of the stages that are done."""
+        """Returns map and logits. `deeper` holds the maps of the deeper stages: stage -> [N, 1, h, w]."""
         x = features_NCHW if self.reduce is None else self.reduce(features_NCHW).relu_()
         own = self.conv_b(self.conv_a(x).relu_())
         if self.mix is not None:
@@ -89,12 +89,14 @@ class SideOutput(nn.Module):
 
 
 class Fusion(nn.Module):
-    """The maps of all stages -> logits [N, K]: enlarged to the input's size, mixed with 1/n each, classified.
+    """Maps of all stages -> logits [N, K]: upsampled to the input's size, mixed (initial weight 1/n), classified.
 
     Args:
-        stages: the stages' numbers, ascending: the order of `mix`'s inputs.
-        height, width: the input's.
-        init: how the classifier's weights start.
+        stages: numbers of the stages in ascending order, the order of the inputs of `mix`.
+        height, width: size of the network's input.
+        classes: number of classes K.
+        aligned: whether upsampled maps are cropped at the centre; otherwise at the top left.
+        init: initialisation of the classifier.
     """
 
     def __init__(self, stages: list[int], height: int, width: int, classes: int, *, aligned: bool, init: Init) -> None:
@@ -108,13 +110,13 @@ class Fusion(nn.Module):
         nn.init.constant_(self.mix.weight, 1 / len(stages))
 
     def forward(self, maps: Mapping[int, Tensor]) -> Tensor:
-        """Logits of the fused map."""
+        """Returns the logits of the fused map [N, K]."""
         enlarged = [up(maps[k], self.height, self.width) for k, up in zip(self.stages, self.upsample, strict=True)]
         return self.classify(self.mix(torch.cat(enlarged, dim=1)).flatten(1))
 
 
 def initialise_(layer: nn.Conv2d | nn.Linear, init: Init) -> None:
-    """First weights: normal with deviation 0.01, or Caffe's xavier: uniform by fan-in; biases 0."""
+    """Initialises a layer: normal with standard deviation 0.01, or Caffe's xavier (uniform by fan-in); biases 0."""
     if init == "gaussian":
         nn.init.normal_(layer.weight, std=_STD)
     else:

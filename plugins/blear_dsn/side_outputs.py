@@ -1,4 +1,4 @@
-"""The deeply supervised head: a side output on each stage, short connections, the fused decision (spec section 3)."""
+"""The deeply supervised head: a side output on each stage, short connections, a fused output (spec section 3)."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from blear_dsn.upsample import enlarged
 
 _NAME = "dsn/side_outputs"
 FUSED = "fused"
-"""The output that decides."""
+"""Name of the output that `decode` uses."""
 
 Size = Sequence[int]
-"""Rows and columns."""
+"""Height and width."""
 
 
 class SideOutputs(nn.Module):
-    """`stage1` ... `stage6` (those the backbone gives) and `input` -> logits [B, T, K] of each stage and `fused`.
+    """The backbone's `stage1` ... `stage6` and `input` -> logits [B, T, K] of each stage and of `fused`.
 
-    Deep maps come first: stage 6 down to 1; joins take the mixed maps of 4 and 3. The loss is the unweighted sum over
-    all outputs; the decision is the fused one's. Parameters: side1 ... side6 with conv_a, conv_b, mix, classify; fuse
-    with mix, classify.
+    Stages are computed from 6 down to 1. Short connections use the mixed maps of the stages 4 and 3. The loss is the
+    unweighted sum over all outputs; `decode` uses `fused`. Parameter names: side1 ... side6 with conv_a, conv_b, mix,
+    classify; fuse with mix, classify.
 
     Raises:
-        PluginError: the data have no such class target, the backbone gives no stages or no `input`, or a stage is
-            smaller than its place tells.
+        PluginError: the data have no such class target, the backbone has no stages or no `input`, or the map of stage
+            k is smaller than 1 / 2^(k - 1) of the input.
     """
 
     def __init__(self, params: SideOutputsParams, context: BuildContext) -> None:
@@ -61,7 +61,7 @@ class SideOutputs(nn.Module):
         self.fuse = Fusion(sorted(shapes), height, width, classes, aligned=aligned, init=params.init)
 
     def forward(self, features: Features) -> dict[str, Tensor]:
-        """`stage6` ... `stage1` and `fused` -> logits [B, T, K]."""
+        """Returns `stage6` ... `stage1` and `fused` -> logits [B, T, K]."""
         frames = features["input"].shape[:2]
         maps: dict[int, Tensor] = {}
         logits: dict[str, Tensor] = {}
@@ -72,7 +72,7 @@ class SideOutputs(nn.Module):
         return {name: value.unflatten(0, frames) for name, value in logits.items()}
 
     def loss(self, outputs: dict[str, Tensor], batch: Batch) -> Tensor:
-        """Sum of the outputs' cross-entropies, each the mean over frames and clips."""
+        """Sum of the cross-entropies of all outputs, each averaged over frames and clips."""
         truth_B = batch.targets[self._target.name]
         losses = [frame_loss(logits_BTK, truth_B) for logits_BTK in outputs.values()]
         return sum(losses[1:], losses[0])
@@ -82,7 +82,7 @@ class SideOutputs(nn.Module):
         return CLASSIFICATION
 
     def decode(self, outputs: dict[str, Tensor]) -> Mapping[str, Decoded]:
-        """One decision for each clip: the mean of the fused probabilities of its frames."""
+        """Probabilities of each clip: the mean of the fused probabilities of its frames."""
         return {self._target.name: clip_probabilities(self._target, outputs[FUSED])}
 
 

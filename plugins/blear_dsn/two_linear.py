@@ -1,4 +1,4 @@
-"""The classifier of the plain DenseNet-121: two linear layers with dropout between (spec section 3.3)."""
+"""The classifier of the baseline DenseNet-121: two linear layers with dropout in between (spec section 3.3)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ _BIAS = 0.1
 
 
 class TwoLinear(nn.Module):
-    """`embedding` [B, T, D] -> logits [B, T, K]: linear to K (the 1x1 convolution), dropout, linear K to K.
+    """`embedding` [B, T, D] -> logits [B, T, K]: linear D to K (the paper's 1x1 convolution), dropout, linear K to K.
 
-    Initial weights: gaussian 0.01, then Caffe's xavier (uniform by fan-in) with bias 0.1.
+    Initialisation: the first layer gaussian with standard deviation 0.01, the second Caffe's xavier (uniform by fan-in)
+    with bias 0.1.
 
     Raises:
-        PluginError: the data have no such class target, or the backbone gives no `embedding`.
+        PluginError: the data have no such class target, or the backbone has no feature `embedding`.
     """
 
     def __init__(self, params: TwoLinearParams, context: BuildContext) -> None:
@@ -46,7 +47,7 @@ class TwoLinear(nn.Module):
         return self.second(self.dropout(self.first(features["embedding"])))
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy, the mean over frames and clips."""
+        """Cross-entropy, averaged over frames and clips."""
         return frame_loss(outputs, batch.targets[self._target.name])
 
     def metrics(self) -> Sequence[Metric]:
@@ -54,5 +55,5 @@ class TwoLinear(nn.Module):
         return CLASSIFICATION
 
     def decode(self, outputs: Tensor) -> Mapping[str, Decoded]:
-        """One decision for each clip: the mean of its frames' probabilities."""
+        """Probabilities of each clip: the mean over its frames."""
         return {self._target.name: clip_probabilities(self._target, outputs)}

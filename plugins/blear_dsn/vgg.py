@@ -17,10 +17,10 @@ _PADDING = 5  # of conv1_1: 224 becomes 232
 class Vgg(nn.Module):
     """Frames [B, T, C, H, W] -> `stage1` to `stage6` [B, T, C, h, w], `input`, `embedding` [B, T, 512].
 
-    The stages are conv1_2, conv2_2, conv3_3, conv4_3, conv5_3 after ReLU, and pool5a: at 224x224 they have 232, 116,
-    58, 29, 15 and 8 rows. VGG-16 but for the padding of 5 of conv1_1, 3x3 windows of pool4 and pool5, and the average
-    pooling pool5a, which counts its padding. Poolings round up as Caffe's do. Parameters are called as in VGG-Face's
-    Caffe model: conv1_1 to conv5_3; 14,714,688 of them.
+    The stages are conv1_2, conv2_2, conv3_3, conv4_3, conv5_3 after ReLU, and pool5a. At 224x224 they have 232, 116,
+    58, 29, 15 and 8 rows. Differences from VGG-16: conv1_1 has a padding of 5, pool4 and pool5 have 3x3 windows, and
+    there is an average pooling pool5a that includes its padding. Poolings have `ceil_mode`, as in Caffe. Parameter
+    names are those of VGG-Face's Caffe model, conv1_1 to conv5_3; 14,714,688 parameters.
 
     Raises:
         PluginError: the clip's shape is unknown, has neither 1 nor 3 channels, or is below 16 pixels.

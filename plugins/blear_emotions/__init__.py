@@ -1,1 +1,1 @@
-"""What several plugins need of emotion data: the labels of each dataset, and raw layouts that more than one reads."""
+"""Library of the plugins with emotion data: label sets of all datasets, and raw layouts read by several plugins."""

@@ -1,7 +1,7 @@
-"""The one registry of emotion labels: the classes of each dataset in its own order and numbering, and the maps between.
+"""Emotion labels of all datasets: classes in each dataset's own order and numbering, and mappings between them.
 
-Two numberings of the same seven words differ in FER2013's csv, its folder mirror, AFEW, RAF-DB, AffectNet and CK+;
-`mapping` goes through the canonical name of each class, never through its number.
+FER2013's csv, its folder mirror, AFEW, RAF-DB, AffectNet and CK+ number the same emotions differently. `mapping`
+therefore matches classes by their canonical names, never by their numbers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CANONICAL = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt")
-"""One name for each emotion; the first seven are in FER2013's order, which is that of VTT's output."""
+"""Canonical names of the emotions. The first seven are in the order of FER2013 and of VTT's output."""
 
 _SYNONYMS = {
     "angry": "anger",
@@ -23,10 +23,10 @@ _NO_EMOTION = ("none", "uncertain", "no-face", "unknown", "nf")
 
 
 def canonical(word: str) -> str | None:
-    """Canonical name of what a dataset calls an emotion, whatever its case; None for `none`, `uncertain` and the like.
+    """Returns the canonical name of an emotion word (case-insensitive); None for `none`, `uncertain` and similar words.
 
     Raises:
-        ValueError: no such emotion.
+        ValueError: the word is unknown.
     """
     name = word.strip().lower()
     if name in _NO_EMOTION:
@@ -42,9 +42,9 @@ class Labels:
     """The classes of one dataset.
 
     Attributes:
-        dataset: its name, for messages.
-        names: its classes as it spells them, in the order of its numbers.
-        first: the number of the first class in its files.
+        dataset: name of the dataset, for messages.
+        names: class names in the dataset's spelling, in the order of its numbers.
+        first: number of the first class in the dataset's files.
     """
 
     dataset: str
@@ -55,20 +55,20 @@ class Labels:
         return len(self.names)
 
     def index_of_number(self, number: int) -> int:
-        """Place among `names` of a number in the dataset's files.
+        """Converts a number in the dataset's files to an index into `names`.
 
         Raises:
-            ValueError: no such number.
+            ValueError: the number is out of range.
         """
         if not self.first <= number < self.first + len(self):
             raise ValueError(f"{self.dataset} numbers run from {self.first} to {self.first + len(self) - 1}")
         return number - self.first
 
     def index_of_word(self, word: str) -> int:
-        """Place among `names` of a word or a synonym of it, whatever its case.
+        """Converts a class name or a synonym (case-insensitive) to an index into `names`.
 
         Raises:
-            ValueError: no such class.
+            ValueError: the dataset has no such class.
         """
         lower = [name.lower() for name in self.names]
         if word.strip().lower() in lower:
@@ -83,26 +83,26 @@ class Labels:
 _ALPHABETICAL = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 
 FER2013 = Labels("FER2013", ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"))
-"""Column `emotion` of the csv, 0 to 6."""
+"""Column `emotion` of the csv, numbers 0 to 6."""
 
 FER2013_FOLDERS = Labels("FER2013 folders", _ALPHABETICAL)
-"""The class folders of the mirror as a directory lists them; not the csv's order."""
+"""Class folders of the mirror in alphabetical order, which differs from the csv's order."""
 
 FERPLUS = Labels(
     "FERPlus", ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 )
-"""The vote columns; the first eight are the classes, NF is "not a face"."""
+"""Vote columns. The first eight are the classes; NF means "not a face"."""
 
 FERPLUS_CLASSES = FERPLUS.names[:8]
 
 AFEW = Labels("AFEW", _ALPHABETICAL)
-"""The class folders, alphabetical; the official class file counts them 1 to 7."""
+"""Class folders in alphabetical order. The official class file numbers them from 1 to 7."""
 
 RAF = Labels("RAF-DB", ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral"), first=1)
-"""Basic package, 1 to 7."""
+"""Basic package, numbers 1 to 7."""
 
 RAF_ML = Labels("RAF-ML", RAF.names[:6])
-"""The six columns of `distribution.txt`; what they leave to a sum of 1 is neutral."""
+"""The six columns of `distribution.txt`. The rest to a sum of 1 is neutral."""
 
 RAF_COMPOUND = (
     ("happiness", "surprise"),
@@ -117,7 +117,7 @@ RAF_COMPOUND = (
     ("anger", "disgust"),
     ("disgust", "surprise"),
 )
-"""The two emotions (canonical) of each class of the compound package, numbered from 1: happily surprised is 1."""
+"""The two canonical emotions of each class of the compound package. Numbers start at 1 (happily surprised)."""
 
 AFFECTNET = Labels(
     "AffectNet",
@@ -135,20 +135,20 @@ AFFECTNET = Labels(
         "no-face",
     ),
 )
-"""Column `expression`, 0 to 10."""
+"""Column `expression`, numbers 0 to 10."""
 
 CKPLUS = Labels("CK+", ("neutral", "anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise"))
-"""The number in an `_emotion.txt`, 0 to 7."""
+"""Number in a file `*_emotion.txt`, 0 to 7."""
 
 FRIENDS = Labels("Friends", ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "none"))
-"""The strings of the annotations, in any case; `anger`, `happiness` and `sadness` occur too. `none` is skipped."""
+"""Words in the annotations (case-insensitive); `anger`, `happiness` and `sadness` occur too. `none` is left out."""
 
 VTT = Labels("VTT", CANONICAL[:7])
-"""Order and names of VTT's output."""
+"""Classes of VTT's output, in order."""
 
 
 def mapping(source: Labels, target: Labels) -> tuple[int | None, ...]:
-    """Place in `target` of each class of `source`, in the order of `source`; None where it has no counterpart."""
+    """Returns the index in `target` of each class of `source`, in the order of `source`; None without a counterpart."""
     places = {canonical(name): place for place, name in enumerate(target.names)}
     places.pop(None, None)
     return tuple(places.get(canonical(name)) for name in source.names)

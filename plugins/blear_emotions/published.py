@@ -1,4 +1,4 @@
-"""What was found of a dataset beside what its authors count, for `blear prepare --describe`."""
+"""Compares the size of a dataset on disk with the published size, for `blear prepare --describe`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 
 def compared_with_published(counts: Mapping[str, tuple[int, int]], missing: Sequence[str] = ()) -> dict[str, str]:
-    """Lines for a person: what -> how many of the published number, and what is missing of the raw data.
+    """Returns lines of a description: name -> "<found> of the published <published>", and `missing` files.
 
     Args:
-        counts: what -> (found, published).
-        missing: names of files or folders that are not there.
+        counts: name -> (found, published).
+        missing: names of missing files or folders.
     """
     lines = {what: f"{found:,} of the published {published:,}" for what, (found, published) in counts.items()}
     if missing:

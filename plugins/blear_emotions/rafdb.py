@@ -8,7 +8,7 @@
     <package>/Annotation/manual/train_00001_manu_attri.txt      basic, compound: landmarks, then gender, race, age
     <package>/Annotation/manual/train_00001_manu_ldmk.txt       multi: landmarks; some files end as `_manu_attri` do
 
-Labels stay as the files have them: `labels` says what the numbers mean. Annotations are read when they are asked for.
+Labels keep the numbers of the files; `blear_emotions.labels` defines their meaning. Annotations are read on access.
 """
 
 from __future__ import annotations
@@ -36,9 +36,12 @@ _MULTI_MARGIN = 0.5  # of width and height on each side: multi has no face boxes
 
 @dataclass(frozen=True)
 class Attributes:
-    """Codes of one face: gender 0 male, 1 female, 2 unsure; race 0 Caucasian, 1 African-American, 2 Asian; age 0 to 4.
+    """Attribute codes of one face.
 
-    Ages: up to 3, 19, 39, 69 years, and above.
+    Attributes:
+        gender: 0 male, 1 female, 2 unsure.
+        race: 0 Caucasian, 1 African-American, 2 Asian.
+        age: 0 up to 3 years, 1 up to 19, 2 up to 39, 3 up to 69, 4 above.
     """
 
     gender: int
@@ -51,11 +54,11 @@ class RafFace:
     """One line of a package's label file.
 
     Attributes:
-        folder: the package's folder.
+        folder: folder of the package.
         name: file name of the original image, such as `train_00001.jpg`.
         where: label file and row, for messages.
         code: basic 1 to 7 (`labels.RAF`), compound 1 to 11 (`labels.RAF_COMPOUND`); 0 in multi.
-        shares: multi: six shares in the order of `labels.RAF_ML`; what they lack to 1 is neutral; else empty.
+        shares: multi: six shares in the order of `labels.RAF_ML`; the rest to a sum of 1 is neutral. Otherwise empty.
     """
 
     folder: Path
@@ -67,12 +70,12 @@ class RafFace:
 
     @property
     def stem(self) -> str:
-        """The name without its ending."""
+        """The file name without its extension."""
         return self.name.rpartition(".")[0]
 
     @property
     def split(self) -> str:
-        """train or test, from the name's prefix.
+        """train or test, from the prefix of the file name.
 
         Raises:
             DataError: the name has neither prefix.
@@ -94,10 +97,12 @@ class RafFace:
         return self.folder / "Image" / "aligned" / f"{self.stem}_aligned.jpg"
 
     def box(self) -> Box:
-        """The face in the original image, in pixels; multi: around the landmarks, half a side wider on each side.
+        """Returns the face box in pixels of the original image.
+
+        For multi: the bounding box of the landmarks, extended on each side by half of its width and height.
 
         Raises:
-            DataError: the annotation is missing, broken or empty.
+            DataError: the annotation is missing, invalid or empty.
         """
         if self.package == "multi":
             points_P2 = self.landmarks()
@@ -115,15 +120,15 @@ class RafFace:
         return _box(left, top, right, bottom, file)
 
     def landmarks(self) -> np.ndarray:
-        """Manual landmarks, float64 [P, 2] as (x, y) in pixels of the original image; basic has P = 5.
+        """Returns the manual landmarks, float64 [P, 2] as (x, y) in pixels of the original image. In basic P is 5.
 
         Raises:
-            DataError: the annotation is missing or broken.
+            DataError: the annotation is missing or invalid.
         """
         return self._manual_annotation()[0]
 
     def attributes(self) -> Attributes | None:
-        """Gender, race and age; None where the file ends with the landmarks, as most of multi do.
+        """Returns gender, race and age; None if the file has only landmarks, as most files of multi.
 
         Raises:
             DataError: as `landmarks`.
@@ -155,14 +160,14 @@ class RafFace:
 
 
 def read_package(source: Path, package: Package) -> list[RafFace]:
-    """The faces of one package in the order of its label file.
+    """Reads the label file of one package. Returns its faces in the order of the file.
 
     Args:
-        source: the folder that holds the packages, or the package's own folder.
-        package: which one.
+        source: folder of the packages, or folder of this package.
+        package: name of the package.
 
     Raises:
-        DataError: no such package, its label file is missing, or a row is broken or comes twice.
+        DataError: the package or its label file is missing, or a row is invalid or duplicate.
     """
     folder = source / package if (source / package).is_dir() else source
     file = folder / "EmoLabel" / ("distribution.txt" if package == "multi" else "list_patition_label.txt")
@@ -200,7 +205,7 @@ def _face(folder: Path, package: Package, fields: list[str], where: str) -> RafF
 
 
 def _lines(file: Path) -> list[tuple[int, list[str]]]:
-    """(line number, fields) of the lines that are not blank; fields are separated by spaces or tabs."""
+    """Returns (line number, fields) of each line that is not blank. Fields are separated by spaces or tabs."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

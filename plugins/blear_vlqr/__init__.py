@@ -1,6 +1,6 @@
 """VLQR: valence and arousal from very low quality face video (Cheng et al. 2017, arXiv 1709.03126).
 
-AVEC 2016 and T91/Set5 readers, the recogniser CNN+D, its super-resolution twin, and their heads.
+Readers of AVEC 2016 and T91/Set5, the recogniser CNN+D, the super-resolution network for pre-training, and their heads.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def register_datasets() -> list[Component]:
 
 @hookimpl
 def register_backbones() -> list[Component]:
-    """`vlqr/cnn5x5` and `vlqr/srcnn5x5`, whose conv1 to conv3 exchange weights."""
+    """`vlqr/cnn5x5` and `vlqr/srcnn5x5`. The weights of conv1 to conv3 are interchangeable."""
     return [
         Component(
             name="cnn5x5",

@@ -1,4 +1,4 @@
-"""AVEC 2016 MASC, the RECOLA subset: one face for each usable frame of nine training and nine development videos."""
+"""AVEC 2016 MASC, a subset of RECOLA: faces of nine training and nine development videos, one per usable frame."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ _GOLD = "ratings_gold_standard"
 
 
 class Avec2016:
-    """Faces of AVEC 2016 with the gold standard at each frame's time; splits train (train_*) and dev (dev_*).
+    """Dataset of faces with the gold-standard labels at each frame's time. Splits: train (train_*) and dev (dev_*).
 
-    A frame is kept if its box is wider and higher than `min_box` pixels; its luma is cropped to the box, clipped to the
-    frame, and resized, anisotropic, to size x size. Each part is one video; `meta` holds face_px, the smaller side of
-    the box. Test videos have no labels and are left out, and so are decoded frames past the last frame time.
+    A frame is used if its face box is wider and higher than `min_box` pixels. The luma inside the box, clipped to the
+    frame, is resized to size x size pixels without keeping the aspect ratio. A part is one video. `meta.face_px` is the
+    smaller side of the box in pixels. Test videos, which have no labels, and frames after the last frame time are left
+    out.
 
     Raises:
-        DataError: a folder or file is missing or broken, a frame has no box or gold-standard row within the tolerance,
-            a video ends before its frame times, or has no usable face.
+        DataError: a folder or file is missing or invalid, a frame has no box or no gold-standard row within the
+            tolerance, a video ends before its frame times, or a video has no usable face.
     """
 
     splits: Sequence[str] = ("train", "dev")
@@ -48,11 +49,11 @@ class Avec2016:
         self._require_files()
 
     def parts(self, split: str) -> Sequence[str]:
-        """Names of the videos, in the order of their numbers."""
+        """Names of the videos in the order of their numbers."""
         return self._videos[split]
 
     def samples(self, split: str, part: str) -> Iterator[Sample]:
-        """The usable frames of one video, in order."""
+        """Yields the usable frames of one video in order."""
         times = read_frame_times(self._file(_TIME, part))
         boxes = self._at(times, self._file("bbox", part), read_boxes(self._file("bbox", part)))[:, 1:]
         labels = {
@@ -83,7 +84,7 @@ class Avec2016:
 
     def _face(self, bgr_HWC: np.ndarray, box: np.ndarray, where: str) -> np.ndarray:
         left, top, width, height = (float(n) for n in box)
-        try:  # the file counts pixels from 1, Box from 0
+        try:  # pixels count from 1 in the file, from 0 in Box
             face_HWC = crop(bgr_HWC, Box(left - 1, top - 1, width, height), pad="clip")
         except ValueError as error:
             raise DataError(str(error), where, "locate the faces in this very video, in its own pixels") from error
@@ -92,7 +93,7 @@ class Avec2016:
         return face if self.params.precision == "float" else np.rint(face.clip(0, 1) * 255).astype(np.uint8)
 
     def _at(self, times: np.ndarray, path: Path, table: np.ndarray) -> np.ndarray:
-        """The row of `table` (column 0: time) at each frame time; every frame must have one."""
+        """Returns the row of `table` (column 0: time) nearest to each frame time; every frame must have one."""
         rows = nearest_rows(table[:, 0], times, self.params.tolerance)
         if (rows < 0).any():
             frame = int(np.argmax(rows < 0))
@@ -153,7 +154,7 @@ class Avec2016:
 
 
 def _frames(path: Path, count: int) -> Iterator[np.ndarray]:
-    """The first `count` frames of a video, uint8 BGR [H, W, 3]."""
+    """Yields the first `count` frames of a video, uint8 BGR [H, W, 3]."""
     video = cv2.VideoCapture(str(path))
     try:
         if not video.isOpened():

@@ -11,11 +11,11 @@ import numpy as np
 from blear.errors import DataError
 
 BOX_COLUMNS = ("time", "left", "top", "width", "height")
-_SLACK = 1e-6  # seconds: what parsing decimal times may add to a difference of exactly the tolerance
+_ROUNDING = 1e-6  # seconds: rounding error of parsed times, for a difference of exactly the tolerance
 
 
 def read_frame_times(path: Path) -> np.ndarray:
-    """Seconds of each video frame [N]: column 2 of a `;` separated file with one header line."""
+    """Reads the time of each video frame in seconds [N]: column 2 of a `;`-separated file with one header line."""
     rows = [(n, line.split(";")) for n, line in _lines(path)[1:]]
     for n, fields in rows:
         if len(fields) < 2:
@@ -26,7 +26,7 @@ def read_frame_times(path: Path) -> np.ndarray:
 
 
 def read_gold_standard(path: Path) -> np.ndarray:
-    """(time in seconds, value) of each row [N, 2]: the last two fields of every line after `@data`."""
+    """Reads (time in seconds, value) of each row [N, 2]: the last two fields of every line after `@data`."""
     lines = _lines(path)
     starts = [i for i, (_, line) in enumerate(lines) if line.lower().startswith("@data")]
     if not starts:
@@ -41,7 +41,7 @@ def read_gold_standard(path: Path) -> np.ndarray:
 
 
 def read_boxes(path: Path) -> np.ndarray:
-    """(time, left, top, width, height) of each row [N, 5]; pixels, 1-based, zeros = no face; found by column names."""
+    """Reads (time, left, top, width, height) of each row [N, 5] by column names. Pixels from 1; zeros mean no face."""
     lines = _lines(path)
     header = [name.strip() for name in next(csv.reader([lines[0][1]]))] if lines else []
     missing = [name for name in BOX_COLUMNS if name not in header]
@@ -55,19 +55,19 @@ def read_boxes(path: Path) -> np.ndarray:
 
 
 def nearest_rows(times_N: np.ndarray, wanted_M: np.ndarray, tolerance: float) -> np.ndarray:
-    """Index of the row whose time is nearest to each wanted time [M]; -1 where it misses by more than `tolerance` s."""
+    """Returns the index of the row nearest in time to each wanted time [M]; -1 beyond `tolerance` seconds."""
     order = np.argsort(times_N, kind="stable")
     times = np.concatenate([[-np.inf], times_N[order], [np.inf]])
     after = np.searchsorted(times[1:-1], wanted_M) + 1
     pick = np.where(wanted_M - times[after - 1] <= times[after] - wanted_M, after - 1, after)
-    found = np.abs(times[pick] - wanted_M) <= tolerance + _SLACK
+    found = np.abs(times[pick] - wanted_M) <= tolerance + _ROUNDING
     rows = np.full(len(wanted_M), -1)
     rows[found] = order[pick[found] - 1]
     return rows
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
-    """(line number, text) of the lines that are not blank."""
+    """Returns (line number, text) of each line that is not blank."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

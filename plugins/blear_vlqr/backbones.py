@@ -1,4 +1,4 @@
-"""The recogniser CNN+D and its super-resolution twin: conv1 to conv3 have the same names and shapes in both."""
+"""The recogniser CNN+D and the super-resolution network. conv1 to conv3 have the same names and shapes in both."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class _Channels(NamedTuple):
 class Cnn5x5(nn.Module):
     """CNN+D: frames [B, T, C, H, W] -> `embedding` [B, T, 300] after ReLU and dropout.
 
-    At 96x96: 92 / 46 / 42 / 21 / 17 / 5 pixels, 6400 inputs of fc4. All convolutions are unpadded; poolings round up as
-    Caffe's do. Public parameter names: conv1, conv2, conv3, fc4.
+    Convolutions are unpadded; poolings have `ceil_mode`, as in Caffe. At 96x96 the maps have 92, 46, 42, 21, 17 and 5
+    rows, and fc4 has 6400 inputs. Public parameter names: conv1, conv2, conv3, fc4.
 
     Raises:
         PluginError: the clip's shape is unknown, or too small for the poolings (below 29 pixels).
@@ -47,7 +47,7 @@ class Cnn5x5(nn.Module):
     def forward(self, frames_BTCHW: Tensor) -> Features:
         """`embedding` [B, T, D]."""
         x = (frames_BTCHW.flatten(0, 1) - self.mean) / self.std
-        # pooling before ReLU: the same values as after it, on a quarter of the pixels
+        # equal to pooling after ReLU, with fewer ReLUs
         x = relu(max_pool2d(self.conv1(x), 2, ceil_mode=True))
         x = relu(max_pool2d(self.conv2(x), 2, ceil_mode=True))
         x = relu(max_pool2d(self.conv3(x), 4, ceil_mode=True))
@@ -78,7 +78,7 @@ class Srcnn5x5(nn.Module):
 
 
 def pooled_size(pixels: int) -> int:
-    """Rows (columns) of the last pooling of `Cnn5x5` for an input of so many pixels."""
+    """Returns the rows (columns) of the last map of `Cnn5x5` for an input of `pixels` rows."""
     for pool in (2, 2, 4):
         pixels = -(-(pixels - _KERNEL + 1) // pool)
     return pixels

@@ -1,4 +1,4 @@
-"""Heads: super-resolution (conv4) for pre-training, valence and arousal (fc5); all with Caffe's Euclidean loss."""
+"""Heads with Caffe's Euclidean loss: super-resolution (conv4) for pre-training, valence and arousal (fc5)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _KERNEL = 5
 class SuperResolution(nn.Module):
     """`map` [B, T, K, h, w] -> pictures [B, T, C, h - 4, w - 4]: one linear unpadded 5x5 convolution, conv4.
 
-    With `vlqr/srcnn5x5`, 32x32 becomes 16x16 and 96x96 becomes 80x80.
+    With `vlqr/srcnn5x5`, frames of 32x32 give pictures of 16x16, and frames of 96x96 pictures of 80x80.
 
     Raises:
-        PluginError: the backbone gives no `map`, or one below 5 pixels, or the clip's shape is unknown.
+        PluginError: the backbone has no `map`, the map is below 5 pixels, or the clip's shape is unknown.
     """
 
     def __init__(self, params: SuperResolutionParams, context: BuildContext) -> None:
@@ -40,17 +40,17 @@ class SuperResolution(nn.Module):
         initialise_(self.conv4, params.init)
 
     def forward(self, features: Features) -> Tensor:
-        """Pictures [B, T, C, h, w]."""
+        """Returns pictures [B, T, C, h, w]."""
         maps = features["map"]
         return self.conv4(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Squared error against the centre of `batch.clean_BTCHW`, summed over pixels, halved, averaged over frames."""
+        """Half the squared error from the centre of `batch.clean_BTCHW`, summed over pixels, averaged over frames."""
         clean = _centre(batch.clean_BTCHW, outputs.shape[-2], outputs.shape[-1])
         return euclidean_loss(outputs.flatten(0, 1), clean.flatten(0, 1))
 
     def metrics(self) -> Sequence[Metric]:
-        """None: this head only trains the convolutions."""
+        """Empty: this head is used only for pre-training."""
         return ()
 
     def decode(self, outputs: Tensor) -> Mapping[str, Decoded]:
@@ -59,10 +59,10 @@ class SuperResolution(nn.Module):
 
 
 class Regression(nn.Module):
-    """`embedding` [B, T, D] -> one value per frame [B, T] (fc5, linear); a clip's value is the mean over its frames.
+    """`embedding` [B, T, D] -> one value per frame [B, T] (fc5, linear). The value of a clip is the mean over frames.
 
     Raises:
-        PluginError: the data do not have the target as a value, or the backbone gives no `embedding`.
+        PluginError: the data have no such regression target, or the backbone has no `embedding`.
     """
 
     def __init__(self, target: str, context: BuildContext) -> None:
@@ -82,29 +82,29 @@ class Regression(nn.Module):
         initialise_(self.fc5, "xavier")
 
     def forward(self, features: Features) -> Tensor:
-        """Values [B, T]."""
+        """Returns values [B, T]."""
         return self.fc5(features["embedding"]).squeeze(-1)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Half the squared error of the clips' values, averaged over the batch."""
+        """Half the squared error of the values of clips, averaged over the batch."""
         return euclidean_loss(outputs.float().mean(dim=1), batch.targets[self.target])
 
     def metrics(self) -> Sequence[Metric]:
-        """CCC, RMSE, CC with population divisors."""
+        """CCC, RMSE and CC with population divisors."""
         return REGRESSION
 
     def decode(self, outputs: Tensor) -> Mapping[str, Decoded]:
-        """The clips' values [B, 1], unclipped."""
+        """Values of the clips [B, 1], not clipped to the target's range."""
         return {self.target: Values(outputs.float().mean(dim=1, keepdim=True))}
 
 
 def build_valence(params: RegressionParams, context: BuildContext) -> Regression:
-    """Head of `vlqr/valence`."""
+    """Builds `vlqr/valence`."""
     return Regression("valence", context)
 
 
 def build_arousal(params: RegressionParams, context: BuildContext) -> Regression:
-    """Head of `vlqr/arousal`."""
+    """Builds `vlqr/arousal`."""
     return Regression("arousal", context)
 
 

@@ -1,7 +1,7 @@
-"""RMSE, CC and CCC of continuous predictions, as the VLQR repository evaluates them.
+"""RMSE, CC and CCC of regression predictions, as in the VLQR repository.
 
-Degenerate input: a constant series has no correlation, so `cc` is NaN; `ccc` of a constant prediction is 0, and NaN
-where both series are constant and equal (0 / 0). No frames give NaN.
+Degenerate input: `cc` of a constant series is NaN; `ccc` of a constant prediction is 0, or NaN if both series are
+constant and equal (0 / 0). All metrics of zero frames are NaN.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from blear.contracts import Metric
 from blear.metrics import cc_of, ccc_of, rmse_of
 
 Ddof = Literal["repo", "population"]
-"""Divisors: "population" divides everything by n (the textbook); "repo" the covariance by n, the variances by n - 1."""
+"""Divisors. "population": n for covariance and variances (textbook). "repo": n for covariance, n - 1 for variances."""
 
 
 def rmse(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
-    """Root of the mean squared error."""
+    """Root mean squared error."""
     truth, prediction = _pair(truth_N, prediction_N)
     return float(np.sqrt(np.mean((truth - prediction) ** 2))) if truth.size else float("nan")
 
 
 def cc(truth_N: np.ndarray, prediction_N: np.ndarray, ddof: Ddof = "population") -> float:
-    """Pearson's correlation; with "repo" divisors (n - 1) / n of it."""
+    """Pearson's correlation coefficient. With "repo" divisors it is multiplied by (n - 1) / n."""
     covariance, truth_variance, prediction_variance, _ = _moments(truth_N, prediction_N, ddof)
     return _ratio(covariance, np.sqrt(truth_variance) * np.sqrt(prediction_variance))
 
 
 def ccc(truth_N: np.ndarray, prediction_N: np.ndarray, ddof: Ddof = "population") -> float:
-    """Concordance correlation (Lin 1989): 2 cov / (var + var + (difference of means)^2)."""
+    """Concordance correlation coefficient (Lin 1989): 2 cov / (var + var + (difference of means)^2)."""
     covariance, truth_variance, prediction_variance, shift = _moments(truth_N, prediction_N, ddof)
     return _ratio(2 * covariance, truth_variance + prediction_variance + shift**2)
 
@@ -42,12 +42,12 @@ REGRESSION = (
     Metric("rmse", "RMSE", rmse, False, rmse_of),
     Metric("cc", "CC", cc, True, cc_of),
 )
-"""The metrics of a head that regresses one value, the headline first."""
+"""Metrics of the regression heads; the first one is the main metric."""
 
 
 @dataclass(frozen=True)
 class Aggregate:
-    """The two aggregations that are reported: over all videos concatenated (the headline), and for each video."""
+    """A metric over the concatenation of all videos (the main result), and over each video."""
 
     total: float
     per_video: dict[str, float]
@@ -59,7 +59,7 @@ def aggregate(
     prediction_N: np.ndarray,
     videos_N: Sequence[str] | np.ndarray,
 ) -> Aggregate:
-    """One metric over all frames and over the frames of each video."""
+    """Computes a metric over all frames and over the frames of each video."""
     truth, prediction = _pair(truth_N, prediction_N)
     return Aggregate(metric(truth, prediction), per_video(metric, truth, prediction, videos_N))
 
@@ -70,7 +70,7 @@ def per_video(
     prediction_N: np.ndarray,
     videos_N: Sequence[str] | np.ndarray,
 ) -> dict[str, float]:
-    """One metric over the frames of each video, videos in order of first appearance."""
+    """Computes a metric over the frames of each video. Videos are in order of first appearance."""
     truth, prediction = _pair(truth_N, prediction_N)
     names, first, inverse = np.unique(np.asarray(videos_N), return_index=True, return_inverse=True)
     if inverse.size != truth.size:
@@ -87,12 +87,12 @@ def _pair(truth_N: np.ndarray, prediction_N: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _moments(truth_N: np.ndarray, prediction_N: np.ndarray, ddof: Ddof) -> tuple[float, float, float, float]:
-    """Covariance, both variances, difference of the means."""
+    """Returns covariance, both variances, and the difference of the means."""
     truth, prediction = _pair(truth_N, prediction_N)
     n = truth.size
     if n <= (ddof == "repo"):
         return (float("nan"),) * 4
-    # subtracting the first value makes a constant series exactly zero: its variance must not be rounding noise
+    # subtract the first value: the variance of a constant series must be exactly zero
     shift = prediction[0] - truth[0]
     truth, prediction = truth - truth[0], prediction - prediction[0]
     shift += prediction.mean() - truth.mean()

@@ -18,17 +18,16 @@ _SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
 
 
 class T91:
-    """Patches on a regular grid: low-quality luma 32x32 as `frames`, the clean central 16x16 as `clean`.
+    """Dataset of patches on a regular grid: degraded luma 32x32 as `frames`, the clean central 16x16 as `clean`.
 
-    As published: studio luma of the whole picture, cropped at the bottom and right to multiples of `factor`, shrunk and
-    enlarged by antialiased bicubic resizing, unclipped float32. The grid starts at the top left corner and holds every
-    patch that lies wholly inside the cropped picture (that rule gives the published counts). With `factor` 1, frames
-    are clean uint8 patches and `clean` is left out: the job degrades them. `clean` is uint8, as fine as the luma is.
-    No targets.
+    As published: the studio luma of the whole picture is cropped at the bottom and right to multiples of `factor`, then
+    downscaled and upscaled by antialiased bicubic resizing, in unclipped float32. The grid starts at the top left
+    corner and contains every patch inside the cropped picture, which gives the published counts. `clean` is uint8. With
+    `factor` 1, `frames` are clean uint8 patches without `clean`, and the job degrades them. There are no targets.
 
     Raises:
-        DataError: a folder is missing or holds no picture, a picture cannot be read or holds no patch, or two pictures
-            would share their keys.
+        DataError: a folder is missing or has no picture, a picture cannot be read or is smaller than a patch, or two
+            pictures have the same key.
     """
 
     targets: Sequence[Target] = ()
@@ -46,11 +45,11 @@ class T91:
         self.splits = tuple(self._pictures)
 
     def parts(self, split: str) -> Sequence[str]:
-        """One part per picture."""
+        """Names of the pictures; a part is one picture."""
         return tuple(self._pictures[split])
 
     def samples(self, split: str, part: str) -> Iterator[Sample]:
-        """The patches of one picture, row by row."""
+        """Yields the patches of one picture, row by row."""
         params, path = self.params, self._pictures[split][part]
         clean = _read_luma(path)
         height, width = (n - n % params.factor for n in clean.shape)
@@ -80,13 +79,13 @@ class T91:
 
 
 def grid(height: int, width: int, patch: int, stride: int) -> list[tuple[int, int]]:
-    """Top left corners of the patches of one picture, row by row."""
+    """Returns the top left corners (row, column) of the patches of a picture, row by row."""
     rows, columns = range(0, height - patch + 1, stride), range(0, width - patch + 1, stride)
     return [(top, left) for top in rows for left in columns]
 
 
 def low_quality(luma_HW: np.ndarray, factor: int) -> np.ndarray:
-    """uint8 luma shrunk by `factor`, which divides both sides, and enlarged again: float32 in about [0, 1]."""
+    """Downscales uint8 luma by `factor`, which divides both sides, and upscales it: float32 in about [0, 1]."""
     height, width = luma_HW.shape
     small = resize_bicubic(luma_HW.astype(np.float32) / 255, height // factor, width // factor)
     return resize_bicubic(small, height, width)

@@ -1,7 +1,7 @@
 """Temporal shifts: some channels of a feature map are replaced by those of a neighbouring frame. No parameters.
 
-`causal` is the shift of VTT (spec section 3.2): the first quarter of the channels comes from the previous frame, after a
-stage of the trunk. `bidirectional` is the shift of TSM (Lin, Gan, Han, ICCV 2019): an eighth of the channels comes from
+`causal` is the shift of VTT (spec section 3.2): the first quarter of the channels comes from the previous frame, after
+a stage of the trunk. `bidirectional` is the shift of TSM (Lin, Gan, Han, ICCV 2019): an eighth of the channels from
 each neighbour, before the first convolution of each residual block.
 """
 

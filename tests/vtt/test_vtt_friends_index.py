@@ -58,11 +58,11 @@ def test_stills_of_the_key_frame(friends):
 
 
 def test_what_does_not_fit_pictures_that_are_cut_already_is_refused(friends):
-    with pytest.raises(ValidationError, match=r"cut already: set margin to 0.3"):
+    with pytest.raises(ValidationError, match=r"already cropped: set margin to 0.3"):
         build(friends, margin=0.5)
-    with pytest.raises(ValidationError, match=r"cut already"):
+    with pytest.raises(ValidationError, match=r"already cropped"):
         build(friends, room=1.3)
-    with pytest.raises(ValidationError, match=r"the index has the frames \[-2, -1, 0, 1\]"):
+    with pytest.raises(ValidationError, match=r"the index has only the frames \[-2, -1, 0, 1\]"):
         build(friends, window=(-3, 0))
 
 

@@ -60,7 +60,7 @@ class AfewParams(Params):
     )
     faces: Literal["locate", "aligned", "given"] = Field(
         "locate",
-        description="Source of the faces. locate: the largest detected face of each frame; for a clip without detections, "
+        description="Source of the faces. locate: the largest detected face of each frame; without any, "
         "the organisers' aligned faces. aligned: the organisers' aligned faces. given: the pictures are faces.",
     )
     size: tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]] = Field(
