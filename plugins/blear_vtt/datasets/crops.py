@@ -1,4 +1,4 @@
-"""Square face crops: side from box and margin, whole pixels, padded where the image ends (VTT, spec 2.7, 4.2, 5.1)."""
+"""Square face crops: side from box and margin, whole pixels, padded beyond the image (VTT, spec 2.7, 4.2, 5.1)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ _GRID = 10
 
 
 def crop_face(image_HWC: np.ndarray, box: Box | None, params: CropParams, padding: Padding, where: str) -> np.ndarray:
-    """One face as it is stored: uint8 [S, S, C] of S = `params.pixels`.
+    """Crops one face and resizes it to the stored size, uint8 [S, S, C] with S = `params.pixels`.
 
     Args:
-        box: the face in the image; None: the image is a crop already, and its central square is the exact one.
+        image_HWC: uint8 [H, W, C].
+        box: face box in pixels of the image; None: the image is a face crop, and its central square is used.
+        params: size, margin and room of the crop.
+        padding: colour of the pixels beyond the image.
+        where: place of the face in the data, for messages.
 
     Raises:
-        DataError: the square lies wholly outside the image.
+        DataError: the square lies completely outside the image.
     """
     height, width = image_HWC.shape[:2]
     if box is None:
@@ -37,7 +41,7 @@ def crop_face(image_HWC: np.ndarray, box: Box | None, params: CropParams, paddin
 
 
 def resize_square(image_HWC: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [size, size, C]: the area's average where it shrinks, bilinear where it grows."""
+    """Resizes to uint8 [size, size, C]: area averaging for smaller sizes, bilinear for larger sizes."""
     if image_HWC.shape[:2] == (size, size):
         return image_HWC
     how = cv2.INTER_AREA if image_HWC.shape[0] > size else cv2.INTER_LINEAR
@@ -45,10 +49,10 @@ def resize_square(image_HWC: np.ndarray, size: int) -> np.ndarray:
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """An image file as uint8 RGB [H, W, 3]; grey is repeated.
+    """Reads an image file as uint8 RGB [H, W, 3]. Grey is repeated to three channels.
 
     Raises:
-        DataError: missing or damaged.
+        DataError: the file is missing or damaged.
     """
     try:
         with Image.open(path) as image:
@@ -81,6 +85,6 @@ def _crop_square(image_HWC: np.ndarray, square: Box, padding: Padding, where: st
 
 
 def _mean_colour(valid_HWC: np.ndarray) -> np.ndarray:
-    """Mean colour [C] of a regular sample of 10 x 10 pixels."""
+    """Returns the mean colour [C] of a regular grid of 10 x 10 pixels."""
     rows, columns = (np.linspace(0, size - 1, _GRID).round().astype(int) for size in valid_HWC.shape[:2])
     return valid_HWC[np.ix_(rows, columns)].mean(axis=(0, 1))
