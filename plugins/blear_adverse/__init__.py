@@ -1,7 +1,7 @@
 """Robust adverse pre-training for any trunk (Liu, Cheng et al., IEEE TIP 28(9), 2019, arXiv 1712.07732).
 
-A restoration head for any trunk's feature maps; trunks of which the front alone can be built: a plain CNN, ResNet-18;
-readers of MNIST and CIFAR-10. VLQR is one case of it.
+A restoration head for the feature maps of any trunk; a plain CNN and ResNet-18, of which the first layers can be built
+alone; readers of MNIST and CIFAR-10. VLQR is a special case of the method.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def register_datasets() -> list[Component]:
         ),
         Component(
             "cifar10",
-            "CIFAR-10: 32x32 colour pictures of ten things, from its Python batches, which are not executed",
+            "CIFAR-10: 32x32 colour pictures of ten classes, read safely from its Python batches",
             Cifar10Params,
             "blear_adverse.cifar10:Cifar10",
             examples=({"source": "data/cifar-10-batches-py"}, {"source": "data/cifar10", "hold_out": 5000}),
@@ -36,11 +36,11 @@ def register_datasets() -> list[Component]:
 
 @hookimpl
 def register_backbones() -> list[Component]:
-    """`adverse/cnn` and `adverse/resnet18`; with `until`, the front alone."""
+    """`adverse/cnn` and `adverse/resnet18`. With `until` only the first layers are built."""
     return [
         Component(
             "cnn",
-            "Plain convolutions with poolings between them, then a hidden layer; or its first convolutions alone",
+            "Convolutions with poolings, then a hidden layer; or only the first convolutions",
             CnnParams,
             "blear_adverse.cnn:Cnn",
             examples=(
@@ -51,7 +51,7 @@ def register_backbones() -> list[Component]:
         ),
         Component(
             "resnet18",
-            "torchvision's ResNet-18 with a stem for small pictures; or its first stages alone",
+            "torchvision's ResNet-18 with optional stems for small pictures; or only its first stages",
             ResNet18Params,
             "blear_adverse.resnet18:ResNet18",
             examples=({"width": 0.125}, {"width": 0.125, "stem": "small", "until": "layer1"}),

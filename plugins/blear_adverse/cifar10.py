@@ -1,4 +1,4 @@
-"""CIFAR-10 (Krizhevsky 2009): 32x32 colour pictures of ten things, as its Python version is received."""
+"""CIFAR-10 (Krizhevsky 2009), Python version: 32x32 colour pictures of ten classes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from blear_adverse.stills import Pictures, Stills
 _NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _FOLDER = "cifar-10-batches-py"
 _TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
-_MAX_BYTES = 1 << 28  # a batch has 31 MB
+_MAX_BYTES = 1 << 28  # batches have 31 MB
 
 
 class Cifar10(Stills):
-    """50,000 training and 10,000 test pictures, from the archive or from its folder.
+    """Dataset of 50,000 training and 10,000 test pictures, read from the archive or from its folder.
 
     Raises:
-        DataError: a batch is missing or damaged, or would execute something.
+        DataError: a batch is missing or damaged, or contains other than plain data.
     """
 
     targets = (Target("thing", "class", _NAMES),)
@@ -35,7 +35,7 @@ class Cifar10(Stills):
         super().__init__(params.source, params.hold_out)
 
     def read(self, training: bool) -> Pictures:
-        """The batches, one after the other."""
+        """Reads and concatenates the batches."""
         batches = [
             read_batch(content, f"{self.source}: {name}")
             for name, content in _contents(self.source, _TRAIN if training else ("test_batch",))

@@ -1,7 +1,7 @@
-"""CIFAR's Python batches, read without executing what is in them.
+"""Safe reader of CIFAR's Python batches. No code of the files is executed.
 
-They are pickles that Python 2 wrote: a dictionary with numpy's `data` and a list of labels. Of the three names that
-they ask for, each is answered by a class of this module that only notes what it is given; any other name is refused.
+The batches are pickles of Python 2: a dictionary with a numpy array `data` and a list of labels. The three globals in
+them are replaced by placeholders of this module, which only store their arguments. Every other global is rejected.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DAMAGE = (
 
 
 class _Array:
-    """Notes an array's state: (version, shape, type, Fortran's order, bytes)."""
+    """Placeholder of an array. Stores its state: (version, shape, type, Fortran order, bytes)."""
 
     state: tuple[Any, ...] = ()
 
@@ -32,17 +32,17 @@ class _Array:
 
 
 class _Type:
-    """Notes the name of a numpy type."""
+    """Placeholder of `numpy.dtype`. Stores the name of the type."""
 
     def __init__(self, name: Any = None, *rest: Any) -> None:
         self.name = name
 
     def __setstate__(self, state: Any) -> None:
-        """Byte order and fields: of no use for single bytes."""
+        """Ignores byte order and fields, which single bytes do not have."""
 
 
 class _NdArray:
-    """What `numpy.ndarray` stands for; only handed to `_reconstruct`."""
+    """Placeholder of `numpy.ndarray`, an argument of `_reconstruct`."""
 
 
 def _reconstruct(*arguments: Any) -> _Array:
@@ -57,20 +57,20 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
-    """Knows three names, and none of them does anything."""
+    """Unpickler that accepts three globals, all replaced by placeholders."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """One of the stand-ins.
+        """Returns the placeholder of a global.
 
         Raises:
-            UnpicklingError: any other name.
+            UnpicklingError: the global is not allowed.
         """
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}; a pickle could execute anything")
         return _ALLOWED[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
-        """None is ever there.
+        """Rejects references to external objects.
 
         Raises:
             UnpicklingError: always.
@@ -79,10 +79,10 @@ class _RestrictedUnpickler(pickle.Unpickler):
 
 
 def read_batch(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 pictures [N, 32, 32, 3] and int64 labels [N] of one batch.
+    """Reads the pictures, uint8 [N, 32, 32, 3], and the labels, int64 [N], of one batch.
 
     Raises:
-        DataError: damaged, not a batch of CIFAR-10, or a pickle that asks for anything else than its array.
+        DataError: the content is damaged, is not a batch of CIFAR-10, or is a pickle with other globals.
     """
     try:
         found = _RestrictedUnpickler(io.BytesIO(content), encoding="latin1").load()
@@ -95,7 +95,7 @@ def read_batch(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
     if not all(type(label) is int and 0 <= label < 256 for label in labels) or len(labels) != len(pixels_ND):
         what = f"{len(pixels_ND)} pictures, but {len(labels)} labels, or some that are no class"
         raise DataError(what, where, "fetch it again")
-    # three planes of 32 rows each: red, green, blue
+    # a row holds three planes of 32 x 32: red, green, blue
     frames_NHWC = pixels_ND.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(frames_NHWC), np.array(labels, dtype=np.int64)
 

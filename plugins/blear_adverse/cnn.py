@@ -1,4 +1,4 @@
-"""The paper's general recogniser: d convolutions with poolings between them, the first k its front (section 3.1)."""
+"""The paper's general recogniser: d convolutions with poolings. Its first k convolutions can be built alone (3.1)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _NAME = "adverse/cnn"
 class Cnn(nn.Module):
     """Frames [B, T, C, H, W] -> maps `conv1`, `conv2`, ... [B, T, C, h, w] after ReLU and pooling, and `embedding`.
 
-    `embedding` [B, T, D] is the hidden layer after ReLU and dropout, or the mean over the last map; a front (`until`)
-    has none. Public parameter names: conv1 to convN, then fc(N+1). Poolings round up, as Caffe's.
+    `embedding` [B, T, D] is the hidden layer after ReLU and dropout, or the mean of the last map. With `until` there is
+    no embedding. Public parameter names: conv1 to convN, then fc(N+1). Poolings have `ceil_mode`, as in Caffe.
 
     Raises:
         PluginError: the clip's shape is unknown, or too small for the convolutions.
@@ -57,7 +57,7 @@ class Cnn(nn.Module):
         features = {}
         for number, pool in enumerate(self._pools, 1):
             x = cast(Tensor, getattr(self, f"conv{number}")(x))
-            # pooling before ReLU: the same values as after it, on fewer pixels
+            # equal to pooling after ReLU, with fewer ReLUs
             x = relu(max_pool2d(x, pool, ceil_mode=True) if pool > 1 else x)
             features[f"conv{number}"] = x
         if self._hidden is not None:
@@ -68,7 +68,7 @@ class Cnn(nn.Module):
 
 
 def map_sizes(params: CnnParams, pixels: int) -> list[int]:
-    """Rows (columns) of each map for an input of so many pixels; below 1 where it is too small."""
+    """Returns the rows (columns) of each map for an input of `pixels` rows. Below 1: the input is too small."""
     sizes = []
     for kernel, pool in zip(params.kernels[: params.depth], params.pools[: params.depth], strict=True):
         pixels = -(-(pixels if params.padded else pixels - kernel + 1) // pool)

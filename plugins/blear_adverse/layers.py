@@ -1,4 +1,4 @@
-"""What the networks of this plugin share: the clip's shape, normalised input, first weights."""
+"""Functions common to the networks of this plugin: input normalisation, check of the clip, initialisation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class NetworkInput(nn.Module):
     """Frames [B, T, C, H, W] -> (frames - mean) / std as pictures [B * T, C, H, W].
 
     Raises:
-        PluginError: three means or deviations for frames of another number of channels.
+        PluginError: the number of means or standard deviations is neither 1 nor the number of channels.
     """
 
     mean: Tensor
@@ -37,15 +37,15 @@ class NetworkInput(nn.Module):
             self.register_buffer(name, torch.tensor(numbers, dtype=torch.float32).view(-1, 1, 1), persistent=False)
 
     def forward(self, frames_BTCHW: Tensor) -> Tensor:
-        """Pictures [B * T, C, H, W]."""
+        """Returns pictures [B * T, C, H, W]."""
         return (frames_BTCHW.flatten(0, 1) - self.mean) / self.std
 
 
 def require_clip(context: BuildContext, component: str) -> ClipSpec:
-    """The shape of the clips.
+    """Returns the shape of the clips.
 
     Raises:
-        PluginError: it is unknown.
+        PluginError: the shape is unknown.
     """
     if context.clip is None:
         do = "build it with a context that has `clip`"
@@ -54,9 +54,9 @@ def require_clip(context: BuildContext, component: str) -> ClipSpec:
 
 
 def initialise_(layer: nn.Conv2d | nn.Linear, init: Init) -> None:
-    """First weights of one layer; Caffe's fillers (`filler.hpp`) leave biases at 0."""
+    """Initialises a layer in place. With Caffe's fillers (`filler.hpp`) biases are 0."""
     if init == "default":
-        return  # as PyTorch has filled it
+        return  # PyTorch's own initialisation
     with torch.no_grad():
         if init == "xavier":
             bound = math.sqrt(3.0 / (layer.weight.numel() / layer.weight.shape[0]))

@@ -14,14 +14,14 @@ from blear_adverse.params import MnistParams
 from blear_adverse.stills import Pictures, Stills
 
 _SIDE = 28
-_UBYTE = 0x08  # IDX's code of unsigned bytes; the magic number is it and the number of dimensions: 2051, 2049
+_UBYTE = 0x08  # IDX type code of unsigned bytes; magic number = 256 * type code + dimensions: 2051, 2049
 
 
 class Mnist(Stills):
-    """60,000 training and 10,000 test digits.
+    """Dataset of 60,000 training and 10,000 test digits.
 
     Raises:
-        DataError: a file is missing, damaged, or not what its name says.
+        DataError: a file is missing or damaged, or has another type or shape than expected.
     """
 
     targets = (Target("digit", "class", tuple("0123456789")),)
@@ -32,7 +32,7 @@ class Mnist(Stills):
         super().__init__(params.source, params.hold_out)
 
     def read(self, training: bool) -> Pictures:
-        """All digits of two of the files."""
+        """Reads all digits of the training or test files."""
         stem = "train" if training else "t10k"
         images, labels = (_file(self.source, f"{stem}-{kind}") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
         frames_NHW, labels_N = read_idx(images, 3), read_idx(labels, 1)
@@ -46,10 +46,10 @@ class Mnist(Stills):
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """The unsigned bytes of an IDX file, gzipped or not, in its shape.
+    """Reads an IDX file of unsigned bytes, gzipped or not. Returns an array of the file's shape.
 
     Raises:
-        DataError: another magic number, fewer or more bytes than its header says, or damaged.
+        DataError: wrong magic number, wrong number of bytes, or a damaged file.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
@@ -62,7 +62,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
             if min(shape) < 0:
                 raise DataError(f"its header gives the shape {shape}", str(path), "fetch it again")
             wanted = int(np.prod(shape))
-            data = file.read(wanted + 1)  # one more than there should be, and no more than that of a gzip bomb
+            data = file.read(wanted + 1)  # one more than expected: detects excess bytes without unpacking a gzip bomb
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot be read: {error}", str(path), "fetch it again") from error
     if len(data) != wanted:

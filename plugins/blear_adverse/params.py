@@ -1,4 +1,4 @@
-"""What a job may set for each component of this plugin."""
+"""Parameters of the components of this plugin."""
 
 from __future__ import annotations
 
@@ -14,56 +14,56 @@ Part = Literal["stem", "layer1", "layer2", "layer3", "layer4"]
 Count = Annotated[int, Field(ge=1)]
 Std = Annotated[float, Field(gt=0)]
 _INIT = (
-    '"default": PyTorch\'s; "xavier": Caffe\'s, uniform by fan-in; "gaussian": deviation 0.001; with the last two, '
-    "biases are 0"
+    '"default": PyTorch\'s; "xavier": Caffe\'s, uniform by fan-in; "gaussian": standard deviation 0.001; the last two '
+    "set biases to 0"
 )
-_HOLD_OUT = 'The last samples of the training files become the split "dev", so that nothing is chosen on the test set'
+_HOLD_OUT = 'Number of last training samples that form the split "dev", for model selection without the test set'
 
 
 class MnistParams(Params):
     """Parameters of `adverse/mnist`."""
 
-    source: Path = Field(description="Folder of train-images-idx3-ubyte.gz and the three others, gzipped or not")
+    source: Path = Field(description="Folder of train-images-idx3-ubyte.gz and the other three files, gzipped or not")
     hold_out: int = Field(default=0, ge=0, description=_HOLD_OUT)
 
 
 class Cifar10Params(Params):
     """Parameters of `adverse/cifar10`."""
 
-    source: Path = Field(description="cifar-10-python.tar.gz, the folder cifar-10-batches-py, or the one that holds it")
+    source: Path = Field(description="cifar-10-python.tar.gz, the folder cifar-10-batches-py, or its parent folder")
     hold_out: int = Field(default=0, ge=0, description=_HOLD_OUT)
 
 
 class _InputParams(Params):
     mean: float | tuple[float, float, float] = Field(
-        default=0.0, description="Subtracted from the frames, which are in [0, 1]; one number, or one for each channel"
+        default=0.0, description="Mean that is subtracted from the frames in [0, 1]; one number, or one per channel"
     )
     std: Std | tuple[Std, Std, Std] = Field(
-        default=1.0, description="The frames are divided by this after the mean is subtracted"
+        default=1.0, description="Divisor of the frames after the subtraction of the mean"
     )
 
 
 class CnnParams(_InputParams):
-    """Parameters of `adverse/cnn`; the defaults are VLQR's recogniser, 2,946,649 parameters with one output."""
+    """Parameters of `adverse/cnn`. The defaults give VLQR's recogniser, 2,946,649 parameters with one output."""
 
     channels: list[Count] = Field(default=[64, 128, 256], min_length=1, description="Filters of conv1, conv2, ...")
     kernels: list[Count] = Field(default=[5, 5, 5], description="Rows and columns of each convolution's filters")
     pools: list[Count] = Field(
         default=[2, 2, 4],
-        description="Size and stride of the max pooling after each convolution, rounding up; 1: none. Of all ones, a "
-        "front keeps the frames' resolution",
+        description="Size and stride of the max pooling after each convolution (`ceil_mode`); 1: no pooling. With all "
+        "ones the maps keep the resolution of the frames",
     )
-    padded: bool = Field(default=False, description="Zeros around each convolution's input, so that it keeps the size")
+    padded: bool = Field(default=False, description="Zero padding of each convolution, which keeps the size")
     hidden: Count | None = Field(
-        default=300, description="Units of the fully connected layer; null: the mean over the last map instead"
+        default=300, description="Units of the fully connected layer; null: the mean of the last map instead"
     )
-    dropout: float = Field(default=0.5, ge=0, lt=1, description="Share of the embedding dropped in training")
-    init: Init = Field(default="xavier", description=f"First weights. {_INIT}")
-    width: float = Field(default=1.0, gt=0, description="Multiplies the channels and the hidden units")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="Dropout probability of the embedding in training")
+    init: Init = Field(default="xavier", description=f"Initialisation. {_INIT}")
+    width: float = Field(default=1.0, gt=0, description="Multiplier of the channels and the hidden units")
     until: str | None = Field(
         default=None,
         pattern=r"^conv[1-9]\d*$",
-        description="The last convolution of a front: what is behind it is not built, and there is no embedding",
+        description="Last convolution to build, such as conv3; there is no embedding then. null: the whole network",
     )
 
     @model_validator(mode="after")
@@ -81,7 +81,7 @@ class CnnParams(_InputParams):
 
     @property
     def depth(self) -> int:
-        """How many convolutions are built."""
+        """Number of convolutions that are built."""
         return len(self.channels) if self.until is None else int(self.until.removeprefix("conv"))
 
 
@@ -90,43 +90,44 @@ class ResNet18Params(_InputParams):
 
     stem: Literal["imagenet", "half", "small"] = Field(
         default="imagenet",
-        description='"imagenet": 7x7 of stride 2, then a pooling of stride 2; "half": 5x5 of stride 2; "small": 3x3 of '
-        "stride 1, for pictures of about 32 pixels; the last two without pooling",
+        description='First layers. "imagenet": 7x7 convolution with stride 2 and pooling with stride 2; "half": 5x5 '
+        'with stride 2; "small": 3x3 with stride 1, for pictures of about 32 pixels; the last two without pooling',
     )
-    width: float = Field(default=1.0, gt=0, description="Multiplies the channels 64, 128, 256, 512")
+    width: float = Field(default=1.0, gt=0, description="Multiplier of the channels 64, 128, 256, 512")
     until: Part | None = Field(
-        default=None, description="The last part of a front: what is behind it is not built, and there is no embedding"
+        default=None, description="Last part to build; there is no embedding then. null: the whole network"
     )
     frozen: Part | None = Field(
         default=None,
-        description="This part and those before it keep their weights and the statistics of their normalisation; "
-        "`scale_lr: 0` alone would let the statistics go on",
+        description="This part and all before it are frozen: weights and statistics of batch normalisation stay as "
+        "loaded. `scale_lr: 0` freezes only the weights",
     )
 
 
 class RestorationParams(Params):
-    """Parameters of `adverse/restoration`; `channels: [], kernel: 5, padded: false, loss: caffe` is VLQR's."""
+    """Parameters of `adverse/restoration`. `channels: [], kernel: 5, padded: false, loss: caffe` is VLQR's head."""
 
-    at: str = Field(description="The feature map to restore from: what lies behind it gets no gradient")
+    at: str = Field(description="Name of the feature map to restore from. Later layers get no gradient")
     stride: Count | None = Field(
         default=None,
-        description="Input pixels for each of the map's, across and down; null: from the sizes, for a padded trunk",
+        description="Stride of the feature map in input pixels; null: derived from the sizes, for a padded trunk",
     )
     channels: list[Count] = Field(
         default=[],
-        description="Filters of convolutions with ReLU before the last, linear one; empty: that alone, as published",
+        description="Filters of the convolutions with ReLU before the last, linear convolution; empty: only the linear "
+        "convolution, as published",
     )
     kernel: Count = Field(default=3, description="Rows and columns of the convolutions' filters")
     padded: bool = Field(
         default=True,
-        description="Zeros around the maps; otherwise the picture loses its border, and so does the target",
+        description="Zero padding; without it the restored picture lacks its border, and the target is cropped alike",
     )
     loss: Literal["mean", "caffe"] = Field(
         default="mean",
-        description='Squared error: "mean" over pixels; "caffe": halved, summed over pixels, averaged over frames, so '
-        "that learning rates are smaller by half the number of values of a frame",
+        description='Squared error. "mean": averaged over pixels; "caffe": halved, summed over pixels, averaged over '
+        "frames; learning rates are then smaller by half the number of values of a frame",
     )
-    init: Init = Field(default="default", description=f"First weights. {_INIT}")
+    init: Init = Field(default="default", description=f"Initialisation. {_INIT}")
 
     @model_validator(mode="after")
     def _odd(self) -> RestorationParams:

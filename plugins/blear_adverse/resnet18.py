@@ -1,4 +1,4 @@
-"""ResNet-18 (He et al., CVPR 2016) as torchvision has it, with smaller stems; its front can be built alone."""
+"""torchvision's ResNet-18 (He et al., CVPR 2016) with optional smaller stems. Its first stages can be built alone."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _PARTS: tuple[Part, ...] = ("stem", "layer1", "layer2", "layer3", "layer4")
 class ResNet18(nn.Module):
     """Frames [B, T, C, H, W] -> maps `stem`, `layer1` to `layer4` [B, T, C, h, w], and `embedding` [B, T, 512].
 
-    `stem` is conv1 after normalisation and ReLU, before the pooling; `embedding` the mean of `layer4`. A front
-    (`until`) ends with its last map. Names are torchvision's: conv1, bn1, layer1 to layer4; conv1 has as many input
-    channels as the frames; with the stem "imagenet" and colour, weights are interchangeable with torchvision's.
+    `stem` is conv1 after normalisation and ReLU, before the pooling. `embedding` is the mean of `layer4`; with `until`
+    there is none. Parameter names are torchvision's: conv1, bn1, layer1 to layer4. conv1 has as many input channels as
+    the frames. With the stem "imagenet" and colour frames, weights are interchangeable with torchvision's.
 
     Raises:
-        PluginError: the clip's shape is unknown, or the mean is not that of its channels.
+        PluginError: the clip's shape is unknown, or the number of means differs from the channels.
     """
 
     def __init__(self, params: ResNet18Params, context: BuildContext) -> None:
@@ -50,7 +50,7 @@ class ResNet18(nn.Module):
                 module.requires_grad_(False)
 
     def train(self, mode: bool = True) -> ResNet18:
-        """The frozen part stays in evaluation mode."""
+        """Sets the mode. Frozen parts stay in evaluation mode."""
         super().train(mode)
         for module in self._frozen_parts:
             module.eval()
@@ -74,7 +74,7 @@ def _count_until(part: Part | None) -> int:
 
 
 def _layer(inputs: int, width: int, stride: int) -> nn.Sequential:
-    """Two blocks, numbered as torchvision's are."""
+    """Returns two blocks with the indices of torchvision's blocks."""
     downsample = None
     if stride != 1:
         downsample = nn.Sequential(conv1x1(inputs, width, stride), nn.BatchNorm2d(width))

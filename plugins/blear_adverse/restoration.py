@@ -1,4 +1,4 @@
-"""The restoration head: the extra layers that turn a trunk's front into a restoration network (section 3.1, 3.4)."""
+"""The restoration head: layers that turn the first layers of a trunk into a restoration network (section 3.1, 3.4)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _NAME = "adverse/restoration"
 
 
 class Restoration(nn.Module):
-    """A map [B, T, K, h, w] -> pictures [B, T, C, h * stride, w * stride], cut to the clips' size where larger.
+    """A map [B, T, K, h, w] -> pictures [B, T, C, h * stride, w * stride], cropped to the clips' size if larger.
 
-    The clean clip is the target, its centre where unpadded layers have lost a border, in the trunk or here. It has no
-    metric: it trains the front, and restores pictures for `evaluate.arms.*.restore`.
+    The target is the clean clip; its centre if unpadded layers of trunk or head remove a border. The head has no
+    metrics: it pre-trains the first layers, and restores pictures for `evaluate.arms.*.restore`.
 
     Raises:
-        PluginError: the backbone has no such map, its stride is not clear, or it is smaller than the filters.
+        PluginError: the backbone has no such map, its stride cannot be derived, or the map is smaller than the filters.
     """
 
     def __init__(self, params: RestorationParams, context: BuildContext) -> None:
@@ -50,7 +50,7 @@ class Restoration(nn.Module):
             initialise_(layer, params.init)
 
     def forward(self, features: Features) -> Tensor:
-        """Pictures [B, T, C, h, w]."""
+        """Returns pictures [B, T, C, h, w]."""
         maps = features[self._at]
         x = maps.flatten(0, 1)
         for layer in self.hidden:
@@ -59,13 +59,13 @@ class Restoration(nn.Module):
         return x.unflatten(0, maps.shape[:2])
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Squared error against `batch.clean_BTCHW`, over the centre that both have; see `loss` of the parameters."""
+        """Squared error from `batch.clean_BTCHW` over their common centre. The parameter `loss` sets the reduction."""
         rows, columns = (min(a, b) for a, b in zip(outputs.shape[-2:], batch.clean_BTCHW.shape[-2:], strict=True))
         squares = (_centre(outputs, rows, columns).float() - _centre(batch.clean_BTCHW, rows, columns)).square()
         return squares.mean() if self._loss == "mean" else squares.sum() / (2 * outputs.shape[0] * outputs.shape[1])
 
     def metrics(self) -> Sequence[Metric]:
-        """None: this head only trains a front."""
+        """Empty: this head is used only for pre-training."""
         return ()
 
     def decode(self, outputs: Tensor) -> Mapping[str, Decoded]:
@@ -74,7 +74,7 @@ class Restoration(nn.Module):
 
 
 def _stride(map_size: tuple[int, int], clip_size: tuple[int, int]) -> int:
-    """Input pixels for each pixel of a padded trunk's map, whose sizes are rounded up; powers of two before others."""
+    """Derives the stride of a padded trunk's map, whose size is rounded up. Powers of two are preferred."""
     fitting = [n for n in range(1, clip_size[0] + 1) if tuple(-(-pixels // n) for pixels in clip_size) == map_size]
     if not fitting:
         what = f"a map of {map_size[1]}x{map_size[0]} pixels is no even reduction of {clip_size[1]}x{clip_size[0]}"

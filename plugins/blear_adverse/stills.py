@@ -1,4 +1,4 @@
-"""What the readers of labelled stills share: splits, parts, keys."""
+"""Base class of the readers of labelled stills: splits, parts, keys."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ _PART = 5000
 
 
 class Pictures(NamedTuple):
-    """uint8 pictures and their class indices."""
+    """Pictures, uint8 [N, H, W, C], and their class indices, int [N]."""
 
     frames_NHWC: np.ndarray
     labels_N: np.ndarray
 
 
 class Stills(ABC):
-    """A training and a test set of pictures of one size; the end of the training set may be held out as "dev".
+    """Dataset with a training and a test set of pictures of one size. The last `hold_out` training samples are "dev".
 
-    Nothing is read before `parts` or `samples` is used. A subclass gives `targets` (one, of classes), `clip`, `terms`
-    and `read`.
+    The constructor reads no file. A subclass defines `targets` (one class target), `clip`, `terms` and `read`.
     """
 
     targets: Sequence[Target]
@@ -40,15 +39,15 @@ class Stills(ABC):
 
     @abstractmethod
     def read(self, training: bool) -> Pictures:
-        """The training or the test pictures, in the order of the files."""
+        """Reads the training or the test pictures in the order of the files."""
 
     def parts(self, split: str) -> list[str]:
-        """Blocks of up to 5,000 rows of the files: "00000-04999"."""
+        """Names of blocks of up to 5,000 rows of the files: "00000-04999"."""
         rows = self._rows(split)
         return [f"{low:05d}-{min(low + _PART, rows.stop) - 1:05d}" for low in range(rows.start, rows.stop, _PART)]
 
     def samples(self, split: str, part: str) -> Iterator[Sample]:
-        """The pictures of a block; `meta` holds the row in the training or test files."""
+        """Yields the pictures of a block. `meta.row` is the row in the training or test files."""
         pictures = self._of(split)
         first, last = map(int, part.split("-"))
         for row in range(first, last + 1):

@@ -1,6 +1,7 @@
-"""Degradations by real codecs through PyAV: H.264, HEVC, AV1, VP9, MPEG-4, Motion JPEG; JPEG through libjpeg.
+"""Degradations by real codecs: H.264, HEVC, AV1, VP9, MPEG-4 and Motion JPEG through PyAV, JPEG through libjpeg.
 
-All count the bits that they spend (`contracts.Coding`); `blear_codec.transcode.transcode` is one clip through a codec.
+All of them report the bit rate of each clip (`contracts.Coding`). `blear_codec.transcode.transcode` encodes and decodes
+one clip.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ PLUGIN_API = 1
 
 @hookimpl
 def register_degradations() -> list[Component]:
-    """One for each codec, so that a report names it."""
+    """One component per codec: reports show the codec's name."""
     video: dict[str, tuple[str, type[Params]]] = {
         "h264": ("H.264 by x264", H264Params),
         "hevc": ("HEVC by x265", HevcParams),

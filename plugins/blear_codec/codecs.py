@@ -1,7 +1,7 @@
-"""The codecs: which encoder and decoder of FFmpeg each one is, its ranges, and its encoder's options.
+"""The codecs: FFmpeg's encoder and decoder of each, the range of its quality, and the options of its encoder.
 
-The PyAV wheels hold all of these encoders: libx264, libx265, libsvtav1, libvpx-vp9, mpeg4, mjpeg. Another build may
-lack some; `require_codec` says which.
+The wheels of PyAV contain all encoders: libx264, libx265, libsvtav1, libvpx-vp9, mpeg4, mjpeg. Other builds of FFmpeg
+may lack some of them; `require_codec` reports a missing one.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from dataclasses import dataclass
 
 from blear.errors import PluginError
 
-_UNLIMITED_BIT_RATE = "1000000000"  # bits per second that no quantiser above 0 reaches
+_UNLIMITED_BIT_RATE = "1000000000"  # bits per second; no quantiser above 0 reaches it
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a clip is coded; exactly one of `crf` and `kbps`.
+    """Encoder settings of a clip. Exactly one of `crf` and `kbps` is set.
 
     Attributes:
         codec: a name in `CODECS`.
-        crf: constant quality; of MPEG-4 and Motion JPEG, which have no such mode, the fixed quantiser.
-        kbps: aimed-at rate in kilobits (1000) per second.
-        gop: most frames from one key frame to the next.
-        preset: speed of the encoder, as it names it; empty where it has none.
-        fps: frames per second; the rate depends on it.
-        shrink: what width and height are divided by before the encoder; the decoded frames are enlarged again.
+        crf: constant rate factor; for MPEG-4 and Motion JPEG, which have none, the fixed quantiser.
+        kbps: target bit rate in kilobits (1000 bits) per second.
+        gop: maximum distance of two key frames, in frames.
+        preset: speed preset of the encoder; empty if it has none.
+        fps: frames per second, for the bit rate.
+        shrink: divisor of width and height before the encoder. Decoded frames are upscaled to the original size.
     """
 
     codec: str
@@ -43,16 +43,16 @@ class Codec:
     """One codec.
 
     Attributes:
-        name: the component's name.
-        label: what people call it.
+        name: name of the component.
+        label: name for messages and reports.
         encoder, decoder: names in FFmpeg.
         pixels: pixel format; "yuvj420p" is yuv420p with values in 0..255 instead of 16..235.
-        least: smallest width and height that the encoder takes, in pixels; below its coding tree unit of 64 x265
-            writes beyond its memory at some sizes.
-        crf: smallest and largest quality number.
-        levels: quality numbers of the default sweep, mildest first; the middle one is the default.
-        presets: names of the presets, the default first; empty: the encoder has none.
-        options: settings -> options of the encoder beside those of `options_of`.
+        min_side: minimum width and height of the encoder's input in pixels. For x265 it is the coding tree unit of 64:
+            at some smaller sizes x265 writes beyond its buffers.
+        crf: range of the quality number (constant rate factor or quantiser), inclusive.
+        levels: quality numbers of the default sweep, mildest first. The middle one is the default.
+        presets: names of the presets, the default first; empty if the encoder has none.
+        options: settings -> options of the encoder, in addition to those of `options_of`.
     """
 
     name: str
@@ -68,12 +68,12 @@ class Codec:
 
     @property
     def default_crf(self) -> int:
-        """What a job gets that names neither a quality nor a rate."""
+        """The quality number if a job sets neither quality nor bit rate."""
         return self.levels[len(self.levels) // 2]
 
 
 def options_of(settings: Settings) -> dict[str, str]:
-    """Everything that the encoder is told, as FFmpeg's options; one thread, no text about the encoder in the stream."""
+    """Returns all FFmpeg options of the encoder. `bitexact` keeps the encoder's name out of the stream."""
     codec = CODECS[settings.codec]
     options = {"g": str(settings.gop), "flags": "+bitexact"}
     if settings.kbps is not None:
@@ -82,15 +82,15 @@ def options_of(settings: Settings) -> dict[str, str]:
 
 
 def require_codec(codec: Codec) -> None:
-    """Makes the codec ready.
+    """Checks that FFmpeg has the encoder and the decoder of a codec.
 
     Raises:
-        PluginError: this FFmpeg lacks its encoder or decoder, which it names.
+        PluginError: the encoder or the decoder is missing; the message names it.
     """
     import av
 
     if "SVT_LOG" not in os.environ:
-        os.environ["SVT_LOG"] = "1"  # errors only: SVT-AV1 else writes a page to stderr for each clip
+        os.environ["SVT_LOG"] = "1"  # errors only: by default SVT-AV1 writes a page to stderr for each clip
     try:
         role, name = "encoder", codec.encoder
         av.Codec(name, "w")
@@ -107,7 +107,7 @@ def _crf_options(settings: Settings) -> dict[str, str]:
 
 
 def _rate_control(settings: Settings) -> dict[str, str]:
-    """A buffer of half a second, and of two frames at least, so that short clips come near their rate."""
+    """Returns maximum rate and buffer size. Half a second, or at least two frames: short clips stay near the target."""
     if settings.kbps is None:
         return {}
     rate = round(settings.kbps * 1000)
@@ -115,12 +115,12 @@ def _rate_control(settings: Settings) -> dict[str, str]:
 
 
 def _h264(settings: Settings) -> dict[str, str]:
-    # x264's macroblock tree makes of the same short clip now these bits, now those: it depends on what memory held.
+    # without mbtree=0, x264 reads uninitialised memory for short clips: their bits would vary between runs
     return {"preset": settings.preset, "mbtree": "0"} | _crf_options(settings) | _rate_control(settings)
 
 
 def _hevc(settings: Settings) -> dict[str, str]:
-    # So does x265 where a picture is one coding tree unit of 64 wide or high.
+    # likewise x265 without ctu=32, if a picture is one coding tree unit of 64 wide or high
     own = "log-level=none:info=0:pools=none:frame-threads=1:ctu=32"
     return {"preset": settings.preset, "x265-params": own} | _crf_options(settings) | _rate_control(settings)
 
@@ -128,7 +128,7 @@ def _hevc(settings: Settings) -> dict[str, str]:
 def _av1(settings: Settings) -> dict[str, str]:
     if settings.kbps is None:
         return {"preset": settings.preset, "svtav1-params": "lp=1"} | _crf_options(settings)
-    # Only frames in their order, at a constant rate: its variable rate takes three times too much for short clips.
+    # no reordered frames, constant bit rate: with variable rate, short clips take three times the target
     return {"preset": settings.preset, "svtav1-params": "lp=1:pred-struct=1:rc=2"}
 
 

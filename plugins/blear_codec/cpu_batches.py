@@ -1,4 +1,4 @@
-"""A batch on any device, clip by clip through a function on the CPU, several clips at once."""
+"""Applies a CPU function to each clip of a batch on any device, with several clips in parallel."""
 
 from __future__ import annotations
 
@@ -13,28 +13,32 @@ from torch import Tensor
 from blear.errors import DataError, PluginError
 
 ClipFunction = Callable[[int, np.ndarray], tuple[np.ndarray, float]]
-"""A clip's number in its batch and uint8 [T, H, W, C] -> the changed clip of that shape, and its kbit/s."""
+"""(index of the clip in the batch, uint8 [T, H, W, C]) -> (changed clip of the same shape, kbit/s)."""
 
 
 @torch.compiler.disable
 def map_clips(frames_BTCHW: Tensor, change: ClipFunction, name: str) -> tuple[Tensor, np.ndarray]:
-    """Frames of the same shape, dtype and device, in steps of 1/255; kbit/s of each clip, float64 [B].
+    """Applies `change` to each clip of a batch.
 
-    Values are rounded to 8 bits first, what is outside [0, 1] is clipped. Encoders release the interpreter's lock, so
-    that threads use all the cores that this process may use: no more than torch does (`OMP_NUM_THREADS`).
+    Values are clipped to [0, 1] and rounded to 8 bits before. Clips are processed by threads, since encoders release
+    the GIL: at most one thread per available core, and at most as many as torch uses (`OMP_NUM_THREADS`).
 
     Args:
         frames_BTCHW: float; C is 1 or 3.
+        change: the function of one clip.
         name: full name of the component, for errors.
 
+    Returns:
+        Frames of the same shape, dtype and device, multiples of 1/255; and the kbit/s of each clip, float64 [B].
+
     Raises:
-        PluginError: frames of another number of channels.
-        DataError: values that are not finite.
+        PluginError: the frames have neither 1 nor 3 channels.
+        DataError: a value is not finite.
     """
     check_channels(frames_BTCHW.shape[2], name)
     batch, values = len(frames_BTCHW), frames_BTCHW.detach().cpu().float()
-    if not values.isfinite().all():  # as 8 bits they would be black
-        raise DataError("frames hold values that are not finite", name, "mend the operation before it, or the data")
+    if not values.isfinite().all():  # NaN would become 0 in 8 bits
+        raise DataError("frames hold values that are not finite", name, "fix the preceding operation, or the data")
     pixels = values.clamp(0, 1).mul(255).round().byte()
     clips_BTHWC = pixels.permute(0, 1, 3, 4, 2).contiguous().numpy()
     with ThreadPoolExecutor(min(_cores(), max(1, batch))) as pool:
@@ -45,13 +49,14 @@ def map_clips(frames_BTCHW: Tensor, change: ClipFunction, name: str) -> tuple[Te
 
 
 def check_channels(channels: int, name: str) -> None:
-    """Refuses frames that are neither grey nor RGB.
+    """Checks that frames are grey or RGB.
 
     Args:
+        channels: number of channels of the frames.
         name: full name of the component.
 
     Raises:
-        PluginError: another number of channels.
+        PluginError: the number is neither 1 nor 3.
     """
     if channels not in (1, 3):
         raise PluginError(f"codes grey or RGB frames, not {channels} channels", name, "take a dataset with 1 or 3")

@@ -1,4 +1,4 @@
-"""The degradation by JPEG, each frame alone."""
+"""JPEG compression of each frame."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _LEVELS = (90, 70, 50, 30, 20, 10, 5)
 
 @dataclass(frozen=True)
 class JpegPicture:
-    """A picture through JPEG: uint8 [H, W, C], and the bits of its file."""
+    """A decoded JPEG picture, uint8 [H, W, C], and the size of its file in bits."""
 
     picture_HWC: np.ndarray
     bits: int
 
 
 def jpeg_roundtrip(picture_HWC: np.ndarray, quality: int) -> JpegPicture:
-    """One picture, uint8, grey (C = 1) or RGB, through libjpeg: chroma at half the size, BT.601 in 0..255."""
+    """Encodes and decodes a picture with libjpeg: uint8, grey (C = 1) or RGB; 4:2:0 chroma, BT.601 in 0..255."""
     rgb = picture_HWC.shape[-1] == 3
     there = cv2.cvtColor(picture_HWC, cv2.COLOR_RGB2BGR) if rgb else picture_HWC[..., 0]
     _, file = cv2.imencode(".jpg", there, [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -37,10 +37,10 @@ def jpeg_roundtrip(picture_HWC: np.ndarray, quality: int) -> JpegPicture:
 
 
 class Jpeg:
-    """Each frame as a JPEG file of a quality that is drawn for its clip.
+    """Degradation that compresses each frame as a JPEG file. The quality is drawn once per clip.
 
     Raises:
-        PluginError: clips of this number of channels cannot be coded.
+        PluginError: the clips have neither 1 nor 3 channels.
     """
 
     on_cpu = True
@@ -51,16 +51,16 @@ class Jpeg:
         self._params, self._mixture = params, ValueMixture(params.quality)
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """`quality`: float32 [B], whole numbers."""
+        """`quality`: float32 [B], integers."""
         keys = keys.frozen() if self._params.frozen else keys
         return {"quality": self._mixture.draw(keys.uniform()[:, 0])}
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Frames of the same shape, dtype and device; in steps of 1/255."""
+        """Returns frames of the same shape, dtype and device, multiples of 1/255."""
         return self.apply_coded(frames_BTCHW, draws)[0]
 
     def apply_coded(self, frames_BTCHW: Tensor, draws: Draws) -> tuple[Tensor, np.ndarray]:
-        """The frames of `apply`, and kbit/s of each clip, float64 [B]: whole files, `fps` of them in a second."""
+        """Returns the frames of `apply`, and the kbit/s of each clip, float64 [B]: `fps` files a second."""
         qualities = draws["quality"].tolist()
 
         def change(number: int, clip_THWC: np.ndarray) -> tuple[np.ndarray, float]:

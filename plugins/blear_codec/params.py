@@ -1,4 +1,4 @@
-"""What a job may set for each codec."""
+"""Parameters of the codecs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from blear.errors import PluginError
 from blear_codec.codecs import CODECS, require_codec
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Kbps = Annotated[float, Field(ge=1, le=1e5, allow_inf_nan=False)]  # beyond, x264 or SVT-AV1 refuses
+Kbps = Annotated[float, Field(ge=1, le=1e5, allow_inf_nan=False)]  # the range that x264 and SVT-AV1 accept
 Quality = Annotated[int, Field(ge=1, le=100)]
 Shrink = Annotated[float, Field(ge=1, le=64, allow_inf_nan=False)]
 
 
 def _check_mixture(values: object) -> None:
-    """Raises a ValueError where a mixture cannot be drawn from."""
+    """Raises a ValueError if values or weights are no valid distribution."""
     if not isinstance(values, dict | list):
         return
     if not values:
@@ -29,7 +29,7 @@ def _check_mixture(values: object) -> None:
 
 
 class VideoParams(Params):
-    """Common to all video codecs."""
+    """Parameters common to all video codecs."""
 
     codec: ClassVar[str]
 
@@ -43,21 +43,22 @@ class VideoParams(Params):
     )
     shrink: Shrink | list[Shrink] | dict[Shrink, Weight] = Field(
         1.0,
-        description="Width and height are divided by it before the encoder, to even numbers, and enlarged after the "
-        "decoder, both bicubic; a list or {value: weight} is drawn from for each clip. The rate is the small video's.",
+        description="Divisor of width and height before the encoder (result rounded to even); frames are upscaled after "
+        "the decoder; both bicubic. A list or {value: weight} is drawn from for each clip. The bit rate is that of the "
+        "small video.",
     )
-    gop: int = Field(50, ge=1, le=600, description="Most frames from one key frame to the next.")
-    fps: float = Field(25.0, ge=1, le=240, description="Frames per second of the clips; what `kbps` refers to.")
+    gop: int = Field(50, ge=1, le=600, description="Maximum distance of two key frames, in frames.")
+    fps: float = Field(25.0, ge=1, le=240, description="Frames per second of the clips, for the bit rate.")
     drop: float = Field(
-        0.0, ge=0, le=1, description="Probability that a frame is left out before encoding; the one before it is shown."
+        0.0, ge=0, le=1, description="Probability that a frame is dropped before encoding; the previous frame is shown."
     )
     loss: float = Field(
-        0.0, ge=0, le=1, description="Probability that a coded frame's packet is lost; the decoder conceals."
+        0.0, ge=0, le=1, description="Probability that the packet of a frame is lost; the decoder conceals the loss."
     )
     repeat: int = Field(
-        4, ge=1, le=250, description="A still is coded as a clip of so many equal frames; the last one is taken."
+        4, ge=1, le=250, description="Number of equal frames as which a still is coded; the last decoded frame is used."
     )
-    frozen: bool = Field(False, description="Keep each clip's first draw for all epochs, as coding offline would.")
+    frozen: bool = Field(False, description="Use each clip's first draw in all epochs, like offline degradation.")
 
     @field_validator("crf", "kbps", "shrink")
     @classmethod
@@ -126,13 +127,13 @@ class MjpegParams(VideoParams):
 
 
 class JpegParams(Params):
-    """Each frame alone as a JPEG file by libjpeg, chroma at half the width and height."""
+    """JPEG by libjpeg with 4:2:0 chroma, each frame independently."""
 
     quality: Quality | list[Quality] | dict[Quality, Weight] = Field(
         50, description="libjpeg's quality, 1 to 100; a list or {value: weight} is drawn from for each clip."
     )
-    fps: float = Field(25.0, ge=1, le=240, description="Files per second that the clips' rate is counted with.")
-    frozen: bool = Field(False, description="Keep each clip's first draw for all epochs, as coding offline would.")
+    fps: float = Field(25.0, ge=1, le=240, description="Frames per second of the clips, for the bit rate.")
+    frozen: bool = Field(False, description="Use each clip's first draw in all epochs, like offline degradation.")
 
     @field_validator("quality")
     @classmethod

@@ -1,8 +1,8 @@
-"""RGB or grey pictures of any size to what an encoder takes, and back.
+"""Converts RGB or grey pictures of any size to the encoder's pixel format, and back.
 
-The conversion is swscale's: the matrix of BT.601; luma in 16..235 and chroma in 16..240, but for Motion JPEG, which has
-0..255; chroma at half the width and height, bicubic. Pictures of odd size, or smaller than the encoder's smallest, are
-continued to the right and below by their last column and row, which are cut off again.
+swscale does the conversion: BT.601; luma in 16..235 and chroma in 16..240, for Motion JPEG both in 0..255; 4:2:0
+chroma, bicubic. Pictures of odd size, or below the encoder's minimum size, are padded at the right and bottom by
+repeating the last column and row. The padding is removed after decoding.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from blear_codec.codecs import Codec
 
 
 class PixelConverter:
-    """Converts the pictures of one clip; not to be shared between threads.
+    """Converter of the pictures of one clip. Not thread-safe.
 
     Args:
-        codec: what they are coded with.
+        codec: the codec, which defines pixel format and minimum size.
         shape_HWC: shape of a picture; C is 1 or 3.
     """
 
@@ -38,7 +38,7 @@ class PixelConverter:
         self._showing = same | colours | {"src_color_range": coded_range, "dst_color_range": ColorRange.JPEG}
 
     def to_frame(self, picture_HWC: np.ndarray) -> Any:
-        """An `av.VideoFrame` of `height` x `width`, from uint8 [H, W, C]."""
+        """Converts uint8 [H, W, C] to an `av.VideoFrame` of `height` x `width`."""
         from av import VideoFrame
 
         margin = ((0, self.height - self._height), (0, self.width - self._width), (0, 0))
@@ -48,7 +48,7 @@ class PixelConverter:
         )
 
     def to_picture(self, frame: Any) -> np.ndarray:
-        """The picture of a decoded frame, uint8 [H, W, C]."""
+        """Converts a decoded frame to uint8 [H, W, C]."""
         whole = self._back.reformat(frame, format=self._format, **self._showing).to_ndarray()
         return whole.reshape(self.height, self.width, -1)[: self._height, : self._width]
 

@@ -1,4 +1,4 @@
-"""Smaller before the encoder, as large as before after the decoder: antialiased bicubic, each clip alone."""
+"""Downscaling before the encoder and upscaling after the decoder: antialiased bicubic."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch.nn.functional import interpolate
 
 
 def encoder_side(side: int, shrink: float) -> int:
-    """Rows or columns that are coded of `side`: the even number nearest to side / shrink, at least 2.
+    """Returns the height or width of the encoded video: the even number nearest to side / shrink, at least 2.
 
-    Half-way the larger of two; shrink 1 leaves odd sides as they are.
+    Ties are rounded up. With shrink 1 the side is returned unchanged, even if it is odd.
     """
     return side if shrink == 1 else max(2, 2 * math.floor(side / shrink / 2 + 0.5 + 1e-6))
 
 
 def resized(clip_THWC: np.ndarray, height: int, width: int) -> np.ndarray:
-    """uint8 frames of another size: torch's antialiased bicubic (a = -0.5), rounded and clipped to 8 bits."""
+    """Resizes uint8 frames with torch's antialiased bicubic filter (a = -0.5), clipped and rounded to 8 bits."""
     if clip_THWC.shape[1:3] == (height, width):
         return clip_THWC
     frames_TCHW = torch.from_numpy(clip_THWC).permute(0, 3, 1, 2).float()

@@ -1,4 +1,4 @@
-"""One clip through a real encoder and decoder, and the bits that it took."""
+"""Encodes and decodes one clip with a real codec, and counts the bits."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _ENCODER_TEXT = re.compile(
 
 @dataclass(frozen=True)
 class TranscodedClip:
-    """What a receiver sees of a clip.
+    """A decoded clip.
 
     Attributes:
-        frames_THWC: uint8, of the clip's shape.
-        bits: payload that was sent: all packets, lost ones too, without a container.
-        kbps: `bits` over the clip's duration, in kilobits (1000) per second.
+        frames_THWC: uint8, of the original clip's shape.
+        bits: size of all packets, lost ones included, without a container.
+        kbps: `bits` divided by the clip's duration, in kilobits (1000 bits) per second.
     """
 
     frames_THWC: np.ndarray
@@ -41,21 +41,21 @@ def transcode(
     dropped_T: np.ndarray | None = None,
     lost_T: np.ndarray | None = None,
 ) -> TranscodedClip:
-    """Encodes and decodes a clip, smaller in between where the settings say so: the bits are those of the small video.
+    """Encodes and decodes a clip.
 
-    A frame that is not there is shown as the one before it; what comes before the first decoded frame is black. The
-    same clip and settings always give the same result: encoder and decoder run on one thread.
+    With `settings.shrink` the clip is downscaled before the encoder and upscaled after the decoder; the bits are those
+    of the small video. A missing frame is replaced by the previous one; frames before the first decoded frame are
+    black. The result is deterministic: encoder and decoder run on one thread.
 
     Args:
         clip_THWC: uint8; C is 1 (grey) or 3 (RGB).
-        settings: codec and rate.
-        dropped_T: bool; frames that the sender leaves out before encoding. The first one is never left out.
-        lost_T: bool; frames whose packets are lost on the way; the decoder conceals what it can. A packet here is one
-            coded frame.
+        settings: codec and quality or bit rate.
+        dropped_T: bool; frames that are left out before encoding. The first frame is never left out.
+        lost_T: bool; frames whose packets are lost; the decoder conceals the loss. A packet is one coded frame.
 
     Raises:
-        PluginError: this FFmpeg lacks the codec, or its encoder refuses the clip or the settings, or its
-            decoder gives less than was encoded and not lost.
+        PluginError: FFmpeg lacks the codec, the encoder rejects the clip or the settings, or the decoder returns fewer
+            frames than were encoded although no packet was lost.
     """
     codec = CODECS[settings.codec]
     length = len(clip_THWC)
@@ -83,7 +83,7 @@ def transcode(
 def _encode(
     pictures: Sequence[tuple[int, np.ndarray]], codec: Codec, settings: Settings, converter: PixelConverter
 ) -> list[Any]:
-    """The packets; `pts` of each is the number of its frame."""
+    """Returns the packets. The `pts` of a packet is the number of its frame."""
     import av
 
     require_codec(codec)
@@ -108,7 +108,7 @@ def _encode(
 
 
 def _without_encoder_text(packet: Any) -> Any:
-    """The packet without the 700 bytes that x264 says of itself, which can be more than a small clip's pictures."""
+    """Removes x264's 700 bytes of text about its version (SEI), which can exceed the pictures of a small clip."""
     from av import Packet
 
     data = bytes(packet)
@@ -121,7 +121,7 @@ def _without_encoder_text(packet: Any) -> Any:
 
 
 def _decode(packets: Sequence[Any], codec: Codec) -> dict[int, Any]:
-    """Number of a frame -> frame, for those that the decoder makes of the packets."""
+    """Decodes the packets. Returns frame number -> frame."""
     import av
 
     decoder: Any = av.CodecContext.create(codec.decoder, "r")
@@ -131,7 +131,7 @@ def _decode(packets: Sequence[Any], codec: Codec) -> dict[int, Any]:
     for packet in [*packets, None]:
         try:
             decoded = decoder.decode(packet)
-        except (av.error.InvalidDataError, av.error.ArgumentError):  # undecodable without what was lost before it
+        except (av.error.InvalidDataError, av.error.ArgumentError):  # depends on a lost packet
             continue
         frames.update({frame.pts: frame for frame in decoded if frame.pts is not None})
     return frames

@@ -1,4 +1,4 @@
-"""The degradations by real video codecs."""
+"""Video codecs as degradations."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _RATES = (400, 200, 100, 50, 25)
 
 
 class VideoCodec:
-    """Encodes and decodes each clip on the CPU, at a quality or rate that is drawn for it.
+    """Degradation that encodes and decodes each clip on the CPU, at a quality or bit rate that is drawn per clip.
 
-    A still becomes a clip of `repeat` equal frames whose last one is taken, so that it looks like a frame in the midst
-    of a recording and not like a key frame.
+    A still is encoded as a clip of `repeat` equal frames, and the last decoded frame is used: it resembles an
+    inter-coded frame of a recording, not a key frame.
 
     Raises:
-        PluginError: this FFmpeg lacks the codec, or clips of this shape cannot be coded, here; the encoder refuses the
-            clips, in `apply`.
+        PluginError: from the constructor if FFmpeg lacks the codec or the clips have another number of channels than 1
+            or 3; from `apply` if the encoder rejects the clips.
     """
 
     on_cpu = True
@@ -53,11 +53,11 @@ class VideoCodec:
         }
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Frames as a receiver sees them, of the same shape, dtype and device; in steps of 1/255."""
+        """Returns the decoded frames, of the same shape, dtype and device, multiples of 1/255."""
         return self.apply_coded(frames_BTCHW, draws)[0]
 
     def apply_coded(self, frames_BTCHW: Tensor, draws: Draws) -> tuple[Tensor, np.ndarray]:
-        """The frames of `apply`, and kbit/s of each clip, float64 [B]; of a still, those of its short clip."""
+        """Returns the frames of `apply`, and the kbit/s of each clip, float64 [B] (of a still: of `repeat` frames)."""
         strengths, shrinks, keys = (draws[name].tolist() for name in ("strength", "shrink", "key"))
 
         def change(number: int, clip_THWC: np.ndarray) -> tuple[np.ndarray, float]:
@@ -71,7 +71,7 @@ class VideoCodec:
         return map_clips(frames_BTCHW, change, f"codec/{self._codec.name}")
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """Rates where the job gives a rate, else qualities; mildest first."""
+        """Bit rates if the job sets `kbps`, otherwise quality numbers; mildest first."""
         if self._by_rate:
             return [{"kbps": rate} for rate in _RATES]
         return [{"crf": crf} for crf in self._codec.levels]

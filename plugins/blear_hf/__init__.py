@@ -1,4 +1,4 @@
-"""Image and video sets of the Hugging Face `datasets` library, local or on the hub; needs `pip install 'blear[hf]'`."""
+"""Image and video datasets of the Hugging Face `datasets` library, local or on the hub. Needs `blear[hf]`."""
 
 import importlib.util
 from pathlib import Path
@@ -13,18 +13,24 @@ PLUGIN_API = 1
 
 
 class HfParams(Params):
-    """What a job may set."""
+    """Parameters of `hf/dataset`."""
 
-    source: Path | None = Field(None, description="a folder here: of `save_to_disk`, or whatever `load_dataset` reads")
-    hub: str | None = Field(None, description="a set on the hub instead, `owner/name`, downloaded by `prepare`")
+    source: Path | None = Field(
+        None, description="local folder, written by `save_to_disk` or readable by `load_dataset`; or set `hub`"
+    )
+    hub: str | None = Field(None, description="dataset on the hub, `owner/name`, downloaded by `blear prepare`")
     revision: str | None = Field(None, description="commit or tag on the hub; null: the newest")
-    frames: str | None = Field(None, description="column of images or videos; null: the first one of that kind")
-    targets: list[str] = Field([], description="columns that are learnt: classes, words, numbers; empty: every class")
-    subject: str | None = Field(None, description="column that says who is seen; groups the intervals")
-    splits: list[str] = Field([], description="which splits, that of training first; empty: all")
-    size: int = Field(96, ge=6, le=1024, description="rows and columns; the centre square is taken and resized")
-    length: int = Field(8, ge=1, le=1000, description="of videos: frames, spread evenly over each")
-    color: Literal["rgb", "grey"] = Field("rgb", description="three channels, or one (BT.601 luma)")
+    frames: str | None = Field(None, description="column of images or videos; null: the first such column")
+    targets: list[str] = Field(
+        [], description="target columns: classes, words (classes) or numbers (regression); empty: all class columns"
+    )
+    subject: str | None = Field(
+        None, description="column of the subject's identity; confidence intervals cluster by it"
+    )
+    splits: list[str] = Field([], description="splits to read, the training split first; empty: all")
+    size: int = Field(96, ge=6, le=1024, description="height and width in pixels; the central square is resized")
+    length: int = Field(8, ge=1, le=1000, description="frames per video, evenly spaced over the video")
+    color: Literal["rgb", "grey"] = Field("rgb", description="three channels (rgb), or one (grey: BT.601 luma)")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -37,6 +43,6 @@ class HfParams(Params):
 
 @hookimpl
 def register_datasets() -> list[Component]:
-    """One component for all of them."""
+    """`hf/dataset`, for all datasets of the library."""
     text, example = "An image or video set of Hugging Face datasets, local or on the hub", {"source": "data/faces"}
     return [Component("dataset", text, HfParams, "blear_hf.dataset:HfDataset", examples=(example,))]

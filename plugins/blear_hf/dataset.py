@@ -16,10 +16,11 @@ from blear_hf import HfParams
 
 
 class HfDataset:
-    """Rows as samples (`contracts.Dataset`); words become classes in alphabetical order, numbers values.
+    """A `contracts.Dataset` with one sample per row. Words become classes in alphabetical order, numbers regression.
 
     Raises:
-        DataError: it cannot be read, or lacks a column, split or part; a row lacks its label or cannot be decoded.
+        DataError: the dataset cannot be loaded, a column, split or part is missing, or a row has no label or cannot be
+            decoded.
     """
 
     terms = "See the data set's card: https://huggingface.co/datasets"
@@ -43,12 +44,12 @@ class HfDataset:
         self.clip = ClipSpec(length, 3 if params.color == "rgb" else 1, params.size, params.size)
 
     def parts(self, split: str) -> list[str]:
-        """Blocks of 1000 rows, by the first one's number."""
+        """Names of blocks of 1000 rows: the number of the first row."""
         self._check("split", [split], self._rows)
         return [str(first) for first in range(0, len(self._rows[split]), 1000)]
 
     def samples(self, split: str, part: str) -> Iterator[Sample]:
-        """The rows of a block."""
+        """Yields the rows of a block."""
         self._check("part", [part], self.parts(split))
         rows = self._rows[split]
         for number in range(int(part), min(int(part) + 1000, len(rows))):
@@ -71,7 +72,7 @@ class HfDataset:
         return Target(name, "class", classes=tuple(names)) if names else Target(name, "value")
 
     def _clip(self, stored: dict[str, Any], where: str) -> np.ndarray:
-        """Frames, uint8 [T, H, W, C], of an image or video that is still encoded: its bytes, or its path."""
+        """Decodes an image or video, given as bytes or path, to frames uint8 [T, H, W, C]."""
         try:
             with tempfile.NamedTemporaryFile() as file:
                 Path(file.name).write_bytes(stored["bytes"] or Path(stored["path"]).read_bytes())
@@ -79,7 +80,7 @@ class HfDataset:
                     return self._resized(Image.open(file.name))[None]
                 frames = [frame.image_HWC for frame in read_video(Path(file.name))]
         except (OSError, TypeError) as error:
-            raise DataError(f"cannot be decoded: {error}", where, "mend the file or leave the row out") from error
+            raise DataError(f"cannot be decoded: {error}", where, "fix the file or leave the row out") from error
         chosen = np.linspace(0, len(frames) - 1, self.clip.length).round().astype(int)
         return np.stack([self._resized(Image.fromarray(frames[index])) for index in chosen])
 
@@ -90,7 +91,7 @@ class HfDataset:
 
 
 def _label(target: Target, value: Any, where: str) -> int | float:
-    if value is None or (target.kind == "class" and value == -1):  # which the library writes where a class is unknown
+    if value is None or (target.kind == "class" and value == -1):  # -1 is the library's value for an unknown class
         raise DataError(f"{target.name} is missing", where, "leave the row out")
     index = value if type(value) is int or target.kind == "value" else target.classes.index(str(value))
     return float(index) if target.kind == "value" else int(index)
@@ -105,5 +106,5 @@ def _load(params: HfParams, where: str) -> dict[str, Any]:
         raise DataError(f"cannot be loaded: {error}", where, "check name, folder and connection") from error
     for name, feature in next(iter(loaded.values())).features.items():
         if isinstance(feature, datasets.Image | datasets.Video):
-            loaded = loaded.cast_column(name, type(feature)(decode=False))  # they stay encoded
+            loaded = loaded.cast_column(name, type(feature)(decode=False))  # keep the encoded bytes
     return dict(loaded)

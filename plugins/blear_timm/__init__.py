@@ -14,12 +14,12 @@ PLUGIN_API = 1
 
 
 class TimmParams(Params):
-    """What a job may set."""
+    """Parameters of `timm/model`."""
 
     model: str = Field(description="name of the network in timm: `resnet18`, `convnext_atto`, `vit_tiny_patch16_224`")
-    pretrained: bool = Field(False, description="start from timm's weights, downloaded when the stage is built")
+    pretrained: bool = Field(False, description="load timm's pretrained weights, downloaded when the stage is built")
     options: dict[str, Any] = Field(
-        default_factory=dict, description="further arguments of `timm.create_model`: `drop_path_rate`, `img_size`, ..."
+        default_factory=dict, description="other arguments of `timm.create_model`: `drop_path_rate`, `img_size`, ..."
     )
 
     @field_validator("model")
@@ -32,7 +32,7 @@ class TimmParams(Params):
 
 @hookimpl
 def register_backbones() -> list[Component]:
-    """One component for all of timm's networks."""
+    """`timm/model`, for all networks of timm."""
     small = {"model": "mobilenetv3_small_050"}
     return [
         Component(

@@ -17,14 +17,15 @@ _NAME = "timm/model"
 
 
 class TimmBackbone(nn.Module):
-    """Clips [B, T, C, H, W] in [0, 1] -> `embedding` [B, T, D], as timm's classifier would get it, and maps `layer1`...
+    """Clips [B, T, C, H, W] in [0, 1] -> `embedding` [B, T, D] (timm's pre-logits) and maps `layer1`, `layer2`, ...
 
-    Frames are normalised with the mean and deviation that timm states for the network (of one channel: their means).
-    `layerN` are the network's own levels, [B, T, C, h, w], coarser with N; of a transformer, the grids of patches
-    after each block. Parameter names are timm's, behind `net.`.
+    Frames are normalised with timm's mean and standard deviation of the network; for grey frames with their averages
+    over the channels. `layerN` [B, T, C, h, w] are the network's intermediate features, coarser with N; for a
+    transformer the patch grid after each block. Parameter names are timm's with the prefix `net.`.
 
     Raises:
-        PluginError: timm has no such network, it takes no frames of this shape, or its weights cannot be had.
+        PluginError: timm has no such network, the network does not accept frames of this shape, or the weights cannot
+            be loaded.
     """
 
     mean: Tensor
@@ -52,7 +53,7 @@ class TimmBackbone(nn.Module):
             raise PluginError(f"{params.model} takes no frames of {size}: {error}", _NAME, do) from error
 
     def forward(self, frames_BTCHW: Tensor) -> Features:
-        """All frames of all clips go through as one batch."""
+        """Processes the frames of all clips as one batch."""
         clips = frames_BTCHW.shape[:2]
         x = (frames_BTCHW.flatten(0, 1) - self.mean) / self.std
         last, levels = self.net.forward_intermediates(x)
@@ -69,7 +70,7 @@ def _network(params: TimmParams, channels: int) -> Any:
     arguments = {"num_classes": 0, "in_chans": channels} | params.options
     try:
         net = timm.create_model(params.model, pretrained=params.pretrained, **arguments)
-    except (OSError, RuntimeError) as error:  # no network, or no weights for this name
+    except (OSError, RuntimeError) as error:  # no connection, or no weights of this name
         do = "check the name and the connection, or take weights from a file: start_from"
         raise PluginError(f"timm's weights cannot be had: {error}", _NAME, do) from error
     except (TypeError, ValueError, AttributeError) as error:
