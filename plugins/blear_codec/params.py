@@ -43,7 +43,7 @@ class VideoParams(Params):
     )
     shrink: Shrink | list[Shrink] | dict[Shrink, Weight] = Field(
         1.0,
-        description="Divisor of width and height before the encoder (result rounded to even); frames are upscaled after "
+        description="Divisor of width and height before the encoder (rounded to even); frames are upscaled after "
         "the decoder; both bicubic. A list or {value: weight} is drawn from for each clip. The bit rate is that of the "
         "small video.",
     )
