@@ -5,7 +5,7 @@
 48 px grey, 96 px grey, 224 px colour; JPEG and PNG; one core and two. Procedural faces, repeated to fill four shards.
 The bare decoders have the encoded bytes in memory and throw the pixels away; on two cores they, and webdataset, are
 two processes without exchange of data. Our first epoch opens a store without a cache, decodes, writes the cache and
-copies every batch; our later epochs take shuffled batches from the cache. Its helper processes run already: what they
+copies every batch; our later epochs take shuffled batches from the cache. Its worker processes run already: what they
 need to start is a row of its own.
 """
 
@@ -39,7 +39,7 @@ import blear
 from bench import table
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.data.dataset_info import DatasetInfo, Layout, SplitInfo
-from blear.data.decoded import worker_pool as crew
+from blear.data.decoded import worker_pool
 from blear.data.decoded.store import Store
 from blear.data.prepared import Prepared
 from blear.data.shard.sample_codec import encode
@@ -83,7 +83,7 @@ def measure(cases: Sequence[tuple[int, int, int]] = CASES, repeats: int = REPEAT
     rows: list[Row] = []
     allowed = os.sched_getaffinity(0)
     if len(allowed) > 1:
-        rows.append(Row("start of the helper processes", in_a_process(start_up), "s"))
+        rows.append(Row("start of the worker processes", in_a_process(start_up), "s"))
     with tempfile.TemporaryDirectory() as folder:
         for size, channels, count in cases:
             faces = drawn(size, channels)
@@ -119,7 +119,7 @@ def compared(prepared: Prepared, prefix: str, cores: int, repeats: int) -> list[
         arms["later epochs"] = lambda: epoch(cached, order)
         arms["webdataset"] = partial(spread, webdataset_shard, shards)
         quiet()
-        crew.start()
+        worker_pool.start_workers()
         seconds = in_turns(arms, repeats, fresh)
     seconds["webdataset"] = [took * SLOW for took in seconds["webdataset"]]
     fastest = min(DECODERS, key=lambda name: statistics.median(seconds[name]))
@@ -244,9 +244,9 @@ def in_a_process(call: Callable[..., float], *arguments: object) -> float:
 
 
 def start_up() -> float:
-    """Seconds until the helper processes take tasks; meanwhile a store decodes by itself."""
+    """Seconds until the worker processes take tasks; meanwhile a store decodes by itself."""
     began = time.perf_counter()
-    crew.start()
+    worker_pool.start_workers()
     return time.perf_counter() - began
 
 

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from blear.data.decoded.prefetcher import Ahead
+from blear.data.decoded.prefetcher import ShardPrefetcher
 
 
 class Decoding:
@@ -13,12 +13,12 @@ class Decoding:
         self.began, self.most, self._at_work = [], 0, 0
         self._lock, self._let = threading.Lock(), threading.Semaphore(0)
 
-    def decode(self, shard, begun):
+    def decode(self, shard, on_submitted):
         with self._lock:
             self.began.append(shard)
             self._at_work += 1
             self.most = max(self.most, self._at_work)
-        begun()
+        on_submitted()
         self._let.acquire(timeout=60)
         with self._lock:
             self._at_work -= 1
@@ -38,38 +38,38 @@ class Decoding:
 def at_work(shards):
     """Two of the shards are being decoded, the others wait."""
     decoding = Decoding()
-    ahead = Ahead(decoding.decode)
-    ahead.want(shards)
+    prefetcher = ShardPrefetcher(decoding.decode)
+    prefetcher.schedule(shards)
     assert decoding.waits_for(shards[:2])
-    return decoding, ahead
+    return decoding, prefetcher
 
 
 def test_two_at_once_each_begun_when_the_one_before_has_handed_out_its_work():
-    decoding, ahead = at_work([4, 5, 6, 7])
+    decoding, prefetcher = at_work([4, 5, 6, 7])
     time.sleep(0.05)
     assert decoding.began == [4, 5]
     decoding.let()
     assert decoding.waits_for([4, 5, 6])
     decoding.let(3)
     assert decoding.waits_for([4, 5, 6, 7])
-    ahead.close()
+    prefetcher.close()
     assert decoding.most == 2
 
 
 def test_what_is_wanted_later_replaces_what_has_not_begun():
-    decoding, ahead = at_work([0, 1, 2])
-    ahead.want([1, 8])  # 1 runs already
+    decoding, prefetcher = at_work([0, 1, 2])
+    prefetcher.schedule([1, 8])  # 1 runs already
     decoding.let(3)
     assert decoding.waits_for([0, 1, 8])
-    ahead.close()
+    prefetcher.close()
     assert decoding.began == [0, 1, 8]
 
 
 def test_after_the_end_none_begins():
-    decoding, ahead = at_work([0, 1, 2, 3])
-    closing = threading.Thread(target=ahead.close)
+    decoding, prefetcher = at_work([0, 1, 2, 3])
+    closing = threading.Thread(target=prefetcher.close)
     closing.start()
-    while ahead._wanted:
+    while prefetcher._scheduled:
         time.sleep(0.005)
     assert closing.is_alive()  # it waits for what runs
     decoding.let(2)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from data_toy import prepare_toy, toy_samples
 
-from blear.data.decoded.cache import Cache, Claim, Refusal
+from blear.data.decoded.cache import ShardCache
+from blear.data.decoded.cache_lock import CacheFileLock, LockFailure
 from blear.data.decoded.store import Store
 
 A, B, C = ("a" * 32, "b" * 32, "c" * 32)
@@ -32,9 +33,9 @@ def entries(folder):
 
 
 def write(cache, name, size):
-    claim = cache.claim(name, size)
-    assert isinstance(claim, Claim)
-    claim.commit()
+    lock = cache.lock(name, size)
+    assert isinstance(lock, CacheFileLock)
+    lock.commit()
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def folder(tmp_path):
 
 
 def test_the_least_recently_used_goes_first(folder):
-    cache = Cache(folder, [], budget=250)
+    cache = ShardCache(folder, [], budget=250)
     write(cache, A, 100)
     write(cache, B, 100)
     assert cache.find(A) == folder / f"{A}.d3"  # used now
@@ -53,11 +54,11 @@ def test_the_least_recently_used_goes_first(folder):
 
 
 def test_what_an_open_store_uses_is_never_evicted(folder):
-    using = Cache(folder, [A, B], budget=250)
+    using = ShardCache(folder, [A, B], budget=250)
     write(using, A, 100)
     write(using, B, 100)
-    other = Cache(folder, [C], budget=250)
-    assert other.claim(C, 100) is Refusal.FULL
+    other = ShardCache(folder, [C], budget=250)
+    assert other.lock(C, 100) is LockFailure.NO_SPACE
     assert entries(folder) == [f"{A}.d3", f"{B}.d3"]
     using.close()
     write(other, C, 100)
@@ -67,7 +68,7 @@ def test_what_an_open_store_uses_is_never_evicted(folder):
 
 
 def test_other_versions_go_first_and_strange_files_stay(folder):
-    cache = Cache(folder, [], budget=250)
+    cache = ShardCache(folder, [], budget=250)
     (folder / f"{A}.d3").write_bytes(bytes(100))
     for name in (f"{B}.d1", "notes.txt"):  # younger
         (folder / name).write_bytes(bytes(100))
@@ -77,33 +78,33 @@ def test_other_versions_go_first_and_strange_files_stay(folder):
 
 
 def test_a_writer_keeps_others_out_and_its_bytes_count(folder):
-    first, second = Cache(folder, [], budget=250), Cache(folder, [], budget=250)
-    claim = first.claim(A, 200)
-    assert second.claim(A, 200) is Refusal.BUSY
-    assert second.claim(B, 100) is Refusal.FULL
+    first, second = ShardCache(folder, [], budget=250), ShardCache(folder, [], budget=250)
+    lock = first.lock(A, 200)
+    assert second.lock(A, 200) is LockFailure.LOCKED
+    assert second.lock(B, 100) is LockFailure.NO_SPACE
     waited = []
-    waiter = threading.Thread(target=lambda: waited.append(second.claim(A, 200, wait=True)))
+    waiter = threading.Thread(target=lambda: waited.append(second.lock(A, 200, wait=True)))
     waiter.start()
-    claim.commit()
+    lock.commit()
     waiter.join(30)
-    assert waited == [Refusal.THERE]
-    claim = first.claim(B, 50)
-    waiter = threading.Thread(target=lambda: waited.append(second.claim(B, 50, wait=True)))
+    assert waited == [LockFailure.EXISTS]
+    lock = first.lock(B, 50)
+    waiter = threading.Thread(target=lambda: waited.append(second.lock(B, 50, wait=True)))
     waiter.start()
-    claim.abandon()
+    lock.discard()
     waiter.join(30)
-    assert isinstance(waited[1], Claim)  # its turn now
-    waited[1].abandon()
+    assert isinstance(waited[1], CacheFileLock)  # its turn now
+    waited[1].discard()
     assert entries(folder) == [f"{A}.d3"]
 
 
 DIES = """
 import os, sys
 from pathlib import Path
-from blear.data.decoded.cache import Cache
-cache = Cache(Path(sys.argv[1]), ["b" * 32], budget=250)
-cache.claim("b" * 32, 100).commit()
-os.pwrite(cache.claim("a" * 32, 100).descriptor, b"half", 0)
+from blear.data.decoded.cache import ShardCache
+cache = ShardCache(Path(sys.argv[1]), ["b" * 32], budget=250)
+cache.lock("b" * 32, 100).commit()
+os.pwrite(cache.lock("a" * 32, 100).descriptor, b"half", 0)
 os.kill(os.getpid(), 9)
 """
 
@@ -114,7 +115,7 @@ def test_what_a_killed_process_left_is_cleaned(folder):
     left = files(folder)
     assert f"{A}.d3.partial" in left
     assert sum(name.endswith(".use") for name in left) == 1
-    cache = Cache(folder, [], budget=250)
+    cache = ShardCache(folder, [], budget=250)
     write(cache, C, 200)  # needs the room of both
     assert entries(folder) == [f"{C}.d3"]
     assert sum(name.endswith(".use") for name in files(folder)) == 1  # the cache's own
@@ -122,17 +123,17 @@ def test_what_a_killed_process_left_is_cleaned(folder):
 
 
 def test_looking_for_the_dead_never_removes_what_somebody_begins(folder, monkeypatch):
-    """Some begin files while others look, at each claim, whose writers are dead."""
-    monkeypatch.setattr("blear.data.decoded.cache._SCAN_S", -1.0)
+    """Some begin files while others look, at each lock, whose writers are dead."""
+    monkeypatch.setattr("blear.data.decoded.cache._SCAN_INTERVAL_S", -1.0)
     end, errors = time.monotonic() + 2, []
 
     def work(number):
-        cache = Cache(folder, [], 1 << 30)
+        cache = ShardCache(folder, [], 1 << 30)
         try:
             for turn in range(10**6):
-                claim = cache.claim(f"{number:016x}{turn:016x}", 10, wait=True)
-                claim.commit()
-                claim.path.unlink()
+                lock = cache.lock(f"{number:016x}{turn:016x}", 10, wait=True)
+                lock.commit()
+                lock.path.unlink()
                 if time.monotonic() > end:
                     break
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Helper processes that decode: what they write is what one process writes, whoever dies."""
+"""Worker processes that decode: what they write is what one process writes, whoever dies."""
 
 import os
 import signal
@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 from data_toy import prepare_toy, toy_samples
 
-from blear.data.decoded import open_shards as opened
-from blear.data.decoded import worker_pool as crew
-from blear.data.decoded.decode_task import Task
+from blear.data.decoded import shard_decoder, worker_pool
+from blear.data.decoded.decode_task import DecodeTask
 from blear.data.decoded.store import Store
 from blear.data.shard.tar_index import build_index
 from blear.errors import DataError
 
-pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: there are no helpers")
+pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: there are no workers")
 ALONE = """
 import os, sys
 from pathlib import Path
@@ -35,19 +34,19 @@ store.take(np.arange(len(store)))
 
 @pytest.fixture
 def helped(monkeypatch):
-    """Every split is large enough for helpers, and they are there."""
-    monkeypatch.setattr(opened, "_LARGE_BYTES", 0)
-    monkeypatch.setattr(crew, "_crew", crew._crew.__wrapped__)
-    team = crew.Crew(2)
-    monkeypatch.setattr(crew, "_crew", lambda cores: team)
-    crew.start()
-    return list(crew._helpers)
+    """Every split is large enough for workers, and they are there."""
+    monkeypatch.setattr(shard_decoder, "_LARGE_BYTES", 0)
+    monkeypatch.setattr(worker_pool, "_pool_of_cores", worker_pool._pool_of_cores.__wrapped__)
+    pool = worker_pool.DecodePool(2)
+    monkeypatch.setattr(worker_pool, "_pool_of_cores", lambda cores: pool)
+    worker_pool.start_workers()
+    return list(worker_pool.handles)
 
 
 @pytest.fixture
-def only_helpers(helped, monkeypatch):
+def only_workers(helped, monkeypatch):
     """Nothing is decoded in this process."""
-    monkeypatch.setattr(Task, "run", None)
+    monkeypatch.setattr(DecodeTask, "run", None)
     monkeypatch.setattr("blear.data.shard.encoded_shard.EncodedShard.decode", None)
     return helped
 
@@ -74,7 +73,7 @@ def ends(pid):
 
 
 @pytest.mark.parametrize("kind", ["stills", "clips", "floats", "varied"])
-def test_the_cache_is_the_same_whoever_decodes(tmp_path, only_helpers, kind):
+def test_the_cache_is_the_same_whoever_decodes(tmp_path, only_workers, kind):
     prepared = prepare_toy(tmp_path, kind=kind, parts=3, samples=50)
     shard = prepared.shards("train")[1]
     data = bytearray(shard.read_bytes())
@@ -96,8 +95,8 @@ def test_the_cache_is_the_same_whoever_decodes(tmp_path, only_helpers, kind):
 
 
 @pytest.mark.parametrize("kind", ["stills", "floats"])
-def test_samples_without_a_cache(tmp_path, only_helpers, monkeypatch, kind):
-    monkeypatch.setattr("blear.data.decoded.store._FETCHED_BYTES", 100)
+def test_samples_without_a_cache(tmp_path, only_workers, monkeypatch, kind):
+    monkeypatch.setattr("blear.data.decoded.sample_decoder._WORKER_BYTES", 100)
     prepared = prepare_toy(tmp_path, kind=kind, parts=2, samples=64)
     store = Store.open(prepared, "train", cache_gb=0)
     order = np.random.default_rng(0).permutation(len(store))
@@ -109,19 +108,19 @@ def test_the_next_shard_is_decoded_ahead(tmp_path, helped):
     prepared = prepare_toy(tmp_path, parts=4, samples=50)
     store = Store.open(prepared, "train", tmp_path / "cache")
     store.take(np.array([0]))
-    while store._open._ahead._running:
+    while store._open._prefetcher._running:
         time.sleep(0.01)
-    names = [f"{store.form.name(shard)}.d3" for shard in store.shards]
+    names = [f"{store.layout.cache_name(shard)}.d3" for shard in store.shards]
     assert [name in cached(tmp_path / "cache") for name in names] == [True, True, True, False]
     assert np.array_equal(store.take(np.arange(len(store))).frames.numpy(), truth(tmp_path, parts=4, samples=50))
 
 
 def test_batches_are_copied_while_a_shard_is_decoded():
-    team, may_end = crew.Crew(2), threading.Event()
-    busy = threading.Thread(target=team.each, args=(lambda _: may_end.wait(60), range(8)))
+    pool, may_end = worker_pool.DecodePool(2), threading.Event()
+    busy = threading.Thread(target=pool.map, args=(lambda _: may_end.wait(60), range(8)))
     busy.start()
     copied = []
-    team.copy(copied.append, range(5))
+    pool.map_copies(copied.append, range(5))
     assert sorted(copied) == [0, 1, 2, 3, 4]
     assert busy.is_alive()
     may_end.set()
@@ -137,9 +136,9 @@ def test_damage_ahead_is_an_error_when_it_is_asked_for(tmp_path, helped):
         store.take(np.array([50]))
 
 
-def test_a_helper_killed_in_the_middle_costs_nothing(tmp_path, helped):
+def test_a_worker_killed_in_the_middle_costs_nothing(tmp_path, helped):
     prepared = prepare_toy(tmp_path, kind="clips", parts=2, samples=60)
-    pids = [helper._process.pid for helper in helped if helper._ready]
+    pids = [worker._process.pid for worker in helped if worker._ready]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)  # so that it is in the middle of a task
     store = Store.open(prepared, "train", tmp_path / "cache")
@@ -160,13 +159,13 @@ PARENT = """
 import os, sys, time
 from pathlib import Path
 import numpy as np
-from blear.data.decoded import worker_pool as crew
-from blear.data.decoded import open_shards as opened
+from blear.data.decoded import worker_pool
+from blear.data.decoded import shard_decoder
 from blear.data.decoded.store import Store
 from blear.data.prepared import Prepared
-opened._LARGE_BYTES = 0
-crew.start()
-print(*(helper._process.pid for helper in crew._helpers), flush=True)
+shard_decoder._LARGE_BYTES = 0
+worker_pool.start_workers()
+print(*(worker._process.pid for worker in worker_pool.handles), flush=True)
 prepared = Prepared.open(Path(sys.argv[1]))
 mode = sys.argv[3]
 if mode == "fork":
@@ -176,7 +175,7 @@ if mode == "fork":
     if not child:
         sys.exit()
     assert os.waitpid(child, 0)[1] == 0
-    assert all(helper._process.poll() is None for helper in crew._helpers)
+    assert all(worker._process.poll() is None for worker in worker_pool.handles)
     assert store.take(np.arange(len(store))).good_B.all()
 while mode != "fork":
     store = Store.open(prepared, "train", Path(sys.argv[2]))
@@ -188,7 +187,7 @@ while mode != "fork":
 
 
 def parent(tmp_path, mode):
-    """A process that decodes with its helpers again and again; (process, pids of the helpers)."""
+    """A process that decodes with its workers again and again; (process, pids of the workers)."""
     prepared = prepare_toy(tmp_path, parts=2, samples=300)
     command = [sys.executable, "-c", PARENT, str(prepared.folder), str(tmp_path / "cache"), mode]
     process = subprocess.Popen(
@@ -197,7 +196,7 @@ def parent(tmp_path, mode):
     return process, [int(pid) for pid in process.stdout.readline().split()]
 
 
-def test_helpers_die_with_their_parent(tmp_path):
+def test_workers_die_with_their_parent(tmp_path):
     process, pids = parent(tmp_path, "loop")
     assert len(pids) > 1
     time.sleep(0.3)
@@ -219,13 +218,13 @@ def test_an_interrupt_is_the_parents_alone(tmp_path):
     assert not [file for file in tmp_path.glob("cache/*.partial") if file.stat().st_size]
 
 
-def test_a_forked_child_leaves_the_helpers_to_its_parent(tmp_path):
+def test_a_forked_child_leaves_the_workers_to_its_parent(tmp_path):
     process, pids = parent(tmp_path, "fork")
     assert (process.communicate(timeout=60)[1], process.returncode) == ("", 0)
     assert all(ends(pid) for pid in pids)
 
 
-def test_a_helper_that_is_not_needed_ends():
+def test_a_worker_that_is_not_needed_ends():
     code = "import sys; from blear.data.decoded import worker_process as it; it._IDLE_S = 0.1; it.main()"
     code += "; print('torch' in sys.modules)"
     mine, theirs = socket.socketpair()

@@ -1,1 +1,1 @@
-"""Decoded shards: their files, the cache that holds them, and the store that takes batches from both."""
+"""Decoded shards: their files and byte-limited cache, the processes that decode, and the store that reads batches."""

@@ -1,12 +1,17 @@
-"""The file of one decoded shard: written from an encoded one, read through a memory map.
-Layout: frames [N, T, H, W, C], clean alike if there is one, float64 labels [N, targets] with one more column, the
-number of frames, where clips differ in length, each on a boundary of 64 bytes; a JSON object (broken samples by number,
-size and time of the shard); its length as uint64; a magic.
+"""The file of one decoded shard: written from an encoded shard, read through a memory map.
+
+Layout of the file, where N is the number of samples:
+    frames [N, T, H, W, C], at offset 0
+    clean clips [N, T, H, W, C], if the split has them, at a multiple of 64 bytes
+    labels, float64 [N, K], at a multiple of 64 bytes: a column for each target, and the number of frames where clips
+        differ in length
+    a JSON object: broken samples by number, size and modification time of the encoded shard
+    length of the JSON object, uint64
+    magic, 8 bytes
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -17,142 +22,109 @@ from pathlib import Path
 
 import numpy as np
 
-from blear.contracts import ClipSpec, Target
-from blear.data.dataset_info import Layout, ShardInfo
-from blear.data.decoded.cache import Claim
-from blear.data.decoded.decode_task import Task, even, write_at
-from blear.data.decoded.worker_pool import Crew, do
+from blear.data.decoded.cache_lock import CacheFileLock
+from blear.data.decoded.decode_task import DecodeTask, split_evenly, write_at
+from blear.data.decoded.decoded_layout import DecodedLayout
+from blear.data.decoded.worker_pool import DecodePool, run_task
 from blear.data.shard.encoded_shard import EncodedShard
 
 _MAGIC = b"BLEARDEC"
-_PIECES = 2  # at least, for each thread: they end together
-_PIECE_BYTES = 1 << 23
-
-
-@dataclass(frozen=True)
-class Form:
-    """What all samples of a split have alike, and so how their decoded files look."""
-
-    clip: ClipSpec
-    layout: Layout
-    targets: tuple[Target, ...]
-
-    @property
-    def arrays(self) -> list[tuple[tuple[int, int, int, int], np.dtype]]:
-        """([T, H, W, C], type) of frames, and of clean if there is one."""
-        clip = self.clip
-        found = [((clip.length, clip.height, clip.width, clip.channels), np.dtype(self.layout.frames))]
-        if self.layout.clean is not None and self.layout.clean_shape is not None:
-            found.append((self.layout.clean_shape, np.dtype(self.layout.clean)))
-        return found
-
-    @property
-    def columns(self) -> int:
-        """Of the labels: one for each target, and the number of frames where clips differ in it."""
-        return len(self.targets) + (self.clip.shortest is not None)
-
-    @property
-    def sample_bytes(self) -> int:
-        """Bytes of one decoded sample."""
-        return sum(math.prod(shape) * kind.itemsize for shape, kind in self.arrays)
-
-    def starts(self, count: int) -> list[int]:
-        """Where the arrays, the labels and the JSON of `count` samples begin."""
-        starts = [0]
-        for shape, kind in self.arrays:
-            starts.append(-(-(starts[-1] + count * math.prod(shape) * kind.itemsize) // 64) * 64)
-        return [*starts, starts[-1] + count * self.columns * 8]
-
-    def name(self, shard: ShardInfo) -> str:
-        """Names the decoded file of a shard by all that shapes it."""
-        targets = [(target.name, target.kind, target.classes, target.bounds) for target in self.targets]
-        clip = [self.clip.length, self.clip.channels, self.clip.height, self.clip.width]
-        clip += [] if self.clip.shortest is None else [self.clip.shortest]
-        text = json.dumps([shard.sha256, shard.samples, clip, self.layout.model_dump(), targets])
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+_TASKS_PER_THREAD = 2  # at least: with several tasks for each thread, all threads end at about the same time
+_TASK_BYTES = 1 << 23
 
 
 @dataclass(frozen=True, eq=False)
 class DecodedShard:
-    """A decoded shard. `arrays`: frames and clean, memory-mapped; `broken`: sample number -> cause."""
+    """A decoded shard of N samples.
+
+    Attributes:
+        arrays: memory-mapped frames [N, T, H, W, C], and clean clips if the split has them.
+        values_NK: labels, float64 [N, K].
+        broken: number of each broken sample -> cause.
+        shard_state: size and modification time of the encoded shard when it was decoded (`shard_state`).
+    """
 
     arrays: Sequence[np.ndarray]
     values_NK: np.ndarray
     broken: dict[int, str]
-    shard: list[int]
+    shard_state: list[int]
 
     @staticmethod
-    def lost(form: Form, count: int, cause: str) -> DecodedShard:
-        """In place of a shard that cannot be read: every sample is broken, for one cause."""
-        arrays = [np.broadcast_to(np.zeros((), kind), (count, *shape)) for shape, kind in form.arrays]
-        return DecodedShard(arrays, np.zeros((count, form.columns)), dict.fromkeys(range(count), cause), [])
+    def unreadable(layout: DecodedLayout, count: int, cause: str) -> DecodedShard:
+        """Placeholder for a shard that cannot be read: all of its samples are broken for the same cause."""
+        arrays = [np.broadcast_to(np.zeros((), dtype), (count, *shape)) for shape, dtype in layout.arrays]
+        values_NK = np.zeros((count, layout.label_columns))
+        return DecodedShard(arrays, values_NK, dict.fromkeys(range(count), cause), [])
 
     @staticmethod
-    def open(path: Path, form: Form, count: int) -> DecodedShard | None:
-        """Opens a file; None if it is not there any more, or not whole."""
-        *starts, values_at, tail = form.starts(count)
+    def open(path: Path, layout: DecodedLayout, count: int) -> DecodedShard | None:
+        """Opens the file of a decoded shard; returns None if the file does not exist or is damaged."""
+        *array_offsets, values_offset, json_offset = layout.offsets(count)
         try:
             with path.open("rb") as file:
                 file.seek(-16, os.SEEK_END)
                 size, magic = struct.unpack("<Q8s", file.read(16))
-                if magic != _MAGIC or file.seek(0, os.SEEK_END) != tail + size + 16:
+                if magic != _MAGIC or file.seek(0, os.SEEK_END) != json_offset + size + 16:
                     return None
-                file.seek(values_at)
-                values = np.frombuffer(file.read(tail - values_at), "<f8").reshape(count, form.columns)
+                file.seek(values_offset)
+                values = np.frombuffer(file.read(json_offset - values_offset), "<f8")
+                values_NK = values.reshape(count, layout.label_columns)
                 facts = json.loads(file.read(size))
                 arrays = [
-                    np.asarray(
-                        np.memmap(file, kind, "r", start, (count, *shape))
-                    )  # plain: memmap's own indexing is slow
-                    for start, (shape, kind) in zip(starts, form.arrays, strict=True)
+                    # a plain array: indexing a memmap object is slow
+                    np.asarray(np.memmap(file, dtype, "r", offset, (count, *shape)))
+                    for offset, (shape, dtype) in zip(array_offsets, layout.arrays, strict=True)
                 ]
-        except (OSError, ValueError):  # evicted in this moment, or damaged
+        except (OSError, ValueError):  # evicted just now, or damaged
             return None
-        return DecodedShard(arrays, values, {int(row): cause for row, cause in facts["broken"].items()}, facts["shard"])
+        broken = {int(row): cause for row, cause in facts["broken"].items()}
+        return DecodedShard(arrays, values_NK, broken, facts["shard"])
 
 
-def write_decoded(
-    claim: Claim,
+def write_decoded_shard(
+    lock: CacheFileLock,
     encoded: EncodedShard,
-    form: Form,
+    layout: DecodedLayout,
     advance: Callable[[int], None],
-    begun: Callable[[], None],
-    team: Crew,
+    on_submitted: Callable[[], None],
+    pool: DecodePool,
     *,
-    much: bool,
+    start_worker: bool,
 ) -> dict[int, str]:
-    """Decodes a shard into a claimed file, by the crew; returns the broken samples.
+    """Decodes a shard into a locked cache file with the threads of a pool; returns the broken samples.
 
     Args:
-        advance: called with the number of samples that are done, often.
-        begun: called when the work is handed out.
-        much: whether helper processes shall be started for it.
+        advance: called with the number of samples decoded since the last call.
+        on_submitted: called when all tasks are submitted.
+        start_worker: whether threads without a worker process start one.
 
     Raises:
         OSError: the disk is full.
     """
     count = len(encoded)
-    *starts, values_at, tail = form.starts(count)
-    sizes = [math.prod(shape) * kind.itemsize for shape, kind in form.arrays]
-    pieces = max(_PIECES, -(-count * form.sample_bytes // (_PIECE_BYTES * team.threads))) * team.threads
-    most = max(1, -(-count // pieces))
+    *array_offsets, values_offset, json_offset = layout.offsets(count)
+    sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in layout.arrays]
+    tasks = max(_TASKS_PER_THREAD, -(-count * layout.sample_bytes // (_TASK_BYTES * pool.threads))) * pool.threads
+    task_samples = max(1, -(-count // tasks))
 
     def write(rows: np.ndarray) -> dict[int, str]:
         samples, first = encoded.samples.part(rows), int(rows[0])
-        offsets = [start + first * size for start, size in zip(starts, sizes, strict=True)]
-        broken = do(Task(samples, form.arrays, offsets), encoded.shard.descriptor, claim.descriptor, much=much)
+        offsets = [offset + first * size for offset, size in zip(array_offsets, sizes, strict=True)]
+        task = DecodeTask(samples, layout.arrays, offsets)
+        broken = run_task(task, encoded.shard.descriptor, lock.descriptor, start_worker=start_worker)
         advance(len(samples))
         return {first + row: cause for row, cause in broken.items()}
 
-    broken = {row: cause for piece in team.each(write, even(count, most), begun) for row, cause in piece.items()}
-    write_at(claim.descriptor, np.ascontiguousarray(encoded.values_NK), values_at)
-    facts = json.dumps({"broken": dict(sorted(broken.items())), "shard": state_of(encoded.shard.path)}).encode()
+    results = pool.map(write, split_evenly(count, task_samples), on_submitted)
+    broken = {row: cause for result in results for row, cause in result.items()}
+    write_at(lock.descriptor, np.ascontiguousarray(encoded.values_NK), values_offset)
+    facts = json.dumps({"broken": dict(sorted(broken.items())), "shard": shard_state(encoded.shard.path)}).encode()
     end = facts + struct.pack("<Q8s", len(facts), _MAGIC)
-    write_at(claim.descriptor, np.frombuffer(end, np.uint8), tail)
+    write_at(lock.descriptor, np.frombuffer(end, np.uint8), json_offset)
     return broken
 
 
-def state_of(shard: Path) -> list[int]:
-    """Size and time of change: a mended shard differs in them from the broken one."""
+def shard_state(shard: Path) -> list[int]:
+    """Size and modification time (ns) of an encoded shard; they tell a repaired shard from the broken one."""
     state = shard.stat()
     return [state.st_size, state.st_mtime_ns]

@@ -1,4 +1,4 @@
-"""A piece of decoding that any process can do: some samples of a shard, from its open file into another one."""
+"""A decoding task for any process: decodes some samples of an open shard file into another open file."""
 
 from __future__ import annotations
 
@@ -10,77 +10,82 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blear.data.decoded.decoded_layout import ArraySpecs, align64
 from blear.data.shard.encoded_shard import EncodedSamples
 
-_CHUNK_BYTES = 1 << 21  # decoded, before they are written: about what the processor's cache holds
-_CHUNK_SAMPLES, _LARGE_CHUNK_BYTES = 64, 1 << 23  # at least so many, a call has its cost; but never more bytes
-_WRITE_BYTES = 1 << 20  # at once: the system's cache looks for larger pieces of memory otherwise, and may wait for them
+_CHUNK_BYTES = 1 << 21  # decoded bytes between two writes: about the size of the processor's cache
+_CHUNK_SAMPLES, _MAX_CHUNK_BYTES = 64, 1 << 23  # a chunk has at least so many samples, but not more bytes
+_WRITE_BYTES = 1 << 20  # bytes of one write: for more, the page cache looks for larger blocks and may wait for them
 _thread = threading.local()
-
-Arrays = Sequence[tuple[tuple[int, int, int, int], np.dtype]]
-"""Shape [T, H, W, C] and type of a sample's frames, and of its clean clip if there is one."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """What to decode and where to write it.
+class DecodeTask:
+    """Samples to decode, and where to write their arrays.
 
     Attributes:
-        samples: where they lie in the shard's file.
-        offsets: where the first sample of each array goes; the others follow.
+        samples: positions of the samples in the shard file.
+        arrays: shape and type of each array of a sample.
+        offsets: for each array, offset of the first sample in the output file; the other samples follow.
     """
 
     samples: EncodedSamples
-    arrays: Arrays
+    arrays: ArraySpecs
     offsets: Sequence[int]
 
     @staticmethod
-    def packed(samples: EncodedSamples, arrays: Arrays) -> tuple[Task, int]:
-        """The task that writes the arrays one behind the other, each on a boundary of 64 bytes; and their bytes."""
+    def contiguous(samples: EncodedSamples, arrays: ArraySpecs) -> tuple[DecodeTask, int]:
+        """A task that writes the arrays one after another, each at a multiple of 64 bytes; and its total bytes."""
         offsets = [0]
-        for shape, kind in arrays:
-            offsets.append(-(-(offsets[-1] + len(samples) * math.prod(shape) * kind.itemsize) // 64) * 64)
-        return Task(samples, arrays, offsets[:-1]), offsets[-1]
+        for shape, dtype in arrays:
+            offsets.append(align64(offsets[-1] + len(samples) * math.prod(shape) * dtype.itemsize))
+        return DecodeTask(samples, arrays, offsets[:-1]), offsets[-1]
 
     def run(self, source: int, target: int) -> dict[int, str]:
-        """Reads one open file, writes the other; returns the broken samples, number -> cause.
+        """Decodes from the open file `source` into the open file `target`; returns broken samples, number -> cause.
+
+        The arrays of a broken sample are zeros.
 
         Raises:
             OSError: one of the files cannot be read or written.
         """
-        each = sum(math.prod(shape) * kind.itemsize for shape, kind in self.arrays)
-        most = max(1, min(max(_CHUNK_BYTES, _CHUNK_SAMPLES * each), _LARGE_CHUNK_BYTES) // each)
+        sample_bytes = sum(math.prod(shape) * dtype.itemsize for shape, dtype in self.arrays)
+        chunk_bytes = min(max(_CHUNK_BYTES, _CHUNK_SAMPLES * sample_bytes), _MAX_CHUNK_BYTES)
+        chunk_samples = max(1, chunk_bytes // sample_bytes)
         broken: dict[int, str] = {}
-        for rows in even(len(self.samples), most):
+        for rows in split_evenly(len(self.samples), chunk_samples):
             first = int(rows[0])
-            outs = [out[: len(rows)] for out in self._buffers(most)]
-            causes = self.samples.decode(source, rows, outs, range(len(rows)))
+            outputs = [buffer[: len(rows)] for buffer in self._buffers(chunk_samples)]
+            causes = self.samples.decode(source, rows, outputs, range(len(rows)))
             broken |= causes
-            for offset, out in zip(self.offsets, outs, strict=True):
+            for offset, output in zip(self.offsets, outputs, strict=True):
                 for row in causes:
-                    out[row - first] = 0  # the same bytes whoever writes them
-                write_at(target, out, offset + first * out[0].nbytes)
+                    output[row - first] = 0  # the same bytes in whichever process the task runs
+                write_at(target, output, offset + first * output[0].nbytes)
         return broken
 
     def _buffers(self, rows: int) -> list[np.ndarray]:
-        """This thread's arrays for a chunk, used again and again: fresh memory costs page faults."""
+        """This thread's arrays for a chunk, which are reused: newly allocated memory costs page faults."""
         made_for = (self.arrays, rows)
         if getattr(_thread, "made_for", None) != made_for:
-            _thread.arrays = [np.empty((rows, *shape), kind) for shape, kind in self.arrays]
+            _thread.arrays = [np.empty((rows, *shape), dtype) for shape, dtype in self.arrays]
             _thread.made_for = made_for
         arrays: list[np.ndarray] = _thread.arrays
         return arrays
 
 
-def even(count: int, most: int) -> list[np.ndarray]:
-    """The numbers below `count` in as few runs of about one length as hold at most `most` each."""
-    step = -(-count // max(1, -(-count // most)))
+def split_evenly(count: int, max_length: int) -> list[np.ndarray]:
+    """Splits range(count) into the fewest runs of at most `max_length` numbers, of nearly equal length.
+
+    For instance (10, 4) -> [0..3], [4..7], [8, 9].
+    """
+    step = -(-count // max(1, -(-count // max_length)))
     return [np.arange(first, min(first + step, count)) for first in range(0, count, max(1, step))]
 
 
 def write_at(descriptor: int, array: np.ndarray, offset: int) -> None:
-    """Writes a contiguous array into an open file."""
+    """Writes a contiguous array to an open file at an offset."""
     data = array.data.cast("B") if array.size else memoryview(b"")
     while len(data):
-        done = os.pwrite(descriptor, data[:_WRITE_BYTES], offset)
-        data, offset = data[done:], offset + done
+        written = os.pwrite(descriptor, data[:_WRITE_BYTES], offset)
+        data, offset = data[written:], offset + written

@@ -1,4 +1,4 @@
-"""A split that lives on the device: each sample is read once, then every batch is a selection there."""
+"""A split kept in device memory: each sample is read once, and batches are selected on the device."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 
     from blear.data.dataset_info import ShardInfo
 
-SHARE = 0.5
-"""Of the device's free memory, what a split may take."""
+MEMORY_SHARE = 0.5
+"""Largest share of the free device memory that a split may use."""
 _UNREAD, _GOOD, _BROKEN = 0, 1, 2
 
 
 def keep_on_device(store: SampleSource, device: torch.device, budget: int | None = None) -> SampleSource:
-    """The split on the device if its frames, clean clips and targets fit the budget there; else `store` itself.
+    """Returns a store that keeps the split on the device if its tensors fit the budget, else `store` itself.
 
     Args:
-        store: reads what is not there yet.
-        device: where the batches are wanted.
-        budget: bytes; None: `SHARE` of the free memory of a CUDA device, and nothing elsewhere, where a store's own
-            memory maps do the same.
+        store: reads samples that are not on the device yet.
+        device: device of the batches.
+        budget: bytes; None: `MEMORY_SHARE` of the free memory of a CUDA device, and 0 for other devices, where
+            the memory maps of the store have the same effect.
 
     Raises:
-        DataError: as of `store`, whose first sample that is not broken is read for its size.
+        DataError: the store raises it. The first good sample is read to compute the size of the split.
     """
     import torch
 
     if budget is None:
-        budget = int(torch.cuda.mem_get_info(device)[0] * SHARE) if device.type == "cuda" else 0
+        budget = int(torch.cuda.mem_get_info(device)[0] * MEMORY_SHARE) if device.type == "cuda" else 0
     first = _first_good(store) if budget > 0 else None
     if first is None:
         return store
@@ -51,53 +51,53 @@ def keep_on_device(store: SampleSource, device: torch.device, budget: int | None
 
 
 class DeviceResidentStore:
-    """A store whose samples go to the device when they are first taken, and stay there. Thread-safe.
+    """A store that copies samples to the device when they are first read, and keeps them there. Thread-safe.
 
     Args:
         store: reads each sample once.
-        device: where the samples are kept, and the batches are.
-        like: one good sample, for shapes and types.
+        device: device of the samples and of the batches.
+        example: one good sample, which sets shapes and types.
     """
 
-    def __init__(self, store: SampleSource, device: torch.device, like: DecodedSamples) -> None:
+    def __init__(self, store: SampleSource, device: torch.device, example: DecodedSamples) -> None:
         self._store, self._device = store, device
-        self._frames = self._room(like.frames)
-        self._clean = None if like.clean is None else self._room(like.clean)
-        self._targets = {name: self._room(values) for name, values in like.targets.items()}
+        self._frames = self._allocate(example.frames)
+        self._clean = None if example.clean is None else self._allocate(example.clean)
+        self._targets = {name: self._allocate(values) for name, values in example.targets.items()}
         self._state = np.full(len(store), _UNREAD, dtype=np.uint8)
-        self._writing = threading.Lock()
+        self._write_lock = threading.Lock()
         self._lengths_N: np.ndarray | None = None
 
     @property
     def shards(self) -> Sequence[ShardInfo]:
-        """What the split consists of."""
+        """The shards of the split."""
         return self._store.shards
 
     @property
     def progress(self) -> int:
-        """That of the store."""
+        """The progress of the store."""
         return self._store.progress
 
     def __len__(self) -> int:
         return len(self._store)
 
     def keys(self, samples_B: np.ndarray) -> list[str]:
-        """The samples' keys."""
+        """Key of each sample."""
         return self._store.keys(samples_B)
 
     def lengths(self, samples_B: np.ndarray) -> np.ndarray:
-        """Frames that each clip has, int64 [B]."""
+        """Number of frames of each clip, int64 [B]."""
         if self._lengths_N is None:
             self._lengths_N = self._store.lengths(np.arange(len(self)))
         return self._lengths_N[samples_B]
 
     def take(self, samples_B: np.ndarray, select_frames: FrameSelector | None = None) -> DecodedSamples:
-        """The samples that are not broken, on the device; `select_frames` chooses the frames of each clip."""
+        """Samples on the device, broken ones left out; `select_frames` selects frames of each clip (None: all)."""
         import torch
 
         unread = np.unique(samples_B[self._state[samples_B] == _UNREAD])
         if len(unread):
-            self._keep(unread, self._store.take(unread))
+            self._store_samples(unread, self._store.take(unread))
         good_B = self._state[samples_B] == _GOOD
         rows = torch.from_numpy(samples_B[good_B]).to(self._device)
         frames_BT = None
@@ -110,24 +110,24 @@ class DeviceResidentStore:
             targets={name: values.index_select(0, rows) for name, values in self._targets.items()},
         )
 
-    def _keep(self, samples: np.ndarray, taken: DecodedSamples) -> None:
+    def _store_samples(self, samples: np.ndarray, decoded: DecodedSamples) -> None:
         import torch
 
-        rows = torch.from_numpy(samples[taken.good_B]).to(self._device)
-        with self._writing:  # two threads may have read a sample; then it is written twice alike
-            self._frames.index_copy_(0, rows, taken.frames.to(self._device))
-            if self._clean is not None and taken.clean is not None:
-                self._clean.index_copy_(0, rows, taken.clean.to(self._device))
-            for name, values in taken.targets.items():
+        rows = torch.from_numpy(samples[decoded.good_B]).to(self._device)
+        with self._write_lock:  # two threads may read the same sample; both write the same values
+            self._frames.index_copy_(0, rows, decoded.frames.to(self._device))
+            if self._clean is not None and decoded.clean is not None:
+                self._clean.index_copy_(0, rows, decoded.clean.to(self._device))
+            for name, values in decoded.targets.items():
                 self._targets[name].index_copy_(0, rows, values.to(self._device))
-            self._state[samples] = np.where(taken.good_B, _GOOD, _BROKEN)
+            self._state[samples] = np.where(decoded.good_B, _GOOD, _BROKEN)
 
-    def _room(self, like: Tensor) -> Tensor:
-        return like.new_empty((len(self._store), *like.shape[1:]), device=self._device)
+    def _allocate(self, example: Tensor) -> Tensor:
+        return example.new_empty((len(self._store), *example.shape[1:]), device=self._device)
 
 
 def _select(clips: Tensor, rows: Tensor, frames_BT: Tensor | None) -> Tensor:
-    """Some clips, or the chosen frames of each."""
+    """Selects clips, and the given frames of each clip (None: all)."""
     if frames_BT is None:
         return clips.index_select(0, rows)
     return clips[rows[:, None], frames_BT.clamp(max=clips.shape[1] - 1)]
@@ -135,7 +135,7 @@ def _select(clips: Tensor, rows: Tensor, frames_BT: Tensor | None) -> Tensor:
 
 def _first_good(store: SampleSource) -> DecodedSamples | None:
     for number in range(len(store)):
-        taken = store.take(np.array([number]))
-        if taken.good_B.all():
-            return taken
+        decoded = store.take(np.array([number]))
+        if decoded.good_B.all():
+            return decoded
     return None

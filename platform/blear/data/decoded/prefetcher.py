@@ -1,4 +1,4 @@
-"""Shards that are decoded ahead: the next ones, in their order, while batches of one are taken."""
+"""Decodes the next shards in background threads, in their order, while batches are read from the current shard."""
 
 from __future__ import annotations
 
@@ -7,45 +7,46 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 
-_AT_ONCE = 2  # the second one's work is there when the first one's ends
+_MAX_RUNNING = 2  # the tasks of the second shard are queued before those of the first one end
 
 
-class Ahead:
-    """Starts threads that decode shards, two at once at most; thread-safe.
+class ShardPrefetcher:
+    """Decodes scheduled shards in threads, at most two shards at once. Thread-safe.
 
     Args:
-        decode: decodes a shard, and calls what it is given when the work of that shard is handed out: the next one's
-            is queued behind it. Raises nothing. Its object is not kept alive.
+        decode: a method that decodes a shard, (shard number, on_submitted) -> None. It calls `on_submitted` when all
+            tasks of the shard are in the queue; the next shard then begins. It raises nothing. Its object is referenced
+            weakly.
     """
 
     def __init__(self, decode: Callable[[int, Callable[[], None]], None]) -> None:
         self._decode, self._lock = weakref.WeakMethod(decode), threading.Lock()
-        self._wanted: deque[int] = deque()
+        self._scheduled: deque[int] = deque()
         self._running: dict[int, threading.Thread] = {}
 
-    def want(self, shards: Iterable[int]) -> None:
-        """Replaces what is decoded next, in this order; what runs goes on."""
+    def schedule(self, shards: Iterable[int]) -> None:
+        """Replaces the scheduled shards, in the order of decoding; shards being decoded are not interrupted."""
         with self._lock:
-            self._wanted = deque(shard for shard in shards if shard not in self._running)
-        self._start()
+            self._scheduled = deque(shard for shard in shards if shard not in self._running)
+        self._start_next()
 
     def close(self) -> None:
-        """Starts none any more, until some are wanted again, and waits for what runs."""
+        """Unschedules all shards and waits for those being decoded; `schedule` starts the prefetcher again."""
         with self._lock:
-            self._wanted.clear()
+            self._scheduled.clear()
             running = [*self._running.values()]
         for thread in running:
             thread.join()
 
-    def _start(self) -> None:
+    def _start_next(self) -> None:
         with self._lock:
-            if self._wanted and len(self._running) < _AT_ONCE:
-                shard = self._wanted.popleft()
-                thread = threading.Thread(target=self._run, args=(shard,), name="blear-ahead")
+            if self._scheduled and len(self._running) < _MAX_RUNNING:
+                shard = self._scheduled.popleft()
+                thread = threading.Thread(target=self._run, args=(shard,), name="blear-prefetch")
                 try:
                     thread.start()
-                except RuntimeError:  # too many, or the process ends: who asks for the shard decodes it
-                    self._wanted.clear()
+                except RuntimeError:  # too many threads, or the interpreter exits: the reader decodes the shard
+                    self._scheduled.clear()
                 else:
                     self._running[shard] = thread
 
@@ -53,8 +54,8 @@ class Ahead:
         try:
             decode = self._decode()
             if decode is not None:
-                decode(shard, self._start)
+                decode(shard, self._start_next)
         finally:
             with self._lock:
                 self._running.pop(shard, None)
-            self._start()
+            self._start_next()

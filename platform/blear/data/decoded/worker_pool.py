@@ -1,226 +1,164 @@
-"""The threads of this process that decode, and a helper process for each of them where there is much to decode.
+"""The pool of decoding threads of this process; each thread may have a worker process that decodes for it.
 
-Decoders keep Python's lock or fight for it, so that threads alone do not fill the cores. A thread starts its helper
-when it first has a large split before it, decodes by itself until the helper is there, and again when it has died.
+Threads alone do not use all cores, because decoders hold the GIL or contend for it. A thread starts its worker process
+when it first decodes a large split. The thread decodes by itself until the worker is ready, and again after it died.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-import mmap
 import os
-import socket
-import subprocess
-import sys
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from multiprocessing.connection import Connection
 from typing import TypeVar
 
 import numpy as np
 
-from blear.data.decoded.decode_task import Arrays, Task
+from blear.data.decoded.decode_task import DecodeTask
+from blear.data.decoded.decoded_layout import ArraySpecs
+from blear.data.decoded.worker_handle import WorkerHandle, handles
 from blear.data.shard.encoded_shard import EncodedSamples
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-_THREADS = 8
-# pictures of some 100 kB would be given back to the system, and fetched again, one by one
-_QUICK = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 27)}
-_helpers: weakref.WeakSet[_Helper] = weakref.WeakSet()
+_MAX_THREADS = 8
 _thread = threading.local()
 
 
-def crew() -> Crew:
-    """The crew for the cores that this process may use; all stores share it."""
-    return _crew(frozenset(os.sched_getaffinity(0)))
+def decode_pool() -> DecodePool:
+    """The pool for the cores that this process may use; all stores share it."""
+    return _pool_of_cores(frozenset(os.sched_getaffinity(0)))
 
 
-class Crew:
-    """Threads for the cores, at most eight; on one core there is none, and the caller does everything.
+class DecodePool:
+    """A thread for each core, at most eight; with one core there are no threads, and the caller decodes.
 
     Attributes:
-        helped: whether a helper has come; small splits use it, too.
+        threads: number of threads that work at once.
+        has_worker: whether a worker process has become ready; small splits use it as well.
     """
 
     def __init__(self, cores: int) -> None:
-        self.threads, self.helped = min(_THREADS, cores), False
-        self._pool = ThreadPoolExecutor(self.threads, "blear-decode", self._join) if self.threads > 1 else None
+        self.threads, self.has_worker = min(_MAX_THREADS, cores), False
+        self._decoders = ThreadPoolExecutor(self.threads, "blear-decode", self._init) if self.threads > 1 else None
         self._copiers = ThreadPoolExecutor(self.threads, "blear-copy")
 
-    def _join(self) -> None:
-        _thread.team, _thread.helper = self, None
+    def _init(self) -> None:
+        _thread.pool, _thread.worker = self, None
 
-    def each(self, call: Callable[[T], R], jobs: Sequence[T], begun: Callable[[], None] = lambda: None) -> list[R]:
-        """The results, in order; when one raises, or this is interrupted, no other job runs any more.
+    def map(
+        self, call: Callable[[T], R], jobs: Sequence[T], on_submitted: Callable[[], None] = lambda: None
+    ) -> list[R]:
+        """Calls `call` for each job in the decoding threads; returns the results in order.
+
+        After an error or an interrupt, no further job starts; jobs that run are waited for.
 
         Args:
-            begun: called when the jobs are queued.
+            on_submitted: called when all jobs are in the queue.
         """
-        if self._pool is None or len(jobs) < 2:
-            begun()
+        if self._decoders is None or len(jobs) < 2:
+            on_submitted()
             return [call(job) for job in jobs]
-        futures = [self._pool.submit(call, job) for job in jobs]
+        futures = [self._decoders.submit(call, job) for job in jobs]
         try:
-            begun()
+            on_submitted()
             return [future.result() for future in futures]
         finally:
             for future in futures:
                 future.cancel()
             wait(futures)
 
-    def copy(self, call: Callable[[T], None], jobs: Sequence[T]) -> None:
-        """Does the jobs side by side by threads of their own: they do not wait for shards that are decoded."""
+    def map_copies(self, call: Callable[[T], None], jobs: Sequence[T]) -> None:
+        """Calls `call` for each job in the copying threads, so that copies do not wait for shards being decoded."""
         for _ in self._copiers.map(call, jobs) if self.threads > 1 else map(call, jobs):
             pass
 
 
-def do(task: Task, source: int, target: int, *, much: bool) -> dict[int, str]:
-    """Runs a task, as `Task.run`, by this thread's helper if it has one; starts one if there is `much` to do."""
-    helper = _of_this_thread(much)
-    answer = None if helper is None else helper.run(task, source, target)
-    return task.run(source, target) if answer is None else answer
+def run_task(task: DecodeTask, source: int, target: int, *, start_worker: bool) -> dict[int, str]:
+    """Runs a task as `DecodeTask.run`, in the worker of this thread if it is ready.
 
-
-def fetch(
-    samples: EncodedSamples, rows: np.ndarray, arrays: Arrays, source: int, *, much: bool
-) -> tuple[list[np.ndarray], dict[int, str]] | None:
-    """Decoded samples in memory that this thread's helper shares, until it is given another task, and the broken ones.
-
-    Those are counted among `rows`. None: they have to be decoded here.
+    Args:
+        start_worker: whether a thread without a worker starts one.
     """
-    helper = _of_this_thread(much)
-    if helper is None:
+    worker = _worker_of_thread(start_worker)
+    result = None if worker is None else worker.run(task, source, target)
+    return task.run(source, target) if result is None else result
+
+
+def decode_in_worker(
+    samples: EncodedSamples, rows: np.ndarray, arrays: ArraySpecs, source: int, *, start_worker: bool
+) -> tuple[list[np.ndarray], dict[int, str]] | None:
+    """Decodes samples in the worker of this thread; returns None if the caller has to decode them.
+
+    Args:
+        rows: numbers of the samples in `samples`, int64 [R].
+        arrays: shape and type of each array of a sample.
+        source: descriptor of the open shard file.
+        start_worker: whether a thread without a worker starts one.
+
+    Returns:
+        The arrays [R, T, H, W, C], in memory shared with the worker and valid until its next task; and the broken
+        samples, position in `rows` -> cause.
+    """
+    worker = _worker_of_thread(start_worker)
+    if worker is None:
         return None
-    task, size = Task.packed(samples.part(rows), arrays)
-    descriptor, memory = helper.memory(size)
-    broken = helper.run(task, source, descriptor)
+    task, size = DecodeTask.contiguous(samples.part(rows), arrays)
+    descriptor, memory = worker.shared_memory(size)
+    broken = worker.run(task, source, descriptor)
     if broken is None:
         return None
     clips = [
-        np.frombuffer(memory, kind, len(rows) * math.prod(shape), offset).reshape(len(rows), *shape)
-        for (shape, kind), offset in zip(arrays, task.offsets, strict=True)
+        np.frombuffer(memory, dtype, len(rows) * math.prod(shape), offset).reshape(len(rows), *shape)
+        for (shape, dtype), offset in zip(arrays, task.offsets, strict=True)
     ]
     return clips, broken
 
 
-def start(timeout: float = 60.0) -> None:
-    """Starts the helpers and waits until they are there: for measurements."""
-    team = crew()
-    together = threading.Barrier(team.threads)  # one job for each thread
+def start_workers(timeout: float = 60.0) -> None:
+    """Starts the workers of all threads and waits until they are ready; for benchmarks and tests."""
+    pool = decode_pool()
+    barrier = threading.Barrier(pool.threads)  # each thread gets one job
 
-    def one(_: int) -> None:
-        together.wait(timeout)
-        _of_this_thread(True, timeout)
+    def start(_: int) -> None:
+        barrier.wait(timeout)
+        _worker_of_thread(True, timeout)
 
-    if team.threads > 1:
-        team.each(one, range(team.threads))
-
-
-class _Helper:
-    """A helper process, as its only thread sees it."""
-
-    def __init__(self) -> None:
-        self._files, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "blear.data.decoded.worker_process"],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                env=os.environ | _QUICK | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                process_group=0,  # Ctrl-C is ours
-            )
-        self._tasks = Connection(os.dup(self._files.fileno()))
-        self._shared = os.memfd_create("blear-decoded")
-        self._memory: mmap.mmap | None = None
-        self._ready = self._lost = False
-        self._end = weakref.finalize(self, _dismiss, self._process, self._shared, self._files, self._tasks)
-        _helpers.add(self)
-
-    @property
-    def asleep(self) -> bool:
-        """It had nothing to do for long and has ended."""
-        return self._process.poll() == 0
-
-    def ready(self, timeout: float = 0.0) -> bool:
-        """Whether it takes tasks."""
-        if not self._ready and not self._lost:
-            try:
-                if self._tasks.poll(timeout):
-                    self._tasks.recv()
-                    self._ready = True
-            except (OSError, EOFError):
-                self._lost = True
-        return self._ready and not self._lost
-
-    def run(self, task: Task, source: int, target: int) -> dict[int, str] | None:
-        """What `task.run` returns; None: it has to be done here, from the start."""
-        try:
-            socket.send_fds(self._files, [b"t"], [source, target])
-            self._tasks.send(task)
-            answer: dict[int, str] | None = self._tasks.recv()
-            return answer
-        except (OSError, EOFError):  # it has died
-            self._lost = True
-            return None
-
-    def memory(self, size: int) -> tuple[int, mmap.mmap]:
-        """At least `size` bytes that both processes see: the descriptor for the helper, and the bytes."""
-        if self._memory is None or len(self._memory) < size:
-            os.ftruncate(self._shared, size)
-            self._memory = mmap.mmap(self._shared, size)
-        return self._shared, self._memory
-
-    def forget(self) -> None:
-        """In a forked child: the helper is the parent's."""
-        self._end.detach()
-        _close(self._shared, self._files, self._tasks)
+    if pool.threads > 1:
+        pool.map(start, range(pool.threads))
 
 
-def _of_this_thread(much: bool, timeout: float = 0.0) -> _Helper | None:
-    """The helper that takes tasks for it; None if it is of no crew, or has none, or none yet."""
-    team: Crew | None = getattr(_thread, "team", None)
-    if team is None:
+def _worker_of_thread(start: bool, timeout: float = 0.0) -> WorkerHandle | None:
+    """The worker of this thread; None if the thread is not in a pool, or has no worker that is ready."""
+    pool: DecodePool | None = getattr(_thread, "pool", None)
+    if pool is None:
         return None
-    helper: _Helper | None = _thread.helper
-    if much and (helper is None or helper.asleep):
+    worker: WorkerHandle | None = _thread.worker
+    if start and (worker is None or worker.exited_idle):
         try:
-            helper = _thread.helper = _Helper()
+            worker = _thread.worker = WorkerHandle()
         except OSError:  # no process can be started
-            _thread.team = None
+            _thread.pool = None
             return None
-    if helper is None or not helper.ready(timeout):
+    if worker is None or not worker.is_ready(timeout):
         return None
-    team.helped = True
-    return helper
-
-
-def _close(shared: int, files: socket.socket, tasks: Connection) -> None:
-    os.close(shared)
-    files.close()
-    tasks.close()
-
-
-def _dismiss(process: subprocess.Popen[bytes], shared: int, files: socket.socket, tasks: Connection) -> None:
-    _close(shared, files, tasks)
-    process.kill()
-    process.wait()
+    pool.has_worker = True
+    return worker
 
 
 @functools.cache
-def _crew(cores: frozenset[int]) -> Crew:
-    return Crew(len(cores))
+def _pool_of_cores(cores: frozenset[int]) -> DecodePool:
+    return DecodePool(len(cores))
 
 
 def _after_fork() -> None:
-    """The threads and their helpers stay with the parent."""
-    _crew.cache_clear()
-    for helper in list(_helpers):
-        helper.forget()
+    """In a forked child: threads do not survive a fork, and the workers belong to the parent."""
+    _pool_of_cores.cache_clear()
+    for worker in list(handles):
+        worker.detach()
 
 
 os.register_at_fork(after_in_child=_after_fork)

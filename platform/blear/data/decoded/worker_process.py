@@ -1,8 +1,10 @@
-"""A worker process, `python -m blear.data.decoded.worker_process`: reads decode tasks from a socket on standard input.
+"""Main program of a worker process, `python -m blear.data.decoded.worker_process`: runs decode tasks of its parent.
 
-For each task there come one byte with the two open files, and the pickled task; the answer is what the task returns,
-or None where a file failed: who asked does it again and meets the error himself. The helper ends with its parent, and
-by itself when nothing comes for a while. It imports no torch.
+Protocol, over a socket on standard input: the worker sends None when it is ready. For each task the parent sends one
+byte with two open files (source, target), then the pickled `DecodeTask`; the worker sends the result of the task, or
+None after an `OSError`, and the parent then runs the task itself and raises the error.
+
+The worker exits with its parent, and after 60 seconds without a task. It does not import torch.
 """
 
 from __future__ import annotations
@@ -17,18 +19,18 @@ from multiprocessing.connection import Connection
 
 import cv2
 
-from blear.data.decoded.decode_task import Task
+from blear.data.decoded.decode_task import DecodeTask
 
 _IDLE_S = 60.0
 
 
 def main() -> None:
-    """Does what comes."""
+    """Runs tasks until the parent closes the socket or no task comes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     files, tasks = socket.socket(fileno=os.dup(0)), Connection(os.dup(0))
-    with contextlib.suppress(OSError, EOFError):  # the parent has gone
+    with contextlib.suppress(OSError, EOFError):  # the parent has closed the socket
         _serve(files, tasks)
 
 
@@ -38,21 +40,21 @@ def _serve(files: socket.socket, tasks: Connection) -> None:
         descriptors = socket.recv_fds(files, 1, 2)[1]
         if len(descriptors) != 2:
             return
-        task: Task = tasks.recv()
+        task: DecodeTask = tasks.recv()
         try:
-            answer = task.run(*descriptors)
+            result = task.run(*descriptors)
         except OSError:
-            answer = None
-        for descriptor in descriptors:  # closed before the answer: the files are who asked's again
+            result = None
+        for descriptor in descriptors:  # closed before the reply: the parent may then release its locks
             os.close(descriptor)
-        tasks.send(answer)
+        tasks.send(result)
 
 
-def _end_with_parent() -> None:
-    """Ends this process in the middle of a task, too: the parent's locks on files are held here as well."""
-    gone = select.poll()
-    gone.register(0, select.POLLRDHUP)
-    gone.poll()
+def _exit_with_parent() -> None:
+    """Exits when the parent ends, also in the middle of a task: this process shares the file locks of its parent."""
+    hangup = select.poll()
+    hangup.register(0, select.POLLRDHUP)
+    hangup.poll()
     os._exit(1)
 
 
