@@ -1,1 +1,1 @@
-"""Ray Tune over a job: a space, trials that are runs of the job, the best of them against baselines."""
+"""Hyperparameter search: Ray Tune over a job, whose trials are runs of the job with other values."""

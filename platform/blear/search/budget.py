@@ -1,4 +1,4 @@
-"""When a search has taken its hours, or its GPU hours; both go on where an interrupted search went on."""
+"""The time budget of a search: hours and GPU hours. An interrupted search continues with the time that it has used."""
 
 from __future__ import annotations
 
@@ -12,49 +12,50 @@ from blear.job.schema import Search
 from blear.progress import echo
 
 
-class Spent(tune.Stopper):
-    """Ends a search whose budget is spent, and the trials that run."""
+class BudgetStopper(tune.Stopper):
+    """Ends a search, running trials included, when its budget is used up."""
 
-    now: ClassVar[bool] = False  # of the class: where Tune continues, a copy takes the stopper's place
+    exhausted: ClassVar[bool] = False  # on the class: Tune replaces the instance by a copy when it restores a search
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return Spent.now
+        return BudgetStopper.exhausted
 
 
-class Budget(tune.Callback):
-    """Counts the time of a search and that of its running trials.
+class BudgetUsage(tune.Callback):
+    """Measures the time of a search and the GPU time of its running trials.
 
     Args:
+        search: its `hours` and `gpu_hours` are the budget.
         gpus: GPUs of one trial.
     """
 
     def __init__(self, search: Search, gpus: float) -> None:
         self._hours, self._gpu_hours, self._gpus = search.hours, search.gpu_hours, gpus
         self._seconds = self._gpu_seconds = 0.0
-        self._looked: float | None = None
+        self._measured_at: float | None = None
 
     def setup(self, *arguments: Any, **info: Any) -> None:
-        self._looked, Spent.now = None, False
+        self._measured_at, BudgetStopper.exhausted = None, False
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         now = time.monotonic()
-        passed = 0.0 if self._looked is None else now - self._looked
-        self._looked = now
-        self._seconds += passed
-        self._gpu_seconds += passed * self._gpus * sum(trial.status == "RUNNING" for trial in trials)
-        for name, most, used in (
+        elapsed = 0.0 if self._measured_at is None else now - self._measured_at
+        self._measured_at = now
+        self._seconds += elapsed
+        self._gpu_seconds += elapsed * self._gpus * sum(trial.status == "RUNNING" for trial in trials)
+        for name, budget, used in (
             ("hours", self._hours, self._seconds),
             ("gpu_hours", self._gpu_hours, self._gpu_seconds),
         ):
-            if most is not None and used >= most * 3600 and not Spent.now:
-                Spent.now = True
-                echo(f"search: its {name} are over; no trial goes on")
+            if budget is not None and used >= budget * 3600 and not BudgetStopper.exhausted:
+                BudgetStopper.exhausted = True
+                echo(f"search: its {name} are used up; all trials stop")
 
-    def left(self, running: int) -> float:
-        """Seconds until it is spent, with so many trials at once; infinite where there is no end."""
+    def seconds_left(self, running: int) -> float:
+        """Seconds until the budget is used up while `running` trials run; infinite without a budget."""
         hours = math.inf if self._hours is None else self._hours * 3600 - self._seconds
         if self._gpu_hours is None or not self._gpus * running:
             return max(hours, 0.0)

@@ -1,4 +1,4 @@
-"""Which dimension matters: fANOVA of Optuna over the finished trials."""
+"""Importance of the dimensions of a search space: PED-ANOVA of Optuna over the finished trials."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ from typing import Any
 
 from blear.job.schema import Dimension
 
-_FEWEST = 8
+_MIN_TRIALS = 8
 
 
 def importance(
     space: Mapping[str, Dimension], drawn: Sequence[Mapping[str, Any]], objectives: Sequence[float]
 ) -> dict[str, float]:
-    """Dimension -> share of the objective's variance that it explains alone, the largest first.
+    """The share of the objective's variance that each dimension explains alone (Watanabe et al., IJCAI 2023).
 
-    A mixture's draws are summed. Empty below 8 trials, or where all objectives are alike. PED-ANOVA (Watanabe et al.,
-    IJCAI 2023) as Optuna has it.
+    Args:
+        drawn: the values that Tune drew for each trial (see `space.tune_space`).
+        objectives: the first objective of each trial.
+
+    Returns:
+        Dimension -> share in [0, 1], largest first; of a mixture, the sum over its keys. Empty where there are fewer
+        than 8 trials or all objectives are equal.
     """
     import optuna
 
-    if len(drawn) < _FEWEST or len(set(objectives)) < 2:
+    if len(drawn) < _MIN_TRIALS or len(set(objectives)) < 2:
         return {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
@@ -28,11 +33,11 @@ def importance(
     for config, value in zip(drawn, objectives, strict=True):
         distributions = {name: _distribution(space, name, drawn) for name in names}
         study.add_trial(optuna.trial.create_trial(params=dict(config), distributions=distributions, value=value))
-    found = optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
+    by_name = optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
     shares: dict[str, float] = {}
-    for name, share in found.items():
-        field = name.split("|")[0]
-        shares[field] = shares.get(field, 0.0) + float(share)
+    for name, share in by_name.items():
+        dimension = name.split("|")[0]
+        shares[dimension] = shares.get(dimension, 0.0) + float(share)
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 

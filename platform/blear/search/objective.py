@@ -1,4 +1,4 @@
-"""One number from a robustness curve, better the higher."""
+"""Objectives of a search: one number from a robustness curve; higher is better."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from blear.evaluate.statistics.robustness_scores import log_area
 from blear.job.schema import CLEAN, Objective
 
 Curve = dict[tuple[str, float], float]
-"""(condition, severity) -> the headline metric."""
+"""Robustness curve: (condition, severity) -> headline metric."""
 
 
 def curve_of(tables: Iterable[pa.Table], metric: Metric) -> Curve:
-    """The metric of all rows with a found face at each condition and severity."""
+    """The metric at each condition and severity, over the samples with a detected face.
+
+    Args:
+        tables: parts of a predictions table.
+        metric: the stage's headline metric.
+    """
     table = pa.concat_tables(tables)
     keys = list(zip(table["condition"].to_pylist(), table["severity"].to_pylist(), strict=True))
     truth, prediction = table["truth"].to_numpy(), table["prediction"].to_numpy()
@@ -31,11 +36,12 @@ def curve_of(tables: Iterable[pa.Table], metric: Metric) -> Curve:
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Names and computes the objectives of a search.
+class ObjectiveEvaluator:
+    """Computes the objectives of a search from a curve.
 
     Attributes:
-        higher_is_better: the metric's direction; of one that is better low, objectives are its negative.
+        objectives: the job's objectives.
+        higher_is_better: direction of the metric. A metric whose lower values are better is negated.
     """
 
     objectives: tuple[Objective, ...]
@@ -43,15 +49,18 @@ class Judge:
 
     @property
     def names(self) -> list[str]:
-        """One name for each objective, in their order."""
+        """Names of the objectives, in order; several of one kind are numbered."""
         uses = [objective.use for objective in self.objectives]
         return [use if uses.count(use) == 1 else f"{use}_{number}" for number, use in enumerate(uses, 1)]
 
     def __call__(self, curve: Mapping[tuple[str, float], float]) -> dict[str, float]:
-        """Name -> value, the higher the better; NaN where the metric is undefined at a level that counts.
+        """The objectives of a curve.
+
+        Returns:
+            Name -> value, higher is better; NaN where the metric is undefined at a severity that enters the objective.
 
         Raises:
-            JobError: weights name a severity that the evaluation does not have.
+            JobError: `weights` names a severity that the evaluation does not have, or an area has too few severities.
         """
         sign = 1.0 if self.higher_is_better else -1.0
         signed = {key: sign * value for key, value in curve.items()}
@@ -66,18 +75,20 @@ def _value(objective: Objective, curve: Mapping[tuple[str, float], float]) -> fl
         return float(np.min(list(swept.values())))
     conditions = list(dict.fromkeys(condition for condition, _ in swept))
     if objective.use == "area":
-        return float(np.mean([_area({s: v for (c, s), v in swept.items() if c == one}) for one in conditions]))
+        return float(np.mean([_log_area({s: v for (c, s), v in swept.items() if c == one}) for one in conditions]))
     unknown = set(objective.weights) - {severity for _, severity in swept}
     if unknown:
         known = ", ".join(f"{severity:g}" for severity in sorted({s for _, s in swept}))
-        raise JobError(f"no level {sorted(unknown)[0]:g} to weigh", "search.objective.weights", f"levels: {known}")
+        what = f"the sweep has no severity {sorted(unknown)[0]:g}"
+        raise JobError(what, "search.objective.weights", f"severities: {known}")
     total = sum(objective.weights.values())
     each = [sum(w * swept[c, s] for s, w in objective.weights.items()) / total for c in conditions]
     return float(np.mean(each))
 
 
-def _area(points: Mapping[float, float]) -> float:
+def _log_area(points: Mapping[float, float]) -> float:
     severities = np.array(sorted(points))
     if len(severities) < 2 or severities[0] <= 0:
-        raise JobError("an area needs two levels above 0", "search.objective", "take `mean`, or sweep more levels")
+        do = "use `mean`, or sweep more severities"
+        raise JobError("an area needs two severities above 0", "search.objective", do)
     return float(log_area(severities, *(np.array(points[severity]) for severity in severities)))

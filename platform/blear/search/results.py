@@ -1,4 +1,4 @@
-"""What search.json holds: every trial with its values and curve, the best ones, the baselines."""
+"""The contents of search.json: every trial with its values and curve, the best trial, the baselines."""
 
 from __future__ import annotations
 
@@ -10,61 +10,69 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from blear.errors import RunError
 
 
-class _Part(BaseModel):
+class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Trial(_Part):
-    """One point of the space."""
+class Trial(_Section):
+    """One trial, or one baseline."""
 
-    name: str = Field(description="folder below trials/")
+    name: str = Field(description="folder below trials/; of a baseline, its label")
     values: dict[str, Any] = Field(description="field of the job -> value")
-    objectives: dict[str, float] = Field(description="name -> value, the higher the better; empty where it failed")
+    objectives: dict[str, float] = Field(description="name -> value, higher is better; empty for a trial that failed")
     curve: list[tuple[str, float, float]] = Field(description="condition, severity, headline metric")
-    looks: list[tuple[int, float]] = Field(description="step, first objective, at each look")
-    steps: int = Field(description="steps that it made")
-    seconds: float = Field(description="how long it took")
-    error: str | None = Field(None, description="why it failed; null: it did not")
-    whole: bool = Field(True, description="came to its end; false: it failed, fell behind or the budget was spent")
+    looks: list[tuple[int, float]] = Field(description="step and first objective of each evaluation during training")
+    steps: int = Field(description="training steps")
+    seconds: float = Field(description="duration of the trial")
+    error: str | None = Field(None, description="error message; null: the trial did not fail")
+    whole: bool = Field(
+        True, description="whether the trial completed; false: it failed, or a scheduler or the budget stopped it"
+    )
 
 
-class SearchResults(_Part):
-    """A search as a whole."""
+class SearchResults(_Section):
+    """The results of a search."""
 
-    objectives: list[str] = Field(description="names, the one that decides first")
+    objectives: list[str] = Field(description="names of the objectives; the first one ranks the trials")
     metric: str = Field(description="label of the headline metric")
-    split: str = Field(description="split that decided")
-    algorithm: str = Field(description="how points were chosen")
-    asked: int = Field(description="trials asked for")
-    trials: list[Trial] = Field(description="in the order in which they began")
-    best: str | None = Field(description="name of the best trial; null: none succeeded")
-    pareto: list[str] = Field(description="trials that none beats in every objective")
+    split: str = Field(description="split that the objectives are computed on")
+    algorithm: str = Field(description="search algorithm")
+    asked: int = Field(description="number of trials in the job")
+    trials: list[Trial] = Field(description="the trials, ordered by their start")
+    best: str | None = Field(description="name of the best trial; null: no trial completed")
+    pareto: list[str] = Field(description="names of the trials on the Pareto front of all objectives")
     importance: dict[str, float] = Field(
         description="dimension -> share of the objective's variance; empty: too few trials"
     )
-    baselines: list[Trial] = Field(description="trained alike, not chosen; `name` is the label")
-    seconds: float = Field(description="of the search so far")
+    baselines: list[Trial] = Field(description="the baselines, trained like the trials; `name` is the label")
+    seconds: float = Field(description="duration of the search so far")
 
     def trial(self, name: str | None) -> Trial | None:
-        """A trial by name."""
+        """The trial with a name; None where there is none."""
         return next((trial for trial in self.trials if trial.name == name), None)
 
 
 def pareto(trials: list[Trial], names: list[str]) -> list[str]:
-    """Names of the trials that no other one equals or beats in every objective, and beats in one."""
-    done = [(trial.name, [trial.objectives[name] for name in names]) for trial in trials if trial.objectives]
+    """Names of the trials on the Pareto front.
 
-    def beaten(mine: list[float]) -> bool:
-        return any(all(o >= m for o, m in zip(other, mine, strict=True)) and other != mine for _, other in done)
+    A trial is dominated where another trial is at least as good in every objective and better in one.
 
-    return [name for name, mine in done if not beaten(mine)]
+    Args:
+        names: the objectives; higher is better.
+    """
+    finished = [(trial.name, [trial.objectives[name] for name in names]) for trial in trials if trial.objectives]
+
+    def dominated(own: list[float]) -> bool:
+        return any(all(o >= m for o, m in zip(other, own, strict=True)) and other != own for _, other in finished)
+
+    return [name for name, own in finished if not dominated(own)]
 
 
 def read_results(path: Path) -> SearchResults:
-    """search.json of a run.
+    """Reads the search.json of a run.
 
     Raises:
-        RunError: missing or damaged.
+        RunError: the file is missing or damaged.
     """
     if not path.is_file():
         raise RunError("there is no search here yet", str(path), "run the job first")

@@ -1,4 +1,4 @@
-"""A search from its job to its page: shared stages, trials, baselines, the best one tested beside them."""
+"""Runs a search: shared stages, trials, baselines, and the evaluation of the best trial beside the baselines."""
 
 from __future__ import annotations
 
@@ -19,123 +19,146 @@ from blear.job.reader import dump_job, read_job
 from blear.job.schema import Arm, Job, Search
 from blear.plugin.catalog import Catalog
 from blear.progress import echo, track
+from blear.search.configuration import (
+    TrialContext,
+    evaluate_configuration,
+    headline_metric,
+    required_stages,
+    train_configuration,
+)
 from blear.search.importance import importance
-from blear.search.lineage import scheduled
-from blear.search.objective import Judge
-from blear.search.point import Ground, curve_at, headline, needed, train_point
+from blear.search.mixture_history import to_schedule
+from blear.search.objective import ObjectiveEvaluator
+from blear.search.resources import TrialResources
 from blear.search.results import SearchResults, Trial, pareto
-from blear.search.room import Room
 from blear.search.tuning import run_trials
 from blear.storage.run_folder import RunFolder, write_text
 from blear.train.worker import local_device
 
 BEST = "best"
-_RUNS_ITSELF = "#!/usr/bin/env -S blear run"
+_SHEBANG = "#!/usr/bin/env -S blear run"
 
 
 def search_job(job: Job, catalog: Catalog, run: RunFolder, prepared: Mapping[str, str | Path]) -> str:
-    """Runs the search of a job; leaves search.json, best.yaml, trials/, baselines/ and what an evaluation leaves.
+    """Runs the search of a job, then evaluates the best trial beside the baselines.
+
+    Writes search.json, best.yaml, trials/ and baselines/ to the run folder, and the files of an evaluation.
+
+    Args:
+        prepared: data name -> its prepared shards.
 
     Returns:
         The table of the best trial and the baselines on the split of `evaluate`, as Markdown.
 
     Raises:
-        JobError: the search names what the job does not have.
-        RunError: no trial succeeded.
+        JobError: the search names a field or a metric that the job does not have.
+        RunError: no trial completed.
     """
     search, evaluate = job.search, job.evaluate
     if search is None or evaluate is None:
-        raise JobError("a search needs an `evaluate` section, whose levels it looks at", "search", "add one")
-    began = time.monotonic()
+        raise JobError("a search needs an `evaluate` section, whose sweep gives the curve", "search", "add one")
+    started = time.monotonic()
     plain = job.model_copy(update={"search": None})
     base = run.root / "base.yaml"
     write_text(base, dump_job(plain))
-    ground = Ground(
-        base, run.root, prepared, search.stage, search.split, tuple(_shared(job, search)), job.cluster.workers != 1
+    context = TrialContext(
+        base,
+        run.root,
+        prepared,
+        search.stage,
+        search.split,
+        tuple(_shared_stages(job, search)),
+        job.cluster.workers != 1,
     )
-    train_point(ground, plain, run, only=[*ground.shared, *_others(job, search)])
-    metric = headline(ground, plain, run)
-    judge = Judge(tuple(search.objective), metric.higher_is_better)
+    train_configuration(context, plain, run, only=[*context.shared, *_other_stages(job, search)])
+    metric = headline_metric(context, plain, run)
+    objective_evaluator = ObjectiveEvaluator(tuple(search.objective), metric.higher_is_better)
     steps = job.stages[search.stage].steps
-    room = Room.of(search, job.cluster)
-    found = run_trials(ground, search, judge, room, job.seed, steps)
-    trials = [trial for trial, _ in found]
-    whole = [trial for trial in trials if trial.whole]  # one that was ended early has no weights
-    ranked = sorted(whole, key=lambda t: -t.objectives[judge.names[0]])
+    resources = TrialResources.of(search, job.cluster)
+    trials_with_draws = run_trials(context, search, objective_evaluator, resources, job.seed, steps)
+    trials = [trial for trial, _ in trials_with_draws]
+    first = objective_evaluator.names[0]
+    completed = [trial for trial in trials if trial.whole]  # a trial that was stopped early has no final weights
+    ranked = sorted(completed, key=lambda t: -t.objectives[first])
     if not ranked:
         errors = "; ".join(dict.fromkeys(trial.error or "no result" for trial in trials))
-        do = "see output.log of each; of a budget that is too small, give more and --fresh"
-        raise RunError(f"no trial came to its end: {errors or 'none began'}", str(run.root / "trials"), do)
+        do = "see output.log of each trial; if the budget is too small, enlarge it and use --fresh"
+        raise RunError(f"no trial completed: {errors or 'none started'}", str(run.root / "trials"), do)
     best = ranked[0]
-    best_job = ground.job(_changes(best, search, steps), f"{job.name}-{BEST}")
+    best_job = context.job(_changes(best, search, steps), f"{job.name}-{BEST}")
     _write_job(run.root / "best.yaml", best_job)
-    baselines = _baselines(ground, search, judge, room) if search.baselines else []
-    config = [drawn for trial, drawn in found if trial.objectives]
+    baselines = _baselines(context, search, objective_evaluator, resources) if search.baselines else []
+    drawn = [draw for trial, draw in trials_with_draws if trial.objectives]
     results = SearchResults(
-        objectives=judge.names,
+        objectives=objective_evaluator.names,
         metric=metric.label,
         split=search.split,
         algorithm=search.algorithm,
         asked=search.trials,
         trials=trials,
         best=best.name,
-        pareto=pareto(trials, judge.names),
-        importance=importance(search.space, config, [t.objectives[judge.names[0]] for t in trials if t.objectives]),
+        pareto=pareto(trials, objective_evaluator.names),
+        importance=importance(search.space, drawn, [t.objectives[first] for t in trials if t.objectives]),
         baselines=baselines,
-        seconds=time.monotonic() - began,
+        seconds=time.monotonic() - started,
     )
     write_text(run.root / "search.json", results.model_dump_json(indent=1))
     folders = {label: run.root / "baselines" / folder for label, folder in _folders(search).items()}
     folders[BEST] = run.root / "trials" / best.name
-    final = _final(job, search, run, folders, best_job)
+    final = _final_job(job, search, run, folders, best_job)
     write_text(run.root / "final.yaml", dump_job(final))
     return evaluate_arms(final, catalog, run, prepared, local_device("auto"))
 
 
-def _shared(job: Job, search: Search) -> list[str]:
-    """Stages that the searched one starts from and that no value changes, nor those before them."""
+def _shared_stages(job: Job, search: Search) -> list[str]:
+    """Stages that the searched stage starts from and that no value of the search changes, directly or indirectly."""
     paths = [*search.space, *(path for values in search.baselines.values() for path in values)]
-    touched = {path.split(".")[1] for path in paths if path.startswith("stages.")}
-    elsewhere = any(not path.startswith("stages.") for path in paths) or "*" in touched
-    before = [name for name in needed(job, search.stage) if name != search.stage]
-    kept: list[str] = []
+    changed = {path.split(".")[1] for path in paths if path.startswith("stages.")}
+    changes_all = any(not path.startswith("stages.") for path in paths) or "*" in changed
+    before = [name for name in required_stages(job, search.stage) if name != search.stage]
+    shared: list[str] = []
     for name in before:
         start = job.stages[name].backbone.start_from
         source = start.stage if start is not None else None
-        if not elsewhere and name not in touched and (source is None or source in kept):
-            kept.append(name)
-    return kept
+        if not changes_all and name not in changed and (source is None or source in shared):
+            shared.append(name)
+    return shared
 
 
-def _others(job: Job, search: Search) -> list[str]:
-    """Stages of arms that do not test the searched one: they are trained once and reported beside it."""
+def _other_stages(job: Job, search: Search) -> list[str]:
+    """Stages that other arms of the evaluation need; they are trained once and reported beside the best trial."""
     arms = job.evaluate.arms.values() if job.evaluate is not None else ()
     names = {name for arm in arms for name in (arm.stage, arm.restore) if name in job.stages and name != search.stage}
-    return [name for name in job.stages if any(name in needed(job, one) for one in names)]
+    return [name for name in job.stages if any(name in required_stages(job, one) for one in names)]
 
 
 def _changes(best: Trial, search: Search, steps: int) -> dict[str, Any]:
+    """The job fields of the best trial; of population-based training, its mixtures as a schedule."""
     if search.algorithm != "pbt":
         return dict(best.values)
-    stairs = {path: {int(step): held for step, held in values.items()} for path, values in best.values.items()}
-    moments = sorted({step for values in stairs.values() for step in values})
-    return scheduled([(step, {path: values[step] for path, values in stairs.items()}) for step in moments], steps)
+    by_path = {path: {int(step): mix for step, mix in values.items()} for path, values in best.values.items()}
+    steps_of_change = sorted({step for mixtures in by_path.values() for step in mixtures})
+    history = [(step, {path: mixtures[step] for path, mixtures in by_path.items()}) for step in steps_of_change]
+    return to_schedule(history, steps)
 
 
-def _baselines(ground: Ground, search: Search, judge: Judge, room: Room) -> list[Trial]:
-    """Trained side by side in Ray tasks of a trial's size."""
-    options: dict[str, Any] = {"num_cpus": room.bundle.get("CPU", 0), "num_gpus": room.bundle.get("GPU", 0)}
-    task = ray.remote(**options, max_retries=0)(_baseline)
+def _baselines(
+    context: TrialContext, search: Search, objective_evaluator: ObjectiveEvaluator, resources: TrialResources
+) -> list[Trial]:
+    """Trains and evaluates the baselines in parallel Ray tasks, each with the resources of a trial."""
+    options: dict[str, Any] = {"num_cpus": resources.bundle.get("CPU", 0), "num_gpus": resources.bundle.get("GPU", 0)}
+    task = ray.remote(**options, max_retries=0)(_run_baseline)
     folders, labels = _folders(search), list(search.baselines)
-    waiting: dict[Any, str] = {}
+    running: dict[Any, str] = {}
     done: dict[str, Trial] = {}
     with track("baselines", len(labels)) as bar:
         while len(done) < len(search.baselines):
-            while labels and len(waiting) < (room.at_once or len(search.baselines)):
+            while labels and len(running) < (resources.concurrent or len(search.baselines)):
                 label = labels.pop(0)
-                waiting[task.remote(ground, judge, label, folders[label], search.baselines[label])] = label
-            (ready,), _ = ray.wait(list(waiting), num_returns=1)
-            label = waiting.pop(ready)
+                future = task.remote(context, objective_evaluator, label, folders[label], search.baselines[label])
+                running[future] = label
+            (ready,), _ = ray.wait(list(running), num_returns=1)
+            label = running.pop(ready)
             try:
                 done[label] = ray.get(ready)
             except ray.exceptions.RayTaskError as error:
@@ -144,30 +167,42 @@ def _baselines(ground: Ground, search: Search, judge: Judge, room: Room) -> list
     return [done[label] for label in search.baselines]
 
 
-def _baseline(ground: Ground, judge: Judge, label: str, folder: str, values: Mapping[str, Any]) -> Trial:
-    began = time.monotonic()
-    run = RunFolder(ground.root / "baselines" / folder)
+def _run_baseline(
+    context: TrialContext,
+    objective_evaluator: ObjectiveEvaluator,
+    label: str,
+    folder: str,
+    values: Mapping[str, Any],
+) -> Trial:
+    started = time.monotonic()
+    run = RunFolder(context.root / "baselines" / folder)
     run.root.mkdir(parents=True, exist_ok=True)
-    job = ground.job(values, folder)
+    job = context.job(values, folder)
     with (run.root / "output.log").open("a") as output, contextlib.redirect_stderr(output):
-        train_point(ground, job, run)
-        curve = curve_at(ground, job, run)
-    steps = job.stages[ground.stage].steps
-    objectives = judge(curve)
+        train_configuration(context, job, run)
+        curve = evaluate_configuration(context, job, run)
+    steps = job.stages[context.stage].steps
+    objectives = objective_evaluator(curve)
     points = [(condition, severity, value) for (condition, severity), value in curve.items()]
     return Trial(
         name=label,
         values=dict(values),
         objectives=objectives,
         curve=points,
-        looks=[(steps, objectives[judge.names[0]])],
+        looks=[(steps, objectives[objective_evaluator.names[0]])],
         steps=steps,
-        seconds=time.monotonic() - began,
+        seconds=time.monotonic() - started,
     )
 
 
-def _final(job: Job, search: Search, run: RunFolder, folders: Mapping[str, Path], best_job: Job) -> Job:
-    """The job whose arms are the baselines, the best trial and the other arms; their stages are copied into the run."""
+def _final_job(job: Job, search: Search, run: RunFolder, folders: Mapping[str, Path], best_job: Job) -> Job:
+    """The job whose arms are the baselines, the best trial and the job's other arms.
+
+    Copies the searched stage of each baseline and of the best trial into the run.
+
+    Args:
+        folders: label of the arm -> run folder of the baseline or trial.
+    """
     assert job.evaluate is not None
     stages, arms = dict(job.stages), {}
     for label, folder in folders.items():
@@ -177,7 +212,7 @@ def _final(job: Job, search: Search, run: RunFolder, folders: Mapping[str, Path]
         shutil.copytree(
             RunFolder(folder).stage(search.stage), target, ignore=shutil.ignore_patterns("checkpoints", ".*")
         )
-        info = target / "stage.json"  # under its new name, so that a report tells them apart
+        info = target / "stage.json"  # the report distinguishes the stages by this name
         write_text(info, json.dumps(json.loads(info.read_text()) | {"name": name}, indent=1))
         own = best_job if label == BEST else read_job(folder / "job.yaml")[0]
         stages[name] = own.stages[search.stage]
@@ -189,13 +224,13 @@ def _final(job: Job, search: Search, run: RunFolder, folders: Mapping[str, Path]
 
 
 def _write_job(path: Path, job: Job) -> None:
-    write_text(path, f"{_RUNS_ITSELF}\n{dump_job(job)}")
+    write_text(path, f"{_SHEBANG}\n{dump_job(job)}")
     path.chmod(0o755)
     echo(f"search: the best trial's job is {path}")
 
 
 def _folders(search: Search) -> dict[str, str]:
-    """Label of a baseline -> name of its folder, numbered because labels may differ in signs only."""
+    """Label of a baseline -> name of its folder. A number makes the names unique."""
     names = (re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-") for label in search.baselines)
     return {
         label: f"{n}-{name}".strip("-") for n, (label, name) in enumerate(zip(search.baselines, names, strict=True), 1)

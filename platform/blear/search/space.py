@@ -1,4 +1,4 @@
-"""From the job's `search.space` to Tune's, and from a trial's draw to values of the job."""
+"""The search space: a job's `search.space` as Tune's domains, and a trial's draw as values of the job."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from blear.job.schema import Dimension
 from blear.plugin.uses import Scalar
 
 _DIGITS = 4
-_JOINT = "|"  # between a field and a key of its mixture; no field has one
+_JOINT = "|"  # separates a field and a key of its mixture; no field contains it
 
 
 def tune_space(space: Mapping[str, Dimension]) -> dict[str, Any]:
-    """Independent domains of Tune. A mixture has one for each key: see `values`."""
+    """Tune's domains of a space, one for each dimension; of a mixture, one for each key (see `values`)."""
     from ray import tune
 
     domains: dict[str, Any] = {}
@@ -33,18 +33,26 @@ def tune_space(space: Mapping[str, Dimension]) -> dict[str, Any]:
 
 
 def values(space: Mapping[str, Dimension], drawn: Mapping[str, Any]) -> dict[str, Any]:
-    """Field of the job -> value. Numbers keep four significant digits, so that the best job is the trial to the bit.
+    """The values of the job for one draw of Tune.
 
-    A mixture's weights are -log of even draws over their sum: even on the simplex, whatever the keys.
+    Numbers are rounded to four significant digits, so that best.yaml, which holds them as text, repeats the trial to
+    the bit. The weights of a mixture are -log(u) of uniform draws u, divided by their sum: this distribution is uniform
+    on the simplex (Dirichlet with all parameters 1).
+
+    Args:
+        drawn: domain -> value, as `tune_space` names the domains.
+
+    Returns:
+        Field of the job -> value.
     """
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for path, dimension in space.items():
         if dimension.simplex is not None:
-            found[path] = _weights(dimension.simplex, [drawn[f"{path}{_JOINT}{key}"] for key in dimension.simplex])
+            fields[path] = _weights(dimension.simplex, [drawn[f"{path}{_JOINT}{key}"] for key in dimension.simplex])
         else:
             value = drawn[path]
-            found[path] = float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
-    return found
+            fields[path] = float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
+    return fields
 
 
 def _weights(keys: list[Scalar], draws: list[float]) -> dict[Scalar, float]:

@@ -1,4 +1,4 @@
-"""What Ray Tune runs: one trial, a plain function on one worker (or the driver of several)."""
+"""The function that Ray Tune runs: one trial, in one worker process (or as the driver of several workers)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from blear.job.schema import Search
-from blear.search.lineage import Lineage, extended, scheduled
-from blear.search.objective import Curve, Judge
-from blear.search.point import Ground, curve_at, train_point
+from blear.search.configuration import TrialContext, evaluate_configuration, train_configuration
+from blear.search.mixture_history import MixtureHistory, to_schedule, with_mixtures
+from blear.search.objective import Curve, ObjectiveEvaluator
 from blear.search.space import values
 from blear.storage.run_folder import RunFolder, write_text
 from blear.train.checkpoint import checkpoint_path
@@ -23,78 +23,94 @@ from blear.train.checkpoint import checkpoint_path
 _WAIT_S = 600.0
 
 
-def trial(config: Mapping[str, Any], *, ground: Ground, search: Search, judge: Judge) -> None:
-    """Trains and tests one point; reports objectives, step and curve to Tune.
+def trial(
+    config: Mapping[str, Any], *, context: TrialContext, search: Search, objective_evaluator: ObjectiveEvaluator
+) -> None:
+    """Trains and evaluates one configuration, and reports objectives, step and curve to Tune.
 
-    Of a population, a trial may begin with the checkpoint of another one: it then goes on from its step and lineage.
+    In population-based training Tune may restore a trial from the checkpoint of another one. The trial then continues
+    from that checkpoint's step, with its mixture history.
+
+    Args:
+        config: domain -> value, as Tune drew it.
     """
     from ray import tune
 
     name = tune.get_context().get_trial_id()
-    run = RunFolder(ground.root / "trials" / name)
+    run = RunFolder(context.root / "trials" / name)
     changes = values(search.space, config)
     run.root.mkdir(parents=True, exist_ok=True)
     with (run.root / "output.log").open("a") as output, contextlib.redirect_stderr(output):
         if search.algorithm == "pbt":
-            lineage = _inherit(run, changes, search)
-            job = ground.job({}, name)
-            changes = scheduled(lineage, job.stages[ground.stage].steps)
+            history = _restore(run, changes, search)
+            job = context.job({}, name)
+            changes = to_schedule(history, job.stages[context.stage].steps)
         if search.report_every is not None:
-            changes |= {f"stages.{ground.stage}.checkpoint_every": search.report_every}
-        job = ground.job(changes, name)
-        looks = search.scheduler != "none" or search.algorithm == "pbt"
+            changes |= {f"stages.{context.stage}.checkpoint_every": search.report_every}
+        job = context.job(changes, name)
+        evaluates_checkpoints = search.scheduler != "none" or search.algorithm == "pbt"
 
-        def look(step: int, curve: Curve) -> None:
-            _await_checkpoint(run, ground, step)  # a trial that is paused, or copied, goes on from it
+        def on_curve(step: int, curve: Curve) -> None:
+            _await_checkpoint(run, context, step)  # a trial that Tune pauses or copies is restored from it
+            report = _report(objective_evaluator, curve, step, search)
             if search.algorithm != "pbt":
-                tune.report(_told(judge, curve, step, search))
+                tune.report(report)
                 return
-            with _packed(run, step) as folder:
-                tune.report(_told(judge, curve, step, search), checkpoint=tune.Checkpoint.from_directory(str(folder)))
+            with _pack(run, step) as folder:
+                tune.report(report, checkpoint=tune.Checkpoint.from_directory(str(folder)))
 
-        train_point(ground, job, run, look if looks else None)
-        if not looks:
-            tune.report(_told(judge, curve_at(ground, job, run), job.stages[ground.stage].steps, search))
+        train_configuration(context, job, run, on_curve if evaluates_checkpoints else None)
+        if not evaluates_checkpoints:
+            curve = evaluate_configuration(context, job, run)
+            tune.report(_report(objective_evaluator, curve, job.stages[context.stage].steps, search))
 
 
-def _told(judge: Judge, curve: Curve, step: int, search: Search) -> dict[str, Any]:
+def _report(objective_evaluator: ObjectiveEvaluator, curve: Curve, step: int, search: Search) -> dict[str, Any]:
     points = [[condition, severity, value] for (condition, severity), value in curve.items()]
-    look = math.ceil(step / (search.report_every or step))
-    return {**judge(curve), "step": step, "look": look, "curve": json.dumps(points)}
+    number = math.ceil(step / (search.report_every or step))
+    return {**objective_evaluator(curve), "step": step, "evaluation": number, "curve": json.dumps(points)}
 
 
-def _inherit(run: RunFolder, changes: dict[str, Any], search: Search) -> Lineage:
-    """Takes the checkpoint that Tune gives, perhaps another trial's, in the place of what is here; and its lineage."""
+def _restore(run: RunFolder, changes: dict[str, Any], search: Search) -> MixtureHistory:
+    """Replaces the run's stages by those of the checkpoint that Tune gives, perhaps another trial's.
+
+    Args:
+        changes: the trial's mixtures from the checkpoint's step on.
+
+    Returns:
+        The mixture history of the checkpoint, followed by `changes`.
+    """
     from ray import tune
 
-    given = tune.get_checkpoint()
-    if given is None:
+    checkpoint = tune.get_checkpoint()
+    if checkpoint is None:
         shutil.rmtree(run.root / "stages", ignore_errors=True)
-        lineage: Lineage = [(0, changes)]
+        history: MixtureHistory = [(0, changes)]
     else:
-        with given.as_directory() as folder:
+        with checkpoint.as_directory() as folder:
             shutil.rmtree(run.root / "stages", ignore_errors=True)
             shutil.copytree(Path(folder) / "stages", run.root / "stages")
-            kept = json.loads((Path(folder) / "lineage.json").read_text())
-        lineage = extended([(step, held) for step, held in kept["lineage"]], kept["step"], changes)
-    write_text(run.root / "lineage.json", json.dumps(lineage))
-    return lineage
+            stored = json.loads((Path(folder) / "lineage.json").read_text())
+        earlier = [(step, mixtures) for step, mixtures in stored["lineage"]]
+        history = with_mixtures(earlier, stored["step"], changes)
+    write_text(run.root / "lineage.json", json.dumps(history))
+    return history
 
 
-def _await_checkpoint(run: RunFolder, ground: Ground, step: int) -> None:
-    """Until a thread has written it."""
-    newest, until = checkpoint_path(run.stage(ground.stage) / "checkpoints", step), time.monotonic() + _WAIT_S
+def _await_checkpoint(run: RunFolder, context: TrialContext, step: int) -> None:
+    """Waits until the writer thread has written the checkpoint of a step."""
+    newest, until = checkpoint_path(run.stage(context.stage) / "checkpoints", step), time.monotonic() + _WAIT_S
     while not (newest / "state.json").is_file() and time.monotonic() < until:
         time.sleep(0.01)
 
 
 @contextlib.contextmanager
-def _packed(run: RunFolder, step: int) -> Iterator[Path]:
-    """A folder with all stages, the newest checkpoint and the lineage: what another trial needs to go on from here."""
+def _pack(run: RunFolder, step: int) -> Iterator[Path]:
+    """A temporary folder with all that another trial needs to continue: stages with checkpoints, mixture history."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         ignore = shutil.ignore_patterns("tensorboard", ".*")
         shutil.copytree(run.root / "stages", folder / "stages", ignore=ignore)
-        lineage = json.loads((run.root / "lineage.json").read_text())
-        (folder / "lineage.json").write_text(json.dumps({"lineage": lineage, "step": step}))
+        history = json.loads((run.root / "lineage.json").read_text())
+        (folder / "lineage.json").write_text(json.dumps({"lineage": history, "step": step}))
         yield folder

@@ -1,4 +1,4 @@
-"""Search without Ray: spaces, objectives, schedules of mixtures, what is best, what matters, mistakes in the job."""
+"""Search without Ray: spaces, objectives, mixture histories, Pareto fronts, importance, mistakes in the job."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from blear.errors import JobError
 from blear.evaluate.statistics.robustness_scores import log_area
 from blear.job.schema import Dimension, Objective, Search
 from blear.search.importance import importance
-from blear.search.lineage import extended, scheduled
-from blear.search.objective import Judge
+from blear.search.mixture_history import to_schedule, with_mixtures
+from blear.search.objective import ObjectiveEvaluator
 from blear.search.results import Trial, pareto
 from blear.search.space import tune_space, values
 
@@ -22,7 +22,7 @@ CURVE = {("down", 1.0): 0.9, ("down", 2.0): 0.7, ("down", 4.0): 0.4, ("clean", 0
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=8))
-def test_every_draw_is_a_point_on_the_simplex(draws: list[float]) -> None:
+def test_every_draw_lies_on_the_simplex(draws: list[float]) -> None:
     keys = list(range(1, len(draws) + 1))
     space = {MIX: Dimension(simplex=keys)}
     weights = values(space, {f"{MIX}|{key}": draw for key, draw in zip(keys, draws, strict=True)})[MIX]
@@ -31,8 +31,8 @@ def test_every_draw_is_a_point_on_the_simplex(draws: list[float]) -> None:
     assert sum(weights.values()) == pytest.approx(1, abs=1e-3)
 
 
-def test_mixtures_are_even_on_the_simplex() -> None:
-    """Of an even (Dirichlet 1) distribution over three keys each weight has mean 1/3 and variance 1/18."""
+def test_mixtures_are_uniform_on_the_simplex() -> None:
+    """In a uniform (Dirichlet 1) distribution over three keys each weight has mean 1/3 and variance 1/18."""
     space = {MIX: Dimension(simplex=[3, 4, 6])}
     draws = np.random.default_rng(1).random((4000, 3))
     drawn = [{f"{MIX}|{key}": u for key, u in zip((3, 4, 6), row, strict=True)} for row in draws]
@@ -41,7 +41,7 @@ def test_mixtures_are_even_on_the_simplex() -> None:
     np.testing.assert_allclose(weights.var(axis=0), 1 / 18, atol=0.004)
 
 
-def test_numbers_keep_four_digits_and_the_rest_is_as_drawn() -> None:
+def test_numbers_are_rounded_to_four_digits_and_other_values_are_kept() -> None:
     space = {
         "a.lr": Dimension(log=(1e-4, 1.0)),
         "a.x": Dimension(range=(0.0, 1.0)),
@@ -57,50 +57,52 @@ def test_numbers_keep_four_digits_and_the_rest_is_as_drawn() -> None:
 
 def test_objectives_of_a_curve() -> None:
     weighted = Objective(use="weighted", weights={1: 1, 4: 3})
-    judge = Judge((Objective(use="mean"), Objective(use="worst"), Objective(use="area"), weighted), True)
-    assert judge.names == ["mean", "worst", "area", "weighted"]
-    found = judge(CURVE)
-    assert found["mean"] == pytest.approx((0.9 + 0.7 + 0.4) / 3)  # clean frames are no level
+    evaluator = ObjectiveEvaluator(
+        (Objective(use="mean"), Objective(use="worst"), Objective(use="area"), weighted), True
+    )
+    assert evaluator.names == ["mean", "worst", "area", "weighted"]
+    found = evaluator(CURVE)
+    assert found["mean"] == pytest.approx((0.9 + 0.7 + 0.4) / 3)  # clean frames are not a severity of the sweep
     assert found["worst"] == 0.4
     assert found["area"] == pytest.approx((0.9 + 0.7) / 4 + (0.7 + 0.4) / 4)  # two octaves, trapezoids
     assert found["weighted"] == pytest.approx((0.9 + 3 * 0.4) / 4)
-    errors = Judge((Objective(use="mean"), Objective(use="worst")), False)(CURVE)
+    errors = ObjectiveEvaluator((Objective(use="mean"), Objective(use="worst")), False)(CURVE)
     assert errors["mean"] == pytest.approx(-2 / 3)
     assert errors["worst"] == -0.9
-    with pytest.raises(JobError, match="no level 3 to weigh"):
-        Judge((Objective(use="weighted", weights={3: 1}),), True)(CURVE)
+    with pytest.raises(JobError, match="the sweep has no severity 3"):
+        ObjectiveEvaluator((Objective(use="weighted", weights={3: 1}),), True)(CURVE)
 
 
 def test_the_area_is_the_mean_over_the_octaves() -> None:
     assert float(log_area(np.array([1.0, 2.0, 8.0]), *map(np.array, (1.0, 1.0, 1.0)))) == pytest.approx(1)
 
 
-def test_a_population_is_written_as_a_staircase() -> None:
-    lineage = extended([], 0, {MIX: {"3": 1.0, "6": 0.0}})
-    lineage = extended(lineage, 40, {MIX: {"3": 0.5, "6": 0.5}})
-    assert extended(lineage, 60, {MIX: {"3": 0.5, "6": 0.5}}) == lineage
-    found = scheduled(lineage, steps=100)
+def test_a_mixture_history_becomes_a_schedule_of_constant_pieces() -> None:
+    history = with_mixtures([], 0, {MIX: {"3": 1.0, "6": 0.0}})
+    history = with_mixtures(history, 40, {MIX: {"3": 0.5, "6": 0.5}})
+    assert with_mixtures(history, 60, {MIX: {"3": 0.5, "6": 0.5}}) == history
+    found = to_schedule(history, steps=100)
     assert found[MIX] is None
     schedule = found["stages.joint.degrade.0.schedule"]
     assert schedule == {0.0: {"3": 1.0, "6": 0.0}, 0.395: {"3": 1.0, "6": 0.0}, 0.4: {"3": 0.5, "6": 0.5}}
-    # as the degradation reads it: at step 39 still the first mixture, at step 40 the second
+    # interpolated as in a degradation: the first mixture up to step 39, the second from step 40 on
     at = [np.interp(step / 100, list(schedule), [mix["3"] for mix in schedule.values()]) for step in (0, 39, 40, 99)]
     assert at == [1.0, 1.0, 0.5, 0.5]
-    with pytest.raises(JobError, match="no mixture that can change"):
-        scheduled([(0, {"stages.joint.optimizer.lr": 0.1})], 100)
+    with pytest.raises(JobError, match="is not a mixture"):
+        to_schedule([(0, {"stages.joint.optimizer.lr": 0.1})], 100)
 
 
 def trial(name: str, **objectives: float) -> Trial:
     return Trial(name=name, values={}, objectives=objectives, curve=[], looks=[], steps=1, seconds=1.0)
 
 
-def test_the_pareto_front_has_what_nobody_beats() -> None:
+def test_the_pareto_front_has_the_trials_that_no_other_dominates() -> None:
     trials = [trial("a", m=1.0, w=0.1), trial("b", m=0.5, w=0.5), trial("c", m=0.4, w=0.4), trial("d", m=0.1, w=0.9)]
     assert pareto([*trials, trial("failed")], ["m", "w"]) == ["a", "b", "d"]
     assert pareto([trial("a", m=1.0), trial("b", m=1.0), trial("c", m=0.5)], ["m"]) == ["a", "b"]
 
 
-def test_what_decides_is_more_important_than_what_does_not() -> None:
+def test_a_dimension_that_determines_the_objective_is_the_most_important() -> None:
     space = {"x": Dimension(range=(0.0, 1.0)), "y": Dimension(range=(0.0, 1.0)), "c": Dimension(choice=["u", "v"])}
     random = np.random.default_rng(0)
     drawn = [

@@ -190,7 +190,7 @@ def test_hours_end_a_search(job, blear, storage: Path) -> None:
     path = job(algorithm="random", trials=60, hours=25 / 3600)
     done = blear("run", path, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "search: its hours are over; no trial goes on" in done.stderr
+    assert "search: its hours are used up; all trials stop" in done.stderr
     results = read_results(storage / "runs" / "tiny" / "search.json")
     assert 0 < len(results.trials) < 50, len(results.trials)
     assert results.trial(results.best)
