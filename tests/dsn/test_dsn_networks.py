@@ -11,7 +11,7 @@ from torchvision.models import resnet50, resnet101
 from blear.errors import PluginError
 from blear.plugin.discovery import load_plugins
 from blear.train.transfer import copy_weights
-from blear.weights.rename import renamed
+from blear.weights.rename_keys import rename_keys
 
 MEAN, STD = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
@@ -160,7 +160,7 @@ def test_resnet_is_torchvisions_but_for_the_strides_and_the_pooling(layers):
     given = caffe_names(reference, layers)
     assert {"conv1.weight", "scale_conv1.bias", "bn2a_branch1.running_mean", "res5c_branch2c.weight"} <= set(given)
     assert ("res4b22_branch2b.weight" in given) == (layers == 101)
-    names = renamed(list(given), {"scale*": "bn*"})
+    names = rename_keys(list(given), {"scale*": "bn*"})
     report = copy_weights(ours, {names[name]: value for name, value in given.items()}, ["*"], "reference")
     assert report.skipped == {}
     taken, x = {}, torch.rand(2, 3, 64, 64)

@@ -16,9 +16,9 @@ from blear.errors import DataError, RunError
 from blear.job.schema import StartFrom
 from blear.storage.file_digest import file_digest
 from blear.storage.run_folder import RunFolder
-from blear.weights.load import load
 from blear.weights.matlab import from_matlab
-from blear.weights.rename import renamed
+from blear.weights.read import read_weights
+from blear.weights.rename_keys import rename_keys
 
 
 @dataclass
@@ -66,7 +66,7 @@ def _load_from_file(backbone: nn.Module, spec: StartFrom, file: Path) -> Transfe
     if spec.sha256 not in (None, sha256):
         what = f"another file than the job's: SHA-256 {sha256}, the job has {spec.sha256}"
         raise DataError(what, str(file), "restore the file; every node needs the same one")
-    weights = load(file, spec.format)
+    weights = read_weights(file, spec.format)
     if spec.layout == "matlab":
         weights = from_matlab(weights, str(file))
     report = _rename_and_copy(backbone, weights, spec, str(file))
@@ -80,7 +80,7 @@ def _load_from_file(backbone: nn.Module, spec: StartFrom, file: Path) -> Transfe
 def _rename_and_copy(
     backbone: nn.Module, weights: Mapping[str, Tensor], spec: StartFrom, source: str
 ) -> TransferReport:
-    names = renamed(list(weights), spec.rename)
+    names = rename_keys(list(weights), spec.rename)
     report = copy_weights(backbone, {names[name]: value for name, value in weights.items()}, spec.take, source)
     report.renamed = {new: name for name, new in names.items() if new != name}
     return report

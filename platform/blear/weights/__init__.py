@@ -1,1 +1,1 @@
-"""Weights from files that others made: safetensors, PyTorch's without code, Caffe's. Nothing in a file is executed."""
+"""Readers of weight files: safetensors, PyTorch, Caffe; conversion of their layout and names."""

@@ -1,6 +1,6 @@
-"""Caffe's binary models: the blobs of each layer as tensors.
+"""Reads Caffe's binary models (caffemodel): the blobs of each layer as tensors.
 
-Field numbers are those of caffe.proto (NetParameter, LayerParameter, V1LayerParameter, BlobProto, BlobShape).
+The field numbers are those of caffe.proto (NetParameter, LayerParameter, V1LayerParameter, BlobProto, BlobShape).
 """
 
 from __future__ import annotations
@@ -15,22 +15,26 @@ import torch
 from torch import Tensor
 
 from blear.errors import DataError
-from blear.weights.found import Weights
-from blear.weights.wire import Field, WireError, fields
+from blear.weights.protobuf import Field, ProtobufError, read_fields
+from blear.weights.state_dict import StateDict
 
 _LAYER, _V1_LAYERS = 100, 2
 _NAME, _TYPE, _BLOBS = 1, 2, 7
 _V0_LAYER, _V1_NAME, _V1_TYPE, _V1_BLOBS = 1, 4, 5, 6
 _V1_TYPES = {4: "Convolution", 14: "InnerProduct", 39: "Deconvolution"}
 _LEGACY_SHAPE, _DATA, _SHAPE, _DOUBLE_DATA, _DIM = (1, 2, 3, 4), 5, 7, 8, 1
-_MOST_AXES = 32  # kMaxBlobAxes
+_MAX_AXES = 32  # kMaxBlobAxes
 _PARTS = ("weight", "bias")
 _BATCH_NORM = 3
 
 
 @dataclass
 class _Blob:
-    """A blob as it was written; `legacy`: with num, channels, height and width, as before there were shapes."""
+    """A blob as stored.
+
+    Attributes:
+        legacy: the shape was stored as num, channels, height and width, before Caffe had BlobShape.
+    """
 
     shape: list[int]
     values: np.ndarray
@@ -44,65 +48,65 @@ class _Layer:
     blobs: list[_Blob] = field(default_factory=list)
 
 
-def read_caffemodel(path: Path) -> Weights:
-    """`<layer>.weight` and `<layer>.bias` of each layer that has them, in the order of the network; float32.
+def read_caffemodel(path: Path) -> StateDict:
+    """Reads `<layer>.weight` and `<layer>.bias` of each layer that has them, float32, in the order of the network.
 
-    A BatchNorm layer gives `<layer>.running_mean` and `.running_var`, divided by its scale factor; Scale gives gamma as
-    `.weight` and beta as `.bias`; further blobs are `.blob2` and on. Blobs of four numbers from before shapes were
-    stored lose the ones that inner products and biases had.
+    A BatchNorm layer gives `<layer>.running_mean` and `<layer>.running_var`, divided by its scale factor. A Scale layer
+    gives gamma as `.weight` and beta as `.bias`. Further blobs are `.blob2`, `.blob3` and so on. Leading dimensions of
+    size 1 in legacy shapes of inner products and biases are dropped.
 
     Raises:
-        DataError: damaged, no caffemodel, or in a format older than Caffe's first release.
+        DataError: the file is damaged, is no caffemodel, or has a format older than Caffe's first release.
     """
     try:
         data = memoryview(path.read_bytes())
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", str(path), "give a file of weights") from error
-    weights = Weights()
+    weights = StateDict()
     try:
         for layer in _layers(data):
             for name, tensor in _named(layer):
                 if name in weights:
-                    raise WireError(f"{name} comes twice")
+                    raise ProtobufError(f"{name} occurs twice")
                 weights[name] = tensor
-    except WireError as error:
+    except ProtobufError as error:
         raise DataError(f"damaged, or no caffemodel: {error}", str(path), "fetch the file again") from error
     if not weights:
-        raise DataError("no layer of it has weights", str(path), "give the .caffemodel, not the .prototxt")
+        raise DataError("no layer has weights", str(path), "give the .caffemodel, not the .prototxt")
     return weights
 
 
 def _layers(data: memoryview) -> Iterator[_Layer]:
-    for found in fields(data):
-        if found.number == _LAYER:
-            yield _layer(found.bytes())
-        elif found.number == _V1_LAYERS:
-            yield _v1_layer(found.bytes())
+    for field_ in read_fields(data):
+        if field_.number == _LAYER:
+            yield _layer(field_.bytes())
+        elif field_.number == _V1_LAYERS:
+            yield _v1_layer(field_.bytes())
 
 
 def _layer(data: memoryview) -> _Layer:
     layer = _Layer()
-    for found in fields(data):
-        if found.number == _NAME:
-            layer.name = found.text()
-        elif found.number == _TYPE:
-            layer.kind = found.text()
-        elif found.number == _BLOBS:
-            layer.blobs.append(_blob(found.bytes()))
+    for field_ in read_fields(data):
+        if field_.number == _NAME:
+            layer.name = field_.text()
+        elif field_.number == _TYPE:
+            layer.kind = field_.text()
+        elif field_.number == _BLOBS:
+            layer.blobs.append(_blob(field_.bytes()))
     return layer
 
 
 def _v1_layer(data: memoryview) -> _Layer:
     layer = _Layer()
-    for found in fields(data):
-        if found.number == _V0_LAYER:
-            raise WireError("a network of Caffe's first format; upgrade it with Caffe's upgrade_net_proto_binary")
-        if found.number == _V1_NAME:
-            layer.name = found.text()
-        elif found.number == _V1_TYPE:
-            layer.kind = _V1_TYPES.get(_one(found), "")
-        elif found.number == _V1_BLOBS:
-            layer.blobs.append(_blob(found.bytes()))
+    for field_ in read_fields(data):
+        if field_.number == _V0_LAYER:
+            raise ProtobufError("a network of Caffe's first format; upgrade it with Caffe's upgrade_net_proto_binary")
+        if field_.number == _V1_NAME:
+            layer.name = field_.text()
+        elif field_.number == _V1_TYPE:
+            layer.kind = _V1_TYPES.get(_integer(field_), "")
+        elif field_.number == _V1_BLOBS:
+            layer.blobs.append(_blob(field_.bytes()))
     return layer
 
 
@@ -110,36 +114,36 @@ def _blob(data: memoryview) -> _Blob:
     shape: list[int] | None = None
     legacy = [0, 0, 0, 0]
     single, double = bytearray(), bytearray()
-    for found in fields(data):
-        if found.number == _SHAPE:
-            shape = _dimensions(found.bytes())
-        elif found.number in _LEGACY_SHAPE:
-            legacy[_LEGACY_SHAPE.index(found.number)] = _one(found)
-        elif found.number == _DATA:
-            single += found.floats(4)
-        elif found.number == _DOUBLE_DATA:
-            double += found.floats(8)
+    for field_ in read_fields(data):
+        if field_.number == _SHAPE:
+            shape = _dimensions(field_.bytes())
+        elif field_.number in _LEGACY_SHAPE:
+            legacy[_LEGACY_SHAPE.index(field_.number)] = _integer(field_)
+        elif field_.number == _DATA:
+            single += field_.floats(4)
+        elif field_.number == _DOUBLE_DATA:
+            double += field_.floats(8)
     values = np.frombuffer(double, "<f8") if double else np.frombuffer(single, "<f4")
     sizes = legacy if shape is None else shape
     if not len(values) or any(size < 1 for size in sizes) or math.prod(sizes) != len(values):
-        raise WireError(f"a blob of {len(values)} numbers whose shape is {sizes}")
+        raise ProtobufError(f"a blob of {len(values)} numbers whose shape is {sizes}")
     return _Blob(sizes, values, shape is None)
 
 
 def _dimensions(data: memoryview) -> list[int]:
     sizes: list[int] = []
-    for found in fields(data):
-        if found.number == _DIM:
-            sizes += found.integers(_MOST_AXES)
-        if len(sizes) > _MOST_AXES:
-            raise WireError(f"a blob of more than {_MOST_AXES} dimensions")
+    for field_ in read_fields(data):
+        if field_.number == _DIM:
+            sizes += field_.integers(_MAX_AXES)
+        if len(sizes) > _MAX_AXES:
+            raise ProtobufError(f"a blob of more than {_MAX_AXES} dimensions")
     return sizes
 
 
-def _one(found: Field) -> int:
-    numbers = found.integers(1)
+def _integer(field_: Field) -> int:
+    numbers = field_.integers(1)
     if not numbers:
-        raise WireError(f"field {found.number} has no number")
+        raise ProtobufError(f"field {field_.number} has no number")
     return numbers[0]
 
 
@@ -153,10 +157,10 @@ def _named(layer: _Layer) -> Iterator[tuple[str, Tensor]]:
 
 
 def _statistics(layer: _Layer) -> Iterator[tuple[str, Tensor]]:
-    """Caffe keeps sums that are divided by a factor; a factor of 0 means that there were no batches."""
+    """Mean and variance: Caffe stores sums and a factor to divide them by; a factor of 0 means no batches."""
     *sums, factor = (blob.values.astype(np.float64) for blob in layer.blobs)
     if len(factor) != 1:
-        raise WireError(f"the factor of {layer.name} has {len(factor)} numbers")
+        raise ProtobufError(f"the scale factor of {layer.name} has {len(factor)} numbers")
     scale = 0.0 if factor[0] == 0 else 1.0 / factor[0]
     for part, values in zip(("running_mean", "running_var"), sums, strict=True):
         yield f"{layer.name}.{part}", _tensor(values * scale, [len(values)])
@@ -171,5 +175,5 @@ def _shape(layer: _Layer, number: int, blob: _Blob) -> Sequence[int]:
 
 
 def _tensor(values: np.ndarray, shape: Sequence[int]) -> Tensor:
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite, the first step says
+    with np.errstate(over="ignore", invalid="ignore"):  # training reports values that are not finite
         return torch.from_numpy(values.astype(np.float32)).reshape(list(shape))

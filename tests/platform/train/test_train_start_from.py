@@ -25,7 +25,7 @@ from blear.train.loop import train_stage
 from blear.train.plan import StagePlan
 from blear.train.transfer import copy_weights, load_initial_weights
 from blear.train.worker import LocalWorker
-from blear.weights.rename import renamed
+from blear.weights.rename_keys import rename_keys
 
 JOB = """name: small
 data:
@@ -70,18 +70,24 @@ def problems(path: Path, **options) -> str:
 def test_names_change_by_the_first_pattern_that_fits() -> None:
     names = ["features.0.weight", "features.0.bias", "features.2.weight", "32.1.weight", "other"]
     patterns = {"features.0.*": "conv1.*", "features.*.weight": "layer*.w", "32.1.*": "fc6.*", "other": "else"}
-    assert list(renamed(names, patterns).values()) == ["conv1.weight", "conv1.bias", "layer2.w", "fc6.weight", "else"]
-    assert renamed(["a.b.c"], {"*.*": "*/*"}) == {"a.b.c": "a/b.c"}
-    assert renamed(["module.x"], {"module.*": "*"}) == {"module.x": "x"}
-    assert renamed(["a+b"], {"a+*": "sum"}) == {"a+b": "sum"}
+    assert list(rename_keys(names, patterns).values()) == [
+        "conv1.weight",
+        "conv1.bias",
+        "layer2.w",
+        "fc6.weight",
+        "else",
+    ]
+    assert rename_keys(["a.b.c"], {"*.*": "*/*"}) == {"a.b.c": "a/b.c"}
+    assert rename_keys(["module.x"], {"module.*": "*"}) == {"module.x": "x"}
+    assert rename_keys(["a+b"], {"a+*": "sum"}) == {"a+b": "sum"}
 
 
 def test_a_rename_that_does_nothing_or_loses_a_name_is_an_error() -> None:
     with pytest.raises(JobError, match=r"rename: 'conv9\.\*' matches no name") as caught:
-        renamed(["conv1.weight"], {"conv9.*": "x.*"})
+        rename_keys(["conv1.weight"], {"conv9.*": "x.*"})
     assert "conv1.weight" in caught.value.do
     with pytest.raises(JobError, match="'a' and 'b' both become 'b'"):
-        renamed(["a", "b"], {"a": "b"})
+        rename_keys(["a", "b"], {"a": "b"})
 
 
 def test_a_caffemodel_starts_a_network_of_other_names_and_reports_it(tmp_path: Path) -> None:

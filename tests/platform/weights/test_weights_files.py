@@ -1,4 +1,4 @@
-"""Files of weights: what is in them comes back exactly, nothing in them is executed, damage is refused in words."""
+"""Weight files: tensors are read exactly, no code is executed, damaged files are refused with their cause."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from torch import nn
 
 from blear.errors import DataError
 from blear.weights.caffe import read_caffemodel
-from blear.weights.load import load
 from blear.weights.matlab import from_matlab
-from blear.weights.wire import WireError, fields
+from blear.weights.protobuf import ProtobufError, read_fields
+from blear.weights.read import read_weights
 
 INPUTS = 1500
 TENSORS = {"conv.weight": torch.arange(18.0).reshape(2, 1, 3, 3), "conv.bias": torch.tensor([0.5, -1.0])}
@@ -36,18 +36,18 @@ def array(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng([seed, *shape]).normal(size=shape).astype(np.float32)
 
 
-def test_safetensors_and_torch_files_come_back_by_what_they_are(tmp_path: Path) -> None:
-    """The name of the file says nothing about its format."""
+def test_the_format_is_detected_from_the_content(tmp_path: Path) -> None:
+    """The names of these files have no suffix."""
     save_file(TENSORS, tmp_path / "a")
-    assert same(load(tmp_path / "a"), dict(sorted(TENSORS.items())))
+    assert same(read_weights(tmp_path / "a"), dict(sorted(TENSORS.items())))
     torch.save(TENSORS, tmp_path / "b")
-    assert same(load(tmp_path / "b"), TENSORS)
+    assert same(read_weights(tmp_path / "b"), TENSORS)
     torch.save(TENSORS, tmp_path / "c", _use_new_zipfile_serialization=False)
-    assert same(load(tmp_path / "c"), TENSORS)
+    assert same(read_weights(tmp_path / "c"), TENSORS)
     with pytest.raises(DataError, match="damaged, or no safetensors file"):
-        load(tmp_path / "b", "safetensors")
+        read_weights(tmp_path / "b", "safetensors")
     with pytest.raises(DataError, match="it holds more than tensors, or is damaged"):
-        load(tmp_path / "a", "torch")
+        read_weights(tmp_path / "a", "torch")
 
 
 def test_a_safetensors_file_may_begin_with_any_byte(tmp_path: Path) -> None:
@@ -57,22 +57,22 @@ def test_a_safetensors_file_may_begin_with_any_byte(tmp_path: Path) -> None:
         if length < len(header):
             length += 0x100
         (tmp_path / "a").write_bytes(struct.pack("<Q", length) + header.ljust(length) + struct.pack("<f", 1.5))
-        assert same(load(tmp_path / "a"), {"a": torch.tensor([1.5])})
+        assert same(read_weights(tmp_path / "a"), {"a": torch.tensor([1.5])})
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "net"])
 def test_state_dicts_inside_others_lose_the_prefix_of_a_wrapper(tmp_path: Path, key: str) -> None:
     inside = {f"module._orig_mod.{name}": value for name, value in TENSORS.items()}
     torch.save({"epoch": 3, key: inside, "optimizer": {"lr": 0.1}}, tmp_path / "c.pth")
-    assert same(load(tmp_path / "c.pth"), TENSORS)
+    assert same(read_weights(tmp_path / "c.pth"), TENSORS)
     torch.save(TENSORS | {"epoch": 3, "sparse": torch.eye(2).to_sparse()}, tmp_path / "flat.pth")
-    found = load(tmp_path / "flat.pth")
+    found = read_weights(tmp_path / "flat.pth")
     assert same(found, TENSORS)
-    assert found.ignored == {"epoch": "no dense tensor but int", "sparse": "no dense tensor but Tensor"}
+    assert found.ignored == {"epoch": "not a dense tensor: int", "sparse": "not a dense tensor: Tensor"}
 
 
 class Malicious:
-    """Its pickle makes a folder when it is opened."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -82,17 +82,17 @@ class Malicious:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_file_that_would_execute_something_does_not(tmp_path: Path, zipped: bool) -> None:
+def test_no_code_in_a_file_is_executed(tmp_path: Path, zipped: bool) -> None:
     made = tmp_path / "made"
     torch.save(
         {"state_dict": TENSORS, "extra": Malicious(made)}, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped
     )
-    with pytest.raises(DataError, match=r"it asks for \w+\.mkdir; a pickle could execute anything") as caught:
-        load(tmp_path / "x.pth")
+    with pytest.raises(DataError, match=r"it refers to \w+\.mkdir; unpickling it could execute any code") as caught:
+        read_weights(tmp_path / "x.pth")
     assert "torch.save(model.state_dict()" in caught.value.do
     (tmp_path / "raw.pkl").write_bytes(pickle.dumps(Malicious(made)))
-    with pytest.raises(DataError, match="a pickle could execute anything"):
-        load(tmp_path / "raw.pkl")
+    with pytest.raises(DataError, match="unpickling it could execute any code"):
+        read_weights(tmp_path / "raw.pkl")
     assert not made.exists()
     pickle.loads((tmp_path / "raw.pkl").read_bytes())  # noqa: S301  it really is malicious
     assert made.exists()
@@ -100,22 +100,22 @@ def test_a_file_that_would_execute_something_does_not(tmp_path: Path, zipped: bo
 
 def test_a_whole_model_is_refused_by_its_class(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2), tmp_path / "model.pt")
-    with pytest.raises(DataError, match=r"it asks for torch\.nn\.modules\.linear\.Linear"):
-        load(tmp_path / "model.pt")
+    with pytest.raises(DataError, match=r"it refers to torch\.nn\.modules\.linear\.Linear"):
+        read_weights(tmp_path / "model.pt")
 
 
-def test_what_is_no_file_of_weights_says_so(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read: No such file"):
-        load(tmp_path / "none")
+        read_weights(tmp_path / "none")
     (tmp_path / "text").write_text("weights")
     with pytest.raises(DataError, match="neither safetensors, nor PyTorch's, nor a caffemodel"):
-        load(tmp_path / "text")
+        read_weights(tmp_path / "text")
     (tmp_path / "h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     with pytest.raises(DataError, match="HDF5"):
-        load(tmp_path / "h5")
+        read_weights(tmp_path / "h5")
     torch.save([torch.ones(2)], tmp_path / "list.pt")
-    with pytest.raises(DataError, match="no tensors by name"):
-        load(tmp_path / "list.pt")
+    with pytest.raises(DataError, match="it has no named tensors"):
+        read_weights(tmp_path / "list.pt")
 
 
 def test_a_caffemodel_gives_every_blob_its_name(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_caffemodel_gives_every_blob_its_name(tmp_path: Path) -> None:
         ("own", "Python", [blob(bias), blob(bias), blob(kernel)]),
     ]
     (tmp_path / "net").write_bytes(net(*layers))
-    found = load(tmp_path / "net")
+    found = read_weights(tmp_path / "net")
     expected = {
         "conv1.weight": kernel,
         "conv1.bias": bias,
@@ -146,13 +146,13 @@ def test_a_caffemodel_gives_every_blob_its_name(tmp_path: Path) -> None:
     assert same(found, {name: torch.from_numpy(value) for name, value in expected.items()})
 
 
-def test_statistics_without_batches_are_zero_as_in_caffe(tmp_path: Path) -> None:
+def test_batch_norm_statistics_without_batches_are_zero_as_in_caffe(tmp_path: Path) -> None:
     layer = ("bn", "BatchNorm", [blob(array(2)), blob(array(2)), blob(np.zeros(1, np.float32))])
     (tmp_path / "net").write_bytes(net(layer))
-    assert same(load(tmp_path / "net"), {"bn.running_mean": torch.zeros(2), "bn.running_var": torch.zeros(2)})
+    assert same(read_weights(tmp_path / "net"), {"bn.running_mean": torch.zeros(2), "bn.running_var": torch.zeros(2)})
 
 
-def test_the_format_of_2014_loses_the_ones_of_matrices_and_biases(tmp_path: Path) -> None:
+def test_legacy_shapes_of_matrices_and_biases_lose_their_leading_ones(tmp_path: Path) -> None:
     kernel, bias, matrix = array(1, 1, 4, 4), array(1), array(3, 4)
     layers = [
         ("up", 39, [blob(kernel, legacy=True), blob(bias, legacy=True)]),
@@ -160,28 +160,30 @@ def test_the_format_of_2014_loses_the_ones_of_matrices_and_biases(tmp_path: Path
         ("relu", 18, []),
     ]
     (tmp_path / "old.caffemodel").write_bytes(v1_net(*layers))
-    found = load(tmp_path / "old.caffemodel")
+    found = read_weights(tmp_path / "old.caffemodel")
     shapes = {name: tuple(value.shape) for name, value in found.items()}
     assert shapes == {"up.weight": (1, 1, 4, 4), "up.bias": (1,), "fc6.weight": (3, 4), "fc6.bias": (3,)}
     assert torch.equal(found["fc6.weight"], torch.from_numpy(matrix))
 
 
-def test_numbers_that_are_not_packed_are_read_too(tmp_path: Path) -> None:
-    """Older writers give each float and each dimension a tag of its own."""
+def test_repeated_numbers_that_are_not_packed_are_read(tmp_path: Path) -> None:
+    """Older writers store each float and each dimension as a field of its own."""
     body = bytes([7 << 3 | 2, 4, 1 << 3, 2, 1 << 3, 1])  # shape {dim: 2 dim: 1}
     body += b"".join(bytes([5 << 3 | 5]) + struct.pack("<f", value) for value in (1.5, -2.0))
     layer = b"\x0a\x01c" + bytes([7 << 3 | 2, len(body)]) + body
     (tmp_path / "net").write_bytes(b"\xa2\x06" + bytes([len(layer)]) + layer)
-    assert same(load(tmp_path / "net"), {"c.weight": torch.tensor([[1.5], [-2.0]])})
+    assert same(read_weights(tmp_path / "net"), {"c.weight": torch.tensor([[1.5], [-2.0]])})
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.lists(st.integers(1, 5), min_size=0, max_size=6), min_size=1, max_size=4), st.booleans())
-def test_any_shape_comes_back(tmp_path_factory: pytest.TempPathFactory, shapes: list[list[int]], double: bool) -> None:
+def test_blobs_of_any_shape_are_read(
+    tmp_path_factory: pytest.TempPathFactory, shapes: list[list[int]], double: bool
+) -> None:
     path = tmp_path_factory.mktemp("caffe") / "net"
     arrays = [array(*shape, seed=number) for number, shape in enumerate(shapes)]
     path.write_bytes(net(*((f"l{n}", "Any", [blob(a, double=double)]) for n, a in enumerate(arrays))))
-    assert same(load(path), {f"l{n}.weight": torch.from_numpy(a) for n, a in enumerate(arrays)})
+    assert same(read_weights(path), {f"l{n}.weight": torch.from_numpy(a) for n, a in enumerate(arrays)})
 
 
 def _damaged(case: str) -> bytes:
@@ -210,29 +212,29 @@ def _damaged(case: str) -> bytes:
     ("case", "cause"),
     [
         ("cut", r"field 100 of \d+ bytes at byte \d+, where \d+ are left"),
-        ("twice", "conv.weight comes twice"),
+        ("twice", "conv.weight occurs twice"),
         ("size", r"a blob of 6 numbers whose shape is \[3, 3\]"),
         ("negative", r"a blob of 6 numbers whose shape is \[-2, -3\]"),
         ("deep", "more than 32"),
-        ("empty", "no layer of it has weights"),
+        ("empty", "no layer has weights"),
         ("v0", "upgrade_net_proto_binary"),
         ("group", "field 3 of kind 3"),
     ],
 )
-def test_a_damaged_caffemodel_says_what_is_wrong(tmp_path: Path, case: str, cause: str) -> None:
+def test_the_error_of_a_damaged_caffemodel_names_the_cause(tmp_path: Path, case: str, cause: str) -> None:
     (tmp_path / "net").write_bytes(_damaged(case))
     with pytest.raises(DataError, match=cause):
-        load(tmp_path / "net", "caffemodel")
+        read_weights(tmp_path / "net", "caffemodel")
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_fields_or_refused(data: bytes) -> None:
-    """Whatever is read is inside the data, in its order."""
+    """The fields together are no longer than the data."""
     read = 0
     try:
-        for found in fields(memoryview(data)):
-            read += 2 if isinstance(found.value, int) else 1 + len(found.value)
-    except WireError:
+        for field in read_fields(memoryview(data)):
+            read += 2 if isinstance(field.value, int) else 1 + len(field.value)
+    except ProtobufError:
         pass
     assert read <= len(data)
 
@@ -249,8 +251,8 @@ class Small(nn.Module):
         return self.fc7(self.fc6(self.conv2(self.conv1(x).relu()).relu().flatten(1)).relu())
 
 
-def test_a_network_of_transposed_pictures_becomes_one_of_pictures(tmp_path: Path) -> None:
-    """What it says of x^T, the converted one says of x."""
+def test_a_network_for_transposed_images_becomes_one_for_upright_images(tmp_path: Path) -> None:
+    """The converted network gives for x the output of the original for x^T."""
     torch.manual_seed(0)
     trained, converted = Small(), Small()
     kinds = {"conv1": "Convolution", "conv2": "Convolution", "fc6": "InnerProduct", "fc7": "InnerProduct"}
@@ -258,7 +260,7 @@ def test_a_network_of_transposed_pictures_becomes_one_of_pictures(tmp_path: Path
         (n, kind, [blob(p.detach().numpy()) for p in getattr(trained, n).parameters()]) for n, kind in kinds.items()
     ]
     (tmp_path / "net").write_bytes(net(*layers))
-    found = from_matlab(load(tmp_path / "net"), "net")
+    found = from_matlab(read_weights(tmp_path / "net"), "net")
     assert found.reordered == ["conv1.weight", "conv2.weight", "fc6.weight"]
     converted.load_state_dict(found)
     pictures = torch.rand(2, 1, 8, 8)
@@ -267,11 +269,11 @@ def test_a_network_of_transposed_pictures_becomes_one_of_pictures(tmp_path: Path
         assert not torch.allclose(converted(pictures), trained(pictures), atol=1e-3)
 
 
-def test_a_map_that_is_not_square_cannot_be_turned(tmp_path: Path) -> None:
+def test_a_feature_map_that_is_not_square_is_refused(tmp_path: Path) -> None:
     layers = [("conv", "Convolution", [blob(array(4, 1, 3, 3))]), ("fc", "InnerProduct", [blob(array(2, 24))])]
     (tmp_path / "net").write_bytes(net(*layers))
     with pytest.raises(DataError, match=r"fc\.weight has 24 inputs, which are not 4 square maps"):
-        from_matlab(load(tmp_path / "net"), "net")
+        from_matlab(read_weights(tmp_path / "net"), "net")
 
 
 def inputs(rng: random.Random, folder: Path):
@@ -289,12 +291,14 @@ def inputs(rng: random.Random, folder: Path):
 
         def call(data: bytes = data) -> None:
             file.write_bytes(data)
-            from_matlab(load(file, rng.choice(["auto", "auto", "torch", "caffemodel", "safetensors"])), "weights")
+            from_matlab(
+                read_weights(file, rng.choice(["auto", "auto", "torch", "caffemodel", "safetensors"])), "weights"
+            )
 
         yield data, call
 
 
-def test_damaged_files_are_read_or_refused() -> None:
+def test_damaged_files_are_read_or_raise_a_data_error() -> None:
     result = fuzz(__file__, seed=1, count=INPUTS)
     assert result["failures"] == []
     assert result["ran"] == INPUTS

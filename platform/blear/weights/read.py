@@ -1,4 +1,4 @@
-"""A file of weights as tensors by name, whatever its format."""
+"""Reads a weight file of any supported format."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from safetensors import SafetensorError, safe_open
 
 from blear.errors import DataError
 from blear.weights.caffe import read_caffemodel
-from blear.weights.found import Weights
-from blear.weights.pickled import read_torch
+from blear.weights.state_dict import StateDict
+from blear.weights.torch_file import read_torch
 
 Format = Literal["auto", "safetensors", "torch", "caffemodel"]
 
 _ZIP, _PICKLE, _HDF5 = b"PK\x03\x04", b"\x80", b"\x89HDF"
-_CAFFE_FIRST = (b"\x0a", b"\x12", b"\xa2\x06")  # the tags of NetParameter's name, layers (V1) and layer
+_CAFFE_FIRST = (b"\x0a", b"\x12", b"\xa2\x06")  # protobuf tags of NetParameter's name, layers (V1) and layer
 
 
-def load(path: Path, format: Format = "auto") -> Weights:
-    """The tensors of a file, on the CPU, by the file's own names.
+def read_weights(path: Path, format: Format = "auto") -> StateDict:
+    """Reads the tensors of a file onto the CPU, under the names of the file.
+
+    No code in the file is executed.
 
     Args:
-        path: a safetensors file; one of `torch.save` that holds tensors only; a caffemodel.
-        format: what it is; auto: what its first bytes say.
+        path: a safetensors file, a file of `torch.save` that holds tensors only, or a caffemodel.
+        format: the format of the file; auto: detected from its first bytes.
 
     Raises:
-        DataError: missing, damaged, of no known format, or it would have to be executed.
+        DataError: the file is missing, damaged, of an unknown format, or holds objects other than tensors.
     """
     try:
         with path.open("rb") as file:
@@ -35,16 +37,21 @@ def load(path: Path, format: Format = "auto") -> Weights:
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", str(path), "give a file of weights") from error
     if format == "auto":
-        format = _format_of(path, start)
+        format = _detect_format(path, start)
     if format == "caffemodel":
         return read_caffemodel(path)
     return read_torch(path) if format == "torch" else _read_safetensors(path)
 
 
-def _format_of(path: Path, start: bytes) -> Format:
+def _detect_format(path: Path, start: bytes) -> Format:
+    """The format of a file.
+
+    Args:
+        start: its first 9 bytes. A safetensors file has the length of its header in 8 bytes, then a brace.
+    """
     if start.startswith(_HDF5):
-        do = "load it where it was made, and save its tensors with safetensors or as a binary caffemodel"
-        raise DataError("an HDF5 file, which is not read", str(path), do)
+        do = "load it with the library that wrote it, and save its tensors with safetensors or as a binary caffemodel"
+        raise DataError("HDF5 files are not supported", str(path), do)
     if len(start) == 9 and start[8:] == b"{" and struct.unpack("<Q", start[:8])[0] <= path.stat().st_size:
         return "safetensors"
     if start.startswith((_ZIP, _PICKLE)):
@@ -55,12 +62,12 @@ def _format_of(path: Path, start: bytes) -> Format:
     raise DataError("neither safetensors, nor PyTorch's, nor a caffemodel", str(path), do)
 
 
-def _read_safetensors(path: Path) -> Weights:
-    found = Weights()
+def _read_safetensors(path: Path) -> StateDict:
+    weights = StateDict()
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            for name in file.keys():  # noqa: SIM118  it is no mapping
-                found[name] = file.get_tensor(name)
+            for name in file.keys():  # noqa: SIM118  safe_open is not iterable
+                weights[name] = file.get_tensor(name)
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
         raise DataError(f"damaged, or no safetensors file: {error}", str(path), "fetch the file again") from error
-    return found
+    return weights
