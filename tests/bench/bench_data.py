@@ -42,7 +42,7 @@ from blear.data.dataset_info import DatasetInfo, Layout, SplitInfo
 from blear.data.decoded import worker_pool
 from blear.data.decoded.store import Store
 from blear.data.prepared import Prepared
-from blear.data.shard.sample_codec import encode
+from blear.data.shard.sample_codec import encode_sample
 from blear.data.shard.writer import ShardWriter
 from blear_faces.dataset import ProceduralFaces
 from blear_faces.params import ProceduralParams
@@ -211,7 +211,7 @@ def written(folder: Path, faces: Sequence[np.ndarray], kind: str, count: int) ->
         with ShardWriter(folder / name) as shard:
             for n in range(number, count, SHARDS):
                 sample = Sample(f"face/{n:06d}", faces[n % len(faces)][None], {"emotion": n % 7}, subject=f"s{n % 100}")
-                shard.add(sample.key, {kind: pictures[n % len(pictures)], "json": encode(sample)["json"]})
+                shard.add(sample.key, {kind: pictures[n % len(pictures)], "json": encode_sample(sample)["json"]})
             infos.append(shard.close(name))
     height, width, channels = faces[0].shape
     targets = (Target("emotion", "class", tuple("abcdefg")),)

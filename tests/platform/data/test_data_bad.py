@@ -14,7 +14,7 @@ from data_toy import prepare_toy, toy_samples
 from blear.contracts import Sample
 from blear.data.decoded.store import Store
 from blear.data.prepared import Prepared
-from blear.data.shard.sample_codec import encode
+from blear.data.shard.sample_codec import encode_sample
 from blear.data.shard.tar_index import build_index
 from blear.errors import DataError
 
@@ -193,7 +193,7 @@ def test_members_of_one_sample_may_lie_apart(toy, tmp_path, kind):
 def test_long_names_are_read_whole(tmp_path, kind):
     frames = np.arange(30, dtype=np.uint8).reshape(1, 6, 5, 1)
     keys = ["long/" * 60 + "ä", "folder/" + "x" * 180]
-    data = [(f"{key}.{s}", d) for key in keys for s, d in encode(Sample(key, frames, {"valence": 0.5})).items()]
+    data = [(f"{key}.{s}", d) for key in keys for s, d in encode_sample(Sample(key, frames, {"valence": 0.5})).items()]
     (tmp_path / "a.tar").write_bytes(tar(data, kind))
     index = build_index(tmp_path / "a.tar")
     assert index.keys == tuple(keys)
@@ -230,7 +230,7 @@ def test_links_and_sparse_files_are_no_members(toy, tmp_path):
 
 
 def test_names_that_cannot_be_printed_are_escaped(tmp_path):
-    picture = encode(Sample("k", np.zeros((1, 2, 2, 1), np.uint8), {}))
+    picture = encode_sample(Sample("k", np.zeros((1, 2, 2, 1), np.uint8), {}))
     names = ["a\nb", "tab\tc", "\udcff"]
     (tmp_path / "a.tar").write_bytes(tar([(f"{name}.{s}", d) for name in names for s, d in picture.items()]))
     index = build_index(tmp_path / "a.tar")

@@ -11,7 +11,7 @@ import webdataset
 from blear.contracts import Sample
 from blear.data.shard.archive import Shard, index_path, load_index
 from blear.data.shard.index import ShardIndex
-from blear.data.shard.sample_codec import decode, encode
+from blear.data.shard.sample_codec import decode_sample, encode_sample
 from blear.data.shard.tar_index import build_index
 from blear.data.shard.writer import ShardWriter
 from blear.errors import DataError
@@ -29,13 +29,13 @@ def sample(key, shape=(1, 6, 5, 1), dtype=np.uint8, clean=None, **columns):
 def write(path, samples):
     with ShardWriter(path) as shard:
         for one in samples:
-            shard.add(one.key, encode(one))
+            shard.add(one.key, encode_sample(one))
         return shard.close(path.name)
 
 
 def read(path):
     with Shard.open(path) as shard:
-        return [decode(key, shard.read(n), str(path)) for n, key in enumerate(shard.index.keys)]
+        return [decode_sample(key, shard.read(n), str(path)) for n, key in enumerate(shard.index.keys)]
 
 
 def assert_same(stored, truth):
@@ -71,7 +71,7 @@ def test_samples_come_back_as_they_were(tmp_path, samples):
 
 def test_clips_are_one_picture_with_frames_below_each_other():
     truth = sample("b", shape=(4, 6, 5, 3))
-    members = encode(truth)
+    members = encode_sample(truth)
     assert sorted(members) == ["json", "png"]
     picture = cv2.imdecode(np.frombuffer(members["png"], np.uint8), cv2.IMREAD_UNCHANGED)[..., ::-1]
     assert np.array_equal(picture, np.concatenate(list(truth.frames)))
@@ -80,7 +80,7 @@ def test_clips_are_one_picture_with_frames_below_each_other():
 
 def test_numpy_numbers_become_plain_ones():
     given = Sample("a", np.zeros((1, 2, 2, 1), np.uint8), {"emotion": np.int64(3)}, meta={"x": np.float32(0.5)})
-    facts = json.loads(encode(given)["json"])
+    facts = json.loads(encode_sample(given)["json"])
     assert facts["targets"] == {"emotion": 3}
     assert facts["meta"] == {"x": 0.5}
 
@@ -105,7 +105,7 @@ def test_the_written_index_is_the_one_of_the_headers(tmp_path, samples):
 
 
 def test_an_error_leaves_nothing(tmp_path):
-    members = {**encode(sample("a")), "cls": 1}
+    members = {**encode_sample(sample("a")), "cls": 1}
     with pytest.raises(ValueError, match="cls doesn't map to a bytes"), ShardWriter(tmp_path / "a.tar") as shard:
         shard.add("a", members)
     assert list(tmp_path.iterdir()) == []
@@ -148,7 +148,7 @@ def test_we_read_shards_of_webdatasets_writer(tmp_path):
 
 def test_jpeg_of_others_is_read():
     picture = cv2.imencode(".jpg", np.full((8, 8), 77, np.uint8))[1].tobytes()
-    stored = decode("a", {"jpg": picture, "json": b'{"targets": {}}'}, "x.tar")
+    stored = decode_sample("a", {"jpg": picture, "json": b'{"targets": {}}'}, "x.tar")
     assert np.array_equal(stored.frames, np.full((1, 8, 8, 1), 77, np.uint8))
 
 
@@ -238,7 +238,7 @@ def npy(array):
     return stream.getvalue()
 
 
-GOOD = encode(sample("a", shape=(2, 6, 5, 1)))
+GOOD = encode_sample(sample("a", shape=(2, 6, 5, 1)))
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ GOOD = encode(sample("a", shape=(2, 6, 5, 1)))
 )
 def test_what_does_not_decode_says_why_and_where(members, cause):
     with pytest.raises(DataError) as caught:
-        decode("k7", members, "train/00000-000.tar")
+        decode_sample("k7", members, "train/00000-000.tar")
     assert caught.value.what == cause
     assert caught.value.where == "train/00000-000.tar, sample k7"
     assert "blear prepare" in caught.value.do
@@ -277,4 +277,4 @@ def test_a_pickled_array_is_never_opened():
     stream = io.BytesIO()
     np.save(stream, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="npy member does not decode"):
-        decode("a", {"json": GOOD["json"], "npy": stream.getvalue()}, "x.tar")
+        decode_sample("a", {"json": GOOD["json"], "npy": stream.getvalue()}, "x.tar")

@@ -17,7 +17,7 @@ from blear.data.decoded.store import Store
 from blear.data.prepared import Prepared
 from blear.data.shard.archive import Shard, index_path
 from blear.data.shard.index import ShardIndex
-from blear.data.shard.sample_codec import decode, encode
+from blear.data.shard.sample_codec import decode_sample, encode_sample
 from blear.data.shard.tar_index import build_index
 
 INPUTS = 7500
@@ -61,7 +61,7 @@ def samples():
 
 def seeds():
     """Small tars of every flavour that we meet."""
-    members = [(f"{one.key}.{suffix}", data) for one in samples() for suffix, data in encode(one).items()]
+    members = [(f"{one.key}.{suffix}", data) for one in samples() for suffix, data in encode_sample(one).items()]
     yield archive(members)
     yield archive([("long/" * 40 + name, data) for name, data in members[:3]], tarfile.GNU_FORMAT)
     yield archive([("lång/" * 40 + name, data) for name, data in members[:3]], tarfile.PAX_FORMAT)
@@ -72,7 +72,7 @@ def read(path):
     """Everything that reading a shard does."""
     with Shard.open(path) as shard:
         for number, key in enumerate(shard.index.keys):
-            decode(key, shard.read(number), str(path))
+            decode_sample(key, shard.read(number), str(path))
         shard.index.columns()
 
 
@@ -93,7 +93,7 @@ def inputs(rng, folder):
     shard.write_bytes(tars[0])
     build_index(shard).save(index)
     whole_index = index.read_bytes()
-    members = [encode(one) for one in samples()]
+    members = [encode_sample(one) for one in samples()]
     prepared = prepare_toy(folder, samples=2, parts=1)
     facts = (prepared.folder / "dataset.json").read_bytes()
     real = prepared.shards("train")[0]
@@ -134,7 +134,7 @@ def inputs(rng, folder):
             one = dict(rng.choice(members))
             suffix = rng.choice(list(one))
             one[suffix] = mutated(rng, one[suffix], TOKENS)
-            yield repr(one).encode(), lambda one=one: decode("k", one, "a.tar")
+            yield repr(one).encode(), lambda one=one: decode_sample("k", one, "a.tar")
         elif kind < 0.97:
             data = checksummed(mutated(rng, whole, TOKENS))
             beside = rng.choice((None, whole_beside, mutated(rng, whole_beside, TOKENS)))
@@ -171,7 +171,7 @@ def test_what_is_mutated_is_right(tmp_path):
         shard.write_bytes(data)
         assert checksummed(data) == data
         read(shard)
-    assert json.loads(encode(next(samples()))["json"])["frames"] == 1
+    assert json.loads(encode_sample(next(samples()))["json"])["frames"] == 1
 
 
 if __name__ == "__main__":  # python test_fuzz_shards.py SEED COUNT: a longer run by hand

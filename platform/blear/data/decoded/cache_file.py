@@ -108,7 +108,7 @@ def write_decoded_shard(
     task_samples = max(1, -(-count // tasks))
 
     def write(rows: np.ndarray) -> dict[int, str]:
-        samples, first = encoded.samples.part(rows), int(rows[0])
+        samples, first = encoded.samples.subset(rows), int(rows[0])
         offsets = [offset + first * size for offset, size in zip(array_offsets, sizes, strict=True)]
         task = DecodeTask(samples, layout.arrays, offsets)
         broken = run_task(task, encoded.shard.descriptor, lock.descriptor, start_worker=start_worker)

@@ -106,7 +106,7 @@ def decode_in_worker(
     worker = _worker_of_thread(start_worker)
     if worker is None:
         return None
-    task, size = DecodeTask.contiguous(samples.part(rows), arrays)
+    task, size = DecodeTask.contiguous(samples.subset(rows), arrays)
     descriptor, memory = worker.shared_memory(size)
     broken = worker.run(task, source, descriptor)
     if broken is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from blear.contracts import BuildContext, Dataset, Sample
 from blear.data.dataset_info import Layout, PartInfo, ShardInfo
 from blear.data.shard.checks import check_sample
-from blear.data.shard.sample_codec import encode
+from blear.data.shard.sample_codec import encode_sample
 from blear.data.shard.writer import ShardWriter
 from blear.errors import DataError
 from blear.plugin.component_ref import ComponentRef
@@ -132,7 +132,7 @@ def _write(work: Work, part: Part) -> PartInfo:
         with ShardWriter(work.folder / name) as shard:
             while sample is not None and shard.size < SHARD_BYTES and shard.samples < SHARD_SAMPLES:
                 check_layout(layout, Layout.of(sample), f"{_where(work, part)}, sample {sample.key}")
-                shard.add(sample.key, encode(sample))
+                shard.add(sample.key, encode_sample(sample))
                 for target, per_class in counts.items():
                     per_class[int(sample.targets[target])] += 1
                 sample = next(samples, None)

@@ -15,7 +15,7 @@ import numpy as np
 from blear.data.prepared import Prepared
 from blear.data.sampling.weighted_sampler import SamplingGroup
 from blear.data.shard.archive import load_index
-from blear.data.shard.labels import labels_of
+from blear.data.shard.labels import read_labels
 from blear.errors import DataError, JobError
 from blear.job.schema import DrawEntry
 
@@ -69,7 +69,7 @@ class SplitColumns:
         broken = 0
         for info in prepared.split(split).shards:
             index = load_index(prepared.local(info))
-            values_NK, problems = labels_of(index, targets)
+            values_NK, problems = read_labels(index, targets)
             for target, values_N in zip(targets, values_NK.T, strict=True):
                 if target.name in classes:
                     labels[target.name].append(_class_codes(values_N, problems))

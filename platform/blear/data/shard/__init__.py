@@ -1,1 +1,1 @@
-"""One shard: its archive, its index, and what its samples hold."""
+"""One shard: its tar archive, its index, and the encoding of its samples."""

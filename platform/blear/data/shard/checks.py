@@ -1,4 +1,4 @@
-"""What a sample must be before it is stored, and after it is read."""
+"""Checks of a sample before it is written: key, frames and targets."""
 
 from __future__ import annotations
 
@@ -13,32 +13,39 @@ from blear.contracts import ClipSpec, Sample, Target
 from blear.errors import DataError
 
 _KEY = re.compile(r"[A-Za-z0-9_/-]+")
-SLACK = 1e-6  # float32 rounding of labels at the ends of their range
+BOUNDS_TOLERANCE = 1e-6
+"""Tolerance of a target's bounds, for the rounding of float32 labels."""
 
 
 def check_sample(sample: Sample, clip: ClipSpec, targets: Sequence[Target], where: str) -> None:
-    """Checks key, frames and targets.
+    """Checks key, frames and targets of a sample.
+
+    Args:
+        sample: to check.
+        clip: declared shape of the frames.
+        targets: declared targets.
+        where: dataset, split and part, for messages.
 
     Raises:
-        DataError: what is wrong; `where` is extended by the sample's key.
+        DataError: the first problem; names `where` and the sample's key.
     """
     problem = key_problem(sample.key) or frames_problem(sample, clip) or targets_problem(sample.targets, targets)
     if problem:
-        raise DataError(problem, f"{where}, sample {sample.key}", "mend the dataset's reader or its raw files")
+        raise DataError(problem, f"{where}, sample {sample.key}", "fix the dataset's reader or its raw files")
 
 
 def key_problem(key: str) -> str:
-    """Why a key cannot name members of a tar; empty if it can."""
+    """Returns why a key cannot name members of a tar; empty if it can."""
     if _KEY.fullmatch(key) and not key.startswith("/") and not key.rpartition("/")[2].startswith("__"):
         return ""
     return f"key {key!r}: use letters, digits, '_', '-' and '/' only, no '/' first and no '__' before the name"
 
 
 def frames_problem(sample: Sample, clip: ClipSpec) -> str:
-    """What is wrong with the clips of a sample; empty if nothing is."""
+    """Returns the first problem of a sample's clips; empty if there is none."""
     expected = (clip.length, clip.height, clip.width, clip.channels)
-    shape, fewest = sample.frames.shape, clip.length if clip.shortest is None else clip.shortest
-    if len(shape) != 4 or shape[1:] != expected[1:] or not fewest <= shape[0] <= clip.length:
+    shape, min_length = sample.frames.shape, clip.length if clip.shortest is None else clip.shortest
+    if len(shape) != 4 or shape[1:] != expected[1:] or not min_length <= shape[0] <= clip.length:
         fewer = "" if clip.shortest is None else f" with {clip.shortest} frames or more"
         return f"frames have shape {shape}, the dataset's clip says {expected} [T, H, W, C]{fewer}"
     if sample.clean is not None and clip.shortest is not None:
@@ -56,7 +63,7 @@ def frames_problem(sample: Sample, clip: ClipSpec) -> str:
 
 
 def targets_problem(given: Mapping[str, Any], targets: Sequence[Target]) -> str:
-    """What is wrong with the labels of a sample; empty if nothing is."""
+    """Returns the first problem of a sample's labels; empty if there is none."""
     names = {target.name for target in targets}
     if given.keys() != names:
         return f"targets are {sorted(given)}, the dataset declares {sorted(names)}"
@@ -72,6 +79,9 @@ def targets_problem(given: Mapping[str, Any], targets: Sequence[Target]) -> str:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
             return f"target {target.name} is {value!r}, expected a finite number"
-        if target.bounds is not None and not target.bounds[0] - SLACK <= value <= target.bounds[1] + SLACK:
+        if (
+            target.bounds is not None
+            and not target.bounds[0] - BOUNDS_TOLERANCE <= value <= target.bounds[1] + BOUNDS_TOLERANCE
+        ):
             return f"target {target.name} is {value!r}, outside {list(target.bounds)}"
     return ""

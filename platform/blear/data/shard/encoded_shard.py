@@ -1,4 +1,4 @@
-"""An open shard of a split: decodes any of its samples, many in one read."""
+"""Decodes samples of one shard, several in one read of the file."""
 
 from __future__ import annotations
 
@@ -16,38 +16,41 @@ import numpy as np
 from blear.contracts import ClipSpec, Target
 from blear.data.dataset_info import Layout
 from blear.data.shard.archive import Shard
+from blear.data.shard.clip_codec import CLIP_SUFFIXES
+from blear.data.shard.clip_decoder import ClipDecoder
 from blear.data.shard.index import ShardIndex
-from blear.data.shard.labels import labels_of
-from blear.data.shard.sample_codec import PICTURES, ClipDecoder
+from blear.data.shard.labels import read_labels
 
-_WASTE = 4  # one read may fetch so many times the bytes that are wanted: tar headers, json members
-_SPAN_BYTES = 1 << 26
+_MAX_READ_RATIO = 4  # bytes of one read per byte of the requested members; the rest is tar headers and json members
+_MAX_READ_BYTES = 1 << 26
 _thread = threading.local()
 
 
 class EncodedShard:
-    """A shard and the declared form of its samples; decoding is thread-safe.
+    """An open shard whose samples have declared shapes and targets; decoding is thread-safe.
 
     Attributes:
-        values_NK: float64 labels in the declared order; a last column, the frames, where clips differ in length.
-        problems: sample number -> why its facts or labels cannot be used.
+        values_NK: float64 labels in the declared order; where clips differ in length, a last column holds their length.
+        problems: sample number -> why its metadata or labels cannot be used.
     """
 
     def __init__(self, path: Path, clip: ClipSpec, layout: Layout, targets: Sequence[Target]) -> None:
         self.shard = Shard.open(path)
-        self._closer = weakref.finalize(self, self.shard.close)  # a thread may still read when the store drops it
-        self.values_NK, self.problems = labels_of(self.shard.index, targets)
+        self._closer = weakref.finalize(
+            self, self.shard.close
+        )  # a thread may still read after the store has dropped it
+        self.values_NK, self.problems = read_labels(self.shard.index, targets)
         if clip.shortest is not None:
             lengths_N = self.shard.index.frames_N2[:, 0].clip(1, clip.length)
             self.values_NK = np.concatenate([self.values_NK, lengths_N[:, None]], axis=1)
         shape = (clip.length, clip.height, clip.width, clip.channels)
         frames = ClipDecoder("frames", shape, layout.frames, "the dataset's clip", clip.shortest)
-        clips = [_Members.of(self.shard.index, "", frames, 0)]
+        clips = [_ClipMembers.from_index(self.shard.index, "", frames, 0)]
         if layout.clean is not None and layout.clean_shape is not None:
             decoder = ClipDecoder("clean", layout.clean_shape, layout.clean, "dataset.json")
-            clips.append(_Members.of(self.shard.index, "clean.", decoder, 1))
+            clips.append(_ClipMembers.from_index(self.shard.index, "clean.", decoder, 1))
         elif any(suffix.startswith("clean.") for suffix in self.shard.index.suffixes):
-            for row in _Members.of(self.shard.index, "clean.", frames, 1).there.nonzero()[0].tolist():
+            for row in _ClipMembers.from_index(self.shard.index, "clean.", frames, 1).present_N.nonzero()[0].tolist():
                 self.problems.setdefault(row, "there is a clean clip, dataset.json says that there is none")
         self.samples = EncodedSamples(clips, self.problems)
 
@@ -55,13 +58,15 @@ class EncodedShard:
         return len(self.shard)
 
     def decode(self, rows: np.ndarray, out: Sequence[np.ndarray], into: Sequence[int]) -> dict[int, str]:
-        """Decodes samples into `out`: for each clip (frames, then clean) an array [N, T, H, W, C], at rows `into`.
+        """Decodes samples into arrays.
 
         Args:
-            rows: int64, which samples.
+            rows: int64 [B], numbers of the samples.
+            out: for frames, and for clean clips where there are any, an array [N, T, H, W, C].
+            into: row of `out` for each sample.
 
         Returns:
-            Sample number -> cause, of those that are broken; what `out` holds for them means nothing.
+            Sample number -> cause, for broken samples; their rows of `out` are undefined.
 
         Raises:
             OSError: the file cannot be read.
@@ -75,32 +80,32 @@ class EncodedShard:
 
 @dataclass(frozen=True)
 class EncodedSamples:
-    """Samples of a shard without its open file: another process decodes them from there."""
+    """Places and shapes of a shard's samples without the open file, to be sent to another process."""
 
-    clips: Sequence[_Members]
+    clips: Sequence[_ClipMembers]
     problems: Mapping[int, str]
 
     def __len__(self) -> int:
-        return len(self.clips[0].there)
+        return len(self.clips[0].places_N2)
 
     @functools.cached_property
     def bytes(self) -> int:
-        """Of their clips, encoded."""
+        """Bytes of the encoded clips."""
         return int(sum(clip.places_N2[:, 1].sum() for clip in self.clips))
 
-    def part(self, rows: np.ndarray) -> EncodedSamples:
-        """Some of them, counted from 0."""
+    def subset(self, rows: np.ndarray) -> EncodedSamples:
+        """Selects samples by number; the subset numbers them from 0."""
         problems = (
             {n: self.problems[row] for n, row in enumerate(rows.tolist()) if row in self.problems}
             if self.problems
             else {}
         )
-        return EncodedSamples([clip.part(rows) for clip in self.clips], problems)
+        return EncodedSamples([clip.subset(rows) for clip in self.clips], problems)
 
     def decode(
         self, descriptor: int, rows: np.ndarray, out: Sequence[np.ndarray], into: Sequence[int]
     ) -> dict[int, str]:
-        """As of `EncodedShard.decode`, from the open file."""
+        """Decodes samples from an open file; see `EncodedShard.decode`."""
         broken = {row: self.problems[row] for row in rows.tolist() if row in self.problems} if self.problems else {}
         for clip, array in zip(self.clips, out, strict=True):
             clip.decode(descriptor, rows, array, into, broken)
@@ -108,55 +113,70 @@ class EncodedSamples:
 
 
 @dataclass(frozen=True, eq=False)
-class _Members:
-    """The members of a shard that hold one clip of each sample."""
+class _ClipMembers:
+    """Members of N samples that hold one clip each, either the frames or the clean clip.
+
+    Attributes:
+        suffixes: of such members in this shard.
+        missing: problem of a sample without a member.
+        suffix_N: int8 position in `suffixes`.
+        places_N2: int64 (offset, size); offset -1 where a sample has no member.
+        frames_N: int64 number of frames that the json member gives.
+    """
 
     decoder: ClipDecoder
-    kinds: Sequence[str]
+    suffixes: Sequence[str]
     missing: str
-    kind_N: np.ndarray
+    suffix_N: np.ndarray
     places_N2: np.ndarray
     frames_N: np.ndarray
 
     @staticmethod
-    def of(index: ShardIndex, prefix: str, decoder: ClipDecoder, clip: int) -> _Members:
-        """Of all samples; the first kind that is there counts."""
-        kinds = [prefix + kind for kind in ("npy", *PICTURES) if prefix + kind in index.suffixes]
+    def from_index(index: ShardIndex, prefix: str, decoder: ClipDecoder, clip: int) -> _ClipMembers:
+        """Finds the members of all samples; of several, the one whose suffix comes first in `CLIP_SUFFIXES`.
+
+        Args:
+            index: of the shard.
+            prefix: empty for the frames, `clean.` for the clean clip.
+            decoder: of these clips.
+            clip: column of `index.frames_N2`.
+        """
+        suffixes = [prefix + suffix for suffix in CLIP_SUFFIXES if prefix + suffix in index.suffixes]
         places_N2 = np.full((len(index), 2), -1, dtype=np.int64)
-        kind_N = np.zeros(len(index), dtype=np.int8)
-        for number, kind in reversed(list(enumerate(kinds))):
-            found_N2 = index.places_NS2[:, index.suffixes.index(kind)]
-            there = found_N2[:, 0] >= 0
-            places_N2[there], kind_N[there] = found_N2[there], number
+        suffix_N = np.zeros(len(index), dtype=np.int8)
+        for number, suffix in reversed(list(enumerate(suffixes))):
+            found_N2 = index.places_NS2[:, index.suffixes.index(suffix)]
+            present_N = found_N2[:, 0] >= 0
+            places_N2[present_N], suffix_N[present_N] = found_N2[present_N], number
         missing = f"there is no {prefix}png, {prefix}jpg or {prefix}npy member"
-        return _Members(decoder, kinds, missing, kind_N, places_N2, index.frames_N2[:, clip])
+        return _ClipMembers(decoder, suffixes, missing, suffix_N, places_N2, index.frames_N2[:, clip])
 
     @property
-    def there(self) -> np.ndarray:
-        """Which samples have one."""
-        there: np.ndarray = self.places_N2[:, 0] >= 0
-        return there
+    def present_N(self) -> np.ndarray:
+        """Whether a sample has such a member, bool [N]."""
+        present_N: np.ndarray = self.places_N2[:, 0] >= 0
+        return present_N
 
-    def part(self, rows: np.ndarray) -> _Members:
-        """Of some samples."""
-        return replace(self, kind_N=self.kind_N[rows], places_N2=self.places_N2[rows], frames_N=self.frames_N[rows])
+    def subset(self, rows: np.ndarray) -> _ClipMembers:
+        """Selects samples by number."""
+        return replace(self, suffix_N=self.suffix_N[rows], places_N2=self.places_N2[rows], frames_N=self.frames_N[rows])
 
     def decode(
         self, descriptor: int, rows: np.ndarray, out: np.ndarray, into: Sequence[int], broken: dict[int, str]
     ) -> None:
-        """Decodes samples, but those that are broken already, into `out`; adds those that turn out to be broken."""
-        there = self.places_N2[rows, 0] >= 0
-        if not there.all():
-            broken.update(dict.fromkeys(rows[~there].tolist(), self.missing))
+        """Decodes the samples that are not in `broken` into `out`; adds samples that do not decode to `broken`."""
+        present_B = self.places_N2[rows, 0] >= 0
+        if not present_B.all():
+            broken.update(dict.fromkeys(rows[~present_B].tolist(), self.missing))
         if broken:
-            whole = [n for n, row in enumerate(rows.tolist()) if row not in broken]
-            rows, into = rows[whole], [into[n] for n in whole]
-        runs = np.cumsum(self.places_N2[rows, 1]) // _SPAN_BYTES
-        for first, last in itertools.pairwise([0, *(np.flatnonzero(np.diff(runs)) + 1).tolist(), len(rows)]):
+            good = [n for n, row in enumerate(rows.tolist()) if row not in broken]
+            rows, into = rows[good], [into[n] for n in good]
+        chunk_B = np.cumsum(self.places_N2[rows, 1]) // _MAX_READ_BYTES
+        for first, last in itertools.pairwise([0, *(np.flatnonzero(np.diff(chunk_B)) + 1).tolist(), len(rows)]):
             if first < last:
-                self._run(descriptor, rows[first:last], out, into[first:last], broken)
+                self._decode_chunk(descriptor, rows[first:last], out, into[first:last], broken)
 
-    def _run(
+    def _decode_chunk(
         self,
         descriptor: int,
         rows: np.ndarray,
@@ -164,38 +184,50 @@ class _Members:
         into: Sequence[int],
         broken: dict[int, str],
     ) -> None:
-        if len(self.kinds) > 1:
-            kinds = [self.kinds[kind] for kind in self.kind_N[rows].tolist()]
+        """Decodes samples whose members fit into one read."""
+        if len(self.suffixes) > 1:
+            suffixes = [self.suffixes[number] for number in self.suffix_N[rows].tolist()]
         else:
-            kinds = [*self.kinds] * len(rows)
-        data, places_B2 = _fetch(descriptor, self.places_N2[rows])
-        cut_B = places_B2.sum(axis=1) > len(data)
-        if cut_B.any():  # the file was cut off after it was opened
+            suffixes = [*self.suffixes] * len(rows)
+        data, places_B2 = _read_members(descriptor, self.places_N2[rows])
+        truncated_B = places_B2.sum(axis=1) > len(data)
+        if truncated_B.any():  # the file was truncated after it was opened
             broken |= {
-                row: f"the shard ends inside the {kind} member"
-                for row, kind, cut in zip(rows.tolist(), kinds, cut_B, strict=True)
-                if cut
+                row: f"the shard ends inside the {suffix} member"
+                for row, suffix, truncated in zip(rows.tolist(), suffixes, truncated_B, strict=True)
+                if truncated
             }
-            whole = np.flatnonzero(~cut_B).tolist()
-            into, kinds = [into[n] for n in whole], [kinds[n] for n in whole]
+            whole = np.flatnonzero(~truncated_B).tolist()
+            into, suffixes = [into[n] for n in whole], [suffixes[n] for n in whole]
             rows, places_B2 = rows[whole], places_B2[whole]
-        for number, cause in self.decoder.many(data, places_B2, kinds, self.frames_N[rows], out, into).items():
+        causes = self.decoder.decode_batch(data, places_B2, suffixes, self.frames_N[rows], out, into)
+        for number, cause in causes.items():
             broken[int(rows[number])] = cause
 
 
-def _fetch(descriptor: int, places_B2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(bytes that hold the members, their places in them); a place beyond the end: the file ends before."""
+def _read_members(descriptor: int, places_B2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Reads members of a file, in one read where they lie close together.
+
+    Args:
+        descriptor: of the file.
+        places_B2: int64 (offset, size) of each member.
+
+    Returns:
+        (uint8 [bytes], int64 [B, 2] places of the members in these bytes); a truncated file gives fewer bytes, so that
+        places lie beyond their end.
+    """
     first, last, sizes_B = int(places_B2[:, 0].min()), int(places_B2.sum(axis=1).max()), places_B2[:, 1]
-    if last - first <= min(_WASTE * int(sizes_B.sum()) + 4096, _SPAN_BYTES):
+    if last - first <= min(_MAX_READ_RATIO * int(sizes_B.sum()) + 4096, _MAX_READ_BYTES):
         return _pread(descriptor, [(first, last - first)]), places_B2 - [first, 0]
-    there = np.stack([np.cumsum(sizes_B) - sizes_B, sizes_B], axis=1)
-    return _pread(descriptor, places_B2.tolist()), there
+    joined_B2 = np.stack([np.cumsum(sizes_B) - sizes_B, sizes_B], axis=1)
+    return _pread(descriptor, places_B2.tolist()), joined_B2
 
 
 def _pread(descriptor: int, places: Sequence[Sequence[int]]) -> np.ndarray:
-    """Pieces of a file, (offset, size) each, one behind the other in this thread's buffer; fewer bytes at its end.
+    """Reads pieces of a file, given as (offset, size), into one buffer; a truncated file gives fewer bytes.
 
-    Fresh memory for each read would cost page faults.
+    Each thread reuses one buffer, because new memory for each read costs page faults. A result is valid until the
+    thread's next call.
     """
     size = sum(size for _, size in places)
     buffer = getattr(_thread, "buffer", None)

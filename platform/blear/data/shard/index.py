@@ -1,11 +1,12 @@
-"""The binary index of one shard: where each member of each sample lies, and what the json members say.
+"""The binary index of one shard: offset and size of every member, and the content of the json members.
 
 Layout of the file, little-endian: the magic `BLEARIDX`; a uint64 length and a JSON header of that length (version,
 samples, suffixes, targets, problems, size of the shard, bytes of the key block, SHA-256 of the rest of the file); int64
 [samples, suffixes, 2] of offset and size, offset -1 where a sample has no such member; float64 [samples, targets];
-int64 [samples, 2], frames of the clip and of the clean clip, 0 where the number is none; uint8 [samples, targets],
-whether the target is given; the keys as UTF-8, separated by line feeds; the other facts as one JSON object of lists.
-Training therefore parses no JSON but the header; keys and facts are parsed when they are asked for.
+int64 [samples, 2], frames of the clip and of the clean clip, 0 where the json member holds no valid number; uint8
+[samples, targets], whether the target is given; the keys as UTF-8, separated by line feeds; the columns `subject`,
+`video`, `time` and `meta` as one JSON object of lists. Training therefore parses no JSON but the header: keys and
+columns are parsed on their first use.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from blear.data.shard.sample_metadata import SampleMetadata
 from blear.errors import DataError
 
 PREPARE_AGAIN = "delete the shard and its .idx, and run `blear prepare` again"
-Block = bytes  # a class with a field `bytes` cannot name the type
+Block = bytes  # inside `ShardIndex`, the name `bytes` is a field
 _MAGIC = b"BLEARIDX"
 _VERSION = 2
 _COLUMNS = ("subject", "video", "time", "meta")
@@ -35,16 +36,19 @@ _COLUMNS = ("subject", "video", "time", "meta")
 
 @dataclass(frozen=True, eq=False)
 class ShardIndex:
-    """What is known of the N samples of a shard of `bytes` bytes without reading it.
+    """The index of N samples.
 
     Attributes:
-        suffixes: of the members, sorted; S of them.
-        places_NS2: int64 offset and size of each member, offset -1 where a sample has none.
-        targets: names of the labels that any sample has, sorted; K of them.
-        values_NK: float64 labels; `given_NK` says which a sample has.
-        frames_N2: frames of the clip and of the clean clip, 0 where the json member gives no such number.
-        problems: sample number -> cause, where the json member cannot be used.
-        key_block, fact_block: UTF-8; parsed by `keys` and `columns`.
+        suffixes: S suffixes of members, sorted.
+        places_NS2: int64 offset and size of each member; offset -1 where a sample has no such member.
+        bytes: size of the shard.
+        targets: K names of targets that any sample has, sorted.
+        values_NK: float64 labels; 0 where a sample lacks the target.
+        given_NK: bool, whether a sample has the target.
+        frames_N2: int64 frames of the clip and of the clean clip; 0 where the json member holds no valid number.
+        problems: sample number -> why the sample cannot be used.
+        key_block: the keys as UTF-8; parsed by `keys`.
+        column_block: JSON; parsed by `columns`.
     """
 
     suffixes: tuple[str, ...]
@@ -56,7 +60,7 @@ class ShardIndex:
     frames_N2: np.ndarray
     problems: Mapping[int, str]
     key_block: Block
-    fact_block: Block
+    column_block: Block
 
     @staticmethod
     def build(
@@ -99,32 +103,32 @@ class ShardIndex:
 
     @functools.cached_property
     def keys(self) -> tuple[str, ...]:
-        """The samples' keys, in the order of the shard."""
+        """Keys of the samples, in the order of the shard."""
         return tuple(self.key_block.decode().split("\n")) if len(self) else ()
 
     def columns(self) -> dict[str, list[Any]]:
-        """`subject`, `video`, `time`, `meta` -> one entry for each sample; parsed at each call.
+        """Parses the columns `subject`, `video`, `time` and `meta`, each a list with one entry for each sample.
 
         Raises:
-            DataError: someone wrote an index whose facts are no such lists.
+            DataError: the block is not such an object.
         """
         try:
-            found: dict[str, list[Any]] = json.loads(self.fact_block)
+            found: dict[str, list[Any]] = json.loads(self.column_block)
             if [len(found[name]) for name in _COLUMNS] == [len(self)] * len(_COLUMNS):
                 return found
         except (ValueError, RecursionError, KeyError, TypeError):
-            pass  # the same error as for lists of a wrong length
-        raise DataError("the facts in a shard's index are damaged", do="delete the .idx: it is built again")
+            pass  # raises below, as lists of a wrong length do
+        raise DataError("the columns in a shard's index are damaged", do="delete the .idx: it is built again")
 
     def members(self, number: int) -> dict[str, tuple[int, int]]:
-        """Suffix -> (offset, size) of one sample."""
+        """Returns the members of one sample: suffix -> (offset, size)."""
         places = self.places_NS2[number].tolist()
         return {
             suffix: (offset, size) for suffix, (offset, size) in zip(self.suffixes, places, strict=True) if offset >= 0
         }
 
     def first_beyond(self, size: int) -> str:
-        """Names the first sample, in file order, that a file of `size` bytes does not hold whole."""
+        """Names, for a message, the first sample in file order that ends beyond byte `size`."""
         beyond = self.places_NS2.sum(axis=2) > size
         if not beyond.any():
             return "every sample is inside"
@@ -133,7 +137,7 @@ class ShardIndex:
         return f"it ends inside sample {self.keys[row]}, whose {self.suffixes[column]} lies at byte {starts.min()}"
 
     def save(self, path: Path) -> None:
-        """Writes the file under a temporary name, then renames it."""
+        """Writes the index to a temporary file, then renames it."""
         body = b"".join(
             [
                 self.places_NS2.astype("<i8").tobytes(),
@@ -141,7 +145,7 @@ class ShardIndex:
                 self.frames_N2.astype("<i8").tobytes(),
                 self.given_NK.astype(np.uint8).tobytes(),
                 self.key_block,
-                self.fact_block,
+                self.column_block,
             ]
         )
         header = json.dumps(
@@ -156,17 +160,17 @@ class ShardIndex:
                 "sha256": hashlib.sha256(body).hexdigest(),
             }
         ).encode()
-        header += b" " * (-len(header) % 8)  # the numbers lie on their natural boundaries
+        header += b" " * (-len(header) % 8)  # aligns the arrays
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         partial.write_bytes(_MAGIC + struct.pack("<Q", len(header)) + header + body)
         partial.replace(path)
 
     @staticmethod
     def load(path: Path) -> ShardIndex:
-        """Reads the file.
+        """Reads an index.
 
         Raises:
-            DataError: it is not whole or not an index.
+            DataError: the file is not an index, of another version, or damaged.
         """
         data = path.read_bytes()
         rebuild = "delete the .idx: it is built again from the shard"
@@ -186,7 +190,7 @@ class ShardIndex:
             raise DataError("the index is damaged", str(path), rebuild)
         try:
             return _from_body(header, body)
-        except (KeyError, ValueError, TypeError, AttributeError, OverflowError):  # the digest does not cover the header
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError):  # the digest covers the body alone
             raise DataError("the header of the index is damaged", str(path), rebuild) from None
 
 
@@ -200,22 +204,24 @@ def _from_body(header: Mapping[str, Any], body: bytes) -> ShardIndex:
         ("<i8", (count, 2)),
         (np.bool_, (count, len(targets))),
     )
-    at, arrays = 0, []
+    offset, arrays = 0, []
     for kind, shape in shapes:
         size = math.prod(shape)
-        arrays.append(np.frombuffer(body, kind, size, at).reshape(shape) if size else np.empty(shape, kind))
-        at += arrays[-1].nbytes
-    keys = body[at : at + int(header["key_bytes"])]
+        arrays.append(np.frombuffer(body, kind, size, offset).reshape(shape) if size else np.empty(shape, kind))
+        offset += arrays[-1].nbytes
+    keys = body[offset : offset + int(header["key_bytes"])]
     if (keys.count(b"\n") + 1 if keys else 0) != count:
         raise ValueError("keys and samples differ in number")
     keys.decode()
     places, values, frames, given = arrays
     size = int(header["bytes"])
     offsets, sizes = places[..., 0], places[..., 1]
-    # no sum: it may overflow
+    # offset + size is not computed: it may overflow
     if not ((offsets == -1) | ((offsets >= 0) & (sizes >= 0) & (sizes <= size) & (offsets <= size - sizes))).all():
         raise ValueError("a member lies outside the shard")
     problems = {int(row): str(cause) for row, cause in header["problems"].items()}
     if not all(isinstance(name, str) for name in (*suffixes, *targets)) or not problems.keys() <= set(range(count)):
         raise ValueError("names or problems of another shard")
-    return ShardIndex(suffixes, places, size, targets, values, given, frames, problems, keys, body[at + len(keys) :])
+    return ShardIndex(
+        suffixes, places, size, targets, values, given, frames, problems, keys, body[offset + len(keys) :]
+    )

@@ -1,4 +1,4 @@
-"""What the data path decodes equals what `decode`, one sample at a time, gives; headers are checked first."""
+"""`ClipDecoder` returns the clips of `decode_sample`, and checks every header before it decodes."""
 
 import io
 import struct
@@ -12,19 +12,21 @@ import pytest
 from PIL import Image
 
 from blear.contracts import Sample
-from blear.data.shard.picture_header import read_picture
-from blear.data.shard.sample_codec import BrokenClip, ClipDecoder, decode, encode
+from blear.data.shard.clip_codec import BrokenClip
+from blear.data.shard.clip_decoder import ClipDecoder
+from blear.data.shard.image_header import read_image_header
+from blear.data.shard.sample_codec import decode_sample, encode_sample
 
 RNG = np.random.default_rng(0)
 SMOOTH = cv2.resize(RNG.integers(0, 256, (6, 6, 3), dtype=np.uint8), (40, 48), interpolation=cv2.INTER_CUBIC)
 
 
-def into(member, data, shape, kind="uint8", frames=None, decoder=None):
-    """The clip [T, H, W, C] as the data path decodes it."""
+def decode_member(member, data, shape, kind="uint8", frames=None, decoder=None):
+    """The clip [T, H, W, C] as `ClipDecoder` decodes it."""
     length, height, width, channels = shape
     out = np.full((length, height, width, channels), 7, dtype=kind)
     decoder = decoder or ClipDecoder("frames", shape, kind, "the dataset's clip")
-    decoder.into(member, np.frombuffer(data, np.uint8), length if frames is None else frames, out)
+    decoder.decode_member(member, np.frombuffer(data, np.uint8), length if frames is None else frames, out)
     return out
 
 
@@ -37,7 +39,7 @@ def pillow(picture, kind="png", mode=None, **options):
 
 GREY = SMOOTH[..., 0].copy()
 EXIF = Image.Exif()
-EXIF[0x0112] = 6  # orientation: turned by 90 degrees; the data path takes pixels as they are stored
+EXIF[0x0112] = 6  # orientation: rotated by 90 degrees; ignored, pixels are read as stored
 
 
 @pytest.mark.parametrize(
@@ -54,36 +56,36 @@ EXIF[0x0112] = 6  # orientation: turned by 90 degrees; the data path takes pixel
         ("jpg", pillow(SMOOTH, "jpeg", exif=EXIF), 3),
         ("jpg", pillow(SMOOTH, "jpeg", comment=b"\xff\xc0\x00\x11\x08\x00\x01\x00\x01\x01"), 3),
         ("jpg", pillow(SMOOTH, "jpeg", mode="CMYK"), 3),
-        ("png", pillow(SMOOTH, "jpeg"), 3),  # the name lies; OpenCV looks at the content
+        ("png", pillow(SMOOTH, "jpeg"), 3),  # the suffix is wrong; the content counts
     ],
 )
-def test_pictures_come_out_as_one_sample_at_a_time(member, data, channels):
-    truth = decode("a", {member: data, "json": b'{"targets": {}, "frames": 2}'}, "x.tar").frames
+def test_images_equal_those_of_decode_sample(member, data, channels):
+    truth = decode_sample("a", {member: data, "json": b'{"targets": {}, "frames": 2}'}, "x.tar").frames
     assert truth.shape == (2, 24, 40, channels)
     decoder = ClipDecoder("frames", truth.shape, "uint8", "the dataset's clip")
-    for _ in range(2):  # the second with the header known
-        assert np.array_equal(into(member, data, truth.shape, decoder=decoder), truth)
+    for _ in range(2):  # the second time, the header is known
+        assert np.array_equal(decode_member(member, data, truth.shape, decoder=decoder), truth)
 
 
 @pytest.mark.parametrize("fortran", [False, True])
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
 @pytest.mark.parametrize("version", [(1, 0), (2, 0)])
-def test_arrays_come_out_as_one_sample_at_a_time(kind, fortran, version):
+def test_arrays_equal_those_of_decode_sample(kind, fortran, version):
     clip = RNG.integers(0, 256, (2, 5, 4, 3)).astype(kind)
     stream = io.BytesIO()
     np.lib.format.write_array(stream, np.asfortranarray(clip) if fortran else clip, version=version)
-    truth = decode("a", {"npy": stream.getvalue(), "json": b'{"targets": {}}'}, "x.tar").frames
+    truth = decode_sample("a", {"npy": stream.getvalue(), "json": b'{"targets": {}}'}, "x.tar").frames
     assert np.array_equal(truth, clip)
     assert truth.dtype == kind
-    assert np.array_equal(into("npy", stream.getvalue(), clip.shape, kind), clip)
+    assert np.array_equal(decode_member("npy", stream.getvalue(), clip.shape, kind), clip)
 
 
-def test_mixed_pictures_of_one_form():
+def test_images_of_several_formats_and_one_shape():
     decoder = ClipDecoder("frames", (1, 48, 40, 3), "uint8", "the dataset's clip")
     members = [("png", pillow(SMOOTH)), ("jpg", pillow(SMOOTH, "jpeg")), ("png", pillow(SMOOTH, mode="P"))] * 3
     for member, data in members:
-        truth = decode("a", {member: data, "json": b'{"targets": {}}'}, "x.tar").frames
-        assert np.array_equal(into(member, data, (1, 48, 40, 3), decoder=decoder), truth)
+        truth = decode_sample("a", {member: data, "json": b'{"targets": {}}'}, "x.tar").frames
+        assert np.array_equal(decode_member(member, data, (1, 48, 40, 3), decoder=decoder), truth)
 
 
 def npy(shape, kind="|u1", body=b""):
@@ -119,31 +121,31 @@ SIZE = "frames have shape {}, the dataset's clip says (2, 24, 40, 1) [T, H, W, C
         ("npy", npy((2, 24, 40)), "the npy member is not uint8 or float32 [T, H, W, C]"),
     ],
 )
-def test_what_is_not_declared_is_refused_with_its_cause(member, data, cause):
-    usual = ClipDecoder("frames", (2, 24, 40, 1), "uint8", "the dataset's clip")
-    into("png", pillow(GREY), (2, 24, 40, 1), decoder=usual)  # whatever is remembered must not help it
-    for decoder in (None, usual):
+def test_an_undeclared_shape_or_type_is_refused_with_its_cause(member, data, cause):
+    known = ClipDecoder("frames", (2, 24, 40, 1), "uint8", "the dataset's clip")
+    decode_member("png", pillow(GREY), (2, 24, 40, 1), decoder=known)  # the remembered header must not skip a check
+    for decoder in (None, known):
         with pytest.raises(BrokenClip) as caught:
-            into(member, data, (2, 24, 40, 1), decoder=decoder)
+            decode_member(member, data, (2, 24, 40, 1), decoder=decoder)
         assert str(caught.value) == cause
 
 
-def test_the_number_of_frames_is_part_of_the_form():
+def test_the_number_of_frames_is_part_of_the_shape():
     with pytest.raises(BrokenClip, match=r"frames have shape \(4, 12, 40, 1\)"):
-        into("png", pillow(GREY), (2, 24, 40, 1), frames=4)
+        decode_member("png", pillow(GREY), (2, 24, 40, 1), frames=4)
     with pytest.raises(BrokenClip, match="do not divide"):
-        into("png", pillow(GREY), (2, 24, 40, 1), frames=0)
+        decode_member("png", pillow(GREY), (2, 24, 40, 1), frames=0)
 
 
 def test_values_that_are_not_finite_are_refused():
     clip = np.zeros((1, 2, 2, 1), np.float32)
     clip[0, 1, 1, 0] = np.nan
     with pytest.raises(BrokenClip, match="clean hold values that are not finite"):
-        into("npy", encode(Sample("a", clip, {}))["npy"], clip.shape, "float32",
+        decode_member("npy", encode_sample(Sample("a", clip, {}))["npy"], clip.shape, "float32",
              decoder=ClipDecoder("clean", clip.shape, "float32", "dataset.json"))  # fmt: skip
 
 
-def test_headers_say_what_pillow_says():
+def test_headers_equal_those_of_pillow():
     for data, channels, bits in (
         (pillow(GREY), 1, 8),
         (pillow(SMOOTH), 3, 8),
@@ -153,11 +155,11 @@ def test_headers_say_what_pillow_says():
         (pillow(SMOOTH, "jpeg", exif=EXIF, progressive=True), 3, 8),
         (pillow(GREY, "jpeg"), 1, 8),
     ):
-        found = read_picture(data)
+        found = read_image_header(data)
         assert (found.width, found.height, found.channels, found.bits) == (40, 48, channels, bits)
         assert data.startswith(found.prefix)
         for end in range(len(found.prefix)):
-            assert read_picture(data[:end]) is None
+            assert read_image_header(data[:end]) is None
 
 
 def bomb(kind):
@@ -176,20 +178,20 @@ def bomb(kind):
 LIMITED = """
 import resource, sys
 import numpy as np
-from blear.data.shard.sample_codec import BrokenClip
-from blear.data.shard.sample_codec import ClipDecoder
-from blear.data.shard.sample_codec import decode
+from blear.data.shard.clip_codec import BrokenClip
+from blear.data.shard.clip_decoder import ClipDecoder
+from blear.data.shard.sample_codec import decode_sample
 from blear.errors import DataError
 data = sys.stdin.buffer.read()
 held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + 400_000_000,) * 2)  # its pixels alone are 900 MB
 try:
     decoder = ClipDecoder("frames", (1, 48, 40, 1), "uint8", "the dataset's clip")
-    decoder.into("png", np.frombuffer(data, np.uint8), 1, np.empty((1, 48, 40, 1), np.uint8))
+    decoder.decode_member("png", np.frombuffer(data, np.uint8), 1, np.empty((1, 48, 40, 1), np.uint8))
 except BrokenClip as cause:
     sys.stdout.write(str(cause) + "|")
 try:
-    decode("a", {"png": data, "json": b'{"targets": {}}'}, "x.tar")
+    decode_sample("a", {"png": data, "json": b'{"targets": {}}'}, "x.tar")
 except DataError as error:
     sys.stdout.write(error.what)
 """

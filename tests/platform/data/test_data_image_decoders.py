@@ -1,4 +1,4 @@
-"""kornia-rs decodes what OpenCV does, to the same pixels, and refuses the same damage."""
+"""kornia-rs decodes the images that OpenCV decodes, to the same pixels, and refuses the same damage."""
 
 import io
 import random
@@ -11,14 +11,14 @@ import pytest
 from fuzzing import mutated
 from PIL import Image
 
-from blear.data.shard.picture_decoders import decode_picture, quick_decoder
-from blear.data.shard.picture_header import read_picture
+from blear.data.shard.image_decoders import decode_image, fast_decoder
+from blear.data.shard.image_header import read_image_header
 
 SIDES = (1, 2, 7, 8, 9, 16, 17, 33, 48, 97)
 
 
-def drawn(rng, channels):
-    """A smooth picture with noise, of some size."""
+def random_image(rng, channels):
+    """A smooth image with noise, of random size."""
     height, width = (int(side) for side in rng.choice(SIDES, 2))
     rough = rng.integers(0, 256, (max(2, height // 6), max(2, width // 6), 3), dtype=np.uint8)
     smooth = cv2.resize(rough, (width, height), interpolation=cv2.INTER_CUBIC).astype(int)
@@ -27,7 +27,7 @@ def drawn(rng, channels):
 
 
 def encoded(rng, kind, channels):
-    """A picture as Pillow writes it with some options."""
+    """An image that Pillow encodes with random options."""
     options = {"optimize": bool(rng.random() < 0.5)}
     if kind == "jpeg":
         options |= {"quality": int(rng.choice((1, 50, 75, 95, 100))), "progressive": bool(rng.random() < 0.3)}
@@ -36,12 +36,12 @@ def encoded(rng, kind, channels):
     else:
         options |= {"compress_level": int(rng.integers(10))}
     stream = io.BytesIO()
-    Image.fromarray(drawn(rng, channels)).save(stream, kind, **options)
+    Image.fromarray(random_image(rng, channels)).save(stream, kind, **options)
     return stream.getvalue()
 
 
 def opencv(data, channels):
-    """What OpenCV alone makes of it, [rows, width, channels], or None."""
+    """Decodes with OpenCV alone: [rows, width, channels], or None."""
     if not data:
         return None
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION if channels == 3 else cv2.IMREAD_UNCHANGED
@@ -55,17 +55,17 @@ def chunk(name, data):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("kind", ["png", "jpeg"])
-def test_kornia_decodes_to_the_pixels_of_opencv(kind, channels):
+def test_kornia_rs_decodes_to_the_pixels_of_opencv(kind, channels):
     rng = np.random.default_rng(channels)
     for _ in range(300):
         data = encoded(rng, kind, channels)
-        assert np.array_equal(quick_decoder(read_picture(data))(data), opencv(data, channels))
+        assert np.array_equal(fast_decoder(read_image_header(data))(data), opencv(data, channels))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("kind", ["png", "jpeg"])
 def test_damage_is_refused_as_opencv_refuses_it(kind, channels):
-    """Cuts, noise and insertions anywhere, and in the last bytes."""
+    """Truncation, noise and insertions anywhere, and changes of the last bytes."""
     rng, draws = np.random.default_rng(channels), random.Random(channels)
     refused = 0
     for _ in range(400):
@@ -74,21 +74,21 @@ def test_damage_is_refused_as_opencv_refuses_it(kind, channels):
         end[-draws.randrange(1, 17)] ^= 1 << draws.randrange(8)
         cut = whole[: -draws.randrange(1, 40)]
         for data in (mutated(draws, whole), mutated(draws, whole[:-12]) + whole[-12:], bytes(end), cut):
-            header = read_picture(data)
+            header = read_image_header(data)
             if header is None or header.channels != channels or header.width * header.height > 10**6:
                 continue
-            found, truth = decode_picture(np.frombuffer(data, np.uint8), header), opencv(data, channels)
+            found, truth = decode_image(np.frombuffer(data, np.uint8), header), opencv(data, channels)
             assert (found is None) == (truth is None), data
             assert found is None or np.array_equal(found, truth), data
             refused += found is None
     assert refused > 400
 
 
-def test_a_png_whose_encoder_summed_wrongly_is_taken():
+def test_a_png_with_a_wrong_adler_checksum_is_accepted():
     """The CRC of each chunk covers every byte, so a wrong Adler checksum under right CRCs is no damage."""
     picture = np.arange(80, dtype=np.uint8).reshape(8, 10)
     rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in picture))
     header = struct.pack(">IIBBBBB", 10, 8, 8, 0, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows[:-1] + b"\0") + chunk(b"IEND", b"")
     assert opencv(data, 1) is None
-    assert np.array_equal(decode_picture(np.frombuffer(data, np.uint8), read_picture(data))[..., 0], picture)
+    assert np.array_equal(decode_image(np.frombuffer(data, np.uint8), read_image_header(data))[..., 0], picture)

@@ -16,7 +16,7 @@ from blear.cli import cli
 from blear.data.prepared import Prepared
 from blear.data.shard.archive import Shard, index_path
 from blear.data.shard.index import ShardIndex
-from blear.data.shard.sample_codec import decode
+from blear.data.shard.sample_codec import decode_sample
 from blear.data.shard.webdataset_check import compare_with_webdataset
 from blear.data.shard.writer import ShardWriter
 from blear.errors import DataError
@@ -75,7 +75,7 @@ def test_the_indexed_reader_equals_webdataset(tmp_path, kind, origin):
         for (key, members), (true_key, true_members) in zip(samples, truth[split], strict=True):
             assert key == true_key
             assert {suffix: data for suffix, data in members.items() if suffix != "txt"} == true_members
-            assert np.array_equal(decode(key, members, "").frames, decode(key, true_members, "").frames)
+            assert np.array_equal(decode_sample(key, members, "").frames, decode_sample(key, true_members, "").frames)
     assert prepared.verify(with_webdataset=True) == 4
 
 
@@ -149,7 +149,7 @@ def test_a_wrong_index_is_named_with_shard_and_key(toy, damage, message):
 def test_a_wrong_subject_or_key_in_the_index_is_named(toy):
     shard = toy.shards("train")[0]
     data = ShardIndex.load(index_path(shard))
-    for name, old, new in (("fact_block", b'"s1"', b'"s9"'), ("key_block", b"part0/001", b"part0/009")):
+    for name, old, new in (("column_block", b'"s1"', b'"s9"'), ("key_block", b"part0/001", b"part0/009")):
         block = getattr(data, name).replace(old, new)
         changed = ShardIndex(**{**vars_of(data), name: block})
         changed.save(index_path(shard))
@@ -171,7 +171,7 @@ def test_samples_that_only_one_reader_finds(tmp_path, toy):
         changes = {name: getattr(whole, name)[rows] for name in ("places_NS2", "values_NK", "given_NK", "frames_N2")}
         columns = {name: [values[row] for row in rows] for name, values in whole.columns().items()}
         changes |= {"key_block": "\n".join(whole.keys[row] for row in rows).encode()}
-        changes |= {"fact_block": json.dumps(columns).encode()}
+        changes |= {"column_block": json.dumps(columns).encode()}
         ShardIndex(**{**vars_of(whole), **changes}).save(index_path(shard))
         with pytest.raises(DataError, match=message):
             compare_with_webdataset(shard)
