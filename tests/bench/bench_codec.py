@@ -22,7 +22,7 @@ from torch import Tensor
 from blear.contracts import Batch, BuildContext, DrawKeys
 from blear.data.decoded.store import Store
 from blear.data.loader import batches
-from blear.data.prepare.run import prepare
+from blear.data.prepare.run import prepare_dataset
 from blear.data.raw_batch import RawBatch
 from blear.data.sampling.sampler import Sampler
 from blear.degrade.chain import Chain
@@ -81,7 +81,7 @@ def training() -> list[Row]:
     rows = []
     with tempfile.TemporaryDirectory() as folder, threads(1):
         ref = ComponentRef("dataset", "faces/procedural", params)
-        store = Store.open(prepare(ref, Path(folder), version="0", workers=1), "train")
+        store = Store.open(prepare_dataset(ref, Path(folder), version="0", workers=1), "train")
         whole = Preprocessing(Chain([], 0), Chain([codec], 0), torch.device("cpu"))
         step = step_of(cnn5x5(0.5, TRAINED))
         rows += _overlap(store, whole, lambda batch: step(batch.frames_BTCHW, batch.targets["valence"]), "CNN+D x 0.5")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from blear.data.prepare.run import prepare
+from blear.data.prepare.run import prepare_dataset
 from blear.data.prepared import Prepared
 from blear.plugin.component_ref import ComponentRef
 
@@ -18,4 +18,4 @@ def prepared_faces(folder: Path, size: int, count: int) -> Prepared:
         "subjects": {"train": 8, "dev": 1},
         "per_subject": count // 8,
     }
-    return prepare(ComponentRef("dataset", "faces/procedural", params), folder, version="bench", workers=1)
+    return prepare_dataset(ComponentRef("dataset", "faces/procedural", params), folder, version="bench", workers=1)

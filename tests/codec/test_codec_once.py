@@ -9,7 +9,7 @@ from test_codec_plugin import build, keys
 from blear.contracts import BuildContext, Sample
 from blear.data.decoded.store import Store
 from blear.data.loader import sequential_batches
-from blear.data.prepare.offline_degradation import degraded
+from blear.data.prepare.offline_degradation import degrade_samples
 from blear.data.prepared import Prepared
 from blear.degrade.chain import Chain
 from blear.errors import JobError
@@ -144,14 +144,16 @@ def test_stored_clean_frames_are_augmented_as_the_degraded_ones(job):
 def test_clips_that_differ_in_length_and_floats():
     chain = Chain([build("h264", crf=30)], 0)
     clips = [face(32)[:length] for length in (2, 2, 3)]
-    varied = list(degraded(chain, [Sample(f"k{n}", clip, {}) for n, clip in enumerate(clips)], "train", varied=True))
+    varied = list(
+        degrade_samples(chain, [Sample(f"k{n}", clip, {}) for n, clip in enumerate(clips)], "train", varied=True)
+    )
     settings = Settings("h264", crf=30, preset="medium")
     for sample, clip in zip(varied, clips, strict=True):
         assert sample.clean is None
         assert np.array_equal(sample.frames, transcode(clip, settings).frames_THWC)
     own = np.zeros((1, 4, 4, 3), np.uint8)
     floats = Sample("k", clips[0].astype(np.float32) / 255, {}, own, meta={"face_px": 9})
-    (done,) = degraded(chain, [floats], "train", varied=False)
+    (done,) = degrade_samples(chain, [floats], "train", varied=False)
     assert done.frames.dtype == np.float32
     assert np.array_equal((done.frames * 255).round(), transcode(clips[0], settings).frames_THWC)
     assert done.clean is own
@@ -160,7 +162,7 @@ def test_clips_that_differ_in_length_and_floats():
 
 def test_a_degradation_that_spends_no_bits_names_no_rate():
     half = load_plugins().get("degradation", "downscale").build({"factor": 2}, BuildContext())
-    (done,) = degraded(Chain([half], 0), [Sample("k", face(32)[:1], {})], "train", varied=False)
+    (done,) = degrade_samples(Chain([half], 0), [Sample("k", face(32)[:1], {})], "train", varied=False)
     frames = torch.from_numpy(face(32)[:1]).permute(0, 3, 1, 2)[None] / 255
     expected = half.apply(frames, half.draw(keys(1)))[0].clamp(0, 1).mul(255).round().byte()
     assert np.array_equal(done.frames, expected.permute(0, 2, 3, 1))

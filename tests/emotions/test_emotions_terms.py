@@ -2,7 +2,7 @@
 
 import pytest
 
-from blear.data.prepare.description import describe
+from blear.data.prepare.description import describe_dataset
 from blear.plugin.discovery import load_plugins
 
 WHERE = {
@@ -27,7 +27,7 @@ def test_every_dataset_of_these_plugins_is_in_the_table():
 
 @pytest.mark.parametrize("name", WHERE)
 def test_terms_and_where_to_get_it_come_before_any_data(name):
-    summary, terms, missing = describe(load_plugins().get("dataset", name), {})
+    summary, terms, missing = describe_dataset(load_plugins().get("dataset", name), {})
     assert summary.startswith(f"{name}: ")
     assert terms.startswith("terms: ")
     assert WHERE[name] in terms

@@ -178,7 +178,7 @@ def test_neither_release_is_refused(tmp_path):
 
 def test_both_as_one_dataset_tell_their_source_and_are_prepared(csv, tmp_path):
     from blear.data.decoded.store import Store
-    from blear.data.prepare.run import prepare
+    from blear.data.prepare.run import prepare_dataset
 
     trees.raf(tmp_path / "raf")
     dataset = BothFaces(StillsParams(source=tmp_path, size=16, room=1.5), BuildContext())
@@ -186,7 +186,7 @@ def test_both_as_one_dataset_tell_their_source_and_are_prepared(csv, tmp_path):
     samples = read(dataset)
     assert [s.meta["source"] for s in samples] == ["affectnet"] * 7 + ["raf"] * 16
     ref = ComponentRef("dataset", "vtt/stills", {"source": str(tmp_path), "size": 16, "room": 1.5})
-    prepared = prepare(ref, tmp_path / "shards", version="1", workers=1)
+    prepared = prepare_dataset(ref, tmp_path / "shards", version="1", workers=1)
     assert prepared.count("train") == 23
     assert prepared.count("dev") == 2 + 5
     assert prepared.split("train").class_counts == {"emotion": tuple(labels(samples).count(name) for name in EMOTIONS)}

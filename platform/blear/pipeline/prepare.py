@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from blear.data.prepare.description import describe
-from blear.data.prepare.run import prepare
+from blear.data.prepare.description import describe_dataset
+from blear.data.prepare.run import prepare_dataset
 from blear.data.prepared import Prepared
 from blear.errors import DataError
 from blear.job.schema import Job
@@ -55,7 +55,7 @@ def prepare_one(name: str, params: dict[str, Any], *, workers: int | None = None
 
 def describe_one(name: str, params: dict[str, Any]) -> Iterator[str]:
     """What one dataset is and what was found of it, line by line."""
-    return describe(load_plugins().get("dataset", name), params)
+    return describe_dataset(load_plugins().get("dataset", name), params)
 
 
 def _prepared(
@@ -71,7 +71,7 @@ def _prepared(
     ref = ComponentRef("dataset", registered.name, ref.params, ref.plugin_files)
     version, root, on_ray = registered.plugin.version, storage_root() / "shards", uses_ray(runner)
     with ray_session(on_ray):
-        done = prepare(
+        done = prepare_dataset(
             ref, root, version=version, seed=seed, degrade_once=degrade_once, workers=workers, use_ray=on_ray
         )
     return done.folder

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from blear.data.prepare.run import prepare
+from blear.data.prepare.run import prepare_dataset
 from blear.data.prepared import Prepared
 from blear.plugin.component_ref import ComponentRef
 
@@ -134,7 +134,7 @@ def toy_ref(folder: Path, **params) -> ComponentRef:
 
 def prepare_toy(folder: Path, *, version="1", seed=0, workers=1, use_ray=False, **params) -> Prepared:
     """The prepared toy dataset, under `folder/shards`."""
-    return prepare(
+    return prepare_dataset(
         toy_ref(folder, **params), folder / "shards", version=version, seed=seed, workers=workers, use_ray=use_ray
     )
 

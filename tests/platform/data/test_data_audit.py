@@ -126,12 +126,12 @@ def test_a_crowded_band_is_compared_in_blocks_and_equal_hashes_form_a_star():
 @pytest.fixture
 def shards(storage, tmp_path):
     """The shards of the set above."""
-    from blear.data.prepare.run import prepare
+    from blear.data.prepare.run import prepare_dataset
     from blear.plugin.component_ref import ComponentRef
 
     (tmp_path / "audited.py").write_text(PLUGIN)
     ref = ComponentRef("dataset", "audited/copies", {}, (str(tmp_path / "audited.py"),))
-    return prepare(ref, storage / "shards", version="1", seed=0, workers=1, use_ray=False).folder
+    return prepare_dataset(ref, storage / "shards", version="1", seed=0, workers=1, use_ray=False).folder
 
 
 def test_copies_are_found_across_splits_and_with_conflicting_labels(shards, tmp_path, monkeypatch, capsys):

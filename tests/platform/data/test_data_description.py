@@ -9,7 +9,7 @@ import pytest
 from data_toy import toy_ref
 
 from blear.cli import main
-from blear.data.prepare.description import describe
+from blear.data.prepare.description import describe_dataset
 from blear.errors import PluginError
 from blear.plugin.catalog import RegisteredComponent
 from blear.plugin.component_ref import ComponentRef
@@ -40,7 +40,7 @@ def registered(ref: ComponentRef) -> RegisteredComponent:
 
 def test_a_dataset_is_described_with_the_counts_of_its_samples(tmp_path: Path) -> None:
     ref = toy_ref(tmp_path, kind="clips", samples=5)
-    assert list(describe(registered(ref), ref.params)) == [
+    assert list(describe_dataset(registered(ref), ref.params)) == [
         "toy/random: Random pictures",
         "terms: Made of random numbers.",
         "targets: emotion, one of sad, glad; valence, a value within [-1.0, 1.0]",
@@ -54,7 +54,7 @@ def test_a_dataset_is_described_with_the_counts_of_its_samples(tmp_path: Path) -
 
 def test_counting_stops_in_time_and_says_so(tmp_path: Path) -> None:
     ref = toy_ref(tmp_path, samples=5)
-    lines = list(describe(registered(ref), ref.params, read_s=-1))
+    lines = list(describe_dataset(registered(ref), ref.params, read_s=-1))
     assert lines[4:] == [f"split {s}: 2 parts, more than 0 samples (not all were read)" for s in ("train", "test")]
 
 
@@ -64,7 +64,7 @@ def test_a_dataset_may_say_more(tmp_path: Path) -> None:
     own = Path(file).with_name("toy_more.py")
     more = '    def describe(self):\n        return {"missing": "labels of 3 clips"}\n\n    def parts('
     own.write_text(Path(file).read_text().replace("    def parts(", more, 1))
-    lines = list(describe(load_plugins((str(own),)).get("dataset", "toy_more/random"), {}))
+    lines = list(describe_dataset(load_plugins((str(own),)).get("dataset", "toy_more/random"), {}))
     assert lines[4] == "missing: labels of 3 clips"
 
 
@@ -98,4 +98,4 @@ def test_a_job_or_a_wrong_parameter_is_no_dataset(call, repository: Path) -> Non
     assert code == 2
     assert "--describe takes a dataset, not a job" in err
     with pytest.raises(PluginError, match="sizes"):
-        list(describe(load_plugins().get("dataset", "faces/procedural"), {"sizes": 3}))
+        list(describe_dataset(load_plugins().get("dataset", "faces/procedural"), {"sizes": 3}))

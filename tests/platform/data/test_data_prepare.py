@@ -13,8 +13,8 @@ import pytest
 from data_toy import prepare_toy, toy_ref
 
 from blear.data.dataset_info import Layout
-from blear.data.prepare import parts
-from blear.data.prepare.run import prepare
+from blear.data.prepare import part_writer
+from blear.data.prepare.run import prepare_dataset
 from blear.data.prepared import Prepared
 from blear.errors import DataError, PluginError
 from blear.plugin.component_ref import ComponentRef
@@ -156,12 +156,12 @@ def test_a_deleted_index_is_built_from_its_shard(tmp_path):
 
 
 def test_a_large_part_becomes_several_shards(tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "SHARD_SAMPLES", 2)
+    monkeypatch.setattr(part_writer, "SHARD_SAMPLES", 2)
     prepared = prepare_toy(tmp_path, samples=5, parts=1)
     shards = prepared.split("train").shards
     assert [shard.name for shard in shards] == [f"train/00000-00{n}.tar" for n in range(3)]
     assert [shard.samples for shard in shards] == [2, 2, 1]
-    monkeypatch.setattr(parts, "SHARD_BYTES", 3000)  # one sample has at least 2048 bytes with its headers
+    monkeypatch.setattr(part_writer, "SHARD_BYTES", 3000)  # one sample has at least 2048 bytes with its headers
     prepared = prepare_toy(tmp_path, samples=4, parts=1)
     assert [shard.samples for shard in prepared.split("train").shards] == [2, 2]
 
@@ -265,7 +265,7 @@ def test_wrong_parameters_and_names(tmp_path):
         prepare_toy(tmp_path, kind="sounds")
     wrong = ComponentRef("dataset", "toy/radnom", {}, toy_ref(tmp_path).plugin_files)
     with pytest.raises(PluginError, match="there is no dataset 'toy/radnom'"):
-        prepare(wrong, tmp_path / "shards", version="1")
+        prepare_dataset(wrong, tmp_path / "shards", version="1")
 
 
 def test_opening_what_is_not_there(tmp_path):

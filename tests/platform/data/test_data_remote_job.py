@@ -10,7 +10,7 @@ from data_server import Faults, serve
 from data_toy import SOURCE, prepare_toy
 from safetensors.numpy import load_file
 
-from blear.data.prepare.run import prepare
+from blear.data.prepare.run import prepare_dataset
 from blear.errors import DataError, JobError
 from blear.job.json_schema import json_schema
 from blear.job.reader import dump_job, read_job
@@ -47,7 +47,9 @@ evaluate:
 def faces(tmp_path_factory):
     """Prepared shards of the faces that the job names."""
     params = {"size": 48, "color": "luma", "targets": ["valence"], "subjects": {"train": 6, "dev": 4}, "per_subject": 4}
-    return prepare(ComponentRef("dataset", "faces/procedural", params), tmp_path_factory.mktemp("faces"), version="1")
+    return prepare_dataset(
+        ComponentRef("dataset", "faces/procedural", params), tmp_path_factory.mktemp("faces"), version="1"
+    )
 
 
 @pytest.fixture

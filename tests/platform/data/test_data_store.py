@@ -6,7 +6,7 @@ import torch
 from data_toy import prepare_toy, toy_samples
 
 from blear.data.decoded.store import Store
-from blear.data.prepare.run import prepare
+from blear.data.prepare.run import prepare_dataset
 from blear.data.shard.tar_index import build_index
 from blear.errors import DataError
 from blear.plugin.component_ref import ComponentRef
@@ -261,7 +261,7 @@ def register_datasets(): return [Component("plain", "Plain", Params, Plain)]
 """
     (tmp_path / "simple.py").write_text(source)
     ref = ComponentRef("dataset", "plain", {}, (str(tmp_path / "simple.py"),))
-    store = Store.open(prepare(ref, tmp_path / "shards", version="1", workers=1), "train")
+    store = Store.open(prepare_dataset(ref, tmp_path / "shards", version="1", workers=1), "train")
     taken, columns = store.take(np.array([2, 1])), store.metadata(np.array([0, 2]))
     assert taken.frames[:, 0, 0, 0, 0].tolist() == [2, 1]
     assert (taken.clean, taken.targets) == (None, {})

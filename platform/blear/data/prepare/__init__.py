@@ -1,1 +1,1 @@
-"""Raw data -> shards, by whoever has a core."""
+"""Writes the shards of a dataset from raw data, in processes or Ray tasks."""

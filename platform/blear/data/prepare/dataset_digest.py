@@ -1,4 +1,4 @@
-"""The digest that names a prepared dataset's folder."""
+"""Computes the digest in the name of a prepared dataset's folder."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ from blear.contracts import Params
 from blear.data.dataset_info import FORMAT
 
 
-def dataset_digest(name: str, params: Params, version: str, seed: int, once: Sequence[Any] = ()) -> str:
-    """Twelve hex digits over component, parameters, plugin version, seed, and the state of every path among them.
+def dataset_digest(name: str, params: Params, version: str, seed: int, degradations: Sequence[Any] = ()) -> str:
+    """Computes the digest of a dataset, which changes with the state of every file and folder among its parameters.
 
     Args:
-        once: what is known of the degradations that act when samples are written.
+        name: of the component.
+        params: of the component.
+        version: of the plugin.
+        seed: the job's seed.
+        degradations: records of the offline degradations.
+
+    Returns:
+        Twelve hex digits of a SHA-256.
     """
-    facts = {
+    content = {
         "format": FORMAT,
         "name": name,
         "params": params.model_dump(mode="json"),
@@ -26,12 +33,13 @@ def dataset_digest(name: str, params: Params, version: str, seed: int, once: Seq
         "seed": seed,
         "paths": {str(path): _state(path) for path in _paths(params.model_dump())},
     }
-    if once:
-        facts["degrade_once"] = once
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    if degradations:
+        content["degrade_once"] = degradations
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _paths(value: Any) -> Iterator[Path]:
+    """Yields every path in nested parameters."""
     if isinstance(value, Path):
         yield value
     elif isinstance(value, dict):
@@ -43,7 +51,7 @@ def _paths(value: Any) -> Iterator[Path]:
 
 
 def _state(path: Path) -> list[tuple[str, int, int]]:
-    """(name relative to `path`, size, time of change in ns) of a file, or of all files below a folder."""
+    """Lists (name relative to `path`, size, modification time in ns) of a file, or of all files below a folder."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     states = [(file.relative_to(path).as_posix(), file.stat()) for file in files if file.is_file()]
     return [(name, state.st_size, state.st_mtime_ns) for name, state in states]

@@ -1,4 +1,4 @@
-"""What a dataset is and what was found of it, before anything is written."""
+"""Describes a dataset before it is prepared: `blear prepare DATASET SOURCE --describe`."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from blear.errors import DataError, PluginError
 from blear.plugin.catalog import RegisteredComponent
 
 READ_S = 20.0
-"""Seconds of reading, shared by the splits, after which samples are no longer counted."""
+"""Time limit of counting samples, shared by the splits."""
 
 
-def describe(
+def describe_dataset(
     registered: RegisteredComponent, given: Mapping[str, Any], seed: int = 0, read_s: float = READ_S
 ) -> Iterator[str]:
-    """Lines for a person: targets, splits, clip, terms; parts, samples and classes of each split.
+    """Yields lines of text: targets, splits, clip and terms; then parts, samples and classes of each split.
 
-    Samples are counted by reading them, for `read_s` seconds at most; nothing is written. Where `source` is not given,
-    or nothing can be read from it, the terms say where the data comes from.
+    Samples are counted by reading them; nothing is written. Where `source` is missing or unreadable, the terms are
+    yielded, because they name the place of the raw data.
 
     Args:
-        given: parameters of the dataset.
+        registered: the dataset component.
+        given: its parameters.
         seed: the job's seed, which procedural data depend on.
+        read_s: seconds after which counting stops.
 
     Raises:
         PluginError: the parameters are wrong.
-        DataError: while iterating, of the dataset; the terms have come before.
+        DataError: raised by the dataset, after the terms were yielded.
     """
     yield f"{registered.name}: {registered.component.summary}"
     fields = registered.component.params.model_fields
@@ -67,6 +69,7 @@ def _terms(registered: RegisteredComponent) -> Iterator[str]:
 
 
 def _target(target: Target) -> str:
+    """Formats name and kind of a target."""
     if target.kind == "class":
         return f"{target.name}, one of {', '.join(target.classes)}"
     return f"{target.name}, a value{f' within {list(target.bounds)}' if target.bounds is not None else ''}"
@@ -76,15 +79,15 @@ def _split(dataset: Dataset, split: str, until: float) -> Iterator[str]:
     parts = list(dataset.parts(split))
     classes = {target.name: target.classes for target in dataset.targets if target.kind == "class"}
     counts = {name: [0] * len(names) for name, names in classes.items()}
-    samples, whole = 0, True
+    samples, complete = 0, True
     for sample in (sample for part in parts for sample in dataset.samples(split, part)):
         if time.monotonic() > until:
-            whole = False
+            complete = False
             break
         samples += 1
         for name, per_class in counts.items():
             per_class[int(sample.targets[name])] += 1
-    found = f"{samples} samples" if whole else f"more than {samples} samples (not all were read)"
+    found = f"{samples} samples" if complete else f"more than {samples} samples (not all were read)"
     yield f"split {split}: {len(parts)} parts, {found}"
     for name, per_class in counts.items():
         if samples:

@@ -1,4 +1,4 @@
-"""Degradations that act once, when shards are written: what a real codec does need not be done again in each epoch."""
+"""Offline degradations, such as real codecs: applied once, when shards are written, instead of in every epoch."""
 
 from __future__ import annotations
 
@@ -17,20 +17,23 @@ from blear.errors import JobError, PluginError
 from blear.plugin.catalog import Catalog
 from blear.plugin.uses import DegradationEntry, DegradationUse
 
-_MOST_CLIPS = 64
-_MOST_VALUES = 1 << 24  # of a batch: 64 MiB of float32
+_MAX_CLIPS = 64  # of a batch
+_MAX_VALUES = 1 << 24  # of a batch: 64 MiB of float32
 
 
-def facts_of(catalog: Catalog, uses: Sequence[DegradationEntry]) -> list[dict[str, Any]]:
-    """What decides over the result: full name, parameters with their defaults, and the plugin's version.
+def degradation_records(catalog: Catalog, uses: Sequence[DegradationEntry]) -> list[dict[str, Any]]:
+    """Records everything that the degraded frames depend on, for the digest and `dataset.json`.
+
+    Returns:
+        For each degradation, its full name, its parameters with their defaults, and the plugin's version.
 
     Raises:
         PluginError: a component or its parameters are wrong.
     """
-    facts: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     for use in uses:
         if not isinstance(use, DegradationUse):
-            facts.append({use.key: facts_of(catalog, use.members), **use.options})
+            records.append({use.key: degradation_records(catalog, use.members), **use.options})
             continue
         registered = catalog.get("degradation", use.use)
         own, _ = use.split(registered.component.params.model_fields)
@@ -40,16 +43,16 @@ def facts_of(catalog: Catalog, uses: Sequence[DegradationEntry]) -> list[dict[st
             raise PluginError(str(error), registered.name, f"see `blear plugins show {registered.name}`") from error
         version = registered.plugin.version
         named = {"use": registered.name, "params": params.model_dump(mode="json"), "version": version}
-        facts.append(named | use.options)
-    return facts
+        records.append(named | use.options)
+    return records
 
 
-def build_once(catalog: Catalog, uses: Sequence[DegradationEntry], seed: int, dataset: Dataset) -> Chain:
-    """The chain for the clips of a dataset, on the CPU.
+def build_offline_chain(catalog: Catalog, uses: Sequence[DegradationEntry], seed: int, dataset: Dataset) -> Chain:
+    """Builds the chain for the clips of a dataset, on the CPU.
 
     Raises:
         PluginError: a degradation cannot serve these clips.
-        JobError: it changes their size, which the dataset has declared.
+        JobError: a degradation changes the size of the clips, which the dataset declares.
     """
     clip = dataset.clip
     chain, after = build_chain(catalog, uses, BuildContext(seed, clip))
@@ -61,19 +64,22 @@ def build_once(catalog: Catalog, uses: Sequence[DegradationEntry], seed: int, da
     return chain
 
 
-def degraded(chain: Chain, samples: Iterable[Sample], split: str, varied: bool) -> Iterator[Sample]:
-    """The samples with degraded frames of the same type, and `kbps` in `meta` where a codec was at work.
+def degrade_samples(chain: Chain, samples: Iterable[Sample], split: str, varied: bool) -> Iterator[Sample]:
+    """Yields the samples with degraded frames of the same type, and `kbps` in `meta` where a codec was applied.
 
-    What is drawn for a sample depends on the job's seed, the split and the sample's key, and on nothing else.
+    The random draws for a sample depend on the job's seed, the split and the sample's key alone.
 
     Args:
-        varied: clips differ in length, so that none can carry a clean clip; else each keeps its frames as `clean`, or
-            the clean clip that it has.
+        chain: of `build_offline_chain`.
+        samples: of one part.
+        split: name of the split.
+        varied: whether clips differ in length. If so, samples get no clean clip; else a sample without a clean clip
+            keeps its undegraded frames as `clean`.
     """
     for batch in _batches(samples):
         frames_BTHWC = np.stack([sample.frames for sample in batch])
         frames_BTCHW = as_float(torch.from_numpy(frames_BTHWC).permute(0, 1, 4, 2, 3), torch.device("cpu"))
-        ids_B = np.array([_number(split, sample.key) for sample in batch], dtype=np.int64)
+        ids_B = np.array([_sample_id(split, sample.key) for sample in batch], dtype=np.int64)
         shown_BTCHW, kbps_B = chain.coded(frames_BTCHW, np.zeros_like(ids_B), ids_B)
         if frames_BTHWC.dtype == np.uint8:
             shown_BTCHW = shown_BTCHW.clamp(0, 1).mul(255).round().byte()
@@ -85,13 +91,13 @@ def degraded(chain: Chain, samples: Iterable[Sample], split: str, varied: bool) 
 
 
 def _batches(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
-    """Consecutive samples of one shape and type."""
+    """Groups consecutive samples of equal shape and type."""
     batch: list[Sample] = []
     for sample in samples:
         if batch and (
             (sample.frames.shape, sample.frames.dtype) != (batch[0].frames.shape, batch[0].frames.dtype)
-            or len(batch) == _MOST_CLIPS
-            or (len(batch) + 1) * sample.frames.size > _MOST_VALUES
+            or len(batch) == _MAX_CLIPS
+            or (len(batch) + 1) * sample.frames.size > _MAX_VALUES
         ):
             yield batch
             batch = []
@@ -100,5 +106,6 @@ def _batches(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
         yield batch
 
 
-def _number(split: str, key: str) -> int:
+def _sample_id(split: str, key: str) -> int:
+    """Computes a number of 56 bits from split and key, for the counter-based random generator."""
     return int.from_bytes(hashlib.sha256(f"{split}/{key}".encode()).digest()[:7])

@@ -1,4 +1,4 @@
-"""Writes parts as Ray tasks; imported only where Ray is up."""
+"""Writes parts as Ray tasks; imported only where Ray is initialised."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from collections.abc import Generator, Sequence
 import ray
 
 from blear.data.dataset_info import PartInfo
-from blear.data.prepare.parts import Part, Work, write_part
+from blear.data.prepare.part_writer import Part, PrepareSpec, write_part
 from blear.errors import DataError
 
-_STOP_S = 30.0
+_CANCEL_TIMEOUT_S = 30.0
 
 
-def written_by_ray(work: Work, todo: Sequence[Part]) -> Generator[tuple[Part, PartInfo], None, None]:
-    """Writes parts in any order, yielding each as it is finished; on an error or Ctrl-C the others are stopped.
+def write_parts_on_ray(spec: PrepareSpec, parts: Sequence[Part]) -> Generator[tuple[Part, PartInfo], None, None]:
+    """Writes parts in any order, yielding each as it is finished. On an error or Ctrl-C, the other tasks are cancelled.
 
     Raises:
-        DataError: a worker was lost; else whatever a task raised, as it was raised there.
+        DataError: a Ray worker was lost; any other exception of a task is raised unchanged.
     """
     task = ray.remote(write_part)
-    parts = {task.remote(work, part): part for part in todo}
-    waiting = list(parts)
+    part_of_ref = {task.remote(spec, part): part for part in parts}
+    waiting = list(part_of_ref)
     try:
         while waiting:
             done, waiting = ray.wait(waiting)
             for ref in done:
-                yield parts[ref], ray.get(ref)
+                yield part_of_ref[ref], ray.get(ref)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RayError as error:
-        where, do = f"{work.ref.name}, a Ray task", "see the cluster's log, mend it and run it again: it continues"
+        where, do = f"{spec.ref.name}, a Ray task", "see the cluster's log, fix it and run it again: it continues"
         raise DataError(f"a worker was lost: {error}", where, do) from error
     finally:
         for ref in waiting:
             ray.cancel(ref)
-        if waiting:  # so that what they wrote is removed before the caller goes on
-            ray.wait(waiting, num_returns=len(waiting), timeout=_STOP_S)
+        if waiting:  # cancelled tasks delete their files before the caller continues
+            ray.wait(waiting, num_returns=len(waiting), timeout=_CANCEL_TIMEOUT_S)

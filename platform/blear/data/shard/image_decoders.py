@@ -1,9 +1,9 @@
 """Decodes images with kornia-rs (8 bit grey and RGB) or OpenCV (all others, and images that kornia-rs refuses).
 
-kornia-rs decodes PNG 2 to 4 times as fast as OpenCV and colour JPEG a fifth faster, to the same pixels. Every damage
-that OpenCV refuses is refused here too: each PNG chunk has a CRC, and the chunks behind the pixels, which kornia-rs does
-not read, are checked below. One difference remains: kornia-rs accepts a PNG whose CRCs are right but whose pixel data
-contradict their Adler checksum, which only a faulty encoder writes. The bytes alone decide which library decodes.
+kornia-rs decodes PNG 2 to 4 times as fast as OpenCV, and colour JPEG a fifth faster, to the same pixels. Every damage
+that OpenCV refuses is refused here too: each PNG chunk has a CRC, and the chunks behind the pixels, which kornia-rs
+does not read, are checked below. One difference remains: kornia-rs accepts a PNG whose CRCs are right but whose pixel
+data contradict their Adler checksum, which only a faulty encoder writes. The bytes alone decide which library decodes.
 kornia-rs holds the GIL while it decodes.
 """
 
