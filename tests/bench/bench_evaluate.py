@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from measuring import Row, interleaved, quartiles
 
-from blear.data.audit.neighbours import pairs
+from blear.data.audit.hamming_pairs import hamming_pairs
 from blear.evaluate.statistics.resampler import ClusteredPredictions, Resampler
 from blear.metrics import CLASSIFICATION
 
@@ -32,7 +32,7 @@ def measure() -> list[Row]:
     loop, sums = ([1000 * s for s in taken] for taken in seconds.values())
     ratio = statistics.median(loop) / statistics.median(sums)
     hashes = rng.integers(2**64, size=HASHES, dtype=np.uint64)
-    search = [1000 * s for s in interleaved({"pairs": lambda: pairs(hashes, 3)}, repeats=3, warm=1)["pairs"]]
+    search = [1000 * s for s in interleaved({"pairs": lambda: hamming_pairs(hashes, 3)}, repeats=3, warm=1)["pairs"]]
     return [
         Row("200 resamples, 3 metrics: loop", statistics.median(loop), "ms", spread=quartiles(loop)),
         Row("200 resamples, 3 metrics: sums", statistics.median(sums), "ms", ratio, "loop", quartiles(sums)),

@@ -9,7 +9,7 @@ import click
 
 @click.group()
 def data() -> None:
-    """Look into prepared data."""
+    """Inspect prepared data."""
 
 
 @data.command()
@@ -21,13 +21,14 @@ def data() -> None:
     type=click.IntRange(0, 7),
     default=3,
     show_default=True,
-    help="bits of 64 in which near-duplicates differ",
+    help="largest number of the 64 hash bits in which near-duplicates differ",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="CSV of every sample that has a near-duplicate")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="CSV file; one row for each sample that has a near-duplicate"
+)
 def audit(target: str, profile: str | None, overrides: tuple[str, ...], radius: int, out: Path | None) -> None:
-    """Find near-duplicate pictures within and across the splits of a job's data, or of a folder or URL of shards."""
-    from blear.data.audit.scan import as_markdown, write_csv
-    from blear.data.audit.scan import audit as scan
+    """Find near-duplicate images within and across the splits of a job's data, or of a folder or URL of shards."""
+    from blear.data.audit.near_duplicates import find_near_duplicates, format_markdown, write_csv
     from blear.data.prepared import Prepared
     from blear.job.reader import read_job
     from blear.pipeline.prepare import prepare_data
@@ -38,7 +39,7 @@ def audit(target: str, profile: str | None, overrides: tuple[str, ...], radius: 
     else:
         opened = Prepared.open(target)
         places = {opened.name: opened}
-    found = scan(places, radius)
+    found = find_near_duplicates(places, radius)
     if out is not None:
         write_csv(found, out)
-    click.echo(as_markdown(found))
+    click.echo(format_markdown(found))

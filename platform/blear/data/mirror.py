@@ -14,7 +14,7 @@ from filelock import FileLock
 from blear.data.dataset_info import ShardInfo
 from blear.data.shard.index import ShardIndex
 from blear.errors import DataError
-from blear.storage.remote import Remote
+from blear.storage.remote import RemoteFolder
 
 GRACE_S = 60.0
 """A copy used within this time may not be open yet; it is not evicted, even over the budget."""
@@ -39,7 +39,7 @@ class Mirror:
         grace_s: seconds after its last use in which a copy is not evicted.
     """
 
-    remote: Remote
+    remote: RemoteFolder
     root: Path
     folder: Path
     grace_s: float = GRACE_S

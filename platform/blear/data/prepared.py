@@ -15,7 +15,7 @@ from blear.data.dataset_info import FORMAT, DatasetInfo, ShardInfo, SplitInfo
 from blear.data.mirror import Mirror, cache_root
 from blear.errors import DataError
 from blear.progress import track
-from blear.storage.remote import PATIENT, Patience, Remote, is_url
+from blear.storage.remote import DEFAULT_RETRY, RemoteFolder, RetryPolicy, is_url
 
 _AGAIN = "run `blear prepare` again: it writes what is missing"
 _LARGEST_JSON = 1 << 30
@@ -41,14 +41,14 @@ class Prepared:
     mirror: Mirror | None = None
 
     @staticmethod
-    def open(folder: Path | str, *, patience: Patience = PATIENT) -> Prepared:
+    def open(folder: Path | str, *, retry: RetryPolicy = DEFAULT_RETRY) -> Prepared:
         """Reads `dataset.json` of a folder, or of a URL that begins with one of `remote.PROTOCOLS`.
 
         Raises:
             DataError: `dataset.json` is missing, damaged or of another format, or the URL cannot be read.
         """
         if is_url(folder):
-            remote = Remote.of(str(folder), patience)
+            remote = RemoteFolder.parse(str(folder), retry)
             data = remote.read("dataset.json", _LARGEST_JSON)
             if data is None:
                 do = "give the URL of the folder that `blear prepare` wrote, and check the credentials"

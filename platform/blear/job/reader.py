@@ -24,7 +24,7 @@ from blear.plugin.catalog import Catalog
 from blear.plugin.discovery import load_plugins
 from blear.plugin.uses import ENTRY_GROUPS, DegradationUse, Use
 from blear.storage.file_digest import file_digest
-from blear.storage.remote import Remote, is_url
+from blear.storage.remote import RemoteFolder, is_url
 
 
 def read_job(file: Path, *, profile: str | None = None, overrides: Sequence[str] = ()) -> tuple[Job, Catalog]:
@@ -281,7 +281,7 @@ class _Names:
         """A folder or URL of prepared shards: folders are absolute; a URL is not opened, only that it can be."""
         if is_url(place):
             try:
-                return Remote.of(place).url
+                return RemoteFolder.parse(place).url
             except DataError as error:
                 self.document.problem(where, f"{error.what}; {error.do}")
                 return place

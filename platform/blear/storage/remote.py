@@ -1,4 +1,4 @@
-"""Files below a URL: streamed with a time limit on every read, tried again after a failure, checked as they come."""
+"""Reads files below a URL: streamed, with a timeout of every read, retries, and a check of the content."""
 
 from __future__ import annotations
 
@@ -18,53 +18,54 @@ from blear.progress import echo
 Result = TypeVar("Result")
 
 PROTOCOLS = {"http": "", "https": "", "s3": "s3", "gs": "gcs"}
-"""What a URL may begin with -> the extra of blear that reads it."""
-_BLOCK = 8 << 20  # one ranged request of an object store; also what a failed one costs
-_PIECE = 1 << 20
-_TRY_LATER = (408, 429)  # the 4xx answers that are worth another try
+"""Protocol of a URL -> the extra of blear that installs its reader; empty: no extra is needed."""
+_BLOCK = 8 << 20  # bytes of one range request to an object store
+_PIECE = 1 << 20  # bytes of one read of an HTTP response
+_RETRIED_STATUS = (408, 429)  # the 4xx status codes after which a request is retried
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long to believe in a server.
+class RetryPolicy:
+    """Retries of failed requests, with exponential backoff.
 
     Attributes:
-        tries: requests for one file before giving up.
-        first_s, most_s: seconds before the second try, doubled for each further one, and their limit.
-        stall_s: seconds without a byte after which a try has failed.
+        tries: largest number of requests for one file.
+        initial_wait_s: seconds before the second try; doubled for each further try.
+        max_wait_s: limit of the wait.
+        timeout_s: seconds without a byte after which a try has failed.
     """
 
     tries: int = 6
-    first_s: float = 0.5
-    most_s: float = 30.0
-    stall_s: float = 30.0
+    initial_wait_s: float = 0.5
+    max_wait_s: float = 30.0
+    timeout_s: float = 30.0
 
-    def wait(self, failed: int) -> float:
-        """Seconds to wait after `failed` tries: exponential, with jitter so that workers do not come back at once."""
-        return min(self.most_s, self.first_s * 2 ** (failed - 1)) * random.uniform(0.5, 1.0)
+    def wait_s(self, failed: int) -> float:
+        """Seconds to wait after `failed` tries, with jitter so that workers do not retry at the same moment."""
+        return min(self.max_wait_s, self.initial_wait_s * 2 ** (failed - 1)) * random.uniform(0.5, 1.0)
 
 
-PATIENT = Patience()
+DEFAULT_RETRY = RetryPolicy()
 
 
 def is_url(place: str | Path) -> bool:
-    """Whether a place is meant as a URL rather than as a folder."""
+    """Whether a text is a URL, not the path of a folder."""
     return "://" in str(place)
 
 
 @dataclass(frozen=True)
-class Remote:
-    """The files below one URL. Survives pickling; may be used from any thread."""
+class RemoteFolder:
+    """Reads files below one URL; can be pickled, thread-safe."""
 
     url: str
-    patience: Patience = PATIENT
+    retry: RetryPolicy = DEFAULT_RETRY
 
     @staticmethod
-    def of(url: str, patience: Patience = PATIENT) -> Remote:
-        """Checks a URL without opening it.
+    def parse(url: str, retry: RetryPolicy = DEFAULT_RETRY) -> RemoteFolder:
+        """Checks a URL without a request.
 
         Raises:
-            DataError: not a URL that can be read here; names the package that is missing, if one is.
+            DataError: the URL is malformed, its protocol is not supported, or a package for it is not installed.
         """
         import fsspec
 
@@ -74,10 +75,10 @@ class Remote:
             raise DataError(what, url, f"give a folder, or a URL of {', '.join(PROTOCOLS)}")
         try:
             parts = urlsplit(url)
-            sound = bool(parts.hostname) and not (parts.query or parts.fragment) and parts.port != 0
+            valid = bool(parts.hostname) and not (parts.query or parts.fragment) and parts.port != 0
         except ValueError:
-            sound = False
-        if not sound:
+            valid = False
+        if not valid:
             raise DataError("not the URL of a folder", url, f"write {protocol}://HOST/FOLDER, no '?' and no '#'")
         if parts.username or parts.password:
             do = "leave it out and give credentials as fsspec and the cloud's own tools take them"
@@ -88,132 +89,153 @@ class Remote:
             extra = PROTOCOLS[protocol]
             do = f'pip install "blear[{extra}]"' if extra else "pip install aiohttp"
             raise DataError(f"a package that reads {protocol}:// is not installed: {error}", url, do) from error
-        return Remote(url.rstrip("/"), patience)
+        return RemoteFolder(url.rstrip("/"), retry)
 
-    def read(self, name: str, most: int) -> bytes | None:
-        """The whole of a small file; None if it is not there or may not be seen.
+    def read(self, name: str, max_bytes: int) -> bytes | None:
+        """Reads a small file.
+
+        Args:
+            name: path below the URL.
+            max_bytes: largest accepted size.
+
+        Returns:
+            The content; None if the file does not exist or is not readable.
 
         Raises:
-            DataError: it has more than `most` bytes, or the server does not give it.
+            DataError: the file has more than `max_bytes` bytes, or all tries failed.
         """
 
         def attempt() -> bytes | None:
             data = bytearray()
             try:
-                for piece in _pieces(self, name, 0, most + 1)[1]:
+                for piece in _pieces(self, name, 0, max_bytes + 1)[1]:
                     data += piece
-                    if len(data) > most:
+                    if len(data) > max_bytes:
                         break
-            except (FileNotFoundError, PermissionError):  # object stores hide with 403 that a file is not there
+            except (FileNotFoundError, PermissionError):  # some object stores return 403 for a missing file
                 return None
             return bytes(data)
 
-        found = self._patiently(name, attempt)
-        if found is not None and len(found) > most:
-            raise DataError(f"it has more than {most} bytes", f"{self.url}/{name}", "check what lies at this URL")
-        return found
+        content = self._with_retries(name, attempt)
+        if content is not None and len(content) > max_bytes:
+            raise DataError(f"it has more than {max_bytes} bytes", f"{self.url}/{name}", "check what lies at this URL")
+        return content
 
     def fetch(self, name: str, size: int, sha256: str, file: Path) -> None:
-        """Copies a file of known size and digest; what was received stays on a failure, where the server has ranges.
+        """Downloads a file and checks its size and digest. Where the server can, a retry continues the last try.
+
+        Args:
+            name: path below the URL.
+            size: expected bytes.
+            sha256: expected digest in hex.
+            file: to write.
 
         Raises:
-            DataError: it is not there, or it is not whole and right after all tries; or `file` cannot be written.
+            DataError: the file does not exist, all tries failed, or `file` cannot be written.
         """
         try:
             with file.open("wb") as out:
-                self._patiently(name, _Download(self, name, size, sha256, out))
-        except OSError as error:  # of the network ones none comes through
+                self._with_retries(name, _Download(self, name, size, sha256, out))
+        except OSError as error:  # of the local file; `_with_retries` converts those of the network
             raise _unwritable(file, error) from error
 
-    def _patiently(self, name: str, attempt: Callable[[], Result]) -> Result:
-        where, tries = f"{self.url}/{name}", self.patience.tries
+    def _with_retries(self, name: str, attempt: Callable[[], Result]) -> Result:
+        """Calls `attempt` until it succeeds, fails permanently, or all tries are used."""
+        where, tries = f"{self.url}/{name}", self.retry.tries
         for failed in range(1, tries + 1):
             try:
                 return attempt()
             except _failures() as error:
                 cause = _cause(error)
-                if _final(error):
+                if _is_permanent(error):
                     raise DataError(cause, where, "check the URL and the credentials") from error
                 if failed == tries:
-                    what, do = f"not read in {tries} tries; the last: {cause}", "mend the server or its files"
+                    what, do = f"not read in {tries} tries; the last: {cause}", "fix the server or its files"
                     raise DataError(what, where, f"{do}; the same command continues") from error
-                wait = self.patience.wait(failed)
+                wait = self.retry.wait_s(failed)
                 echo(f"{where}: {cause}; try {failed + 1} of {tries} in {wait:.1f} s")
                 time.sleep(wait)
-        raise ValueError("patience must allow one try")
+        raise ValueError("RetryPolicy.tries must be at least 1")
 
 
-class _UnsoundError(OSError):
-    """What came is not what was asked for."""
+class _WrongContentError(OSError):
+    """The received bytes differ in size or digest from the expected ones."""
 
 
 @dataclass
 class _Download:
-    """One file on its way; each call is one try, which goes on where the last one broke off."""
+    """The download of one file; each call is one try, which continues where the last one ended."""
 
-    remote: Remote
+    remote: RemoteFolder
     name: str
     size: int
     sha256: str
     out: BinaryIO
-    have: int = 0
+    received: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
     def __call__(self) -> None:
-        start, pieces = _pieces(self.remote, self.name, self.have, self.size)
-        if start != self.have:
+        start, pieces = _pieces(self.remote, self.name, self.received, self.size)
+        if start != self.received:
             self._restart()
         for piece in pieces:
-            self.have += len(piece)
-            if self.have > self.size:
+            self.received += len(piece)
+            if self.received > self.size:
                 self._restart()
-                raise _UnsoundError(f"more came than the {self.size} bytes that dataset.json says")
+                raise _WrongContentError(f"more came than the {self.size} bytes that dataset.json says")
             self.digest.update(piece)
             try:
                 self.out.write(piece)
             except OSError as error:
                 raise _unwritable(Path(self.out.name), error) from error
-        if self.have < self.size:
-            raise _UnsoundError(f"cut off after {self.have} of {self.size} bytes")
+        if self.received < self.size:
+            raise _WrongContentError(f"cut off after {self.received} of {self.size} bytes")
         if self.digest.hexdigest() != self.sha256:
             found = self.digest.hexdigest()
             self._restart()
-            raise _UnsoundError(f"wrong content: SHA-256 {found[:12]}, dataset.json says {self.sha256[:12]}")
+            raise _WrongContentError(f"wrong content: SHA-256 {found[:12]}, dataset.json says {self.sha256[:12]}")
 
     def _restart(self) -> None:
-        self.have, self.digest = 0, hashlib.sha256()
+        self.received, self.digest = 0, hashlib.sha256()
         self.out.seek(0)
         self.out.truncate()
 
 
 def _unwritable(file: Path, error: OSError) -> DataError:
+    """The error for a local file that cannot be written."""
     do = "free some room there, or set BLEAR_CACHE to another folder of this machine"
     return DataError(f"cannot be written: {error.strerror or error}", str(file), do)
 
 
-def _pieces(remote: Remote, name: str, start: int, end: int) -> tuple[int, Iterator[bytes]]:
-    """(offset of the first byte, pieces) of a file; the offset is 0 where a server does not know ranges."""
+def _pieces(remote: RemoteFolder, name: str, start: int, end: int) -> tuple[int, Iterator[bytes]]:
+    """Requests bytes `start` to `end` of a file.
+
+    Returns:
+        (offset of the first byte, pieces); the offset is 0 if the server does not support ranges.
+    """
     import fsspec
 
     protocol, _, rest = remote.url.partition("://")
-    files = fsspec.filesystem(protocol, **_options(protocol, remote.patience.stall_s))
+    files = fsspec.filesystem(protocol, **_options(protocol, remote.retry.timeout_s))
     if protocol == "s3":
-        files.retries = 1  # s3fs has no option for its own tries
+        files.retries = 1  # s3fs has no option for its number of retries
     if protocol not in ("http", "https"):
-        return start, _blocks(files, f"{rest}/{name}", start, end)
+        return start, _range_pieces(files, f"{rest}/{name}", start, end)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    # block_size 0: one streaming answer; `size` spares a HEAD request
+    # block_size 0: one streamed response; `size` avoids a HEAD request
     stream = files.open(f"{remote.url}/{quote(name)}", "rb", block_size=0, size=end, headers=headers)
-    return start if stream.r.status == 206 else 0, _streamed(stream)
+    return start if stream.r.status == 206 else 0, _stream_pieces(stream)
 
 
-def _streamed(stream: Any) -> Iterator[bytes]:
+def _stream_pieces(stream: Any) -> Iterator[bytes]:
+    """Yields the pieces of an HTTP response."""
     with stream:
         while piece := stream.read(_PIECE):
             yield piece
 
 
-def _blocks(files: Any, path: str, start: int, end: int) -> Iterator[bytes]:
+def _range_pieces(files: Any, path: str, start: int, end: int) -> Iterator[bytes]:
+    """Yields pieces of a file in an object store, one range request each."""
     while start < end:
         wanted = min(_BLOCK, end - start)
         block = files.cat_file(path, start=start, end=start + wanted)
@@ -223,19 +245,19 @@ def _blocks(files: Any, path: str, start: int, end: int) -> Iterator[bytes]:
             return
 
 
-def _options(protocol: str, stall_s: float) -> dict[str, Any]:
-    """How each library is told the limit of silence; tries are counted here, so theirs are turned down."""
+def _options(protocol: str, timeout_s: float) -> dict[str, Any]:
+    """Options of each library: the timeout, and none of its own retries, since `RemoteFolder` retries."""
     from aiohttp import ClientTimeout
 
     if protocol == "s3":
-        config = {"connect_timeout": stall_s, "read_timeout": stall_s, "retries": {"max_attempts": 0}}
+        config = {"connect_timeout": timeout_s, "read_timeout": timeout_s, "retries": {"max_attempts": 0}}
         return {"config_kwargs": config}
-    timeout = ClientTimeout(total=None, connect=stall_s, sock_read=stall_s)
+    timeout = ClientTimeout(total=None, connect=timeout_s, sock_read=timeout_s)
     return {"session_kwargs" if protocol == "gs" else "client_kwargs": {"timeout": timeout}}
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """What the libraries raise when a server fails; those of libraries that are not loaded cannot occur."""
+    """Exception types that the libraries raise when a request fails; libraries that are not imported raise none."""
     import aiohttp
 
     kinds: list[type[Exception]] = [OSError, aiohttp.ClientError]
@@ -251,17 +273,17 @@ def _failures() -> tuple[type[Exception], ...]:
     return tuple(kinds)
 
 
-def _final(error: Exception) -> bool:
-    """Whether another try is in vain."""
+def _is_permanent(error: Exception) -> bool:
+    """Whether a retry would fail too."""
     if isinstance(error, FileNotFoundError | PermissionError) or "Credentials" in type(error).__name__:
         return True
     gcs = type(error).__module__.startswith("gcsfs")
     status = getattr(error, "code" if gcs else "status", None)
-    return isinstance(status, int) and 400 <= status < 500 and status not in _TRY_LATER
+    return isinstance(status, int) and 400 <= status < 500 and status not in _RETRIED_STATUS
 
 
 def _cause(error: Exception) -> str:
-    """One line for a person: what failed, without the URL."""
+    """Describes a failure in one line, without the URL."""
     from aiohttp import ClientPayloadError
 
     if isinstance(error, FileNotFoundError):

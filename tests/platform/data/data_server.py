@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from blear.storage.remote import Patience
+from blear.storage.remote import RetryPolicy
 
-QUICK = Patience(tries=4, first_s=0.01, most_s=0.05, stall_s=1.0)
+QUICK = RetryPolicy(tries=4, initial_wait_s=0.01, max_wait_s=0.05, timeout_s=1.0)
 PIECE = 16_384
 
 

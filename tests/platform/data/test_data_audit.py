@@ -1,4 +1,4 @@
-"""Near-duplicates: hashes against their definition, neighbours against all pairs, groups in shards, FER2013."""
+"""Near-duplicates: hashes against their definition, pairs against a search of all pairs, groups in shards, FER2013."""
 
 import csv
 import os
@@ -12,9 +12,9 @@ import pytest
 import scipy.fft
 
 from blear.cli import main
-from blear.data.audit.hashes import hashes
-from blear.data.audit.neighbours import pairs
-from blear.data.audit.scan import audit, grouped
+from blear.data.audit.hamming_pairs import hamming_pairs
+from blear.data.audit.near_duplicates import find_near_duplicates, group_neighbours
+from blear.data.audit.perceptual_hash import perceptual_hashes
 from blear.data.prepared import Prepared
 
 PLUGIN = '''
@@ -72,10 +72,10 @@ def register_datasets():
 '''
 
 
-def test_a_hash_is_the_signs_of_low_cosines_about_their_median():
+def test_a_hash_is_the_low_dct_coefficients_above_their_median():
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (5, 1, 48, 40), dtype=np.uint8)
-    for picture, found in zip(pictures, hashes(pictures), strict=True):
+    for picture, found in zip(pictures, perceptual_hashes(pictures), strict=True):
         small = cv2.resize(picture[0].astype(np.float32), (32, 32), interpolation=cv2.INTER_AREA)
         low = scipy.fft.dctn(small.astype(np.float64))[:8, :8].ravel()
         assert int(found) == int("".join("1" if value > np.median(low) else "0" for value in low), 2)
@@ -85,21 +85,21 @@ def test_a_hash_survives_light_scale_and_compression_and_tells_faces_apart():
     rng = np.random.default_rng(1)
     layers = [[cv2.resize(rng.normal(size=(n, n)), (96, 96)) for n in (3, 6, 12, 24)] for _ in range(20)]
     rough = np.clip([128 + 30 * sum(one) for one in layers], 0, 255).astype(np.uint8)
-    own = hashes(rough[:, None])
-    brighter = hashes((rough * 0.6 + 40).astype(np.uint8)[:, None])
-    half = hashes(np.stack([cv2.resize(p, (48, 48), interpolation=cv2.INTER_AREA) for p in rough])[:, None])
+    own = perceptual_hashes(rough[:, None])
+    brighter = perceptual_hashes((rough * 0.6 + 40).astype(np.uint8)[:, None])
+    half = perceptual_hashes(np.stack([cv2.resize(p, (48, 48), interpolation=cv2.INTER_AREA) for p in rough])[:, None])
     coded = np.stack([cv2.imdecode(cv2.imencode(".jpg", p, [1, 40])[1], 0) for p in rough])
-    for other in (brighter, half, hashes(coded[:, None])):
+    for other in (brighter, half, perceptual_hashes(coded[:, None])):
         assert np.bitwise_count(own ^ other).max() <= 3
     apart = np.bitwise_count(own[:, None] ^ own)[~np.eye(20, dtype=bool)]
     assert apart.min() > 10
-    rgb = hashes(np.repeat(rough[:, None], 3, axis=1))
+    rgb = perceptual_hashes(np.repeat(rough[:, None], 3, axis=1))
     assert np.bitwise_count(own ^ rgb).max() <= 1
-    assert hashes(np.full((1, 1, 48, 48), 77, np.uint8))[0] in (0, 1 << 63)
+    assert perceptual_hashes(np.full((1, 1, 48, 48), 77, np.uint8))[0] in (0, 1 << 63)
 
 
 @pytest.mark.parametrize("radius", [0, 1, 3, 6])
-def test_neighbours_are_those_of_comparing_all_with_all(radius):
+def test_pairs_equal_those_of_comparing_all_with_all(radius):
     rng = np.random.default_rng(radius)
     base = rng.integers(2**64, size=300, dtype=np.uint64)
     flips = np.bitwise_or.reduce(np.uint64(1) << rng.integers(64, size=(900, 5)).astype(np.uint64), axis=1)
@@ -107,20 +107,20 @@ def test_neighbours_are_those_of_comparing_all_with_all(radius):
     rng.shuffle(values)
     far = np.bitwise_count(values[:, None] ^ values)
     expected = np.argwhere(np.triu(far <= radius, 1))
-    np.testing.assert_array_equal(pairs(values, radius), expected)
+    np.testing.assert_array_equal(hamming_pairs(values, radius), expected)
 
 
 def test_a_crowded_band_is_compared_in_blocks_and_equal_hashes_form_a_star():
     values = np.arange(4000, dtype=np.uint64) << np.uint64(40)  # every lower band is the same: 8 million candidates
-    found = pairs(values, 1)
+    found = hamming_pairs(values, 1)
     assert len(found) == sum(
         len(np.unique([n ^ (1 << b) for b in range(12) if n ^ (1 << b) > n and n ^ (1 << b) < 4000]))
         for n in range(4000)
     )
-    assert pairs(np.array([5, 9, 5, 5], dtype=np.uint64), 0).tolist() == [[0, 2], [0, 3]]
-    assert pairs(np.empty(0, dtype=np.uint64), 3).shape == (0, 2)
+    assert hamming_pairs(np.array([5, 9, 5, 5], dtype=np.uint64), 0).tolist() == [[0, 2], [0, 3]]
+    assert hamming_pairs(np.empty(0, dtype=np.uint64), 3).shape == (0, 2)
     with pytest.raises(ValueError, match="0 to 7"):
-        pairs(values, 8)
+        hamming_pairs(values, 8)
 
 
 @pytest.fixture
@@ -151,9 +151,9 @@ def test_copies_are_found_across_splits_and_with_conflicting_labels(shards, tmp_
         ("2", "train", "007", "sad", "2", "1", "0"),
         ("2", "train", "008", "happy", "2", "1", "0"),
     ]
-    twice = audit({"one": Prepared.open(shards), "two": Prepared.open(shards)}, 0)
+    twice = find_near_duplicates({"one": Prepared.open(shards), "two": Prepared.open(shards)}, 0)
     assert set(twice.splits_N) == {"one/train", "one/dev", "two/train", "two/dev"}
-    assert all(twice.spans(group) for group in twice.groups)
+    assert all(twice.crosses_splits(group) for group in twice.groups)
 
 
 def test_the_known_groups_of_fer2013_are_found(repository):
@@ -172,9 +172,9 @@ def test_the_known_groups_of_fer2013_are_found(repository):
     with zipfile.ZipFile(data / "faces.zip") as archive:
         inside = {name.split("faces/")[-1]: name for name in archive.namelist()}
         coded = [np.frombuffer(archive.read(inside[names[row]]), np.uint8) for row in wanted]
-    found = hashes(np.stack([cv2.imdecode(one, cv2.IMREAD_GRAYSCALE) for one in coded])[:, None])
+    found = perceptual_hashes(np.stack([cv2.imdecode(one, cv2.IMREAD_GRAYSCALE) for one in coded])[:, None])
     place = {row: i for i, row in enumerate(wanted)}
-    parts = grouped(found, 0)
+    parts = group_neighbours(found, 0)
     assert all(len({parts[place[row]] for row in group}) == 1 for group in known.values())
     assert (parts[[place[row] for group in known.values() for row in group]] >= 0).all()
     listed = sum(map(len, known.values()))

@@ -135,7 +135,7 @@ def test_a_mended_shard_is_read_again(toy, truth):
 def test_a_shard_that_the_server_does_not_give_is_counted_too(toy, tmp_path, truth, monkeypatch):
     monkeypatch.setenv("BLEAR_CACHE", str(tmp_path / "cache"))
     with serve(toy.folder, Faults(suffix="00001-000.tar", times=99, wrong=True)) as (url, _):
-        prepared = Prepared.open(url, patience=QUICK)
+        prepared = Prepared.open(url, retry=QUICK)
         with pytest.raises(DataError, match="wrong content: SHA-256") as caught:
             Store.open(prepared, "train").take(np.arange(N))
         assert caught.value.where == f"{url}/train/00001-000.tar"
@@ -153,7 +153,7 @@ def test_a_store_over_a_url_is_that_of_the_folder(tmp_path, monkeypatch, kind, c
     monkeypatch.setenv("BLEAR_CACHE", str(tmp_path / "cache"))
     toy = prepare_toy(tmp_path, samples=5, parts=2, kind=kind)
     with serve(toy.folder, Faults(times=1, cut_at=2000)) as (url, _):
-        far = Store.open(Prepared.open(url, patience=QUICK), "train", tmp_path / "far", cache_gb=cache_gb)
+        far = Store.open(Prepared.open(url, retry=QUICK), "train", tmp_path / "far", cache_gb=cache_gb)
         near = Store.open(toy, "train", tmp_path / "near")
         every = np.random.default_rng(0).permutation(len(near))
         found, expected = far.take(every), near.take(every)

@@ -17,7 +17,7 @@ from blear.data.prepared import Prepared
 from blear.data.sampling.sampler import Sampler
 from blear.data.shard.archive import Shard
 from blear.errors import DataError, JobError
-from blear.storage.remote import Patience
+from blear.storage.remote import RetryPolicy
 
 COUNTS = [7, 7]
 SAMPLE = 2 * 6 * 5 * 4 + 2 * 4 * 3 * 4 + 8 + 4
@@ -231,7 +231,7 @@ def test_a_server_that_hangs_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("BLEAR_CACHE", str(tmp_path / "cache"))
     toy = prepare_toy(tmp_path, samples=7)
     with serve(toy.folder, Faults(times=99, stall_at=100)) as (url, faults):
-        prepared = Prepared.open(url, patience=Patience(tries=1, first_s=0.01, most_s=0.01, stall_s=60))
+        prepared = Prepared.open(url, retry=RetryPolicy(tries=1, initial_wait_s=0.01, max_wait_s=0.01, timeout_s=60))
         store = Store.open(prepared, "train")
         with pytest.raises(DataError, match=r"has not ended for 0\.3 s") as error:
             list(batches(store, Sampler(store.counts, 7, 0), 5, 8, stall_s=0.3))

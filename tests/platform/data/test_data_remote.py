@@ -14,7 +14,7 @@ from data_toy import prepare_toy
 from blear.data import mirror
 from blear.data.prepared import Prepared
 from blear.errors import DataError
-from blear.storage.remote import Patience, Remote
+from blear.storage.remote import RemoteFolder, RetryPolicy
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def cache(tmp_path, monkeypatch):
 
 def fetched(url, split="train"):
     """Contents of the local copies of a split's shards."""
-    prepared = Prepared.open(url, patience=QUICK)
+    prepared = Prepared.open(url, retry=QUICK)
     return [path.read_bytes() for path in prepared.shards(split)]
 
 
@@ -46,7 +46,7 @@ def leftovers(cache):
 
 def test_a_dataset_at_a_url_is_that_of_the_folder(toy, cache):
     with serve(toy.folder) as (url, seen):
-        prepared = Prepared.open(url + "/", patience=QUICK)
+        prepared = Prepared.open(url + "/", retry=QUICK)
         assert prepared.info == toy.info
         assert prepared.place == url
         assert prepared.count("train") == 80
@@ -91,7 +91,7 @@ def test_failures_that_pass_are_waited_for(toy, cache, fault, ranges, capsys):
 def test_a_broken_transfer_goes_on_where_it_stopped(toy):
     shard = toy.split("train").shards[0]
     with serve(toy.folder, Faults(times=2, stall_at=5000)) as (url, seen):
-        found = Prepared.open(url, patience=QUICK).local(shard).read_bytes()
+        found = Prepared.open(url, retry=QUICK).local(shard).read_bytes()
         ranges = [wanted for path, wanted in seen.requests if path.endswith(shard.name)]
     assert found == truth(toy)[0]
     assert ranges == ["", "bytes=5000-", "bytes=10000-"]
@@ -99,9 +99,9 @@ def test_a_broken_transfer_goes_on_where_it_stopped(toy):
 
 def test_a_slow_server_is_not_a_silent_one(toy):
     """Six pieces, a quarter of the limit of silence apart: longer than the limit in all."""
-    patience = Patience(tries=1, stall_s=1.2)
+    retry = RetryPolicy(tries=1, timeout_s=1.2)
     with serve(toy.folder, Faults(times=9, slow_s=0.3)) as (url, _):
-        prepared = Prepared.open(url, patience=patience)
+        prepared = Prepared.open(url, retry=retry)
         shard = prepared.split("train").shards[0]
         assert shard.bytes > 4 * PIECE
         assert prepared.local(shard).read_bytes() == truth(toy)[0]
@@ -143,7 +143,7 @@ def test_a_server_that_is_not_there(toy):
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
         with pytest.raises(DataError, match="not read in 4 tries") as caught:
-            Prepared.open(url, patience=QUICK)
+            Prepared.open(url, retry=QUICK)
     assert caught.value.where == f"{url}/dataset.json"
 
 
@@ -151,7 +151,7 @@ def test_a_server_that_takes_connections_and_says_nothing():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(DataError, match="the last: the server went silent"):
-            Prepared.open(url, patience=Patience(tries=2, first_s=0.01, stall_s=0.3))
+            Prepared.open(url, retry=RetryPolicy(tries=2, initial_wait_s=0.01, timeout_s=0.3))
 
 
 def test_a_folder_without_dataset_json(tmp_path):
@@ -159,7 +159,7 @@ def test_a_folder_without_dataset_json(tmp_path):
         serve(tmp_path) as (url, _),
         pytest.raises(DataError, match=r"not a complete prepared dataset: no dataset\.json"),
     ):
-        Prepared.open(url, patience=QUICK)
+        Prepared.open(url, retry=QUICK)
 
 
 def test_a_missing_or_foreign_index_is_built_from_the_shard(toy, tmp_path, cache):
@@ -173,7 +173,7 @@ def test_a_missing_or_foreign_index_is_built_from_the_shard(toy, tmp_path, cache
     second.write_bytes(b"no index at all")
     expected = [load_index(path).keys for path in toy.shards("train")]
     with serve(served) as (url, _):
-        prepared = Prepared.open(url, patience=QUICK)
+        prepared = Prepared.open(url, retry=QUICK)
         assert [load_index(path).keys for path in prepared.shards("train")] == expected
 
 
@@ -187,7 +187,7 @@ def _fetch_all(url, cache):
 def test_one_process_of_a_node_fetches_for_all(toy, cache):
     digests = [shard.sha256 for shard in toy.split("train").shards]
     with serve(toy.folder) as (url, seen):
-        prepared = Prepared.open(url, patience=QUICK)
+        prepared = Prepared.open(url, retry=QUICK)
         shards = [*toy.split("train").shards, *toy.split("test").shards]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(prepared.local, shards * 4))
@@ -204,7 +204,7 @@ def test_least_recently_used_shards_go_first_and_the_last_one_stays(toy, cache, 
     size = shards[0].bytes + (toy.folder / f"{shards[0].name}.idx").stat().st_size
     monkeypatch.setenv("BLEAR_REMOTE_GB", str(2.5 * size / 1e9))
     with serve(toy.folder) as (url, seen):
-        remote = Remote.of(url, QUICK)
+        remote = RemoteFolder.parse(url, QUICK)
         kept = mirror.Mirror(remote, cache, cache / "toy", grace_s=0)
 
         def present():
@@ -249,7 +249,7 @@ def test_shard_names_that_lead_out_of_the_cache_are_refused(toy, tmp_path, cache
     facts["splits"]["train"]["shards"][0]["name"] = name
     (served / "dataset.json").write_text(json.dumps(facts))
     with serve(served) as (url, seen), pytest.raises(DataError, match="leads out of the dataset's folder"):
-        Prepared.open(url, patience=QUICK)
+        Prepared.open(url, retry=QUICK)
     assert seen.count() == 0
     assert not cache.exists()
 
@@ -261,7 +261,7 @@ def test_a_dataset_name_cannot_lead_out_of_the_cache(toy, tmp_path, cache):
     facts["name"] = "../../../outside"
     (served / "dataset.json").write_text(json.dumps(facts))
     with serve(served) as (url, _):
-        prepared = Prepared.open(url, patience=QUICK)
+        prepared = Prepared.open(url, retry=QUICK)
         assert prepared.folder.parent == cache
         assert cache in prepared.shards("train")[0].parents
 
@@ -270,7 +270,7 @@ def test_verify_of_a_url_reads_the_server_not_the_cache(toy, tmp_path, cache):
     served = tmp_path / "served"
     shutil.copytree(toy.folder, served)
     with serve(served) as (url, _):
-        prepared = Prepared.open(url, patience=QUICK)
+        prepared = Prepared.open(url, retry=QUICK)
         assert prepared.shards("train")[0].is_file()
         assert prepared.verify() == 4
         shard = served / "train" / "00000-000.tar"

@@ -15,7 +15,7 @@ from data_toy import prepare_toy
 from blear.data.prepared import Prepared
 from blear.errors import DataError
 from blear.storage import remote as module
-from blear.storage.remote import Patience
+from blear.storage.remote import RetryPolicy
 from ports import free_port
 
 s3fs = pytest.importorskip("s3fs", reason="the extra blear[s3] is not installed")
@@ -80,7 +80,7 @@ def bucket(toy, server):
 
 
 def test_a_dataset_in_a_bucket_is_that_of_the_folder(toy, bucket):
-    prepared = Prepared.open("s3://shards/sets/toy", patience=QUICK)
+    prepared = Prepared.open("s3://shards/sets/toy", retry=QUICK)
     assert prepared.info == toy.info
     for split in ("train", "test"):
         found = [path.read_bytes() for path in prepared.shards(split)]
@@ -93,7 +93,7 @@ def test_ranged_blocks_join_to_the_whole_shard(toy, bucket, monkeypatch):
     monkeypatch.setattr(module, "_BLOCK", 10_007)  # ten requests for a shard; eight MiB would be one
     shard = toy.split("train").shards[0]
     assert shard.bytes > 5 * 10_007
-    path = Prepared.open("s3://shards/sets/toy", patience=QUICK).local(shard)
+    path = Prepared.open("s3://shards/sets/toy", retry=QUICK).local(shard)
     assert path.read_bytes() == toy.local(shard).read_bytes()
 
 
@@ -102,7 +102,7 @@ def test_objects_that_are_missing_cut_off_or_wrong(toy, bucket):
     data = toy.local(first).read_bytes()
     bucket.pipe(f"shards/sets/toy/{first.name}", data[:1000])
     bucket.rm(f"shards/sets/toy/{second.name}")
-    prepared = Prepared.open("s3://shards/sets/toy", patience=QUICK)
+    prepared = Prepared.open("s3://shards/sets/toy", retry=QUICK)
     with pytest.raises(DataError, match=r"not read in 4 tries; the last: ") as caught:
         prepared.local(first)
     assert caught.value.where == f"s3://shards/sets/toy/{first.name}"
@@ -117,7 +117,7 @@ def test_objects_that_are_missing_cut_off_or_wrong(toy, bucket):
 
 def test_a_bucket_that_is_not_there(bucket):
     with pytest.raises(DataError, match=r"no dataset\.json"):
-        Prepared.open("s3://elsewhere/sets/toy", patience=QUICK)
+        Prepared.open("s3://elsewhere/sets/toy", retry=QUICK)
 
 
 def test_no_credentials_are_not_tried_again(toy, bucket, monkeypatch, capsys):
@@ -125,7 +125,7 @@ def test_no_credentials_are_not_tried_again(toy, bucket, monkeypatch, capsys):
         monkeypatch.delenv(name)
     s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(DataError, match="credentials"):
-        Prepared.open("s3://shards/sets/toy", patience=QUICK)
+        Prepared.open("s3://shards/sets/toy", retry=QUICK)
     assert "try 2" not in capsys.readouterr().err
 
 
@@ -133,11 +133,11 @@ def test_a_store_that_takes_connections_and_says_nothing(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(DataError, match="not read in 2 tries"):
-            Prepared.open("s3://shards/sets/toy", patience=Patience(tries=2, first_s=0.01, stall_s=0.3))
+            Prepared.open("s3://shards/sets/toy", retry=RetryPolicy(tries=2, initial_wait_s=0.01, timeout_s=0.3))
 
 
 def test_a_cache_lost_while_reading_is_fetched_again(toy, bucket):
-    prepared = Prepared.open("s3://shards/sets/toy", patience=QUICK)
+    prepared = Prepared.open("s3://shards/sets/toy", retry=QUICK)
     shard = toy.split("train").shards[0]
     first = prepared.local(shard).read_bytes()
     shutil.rmtree(prepared.folder)

@@ -1,1 +1,1 @@
-"""Near-duplicates within and across splits: perceptual hashes, neighbours within a radius, groups of them."""
+"""Finds near-duplicate images within and across splits: perceptual hashes, pairs within a Hamming radius, groups."""

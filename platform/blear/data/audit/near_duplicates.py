@@ -1,4 +1,4 @@
-"""Scans the shards of prepared data for near-duplicates: within splits, across them, and with conflicting labels."""
+"""Scans prepared datasets for near-duplicate images: within splits, across splits, and with conflicting labels."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from blear.data.audit.hashes import hashes
-from blear.data.audit.neighbours import pairs
+from blear.data.audit.hamming_pairs import hamming_pairs
+from blear.data.audit.perceptual_hash import perceptual_hashes
 from blear.data.decoded.store import Store
 from blear.data.prepared import Prepared
 from blear.progress import track
@@ -25,13 +25,15 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Audit:
-    """Groups of near-duplicates, each sample in at most one.
+class NearDuplicates:
+    """Groups of near-duplicates; a sample is in one group at most.
 
     Attributes:
-        splits_N, keys_N, labels_N: of every sample, in the order of the scan; a label names every class target.
-        group_N: number of its group; -1: none.
-        radius: bits in which neighbours differ at most; a group may spread further.
+        splits_N, keys_N, labels_N: texts for each of N samples, in the order of the scan; a label joins the class names
+            of all class targets.
+        group_N: int64 number of the sample's group; -1: none.
+        radius: largest number of bits in which two neighbours differ; a group may hold pairs that differ more.
+        seconds: duration of the scan.
     """
 
     splits_N: np.ndarray
@@ -43,26 +45,26 @@ class Audit:
 
     @property
     def groups(self) -> list[np.ndarray]:
-        """Samples of each group."""
+        """Positions of the samples of each group."""
         order = np.argsort(self.group_N, kind="stable")
         order = order[self.group_N[order] >= 0]
         return np.split(order, np.flatnonzero(np.diff(self.group_N[order])) + 1) if len(order) else []
 
-    def spans(self, group: np.ndarray) -> bool:
-        """Whether a group is in several splits."""
+    def crosses_splits(self, group: np.ndarray) -> bool:
+        """Whether the samples of a group are in several splits."""
         return len(set(self.splits_N[group])) > 1
 
-    def conflicts(self, group: np.ndarray) -> bool:
-        """Whether the members of a group are labelled differently."""
+    def has_label_conflict(self, group: np.ndarray) -> bool:
+        """Whether the samples of a group have different labels."""
         return len(set(self.labels_N[group])) > 1
 
 
-def audit(prepared: Mapping[str, Prepared], radius: int) -> Audit:
-    """Scans every split of some datasets; a sample that cannot be decoded is left out.
+def find_near_duplicates(prepared: Mapping[str, Prepared], radius: int) -> NearDuplicates:
+    """Scans every split of one or more datasets; the middle frame stands for a clip. Broken samples are left out.
 
     Args:
-        prepared: name -> dataset; splits are named `name/split`, or `split` where there is one dataset.
-        radius: 0 finds pictures of equal hash, 3 also what was scaled or compressed again.
+        prepared: name -> dataset. Splits are named `name/split`, or `split` if there is one dataset.
+        radius: 0 finds images with equal hashes; 3 also finds images that were resized or compressed again.
     """
     began = time.perf_counter()
     splits: list[str] = []
@@ -80,27 +82,30 @@ def audit(prepared: Mapping[str, Prepared], radius: int) -> Audit:
                     taken = store.take(wanted)
                     good = wanted[taken.good_B]
                     if len(good):
-                        found.append(hashes(taken.frames[:, taken.frames.shape[1] // 2].numpy()))
+                        found.append(perceptual_hashes(taken.frames[:, taken.frames.shape[1] // 2].numpy()))
                     keys += store.keys(good)
                     splits += [label] * len(good)
                     labels += _labels(data, {key: value.numpy() for key, value in taken.targets.items()}, len(good))
                     bar.advance(len(wanted), label)
                 store.close()
     hashes_N = np.concatenate(found) if found else np.empty(0, dtype=np.uint64)
-    return Audit(
+    return NearDuplicates(
         np.array(splits),
         np.array(keys),
         np.array(labels),
-        grouped(hashes_N, radius),
+        group_neighbours(hashes_N, radius),
         radius,
         time.perf_counter() - began,
     )
 
 
-def as_markdown(found: Audit) -> str:
-    """How many there are, and the first groups that matter most: across splits, and with conflicting labels."""
+def format_markdown(found: NearDuplicates) -> str:
+    """Formats the counts, and the first groups across splits and with conflicting labels, as Markdown."""
     groups = found.groups
-    across, conflicting = [g for g in groups if found.spans(g)], [g for g in groups if found.conflicts(g)]
+    across, conflicting = (
+        [g for g in groups if found.crosses_splits(g)],
+        [g for g in groups if found.has_label_conflict(g)],
+    )
     lines = [
         f"{len(found.keys_N)} samples in {found.seconds:.1f} s "
         f"({len(found.keys_N) / max(found.seconds, 1e-9):.0f} per second), radius {found.radius} of 64 bits.",
@@ -124,33 +129,41 @@ def as_markdown(found: Audit) -> str:
     return "\n".join(lines)
 
 
-def write_csv(found: Audit, path: Path) -> None:
-    """One row for each sample that has a near-duplicate."""
+def write_csv(found: NearDuplicates, path: Path) -> None:
+    """Writes one row for each sample that has a near-duplicate."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["group", "split", "key", "label", "size", "conflicting_labels", "spans_splits"])
     for number, group in enumerate(found.groups):
-        facts = [len(group), int(found.conflicts(group)), int(found.spans(group))]
-        writer.writerows([number, found.splits_N[i], found.keys_N[i], found.labels_N[i], *facts] for i in group)
+        columns = [len(group), int(found.has_label_conflict(group)), int(found.crosses_splits(group))]
+        writer.writerows([number, found.splits_N[i], found.keys_N[i], found.labels_N[i], *columns] for i in group)
     write_text(path, text.getvalue())
 
 
-def grouped(hashes_N: np.ndarray, radius: int) -> np.ndarray:
-    """Number of each one's group of connected neighbours, in order of appearance; -1 for those without a neighbour."""
-    near_P2 = pairs(hashes_N, radius)
+def group_neighbours(hashes_N: np.ndarray, radius: int) -> np.ndarray:
+    """Groups samples that are connected by pairs of neighbours.
+
+    Args:
+        hashes_N: uint64.
+        radius: 0 to 7.
+
+    Returns:
+        int64 [N], number of the sample's group in order of appearance; -1 for a sample without a neighbour.
+    """
+    pairs_P2 = hamming_pairs(hashes_N, radius)
     count = len(hashes_N)
-    graph = coo_array((np.ones(len(near_P2), dtype=np.int8), (near_P2[:, 0], near_P2[:, 1])), shape=(count, count))
-    _, part_N = connected_components(graph, directed=False)
-    alone_N = np.bincount(part_N, minlength=1)[part_N] == 1
-    part_N = part_N.astype(np.int64)
-    _, first, inverse = np.unique(part_N[~alone_N], return_index=True, return_inverse=True)
-    part_N[alone_N] = -1
-    part_N[~alone_N] = np.argsort(np.argsort(first))[inverse]
-    return part_N
+    graph = coo_array((np.ones(len(pairs_P2), dtype=np.int8), (pairs_P2[:, 0], pairs_P2[:, 1])), shape=(count, count))
+    _, group_N = connected_components(graph, directed=False)
+    alone_N = np.bincount(group_N, minlength=1)[group_N] == 1
+    group_N = group_N.astype(np.int64)
+    _, first, inverse = np.unique(group_N[~alone_N], return_index=True, return_inverse=True)
+    group_N[alone_N] = -1
+    group_N[~alone_N] = np.argsort(np.argsort(first))[inverse]
+    return group_N
 
 
 def _labels(data: Prepared, targets: Mapping[str, np.ndarray], count: int) -> list[str]:
-    """The class names of each sample; values are no label that could conflict."""
+    """Joins the class names of each sample. Regression targets are ignored: nearly equal values do not conflict."""
     classes = {name: target.classes for name, target in data.targets.items() if target.kind == "class"}
     columns = [[classes[name][int(value)] for value in targets[name]] for name in classes if name in targets]
     return [" ".join(row) for row in zip(*columns, strict=True)] if columns else [""] * count
