@@ -11,10 +11,18 @@ import click
 @click.argument("target")
 @click.argument("source", required=False)
 @click.option("--profile", metavar="NAME", help="one of the job's profiles")
-@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="a field of the job, or a parameter")
-@click.option("--describe", is_flag=True, help="say what DATASET is and what SOURCE holds, and write nothing")
 @click.option(
-    "--workers", type=click.IntRange(1), help="processes; default: all cores (with RAY_ADDRESS set: Ray tasks)"
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="set a field of the job, or a parameter of the dataset",
+)
+@click.option("--describe", is_flag=True, help="describe DATASET and the data in SOURCE, and write nothing")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="number of processes; default: all cores, or Ray tasks where RAY_ADDRESS is set",
 )
 def prepare(
     target: str,
@@ -24,13 +32,13 @@ def prepare(
     describe: bool,
     workers: int | None,
 ) -> None:
-    """Write the shards of a job's data, or of one dataset read from SOURCE. Running it again continues."""
+    """Write the shards of a job's data, or of one dataset read from SOURCE. A second run continues the first."""
     from blear.job.reader import parse_set, read_job
     from blear.pipeline.prepare import describe_one, prepare_data, prepare_one
 
     if Path(target).suffix in (".yaml", ".yml"):
         if describe:
-            raise click.UsageError("--describe takes a dataset, not a job")
+            raise click.UsageError("--describe needs a dataset, not a job")
         job, catalog = read_job(Path(target), profile=profile, overrides=overrides)
         for name, folder in prepare_data(job, catalog, workers=workers).items():
             click.echo(f"{name}: {folder}")

@@ -1,4 +1,4 @@
-"""A real HTTP server of a folder on loopback that can be told to fail; shared by the tests of remote shards."""
+"""An HTTP server of a folder on loopback with injected faults; shared by the tests of remote shards."""
 
 import contextlib
 import threading
@@ -17,13 +17,13 @@ PIECE = 16_384
 
 @dataclass
 class Faults:
-    """What goes wrong for paths that end in `suffix`, in the first `times` requests of each."""
+    """Faults of paths that end in `suffix`, in the first `times` requests of each path."""
 
     suffix: str = ".tar"
     times: int = 0
-    status: int = 0  # answer this
+    status: int = 0  # of the response; 0: no error
     cut_at: int = -1  # close the connection after so many bytes of the body
-    stall_at: int = -1  # send so many bytes of the body, then nothing more
+    stall_at: int = -1  # send so many bytes of the body, then wait
     wrong: bool = False  # flip a bit
     longer: int = 0  # send so many bytes more than the file has
     slow_s: float = 0.0  # wait so long after each PIECE bytes
@@ -32,13 +32,13 @@ class Faults:
     released: threading.Event = field(default_factory=threading.Event)
 
     def count(self, suffix: str = ".tar") -> int:
-        """Requests for such paths so far."""
+        """Number of requests for paths with this suffix so far."""
         return sum(path.endswith(suffix) for path, _ in self.requests)
 
 
 @contextlib.contextmanager
 def serve(folder: Path, faults: Faults | None = None) -> Iterator[tuple[str, Faults]]:
-    """(URL, faults) of a server of `folder`; faults may be changed while it runs."""
+    """Runs a server of `folder`; yields (URL, faults), which may be changed while it runs."""
     state = faults or Faults()
     failed: Counter[str] = Counter()
 
@@ -90,7 +90,7 @@ def serve(folder: Path, faults: Faults | None = None) -> Iterator[tuple[str, Fau
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
-        def handle_error(self, request, client_address):  # a client that hung up is what the tests provoke
+        def handle_error(self, request, client_address):  # clients close connections on purpose
             pass
 
     with Server(("127.0.0.1", 0), Handler) as server:

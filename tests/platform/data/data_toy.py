@@ -1,4 +1,4 @@
-"""A one-file plugin with a small dataset, as a person would write it; shared by the tests of the data path."""
+"""A one-file plugin with a small dataset; shared by the tests of `blear.data`."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class ToyParams(Params):
     kind: Literal["stills", "clips", "floats", "varied"] = Field("stills", description="What the samples are.")
     parts: int = Field(2, description="Parts of each split.")
     samples: int = Field(3, description="Samples of each part.")
-    source: Path | None = Field(None, description="A raw file or folder; only its state matters.")
+    source: Path | None = Field(None, description="A raw file or folder; only its size and modification time matter.")
     log: str = Field("", description="File that gets a line for each part that is read.")
     kill: str = Field("", description="While this file exists, the process dies inside part train/1.")
     fault: str = Field("", description="Breaks the contract in this way, in the last sample of part test/1.")
@@ -84,7 +84,7 @@ class Toy:
         targets = {"emotion": n % 2, "valence": float(rng.uniform(-1, 1))}
         match fault:
             case "raises":
-                raise DataError("row 7 has no label", "labels.csv", "mend the row")
+                raise DataError("row 7 has no label", "labels.csv", "fix the row")
             case "slow":
                 time.sleep(60)
             case "bug":
@@ -125,7 +125,7 @@ def register_datasets():
 
 
 def toy_ref(folder: Path, **params) -> ComponentRef:
-    """The toy dataset of a plugin file that is written into `folder`."""
+    """Writes the plugin file into `folder`; returns its dataset component."""
     file = folder / "toy.py"
     if not file.is_file():
         file.write_text(SOURCE)
@@ -133,14 +133,14 @@ def toy_ref(folder: Path, **params) -> ComponentRef:
 
 
 def prepare_toy(folder: Path, *, version="1", seed=0, workers=1, use_ray=False, **params) -> Prepared:
-    """The prepared toy dataset, under `folder/shards`."""
+    """Prepares the toy dataset in `folder/shards`."""
     return prepare_dataset(
         toy_ref(folder, **params), folder / "shards", version=version, seed=seed, workers=workers, use_ray=use_ray
     )
 
 
 def toy_samples(folder: Path, split: str, *, seed=0, **params):
-    """What the toy dataset itself yields: the truth that stored samples must equal."""
+    """Samples that the toy dataset yields, which the stored samples must equal."""
     from blear.contracts import BuildContext
 
     dataset = toy_ref(folder, **params).build(BuildContext(seed=seed))

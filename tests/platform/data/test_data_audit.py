@@ -81,7 +81,7 @@ def test_a_hash_is_the_low_dct_coefficients_above_their_median():
         assert int(found) == int("".join("1" if value > np.median(low) else "0" for value in low), 2)
 
 
-def test_a_hash_survives_light_scale_and_compression_and_tells_faces_apart():
+def test_a_hash_is_robust_to_brightness_scale_and_compression_and_separates_faces():
     rng = np.random.default_rng(1)
     layers = [[cv2.resize(rng.normal(size=(n, n)), (96, 96)) for n in (3, 6, 12, 24)] for _ in range(20)]
     rough = np.clip([128 + 30 * sum(one) for one in layers], 0, 255).astype(np.uint8)
@@ -110,7 +110,7 @@ def test_pairs_equal_those_of_comparing_all_with_all(radius):
     np.testing.assert_array_equal(hamming_pairs(values, radius), expected)
 
 
-def test_a_crowded_band_is_compared_in_blocks_and_equal_hashes_form_a_star():
+def test_a_large_band_is_compared_in_blocks_and_equal_hashes_pair_with_the_first():
     values = np.arange(4000, dtype=np.uint64) << np.uint64(40)  # every lower band is the same: 8 million candidates
     found = hamming_pairs(values, 1)
     assert len(found) == sum(
@@ -125,7 +125,7 @@ def test_a_crowded_band_is_compared_in_blocks_and_equal_hashes_form_a_star():
 
 @pytest.fixture
 def shards(storage, tmp_path):
-    """The shards of the set above."""
+    """Folder of the prepared dataset of the plugin above."""
     from blear.data.prepare.run import prepare_dataset
     from blear.plugin.component_ref import ComponentRef
 

@@ -1,4 +1,4 @@
-"""What `blear prepare DATASET SOURCE --describe` says: what is there, what is not, where it comes from"""
+"""`blear prepare DATASET SOURCE --describe`: terms, targets, splits and counts; errors."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def test_a_dataset_is_described_with_the_counts_of_its_samples(tmp_path: Path) -
     ]
 
 
-def test_counting_stops_in_time_and_says_so(tmp_path: Path) -> None:
+def test_counting_stops_after_the_time_limit(tmp_path: Path) -> None:
     ref = toy_ref(tmp_path, samples=5)
     lines = list(describe_dataset(registered(ref), ref.params, read_s=-1))
     assert lines[4:] == [f"split {s}: 2 parts, more than 0 samples (not all were read)" for s in ("train", "test")]
 
 
-def test_a_dataset_may_say_more(tmp_path: Path) -> None:
+def test_lines_of_the_datasets_describe_method_are_included(tmp_path: Path) -> None:
     ref = toy_ref(tmp_path)
     (file,) = ref.plugin_files
     own = Path(file).with_name("toy_more.py")
@@ -68,7 +68,7 @@ def test_a_dataset_may_say_more(tmp_path: Path) -> None:
     assert lines[4] == "missing: labels of 3 clips"
 
 
-def test_without_a_source_the_terms_say_where_it_comes_from(call) -> None:
+def test_without_a_source_the_terms_are_printed(call) -> None:
     code, out, _ = call("fer/fer2013", "--describe")
     assert code == 0
     terms = load_plugins().get("dataset", "fer/fer2013").attribute("terms")
@@ -77,14 +77,14 @@ def test_without_a_source_the_terms_say_where_it_comes_from(call) -> None:
     assert out[2].startswith("missing: source, fer2013.csv, ")
 
 
-def test_a_source_that_is_not_there_prints_the_terms_and_the_error(call, tmp_path: Path) -> None:
+def test_a_missing_source_prints_the_terms_and_the_error(call, tmp_path: Path) -> None:
     code, out, err = call("fer/fer2013", str(tmp_path / "none"), "--describe")
     assert code == 2
     assert out[1].startswith("terms: FER2013")
     assert "no such file or folder" in err
 
 
-def test_a_drawn_dataset_needs_no_source(call) -> None:
+def test_a_procedural_dataset_needs_no_source(call) -> None:
     small = ("--set", "size=48", "--set", "subjects={train: 2, dev: 1}", "--set", "per_subject=4")
     code, out, _ = call("procedural", "--describe", *small)
     assert code == 0
@@ -93,9 +93,9 @@ def test_a_drawn_dataset_needs_no_source(call) -> None:
     assert "split dev: 1 parts, 4 samples" in out
 
 
-def test_a_job_or_a_wrong_parameter_is_no_dataset(call, repository: Path) -> None:
+def test_a_job_and_a_wrong_parameter_are_errors(call, repository: Path) -> None:
     code, _, err = call(str(repository / "jobs" / "vlqr.yaml"), "--describe")
     assert code == 2
-    assert "--describe takes a dataset, not a job" in err
+    assert "--describe needs a dataset, not a job" in err
     with pytest.raises(PluginError, match="sizes"):
         list(describe_dataset(load_plugins().get("dataset", "faces/procedural"), {"sizes": 3}))

@@ -21,7 +21,7 @@ from blear.plugin.component_ref import ComponentRef
 
 
 def files(folder):
-    """Path below `folder` -> (content, time of change)."""
+    """Path relative to `folder` -> (content, modification time)."""
     found = (file for file in folder.rglob("*") if file.is_file())
     return {str(file.relative_to(folder)): (file.read_bytes(), file.stat().st_mtime_ns) for file in found}
 
@@ -30,7 +30,7 @@ def contents(folder):
     return {name: content for name, (content, _) in files(folder).items()}
 
 
-def test_a_prepared_folder_says_all_of_itself(tmp_path):
+def test_dataset_json_describes_the_prepared_dataset(tmp_path):
     prepared = prepare_toy(tmp_path, kind="clips", seed=5)
     assert re.fullmatch(r"toy-random-[0-9a-f]{12}", prepared.folder.name)
     assert sorted(contents(prepared.folder)) == sorted(
@@ -68,7 +68,7 @@ def test_worker_processes_write_the_same_bytes(tmp_path):
     assert one.split("train").layout == Layout(frames="float32", clean="float32", clean_shape=(2, 4, 3, 1))
 
 
-def test_a_complete_folder_is_used_as_it_is(tmp_path):
+def test_a_complete_folder_is_not_written_again(tmp_path):
     log = tmp_path / "log"
     first = prepare_toy(tmp_path, log=str(log))
     before = files(first.folder)
@@ -77,7 +77,7 @@ def test_a_complete_folder_is_used_as_it_is(tmp_path):
     assert log.read_text().split() == ["train/part0", "train/part1", "test/part0", "test/part1"]
 
 
-def test_the_folder_depends_on_all_that_shapes_the_data(tmp_path):
+def test_the_digest_depends_on_everything_that_shapes_the_data(tmp_path):
     raw = tmp_path / "raw"
     (raw / "sub").mkdir(parents=True)
     (raw / "sub" / "a.csv").write_text("1")
@@ -128,7 +128,7 @@ def test_a_killed_run_continues_after_the_finished_parts(tmp_path):
     assert prepared.count("train") == 9
 
 
-def test_a_deleted_shard_is_written_again_and_nothing_else(tmp_path):
+def test_only_a_deleted_shard_is_written_again(tmp_path):
     log = tmp_path / "log"
     first = prepare_toy(tmp_path, log=str(log))
     before = files(first.folder)
@@ -179,10 +179,10 @@ def test_a_large_part_becomes_several_shards(tmp_path, monkeypatch):
         ("missing", r"part1/002: targets are \['emotion'\], the dataset declares \['emotion', 'valence'\]"),
         ("key", r"sample a\.b: key 'a\.b': use letters"),
         ("twice", "split test, part part1: key 'part1/001' comes twice"),
-        ("raises", "^labels.csv: row 7 has no label\n  -> mend the row$"),
+        ("raises", "^labels.csv: row 7 has no label\n  -> fix the row$"),
     ],
 )
-def test_a_bad_sample_stops_and_leaves_nothing_of_its_part(tmp_path, fault, message):
+def test_an_invalid_sample_is_an_error_and_its_part_is_deleted(tmp_path, fault, message):
     with pytest.raises(DataError, match=message):
         prepare_toy(tmp_path, fault=fault)
     (folder,) = (path for path in (tmp_path / "shards").iterdir() if path.is_dir())
@@ -192,10 +192,10 @@ def test_a_bad_sample_stops_and_leaves_nothing_of_its_part(tmp_path, fault, mess
     )
 
 
-def test_errors_of_worker_processes_come_out_unchanged(tmp_path):
+def test_errors_of_worker_processes_are_raised_unchanged(tmp_path):
     with pytest.raises(DataError) as caught:
         prepare_toy(tmp_path, fault="raises", workers=2)
-    assert caught.value.args == ("row 7 has no label", "labels.csv", "mend the row")
+    assert caught.value.args == ("row 7 has no label", "labels.csv", "fix the row")
     assert type(caught.value) is DataError
     assert not [name for name in contents(tmp_path) if name.endswith((".partial", "dataset.json"))]
     with pytest.raises(KeyError, match="not a BlearError"):
@@ -218,7 +218,7 @@ prepare_toy(Path(sys.argv[2]), log=sys.argv[3], fault="slow", workers=int(sys.ar
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_leaves_whole_parts_only(tmp_path, workers):
+def test_after_ctrl_c_only_complete_parts_exist(tmp_path, workers):
     log = tmp_path / "log"
     command = [sys.executable, "-c", INTERRUPTED, str(Path(__file__).parent), str(tmp_path), str(log), str(workers)]
     run = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
@@ -251,7 +251,7 @@ def test_an_empty_split_is_an_error(tmp_path):
     assert not list(tmp_path.rglob("dataset.json"))
 
 
-def test_a_key_in_two_parts_is_an_error_and_is_read_again(tmp_path):
+def test_a_key_in_two_parts_is_an_error_and_the_parts_are_read_again(tmp_path):
     log = tmp_path / "log"
     for _ in range(2):
         with pytest.raises(DataError, match="split test: key 'part0/001' is in part part0 and in part part1"):
@@ -260,7 +260,7 @@ def test_a_key_in_two_parts_is_an_error_and_is_read_again(tmp_path):
     assert [read.count(f"{split}/part{n}") for split in ("train", "test") for n in (0, 1)] == [1, 1, 2, 2]
 
 
-def test_wrong_parameters_and_names(tmp_path):
+def test_wrong_parameters_and_split_names_are_errors(tmp_path):
     with pytest.raises(PluginError, match=r"toy/random: .*\n.*kind"):
         prepare_toy(tmp_path, kind="sounds")
     wrong = ComponentRef("dataset", "toy/radnom", {}, toy_ref(tmp_path).plugin_files)
@@ -268,7 +268,7 @@ def test_wrong_parameters_and_names(tmp_path):
         prepare_dataset(wrong, tmp_path / "shards", version="1")
 
 
-def test_opening_what_is_not_there(tmp_path):
+def test_opening_a_missing_or_damaged_dataset_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"no dataset\.json"):
         Prepared.open(tmp_path)
     prepared = prepare_toy(tmp_path)
@@ -328,9 +328,9 @@ def test_ray_tasks_write_the_same_bytes(tmp_path, cluster):
 
 
 @pytest.mark.ray
-def test_errors_of_ray_tasks_come_out_unchanged(tmp_path, cluster):
+def test_errors_of_ray_tasks_are_raised_unchanged(tmp_path, cluster):
     with pytest.raises(DataError) as caught:
         prepare_toy(tmp_path, fault="raises", use_ray=True)
     assert type(caught.value) is DataError
-    assert caught.value.args == ("row 7 has no label", "labels.csv", "mend the row")
+    assert caught.value.args == ("row 7 has no label", "labels.csv", "fix the row")
     assert not [name for name in contents(tmp_path) if name.endswith((".partial", "dataset.json"))]

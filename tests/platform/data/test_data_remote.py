@@ -1,4 +1,4 @@
-"""Shards behind a real HTTP server on loopback that fails in every way a server does."""
+"""Shards of a real HTTP server on loopback, with injected faults."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def fetched(url, split="train"):
-    """Contents of the local copies of a split's shards."""
+    """Contents of the local copies of the shards of a split."""
     prepared = Prepared.open(url, retry=QUICK)
     return [path.read_bytes() for path in prepared.shards(split)]
 
@@ -44,7 +44,7 @@ def leftovers(cache):
     return [file.name for file in cache.rglob("*.partial")]
 
 
-def test_a_dataset_at_a_url_is_that_of_the_folder(toy, cache):
+def test_a_dataset_at_a_url_equals_that_of_the_folder(toy, cache):
     with serve(toy.folder) as (url, seen):
         prepared = Prepared.open(url + "/", retry=QUICK)
         assert prepared.info == toy.info
@@ -80,7 +80,7 @@ def test_a_dataset_at_a_url_is_that_of_the_folder(toy, cache):
     ],
     ids=str,
 )
-def test_failures_that_pass_are_waited_for(toy, cache, fault, ranges, capsys):
+def test_temporary_failures_are_retried(toy, cache, fault, ranges, capsys):
     with serve(toy.folder, Faults(times=2, ranges=ranges, **fault)) as (url, seen):
         assert fetched(url) == truth(toy)
         assert seen.count() == 6
@@ -88,7 +88,7 @@ def test_failures_that_pass_are_waited_for(toy, cache, fault, ranges, capsys):
     assert leftovers(cache) == []
 
 
-def test_a_broken_transfer_goes_on_where_it_stopped(toy):
+def test_a_retry_continues_a_broken_transfer(toy):
     shard = toy.split("train").shards[0]
     with serve(toy.folder, Faults(times=2, stall_at=5000)) as (url, seen):
         found = Prepared.open(url, retry=QUICK).local(shard).read_bytes()
@@ -97,8 +97,8 @@ def test_a_broken_transfer_goes_on_where_it_stopped(toy):
     assert ranges == ["", "bytes=5000-", "bytes=10000-"]
 
 
-def test_a_slow_server_is_not_a_silent_one(toy):
-    """Six pieces, a quarter of the limit of silence apart: longer than the limit in all."""
+def test_a_slow_server_does_not_time_out(toy):
+    """Six pieces, a quarter of the timeout apart: longer than the timeout in total."""
     retry = RetryPolicy(tries=1, timeout_s=1.2)
     with serve(toy.folder, Faults(times=9, slow_s=0.3)) as (url, _):
         prepared = Prepared.open(url, retry=retry)
@@ -118,7 +118,7 @@ def test_a_slow_server_is_not_a_silent_one(toy):
     ],
     ids=str,
 )
-def test_failures_that_stay_end_in_one_error(toy, cache, fault, cause):
+def test_permanent_failures_end_in_one_error(toy, cache, fault, cause):
     with serve(toy.folder, Faults(times=99, **fault)) as (url, seen):
         with pytest.raises(DataError) as caught:
             fetched(url)
@@ -131,14 +131,14 @@ def test_failures_that_stay_end_in_one_error(toy, cache, fault, cause):
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
-def test_what_will_not_change_is_not_tried_again(toy, status):
+def test_a_permanent_status_is_not_retried(toy, status):
     with serve(toy.folder, Faults(times=99, status=status)) as (url, seen):
         with pytest.raises(DataError, match=r"00000-000\.tar: .*(no such file|answers 4)"):
             fetched(url)
         assert seen.count() == 1
 
 
-def test_a_server_that_is_not_there(toy):
+def test_a_refused_connection(toy):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -147,7 +147,7 @@ def test_a_server_that_is_not_there(toy):
     assert caught.value.where == f"{url}/dataset.json"
 
 
-def test_a_server_that_takes_connections_and_says_nothing():
+def test_a_server_that_accepts_connections_and_sends_nothing():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(DataError, match="the last: the server went silent"):
@@ -163,7 +163,7 @@ def test_a_folder_without_dataset_json(tmp_path):
 
 
 def test_a_missing_or_foreign_index_is_built_from_the_shard(toy, tmp_path, cache):
-    """Also one that is whole but of another shard, which its digest alone would not tell."""
+    """Also a valid index of another shard, which its own digest does not reveal."""
     from blear.data.shard.archive import load_index
 
     served = tmp_path / "served"
@@ -184,7 +184,7 @@ def _fetch_all(url, cache):
     return [hashlib.sha256(data).hexdigest() for data in fetched(url)]
 
 
-def test_one_process_of_a_node_fetches_for_all(toy, cache):
+def test_one_process_of_a_node_downloads_a_shard(toy, cache):
     digests = [shard.sha256 for shard in toy.split("train").shards]
     with serve(toy.folder) as (url, seen):
         prepared = Prepared.open(url, retry=QUICK)
@@ -199,7 +199,7 @@ def test_one_process_of_a_node_fetches_for_all(toy, cache):
         assert seen.count() == 6
 
 
-def test_least_recently_used_shards_go_first_and_the_last_one_stays(toy, cache, monkeypatch):
+def test_least_recently_used_shards_are_evicted_and_the_newest_stays(toy, cache, monkeypatch):
     shards = [*toy.split("train").shards, *toy.split("test").shards]
     size = shards[0].bytes + (toy.folder / f"{shards[0].name}.idx").stat().st_size
     monkeypatch.setenv("BLEAR_REMOTE_GB", str(2.5 * size / 1e9))
@@ -226,13 +226,13 @@ def test_least_recently_used_shards_go_first_and_the_last_one_stays(toy, cache, 
         assert present() == [shards[0].name, shards[3].name]
 
 
-def test_a_budget_that_is_no_number(toy, monkeypatch):
+def test_a_cache_budget_that_is_not_a_number_is_an_error(toy, monkeypatch):
     monkeypatch.setenv("BLEAR_REMOTE_GB", "lots")
     with serve(toy.folder) as (url, _), pytest.raises(DataError, match="BLEAR_REMOTE_GB: 'lots' is not a number"):
         fetched(url)
 
 
-def test_a_cache_that_cannot_be_written(toy, tmp_path, monkeypatch):
+def test_a_cache_that_is_not_writable_is_an_error(toy, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("BLEAR_CACHE", str(tmp_path / "file"))
     with serve(toy.folder) as (url, _), pytest.raises(DataError, match=r"cannot be written.*\n.*set BLEAR_CACHE"):
@@ -295,7 +295,7 @@ def test_verify_of_a_url_reads_the_server_not_the_cache(toy, tmp_path, cache):
         ("s3:///shards", "not the URL of a folder"),
     ],
 )
-def test_urls_that_cannot_be_read(url, problem):
+def test_malformed_and_unsupported_urls_are_errors(url, problem):
     with pytest.raises(DataError) as caught:
         Prepared.open(url)
     assert caught.value.what == problem

@@ -60,7 +60,7 @@ def job(tmp_path, monkeypatch):
     return path
 
 
-def test_a_run_from_a_url_gives_the_weights_of_the_run_from_the_folder(blear, job, storage, faces):
+def test_a_run_from_a_url_gives_equal_weights_to_a_run_from_a_folder(blear, job, storage, faces):
     """To the bit, though the server fails at first; no shard is prepared."""
     with serve(faces.folder, Faults(times=1, status=503)) as (url, seen):
         for name, place in (("here", str(faces.folder)), ("there", url)):
@@ -76,7 +76,7 @@ def test_a_run_from_a_url_gives_the_weights_of_the_run_from_the_folder(blear, jo
     assert (info["source"], info["stand_in"], info["counts"]) == (url, False, {"train": 24, "dev": 16})
 
 
-def test_a_shard_that_the_server_lost_stops_the_command_with_one_message(blear, job, storage, faces, tmp_path):
+def test_a_shard_missing_on_the_server_is_one_error_message(blear, job, storage, faces, tmp_path):
     served = tmp_path / "served"
     shutil.copytree(faces.folder, served)
     shard = faces.split("train").shards[0].name
@@ -97,7 +97,7 @@ def test_shards_of_another_dataset_are_refused(job, tmp_path):
     assert "set data.faces.use to toy/random" in caught.value.do
 
 
-def test_shards_take_the_place_of_source_and_stand_in(job, faces, tmp_path):
+def test_shards_replace_source_and_fallback_data(job, faces, tmp_path):
     """`source` is required by the toy dataset of this job, but not while `shards` are given."""
     (tmp_path / "toy.py").write_text(SOURCE.replace("source: Path | None = Field(None,", "source: Path = Field("))
     text = JOB.replace("name: remote\n", "name: remote\nplugins: [toy.py]\n").replace("use: faces/procedural", "use: X")
@@ -124,14 +124,14 @@ def test_shards_take_the_place_of_source_and_stand_in(job, faces, tmp_path):
         ("7", "data.faces.shards: Input should be a valid string"),
     ],
 )
-def test_places_that_cannot_be_shards_are_found_by_the_check(job, place, problem):
+def test_the_check_refuses_malformed_places_of_shards(job, place, problem):
     with pytest.raises(JobError) as caught:
         read_job(job, overrides=[f"data.faces.shards={place}"])
     assert problem in str(caught.value)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gcsfs") is not None, reason="gcsfs is installed")
-def test_the_check_says_which_extra_is_missing(blear, job):
+def test_the_check_names_the_missing_extra(blear, job):
     done = blear("check", str(job), "--set", "data.faces.shards=gs://bucket/faces")
     assert done.returncode == 2
     assert "gcsfs" in done.stderr
@@ -139,7 +139,7 @@ def test_the_check_says_which_extra_is_missing(blear, job):
     assert "Traceback" not in done.stderr
 
 
-def test_the_schema_knows_shards():
+def test_shards_are_in_the_schema():
     faces = next(
         choice
         for choice in json_schema(load_plugins())["$defs"]["Data"]["oneOf"]

@@ -1,4 +1,4 @@
-"""Shards in a bucket of a real server that speaks S3 over HTTP on loopback: moto's, the one that pip can install."""
+"""Shards in a bucket of moto's S3 server on loopback."""
 
 import shutil
 import socket
@@ -47,7 +47,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def environment(server, tmp_path, monkeypatch):
-    """Credentials and endpoint as boto takes them, and an empty cache."""
+    """Credentials and endpoint in boto's environment variables, and an empty cache."""
     for name, value in {
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
@@ -79,7 +79,7 @@ def bucket(toy, server):
     files.rm("shards", recursive=True)
 
 
-def test_a_dataset_in_a_bucket_is_that_of_the_folder(toy, bucket):
+def test_a_dataset_in_a_bucket_equals_that_of_the_folder(toy, bucket):
     prepared = Prepared.open("s3://shards/sets/toy", retry=QUICK)
     assert prepared.info == toy.info
     for split in ("train", "test"):
@@ -97,7 +97,7 @@ def test_ranged_blocks_join_to_the_whole_shard(toy, bucket, monkeypatch):
     assert path.read_bytes() == toy.local(shard).read_bytes()
 
 
-def test_objects_that_are_missing_cut_off_or_wrong(toy, bucket):
+def test_missing_truncated_and_wrong_objects_are_errors(toy, bucket):
     first, second = toy.split("train").shards
     data = toy.local(first).read_bytes()
     bucket.pipe(f"shards/sets/toy/{first.name}", data[:1000])
@@ -115,12 +115,12 @@ def test_objects_that_are_missing_cut_off_or_wrong(toy, bucket):
     assert prepared.local(first).read_bytes() == data
 
 
-def test_a_bucket_that_is_not_there(bucket):
+def test_a_missing_bucket_is_an_error(bucket):
     with pytest.raises(DataError, match=r"no dataset\.json"):
         Prepared.open("s3://elsewhere/sets/toy", retry=QUICK)
 
 
-def test_no_credentials_are_not_tried_again(toy, bucket, monkeypatch, capsys):
+def test_missing_credentials_are_not_retried(toy, bucket, monkeypatch, capsys):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     s3fs.S3FileSystem.clear_instance_cache()
@@ -129,7 +129,7 @@ def test_no_credentials_are_not_tried_again(toy, bucket, monkeypatch, capsys):
     assert "try 2" not in capsys.readouterr().err
 
 
-def test_a_store_that_takes_connections_and_says_nothing(monkeypatch):
+def test_an_object_store_that_accepts_connections_and_sends_nothing(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(DataError, match="not read in 2 tries"):

@@ -62,14 +62,14 @@ def samples():
     ]
 
 
-def test_samples_come_back_as_they_were(tmp_path, samples):
+def test_decoded_samples_equal_the_encoded_ones(tmp_path, samples):
     info = write(tmp_path / "a.tar", samples)
     assert info.samples == len(samples)
     for stored, truth in zip(read(tmp_path / "a.tar"), samples, strict=True):
         assert_same(stored, truth)
 
 
-def test_clips_are_one_picture_with_frames_below_each_other():
+def test_a_clip_is_one_image_with_frames_below_each_other():
     truth = sample("b", shape=(4, 6, 5, 3))
     members = encode_sample(truth)
     assert sorted(members) == ["json", "png"]
@@ -78,11 +78,11 @@ def test_clips_are_one_picture_with_frames_below_each_other():
     assert json.loads(members["json"])["frames"] == 4
 
 
-def test_numpy_numbers_become_plain_ones():
+def test_numpy_scalars_become_python_numbers():
     given = Sample("a", np.zeros((1, 2, 2, 1), np.uint8), {"emotion": np.int64(3)}, meta={"x": np.float32(0.5)})
-    facts = json.loads(encode_sample(given)["json"])
-    assert facts["targets"] == {"emotion": 3}
-    assert facts["meta"] == {"x": 0.5}
+    content = json.loads(encode_sample(given)["json"])
+    assert content["targets"] == {"emotion": 3}
+    assert content["meta"] == {"x": 0.5}
 
 
 def test_bytes_are_deterministic_and_digested(tmp_path, samples):
@@ -94,7 +94,7 @@ def test_bytes_are_deterministic_and_digested(tmp_path, samples):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.tar", "a.tar.idx", "b.tar", "b.tar.idx"]
 
 
-def test_the_written_index_is_the_one_of_the_headers(tmp_path, samples):
+def test_the_written_index_equals_that_of_the_tar_headers(tmp_path, samples):
     shard = tmp_path / "a.tar"
     write(shard, samples)
     ours, headers = load_index(shard), build_index(shard)
@@ -104,14 +104,14 @@ def test_the_written_index_is_the_one_of_the_headers(tmp_path, samples):
     assert ours.bytes == headers.bytes == shard.stat().st_size
 
 
-def test_an_error_leaves_nothing(tmp_path):
+def test_an_error_leaves_no_file(tmp_path):
     members = {**encode_sample(sample("a")), "cls": 1}
     with pytest.raises(ValueError, match="cls doesn't map to a bytes"), ShardWriter(tmp_path / "a.tar") as shard:
         shard.add("a", members)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_webdataset_reads_ours(tmp_path, samples):
+def test_webdataset_decodes_our_shards(tmp_path, samples):
     rgb, floats = samples[1], samples[2]
     write(tmp_path / "a.tar", [rgb, floats])
     url = str(tmp_path / "a.tar")
@@ -125,7 +125,7 @@ def test_webdataset_reads_ours(tmp_path, samples):
 
 
 def foreign(tmp_path, count=3):
-    """A shard of webdataset's own writer, with what it makes of arrays and dicts."""
+    """A shard of `webdataset.ShardWriter`, which encodes the arrays and dicts."""
     pictures = RNG.integers(0, 256, (count, 8, 6, 3), dtype=np.uint8)
     with webdataset.ShardWriter(str(tmp_path / "f-%03d.tar"), verbose=0) as writer:
         for n, picture in enumerate(pictures):
@@ -134,7 +134,7 @@ def foreign(tmp_path, count=3):
     return tmp_path / "f-000.tar", pictures
 
 
-def test_we_read_shards_of_webdatasets_writer(tmp_path):
+def test_shards_of_webdatasets_writer_are_read(tmp_path):
     shard, pictures = foreign(tmp_path)
     for _ in range(2):  # from the headers, then from the index that was kept
         stored = read(shard)
@@ -146,13 +146,13 @@ def test_we_read_shards_of_webdatasets_writer(tmp_path):
         assert ours.read(1)["cls"] == archive.extractfile("dir.v1/k1.cls").read()
 
 
-def test_jpeg_of_others_is_read():
+def test_a_jpeg_member_is_decoded():
     picture = cv2.imencode(".jpg", np.full((8, 8), 77, np.uint8))[1].tobytes()
     stored = decode_sample("a", {"jpg": picture, "json": b'{"targets": {}}'}, "x.tar")
     assert np.array_equal(stored.frames, np.full((1, 8, 8, 1), 77, np.uint8))
 
 
-def test_a_cut_shard_names_itself_and_the_sample(tmp_path, samples):
+def test_a_truncated_shard_is_an_error_with_shard_and_sample(tmp_path, samples):
     shard = tmp_path / "a.tar"
     write(shard, samples)
     offset, size = load_index(shard).members(2)["npy"]
@@ -161,7 +161,7 @@ def test_a_cut_shard_names_itself_and_the_sample(tmp_path, samples):
         Shard.open(shard)
 
 
-def test_a_shard_cut_while_it_is_open_names_key_and_byte(tmp_path, samples):
+def test_a_shard_truncated_while_open_is_an_error_with_key_and_byte(tmp_path, samples):
     shard = tmp_path / "a.tar"
     write(shard, samples)
     with Shard.open(shard) as opened:
@@ -172,7 +172,7 @@ def test_a_shard_cut_while_it_is_open_names_key_and_byte(tmp_path, samples):
 
 
 @pytest.mark.parametrize("cut", ["in a member", "between members", "in a header"])
-def test_a_cut_tar_of_others_is_not_taken_for_a_whole_one(tmp_path, cut):
+def test_a_truncated_tar_without_index_is_an_error(tmp_path, cut):
     shard, _ = foreign(tmp_path)
     whole = build_index(shard)
     offset, _ = whole.members(2)["cls"]
@@ -185,7 +185,7 @@ def test_a_cut_tar_of_others_is_not_taken_for_a_whole_one(tmp_path, cut):
     assert not index_path(shard).exists()
 
 
-def test_a_damaged_header_of_others_is_found(tmp_path):
+def test_a_damaged_header_without_index_is_an_error(tmp_path):
     shard, _ = foreign(tmp_path)
     offset, _ = build_index(shard).members(1)["cls"]
     data = bytearray(shard.read_bytes())
@@ -195,7 +195,7 @@ def test_a_damaged_header_of_others_is_found(tmp_path):
         load_index(shard)
 
 
-def test_what_is_no_tar_and_what_is_missing(tmp_path):
+def test_a_file_that_is_no_tar_and_a_missing_file_are_errors(tmp_path):
     (tmp_path / "a.tar").write_bytes(b"no tar" * 500)
     with pytest.raises(DataError, match="not a whole plain tar"):
         load_index(tmp_path / "a.tar")
@@ -203,7 +203,7 @@ def test_what_is_no_tar_and_what_is_missing(tmp_path):
         load_index(tmp_path / "b.tar")
 
 
-def test_two_members_of_one_name_break_that_sample_alone(tmp_path):
+def test_two_members_of_one_name_make_only_that_sample_unusable(tmp_path):
     with ShardWriter(tmp_path / "a.tar") as shard:
         for key in ("j", "k", "k"):
             shard.add(key, {"json": b'{"targets": {}}'})
@@ -226,7 +226,7 @@ def test_a_damaged_index_is_found_and_can_be_rebuilt(tmp_path, samples, where):
     assert_same(read(shard)[1], samples[1])
 
 
-def test_an_empty_index_holds(tmp_path):
+def test_an_empty_index_is_saved_and_loaded(tmp_path):
     ShardIndex.build({}, [], 10240).save(tmp_path / "x.idx")
     again = ShardIndex.load(tmp_path / "x.idx")
     assert (again.keys, again.suffixes, again.bytes) == ((), (), 10240)
@@ -265,7 +265,7 @@ GOOD = encode_sample(sample("a", shape=(2, 6, 5, 1)))
         ({**GOOD, "clean.png": b"x"}, "the clean.png member does not decode"),
     ],
 )
-def test_what_does_not_decode_says_why_and_where(members, cause):
+def test_a_sample_that_does_not_decode_is_an_error_with_cause_and_place(members, cause):
     with pytest.raises(DataError) as caught:
         decode_sample("k7", members, "train/00000-000.tar")
     assert caught.value.what == cause
@@ -273,7 +273,7 @@ def test_what_does_not_decode_says_why_and_where(members, cause):
     assert "blear prepare" in caught.value.do
 
 
-def test_a_pickled_array_is_never_opened():
+def test_a_pickled_array_is_never_loaded():
     stream = io.BytesIO()
     np.save(stream, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="npy member does not decode"):

@@ -79,7 +79,7 @@ def test_the_indexed_reader_equals_webdataset(tmp_path, kind, origin):
     assert prepared.verify(with_webdataset=True) == 4
 
 
-def test_shards_have_the_bytes_that_they_always_had(tmp_path):
+def test_shards_have_the_bytes_of_earlier_versions(tmp_path):
     """Prepared datasets of earlier versions stay valid: headers with no time and no owner, members in their order."""
     samples = {
         "b/0": {"png": b"p" * 700, "clean.png": b"", "json": b'{"targets": {}}'},
@@ -161,7 +161,7 @@ def vars_of(index):
     return {name: getattr(index, name) for name in index.__dataclass_fields__}
 
 
-def test_samples_that_only_one_reader_finds(tmp_path, toy):
+def test_a_sample_that_only_one_reader_finds_is_an_error(tmp_path, toy):
     shard = toy.shards("train")[0]
     whole = ShardIndex.load(index_path(shard))
     for rows, message in (
@@ -177,7 +177,7 @@ def test_samples_that_only_one_reader_finds(tmp_path, toy):
             compare_with_webdataset(shard)
 
 
-def test_a_shard_that_webdataset_refuses(tmp_path):
+def test_a_shard_that_webdataset_refuses_is_an_error(tmp_path):
     with ShardWriter(tmp_path / "a.tar") as shard:
         for key in ("j", "k", "k"):
             shard.add(key, {"json": b'{"targets": {}}'})

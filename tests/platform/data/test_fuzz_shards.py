@@ -1,4 +1,4 @@
-"""Shards, indexes and dataset.json with damage of every kind: each is read or refused, in bounded time and memory."""
+"""Fuzzed shards, indexes and dataset.json: each is read or refused, in bounded time and memory."""
 
 import base64
 import io
@@ -29,8 +29,8 @@ TOKENS = (
 )
 
 
-def checksummed(data):
-    """The tar with every header's checksum right again, so that damage in a header gets further."""
+def with_correct_checksums(data):
+    """Corrects the checksum of every tar header, so that damaged headers pass that check."""
     fixed = bytearray(data)
     for at in range(0, len(fixed) - 511, 512):
         block = fixed[at : at + 512]
@@ -60,7 +60,7 @@ def samples():
 
 
 def seeds():
-    """Small tars of every flavour that we meet."""
+    """Small tars in the PAX, GNU and USTAR formats."""
     members = [(f"{one.key}.{suffix}", data) for one in samples() for suffix, data in encode_sample(one).items()]
     yield archive(members)
     yield archive([("long/" * 40 + name, data) for name, data in members[:3]], tarfile.GNU_FORMAT)
@@ -69,7 +69,7 @@ def seeds():
 
 
 def read(path):
-    """Everything that reading a shard does."""
+    """Reads and decodes every sample of a shard."""
     with Shard.open(path) as shard:
         for number, key in enumerate(shard.index.keys):
             decode_sample(key, shard.read(number), str(path))
@@ -86,7 +86,7 @@ def read_store(folder):
 
 
 def inputs(rng, folder):
-    """Endless (what is tried, call)."""
+    """Yields (input, call that reads it) without end."""
     torch.set_num_threads(1)
     tars = list(seeds())
     shard, index = folder / "a.tar", folder / "b.idx"
@@ -123,12 +123,12 @@ def inputs(rng, folder):
         kind = rng.random()
         if kind < 0.45:
             data = mutated(rng, rng.choice(tars), TOKENS)
-            data = checksummed(data) if rng.random() < 0.7 else data
+            data = with_correct_checksums(data) if rng.random() < 0.7 else data
             yield data, lambda data=data: (put(data), read(shard))
         elif kind < 0.6:
             data = mutated(rng, whole_index, TOKENS)
             if rng.random() < 0.5:  # the digest of the body is right again, so that the header alone is wrong
-                data = resealed(data)
+                data = with_correct_digest(data)
             yield data, lambda data=data: load(data)
         elif kind < 0.8:
             one = dict(rng.choice(members))
@@ -136,7 +136,7 @@ def inputs(rng, folder):
             one[suffix] = mutated(rng, one[suffix], TOKENS)
             yield repr(one).encode(), lambda one=one: decode_sample("k", one, "a.tar")
         elif kind < 0.97:
-            data = checksummed(mutated(rng, whole, TOKENS))
+            data = with_correct_checksums(mutated(rng, whole, TOKENS))
             beside = rng.choice((None, whole_beside, mutated(rng, whole_beside, TOKENS)))
             yield data, lambda data=data, beside=beside: dataset(facts, data, beside)
         else:
@@ -144,8 +144,8 @@ def inputs(rng, folder):
             yield data, lambda data=data: dataset(data, whole, whole_beside)
 
 
-def resealed(data):
-    """An index whose header names the digest of its body, if the header can be found at all."""
+def with_correct_digest(data):
+    """Corrects the digest in the header of an index, if the header is found."""
     import hashlib
     import re
 
@@ -165,11 +165,11 @@ def test_damaged_shards_are_read_or_refused(seed):
     assert len(result["refused"]) > 20  # the mutations reach different checks
 
 
-def test_what_is_mutated_is_right(tmp_path):
+def test_the_unmutated_inputs_are_read(tmp_path):
     for number, data in enumerate(seeds()):
         shard = tmp_path / f"{number}.tar"
         shard.write_bytes(data)
-        assert checksummed(data) == data
+        assert with_correct_checksums(data) == data
         read(shard)
     assert json.loads(encode_sample(next(samples()))["json"])["frames"] == 1
 
