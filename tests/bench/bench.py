@@ -1,9 +1,9 @@
-"""Runs the benchmarks: every bench_*.py has `measure()`, which returns rows; each runs in a process of its own.
+"""Runs the benchmarks. Every bench_*.py has a function `measure()` that returns rows, and runs in its own process.
 
     python tests/bench/bench.py [WORD ...] [--out build/bench.json]
 
-With words, only the files whose name holds one of them. Writes a JSON file and prints the table; exits with 1 if a
-benchmark failed. A ratio compares arms that ran in turns in one process.
+With words, only files whose name contains one of them run. Writes a JSON file and prints the table. The exit code is 1
+if a benchmark failed. A ratio compares arms that ran in turns in one process.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PACKAGES = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """Runs the command line. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", help="parts of the names of the benchmarks to run; none: all")
     parser.add_argument("--out", type=Path, default=HERE.parents[1] / "build" / "bench.json")
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         partial = options.out.with_suffix(".partial")
         partial.write_text(json.dumps(result, indent=1))
-        partial.replace(options.out)  # what is measured stays, whatever a later benchmark does
+        partial.replace(options.out)  # keeps finished results if a later benchmark fails
     sys.stdout.write(f"\n{options.out}\n")
     return 1 if result["failed"] else 0
 
@@ -94,7 +94,7 @@ def _run(path: Path, folder: Path, result: dict[str, Any]) -> None:
 
 
 def _measure(folder: Path, name: str, out: Path) -> None:
-    """In a process of its own: the rows of one benchmark, and the most memory it held."""
+    """Runs one benchmark in this process. Writes its rows and its peak memory to `out`."""
     sys.path[:0] = [str(folder), str(HERE)]
     rows = importlib.import_module(name).measure()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
@@ -102,7 +102,7 @@ def _measure(folder: Path, name: str, out: Path) -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as aligned text."""
+    """Formats rows as an aligned text table."""
     cells = [("name", "value", "unit", "quartiles", "ratio", "against")]
     for row in rows:
         spread = "" if row["spread"] is None else f"{_short(row['spread'][0])} to {_short(row['spread'][1])}"
@@ -122,7 +122,7 @@ def _short(value: float) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """Describes the machine: CPU, cores, threads, memory, system."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
@@ -136,7 +136,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that matter, as installed."""
+    """Returns the versions of Python and of the packages in `PACKAGES`."""
     found = {(dist.metadata["Name"] or "").lower(): dist.version for dist in distributions()}
     return {"python": platform.python_version()} | {name: found[name] for name in PACKAGES if name in found}
 

@@ -1,6 +1,6 @@
-"""Frames a second through each codec at its default preset and quality: clips of 16 and stills, one core and two.
+"""Frames per second of each codec at default preset and quality, for clips of 16 frames and stills, on one and two cores.
 
-And training steps a second on clips that a codec degrades, in the step and ahead of it.
+Also training steps per second with a codec as degradation, inside the step and ahead of it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CLIPS, LENGTH, SIZE, TRAINED = 16, 16, 96, 64
 
 
 def faces() -> Tensor:
-    """Clips of moving faces, float32 [B, T, C, H, W]."""
+    """Returns clips of moving faces, float32 [B, T, C, H, W]."""
     params = ProceduralParams(size=SIZE, color="rgb", frames=LENGTH, subjects={"train": 1, "dev": 1}, per_subject=CLIPS)
     data = ProceduralFaces(params, BuildContext(seed=0))
     clips = [sample.frames for sample in data.samples("train", data.parts("train")[0])]
@@ -45,7 +45,7 @@ def faces() -> Tensor:
 
 
 def measure() -> list[Row]:
-    """One row for each codec, on as many cores as the process may use; the clips of a batch run side by side."""
+    """Measures each codec on one and two cores. The clips of a batch run in parallel."""
     operations = {name: load_plugins().get("degradation", f"codec/{name}").build({}, BuildContext()) for name in CODECS}
     keys = DrawKeys(0, 0, np.zeros(CLIPS, np.int64), np.arange(CLIPS))
     clips, rows = faces(), []
@@ -67,7 +67,7 @@ def measure() -> list[Row]:
 
 
 def busy(call: Callable[[], object]) -> float:
-    """Seconds that a core works on a call, whatever else the machine does meanwhile."""
+    """Returns the CPU seconds of a call, which do not depend on other load."""
     began = time.process_time()
     for _ in range(3):
         call()
@@ -75,7 +75,7 @@ def busy(call: Callable[[], object]) -> float:
 
 
 def training() -> list[Row]:
-    """Steps a second with H.264 on each batch, in the step and ahead of it: a network here, and one elsewhere."""
+    """Measures steps with H.264 on each batch, inside and ahead of the step: CNN+D on the CPU, and a simulated device."""
     params = {"size": TRAINED, "frames": 4, "color": "luma", "subjects": {"train": 8, "dev": 1}, "per_subject": 16}
     codec = load_plugins().get("degradation", "codec/h264").build({"crf": [23, 33, 43]}, BuildContext())
     rows = []
@@ -91,7 +91,7 @@ def training() -> list[Row]:
 
 
 def _coded(store: Store, whole: Preprocessing) -> None:
-    """One batch in the step, without a network."""
+    """Reads and degrades one batch inside the step, without a network."""
     with closing(batches(store, Sampler(store.counts, 32, 0), 0, 1)) as stream:
         whole(next(stream))
 
@@ -107,7 +107,7 @@ def _overlap(store: Store, whole: Preprocessing, step: Callable[[Batch], object]
             def train(stream: Iterator[RawBatch], left: Preprocessing) -> None:
                 step(left(next(stream)))
 
-            # not in turns: the threads of one would work while the other is timed
+            # not interleaved: the threads of one arm would run while the other is timed
             call = functools.partial(train, stream, left)
             seconds[name] = interleaved({name: call}, repeats=40, warm=10)[name]
     return rate_rows(seconds, 1, "steps/s", "in the step", f"32 clips of 4 x {TRAINED} px, {what}, H.264 ")

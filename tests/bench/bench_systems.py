@@ -1,8 +1,8 @@
-"""Training steps and memory of the published systems at their full size, with their lean options beside them.
+"""Training steps and memory of the published systems at full size, and of their options that reduce the cost.
 
-Each in a process of its own: one clip of 16 frames (FER), four pictures (the others); weights, gradients and momentum
-are in the memory. Frames are noise: what they show changes neither the speed nor the memory. The time is that of the
-process on its core, one thread, so that others on the machine count little.
+Each system runs in its own process with one thread. A batch is one clip of 16 frames (FER) or four pictures (the
+others) of noise: speed and memory do not depend on the content. Memory includes weights, gradients and momentum. Times
+are CPU times, which hardly depend on other load.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ AGAINST = {"Resnet+GRU, pool 6": "Resnet+GRU", "DSN-ResNet-50, reduce 256": "DSN
 
 
 def measure() -> list[Row]:
-    """Parameters, steps per second and peak memory of each."""
+    """Measures parameters, steps per second and peak memory of each system."""
     rows: list[Row] = []
     speeds: dict[str, float] = {}
     peaks: dict[str, float] = {}
@@ -68,7 +68,7 @@ def measure() -> list[Row]:
 
 
 def steps(name: str) -> tuple[int, list[float], float]:
-    """Parameters, seconds of each step, and this process's peak memory in MB less that before the model was built."""
+    """Returns parameters, CPU seconds of each step, and the increase of this process's peak memory in MB."""
     torch.set_num_threads(1)
     before = peak_mb()
     backbone, head, (clips, frames, height, width) = CASES[name]
@@ -95,6 +95,6 @@ def steps(name: str) -> tuple[int, list[float], float]:
 
 
 def peak_mb() -> float:
-    """Most resident memory of this process so far, MB."""
+    """Returns the peak resident memory of this process in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024

@@ -1,4 +1,4 @@
-"""What benchmarks share: arms timed in turns in one run, medians with quartiles, and rows of the table."""
+"""Functions of all benchmarks: interleaved timing of arms, quartiles, rows of the table."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One number of the table.
+    """One row of the table.
 
     Attributes:
-        name, value, unit: what was measured.
-        ratio: how many times better than `against`, in the same run; None: it stands alone.
-        against: name of what it is compared with, without what both names begin with.
+        name, value, unit: the measured quantity.
+        ratio: how many times better than `against` in the same run; None: no comparison.
+        against: name of the compared arm, without the common prefix.
         spread: lower and upper quartile of `value`.
     """
 
@@ -34,7 +34,11 @@ def interleaved(
     warm: int = 2,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Seconds of each call of each arm: one call of every arm in each turn, so that other load meets all alike."""
+    """Times the arms in turns, one call of each arm per turn, so that other load affects all arms alike.
+
+    Returns:
+        Name of the arm -> seconds of each call.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for turn in range(warm + repeats):
         for name in list(arms)[turn % len(arms) :] + list(arms)[: turn % len(arms)]:
@@ -47,7 +51,7 @@ def interleaved(
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float]:
-    """Lower and upper quartile."""
+    """Returns the lower and the upper quartile."""
     if len(values) < 2:
         return values[0], values[0]
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -57,13 +61,14 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
 def rate_rows(
     seconds: Mapping[str, Sequence[float]], work: float, unit: str, against: str, prefix: str = ""
 ) -> list[Row]:
-    """A row for each arm: `work` of one call over its median time; the ratio is the median over the turns' pairs.
+    """Returns a row for each arm: `work` divided by the median time. The ratio is the median over the pairs of a turn.
 
     Args:
-        seconds: what `interleaved` gave.
-        work: samples (steps, ...) of one call.
-        against: the arm that the others are compared with.
-        prefix: what the arms have in common, such as the size.
+        seconds: result of `interleaved`.
+        work: samples (steps, ...) per call.
+        unit: unit of the value.
+        against: name of the arm to compare with.
+        prefix: common part of the names, such as the size.
     """
     rows = []
     for name, times in seconds.items():
@@ -78,7 +83,7 @@ def rate_rows(
 
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Torch with so many threads."""
+    """Sets the number of torch's threads for a block of code."""
     import torch
 
     before = torch.get_num_threads()

@@ -22,31 +22,31 @@ class Valence(nn.Module):
         self.head = nn.Linear(self.backbone.fc4.out_features, 1)
 
     def forward(self, frames_BTCHW: Tensor) -> Tensor:
-        """Values [B]."""
+        """Returns values [B]."""
         return self.head(self.backbone(frames_BTCHW)["embedding"]).mean(dim=(1, 2))
 
 
 class ResNet18(nn.Module):
-    """Frames [B, T, C, H, W] -> values [B] by torchvision's ResNet-18 on the first frame; grey becomes three equal."""
+    """Frames [B, T, C, H, W] -> values [B] by torchvision's ResNet-18 on the first frame. Grey is repeated."""
 
     def __init__(self) -> None:
         super().__init__()
         self.network = torchvision_resnet18(num_classes=1)
 
     def forward(self, frames_BTCHW: Tensor) -> Tensor:
-        """Values [B]."""
+        """Returns values [B]."""
         frames = frames_BTCHW[:, 0]
         return self.network(frames.expand(-1, 3, -1, -1))[:, 0]
 
 
 def cnn5x5(width: float, size: int) -> nn.Module:
-    """CNN+D on grey stills, always with the same weights."""
+    """Returns CNN+D for grey stills with fixed initial weights."""
     torch.manual_seed(0)
     return Valence(width, size)
 
 
 def resnet18() -> nn.Module:
-    """ResNet-18, always with the same weights."""
+    """Returns ResNet-18 with fixed initial weights."""
     torch.manual_seed(0)
     return ResNet18()
 
@@ -54,7 +54,7 @@ def resnet18() -> nn.Module:
 def step_of(
     model: nn.Module, dtype: torch.dtype | None = None, forward: Callable[[Tensor], Tensor] | None = None
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """A training step with SGD and momentum on half the squared error; `dtype` is autocast's, None: float32."""
+    """Returns a training step: SGD with momentum on half the squared error. `dtype` is for autocast; None: float32."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4)
     call = model if forward is None else forward
 
