@@ -1,4 +1,4 @@
-"""Frames per second of each codec at default preset and quality, for clips of 16 frames and stills, on one and two cores.
+"""Frames per second of each codec at default preset and quality: clips of 16 frames and stills, one and two cores.
 
 Also training steps per second with a codec as degradation, inside the step and ahead of it.
 """
@@ -75,7 +75,7 @@ def busy(call: Callable[[], object]) -> float:
 
 
 def training() -> list[Row]:
-    """Measures steps with H.264 on each batch, inside and ahead of the step: CNN+D on the CPU, and a simulated device."""
+    """Measures steps with H.264 on each batch, inside and ahead of the step: CNN+D on the CPU, a simulated device."""
     params = {"size": TRAINED, "frames": 4, "color": "luma", "subjects": {"train": 8, "dev": 1}, "per_subject": 16}
     codec = load_plugins().get("degradation", "codec/h264").build({"crf": [23, 33, 43]}, BuildContext())
     rows = []
