@@ -182,20 +182,21 @@ class _Download:
             self.received += len(piece)
             if self.received > self.size:
                 self._restart()
-                raise _WrongContentError(f"more came than the {self.size} bytes that dataset.json says")
+                raise _WrongContentError(f"more than {self.size} bytes received, the size in dataset.json")
             self.digest.update(piece)
             try:
                 self.out.write(piece)
             except OSError as error:
                 raise _unwritable(Path(self.out.name), error) from error
         if self.received < self.size:
-            raise _WrongContentError(f"cut off after {self.received} of {self.size} bytes")
+            raise _WrongContentError(f"truncated after {self.received} of {self.size} bytes")
         if self.digest.hexdigest() != self.sha256:
             found = self.digest.hexdigest()
             self._restart()
             raise _WrongContentError(f"wrong content: SHA-256 {found[:12]}, dataset.json says {self.sha256[:12]}")
 
     def _restart(self) -> None:
+        """Discards the received bytes."""
         self.received, self.digest = 0, hashlib.sha256()
         self.out.seek(0)
         self.out.truncate()
@@ -289,11 +290,11 @@ def _cause(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, TimeoutError):
-        return "the server went silent"
+        return "the server sent nothing within the timeout"
     if isinstance(error, ClientPayloadError):
-        return "the connection broke off"
+        return "the connection was closed early"
     status = getattr(error, "status", None)
     if isinstance(status, int) and status >= 400:
-        return f"the server answers {status} {getattr(error, 'message', '')}".rstrip()
+        return f"the server returned status {status} {getattr(error, 'message', '')}".rstrip()
     text = str(error).strip().splitlines()
     return text[0] if text else type(error).__name__

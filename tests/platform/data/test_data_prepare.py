@@ -172,7 +172,7 @@ def test_a_large_part_becomes_several_shards(tmp_path, monkeypatch):
         ("shape", r"part1/002: frames have shape \(1, 5, 5, 1\), the dataset's clip says \(1, 6, 5, 1\)"),
         ("dtype", "part1/002: frames are float64"),
         ("nan", "part1/002: frames hold values that are not finite"),
-        ("layout", "part1/002: stored as frames='float32' .*, but samples before it as frames='uint8'"),
+        ("layout", "part1/002: stored as frames='float32' .*, earlier samples of the split as frames='uint8'"),
         ("class", "part1/002: target emotion is 2, expected a class index below 2"),
         ("value", "part1/002: target valence is inf, expected a finite number"),
         ("bounds", r"part1/002: target valence is 1\.5, outside \[-1\.0, 1\.0\]"),
@@ -204,7 +204,9 @@ def test_errors_of_worker_processes_are_raised_unchanged(tmp_path):
 
 def test_a_killed_worker_process_is_an_error_with_advice(tmp_path):
     (tmp_path / "kill").touch()
-    with pytest.raises(DataError, match=r"toy/random, one of 2 worker processes: it was killed.*\n.*fewer workers"):
+    with pytest.raises(
+        DataError, match=r"toy/random, one of 2 worker processes: the process was killed.*\n.*fewer workers"
+    ):
         prepare_toy(tmp_path, kill=str(tmp_path / "kill"), workers=2)
 
 

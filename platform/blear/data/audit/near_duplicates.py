@@ -102,10 +102,8 @@ def find_near_duplicates(prepared: Mapping[str, Prepared], radius: int) -> NearD
 def format_markdown(found: NearDuplicates) -> str:
     """Formats the counts, and the first groups across splits and with conflicting labels, as Markdown."""
     groups = found.groups
-    across, conflicting = (
-        [g for g in groups if found.crosses_splits(g)],
-        [g for g in groups if found.has_label_conflict(g)],
-    )
+    across = [group for group in groups if found.crosses_splits(group)]
+    conflicting = [group for group in groups if found.has_label_conflict(group)]
     lines = [
         f"{len(found.keys_N)} samples in {found.seconds:.1f} s "
         f"({len(found.keys_N) / max(found.seconds, 1e-9):.0f} per second), radius {found.radius} of 64 bits.",
@@ -113,19 +111,19 @@ def format_markdown(found: NearDuplicates) -> str:
         "| near-duplicates | groups | samples |",
         "| --- | ---: | ---: |",
     ]
-    for what, of in (("all", groups), ("across splits", across), ("conflicting labels", conflicting)):
-        lines.append(f"| {what} | {len(of)} | {sum(map(len, of))} |")
+    for name, chosen in (("all", groups), ("across splits", across), ("conflicting labels", conflicting)):
+        lines.append(f"| {name} | {len(chosen)} | {sum(map(len, chosen))} |")
     rows = [(split, int((found.splits_N == split).sum())) for split in dict.fromkeys(found.splits_N.tolist())]
     lines += ["", "| split | samples | with a near-duplicate in another split |", "| --- | ---: | ---: |"]
     for split, count in rows:
         lines.append(f"| {split} | {count} | {sum(int((found.splits_N[g] == split).sum()) for g in across)} |")
-    for what, of in (("Across splits", across), ("Conflicting labels", conflicting)):
-        if of:
+    for name, chosen in (("Across splits", across), ("Conflicting labels", conflicting)):
+        if chosen:
             shown = [
                 ", ".join(f"{found.splits_N[i]}:{found.keys_N[i]} ({found.labels_N[i]})" for i in g)
-                for g in of[:_SHOWN]
+                for g in chosen[:_SHOWN]
             ]
-            lines += ["", f"{what}:", *(f"- {one}" for one in shown), *(["- ..."] if len(of) > _SHOWN else [])]
+            lines += ["", f"{name}:", *(f"- {one}" for one in shown), *(["- ..."] if len(chosen) > _SHOWN else [])]
     return "\n".join(lines)
 
 

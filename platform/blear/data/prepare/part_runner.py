@@ -70,6 +70,8 @@ def _write_in_processes(spec: PrepareSpec, parts: Sequence[Part], count: int) ->
             yield futures[future], future.result()
     except BrokenProcessPool as error:
         where = f"{spec.ref.name}, one of {count} worker processes"
-        raise DataError("it was killed, mostly for want of memory", where, "run it again with fewer workers") from error
+        raise DataError(
+            "the process was killed, probably because memory ran out", where, "run it again with fewer workers"
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

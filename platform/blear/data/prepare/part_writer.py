@@ -130,7 +130,9 @@ def check_layout(first: Layout, other: Layout, where: str) -> None:
         DataError: the layouts differ.
     """
     if first != other:
-        raise DataError(f"stored as {other}, but samples before it as {first}", where, "give all samples one form")
+        raise DataError(
+            f"stored as {other}, earlier samples of the split as {first}", where, "give all samples one type"
+        )
 
 
 def _write_shards(spec: PrepareSpec, part: Part) -> PartInfo:

@@ -41,7 +41,7 @@ def encode_clip(clip_THWC: np.ndarray) -> tuple[str, bytes]:
         stacked = np.ascontiguousarray(clip_THWC.reshape(frames * height, width, channels)[..., ::-1])  # OpenCV: BGR
         done, data = cv2.imencode(".png", stacked)
         if not done:
-            raise ValueError(f"a picture of {width}x{frames * height} pixels cannot be encoded as PNG")
+            raise ValueError(f"an image of {width}x{frames * height} pixels cannot be encoded as PNG")
         return "png", data.tobytes()
     stream = io.BytesIO()
     np.lib.format.write_array(stream, np.ascontiguousarray(clip_THWC), allow_pickle=False)
