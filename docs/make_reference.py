@@ -1,6 +1,6 @@
-"""Writes docs/reference/: commands, hooks and contracts, job schema, components, and the pinned public surface.
+"""Writes docs/reference/: commands, hooks and contracts, job schema, components, and the list of public names.
 
-Run: make docs. A test fails when a page is stale; a change of the surface needs its digest in CHANGELOG.md.
+Run `make docs`. A test fails if a page is out of date; a change of surface.txt needs its digest in CHANGELOG.md.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import inspect
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,29 +22,29 @@ import click
 from blear import contracts, hooks
 from blear.cli import cli
 from blear.job.schema import Job
-from blear.plugin.descriptions import page
+from blear.plugin.descriptions import components_page
 from blear.plugin.discovery import load_plugins
 
 FOLDER = Path(__file__).parent / "reference"
 PUBLIC = ("errors", "imaging", "metrics", "separable", "testing", "video")
-"""Modules that plugins may import beside `hooks` and `contracts`."""
+"""Modules that plugins may import in addition to `hooks` and `contracts`."""
 
 
 def pages() -> dict[str, str]:
-    """File name -> what it should hold."""
+    """Returns file name -> content."""
     catalog = load_plugins()
     own = [plugin.name for plugin in catalog.plugins if plugin.first_party]
     return {
         "commands.md": commands(),
         "hooks.md": hooks_page(),
         "job.md": job_page(),
-        "components.md": page(catalog, own),
+        "components.md": components_page(catalog, own),
         "surface.txt": surface(),
     }
 
 
 def commands() -> str:
-    """`blear --help` and that of every command."""
+    """The help texts of `blear` and of every command."""
     parts = ["# Commands", ""]
     for name, command in _commands(cli, "blear"):
         names = cli.context_settings["help_option_names"]
@@ -53,29 +54,55 @@ def commands() -> str:
 
 
 def hooks_page() -> str:
-    """Docstrings and signatures of the hooks and of what crosses them."""
-    parts = ["# Hooks and contracts", "", _text(hooks), ""]
+    """The hooks, then every class of `blear.contracts` with its fields and methods."""
+    parts = ["# Hooks and contracts", "", _markdown(inspect.getdoc(hooks) or ""), ""]
     for name in hooks.SLOTS.values():
-        parts += [f"## {name}", "", _text(getattr(hooks, name)), ""]
-    parts += ["# Contracts", "", _text(contracts), ""]
+        parts += [f"## {name}", "", _markdown(inspect.getdoc(getattr(hooks, name)) or ""), ""]
+    parts += ["# Contracts", "", _markdown(inspect.getdoc(contracts) or ""), ""]
     for name, kind in _public(contracts):
         if inspect.isclass(kind):
-            parts += [f"## {name}", "", _text(kind), ""]
-            parts += [f"- `{line}`" for line in _members(kind)] + [""]
+            parts += [f"## {name}", "", *_class_section(kind)]
     return "\n".join(parts)
 
 
+def _class_section(kind: type) -> list[str]:
+    """Docstring, fields with their types, and methods with their docstrings."""
+    parts = [_markdown(inspect.getdoc(kind) or ""), ""]
+    fields = [line for line in _members(kind) if "(" not in line.split(":")[0]]
+    if fields:
+        parts += ["```python", *fields, "```", ""]
+    for name, method in _methods(kind):
+        parts += [f"### {kind.__name__}.{name}", "", "```python", f"{name}{_signature(method)}", "```", ""]
+        parts += [_markdown(inspect.getdoc(method) or ""), ""]
+    return parts
+
+
+def _methods(kind: type) -> list[tuple[str, Any]]:
+    """Public methods of a class and its own `__call__`, in the order of its source; properties are fields."""
+    return [
+        (name, value)
+        for name, value in vars(kind).items()
+        if inspect.isfunction(value)
+        and (not name.startswith("_") or (name == "__call__" and value.__module__ == kind.__module__))
+    ]
+
+
+def _signature(function: Any) -> str:
+    """The signature without the quotes of postponed annotations."""
+    return str(inspect.signature(function)).replace("'", "")
+
+
 def job_page() -> str:
-    """Every section of a job file with its fields."""
+    """A table of the keys of every section of a job file."""
     schema = Job.model_json_schema()
-    parts = ["# The job file", "", "`blear schema` prints the same, with the parameters of every component.", ""]
+    parts = ["# The job file", "", "`blear schema` prints the JSON schema, with the parameters of every component.", ""]
     for name, section in {"Job": schema, **schema["$defs"]}.items():
         parts += [
             f"## {name}",
             "",
             section.get("description", ""),
             "",
-            "| key | type | default | |",
+            "| key | type | default | description |",
             "| --- | --- | --- | --- |",
         ]
         for key, field in section.get("properties", {}).items():
@@ -87,7 +114,7 @@ def job_page() -> str:
 
 
 def surface() -> str:
-    """One line for each name that others may rely on."""
+    """One line for each public name: hooks, contracts, public modules, commands, keys of a job."""
     lines = [f"hook {name}{inspect.signature(getattr(hooks, name))}" for name in hooks.SLOTS.values()]
     lines += [f"hooks.PLUGIN_API = {hooks.PLUGIN_API}"]
     for module in ("contracts", *PUBLIC):
@@ -99,16 +126,16 @@ def surface() -> str:
     for name, section in {"Job": schema, **schema["$defs"]}.items():
         lines += [f"job {name}.{key}: {_type(field)}" for key, field in section.get("properties", {}).items()]
     text = "\n".join(lines) + "\n"
-    return f"# digest {digest(text)}: every name that others may rely on; made by `make docs`\n{text}"
+    return f"# digest {digest(text)}: every public name; made by `make docs`\n{text}"
 
 
 def digest(lines: str) -> str:
-    """Eight hex digits of a surface, without the line that states them."""
+    """Returns eight hexadecimal digits of the SHA-256 of the surface, without its first line."""
     return hashlib.sha256(lines.encode()).hexdigest()[:8]
 
 
 def undocumented() -> list[str]:
-    """Hooks, commands, options and fields without a word on them."""
+    """Returns the hooks, commands, options and job fields without documentation."""
     found = [f"hook {name}" for name in hooks.SLOTS.values() if not inspect.getdoc(getattr(hooks, name))]
     for name, command in _commands(cli, "blear"):
         found += [] if command.help else [f"command {name}"]
@@ -134,7 +161,7 @@ def _parameter(parameter: click.Parameter) -> str:
 
 
 def _public(module: Any) -> Iterator[tuple[str, Any]]:
-    """Public names that a module defines, or lists in `__all__`."""
+    """Iterates over the public classes and functions of a module: those in `__all__`, else those that it defines."""
     names = getattr(module, "__all__", None) or [n for n in vars(module) if not n.startswith("_")]
     for name in sorted(names):
         value = getattr(module, name)
@@ -150,7 +177,7 @@ def _lines(name: str, value: Any) -> list[str]:
 
 
 def _members(kind: Any) -> list[str]:
-    """Fields and methods of a class, as its own source names them."""
+    """Returns the fields and methods that a class itself defines, with their annotations."""
     fields = {f.name: f.type for f in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else {}
     fields |= {n: t for n, t in inspect.get_annotations(kind).items() if not n.startswith("_") and n not in fields}
     methods = [(n, f) for n, f in vars(kind).items() if inspect.isfunction(f) and not n.startswith("_")]
@@ -158,12 +185,40 @@ def _members(kind: Any) -> list[str]:
     return [f"{n}: {t}" for n, t in fields.items()] + [f"{n}{inspect.signature(f)}" for n, f in [*calls, *methods]]
 
 
-def _text(thing: Any) -> str:
-    """A docstring as Markdown: what is said of each attribute or argument becomes a list."""
-    text = inspect.getdoc(thing) or ""
-    if inspect.ismodule(thing):
-        return text  # indented lines are code there
-    return re.sub(r"(?m)^(Args|Raises|Returns|Attributes):$", r"**\1**", text).replace("\n    ", "\n- ")
+def _markdown(docstring: str) -> str:
+    """Converts a docstring with Google sections: entries become lists, examples and indented lines become code."""
+    parts: list[str] = []
+    for block in re.split(r"\n\n(?=\S)", docstring):
+        title, _, body = block.partition("\n")
+        if title in ("Args:", "Attributes:", "Raises:"):
+            parts.append("\n".join([f"**{title[:-1]}**", "", *(_entry(line) for line in _unwrapped(body))]))
+        elif title == "Returns:":
+            parts.append(f"**Returns** {' '.join(textwrap.dedent(body).split())}")
+        elif title == "Example:":
+            parts.append(f"```python\n{textwrap.dedent(body)}\n```")
+        else:
+            parts.append(re.sub(r"\n\n((?:    .*(?:\n|$)|\n)+)", _code, block))
+    return "\n\n".join(parts)
+
+
+def _unwrapped(body: str) -> list[str]:
+    """The entries of a section, each on one line: lines with a deeper indentation continue an entry."""
+    entries: list[str] = []
+    for line in textwrap.dedent(body).splitlines():
+        if line.startswith(" ") and entries:
+            entries[-1] += f" {line.strip()}"
+        elif line.strip():
+            entries.append(line)
+    return entries
+
+
+def _entry(line: str) -> str:
+    name, colon, text = line.partition(": ")
+    return f"- `{name}`: {text}" if colon else f"- {line}"
+
+
+def _code(found: re.Match[str]) -> str:
+    return f"\n\n```python\n{textwrap.dedent(found[1]).strip()}\n```\n"
 
 
 def _type(field: dict[str, Any]) -> str:
@@ -191,7 +246,7 @@ def _cell(text: str) -> str:
 
 
 def main() -> None:
-    """Writes the pages; names what is not documented."""
+    """Writes the pages; exits with an error if something is not documented."""
     FOLDER.mkdir(exist_ok=True)
     for name, text in pages().items():
         (FOLDER / name).write_text(text)

@@ -1,4 +1,4 @@
-"""The command line. A person's mistake is printed without a traceback and ends with exit code 2."""
+"""The command line. A user's error is printed without a traceback; the exit code is then 2."""
 
 from __future__ import annotations
 
@@ -58,17 +58,21 @@ def main() -> None:
     except BlearError as error:
         click.echo(f"blear: {error}", err=True)
         sys.exit(2)
-    except OSError as error:  # a full disk, a folder without permission: nothing that a traceback would explain
+    except OSError as error:  # for instance a full disk or missing permissions: a traceback would not help
         if error.strerror is None:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"blear: {where}{error.strerror}\n  -> mend it, then give the same command: it continues", err=True)
+        click.echo(
+            f"blear: {where}{error.strerror}\n  -> fix the cause and run the same command again; it continues "
+            f"from here",
+            err=True,
+        )
         sys.exit(2)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.exceptions.Abort):
-        click.echo("blear: interrupted; the same command continues", err=True)
+        click.echo("blear: interrupted; run the same command again to continue", err=True)
         sys.exit(130)
 
 

@@ -1,7 +1,8 @@
-"""What crosses the hooks: declarations, samples, batches, predictions, and the five protocols.
+"""The types that plugins and the platform exchange: declarations, samples, batches, predictions, and five protocols.
 
-Shape suffixes in names: B clips of a batch, T frames of a clip, C channels, H rows, W columns, D embedding, K classes.
-A still image is a clip with T = 1. Frames on the device are float32 in [0, 1] (a degradation may overshoot a little).
+Suffixes of names give the shape of an array or tensor: B clips of a batch, T frames of a clip, C channels, H rows,
+W columns, D embedding, K classes, N samples. For example, `frames_BTCHW` has the shape [B, T, C, H, W]. A still image
+is a clip with T = 1. Frames on the device are float32 in [0, 1]; a degradation may slightly exceed this range.
 """
 
 from __future__ import annotations
@@ -21,21 +22,30 @@ if TYPE_CHECKING:
 
 
 class Params(BaseModel):
-    """Base of a component's parameters: unknown keys are refused; every field carries a description."""
+    """Base class of a component's parameters. Unknown keys are errors, and every field needs a description.
+
+    Example:
+        class TinyParams(Params):
+            width: int = Field(16, ge=1, description="channels of the first layer")
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)
 class Component:
-    """Declares one dataset, degradation, backbone, head or locator. Cheap to make: `build` may be a lazy "module:attr".
+    """The declaration of one dataset, degradation, backbone, head or locator, returned by a hook.
+
+    Example:
+        Component("tiny", "Two convolutions", TinyParams, "my_plugin.models:Tiny", examples=({"width": 8},))
 
     Attributes:
-        name: short name, unique within the plugin, `[A-Za-z0-9_]+`; the full name is `<plugin>/<name>`.
+        name: short name, unique within the plugin, `[A-Za-z][A-Za-z0-9_]*`. The full name is `<plugin>/<name>`.
         summary: one line for `blear plugins` and the report.
-        params: a `Params` model; its fields are the keys that a job may give beside `use`.
-        build: called as `build(params, context)`; an object or "module:attr", imported when first built.
-        examples: keyword sets for `params` that the conformance tests build; at least one.
+        params: a subclass of `Params`. Its fields are the keys that a job may set beside `use`.
+        build: a callable, called as `build(params, context)`, or its name "module:attribute", which is imported when
+            the component is first built. The name keeps hooks free of heavy imports.
+        examples: keyword arguments of `params`; the conformance suite builds and checks each. At least one.
     """
 
     name: str
@@ -47,11 +57,15 @@ class Component:
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """Shape of one clip as training sees it: `length` frames (1 for stills) of `channels` x `height` x `width`.
+    """The shape of a clip: `length` frames (1 for still images) of `channels` x `height` x `width`.
 
     Attributes:
-        shortest: of a dataset whose clips differ in length: fewest frames of one, `length` being the most. A stage
-            chooses which frames it sees; what a clip lacks is its last frame repeated.
+        length: frames of a clip; of the longest clip, if clips differ in length.
+        channels: 1 for grey images, 3 for RGB.
+        height: rows, in pixels.
+        width: columns, in pixels.
+        shortest: frames of the shortest clip, if clips differ in length; else None. A stage chooses the frames that it
+            uses (`frames`); a clip that is too short is extended by repeating its last frame.
     """
 
     length: int
@@ -63,7 +77,14 @@ class ClipSpec:
 
 @dataclass(frozen=True)
 class Target:
-    """One labelled quantity. `kind` "class" holds an index into `classes`; "value" a float within `bounds`."""
+    """One labelled quantity of a dataset.
+
+    Attributes:
+        name: for instance "emotion".
+        kind: "class" for classification, with an index into `classes` as label; "value" for regression, with a float.
+        classes: class names, in the order of their indices.
+        bounds: smallest and largest value of a regression target; None: unbounded.
+    """
 
     name: str
     kind: Literal["class", "value"]
@@ -73,14 +94,15 @@ class Target:
 
 @dataclass(frozen=True)
 class BuildContext:
-    """What a component may know when it is built.
+    """Information about the stage for which a component is built.
 
     Attributes:
-        seed: the job's seed (weights are initialised under it already; datasets may derive their own streams).
-        clip: shape of the clips of the stage's data (backbones, heads, degradations).
-        targets: labelled quantities of the stage's data by name (heads).
-        features: name -> shape of one clip's feature, without the batch dimension (heads).
-        counts: name of a class target -> samples of each class in the split that is trained on (heads).
+        seed: the job's seed. Weights are initialised under this seed already; datasets may derive random streams of
+            their own from it.
+        clip: shape of the clips that the component receives; given to backbones, heads and degradations.
+        targets: target name -> target of the stage's data; given to heads and degradations.
+        features: feature name -> its shape for one clip, without the batch dimension; given to heads.
+        counts: name of a class target -> number of samples of each class in the training split; given to heads.
     """
 
     seed: int = 0
@@ -92,18 +114,22 @@ class BuildContext:
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled clip as a dataset reads it.
+    """One labelled clip from a dataset.
 
     Attributes:
-        key: stable and unique within its split, `[A-Za-z0-9_/-]+`, no dots (WebDataset splits names at dots).
-        frames: uint8 in 0..255 (stored losslessly as PNG), or float32 in about [0, 1] (stored as npy), [T, H, W, C].
-        targets: target name -> class index (int) or value (float).
-        clean: what `frames` would be without the degradation they carry already, possibly smaller; None: nothing known,
-            training then takes the frames before the job's own degradations. Not for clips that differ in length.
-        subject, video: who and which recording, for grouped metrics and intervals; empty when unknown.
-        time: seconds from the start of the recording.
-        meta: further facts, by which `draw` can choose. Two go into the predictions table: `face_px`, the face's width,
-            and `found`, 0 where there is no face, so that the prediction is pooled and counted as missed.
+        key: identifier of the sample, unique within its split and the same each time, `[A-Za-z0-9_/-]+`. Dots are not
+            allowed, because WebDataset splits file names at dots.
+        frames: [T, H, W, C]; uint8 in 0..255 (stored losslessly as PNG), or float32 in about [0, 1] (stored as npy).
+        targets: target name -> class index (int) or regression value (float).
+        clean: `frames` without the degradation that the raw data already has, possibly at a lower resolution; the
+            ground truth of restoration. None: training uses the frames before the job's degradations. Must be None
+            in datasets whose clips differ in length.
+        subject: identifier of the person, for metrics by person and confidence intervals; empty if unknown.
+        video: identifier of the recording, for the same purpose; empty if unknown.
+        time: seconds from the start of the recording; None if unknown.
+        meta: additional metadata, stored with the sample and usable in a stage's `draw`. Two keys have a meaning and
+            become columns of the predictions table: `face_px`, width of the face in pixels, and `found`, 0 if no face
+            was detected (the prediction is then left out of pooling and counted as missed).
     """
 
     key: str
@@ -118,14 +144,17 @@ class Sample:
 
 @runtime_checkable
 class Dataset(Protocol):
-    """A reader of one raw layout. Bad raw data raises `DataError` naming file, row and reason.
+    """Reads raw data in one layout. It is used only while shards are written (`blear prepare`).
 
     Attributes:
-        targets: what each sample is labelled with.
+        targets: the labels of each sample.
         splits: names of the splits, the training split first.
         clip: shape of every sample.
-        terms: licence and source of the raw data, where to get it, one or two sentences, kept beside the shards; best
-            an attribute of the class, so that it is known where the data are not there yet.
+        terms: licence and source of the raw data in one or two sentences, stored with the shards. As a class attribute
+            it is available before the raw data is.
+
+    Raises:
+        DataError: raw data is missing or damaged; names file, row and reason. From any method and from the constructor.
     """
 
     targets: Sequence[Target]
@@ -134,34 +163,47 @@ class Dataset(Protocol):
     terms: str
 
     def parts(self, split: str) -> Sequence[str]:
-        """Names of independent pieces of a split (a video, a block of rows), in order; read in parallel."""
+        """Returns the names of the independent parts of a split, in order. Parts are read in parallel.
+
+        A part is for instance a video or a block of rows.
+
+        Raises:
+            DataError: there is no such split.
+        """
         ...
 
     def samples(self, split: str, part: str) -> Iterator[Sample]:
-        """The samples of one part, always the same ones in the same order."""
+        """Iterates over the samples of one part: the same samples in the same order each time.
+
+        Raises:
+            DataError: there is no such split or part, or a file is damaged.
+        """
         ...
 
 
 @runtime_checkable
 class Described(Protocol):
-    """A dataset that says more in `blear prepare --describe`. Optional: a dataset need not have it."""
+    """Optional addition to `Dataset`: more lines in the output of `blear prepare --describe`."""
 
     def describe(self) -> Mapping[str, str]:
-        """What -> one line on it, for instance what is missing of the raw data, or what is left out and how often."""
+        """Returns topic -> one line, for instance which raw files are missing, or how many rows are skipped and why."""
         ...
 
 
 @dataclass(frozen=True)
 class DrawKeys:
-    """Counter-based random keys of a batch: one for each sample, a pure function of (seed, epoch, sample, operation).
+    """Counter-based random keys of a batch, one for each sample.
 
-    The same sample in the same epoch draws the same, on any worker, after any resume. Epochs are per sample because a
-    batch may span two.
+    A key is a function of (seed, epoch, sample, operation) only. A sample therefore draws the same numbers in the same
+    epoch on every worker, in every batch and after every resume.
 
     Attributes:
-        operation: number of the random stream.
-        progress: fraction of the stage's steps that were made before the batch, by which strengths may change while
-            training: 0 in the first step. 1 in validation and evaluation: the end of every schedule.
+        seed: the job's seed.
+        operation: number of the random stream; every operation of a job has its own.
+        epochs_B: int64, the epoch of each sample; a batch may contain samples of two epochs.
+        samples_B: int64, the number of each sample in its split.
+        progress: the completed fraction of the stage's steps, on which strengths may depend: 0 in the first step of
+            training, 1 in validation and evaluation.
     """
 
     seed: int
@@ -171,101 +213,124 @@ class DrawKeys:
     progress: float = 1.0
 
     def uniform(self, n: int = 1) -> np.ndarray:
-        """Float64 in [0, 1), shape [B, n]; column j is stream j of each sample."""
+        """Returns uniform random numbers in [0, 1), float64 [B, n]; the n numbers of a sample are independent."""
         return uniform(self.seed, self.operation, self.epochs_B, self.samples_B, n)
 
     def frozen(self) -> DrawKeys:
-        """The same keys with the epoch left out: one draw per sample for all epochs."""
+        """Returns keys that do not depend on the epoch: each sample draws the same numbers in all epochs."""
         return replace(self, epochs_B=np.zeros_like(self.epochs_B))
 
     def nested(self, index: int) -> DrawKeys:
-        """Keys of part `index` of an operation: a random stream of its own, whatever other parts there are."""
+        """Returns keys for part `index` of an operation, whose stream does not depend on the other parts."""
         return replace(self, operation=nested(self.operation, index))
 
     def take(self, which_K: np.ndarray) -> DrawKeys:
-        """The keys of some of the samples, by their places in the batch."""
+        """Returns the keys of the samples at the positions `which_K` of the batch."""
         return replace(self, epochs_B=self.epochs_B[which_K], samples_B=self.samples_B[which_K])
 
 
 Draws = dict[str, "Tensor"]
-"""What a degradation drew for a batch: tensors whose first dimension is B."""
+"""The random parameters of a degradation for one batch: name -> tensor whose first dimension is B."""
 
 
 @runtime_checkable
 class Degradation(Protocol):
-    """A batched operation on frames, on the device, with its own strength for each sample."""
+    """A batched operation on frames that runs on the device, with a strength of its own for each sample."""
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """Draws the strengths of B samples, on the CPU; a pure function of the keys."""
+        """Draws the parameters of B samples, on the CPU. The result depends on the keys only."""
         ...
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Degraded frames of the same dtype; draws lie on the frames' device. Per clip: all T frames alike."""
+        """Degrades a batch. All frames of a clip are degraded alike, unless the degradation is documented per frame.
+
+        Args:
+            frames_BTCHW: floating point frames in about [0, 1]; not modified.
+            draws: from `draw`, moved to the frames' device.
+
+        Returns:
+            Frames of the same dtype and shape (see `Resizing` for operations that change H and W).
+        """
         ...
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """Parameters of this component at each severity that evaluation sweeps by default, mildest first."""
+        """Returns the parameters of each severity that evaluation sweeps by default, from mild to severe.
+
+        Example: `[{"factor": 2}, {"factor": 4}, {"factor": 8}]`. Empty: the degradation has no default levels.
+        """
         ...
 
 
 @runtime_checkable
 class Separable(Degradation, Protocol):
-    """A degradation that is linear and acts on rows and on columns apart: neighbours in a chain become one operator.
+    """Optional addition for degradations that are linear and act on rows and columns independently.
 
-    Optional. `apply` must give what `blear.separable.apply_operators` makes of the operators, but for rounding.
+    Neighbouring separable degradations of a chain are fused into one operator. Except for rounding, `apply` must equal
+    `blear.separable.apply_operators` of the matrices that `operators` returns.
     """
 
     def operators(self, draws: Draws, height: int, width: int) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """Each sample's matrices for frames of height x width, float32 [B, out, in], on the draws' device.
+        """Returns the matrices of each sample for frames of height x width, on the draws' device.
 
         Returns:
-            The matrices along the rows' axis and those along the columns' axis, each in the order in which they act;
-            the first have `in` = height and width. Every sample's operator gives frames of one size.
+            The matrices of the rows' axis and those of the columns' axis, float32 [B, out, in], each in the order of
+            application. The first ones have in = height and in = width. The output size is the same for all samples.
         """
         ...
 
 
 @runtime_checkable
 class Resizing(Degradation, Protocol):
-    """A degradation that changes the frames' size. Where it augments a stage, evaluation must change the size alike."""
+    """Optional addition for degradations that change the size of frames, such as a random crop.
+
+    If a stage uses such an operation in `augment`, evaluation must give the model frames of the same size.
+    """
 
     def for_evaluation(self) -> Degradation:
-        """What evaluation does in its place, without a draw: of a random crop, the centre crop."""
+        """Returns the deterministic operation that evaluation applies instead, for a random crop the centre crop."""
         ...
 
 
 @runtime_checkable
 class Coding(Degradation, Protocol):
-    """A degradation that spends bits: a codec. Evaluation notes the rate of each clip in the predictions table."""
+    """Optional addition for codecs. Evaluation writes the bit rate of each clip into the predictions table."""
 
     def apply_coded(self, frames_BTCHW: Tensor, draws: Draws) -> tuple[Tensor, np.ndarray]:
-        """The frames that `apply` gives, and the coded payload of each clip in kbit/s, float64 [B]; NaN: not coded."""
+        """Encodes and decodes a batch.
+
+        Returns:
+            The frames that `apply` returns, and the bit rate of each clip in kbit/s, float64 [B]; NaN for a clip that
+            was not encoded.
+        """
         ...
 
 
 @runtime_checkable
 class OnCpu(Degradation, Protocol):
-    """A degradation that may say that it works on the CPU wherever the frames lie, as codecs do.
+    """Optional addition for degradations that compute on the CPU even if the frames are on a GPU, such as codecs.
 
-    Training lets those that `degrade` begins with run ahead of the steps, in several threads at a time.
+    If a stage's `degrade` begins with such operations, training applies them ahead of the steps, in several threads.
 
     Attributes:
-        on_cpu: whether it does.
+        on_cpu: whether this instance computes on the CPU.
     """
 
     on_cpu: bool
 
 
 Features = dict[str, "Tensor"]
-"""Name -> tensor: `embedding` is [B, T, D], feature maps are [B, T, C, h, w]."""
+"""Feature name -> tensor. `embedding` is [B, T, D]; feature maps have any other name and are [B, T, C, h, w]."""
 
 
 @runtime_checkable
 class Backbone(Protocol):
-    """A `torch.nn.Module` from frames to named features; parameter names are its public names for weight transfer."""
+    """A `torch.nn.Module` that maps frames to named features.
+
+    The names of its parameters are public: `start_from`, `scale_lr` and `no_decay` of a job refer to them.
+    """
 
     def __call__(self, frames_BTCHW: Tensor) -> Features:
-        """Features of a batch of clips."""
+        """Computes the features of a batch of clips; each feature's first two dimensions are B and T."""
         ...
 
 
@@ -275,8 +340,8 @@ class Batch:
 
     Attributes:
         frames_BTCHW: degraded frames, float32 in [0, 1].
-        clean_BTCHW: the frames before the job's degradations, or the sample's own `clean`.
-        targets: target name -> int64 [B] class index or float32 [B] value.
+        clean_BTCHW: the frames before the job's degradations, or the samples' own `clean`; float32 in [0, 1].
+        targets: target name -> class indices, int64 [B], or regression values, float32 [B].
     """
 
     frames_BTCHW: Tensor
@@ -286,14 +351,23 @@ class Batch:
 
 @dataclass(frozen=True)
 class Values:
-    """Decoded regression: float [B, T]; T = 1 for one value per clip."""
+    """A decoded regression target.
+
+    Attributes:
+        values_BT: float [B, T]; T = 1 if there is one value for each clip.
+    """
 
     values_BT: Tensor
 
 
 @dataclass(frozen=True)
 class Categories:
-    """Decoded classification: class names and probabilities [B, T, K]; T = 1 for one decision per clip."""
+    """A decoded classification target.
+
+    Attributes:
+        classes: class names.
+        probabilities_BTK: float [B, T, K], sums to 1 over K; T = 1 if there is one decision for each clip.
+    """
 
     classes: tuple[str, ...]
     probabilities_BTK: Tensor
@@ -301,7 +375,11 @@ class Categories:
 
 @dataclass(frozen=True)
 class Images:
-    """Decoded images [B, T, C, h, w] in about [0, 1]; smaller than the input where convolutions are unpadded."""
+    """Decoded images, for instance of a restoration head.
+
+    Attributes:
+        frames_BTCHW: float [B, T, C, h, w] in about [0, 1]; smaller than the input if convolutions are not padded.
+    """
 
     frames_BTCHW: Tensor
 
@@ -311,15 +389,18 @@ Decoded = Values | Categories | Images
 
 @dataclass(frozen=True)
 class Metric:
-    """A number computed from the predictions of one arm at one condition; a pure function.
+    """A metric of predictions, computed from ground truth and predictions only.
 
     Attributes:
-        name: column name, for instance "ccc"; `label` is how a chart names it.
-        compute: `compute(truth_N, prediction_N)`; for classes both are indices, for values both are floats.
-        higher_is_better: the direction, never guessed from the name.
-        from_sums: the same from sums over samples, for many resamples at once; of classes, confusion counts
-            [..., K, K] (row = true class) -> [...]; of values, moments [..., 6] (`metrics.moments`) -> [...]; NaN where
-            undefined. None: `compute` is called for each resample, which is over ten times slower.
+        name: name of the column in tables, for instance "ccc".
+        label: name in charts, for instance "CCC".
+        compute: called as `compute(truth_N, prediction_N)`; both are class indices for classification, and floats for
+            regression.
+        higher_is_better: the direction of the metric.
+        from_sums: the same metric from sums over samples, used for bootstrap resampling. Classification: from
+            confusion counts [..., K, K] (row = true class) to [...]. Regression: from sums of `metrics.moments`
+            [..., 6] to [...]. NaN where the metric is undefined. None: each resample calls `compute`, which is more
+            than ten times slower.
     """
 
     name: str
@@ -331,22 +412,29 @@ class Metric:
 
 @runtime_checkable
 class Head(Protocol):
-    """A `torch.nn.Module` from features to outputs."""
+    """A `torch.nn.Module` that maps features to outputs, with the loss, the metrics and the decoding of the outputs."""
 
     def __call__(self, features: Features) -> Any:
-        """Outputs, in whatever form `loss` and `decode` of this head take."""
+        """Computes the outputs, in any form that `loss` and `decode` of this head accept.
+
+        Raises:
+            PluginError: the head needs a feature that the backbone does not have; best raised when it is built.
+        """
         ...
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
-        """A scalar, the mean over the clips of the batch."""
+        """Returns the loss, a scalar: the mean over the clips of the batch."""
         ...
 
     def metrics(self) -> Sequence[Metric]:
-        """Metrics of the first decoded target, the headline first; empty for a head that is only trained on the way."""
+        """Returns the metrics of the first decoded target, the headline metric first.
+
+        Empty for a head that is trained but not evaluated, for instance for pre-training.
+        """
         ...
 
     def decode(self, outputs: Any) -> Mapping[str, Decoded]:
-        """Target name -> what a person reads."""
+        """Returns target name -> regression values, class probabilities or images."""
         ...
 
 

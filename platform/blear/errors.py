@@ -1,19 +1,22 @@
-"""The errors that a person can mend: each says what happened, where, and what to do."""
+"""Errors that a user can fix. Each has three parts: what happened, where it happened, and what to do."""
 
 from __future__ import annotations
 
 
 class BlearError(Exception):
-    """A person's mistake (file, job, plugin, data). The command line prints it and exits with 2, never a traceback.
+    """Base class of errors in a user's file, job, plugin or data.
+
+    The command line prints the three parts without a traceback and exits with code 2. The error survives pickling, so
+    that it reaches the driver of a Ray job.
 
     Args:
         what: what happened, one sentence.
-        where: the file, key or component it happened in.
-        do: what to do about it.
+        where: the file, key or component in which it happened.
+        do: what the user can do.
     """
 
     def __init__(self, what: str, where: str = "", do: str = "") -> None:
-        super().__init__(what, where, do)  # all three in `args`, so that the error survives pickling
+        super().__init__(what, where, do)  # pickle restores an exception from `args`
         self.what, self.where, self.do = what, where, do
 
     def __str__(self) -> str:
@@ -22,11 +25,11 @@ class BlearError(Exception):
 
 
 class JobError(BlearError):
-    """The job file is wrong; `what` lists every problem found, one a line."""
+    """A job file is wrong. `what` lists every problem, one on each line."""
 
 
 class PluginError(BlearError):
-    """A plugin, or a component named in a job, cannot be used."""
+    """A plugin, or a component that a job names, cannot be used."""
 
 
 class DataError(BlearError):

@@ -1,4 +1,6 @@
-"""The extension API on one page. A plugin is a module that implements any of these five hooks and states `PLUGIN_API`.
+"""The hooks by which a plugin registers its components.
+
+A plugin is a module that defines `PLUGIN_API` and implements any of the five hooks:
 
     from blear.hooks import hookimpl
     from blear.contracts import Component
@@ -9,9 +11,9 @@
     def register_backbones() -> list[Component]:
         return [Component("tiny", "Two convolutions", TinyParams, "my_plugin.models:Tiny")]
 
-It is found through the entry-point group `blear` of its distribution, or named as a file in a job:
-`plugins: [./my_plugin.py]`. Hooks are called once at start-up, take nothing, must be cheap (no torch import), and every
-plugin's answer is collected.
+The platform finds it through the entry-point group `blear` of an installed distribution, or as a file that a job names:
+`plugins: [./my_plugin.py]`. Each hook is called once when plugins are loaded, has no arguments, and returns a list of
+declarations. It must be fast: import torch only in the modules that `build` names.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import pluggy
 from blear.contracts import Component
 
 PLUGIN_API = 1
-"""The version of this page; a plugin states the one it was written for."""
+"""Version of the plugin API. A plugin sets it to the version for which it was written."""
 
 hookspec = pluggy.HookspecMarker("blear")
 hookimpl = pluggy.HookimplMarker("blear")
@@ -29,27 +31,27 @@ hookimpl = pluggy.HookimplMarker("blear")
 
 @hookspec
 def register_datasets() -> list[Component]:  # type: ignore[empty-body]
-    """Datasets: readers of a raw layout, run only by `blear prepare`; each builds a `contracts.Dataset`."""
+    """Returns datasets: readers of raw data, used when shards are written. Each builds a `contracts.Dataset`."""
 
 
 @hookspec
 def register_degradations() -> list[Component]:  # type: ignore[empty-body]
-    """Degradations: batched operations on frames on the device; each builds a `contracts.Degradation`."""
+    """Returns degradations: batched operations on frames. Each builds a `contracts.Degradation`."""
 
 
 @hookspec
 def register_backbones() -> list[Component]:  # type: ignore[empty-body]
-    """Backbones: modules from frames to named features; each builds a `contracts.Backbone`."""
+    """Returns backbones: modules that map frames to named features. Each builds a `contracts.Backbone`."""
 
 
 @hookspec
 def register_heads() -> list[Component]:  # type: ignore[empty-body]
-    """Heads: modules from features to outputs, with loss, metrics and decoding; each builds a `contracts.Head`."""
+    """Returns heads: modules that map features to outputs, with loss and metrics. Each builds a `contracts.Head`."""
 
 
 @hookspec
 def register_locators() -> list[Component]:  # type: ignore[empty-body]
-    """Locators: face detectors, used by prediction and by dataset readers; each builds a `contracts.Locator`."""
+    """Returns locators: face detectors for prediction and for datasets. Each builds a `contracts.Locator`."""
 
 
 SLOTS = {
@@ -59,4 +61,4 @@ SLOTS = {
     "head": "register_heads",
     "locator": "register_locators",
 }
-"""Slot name -> hook that fills it."""
+"""Slot -> the hook that registers its components."""

@@ -1,5 +1,8 @@
-"""Public metrics, pure functions: of classification from class indices, as scikit-learn defines them; of values, CCC,
-RMSE and Pearson's correlation from moments."""
+"""Public metrics of classification and regression.
+
+Classification metrics follow the definitions of scikit-learn. Each metric exists in two forms: from samples
+(`accuracy`, `ccc`), and from sums over samples (`accuracy_of`, `ccc_of`), which bootstrap resampling uses.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,14 @@ from blear.contracts import Metric
 
 
 def confusion(truth_N: np.ndarray, prediction_N: np.ndarray, classes: int | None = None) -> np.ndarray:
-    """Counts [K, K], int64: row = true class, column = predicted class.
+    """Returns the confusion matrix, int64 [K, K]: row = true class, column = predicted class.
 
     Args:
         truth_N, prediction_N: class indices from 0, integers or whole floats.
-        classes: K; left out, one more than the largest index that occurs.
+        classes: K. None: one more than the largest index that occurs.
 
     Raises:
-        ValueError: different lengths, an index that is negative, not whole, or not below `classes`.
+        ValueError: the lengths differ, or an index is negative, not an integer, or not below `classes`.
     """
     pairs_2N = np.stack([_indices(truth_N), _indices(prediction_N)])
     largest = int(pairs_2N.max(initial=-1))
@@ -27,32 +30,32 @@ def confusion(truth_N: np.ndarray, prediction_N: np.ndarray, classes: int | None
 
 
 def accuracy(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
-    """Share of right predictions; NaN without samples."""
+    """Fraction of correct predictions; NaN without samples."""
     return float(accuracy_of(confusion(truth_N, prediction_N)))
 
 
 def balanced_accuracy(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
-    """Mean recall over the classes that occur in the truth; NaN without samples."""
+    """Mean recall over the classes that occur in the ground truth; NaN without samples."""
     return float(balanced_accuracy_of(confusion(truth_N, prediction_N)))
 
 
 def macro_f1(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
-    """Mean F1 over the classes that occur in the truth or among the predictions; NaN without samples."""
+    """Mean F1 over the classes that occur in the ground truth or the predictions; NaN without samples."""
     return float(macro_f1_of(confusion(truth_N, prediction_N)))
 
 
 def accuracy_of(counts_KK: np.ndarray) -> np.ndarray:
-    """`accuracy` from confusion counts [..., K, K]."""
+    """`accuracy` from confusion matrices [..., K, K], shape [...]."""
     return _ratio(_right(counts_KK).sum(axis=-1), counts_KK.sum(axis=(-2, -1)))
 
 
 def balanced_accuracy_of(counts_KK: np.ndarray) -> np.ndarray:
-    """`balanced_accuracy` from confusion counts [..., K, K]."""
+    """`balanced_accuracy` from confusion matrices [..., K, K], shape [...]."""
     return _mean_of_present(_right(counts_KK), counts_KK.sum(axis=-1))
 
 
 def macro_f1_of(counts_KK: np.ndarray) -> np.ndarray:
-    """`macro_f1` from confusion counts [..., K, K]."""
+    """`macro_f1` from confusion matrices [..., K, K], shape [...]."""
     occurrences = counts_KK.sum(axis=-2) + counts_KK.sum(axis=-1)  # 2 TP + FP + FN
     return _mean_of_present(2 * _right(counts_KK), occurrences)
 
@@ -62,20 +65,28 @@ CLASSIFICATION = (
     Metric("balanced_accuracy", "Balanced accuracy", balanced_accuracy, True, balanced_accuracy_of),
     Metric("macro_f1", "Macro F1", macro_f1, True, macro_f1_of),
 )
-"""The metrics of a head that names one class, the headline first."""
+"""Metrics of a classification head, the headline metric first."""
 
 
 def moments(truth_N: np.ndarray, prediction_N: np.ndarray) -> np.ndarray:
-    """What each sample adds to a metric of values, float64 [N, 6]: 1, t, p, t^2, p^2, t p.
+    """Returns the terms whose sums over samples determine the regression metrics: 1, t, p, t^2, p^2, t p.
 
-    Both must have the same constant subtracted first, near their means, or the sums cancel.
+    Subtract a constant near the means from both arrays first (the same one); otherwise the differences of the sums lose
+    precision.
+
+    Args:
+        truth_N: ground truth t.
+        prediction_N: predictions p.
+
+    Returns:
+        float64 [N, 6].
     """
     truth, prediction = (np.asarray(values, dtype=np.float64).reshape(-1) for values in (truth_N, prediction_N))
     return np.stack([np.ones_like(truth), truth, prediction, truth**2, prediction**2, truth * prediction], axis=-1)
 
 
 def ccc_of(moments_6: np.ndarray) -> np.ndarray:
-    """Concordance correlation (Lin 1989), population divisors, from sums of `moments` [..., 6]."""
+    """Concordance correlation coefficient (Lin 1989), with population variances, from sums of `moments` [..., 6]."""
     covariance, truth, prediction, shift = _central(moments_6)
     return _ratio(2 * covariance, truth + prediction + shift**2)
 
@@ -87,25 +98,28 @@ def cc_of(moments_6: np.ndarray) -> np.ndarray:
 
 
 def rmse_of(moments_6: np.ndarray) -> np.ndarray:
-    """Root of the mean squared error from sums of `moments` [..., 6]."""
+    """Root mean squared error from sums of `moments` [..., 6]."""
     n, _, _, truth, prediction, product = np.moveaxis(np.asarray(moments_6, dtype=np.float64), -1, 0)
     return np.sqrt(_ratio(np.maximum(truth + prediction - 2 * product, 0), n))
 
 
 def ccc(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
-    """Concordance correlation; 0 of a constant prediction, NaN without samples or of two equal constants."""
+    """Concordance correlation coefficient (Lin 1989).
+
+    0 for a constant prediction; NaN without samples, and if both arrays are the same constant.
+    """
     covariance, truth, prediction, shift = _centred(truth_N, prediction_N)
     return float(_ratio(np.asarray(2 * covariance), np.asarray(truth + prediction + shift**2)))
 
 
 def cc(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
-    """Pearson's correlation; NaN where a series is constant."""
+    """Pearson's correlation; NaN without samples, and if an array is constant."""
     covariance, truth, prediction, _ = _centred(truth_N, prediction_N)
     return float(_ratio(np.asarray(covariance), np.asarray(np.sqrt(truth) * np.sqrt(prediction))))
 
 
 def rmse(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
-    """Root of the mean squared error; NaN without samples."""
+    """Root mean squared error; NaN without samples."""
     error_N = np.asarray(truth_N, dtype=np.float64) - np.asarray(prediction_N, dtype=np.float64)
     return float(np.sqrt((error_N**2).mean())) if error_N.size else float("nan")
 
@@ -115,16 +129,16 @@ REGRESSION = (
     Metric("rmse", "RMSE", rmse, False, rmse_of),
     Metric("cc", "CC", cc, True, cc_of),
 )
-"""Metrics of a head that regresses one value, the headline first."""
+"""Metrics of a regression head, the headline metric first."""
 
 
 def _centred(truth_N: np.ndarray, prediction_N: np.ndarray) -> tuple[float, float, float, float]:
-    """Covariance, both variances, difference of the means, in two passes: exact for nearly constant series."""
+    """Covariance, both variances and difference of the means, in two passes to keep precision."""
     truth, prediction = (np.asarray(values, dtype=np.float64).reshape(-1) for values in (truth_N, prediction_N))
     if not truth.size:
         return (float("nan"),) * 4
     shift = prediction[0] - truth[0]
-    truth, prediction = truth - truth[0], prediction - prediction[0]  # a constant series becomes exactly 0
+    truth, prediction = truth - truth[0], prediction - prediction[0]  # a constant array becomes exactly 0
     shift += prediction.mean() - truth.mean()
     truth, prediction = truth - truth.mean(), prediction - prediction.mean()
     moment = (float((x * y).mean()) for x, y in ((truth, prediction), (truth, truth), (prediction, prediction)))
@@ -132,7 +146,7 @@ def _centred(truth_N: np.ndarray, prediction_N: np.ndarray) -> tuple[float, floa
 
 
 def _central(moments_6: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Covariance, both variances, difference of the means."""
+    """Covariance, both variances and difference of the means, from sums of `moments` [..., 6]."""
     n, *sums = np.moveaxis(np.asarray(moments_6, dtype=np.float64), -1, 0)
     truth, prediction, truth2, prediction2, product = (_ratio(each, n) for each in sums)
     variances = [
@@ -143,7 +157,7 @@ def _central(moments_6: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray,
 
 
 _NOISE = 1e-12
-"""A variance below this part of the mean square is rounding: the series is constant."""
+"""A variance below this fraction of the mean square is a rounding error: the array is constant."""
 
 
 def _right(counts_KK: np.ndarray) -> np.ndarray:
@@ -151,7 +165,7 @@ def _right(counts_KK: np.ndarray) -> np.ndarray:
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Element by element; NaN where the denominator is 0."""
+    """Elementwise quotient; NaN where the denominator is 0."""
     top, bottom = np.broadcast_arrays(np.asarray(numerator, np.float64), np.asarray(denominator, np.float64))
     return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
 

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar in a terminal, plain lines elsewhere."""
+"""Progress of long tasks: a progress bar in a terminal, plain lines elsewhere. All output goes to stderr."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _LINE_EVERY_S = 10.0
 
 
 class ProgressBar(Protocol):
-    """Told how the work goes."""
+    """The progress bar of one task."""
 
     def advance(self, amount: int = 1, note: str = "") -> None:
-        """`amount` more is done; `note` is shown behind the bar (a loss, a file name)."""
+        """Adds `amount` completed units. `note` is shown behind the bar, for instance a loss or a file name."""
         ...
 
 
 class _Lines:
     def __init__(self, what: str, total: int, done: int, every: float) -> None:
         self.what, self.total, self.done, self.note, self.every = what, total, done, "", every
-        self.told = -1
+        self.printed = -1
         self.started = self.last = time.monotonic()
 
     def advance(self, amount: int = 1, note: str = "") -> None:
@@ -35,7 +35,7 @@ class _Lines:
             self.line()
 
     def line(self) -> None:
-        self.last, self.told = time.monotonic(), self.done
+        self.last, self.printed = time.monotonic(), self.done
         seconds = self.last - self.started
         sys.stderr.write(
             f"{self.what}: {self.done}/{self.total}, {seconds:.0f} s{'  ' if self.note else ''}{self.note}\n"
@@ -55,9 +55,13 @@ class _Bar:
 
 @contextmanager
 def track(what: str, total: int, done: int = 0, every: float = _LINE_EVERY_S) -> Iterator[ProgressBar]:
-    """Shows progress of `what` until the block ends; `done` of `total` were finished by an earlier run.
+    """Shows the progress of a task until the block ends.
 
-    Plain lines are at least `every` seconds apart.
+    Args:
+        what: name of the task.
+        total: units of the whole task.
+        done: units that an earlier run completed.
+        every: seconds between two lines where stderr is not a terminal.
     """
     if console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -66,17 +70,17 @@ def track(what: str, total: int, done: int = 0, every: float = _LINE_EVERY_S) ->
         return
     lines = _Lines(what, total, done, every)
     yield lines
-    if lines.told != lines.done:
+    if lines.printed != lines.done:
         lines.line()
 
 
 def echo(text: str) -> None:
-    """One line for the person who waits."""
+    """Prints one line to stderr, above the progress bars."""
     console.print(text, markup=False, soft_wrap=True)
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds for a reader: 12.3 s, 4 min 10 s, 2 h 5 min."""
+    """Formats seconds: 12.3 s, 4 min 10 s, 2 h 5 min; None is "unknown"."""
     if seconds is None:
         return "unknown"
     if seconds < 60:

@@ -1,4 +1,4 @@
-"""Public reader of videos that the core and several plugins share: frames with their numbers and time stamps."""
+"""Public video reader: frames with their numbers and time stamps."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class VideoFrame:
     """One frame of a video.
 
     Attributes:
-        number: its place in the video, from 0.
-        seconds: its time stamp in the container, from the start of the video.
-        image_HWC: RGB uint8 [H, W, 3], as it is stored.
-        pixel_aspect: width of a stored pixel over its height, 1.0 where the container says nothing.
+        number: index of the frame in the video, from 0.
+        seconds: time stamp from the container, in seconds from the start of the video.
+        image_HWC: RGB uint8 [H, W, 3], at the stored size.
+        pixel_aspect: width of a stored pixel divided by its height; 1.0 if the container does not give it.
     """
 
     number: int
@@ -30,10 +30,12 @@ class VideoFrame:
 
 
 def read_video(video: Path, every: int = 1) -> Iterator[VideoFrame]:
-    """Every `every`-th frame of a video, from the first; those between are not converted.
+    """Iterates over every `every`-th frame of a video, beginning with the first one.
+
+    The frames between are decoded but not converted to RGB.
 
     Raises:
-        DataError: the file is missing, is no video, or ends long before the length that it states.
+        DataError: the file is missing, is not a video, or has over 10 % (and 5) fewer frames than its container states.
     """
     if not video.is_file():
         raise DataError("there is no such file", str(video), "check the path")
@@ -54,6 +56,6 @@ def read_video(video: Path, every: int = 1) -> Iterator[VideoFrame]:
         capture.release()
     if count == 0:
         raise DataError("no frame can be decoded", str(video), "give a video file that ffmpeg can play")
-    if stated - count > max(5, 0.1 * stated):  # containers state their length only roughly
+    if stated - count > max(5, 0.1 * stated):  # the length in a container is approximate
         do = "the file is damaged: get a whole copy"
         raise DataError(f"decoding stops after {count} of {stated:.0f} frames", str(video), do)

@@ -177,5 +177,5 @@ def test_what_cannot_be_is_refused_with_its_place(job, tmp_path):
     with pytest.raises(JobError, match="random_crop changes the size of clips"):
         job(f"{CODEC}=[{{use: random_crop, size: 8}}]")
     folder = prepared(job).folder
-    with pytest.raises(JobError, match="degrade_once acts when shards are written"):
+    with pytest.raises(JobError, match="degrade_once is applied when shards are written"):
         job(f"data.faces.shards={folder}")

@@ -9,7 +9,8 @@ from pathlib import Path
 from blear.cluster.upload import Upload
 from blear.errors import JobError
 from blear.job.document import Document
-from blear.job.reader import parse_set, read_job
+from blear.job.overrides import parse_override
+from blear.job.reader import read_job
 from blear.job.schema import Job
 from blear.plugin.catalog import Catalog
 
@@ -85,7 +86,7 @@ def _places(file: Path, profile: str | None, overrides: Sequence[str]) -> tuple[
     for path, value in chosen.items() if isinstance(chosen, dict) else ():
         document.assign(path, value, f"profile {profile}")
     for text in overrides:
-        path, value = parse_set(text)
+        path, value = parse_override(text)
         document.assign(path, value, f"--set {path}")
     data, stages = document.data.get("data"), document.data.get("stages")
     places = [

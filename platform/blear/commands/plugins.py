@@ -37,7 +37,7 @@ def plugins(context: click.Context, files: tuple[str, ...]) -> None:
 @click.pass_obj
 def show(files: tuple[str, ...], name: str) -> None:
     """Show one component: what it is, its parameters, examples."""
-    from blear.plugin.descriptions import parameters, use_line
+    from blear.plugin.descriptions import component_parameters, format_use
     from blear.plugin.discovery import load_plugins
 
     catalog = load_plugins(files)
@@ -57,10 +57,10 @@ def show(files: tuple[str, ...], name: str) -> None:
         click.echo(
             f"{registered.name}  ({registered.slot}, {registered.plugin.origin})\n{registered.component.summary}\n"
         )
-        for parameter in parameters(registered.component):
+        for parameter in component_parameters(registered.component):
             click.echo(f"    {parameter.name:<20}{parameter.description} ({parameter.default})")
         for example in registered.component.examples:
-            click.echo(f"\n    {use_line(registered.name, example)}")
+            click.echo(f"\n    {format_use(registered.name, example)}")
         click.echo("")
 
 
@@ -117,7 +117,7 @@ def check(name: str, components: tuple[str, ...], quiet: bool) -> None:
 @click.pass_obj
 def docs(files: tuple[str, ...], names: tuple[str, ...]) -> None:
     """Print a page (Markdown) of the components of all plugins, or of those named."""
-    from blear.plugin.descriptions import page
+    from blear.plugin.descriptions import components_page
     from blear.plugin.discovery import load_plugins
 
-    click.echo(page(load_plugins(files), names), nl=False)
+    click.echo(components_page(load_plugins(files), names), nl=False)

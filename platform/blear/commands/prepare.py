@@ -33,7 +33,8 @@ def prepare(
     workers: int | None,
 ) -> None:
     """Write the shards of a job's data, or of one dataset read from SOURCE. A second run continues the first."""
-    from blear.job.reader import parse_set, read_job
+    from blear.job.overrides import parse_override
+    from blear.job.reader import read_job
     from blear.pipeline.prepare import describe_one, prepare_data, prepare_one
 
     if Path(target).suffix in (".yaml", ".yml"):
@@ -43,7 +44,7 @@ def prepare(
         for name, folder in prepare_data(job, catalog, workers=workers).items():
             click.echo(f"{name}: {folder}")
         return
-    params = dict(parse_set(text) for text in overrides) | ({"source": source} if source else {})
+    params = dict(parse_override(text) for text in overrides) | ({"source": source} if source else {})
     if describe:
         for line in describe_one(target, params):
             click.echo(line)

@@ -1,1 +1,1 @@
-"""The job file: its schema, its reader, the names in it."""
+"""The job file: its schema, its reader, and the resolution of names and paths."""

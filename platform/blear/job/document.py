@@ -1,4 +1,4 @@
-"""A YAML document with the place of every value, and validation whose messages name that place and a suggestion."""
+"""A YAML document that knows the position of every value, and validation with that position in each message."""
 
 from __future__ import annotations
 
@@ -28,7 +28,16 @@ _FLATTER = "a job needs no more than a few levels"
 
 
 class Document:
-    """A job as plain data with the place that each value came from."""
+    """The plain data of a job file, with the position of each value and the problems found so far.
+
+    Attributes:
+        data: dicts, lists, texts, numbers, booleans and None.
+        places: path of a value, for instance ("stages", "sr", "steps") -> "job.yaml:7:3" or "--set stages.sr.steps".
+        problems: one line for each problem; `raise_problems` raises all of them together.
+
+    Raises:
+        JobError: the file cannot be read, is not YAML, or is no mapping.
+    """
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -49,36 +58,49 @@ class Document:
         self.data: dict[str, Any] = _Plain(str(file), self.places).value(tree, ())
 
     def place(self, where: Where) -> str:
-        """The nearest known place of a path, for instance `job.yaml:7:3` or `--set stages.sr.steps`."""
+        """Returns the position of a path, or of its nearest parent with a known position."""
         for length in range(len(where), -1, -1):
             if where[:length] in self.places:
                 return self.places[where[:length]]
         return f"{self.file}:1:1"
 
     def problem(self, where: Where, message: str) -> None:
-        """Notes one error; all are raised together."""
+        """Adds a problem, once."""
         line = f"{self.place(where)}: {'.'.join(map(str, where))}: {message}"
         if line not in self.problems:
             self.problems.append(line)
 
     def raise_problems(self) -> None:
-        """Raises one `JobError` with every problem, in the order of the file."""
+        """Raises all problems in the order of the file.
+
+        Raises:
+            JobError: there are problems.
+        """
         if not self.problems:
             return
         ordered = sorted(self.problems, key=lambda line: [int(n) for n in re.findall(r":(\d+)(?=:)", line)[:2]])
         count = f"{len(ordered)} error{'s' if len(ordered) > 1 else ''} in the job"
         raise JobError("\n".join([count, *ordered]), do="`blear plugins` lists components, `blear schema` all keys")
 
-    def leads(self, path: str) -> bool:
-        """Whether a path is one that `assign` takes."""
+    def has_path(self, path: str) -> bool:
+        """Whether `assign` accepts a path."""
         return any(True for _ in _spots(self.data, tuple(path.split("."))))
 
     def assign(self, path: str, value: Any, origin: str) -> None:
-        """Sets `stages.joint.steps` (`*` = every key there) to a value that came from `origin`."""
+        """Sets a value.
+
+        Args:
+            path: keys joined by dots, for instance `stages.joint.steps`; `*` matches every key at its place.
+            value: the new value.
+            origin: the position that messages give for the new value.
+
+        Raises:
+            JobError: the path does not exist in the job.
+        """
         spots = list(_spots(self.data, tuple(path.split("."))))
         if not spots:
             raise JobError(
-                f"path {path!r} leads nowhere in this job", origin, f"top-level keys: {', '.join(self.data)}"
+                f"path {path!r} does not exist in this job", origin, f"top-level keys: {', '.join(self.data)}"
             )
         for parent, key, where in spots:
             parent[key] = copy.deepcopy(value)
@@ -86,16 +108,16 @@ class Document:
 
 
 def parse_value(text: str, origin: str) -> Any:
-    """A YAML text that is no file, as plain data.
+    """Parses a YAML text to plain data; `origin` is its position in messages.
 
     Raises:
-        JobError: it is not YAML, or too large.
+        JobError: the text is not YAML, or is too large.
     """
     return _Plain(origin, {}).value(_parsed(text, origin), ())
 
 
 def _parsed(text: str, file: str) -> Any:
-    """ruamel's tree of a text, aliases still shared."""
+    """Parses a text to ruamel's tree, in which aliases share their nodes."""
     if len(text) > _LARGEST:
         raise JobError(f"a job of more than {_LARGEST} characters", file, "keep data out of the job file")
     try:
@@ -103,23 +125,23 @@ def _parsed(text: str, file: str) -> Any:
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
-        raise JobError(f"not valid YAML: {getattr(error, 'problem', error)}", place, "mend the YAML") from error
+        raise JobError(f"not valid YAML: {getattr(error, 'problem', error)}", place, "fix the YAML") from error
     except RecursionError as error:
         raise JobError("nested too deeply", file, _FLATTER) from error
-    except (ValueError, TypeError, LookupError, AttributeError) as error:  # also ruamel's own slips on odd tags
+    except (ValueError, TypeError, LookupError, AttributeError) as error:  # ruamel raises these for some tags
         raise JobError(f"not valid YAML: {error}", file, "quote the value") from error
 
 
 @dataclass
 class _Plain:
-    """ruamel's tree -> plain dicts, lists and values; notes the place of each; aliases become copies, within limits."""
+    """Converts ruamel's tree to plain data and records the position of each value. Limits the number of values."""
 
     file: str
     places: dict[Where, str]
     values: int = 0
 
     def value(self, node: Any, where: Where) -> Any:
-        """The plain form of a node at a path."""
+        """Converts the node at a path."""
         self.values += 1
         if len(where) > _DEEPEST:
             raise JobError("nested too deeply", self.place(where), _FLATTER)
@@ -147,29 +169,29 @@ class _Plain:
         return text
 
     def key(self, node: CommentedMap, key: Any, where: Where) -> str | int | float:
-        """A key: a text or a number."""
-        self.note((*where, key), (node.lc.data or {}).get(key))  # a key that `<<` merges in has no place of its own
+        """Converts a key, which must be a text or a number."""
+        self.note((*where, key), (node.lc.data or {}).get(key))  # a key merged by `<<` has no position
         plain = self.value(key, (*where, key))
         if isinstance(plain, bool) or not isinstance(plain, str | int | float):
-            raise JobError(f"the key {str(key)!r} is no text", self.place(where), "put it into quotes")
+            raise JobError(f"the key {str(key)!r} is not a text", self.place(where), "put it into quotes")
         return plain
 
     def note(self, where: Where, found: Sequence[int] | None) -> None:
-        """Keeps the place of a path, where ruamel knows it."""
+        """Records the position of a path if ruamel has one."""
         if found is not None:
             self.places[where] = f"{self.file}:{found[0] + 1}:{found[1] + 1}"
 
     def place(self, where: Where) -> str:
-        """The nearest known place of a path."""
+        """Returns the position of a path, or of its nearest parent with a known position."""
         known = (self.places[where[:n]] for n in range(len(where), -1, -1) if where[:n] in self.places)
         return next(known, self.file)
 
 
-_NAMED = (("data",), ("stages",), ("evaluate", "arms"))  # a name that is not there is a mistake, not a new entry
+_NAMED = (("data",), ("stages",), ("evaluate", "arms"))  # `assign` adds no new entries to these
 
 
 def _spots(node: Any, path: Where, where: Where = ()) -> Iterator[tuple[Any, Any, Where]]:
-    """Every (parent, key, path) that a dotted path names; the last key may be new, the ones before must exist."""
+    """Iterates over each (parent, key, path) that a path matches. Only the last key may be new."""
     head, rest = path[0], path[1:]
     if isinstance(node, list) and str(head).isdigit() and int(head) < len(node):
         keys: list[Any] = [int(head)]
@@ -188,12 +210,19 @@ def _spots(node: Any, path: Where, where: Where = ()) -> Iterator[tuple[Any, Any
         elif isinstance(node, list) or key in node:
             yield from _spots(node[key], rest, (*where, key))
         elif "*" not in str(head) and where not in _NAMED:
-            node[key] = {}  # a section that the file leaves at its defaults
+            node[key] = {}  # a section that the file does not contain
             yield from _spots(node[key], rest, (*where, key))
 
 
 def validate(document: Document, model: type[Model], data: Any, where: Where) -> Model | None:
-    """The model, or None after noting every problem under `where`."""
+    """Validates data; returns the model, or None after adding every problem to the document.
+
+    Args:
+        document: collects the problems.
+        model: a pydantic model.
+        data: plain data.
+        where: path of the data in the job.
+    """
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -215,7 +244,7 @@ def validate(document: Document, model: type[Model], data: Any, where: Where) ->
 
 
 def _inside(data: Any, loc: Sequence[Any], missing: bool) -> Where:
-    """pydantic's location without the tags that it adds for unions: what is a key of the data, or is missing there."""
+    """Removes the tags of unions from pydantic's location; what remains are keys of the data, or a missing key."""
     where: list[Any] = []
     for number, part in enumerate(loc):
         last = number == len(loc) - 1
@@ -229,7 +258,7 @@ def _inside(data: Any, loc: Sequence[Any], missing: bool) -> Where:
 
 
 def _fields_at(annotation: Any, path: Sequence[Any]) -> Iterator[str]:
-    """Keys known at a path inside a model; walks through dicts, lists and unions."""
+    """Iterates over the field names of a model at a path inside it, through dicts, lists and unions."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         fields = {field.alias or name: field.annotation for name, field in annotation.model_fields.items()}
         if not path:

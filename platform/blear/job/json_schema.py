@@ -1,4 +1,4 @@
-"""JSON schema of a job file, for editors."""
+"""The JSON schema of job files, for editors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PLACEHOLDER = {"type": "string", "pattern": r"^\{\w+\}$", "description": "a val
 
 
 def json_schema(catalog: Catalog) -> dict[str, Any]:
-    """JSON schema of a job file with the parameters of every component that is installed."""
+    """Returns the JSON schema of job files, with the parameters of every installed component."""
     schema = Job.model_json_schema()
     definitions = schema["$defs"]
     for name, slot in _SLOT_OF.items():
@@ -36,12 +36,12 @@ def json_schema(catalog: Catalog) -> dict[str, Any]:
 def _choice(
     catalog: Catalog, registered: RegisteredComponent, shared: dict[str, Any], definitions: dict[str, Any]
 ) -> dict[str, Any]:
-    """Schema of one component's use; its nested models go into the definitions."""
+    """Returns the schema of `{use: NAME, ...}` for one component, and adds its nested models to the definitions."""
     prefix, short = registered.name.replace("/", "."), registered.name.split("/")[1]
     own = registered.component.params.model_json_schema(ref_template=f"#/$defs/{prefix}.{{model}}")
     definitions |= {f"{prefix}.{key}": value for key, value in own.get("$defs", {}).items()}
     unique = sum(full.endswith(f"/{short}") for full in catalog.components[registered.slot]) == 1
-    # a source may be missing while a stand-in is used, and a swept parameter is named by `over`
+    # `stand_in` replaces a dataset without source, and `over` gives a swept parameter
     required = [key for key in own.get("required", []) if not ({"source", "over"} & shared.keys())]
     properties = {key: {"anyOf": [field, _PLACEHOLDER]} for key, field in own.get("properties", {}).items()}
     shared = {key: field for key, field in shared.items() if key != "p" or "p" not in properties}

@@ -1,4 +1,4 @@
-"""Which stages of a job were chosen on the very samples that it reports on."""
+"""Finds stages whose weights are selected on the same split that the evaluation reports on."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from blear.job.schema import Job, Stage
 
 
 def selected_on_reported_split(job: Job) -> list[str]:
-    """Stages whose validation chooses weights, or when to stop, on the split of the data that the job evaluates."""
+    """Returns the evaluated stages whose validation selects weights, or stops training, on the evaluated split.
+
+    Metrics on that split overestimate those on new samples. Stages that an evaluated stage starts from count as well.
+    """
     if job.evaluate is None:
         return []
-    return [name for name in job.stages if _chooses(job, name) and name in set(_lineage(job))]
+    evaluated = set(_evaluated_stages(job))
+    return [name for name in job.stages if name in evaluated and _selects_on_reported_split(job, name)]
 
 
-def _chooses(job: Job, name: str) -> bool:
+def _selects_on_reported_split(job: Job, name: str) -> bool:
     stage, evaluate = job.stages[name], job.evaluate
     validate = stage.validate_
     if evaluate is None or validate is None or (validate.keep == "last" and validate.patience is None):
@@ -22,22 +26,22 @@ def _chooses(job: Job, name: str) -> bool:
     return validate.split == evaluate.split and stage.data == (evaluate.data or stage.data)
 
 
-def _lineage(job: Job) -> Iterator[str]:
-    """Stages that the arms test, and those that they start from."""
+def _evaluated_stages(job: Job) -> Iterator[str]:
+    """The stages that arms evaluate, and the stages that these start from."""
     arms = job.evaluate.arms.values() if job.evaluate is not None else ()
-    waiting = [name for name in job.stages for arm in arms if _tests(arm.stage, name) or _tests(arm.restore, name)]
+    waiting = [name for name in job.stages for arm in arms if _names(arm.stage, name) or _names(arm.restore, name)]
     while waiting:
         name = waiting.pop()
         yield name
-        waiting += _starts(job.stages[name])
+        waiting += _start_stages(job.stages[name])
 
 
-def _starts(stage: Stage) -> list[str]:
+def _start_stages(stage: Stage) -> list[str]:
     start = stage.backbone.start_from
     return [start.stage] if start is not None and start.stage is not None else []
 
 
-def _tests(template: str | None, name: str) -> bool:
+def _names(template: str | None, name: str) -> bool:
     if template is None:
         return False
     first, brace, _ = template.partition("{")

@@ -1,4 +1,4 @@
-"""Error rates of a reference that mCE is relative to, from a CSV: condition, severity, error."""
+"""Reads the reference error rates of the mean corruption error (mCE) from a CSV file."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ _COLUMNS = ("condition", "severity", "error")
 
 
 def read_errors(path: Path) -> dict[str, dict[float, float]]:
-    """Condition -> severity -> error rate in [0, 1]; `clean` with severity 0, where it is given.
+    """Reads a CSV file with the columns condition, severity, error.
+
+    Returns:
+        condition -> severity -> error rate in [0, 1]; the condition `clean`, if present, has severity 0.
 
     Raises:
-        JobError: missing, a column is missing, or a row is not numbers.
+        JobError: the file or a column is missing, a value is not a number, or there are no rows.
     """
     do = f"give a CSV with the columns {', '.join(_COLUMNS)}"
     try:
@@ -25,10 +28,10 @@ def read_errors(path: Path) -> dict[str, dict[float, float]]:
     found: dict[str, dict[float, float]] = {}
     for number, row in enumerate(rows, 2):
         try:
-            severity, rate = float(row["severity"]), float(row["error"])
-            if not 0 <= rate <= 1:
-                raise ValueError(f"an error rate of {rate}")
-            found.setdefault(row["condition"], {})[severity] = rate
+            severity, error_rate = float(row["severity"]), float(row["error"])
+            if not 0 <= error_rate <= 1:
+                raise ValueError(f"an error rate of {error_rate}")
+            found.setdefault(row["condition"], {})[severity] = error_rate
         except (KeyError, TypeError, ValueError) as error:
             raise JobError(f"line {number} is no reference error: {error!r}", str(path), do) from error
     if not found:

@@ -1,4 +1,4 @@
-"""Components in words, from their declarations alone: parameters, examples, a page of all of them."""
+"""Documentation of components, made from their declarations: parameters, examples, and a page of all components."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from blear.plugin.catalog import Catalog
 
 @dataclass(frozen=True)
 class Parameter:
-    """One key that a job may give: `default` says "required" or what is taken without it."""
+    """One parameter of a component; `default` is "required" or "default VALUE"."""
 
     name: str
     description: str
     default: str
 
 
-def parameters(component: Component) -> Iterator[Parameter]:
-    """The parameters of a component, in their order."""
+def component_parameters(component: Component) -> Iterator[Parameter]:
+    """Iterates over the parameters of a component, in the order of its model."""
     schema = component.params.model_json_schema()
     required = schema.get("required", [])
     for key, field in schema.get("properties", {}).items():
@@ -30,13 +30,17 @@ def parameters(component: Component) -> Iterator[Parameter]:
         yield Parameter(key, str(field.get("description", "")), default)
 
 
-def use_line(name: str, example: Mapping[str, Any]) -> str:
-    """How a job writes a component with these parameters."""
+def format_use(name: str, example: Mapping[str, Any]) -> str:
+    """Formats one component as YAML, as it appears in a job file."""
     return f"{{use: {name}{''.join(f', {k}: {json.dumps(v)}' for k, v in example.items())}}}"
 
 
-def page(catalog: Catalog, plugins: Sequence[str] = ()) -> str:
-    """Markdown of every component of the named plugins, else of all, plugin by plugin.
+def components_page(catalog: Catalog, plugins: Sequence[str] = ()) -> str:
+    """Returns a Markdown page of all components, plugin by plugin.
+
+    Args:
+        catalog: the loaded plugins.
+        plugins: names of the plugins to describe; empty: all.
 
     Raises:
         PluginError: a named plugin is not installed.
@@ -61,10 +65,10 @@ def page(catalog: Catalog, plugins: Sequence[str] = ()) -> str:
 
 def _section(name: str, slot: str, component: Component) -> list[str]:
     lines = [f"### {name}", "", f"{slot.capitalize()}. {component.summary}.", ""]
-    rows = [f"| `{p.name}` | {_cell(p.description)} | {_cell(p.default)} |" for p in parameters(component)]
+    rows = [f"| `{p.name}` | {_cell(p.description)} | {_cell(p.default)} |" for p in component_parameters(component)]
     if rows:
-        lines += ["| parameter | | |", "| --- | --- | --- |", *rows, ""]
-    return [*lines, "```yaml", *(use_line(name, example) for example in component.examples), "```"]
+        lines += ["| parameter | description | default |", "| --- | --- | --- |", *rows, ""]
+    return [*lines, "```yaml", *(format_use(name, example) for example in component.examples), "```"]
 
 
 def _cell(text: str) -> str:

@@ -116,8 +116,8 @@ def test_the_schema_takes_groups_and_refuses_what_is_none(job) -> None:
         ("use: random_noise", "use: random_noize", "JOB:13:18: stages.clean.degrade.0.one_of.1.chain.0.use: there is"),
         ("        p: 0.5\n", "        p: 1.5\n", "JOB:15:9: stages.clean.degrade.0.p: Input should be less than or eq"),
         ("from: 0.25", "frm: 0.25", "JOB:16:9: stages.clean.degrade.0.frm: unknown key; did you mean 'from'?"),
-        ("from: 0.25", "until: 0", "JOB:10:9: stages.clean.degrade.0: Value error, from 0 until 0 is no time at all"),
-        ("weight: {0: 0, 1: 3}", "weight: {}", "weight names no fraction"),
+        ("from: 0.25", "until: 0", "JOB:10:9: stages.clean.degrade.0: Value error, from 0 until 0 is empty"),
+        ("weight: {0: 0, 1: 3}", "weight: {}", "weight is empty"),
         ("p: 0.25", "p: 2", "JOB:8:28: stages.clean.augment.0.p: Input should be less than or equal to 1"),
         ("p: 0.25", "p: {0: 0.5}", "JOB:8:28: stages.clean.augment.0.p: Input should be a valid number"),
         (

@@ -73,7 +73,7 @@ def test_weights_that_the_reported_split_chose_are_refused_unless_the_job_says_s
     override = f"stages.first.validate={choice}"
     with pytest.raises(JobError, match="1 error in the job") as error:
         read(override)
-    assert "stages.first.validate: 'dev' chooses the weights of stage 'first'" in str(error.value)
+    assert "stages.first.validate: the weights of stage 'first' are selected on 'dev'" in str(error.value)
     assert "evaluate.shares_validation: true" in str(error.value)
     job, _ = read(override, "evaluate.shares_validation=true")
     assert selected_on_reported_split(job) == ["first"]

@@ -80,7 +80,7 @@ def test_several_sweeps_are_conditions_of_their_own_and_clean_comes_first():
     ("labels", "message"),
     [
         (["a", "b", "a"], "two sweeps have the label 'a'"),
-        (["clean"], "is that of untouched frames"),
+        (["clean"], "is reserved for frames without degradation"),
         ([], "at least 1"),
     ],
 )

@@ -129,7 +129,7 @@ def test_a_wrong_sweep_of_a_list_says_where(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("temperature=dev", "temperature is fitted on 'dev', which is reported on"),
+        ("temperature=dev", "temperature is fitted on 'dev', the reported split"),
         ("mce=two", "there is no arm 'two' (equivalence, mce); known: one, bound, experts"),
         ("equivalence=[{margin: 0.1, of: one, against: all}]", "there is no arm 'all'"),
         ("mce=none.csv", "cannot be read"),

@@ -106,7 +106,7 @@ def test_all_errors_at_once_with_places_and_suggestions(job) -> None:
     ("override", "expected"),
     [
         ("stages.clean.steps=abc", "--set stages.clean.steps: stages.clean.steps: Input should be a valid integer"),
-        ("stages.klean.steps=1", "leads nowhere in this job"),
+        ("stages.klean.steps=1", "does not exist in this job"),
         ("stages.clean.steps", "expected path=value"),
         ("stages.clean.steps=[", "the value is not YAML"),
         ("data.faces.source=/no/such/folder", "no such file or folder: /no/such/folder"),

@@ -124,18 +124,18 @@ def test_a_dimension_that_determines_the_objective_is_the_most_important() -> No
             {"algorithm": "pbt", "report_every": 5, "space": {"a.lr": {"log": [0.1, 1]}}},
             "its space takes `simplex` only",
         ),
-        ({"algorithm": "pbt", "report_every": 5, "scheduler": "asha"}, "pbt is its own scheduler"),
+        ({"algorithm": "pbt", "report_every": 5, "scheduler": "asha"}, "pbt has its own scheduler"),
         (
             {"scheduler": "asha", "report_every": 5, "objective": [{"use": "mean"}, {"use": "worst"}]},
-            "follow one objective",
+            "need exactly one objective",
         ),
-        ({"scheduler": "hyperband", "report_every": 5, "concurrent": 2}, "leave concurrent out"),
+        ({"scheduler": "hyperband", "report_every": 5, "concurrent": 2}, "remove concurrent"),
         ({"objective": [{"use": "weighted"}]}, "needs weights above 0"),
-        ({"objective": [{"use": "mean", "weights": {"1": 1}}]}, "the others take none"),
+        ({"objective": [{"use": "mean", "weights": {"1": 1}}]}, "the other objectives have none"),
         ({"space": {"a.lr": {"log": [0, 1]}}}, "is no range"),
         ({"space": {"a.lr": {"range": [2, 1]}}}, "is no range"),
         ({"space": {"a.lr": {"range": [0, 1], "choice": [1]}}}, "give one of"),
-        ({"baselines": {"best": {}}}, "is that of the best trial"),
+        ({"baselines": {"best": {}}}, "is reserved for the best trial"),
     ],
 )
 def test_impossible_searches_are_refused(change: dict, message: str) -> None:

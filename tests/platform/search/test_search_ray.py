@@ -217,7 +217,7 @@ def test_an_interrupted_search_goes_on(job, storage: Path) -> None:
     os.killpg(first.pid, signal.SIGINT)  # as a terminal does
     told = first.communicate(timeout=100)[1]
     assert first.returncode == 130, told
-    assert "blear: interrupted; the same command continues" in told
+    assert "blear: interrupted; run the same command again" in told
     assert "Traceback" not in told
     assert not (run / "search.json").exists()
     second = subprocess.run(command, check=False, timeout=400, **options)
@@ -232,10 +232,10 @@ def test_an_interrupted_search_goes_on(job, storage: Path) -> None:
 def test_what_a_job_gets_wrong_is_said_before_ray_starts(job, blear) -> None:
     several = blear("check", job(scheduler="asha", report_every=3, gpus=1), "--set", "cluster.workers=2")
     assert several.returncode == 2
-    for told in ("a scheduler ends trains on one worker a trial", "each of several workers takes a GPU"):
+    for told in ("a scheduler needs trials with one worker", "several workers of a trial each reserve a GPU"):
         assert told in several.stderr
     wrong = job(stage="jiont", split="test", space={"stages.joint.degrade.7.factors": {"simplex": [1, 2, 3]}})
     done = blear("check", wrong)
     assert done.returncode == 2
-    for told in ("there is no stage 'jiont'", "must choose on another split", "leads nowhere in the job"):
+    for told in ("there is no stage 'jiont'", "must choose on another split", "does not exist in the job"):
         assert told in done.stderr

@@ -1,4 +1,4 @@
-"""The `data` section of a job: named datasets, and groups of samples to draw from."""
+"""The `data` section of a job, and the groups of samples that stages draw from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from blear.plugin.uses import DegradationEntry, Scalar, StrictModel, Use
 
 Matrix = Annotated[
     dict[str, list[int | float | str]] | None,
-    Field(description="makes one entry for each combination; `{key}` in the entry's name and values is replaced"),
+    Field(
+        description="key -> values; the entry is repeated for each combination, with `{key}` in its name and values "
+        "replaced"
+    ),
 ]
 
 
@@ -19,68 +22,78 @@ class DatasetUse(Use):
 
 
 class DrawEntry(StrictModel):
-    """Samples that are drawn together, with replacement, at a stated share."""
+    """A group of samples, and how often training draws from it (with replacement)."""
 
-    share: float = Field(gt=0, le=1e9, description="how often the group is drawn, relative to all shares")
+    share: float = Field(
+        gt=0, le=1e9, description="probability of drawing from the group, relative to the sum of all shares"
+    )
     where: dict[str, Scalar | list[Scalar]] = Field(
         default_factory=dict,
-        description="a class target (by class name) or a column of `meta` -> the value or values that belong; "
-        "empty: every sample",
+        description="conditions on the samples of the group: class target (by class name) or key of `meta` -> value or "
+        "list of "
+        "values; empty: all samples",
     )
     even: str | None = Field(
-        None, description="a class target or a column of `meta`, one of whose values in the group is drawn first"
+        None,
+        description="class target or key of `meta` to balance: one of its values is drawn first, then a sample with "
+        "that value",
     )
 
 
 class FallbackData(DatasetUse):
-    """A dataset that needs no raw data, and what makes its samples like those it stands in for, in training."""
+    """A dataset that is used instead while the raw data is missing, and options that make its samples similar."""
 
-    draw: list[DrawEntry] | None = Field(None, description="takes the place of the stage's own `draw`; null: it stays")
-    augment: list[DegradationEntry] = Field(default_factory=list, description="goes before the stage's own `augment`")
-    degrade: list[DegradationEntry] = Field(default_factory=list, description="goes before the stage's own `degrade`")
+    draw: list[DrawEntry] | None = Field(
+        None, description="replaces the stage's `draw`; null: the stage's `draw` is used"
+    )
+    augment: list[DegradationEntry] = Field(default_factory=list, description="applied before the stage's `augment`")
+    degrade: list[DegradationEntry] = Field(default_factory=list, description="applied before the stage's `degrade`")
 
 
 class Data(DatasetUse):
-    """Named data: a dataset with its raw source, and what stands in for it while there is no source."""
+    """One entry of `data`: a dataset with its raw data or its prepared shards, and a fallback for missing raw data."""
 
-    source: str | None = Field(None, description="path of the raw data as its users receive it")
+    source: str | None = Field(None, description="file or folder of the raw data, as it is distributed")
     shards: str | None = Field(
-        None, description="folder or URL (http, https, s3, gs) of prepared shards of `use`; nothing is prepared then"
+        None, description="folder or URL (http, https, s3, gs) of prepared shards of `use`, which replace the raw data"
     )
     stand_in: FallbackData | None = Field(
-        None, description="the dataset that is used while `source` and `shards` are null"
+        None, description="fallback dataset, used while `source` and `shards` are null"
     )
     degrade_once: list[DegradationEntry] = Field(
         default_factory=list,
-        description="degradations that act once, when shards are written, as real codecs may; the frames before them "
-        "stay as clean ones, the rate as `kbps` in `meta`",
+        description="degradations that are applied once, when shards are written, for instance slow codecs; the "
+        "shards keep "
+        "the frames before them as clean frames, and the bit rate as `kbps` in `meta`",
     )
     matrix: Matrix = None
 
     @model_validator(mode="after")
     def _written_here(self) -> Self:
         if self.shards is not None and self.degrade_once:
-            raise ValueError("degrade_once acts when shards are written, but `shards` are there already; leave one out")
+            raise ValueError(
+                "degrade_once is applied when shards are written, but `shards` exist already; remove one of them"
+            )
         return self
 
     @property
     def uses_fallback(self) -> bool:
-        """Whether the stand-in is used."""
+        """Whether the fallback dataset is used."""
         return self.source is None and self.shards is None and self.stand_in is not None
 
     @property
     def extra(self) -> tuple[list[DegradationEntry], list[DegradationEntry]]:
-        """The stand-in's own (augment, degrade) while it is used."""
+        """(augment, degrade) of the fallback dataset; empty lists while it is not used."""
         return (self.stand_in.augment, self.stand_in.degrade) if self.uses_fallback and self.stand_in else ([], [])
 
     def draw(self, stage: list[DrawEntry]) -> list[DrawEntry]:
-        """The groups that are drawn from: the stage's, or those of the stand-in while it is used."""
+        """Returns the groups to draw from: those of a fallback dataset that is used and has some, else the stage's."""
         own = self.stand_in.draw if self.uses_fallback and self.stand_in else None
         return stage if own is None else own
 
     @property
     def chosen(self) -> tuple[str, dict[str, Any]]:
-        """Component name and parameters of the dataset that is really read."""
+        """(component name, parameters) of the dataset that is read: `use`, or the fallback dataset."""
         if self.uses_fallback and self.stand_in is not None:
             return self.stand_in.use, self.stand_in.params
         return self.use, self.params | ({} if self.source is None else {"source": self.source})

@@ -10,39 +10,45 @@ from blear.plugin.uses import DegradationEntry, Positive, StrictModel, Use
 
 
 class Windows(StrictModel):
-    """Long clips are tested in windows of consecutive frames, whose decisions are pooled."""
+    """Windows of consecutive frames in which long clips are evaluated; their predictions are pooled for each clip."""
 
-    length: Positive = Field(description="frames of a window; a shorter clip is one window, its last frame repeated")
-    stride: Positive = Field(description="frames between the beginnings of two windows; windows fit entirely")
+    length: Positive = Field(
+        description="frames of a window; a shorter clip is one window in which the last frame is repeated"
+    )
+    stride: Positive = Field(
+        description="frames from the start of a window to the start of the next; a window never extends beyond the clip"
+    )
 
 
 class Sweep(Use):
-    """A degradation to test under, at each value of one of its parameters."""
+    """A degradation under which arms are evaluated, at several values of one of its parameters."""
 
     over: dict[str, list[float]] | None = Field(
-        None, description="the parameter and its values; null: the levels that the degradation itself names"
+        None, description="parameter -> its values; null: the default levels of the degradation"
     )
     before: list[DegradationEntry] = Field(
-        default_factory=list, description="degradations before the swept one, at every level of it"
+        default_factory=list, description="degradations applied before the swept one, at every level"
     )
     after: list[DegradationEntry] = Field(
-        default_factory=list, description="degradations after the swept one, at every level"
+        default_factory=list, description="degradations applied after the swept one, at every level"
     )
     label: str | None = Field(
         None,
         min_length=1,
-        description="the condition's name in tables; null: the component's, numbered where it repeats",
+        description="name of the condition in tables; null: the component's name, with a number if it is not unique",
     )
     group: dict[str, str | int | float] = Field(
         default_factory=dict,
-        description="what this sweep shares with others; with `codec`, rates and metric are points of its "
-        "rate-accuracy curve, other keys naming the curve: {codec: h264, shrink: 2}; with "
-        "`flips: previous`, or `first` of noise, the rate is counted at which decisions flip within clips",
+        description="key -> value, by which sweeps are grouped. Key `codec`: the levels are points of a "
+        "rate-accuracy curve "
+        "(bit rate, metric), and all keys together name the curve, for instance {codec: h264, shrink: 2}. Key `flips`: "
+        "the flip rate is computed, the fraction of frames whose decision differs from that of the `previous` frame, "
+        "or of the `first` frame of the clip (for noise)",
     )
 
 
 CLEAN = "clean"
-"""The condition of frames that no sweep touched."""
+"""Name of the condition of frames without a swept degradation."""
 
 
 def _many(sweep: Any) -> str:
@@ -50,77 +56,94 @@ def _many(sweep: Any) -> str:
 
 
 class Arm(StrictModel):
-    """One curve of the report: a trained stage, or a family of stages with one for each level."""
+    """One evaluated model: a trained stage, or a family of stages with one stage for each level (experts)."""
 
     stage: str = Field(
-        description="a stage; `{factor}` in it is replaced by the swept value, `{condition}` by the sweep's label: one "
-        "expert for each level of the sweeps that have such stages"
+        description="name of a stage, or a template: `{factor}` is replaced by the value of the swept parameter "
+        "`factor`, and "
+        "`{condition}` by the label of the sweep; only levels for which such a stage exists are evaluated"
     )
-    restore: str | None = Field(None, description="a restoration stage whose image is fed to `stage`")
-    clean: bool = Field(False, description="tested on clean frames at every level: an upper bound")
-    note: str = Field("", description="what this arm is, one sentence")
+    restore: str | None = Field(None, description="name of a restoration stage whose output is the input of `stage`")
+    clean: bool = Field(False, description="evaluate on clean frames at every level, as an upper bound")
+    note: str = Field("", description="one sentence about this arm for the report")
 
 
 class Pool(StrictModel):
-    """One decision of several rows: the frames of a video, or the windows of a clip."""
+    """How several rows of the predictions table become one decision."""
 
-    by: Literal["sample", "video"] = Field("sample", description="whose rows make one decision")
+    by: Literal["sample", "video"] = Field(
+        "sample",
+        description="the rows of each `sample` (its windows), or of each `video` (its frames), become one decision",
+    )
     score: Literal["mean_logits", "sum_probabilities"] = Field(
-        "mean_logits", description="how probabilities are pooled, over the rows with a found face; values: their mean"
+        "mean_logits",
+        description="how class probabilities are pooled, over rows with a detected face; regression values are "
+        "averaged",
     )
 
 
 class Equivalent(StrictModel):
-    """Two arms that should do alike: two one-sided tests at 5 %."""
+    """A test of equivalence of two arms: two one-sided tests (TOST) at 5 %."""
 
-    margin: float = Field(gt=0, description="differences of the headline metric below this do not matter")
-    of: str = Field(description="label of the arm that should do as well, as one model for all levels")
-    against: str = Field(description="label of the arm that it should equal, as the experts of each level")
+    margin: float = Field(gt=0, description="largest difference of the headline metric that counts as equivalent")
+    of: str = Field(description="label of the tested arm, for instance one model for all levels")
+    against: str = Field(
+        description="label of the arm that it is compared with, for instance the experts of each level"
+    )
 
 
 class Evaluate(StrictModel):
-    """What is tested, on what, and against what."""
+    """The evaluation: data, swept degradations, arms, and statistics."""
 
-    split: str = Field("dev", description="split")
-    data: str | None = Field(None, description="an entry of `data`; null: that of each arm's stage")
+    split: str = Field("dev", description="the split to report on")
+    data: str | None = Field(None, description="name of an entry of `data`; null: the data of each arm's stage")
     shares_validation: bool = Field(
-        False, description="whether weights may be chosen on the split that is reported on, as where a set has no third"
+        False,
+        description="allow the selection of weights on the reported split, for datasets with only two splits; the "
+        "report shows "
+        "a warning",
     )
     sweep: Annotated[
         Annotated[Sweep, Tag("one")] | Annotated[list[Sweep], Tag("list"), Field(min_length=1)], Discriminator(_many)
-    ] = Field(description="the degradation that is swept, or several: each is a condition of its own")
-    clean: bool = Field(False, description="every arm is tested on untouched frames too, as the condition `clean`")
-    arms: dict[str, Arm] = Field(description="label -> arm; the first is the one that the others are compared with")
+    ] = Field(description="the swept degradation, or a list of them; each is one condition")
+    clean: bool = Field(False, description="also evaluate every arm without degradation, as the condition `clean`")
+    arms: dict[str, Arm] = Field(description="label -> arm; the others are compared with the first one")
     batch_size: Positive = Field(256, description="clips of one forward pass")
-    windows: Windows | None = Field(None, description="windows that each clip is tested in; null: one pass for a clip")
+    windows: Windows | None = Field(
+        None, description="windows in which each clip is evaluated; null: the whole clip in one pass"
+    )
     pool: Pool | None = Field(
-        None, description="what one decision is made of; null: every row is one; with windows, those of a clip"
+        None, description="how rows become decisions; null: each row is one decision, or with `windows` each clip"
     )
     without_face: Literal["missed", "prior"] = Field(
         "missed",
-        description="decisions without a face, which a second table counts: `missed` as wrong, `prior` as the class "
-        "that is most frequent where the stage was trained",
+        description="how a second table counts decisions without a detected face: `missed`: as wrong; `prior`: as "
+        "the most "
+        "frequent class of the training data",
     )
-    resamples: Positive = Field(1000, description="bootstrap resamples")
-    faces: int = Field(6, ge=0, description="sample faces in the report")
-    equivalence: list[Equivalent] = Field(default_factory=list, description="arms that are tested for equivalence")
+    resamples: Positive = Field(1000, description="number of bootstrap resamples")
+    faces: int = Field(6, ge=0, description="number of sample faces in the report")
+    equivalence: list[Equivalent] = Field(default_factory=list, description="pairs of arms to test for equivalence")
     temperature: str | None = Field(
         None,
-        description="a validation split, not that reported on: there each model's temperature is fitted, of classes",
+        description="a split other than the reported one, on which each classifier's temperature is fitted; null: no "
+        "temperature scaling",
     )
     slices: list[str] = Field(
         default_factory=list,
-        description="columns of the samples' metadata, or subject, video, truth: the headline metric for each value",
+        description="keys of the samples' `meta`, or subject, video, truth: the headline metric is reported for "
+        "each value",
     )
     mce: str | dict[str, dict[float, float]] | None = Field(
         None,
-        description="what mean corruption error is relative to: an arm; a CSV of condition, severity, error, its path "
-        "relative to the job file, kept in the run's job; or these as `condition: {severity: error}`",
+        description="reference of the mean corruption error (mCE): label of an arm; path of a CSV file with the "
+        "columns "
+        "condition, severity, error, relative to the job file; or the same as `condition: {severity: error}`",
     )
 
     @property
     def sweeps(self) -> dict[str, Sweep]:
-        """Condition -> sweep; a sweep without a label has its component's name, numbered where that repeats."""
+        """Condition -> sweep. A sweep without a label has its component's name, with a number if it is not unique."""
         sweeps = self.sweep if isinstance(self.sweep, list) else [self.sweep]
         taken = {sweep.label for sweep in sweeps if sweep.label is not None} | {CLEAN}
         named: dict[str, Sweep] = {}
@@ -140,9 +163,9 @@ class Evaluate(StrictModel):
         if twice:
             raise ValueError(f"two sweeps have the label {sorted(twice)[0]!r}")
         if CLEAN in labels:
-            raise ValueError(f"the label {CLEAN!r} is that of untouched frames (`clean: true`)")
+            raise ValueError(f"the label {CLEAN!r} is reserved for frames without degradation (`clean: true`)")
         if self.temperature == self.split:
-            raise ValueError(f"temperature is fitted on {self.split!r}, which is reported on; name another split")
+            raise ValueError(f"temperature is fitted on {self.split!r}, the reported split; name another split")
         named = {label for pair in self.equivalence for label in (pair.of, pair.against)}
         named |= {self.mce} if isinstance(self.mce, str) and not self.mce.endswith(".csv") else set()
         if unknown := sorted(named - set(self.arms)):

@@ -15,36 +15,40 @@ from blear.plugin.uses import DegradationUse, StrictModel, degradations_of
 
 
 class Job(StrictModel):
-    """A job file."""
+    """A job file: data, stages, evaluation, search and cluster."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="name of the run folder")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="name of the run and of its folder")
     description: str = Field("", description="one paragraph for the report")
     seed: int = Field(
-        0, ge=0, lt=2**31, description="seed of initialisation, order, degradation draws and procedural data"
+        0, ge=0, lt=2**31, description="seed of initialisation, sample order, degradations and procedural data"
     )
-    plugins: list[str] = Field(default_factory=list, description="one-file plugins, relative to the job file")
-    data: dict[str, Data] = Field(min_length=1, description="named data")
-    stages: dict[str, Stage] = Field(min_length=1, description="stages, in order")
-    evaluate: Evaluate | None = Field(None, description="the evaluation after the last stage")
-    search: Search | None = Field(None, description="many runs of this job with other values; null: one run")
-    max_broken: int = Field(0, ge=0, description="undecodable samples tolerated in a split before the job stops")
-    cluster: Cluster = Field(default_factory=Cluster, description="what the job runs on")
+    plugins: list[str] = Field(default_factory=list, description="paths of one-file plugins, relative to the job file")
+    data: dict[str, Data] = Field(min_length=1, description="name -> data")
+    stages: dict[str, Stage] = Field(min_length=1, description="name -> stage; stages are trained in this order")
+    evaluate: Evaluate | None = Field(None, description="the evaluation after the last stage; null: none")
+    search: Search | None = Field(None, description="a search over values of the job; null: one run")
+    max_broken: int = Field(
+        0, ge=0, description="largest number of undecodable samples in a split before the job stops"
+    )
+    cluster: Cluster = Field(default_factory=Cluster, description="resources of the job")
     trackers: list[Literal["tensorboard", "mlflow"]] = Field(
-        ["tensorboard"], description="where training metrics go beside log.jsonl; `mlflow` needs blear[mlflow]"
+        ["tensorboard"],
+        description="experiment trackers for training metrics, in addition to log.jsonl; `mlflow` needs blear[mlflow]",
     )
     profiles: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="named sets of overrides, `path: value`; `*` in a path is every key"
+        default_factory=dict,
+        description="name -> overrides as {path: value}, applied by `--profile`; `*` in a path matches every key",
     )
 
     @property
     def used_data(self) -> dict[str, Data]:
-        """The data that a stage or the evaluation reads, by name."""
+        """name -> data that a stage or the evaluation reads."""
         used = {stage.data for stage in self.stages.values()} | {self.evaluate.data if self.evaluate else None}
         return {name: data for name, data in self.data.items() if name in used}
 
     @property
     def degradations(self) -> list[DegradationUse]:
-        """Every degradation of the data, the stages and around the swept ones, those in groups included."""
+        """All degradations of the data, the stages, and before and after swept ones, those in groups included."""
         lists = [entries for data in self.data.values() for entries in (data.degrade_once, *data.extra)]
         lists += [entries for stage in self.stages.values() for entries in (stage.augment, stage.degrade)]
         sweeps = self.evaluate.sweeps.values() if self.evaluate is not None else ()

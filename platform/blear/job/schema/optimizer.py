@@ -12,30 +12,36 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Optimizer(StrictModel):
-    """Gradient descent and its learning rate."""
+    """The optimizer and its learning-rate schedule."""
 
     use: Literal["sgd", "adam", "adamw"] = Field("sgd", description="`sgd` with momentum, `adam` or `adamw`")
-    lr: float = Field(gt=0, description="base learning rate: what the schedule and the multipliers scale")
+    lr: float = Field(gt=0, description="base learning rate, multiplied by the schedule and by `scale_lr`")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of `sgd`")
-    nesterov: bool = Field(False, description="`sgd`: Nesterov's momentum")
-    betas: tuple[Fraction, Fraction] = Field((0.9, 0.999), description="decay of the two moments of `adam`, `adamw`")
-    amsgrad: bool = Field(False, description="`adam`, `adamw`: divide by the largest second moment so far")
+    nesterov: bool = Field(False, description="`sgd`: use Nesterov momentum")
+    betas: tuple[Fraction, Fraction] = Field(
+        (0.9, 0.999), description="`adam`, `adamw`: decay rates of the first and second moment estimates"
+    )
+    amsgrad: bool = Field(False, description="`adam`, `adamw`: use the AMSGrad variant")
     weight_decay: float = Field(
-        0.0, ge=0, description="`sgd`, `adam`: L2 penalty; `adamw`: decoupled decay; acts on weights and biases"
+        0.0, ge=0, description="weights and biases; `sgd`, `adam`: L2 penalty; `adamw`: decoupled decay"
     )
     no_decay: list[str] = Field(
-        default_factory=list, description="patterns of parameter names that `weight_decay` leaves alone"
+        default_factory=list, description="patterns of names of parameters without weight decay"
     )
     schedule: Literal["fixed", "step", "cosine", "one_cycle"] = Field(
-        "fixed", description="how the learning rate goes over the steps after the warm-up"
+        "fixed", description="schedule of the learning rate after the warm-up"
     )
-    warmup: int = Field(0, ge=0, description="first steps, in which the rate rises in a line from 0 to `lr`")
-    drop_every: Positive | None = Field(None, description="`step`: steps between two drops")
-    drop_by: float = Field(0.1, gt=0, le=1, description="`step`: what the rate is multiplied by at a drop")
-    clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; null: not clipped")
+    warmup: int = Field(
+        0, ge=0, description="number of first steps in which the learning rate rises linearly from 0 to `lr`"
+    )
+    drop_every: Positive | None = Field(
+        None, description="`step`: number of steps between two drops of the learning rate"
+    )
+    drop_by: float = Field(0.1, gt=0, le=1, description="`step`: factor of the learning rate at each drop")
+    clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; null: no clipping")
     scale_lr: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict,
-        description="parameter name pattern -> learning-rate multiplier; the first match counts; 0 freezes",
+        description="pattern of parameter names -> factor of the learning rate; the first match counts; 0 freezes",
     )
 
     @model_validator(mode="after")

@@ -11,36 +11,42 @@ from blear.job.schema.optimizer import Fraction, Optimizer
 from blear.plugin.uses import DegradationEntry, Positive, StrictModel, Use
 
 MOST_STARS = 3
-"""Wildcards in one pattern of `rename`."""
+"""Largest number of wildcards in one pattern of `rename`."""
 SHUFFLE_WINDOW = 2**22
-"""Samples of the largest split that is shuffled whole by default: its permutation takes 16 MiB."""
+"""Size of the largest split that is shuffled as a whole by default; its permutation has 16 MiB."""
 
 
 class HeadUse(Use):
-    """A head."""
+    """A head, with its parameters."""
 
 
 class StartFrom(StrictModel):
-    """Weights taken from an earlier stage or from a file, by parameter name and shape."""
+    """Initial weights from an earlier stage or from a file, matched by parameter name and shape."""
 
     stage: str | None = Field(None, description="an earlier stage of this job")
     file: str | None = Field(
-        "", description="a file of weights, relative to the job file, never executed; null: not there yet, initialised"
+        "",
+        description="weights file, relative to the job file; it is read without executing code; null: the file is "
+        "missing, and "
+        "weights are initialised randomly",
     )
     format: Literal["auto", "safetensors", "torch", "caffemodel"] = Field(
-        "auto", description="of `file`; auto: by its first bytes"
+        "auto", description="format of `file`; auto: detected from its first bytes"
     )
     layout: Literal["rows", "matlab"] = Field(
-        "rows", description="of `file`; matlab: trained on transposed pictures, so that rows and columns are exchanged"
+        "rows", description="layout of `file`; matlab: trained on transposed images, so that kernels are transposed"
     )
     sha256: str | None = Field(
-        None, pattern="^[0-9a-f]{64}$", description="of `file`; another file is refused; null: the run notes it"
+        None, pattern="^[0-9a-f]{64}$", description="expected digest of `file`; null: the run records the digest"
     )
-    take: list[str] = Field(["*"], description="backbone parts or parameters to take: `conv1`, `conv*.weight`, ...")
+    take: list[str] = Field(
+        ["*"], description="modules or parameters of the backbone to load: `conv1`, `conv*.weight`, ..."
+    )
     rename: dict[str, str] = Field(
         default_factory=dict,
-        description="pattern of a name there -> the backbone's name; the first match counts; each `*` of the new name "
-        "is what that `*` of the pattern stood for",
+        description="pattern of a name in the source -> name in the backbone; the first match counts; each `*` in the "
+        "new name "
+        "is replaced by the text that the same `*` of the pattern matched",
     )
 
     @model_validator(mode="after")
@@ -58,76 +64,87 @@ class StartFrom(StrictModel):
 
 
 class BackboneUse(Use):
-    """A backbone, from scratch, from an earlier stage or from a file."""
+    """A backbone, with its parameters and its initial weights."""
 
-    start_from: StartFrom | None = Field(None, description="where its first weights come from; null: initialised")
+    start_from: StartFrom | None = Field(None, description="source of the initial weights; null: random initialisation")
 
 
 class Frames(StrictModel):
-    """Which frames of a clip training sees."""
+    """Selection of the frames of each clip."""
 
-    take: Positive = Field(description="frames of every clip; a shorter one gives all of its, the last one repeated")
+    take: Positive = Field(description="number of frames; in a shorter clip the last frame is repeated")
     pick: Literal["random", "even", "first"] = Field(
         "random",
-        description="`random`: distinct ones in order, drawn anew in each epoch; `even`: spread over the clip; "
-        "validation, and evaluation without windows, are always `even`",
+        description="`random`: distinct frames in order, drawn anew in each epoch; `even`: evenly spaced over "
+        "the clip; "
+        "`first`: the first frames. Validation, and evaluation without windows, always use `even`",
     )
 
 
 class Validate(StrictModel):
-    """Held-out data while training."""
+    """Validation during training."""
 
-    every: Positive = Field(description="steps between two validations")
-    split: str = Field("dev", description="split")
-    batches: Positive = Field(100, description="batches at most")
+    every: Positive = Field(description="number of steps between two validations")
+    split: str = Field("dev", description="the validation split")
+    batches: Positive = Field(100, description="largest number of batches of one validation")
     metric: str = Field(
         "loss",
-        description="what decides which model is best: `loss`, or a metric of the head, which is then logged for the "
-        "training batches of each log line too, as `training_<metric>`",
+        description="criterion of the best model: `loss`, or a metric of the head; the metric is also computed on "
+        "training "
+        "batches and logged as `training_<metric>`",
     )
-    keep: Literal["last", "best"] = Field("last", description="the weights that the stage ends with")
+    keep: Literal["last", "best"] = Field("last", description="which weights the stage returns")
     patience: Positive | None = Field(
-        None, description="stop after this many validations that are not better than the best one; null: never"
+        None, description="early stopping after this many validations without improvement; null: no early stopping"
     )
 
 
 class Stage(StrictModel):
-    """One training run: data, degradations, backbone, head, optimizer."""
+    """One training run: data, degradations, model and optimizer."""
 
     data: str = Field(description="name of an entry of `data`")
-    split: str | None = Field(None, description="split to train on; null: the dataset's first")
+    split: str | None = Field(None, description="the training split; null: the first split of the dataset")
     draw: list[DrawEntry] = Field(
         default_factory=list,
-        description="groups of samples, drawn with replacement at their shares; empty: every sample once in an epoch",
+        description="weighted sampling from groups, with replacement; empty: every sample once in each epoch",
     )
-    frames: Frames | None = Field(None, description="which frames of each clip are used; null: all of them")
+    frames: Frames | None = Field(None, description="selection of frames of each clip; null: all frames")
     augment: list[DegradationEntry] = Field(
-        default_factory=list, description="operations on the clean frames, before `degrade`; restoration targets follow"
+        default_factory=list,
+        description="augmentations, applied before `degrade` to the frames and to the ground truth of restoration",
     )
-    degrade: list[DegradationEntry] = Field(default_factory=list, description="degradations, in order")
+    degrade: list[DegradationEntry] = Field(
+        default_factory=list, description="degradations of the model's input, in order"
+    )
     backbone: BackboneUse = Field(description="the backbone")
     head: HeadUse = Field(description="the head")
     optimizer: Optimizer = Field(description="the optimizer")
-    steps: Positive = Field(description="optimizer steps")
-    batch_size: Positive = Field(128, description="clips of one step, over all workers together")
+    steps: Positive = Field(description="number of optimizer steps")
+    batch_size: Positive = Field(128, description="clips of one step, summed over all workers")
     shuffle_window: Positive = Field(
         SHUFFLE_WINDOW,
-        description="a split up to this many samples is shuffled whole; a larger one in blocks of 1,000 consecutive "
-        "samples, mixed in windows of at most this many, and of at most 128 blocks, so that reads stay local",
+        description="a split of at most this many samples is shuffled as a whole; a larger split is shuffled in blocks "
+        "of 1,000 "
+        "consecutive samples, and within windows of at most this many samples and 128 blocks, for local reads",
     )
-    log_every: Positive = Field(50, description="steps between two log lines")
-    checkpoint_every: Positive = Field(1000, description="steps between two checkpoints")
-    accumulate: Positive = Field(1, description="micro-batches that a worker makes of its part of a batch")
+    log_every: Positive = Field(50, description="number of steps between two log lines")
+    checkpoint_every: Positive = Field(1000, description="number of steps between two checkpoints")
+    accumulate: Positive = Field(
+        1, description="gradient accumulation: micro-batches into which each worker splits its part of a batch"
+    )
     ema: Fraction | None = Field(
-        None, description="decay of an exponential moving average of the weights, which is validated and kept"
+        None,
+        description="decay of an exponential moving average of the weights, which is validated and saved; null: "
+        "no average",
     )
     profile_steps: tuple[Positive, Positive] | None = Field(
-        None, description="first and last step (from 1) of a profiler trace, trace.json in the stage's folder"
+        None,
+        description="first and last step (from 1) of a profiler trace, written to trace.json in the stage's folder",
     )
-    audit: bool = Field(False, description="write which samples each step used, samples/*.jsonl in the stage's folder")
+    audit: bool = Field(False, description="write the samples of each step to samples/*.jsonl in the stage's folder")
     validate_: Validate | None = Field(None, alias="validate", description="validation while training")
     matrix: Matrix = None
 
     def logged(self, done: int) -> bool:
-        """Whether a line is logged after so many steps."""
+        """Whether a line is logged after `done` steps."""
         return done % self.log_every == 0 or done == self.steps

@@ -1,0 +1,44 @@
+"""Checks of a valid job that concern several of its sections."""
+
+from __future__ import annotations
+
+from blear.job.document import Document, Where
+from blear.job.leakage import selected_on_reported_split
+from blear.job.schema import Job, Search
+
+
+def check_sections(document: Document, job: Job) -> None:
+    """Adds a problem to the document for each pair of sections that do not fit together."""
+    if job.evaluate is not None and not job.evaluate.shares_validation:
+        for name in selected_on_reported_split(job):
+            what = f"the weights of stage {name!r} are selected on {job.evaluate.split!r}, the split that `evaluate` "
+            what += "reports on; validate on another split, or set evaluate.shares_validation: true (the report then "
+            document.problem(("stages", name, "validate"), what + "shows a warning)")
+    if job.search is not None:
+        _check_search(document, job, job.search)
+
+
+def _check_search(document: Document, job: Job, search: Search) -> None:
+    where = ("search",)
+    if search.stage not in job.stages:
+        document.problem((*where, "stage"), f"there is no stage {search.stage!r}; known: {', '.join(job.stages)}")
+    if job.evaluate is None:
+        document.problem(where, "a search needs the levels of `evaluate`; add that section")
+    elif job.evaluate.split == search.split:
+        document.problem(
+            (*where, "split"), f"evaluate reports on {search.split!r}; a search must choose on another split"
+        )
+    if job.cluster.workers != 1:
+        needs = "needs trials with one worker; set cluster.workers: 1"
+        if search.algorithm == "pbt":
+            document.problem((*where, "algorithm"), f"pbt {needs}")
+        if search.scheduler != "none":
+            document.problem((*where, "scheduler"), f"a scheduler {needs}")
+        if search.gpus:
+            what = "several workers of a trial each reserve a GPU (cluster.gpu); leave gpus out"
+            document.problem((*where, "gpus"), what)
+    paths: dict[Where, str] = {(*where, "space", path): path for path in search.space}
+    paths |= {(*where, "baselines", label, path): path for label, held in search.baselines.items() for path in held}
+    for place, path in paths.items():
+        if not document.has_path(path):
+            document.problem(place, "this path does not exist in the job")

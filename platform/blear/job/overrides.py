@@ -1,0 +1,50 @@
+"""Changes of a job before it is checked: its profiles and `--set path=value`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from blear.errors import JobError
+from blear.job.document import Document, parse_value
+
+
+def apply_profile(document: Document, profile: str) -> None:
+    """Assigns every `path: value` of one of the job's profiles.
+
+    Raises:
+        JobError: the job has no such profile, or a path of the profile does not exist in the job.
+    """
+    profiles = document.data.get("profiles") or {}
+    if profile not in profiles:
+        raise JobError(
+            f"there is no profile {profile!r}", str(document.file), f"profiles: {', '.join(profiles) or 'none'}"
+        )
+    for path, value in profiles[profile].items():
+        document.assign(path, value, document.place(("profiles", profile, path)))
+
+
+def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
+    """Assigns `path=value` texts in their order.
+
+    Raises:
+        JobError: a text is malformed, or its path does not exist in the job.
+    """
+    for text in overrides:
+        path, value = parse_override(text)
+        document.assign(path, value, f"--set {path}")
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Splits a `path=value` text into the path and the value, which is parsed as YAML.
+
+    Raises:
+        JobError: there is no `=`, or the value is not YAML.
+    """
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise JobError("expected path=value", f"--set {text}", "for instance --set stages.joint.steps=100")
+    try:
+        return path, parse_value(value, f"--set {text}")
+    except JobError as error:
+        raise JobError(f"the value is not YAML: {error.what}", error.where, "quote the value") from error

@@ -1,0 +1,186 @@
+"""Resolves the names and paths of a job, section by section."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from blear.errors import DataError, JobError
+from blear.job.component_names import ComponentNames
+from blear.job.document import Document, Where
+from blear.job.paths import absolute, matches_template, unknown_name
+from blear.job.reference_errors import read_errors
+from blear.job.schema import BackboneUse, Data, FallbackData, HeadUse, Sweep
+from blear.plugin.catalog import Catalog
+from blear.plugin.discovery import load_plugins
+from blear.storage.file_digest import file_digest
+from blear.storage.remote import RemoteFolder, is_url
+
+
+def resolve(document: Document) -> tuple[dict[str, Any], Catalog]:
+    """Returns the job's data with full component names and absolute paths, and the plugins that it uses.
+
+    Every reference is checked and every problem is added to the document. A section with problems does not keep the
+    other sections from being checked; values of a wrong type are left for the validation by the schema.
+    """
+    raw = document.data
+    given = raw.get("plugins")
+    valid = given if isinstance(given, list) and all(isinstance(name, str) for name in given) else []
+    files = [str(absolute(document.file.parent / name)) for name in valid]
+    catalog = load_plugins(tuple(files))
+    resolver = _Resolver(document, catalog)
+    resolved = copy.deepcopy(raw)
+    if files:
+        resolved["plugins"] = files
+    sections = {key: value if isinstance(value := raw.get(key), dict) else {} for key in ("data", "stages")}
+    for name, entry in sections["data"].items():
+        resolved["data"][name] = resolver.data(entry, ("data", name))
+    earlier: list[str] = []
+    for name, entry in sections["stages"].items():
+        if isinstance(entry, dict):
+            resolved["stages"][name] = resolver.stage(entry, ("stages", name), sections["data"], earlier)
+        earlier.append(name)
+    if isinstance(evaluate := raw.get("evaluate"), dict):
+        resolved["evaluate"] = resolver.evaluate(evaluate, ("evaluate",), sections["data"], sections["stages"])
+    return resolved, catalog
+
+
+class _Resolver:
+    """Resolves one section at a time. Each method takes raw data and its path, and returns the resolved data."""
+
+    def __init__(self, document: Document, catalog: Catalog) -> None:
+        self.document = document
+        self.components = ComponentNames(document, catalog)
+
+    def data(self, raw: Any, where: Where) -> Any:
+        """Resolves an entry of `data`."""
+        if not isinstance(raw, dict):
+            return raw
+        raw = dict(raw)
+        source, shards, stand_in = raw.get("source"), raw.get("shards"), raw.get("stand_in")
+        if isinstance(source, str):
+            path = absolute(Path(source))
+            if not path.exists():
+                self.document.problem((*where, "source"), f"no such file or folder: {source}")
+            raw["source"] = str(path)
+        if isinstance(shards, str):
+            raw["shards"] = self.shards(shards, (*where, "shards"))
+        if "degrade_once" in raw:
+            raw["degrade_once"] = self.components.offline_degradations(raw["degrade_once"], (*where, "degrade_once"))
+        if isinstance(stand_in, dict):
+            stand_in = self.components.use("dataset", FallbackData, stand_in, (*where, "stand_in"))
+            raw["stand_in"] = stand_in | {
+                key: self.components.degradations(stand_in[key], (*where, "stand_in", key))
+                for key in ("augment", "degrade")
+                if key in stand_in
+            }
+        replaced = source is None and (shards is not None or stand_in is not None)
+        if replaced and self.components.has_parameter("dataset", raw.get("use"), "source"):
+            source = "."  # a placeholder, so that the other parameters can be checked; it is never read
+        return self.components.use("dataset", Data, raw, where, {} if source is None else {"source": source})
+
+    def shards(self, place: str, where: Where) -> str:
+        """Resolves a folder or URL of prepared shards: a folder becomes absolute; a URL is checked but not opened."""
+        if is_url(place):
+            try:
+                return RemoteFolder.parse(place).url
+            except DataError as error:
+                self.document.problem(where, f"{error.what}; {error.do}")
+                return place
+        path = absolute(Path(place))
+        if not (path / "dataset.json").is_file():
+            self.document.problem(where, f"not a folder of prepared shards (no dataset.json in it): {place}")
+        return str(path)
+
+    def stage(
+        self, raw: dict[str, Any], where: Where, data: Mapping[str, Any], earlier: Sequence[str]
+    ) -> dict[str, Any]:
+        """Resolves an entry of `stages`; `earlier` names the stages before it."""
+        raw = dict(raw)
+        if isinstance(raw.get("data"), str) and raw["data"] not in data:
+            self.document.problem((*where, "data"), unknown_name("data", raw["data"], data))
+        for key in ("augment", "degrade"):
+            if key in raw:
+                raw[key] = self.components.degradations(raw[key], (*where, key))
+        if isinstance(backbone := raw.get("backbone"), dict):
+            raw["backbone"] = self.backbone(backbone, (*where, "backbone"), earlier)
+        if "head" in raw:
+            raw["head"] = self.components.use("head", HeadUse, raw["head"], (*where, "head"))
+        return raw
+
+    def backbone(self, raw: dict[str, Any], where: Where, earlier: Sequence[str]) -> dict[str, Any]:
+        """Resolves a backbone and its `start_from`."""
+        resolved: dict[str, Any] = self.components.use("backbone", BackboneUse, raw, where)
+        start = raw.get("start_from")
+        if not isinstance(start, dict):
+            return resolved
+        stage = start.get("stage")
+        if isinstance(stage, str) and stage not in earlier:
+            self.document.problem((*where, "start_from", "stage"), unknown_name("earlier stage", stage, earlier))
+        if isinstance(start.get("file"), str):
+            resolved = resolved | {"start_from": self.weights(start, (*where, "start_from"))}
+        return resolved
+
+    def weights(self, start: dict[str, Any], where: Where) -> dict[str, Any]:
+        """Adds the absolute path and the digest of a weights file; a resumed run compares the digest."""
+        given = start["file"]
+        path = absolute(Path(given) if given.startswith("~") else self.document.file.parent / given)
+        if not path.is_file():
+            self.document.problem((*where, "file"), f"no such file: {given} (relative to the job file)")
+            return start
+        try:
+            found = file_digest(path)
+        except DataError as error:
+            self.document.problem((*where, "file"), error.what)
+            return start
+        expected = start.get("sha256")
+        if expected is not None and expected != found:
+            self.document.problem((*where, "sha256"), f"the file is another one: its SHA-256 is {found}")
+        return start | {"file": str(path), "sha256": found}
+
+    def evaluate(
+        self, raw: dict[str, Any], where: Where, data: Mapping[str, Any], stages: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Resolves the section `evaluate`."""
+        raw = dict(raw)
+        if isinstance(raw.get("data"), str) and raw["data"] not in data:
+            self.document.problem((*where, "data"), unknown_name("data", raw["data"], data))
+        if isinstance(sweep := raw.get("sweep"), dict):
+            raw["sweep"] = self.sweep(sweep, (*where, "sweep"))
+        elif isinstance(sweep, list):
+            place = (*where, "sweep")
+            raw["sweep"] = [self.sweep(s, (*place, i)) if isinstance(s, dict) else s for i, s in enumerate(sweep)]
+        if isinstance(mce := raw.get("mce"), str) and mce.endswith(".csv"):
+            raw["mce"] = self.reference_errors(mce, (*where, "mce"))
+        arms = raw.get("arms")
+        if arms == {}:
+            self.document.problem((*where, "arms"), "no arms; name at least one stage")
+        for label, arm in arms.items() if isinstance(arms, dict) else ():
+            for key in ("stage", "restore"):
+                stage = arm.get(key) if isinstance(arm, dict) else None
+                if isinstance(stage, str) and not any(matches_template(stage, str(name)) for name in stages):
+                    self.document.problem((*where, "arms", label, key), unknown_name("stage", stage, stages))
+        return raw
+
+    def reference_errors(self, given: str, where: Where) -> Any:
+        """Replaces the path of a CSV file by its error rates, so that the resolved job does not depend on the file."""
+        try:
+            return read_errors(absolute(self.document.file.parent / given))
+        except JobError as error:
+            self.document.problem(where, error.what)
+            return None
+
+    def sweep(self, raw: dict[str, Any], where: Where) -> Any:
+        """Resolves a swept degradation, checked at each of its values, and the degradations before and after it."""
+        names = self.components
+        raw = raw | {key: names.degradations(raw[key], (*where, key)) for key in ("before", "after") if key in raw}
+        over = raw.get("over")
+        if not isinstance(over, dict):
+            return names.use("degradation", Sweep, raw, where)
+        if len(over) != 1 or not all(isinstance(values, list) and values for values in over.values()):
+            self.document.problem((*where, "over"), "name exactly one parameter with a list of values")
+            return raw
+        ((parameter, values),) = over.items()
+        return [names.use("degradation", Sweep, raw, where, {parameter: value}) for value in values][-1]
