@@ -122,7 +122,7 @@ def test_a_dimension_that_determines_the_objective_is_the_most_important() -> No
         ({"scheduler": "asha"}, "need report_every"),
         (
             {"algorithm": "pbt", "report_every": 5, "space": {"a.lr": {"log": [0.1, 1]}}},
-            "its space takes `simplex` only",
+            "its space must contain `simplex` only",
         ),
         ({"algorithm": "pbt", "report_every": 5, "scheduler": "asha"}, "pbt has its own scheduler"),
         (
