@@ -1,4 +1,4 @@
-"""A tiny job with a search: a stage that no value changes, one whose mixture is searched."""
+"""A tiny job with a search: one stage that no value changes, and one stage whose mixture is searched."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ search:
 
 
 def write_search(folder: Path, **search: object) -> Path:
-    """The job in a file; its search has these entries besides."""
+    """Writes the job to a file, with additional keys in its search section."""
     yaml = YAML()
     loaded = yaml.load(JOB)
     loaded["search"] |= search

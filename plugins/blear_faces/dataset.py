@@ -1,4 +1,4 @@
-"""The dataset `faces/procedural`: drawn faces as samples."""
+"""The dataset `faces/procedural`: samples of procedurally drawn faces."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ TARGETS = {
 class ProceduralFaces:
     """Expressive faces drawn from counter-based random numbers (`contracts.Dataset`).
 
-    A sample is a pure function of (seed, split, per_subject, recordings, identity, number): neither the part it is
-    read in nor the number of identities changes it. Emotion, valence and arousal of a clip are those of its apex, the
-    frame of full expression in the middle third. `subject` is the identity, `video` one of its recordings (one light,
-    background and usual pose); `time` counts within the recording at 25 frames per second.
+    A sample is a pure function of (seed, split, per_subject, recordings, identity, number). It does not depend on the
+    part or on the number of identities. The labels of a clip are those of its apex, the frame of full expression in the
+    middle third of the clip. `subject` is the identity, `video` is one of its recordings (light, background and usual
+    pose are fixed within a recording), `time` is the time within the recording at 25 frames per second.
     """
 
     terms = "Drawn by a program from random numbers; no person is shown. Free for any use."
@@ -47,18 +47,18 @@ class ProceduralFaces:
         self._subjects = dict(zip(self.splits, (counts.train, counts.dev, counts.test), strict=False))
 
     def parts(self, split: str) -> list[str]:
-        """Blocks of up to eight identities, named by the first and the last: "0000-0007"."""
+        """Blocks of up to eight identities, named by the first and the last one, for instance "0000-0007"."""
         n = self._count(split)
         return [f"{first:04d}-{min(first + SUBJECTS_PER_PART, n) - 1:04d}" for first in range(0, n, SUBJECTS_PER_PART)]
 
     def samples(self, split: str, part: str) -> Iterator[Sample]:
-        """The samples of a block, identity by identity.
+        """Yields the samples of a block, ordered by identity.
 
         Raises:
             DataError: the split has no such part.
         """
         if part not in self.parts(split):
-            raise DataError(f"no part {part!r} in split {split!r}", "faces/procedural", "take one of parts(split)")
+            raise DataError(f"no part {part!r} in split {split!r}", "faces/procedural", "use a name of parts(split)")
         first, last = (int(end) for end in part.split("-"))
         each = self.params.per_subject
         start, stop = first * each, (last + 1) * each
@@ -70,26 +70,26 @@ class ProceduralFaces:
         p = self.params
         subject_N, number_N = np.divmod(index_N, p.per_subject)
         rows = population(self.seed, SPLITS.index(split), subject_N, number_N, p.per_subject, p.recordings)
-        pictures = render(frames_of(rows, p.frames, FPS), p.size)
+        images = render(frames_of(rows, p.frames, FPS), p.size)
         if p.color == "luma":
-            pictures = studio_luma(pictures)[..., None]
-        clips = pictures.reshape(len(index_N), p.frames, *pictures.shape[1:])
+            images = studio_luma(images)[..., None]
+        clips = images.reshape(len(index_N), p.frames, *images.shape[1:])
         labels = _labels(rows)
         for i, (subject, number) in enumerate(zip(subject_N, number_N, strict=True)):
-            who, recording = f"{split}_{subject:04d}", int(rows["recording"][i])
+            name, recording = f"{split}_{subject:04d}", int(rows["recording"][i])
             before = -(-recording * p.per_subject // p.recordings)  # samples of earlier recordings
             yield Sample(
-                key=f"{who}_{number:04d}",
+                key=f"{name}_{number:04d}",
                 frames=clips[i],
                 targets={target.name: labels[target.name][i].item() for target in self.targets},
-                subject=who,
-                video=f"{who}_r{recording}",
+                subject=name,
+                video=f"{name}_r{recording}",
                 time=float((number - before) * p.frames / FPS),
             )
 
     def _count(self, split: str) -> int:
         if split not in self._subjects:
-            raise DataError(f"no split {split!r}", "faces/procedural", f"take one of: {', '.join(self.splits)}")
+            raise DataError(f"no split {split!r}", "faces/procedural", f"use one of: {', '.join(self.splits)}")
         return self._subjects[split]
 
 

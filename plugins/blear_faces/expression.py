@@ -1,7 +1,7 @@
-"""Expressions: action units, the seven prototypes, valence and arousal as known functions of the units.
+"""Facial expressions: action units, the prototypes of seven emotions, valence and arousal as functions of the units.
 
-Units are those of the Facial Action Coding System (Ekman, Friesen 1978), intensity 0 (absent) to 1 (strongest drawn);
-the prototypes follow EMFACS. Class order is that of FER2013.
+The units are those of the Facial Action Coding System (Ekman, Friesen 1978), with intensities from 0 (absent) to 1 (the
+strongest that is drawn). The prototypes follow EMFACS. The order of the classes is that of FER2013.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ UNITS = {
     "au23": "lips tightened",
     "au43": "upper lids drooping",
 }
-"""Name -> meaning of each unit that carries the label. AU25/26, the open mouth, is drawn apart: it says little."""
+"""Name -> meaning of the units that determine the labels. AU25/26, the open mouth, is drawn separately (`JAW_BIAS`)."""
 
 PROTOTYPES: dict[str, dict[str, float]] = {
     "angry": {"au4": 0.95, "au5": 0.45, "au7": 0.6, "au15": 0.25, "au23": 0.8},
@@ -38,7 +38,7 @@ PROTOTYPES: dict[str, dict[str, float]] = {
 }
 
 JAW_BIAS = {"angry": 0.1, "disgust": 0.15, "fear": 0.3, "happy": 0.15, "sad": 0.0, "surprise": 0.55, "neutral": 0.0}
-"""How much of the mouth opening the emotion explains; the rest is speech, independent of it."""
+"""Mouth opening due to the emotion; the rest of the opening is speech, which is independent of the emotion."""
 
 VALENCE = {"au12": 1.0, "au6": 0.3, "au15": -0.8, "au4": -0.5, "au9": -0.35, "au20": -0.3, "au10": -0.1}
 AROUSAL = {"au5": 0.9, "au2": 0.4, "au4": 0.4, "au12": 0.35, "au9": 0.4, "au20": 0.35, "au23": 0.3, "au43": -0.9}
@@ -52,9 +52,9 @@ def draw_units(emotion_N: np.ndarray, strength_N: np.ndarray, gain_NU: np.ndarra
 
     Args:
         emotion_N: class index into `EMOTIONS`.
-        strength_N: how strong the prototype is, [0, 1].
-        gain_NU: uniform draws; a unit of the prototype is scaled by 0.65 to 1.35.
-        stray_NU: uniform draws; every third unit, prototype or not, is raised by up to 0.3.
+        strength_N: intensity of the prototype, in [0, 1].
+        gain_NU: uniform draws; scale each unit of the prototype by 0.65 to 1.35.
+        stray_NU: uniform draws; raise a third of all units by up to 0.3.
     """
     prototypes_EU = np.array([[PROTOTYPES[e].get(u, 0.0) for u in UNITS] for e in EMOTIONS])
     stray = 0.3 * np.clip((stray_NU - 2 / 3) * 3, 0, 1)
@@ -63,21 +63,22 @@ def draw_units(emotion_N: np.ndarray, strength_N: np.ndarray, gain_NU: np.ndarra
 
 
 def valence(units: Units) -> np.ndarray:
-    """Valence in [-1, 1]: tanh of 1.5 x the `VALENCE`-weighted sum of the units; 0 for a face at rest."""
+    """Valence in [-1, 1], [N]: tanh of 1.5 times the sum of the units weighted by `VALENCE`; 0 for a face at rest."""
     return np.tanh(1.5 * sum(weight * units[name] for name, weight in VALENCE.items()))
 
 
 def arousal(units: Units) -> np.ndarray:
-    """Arousal in [-1, 1]: tanh of 1.2 x (the `AROUSAL`-weighted sum of the units - 0.3)."""
+    """Arousal in [-1, 1], [N]: tanh of 1.2 times (the sum of the units weighted by `AROUSAL`, minus 0.3)."""
     return np.tanh(1.2 * (AROUSAL_AT_REST + sum(weight * units[name] for name, weight in AROUSAL.items())))
 
 
 def envelope(apex_N: np.ndarray, start_N: np.ndarray, end_N: np.ndarray, frames: int) -> np.ndarray:
-    """Share of the full expression in each frame, [N, T]: onset, apex, offset with a cubic ease.
+    """Intensity of the expression in each frame as a share of its apex, [N, T]: cubic onset and offset.
 
     Args:
-        apex_N: uniform draws; the apex frame lies in the middle third of the clip and has exactly share 1.
+        apex_N: uniform draws; they place the apex, with share 1, in the middle third of the clip.
         start_N, end_N: share in the first and in the last frame.
+        frames: number of frames T.
     """
     if frames == 1:
         return np.ones((len(apex_N), 1))

@@ -1,18 +1,18 @@
-"""Paints what carries the expression: eyes, brows, glasses, nose, mouth, folds. Windows keep the work small."""
+"""Paints the features that carry the expression, in windows: eyes, brows, glasses, nose, mouth, folds."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from blear_faces.paint import Canvas, Look, View, blob, ellipse
+from blear_faces.paint import Appearance, Canvas, View, blob, ellipse
 
 EYE_WINDOW, MOUTH_WINDOW = 0.56, 0.64
 
 
 def paint_features(canvas: Canvas) -> None:
-    """Nose and mouth first, then the eye regions with brows and glasses."""
-    k = canvas.look
+    """Paints nose and mouth, then the eye regions with brows and glasses."""
+    k = canvas.appearance
     middle_v = 0.5 * (k["nose_v"] + k["mouth_v"]) + 0.08
     view, index = canvas.window(0.5 * (k["nose_u"] + k["mouth_u"]), middle_v, MOUTH_WINDOW)
     _folds(k, view)
@@ -22,14 +22,14 @@ def paint_features(canvas: Canvas) -> None:
     for side, sign in (("left", -1.0), ("right", 1.0)):
         at_u, at_v = k[f"eye_{side}_u"], k[f"eye_{side}_v"]
         view, index = canvas.window(at_u, at_v - 0.10, EYE_WINDOW)
-        x = (view.u - at_u) * sign / k[f"eye_{side}_squeeze"]  # outwards, on either side
+        x = (view.u - at_u) * sign / k[f"eye_{side}_squeeze"]  # positive outwards, for both eyes
         _eye(k, view, x, view.v - at_v, (view.u - at_u) / k[f"eye_{side}_squeeze"])
         _brow(k, view, x, view.v - at_v)
         _glasses(k, view, x, view.v - at_v)
         canvas.put(view, index)
 
 
-def _eye(k: Look, view: View, x: Tensor, y: Tensor, right: Tensor) -> None:
+def _eye(k: Appearance, view: View, x: Tensor, y: Tensor, right: Tensor) -> None:
     width = 0.24 * k["eye_size"]
     y = y - k["eye_slant"] * x / 0.2
     view.shade(1 - 0.13 * blob(x + 0.05, y + 0.06, 0.36, 0.25))  # the socket
@@ -62,7 +62,7 @@ def _eye(k: Look, view: View, x: Tensor, y: Tensor, right: Tensor) -> None:
     view.blend(view.stroke((y - lower) / slope, 0.008) * within * 0.45, k["fold"])
 
 
-def _brow(k: Look, view: View, x: Tensor, y: Tensor) -> None:
+def _brow(k: Appearance, view: View, x: Tensor, y: Tensor) -> None:
     start = -0.22 - 0.045 * k["au4"]
     t = (x - start) / 0.50
     inner = -0.105 * k["au1"] + 0.105 * k["au4"] + 0.02 * k["au9"]
@@ -83,7 +83,7 @@ def _brow(k: Look, view: View, x: Tensor, y: Tensor) -> None:
     view.blend(crow * (0.35 * k["au6"] * (0.4 + 0.6 * k["age"])), k["fold"])
 
 
-def _glasses(k: Look, view: View, x: Tensor, y: Tensor) -> None:
+def _glasses(k: Appearance, view: View, x: Tensor, y: Tensor) -> None:
     if not bool(k["has_glasses"].any()):
         return
     a, b = (x - 0.01).abs() / 0.33, (y - 0.02).abs() / 0.25
@@ -96,7 +96,7 @@ def _glasses(k: Look, view: View, x: Tensor, y: Tensor) -> None:
     view.blend(line * k["has_glasses"], k["frame"])
 
 
-def _nose(k: Look, view: View) -> None:
+def _nose(k: Appearance, view: View) -> None:
     x, y = view.u - k["nose_u"], view.v - k["nose_v"] + 0.025 * k["au9"]
     width = k["nose_width"] * (1 + 0.12 * k["au9"] + 0.06 * k["au12"]) * k["nose_squeeze"]
     top = ((y + 0.5) / 0.5).clamp(0, 1)
@@ -120,8 +120,8 @@ def _nose(k: Look, view: View) -> None:
             view.blend(crinkle * (0.55 * k["au9"]), k["fold"])
 
 
-def _folds(k: Look, view: View) -> None:
-    """Nasolabial folds: from the nose wings round the mouth corners."""
+def _folds(k: Appearance, view: View) -> None:
+    """Paints the nasolabial folds, from the wings of the nose around the corners of the mouth."""
     t = ((view.v - k["nose_v"] + 0.02) / (k["mouth_v"] - k["nose_v"] + 0.10)).clamp(-0.3, 1.3)
     strength = 0.06 + 0.14 * k["age"] + 0.42 * torch.maximum(k["au12"], k["au9"]) + 0.2 * k["au10"]
     within = view.inside((t - 0.45).abs() * 0.45 - 0.24)
@@ -132,7 +132,7 @@ def _folds(k: Look, view: View) -> None:
         view.blend(view.stroke(line * 0.8, 0.012) * within * strength.clamp(max=0.62), k["fold"])
 
 
-def _mouth(k: Look, view: View) -> None:
+def _mouth(k: Appearance, view: View) -> None:
     width = (
         k["mouth_width"]
         * k["mouth_squeeze"]
@@ -143,7 +143,7 @@ def _mouth(k: Look, view: View) -> None:
     s2 = (s * s).clamp(max=1.7)
     arc = (1 - s2).clamp(min=-0.4)
     lift = 0.160 * k["au12"] - 0.145 * k["au15"] - 0.02 * k["au20"]
-    # The mean over the mouth is zero: a blurred mouth sits at the same height whatever its corners do.
+    # Zero mean over the mouth: moving its corners does not move the blurred mouth up or down.
     middle = -lift * (1.45 * s2 - 0.48) + 0.008 * k["smirk"] * s
     gap = 0.21 * k["au26"]
     slope = (1 + (2.9 * lift * s / width) * (2.9 * lift * s / width)).sqrt()
@@ -159,7 +159,7 @@ def _mouth(k: Look, view: View) -> None:
     view.blend(view.inside(lips), k["lip"] * (1 + 0.16 * bulge.unsqueeze(1)) * (1 - upper) + k["lip_dark"] * upper)
     hole = torch.maximum((hole_top - y) / slope, (y - hole_bottom) / slope)
     hole_cover = view.inside(hole) * view.inside(s.abs() * width - 0.96 * width)
-    thin = ((hole_bottom - hole_top) * view.scale).clamp(0, 1)  # closed lips have no hole
+    thin = ((hole_bottom - hole_top) * view.scale).clamp(0, 1)  # 0 for closed lips
     view.blend(hole_cover * thin, k["cavity"])
     teeth = torch.maximum(hole_top + 0.012 - y, y - hole_top - 0.085)
     view.blend(view.inside(torch.maximum(hole, teeth)) * view.inside(s.abs() - 0.82) * thin, k["teeth"])

@@ -1,4 +1,4 @@
-"""Paints what is large: wall, hair behind, neck, ears, the shaded head, hair in front, beard."""
+"""Paints the large parts: wall, back hair, neck, ears, shaded head, beard, front hair."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blear_faces.paint import Canvas, Look, View, blob, ellipse
+from blear_faces.paint import Appearance, Canvas, View, blob, ellipse
 
 GRAIN = 256
 
 
 @functools.cache
 def grain() -> tuple[Tensor, Tensor]:
-    """Two fixed noise tiles [256, 256] of about -1..1: fine skin grain, and strands stretched down."""
+    """Two fixed noise tiles [256, 256] with values of about -1..1: skin grain, and vertical strands of hair."""
     rng = np.random.Generator(np.random.Philox(20131))
     fine = rng.uniform(-1, 1, (GRAIN, GRAIN))
     strands = np.sum([np.roll(fine, shift, axis=0) for shift in range(9)], axis=0) / 3
     return torch.from_numpy(fine.astype(np.float32)), torch.from_numpy(strands.astype(np.float32))
 
 
-def texture(tile: Tensor, k: Look, size: int) -> Tensor:
-    """A piece of a tile [N, size, size], at a place drawn for each sample."""
+def texture(tile: Tensor, k: Appearance, size: int) -> Tensor:
+    """Crops of a noise tile [N, size, size], at the position drawn for each face."""
     span = torch.arange(size)
     rows = ((k["grain_y"] * GRAIN).long() + span[None, :, None]) % GRAIN
     columns = ((k["grain_x"] * GRAIN).long() + span[None, None, :]) % GRAIN
@@ -31,10 +31,13 @@ def texture(tile: Tensor, k: Look, size: int) -> Tensor:
 
 
 def paint_head(canvas: Canvas) -> None:
-    """Everything but the features, back to front."""
-    k, view = canvas.look, canvas.view()
+    """Paints everything except the features, from back to front."""
+    k, view = canvas.appearance, canvas.view()
     fine, strands = (texture(tile, k, canvas.size) for tile in grain())
-    u, v = view.u - 0.10 * k["turn"], view.v  # the skull's outline moves little when the head turns
+    u, v = (
+        view.u - 0.10 * k["turn"],
+        view.v,
+    )  # the outline of the skull moves less than the features when the head turns
     _wall(canvas, view)
     hair_outside = _hair_outline(k, u, v)
     hair = _hair_color(k, u, v, strands)
@@ -49,25 +52,25 @@ def paint_head(canvas: Canvas) -> None:
 
 
 def _wall(canvas: Canvas, view: View) -> None:
-    k = canvas.look
+    k = canvas.appearance
     down = ((torch.arange(canvas.size) + 0.5) / canvas.size)[None, :, None].expand(len(canvas.image), -1, canvas.size)
     across = down.transpose(1, 2)
     canvas.image.copy_(k["wall"] + (k["wall_far"] - k["wall"]) * (0.7 * down + 0.3 * across).unsqueeze(1))
     view.blend(blob(across - k["clutter_x"], down - k["clutter_y"], 0.35, 0.45), k["clutter"])
 
 
-def _head_outline(k: Look, u: Tensor, v: Tensor) -> Tensor:
+def _head_outline(k: Appearance, u: Tensor, v: Tensor) -> Tensor:
     low = v.clamp(min=0) / k["face_height"]
     width = k["face_width"] * (1 - k["jaw"] * low * low)
     return ellipse(u, v, width, k["face_height"] - 0.04 * (v < 0) + 0.03 * k["au26"] * (v > 0))
 
 
-def _hair_outline(k: Look, u: Tensor, v: Tensor) -> Tensor:
+def _hair_outline(k: Appearance, u: Tensor, v: Tensor) -> Tensor:
     volume = k["hair_volume"]
     return ellipse(u, v + 0.16, k["face_width"] + volume * 0.85, k["face_height"] - 0.14 + volume)
 
 
-def _hair_color(k: Look, u: Tensor, v: Tensor, strands: Tensor) -> Tensor:
+def _hair_color(k: Appearance, u: Tensor, v: Tensor, strands: Tensor) -> Tensor:
     gloss = blob(u - 0.6 * k["lx"], v + 0.95, 0.75, 0.42) * 0.45
     mix = (gloss + 0.16 * strands).clamp(-0.2, 0.8).unsqueeze(1)
     falloff = (1 + 0.16 * (u * k["lx"] - v * 0.25)).unsqueeze(1)
@@ -75,7 +78,7 @@ def _hair_color(k: Look, u: Tensor, v: Tensor, strands: Tensor) -> Tensor:
 
 
 def _hair_behind(canvas: Canvas, view: View, u: Tensor, v: Tensor, outside: Tensor, hair: Tensor) -> None:
-    k = canvas.look
+    k = canvas.appearance
     width = k["face_width"] + k["hair_volume"] * (0.9 + 0.35 * v.clamp(0, 1.5))
     fall = torch.maximum(torch.maximum(u.abs() - width, v - 1.55), -v - 0.2)
     behind = torch.where(k["long"] > 0, torch.minimum(outside, fall), outside.clamp(min=-1) + 2 * (v > 0.05))
@@ -83,7 +86,7 @@ def _hair_behind(canvas: Canvas, view: View, u: Tensor, v: Tensor, outside: Tens
 
 
 def _body(canvas: Canvas, view: View) -> None:
-    k, u, v = canvas.look, view.u, view.v
+    k, u, v = canvas.appearance, view.u, view.v
     neck = torch.maximum(u.abs() - 0.56 - 0.10 * (v - 1).clamp(min=0), 0.7 - v)
     dusk = 0.62 + 0.16 * (v - 1.2).clamp(0, 1) + 0.10 * u * k["lx"]
     view.blend(view.inside(neck), k["skin"] * dusk.unsqueeze(1))
@@ -92,14 +95,14 @@ def _body(canvas: Canvas, view: View) -> None:
 
 
 def _ears(canvas: Canvas, view: View, u: Tensor, v: Tensor) -> None:
-    k = canvas.look
+    k = canvas.appearance
     for sign in (-1.0, 1.0):
         x, y = u * sign - k["face_width"] + 0.03 + 0.12 * k["turn"] * sign, v - 0.02
         shade = 0.80 + 0.12 * sign * k["lx"] - 0.22 * blob(x + 0.01, y, 0.08, 0.17)
         view.blend(view.inside(ellipse(x, y, 0.13, 0.25)), k["skin"] * shade.unsqueeze(1))
 
 
-def _skin_shade(k: Look, u: Tensor, v: Tensor, fine: Tensor) -> Tensor:
+def _skin_shade(k: Appearance, u: Tensor, v: Tensor, fine: Tensor) -> Tensor:
     x, y = u / (k["face_width"] * 1.12), v / (k["face_height"] * 1.15)
     z = (1 - x * x - y * y).clamp(min=0.02).sqrt()
     lambert = (x * k["lx"] + y * k["ly"] + z * k["lz"]).clamp(min=0)
@@ -112,7 +115,7 @@ def _skin_shade(k: Look, u: Tensor, v: Tensor, fine: Tensor) -> Tensor:
 
 
 def _beard(canvas: Canvas, view: View, u: Tensor, v: Tensor, head: Tensor, strands: Tensor) -> None:
-    k = canvas.look
+    k = canvas.appearance
     beard, moustache, stubble = k["has_beard"], k["has_moustache"], k["has_stubble"]
     if not bool((beard + moustache + stubble).any()):
         return
@@ -127,7 +130,7 @@ def _beard(canvas: Canvas, view: View, u: Tensor, v: Tensor, head: Tensor, stran
 
 
 def _hair_front(canvas: Canvas, view: View, u: Tensor, v: Tensor, head: Tensor, outside: Tensor, hair: Tensor) -> None:
-    k = canvas.look
+    k = canvas.appearance
     x = u / k["face_width"]
     parted = x - k["hair_part"]
     x2 = x * x

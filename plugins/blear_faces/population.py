@@ -1,7 +1,7 @@
-"""Who is drawn, where and how: identities, recordings and samples as tables of named numbers.
+"""The random numbers of the faces: tables of identities, recordings and samples.
 
-Every number is a counter-based draw keyed by (seed, table, split, index), so that a row is the same in whatever batch
-or part it is drawn. Lengths are in face units: 1 is about half a face width. Angles are radians.
+Every number is a counter-based draw with the key (seed, table, split, index), so a row does not depend on the batch or
+the part in which it is drawn. Lengths are in face units (1 is about half the width of a face), angles in radians.
 """
 
 from __future__ import annotations
@@ -92,7 +92,11 @@ TABLES = {"identity": IDENTITY, "recording": RECORDING, "sample": SAMPLE}
 
 
 def draw(table: str, seed: int, split: int, index_N: np.ndarray) -> Rows:
-    """Rows `index_N` of a table of one split, each column float64 [N]."""
+    """Rows `index_N` of one table of a split.
+
+    Returns:
+        Column name -> float64 [N].
+    """
     ranges = TABLES[table]
     keys = DrawKeys(seed, list(TABLES).index(table), np.full_like(index_N, split), index_N)
     uniform_NF = keys.uniform(len(ranges))
@@ -102,10 +106,17 @@ def draw(table: str, seed: int, split: int, index_N: np.ndarray) -> Rows:
 def population(
     seed: int, split: int, subject_N: np.ndarray, number_N: np.ndarray, per_subject: int, recordings: int
 ) -> Rows:
-    """Everything that is drawn once for a sample: its own row beside those of its recording and identity.
+    """The draws of N samples: the row of each sample, joined with the rows of its recording and its identity.
 
     Args:
-        subject_N, number_N: identity and number of the sample within it; `recording` is among the columns returned.
+        split: index of the split.
+        subject_N: identity of each sample.
+        number_N: number of each sample within its identity.
+        per_subject: samples of an identity.
+        recordings: recordings of an identity.
+
+    Returns:
+        Column name -> float64 [N]; the column `recording` is the number of the recording within the identity.
     """
     recording_N = number_N * recordings // per_subject
     rows = draw("identity", seed, split, subject_N)
@@ -117,13 +128,22 @@ def population(
 
 
 def units_at_apex(rows: Rows) -> expression.Units:
-    """The action units of each sample at full expression."""
+    """The action units of each sample at the apex of its expression."""
     gain, stray = (np.stack([rows[f"{kind}_{unit}"] for unit in UNITS], axis=1) for kind in ("gain", "stray"))
     return expression.draw_units(rows["emotion"].astype(np.int64), rows["strength"], gain, stray)
 
 
 def frames_of(rows: Rows, frames: int, fps: float) -> Rows:
-    """One row for each frame, in order, [N x T]: action units, open mouth (`au26`) and head pose at that moment."""
+    """One row for each frame: the draws of its sample, its action units, open mouth (`au26`) and head pose.
+
+    Args:
+        rows: draws of N samples, from `population`.
+        frames: frames T of a sample.
+        fps: frames per second.
+
+    Returns:
+        Column name -> [N x T], the frames of a sample in succession.
+    """
     n = len(rows["emotion"])
     shares_NT = expression.envelope(rows["apex"], rows["start"], rows["end"], frames)
     seconds_T = np.arange(frames) / fps
@@ -133,7 +153,7 @@ def frames_of(rows: Rows, frames: int, fps: float) -> Rows:
     bias_E = np.array([expression.JAW_BIAS[name] for name in EMOTIONS])
     bias_N = bias_E[rows["emotion"].astype(np.int64)] * rows["strength"]
     turns_NT = rows["speech_phase"][:, None] + rows["speech_rate"][:, None] * seconds_T
-    wave_NT = np.abs(2 * (turns_NT - np.floor(turns_NT)) - 1)  # a triangle, 1 at the start of a syllable
+    wave_NT = np.abs(2 * (turns_NT - np.floor(turns_NT)) - 1)  # triangle wave, 1 at the start of a syllable
     still = frames == 1
     speech_NT = rows["speech"][:, None] ** 1.5 * (1.0 if still else wave_NT)
     each["au26"] = np.clip(0.75 * speech_NT + bias_N[:, None] * shares_NT, 0, 1).reshape(-1)

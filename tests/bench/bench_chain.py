@@ -1,4 +1,4 @@
-"""A chain of neighbours that are linear and separable: as one operator, and one operation after another."""
+"""Benchmark: a chain of separable operations, fused into one operator or applied one after another."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SIZES = ((128, 1, 1, 48), (128, 1, 3, 96), (16, 8, 3, 96))
 
 
 class Plain:
-    """A degradation whose operators are hidden, so that it acts alone."""
+    """A degradation whose `operators` are hidden, so that it is not fused."""
 
     def __init__(self, inner: Degradation) -> None:
         self.draw, self.apply, self.levels = inner.draw, inner.apply, inner.levels
 
 
 def measure() -> list[Row]:
-    """Every list at every size, on two threads."""
+    """Times every list at every size, on two threads."""
     rows: list[Row] = []
     with threads(2):
         for batch, length, channels, size in SIZES:

@@ -1,4 +1,4 @@
-"""Faces drawn in a second, stills and clips, RGB and luma, samples ready for the shards."""
+"""Benchmark: procedural faces per second, as stills and clips, RGB and luma."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FACES = 256
 
 
 def draw(color: str, frames: int) -> int:
-    """Reads `FACES` frames through the dataset."""
+    """Draws `FACES` frames through the dataset; returns their number."""
     per_subject = FACES // (8 * frames)
     params = ProceduralParams(
         size=96, color=color, frames=frames, subjects={"train": 8, "dev": 1}, per_subject=per_subject
@@ -24,7 +24,7 @@ def draw(color: str, frames: int) -> int:
 
 
 def measure() -> list[Row]:
-    """One row for each colour and length, on one core and on two."""
+    """Times every colour and length, on one and on two threads."""
     rows: list[Row] = []
     for cores in (1, 2):
         with threads(cores):

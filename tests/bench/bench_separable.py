@@ -1,4 +1,4 @@
-"""Mixed-factor down-up of a batch: batched products against kornia's resize and torch's, sample by sample."""
+"""Benchmark: downscaling with mixed factors, by batched products or by kornia's and torch's resize for each sample."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZES = ((128, 1, 48), (128, 1, 96), (32, 3, 224))
 
 
 def kornia_down_up(frames: Tensor, index: Tensor, antialias: bool = True) -> Tensor:
-    """What a loop over the samples does; kornia's antialias is a Gaussian before a resize, not a widened kernel."""
+    """A loop over the samples. Kornia's antialias is a Gaussian blur before the resize, not a widened kernel."""
     size, done = tuple(frames.shape[-2:]), []
     for sample, k in zip(frames, index.tolist(), strict=True):
         small = tuple(math.ceil(side / FACTORS[k]) for side in size)
@@ -29,7 +29,7 @@ def kornia_down_up(frames: Tensor, index: Tensor, antialias: bool = True) -> Ten
 
 
 def kornia_classes(size: int) -> list[torch.nn.Sequential]:
-    """Kornia's augmentation classes for each factor, built once."""
+    """Kornia's augmentation classes, built once for each factor."""
     cubic = {"resample": Resample.BICUBIC, "antialias": True}
     return [
         torch.nn.Sequential(Resize((small, small), **cubic), Resize((size, size), **cubic))
@@ -38,7 +38,7 @@ def kornia_classes(size: int) -> list[torch.nn.Sequential]:
 
 
 def torch_down_up(frames: Tensor, index: Tensor) -> Tensor:
-    """The reference that the matrices are made from, sample by sample."""
+    """A loop over the samples with torch's resize, which the matrices are made from."""
     size, done = tuple(frames.shape[-2:]), []
     for sample, k in zip(frames, index.tolist(), strict=True):
         for shape in (tuple(math.ceil(side / FACTORS[k]) for side in size), size):
@@ -48,7 +48,7 @@ def torch_down_up(frames: Tensor, index: Tensor) -> Tensor:
 
 
 def measure() -> list[Row]:
-    """Every size on one thread and two, and the degradation's share of a small training step."""
+    """Times every size on one and two threads, and the degradation's share of a small training step."""
     torch.manual_seed(0)
     rows: list[Row] = []
     for cores in (1, 2):
@@ -61,7 +61,7 @@ def measure() -> list[Row]:
 
 def _compare(batch: int, channels: int, size: int, cores: int) -> list[Row]:
     frames = torch.rand(batch, 1, channels, size, size)
-    index = torch.arange(batch) % len(FACTORS)  # every factor alike, in mixed order
+    index = torch.arange(batch) % len(FACTORS)  # every factor equally often, in random order
     index = index[torch.randperm(batch)]
     bank = down_up_bank(FACTORS, size, size)
     whole = [(compose(*down_up(size, factor)),) for factor in FACTORS]
@@ -85,7 +85,7 @@ def _compare(batch: int, channels: int, size: int, cores: int) -> list[Row]:
 
 
 def _share(cores: int) -> Row:
-    """CNN+D, a quarter wide, 128 images of 48 px: what part of a training step the degradation takes."""
+    """The degradation's share of a training step: CNN+D of a quarter of its width, 128 images of 48 px."""
     frames = torch.rand(128, 1, 1, 48, 48)
     index = torch.randint(len(FACTORS), (128,))
     bank = down_up_bank(FACTORS, 48, 48)

@@ -30,7 +30,7 @@ def photo(name):
 @pytest.mark.parametrize(
     ("name", "count"), [("multi_face.jpg", 5), ("multi_face_2.jpg", 6), ("single_face.jpg", 1), ("no_face.jpg", 0)]
 )
-def test_counts_faces(locator, name, count):
+def test_every_face_of_a_photo_is_detected(locator, name, count):
     image = photo(name)
     (faces,) = locator.faces(image[None])
     assert len(faces) == count
@@ -46,7 +46,7 @@ def test_counts_faces(locator, name, count):
 
 
 @needs_data
-def test_shrinking_keeps_the_frames_own_pixels(locator):
+def test_boxes_of_shrunk_frames_are_in_pixels_of_the_original(locator):
     image = photo("single_face.jpg")
     large = cv2.resize(image, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
     (small_face,), (large_face,) = locator.locate(image[None]), locator.locate(large[None])
@@ -63,14 +63,14 @@ def test_a_batch_gives_none_where_there_is_no_face(locator):
     assert found[0].box == found[2].box
 
 
-def test_bad_frames_are_refused(locator):
+def test_frames_of_another_dtype_are_refused(locator):
     with pytest.raises(ValueError, match="uint8"):
         locator.faces(np.zeros((1, 8, 8, 3), np.float32))
     assert locator.faces(np.zeros((0, 64, 64, 3), np.uint8)) == []
 
 
 @needs_data
-def test_command_writes_one_row_a_frame(tmp_path, locator):
+def test_the_command_writes_one_row_for_each_frame(tmp_path, locator):
     out = tmp_path / "boxes.csv"
     video = DATA / "video/misc/face_noface.mov"
     command = [
@@ -104,7 +104,7 @@ def test_command_writes_one_row_a_frame(tmp_path, locator):
 
 
 @needs_data
-def test_command_without_a_face_leaves_nothing(tmp_path):
+def test_the_command_writes_no_file_without_a_face(tmp_path):
     out = tmp_path / "boxes.csv"
     video = DATA / "video/misc/no_face.mp4"
     command = [
@@ -128,7 +128,7 @@ def test_command_without_a_face_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_no_video(tmp_path, locator):
+def test_a_file_that_is_not_a_video_is_refused(tmp_path, locator):
     path = tmp_path / "notes.mp4"
     path.write_text("not a video\n" * 100)
     with pytest.raises(DataError, match="no frame can be decoded") as caught:
@@ -138,7 +138,7 @@ def test_a_file_that_is_no_video(tmp_path, locator):
         locate_video(tmp_path / "absent.mp4", locator)
 
 
-def test_boxes_that_cannot_be_written(tmp_path):
+def test_a_file_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "taken").write_text("a file where the folder should be")
     with pytest.raises(DataError, match="cannot be written"):
         write_boxes(np.zeros((1, 5)), tmp_path / "taken" / "boxes.csv")

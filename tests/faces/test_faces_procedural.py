@@ -1,4 +1,4 @@
-"""The drawn faces: what they are labelled with, that they depend on nothing but their key, and that labels are seen."""
+"""Procedural faces: labels, independence of batch and part, and that the labels are visible in the pixels."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def rows_of(n, seed=3, per_subject=4, recordings=2, frames=1):
 
 
 def neutral(n=1, **changes):
-    """The same resting face n times, with some numbers changed."""
+    """Rows of n copies of one neutral face, with some columns replaced."""
     rows = {name: np.repeat(column[:1], n) for name, column in rows_of(1).items()}
     for name in [*UNITS, "au26"]:
         rows[name] = np.zeros(n)
@@ -45,7 +45,7 @@ def neutral(n=1, **changes):
     return rows | {name: np.asarray(value, float) for name, value in changes.items()}
 
 
-def test_contract_of_the_samples():
+def test_samples_follow_the_contract_of_datasets():
     data = dataset()
     assert isinstance(data, Dataset)
     samples = read(data)
@@ -65,7 +65,7 @@ def test_contract_of_the_samples():
     assert all(-1 <= sample.targets[name] <= 1 for sample in samples for name in ("valence", "arousal"))
 
 
-def test_the_batch_never_shows_in_a_face():
+def test_a_face_does_not_depend_on_its_batch():
     rows = rows_of(70)  # more than two blocks of the renderer, the last one short
     together = render(rows, 49)  # an odd size, so that vector tails are hit
     for i in (0, 1, 31, 32, 63, 69):
@@ -75,14 +75,14 @@ def test_the_batch_never_shows_in_a_face():
     assert np.array_equal(backwards[::-1], together)
 
 
-def test_more_subjects_leave_the_first_ones_alone():
+def test_more_subjects_do_not_change_the_first_ones():
     few, many = read(dataset(subjects={"train": 3, "dev": 1})), read(dataset())
     for a, b in zip(few, many[: len(few)], strict=True):
         assert (a.key, a.targets) == (b.key, b.targets)
         assert np.array_equal(a.frames, b.frames)
 
 
-def test_seed_and_split_decide():
+def test_faces_depend_on_seed_and_split():
     first, again = read(dataset(), "dev"), read(dataset(), "dev")
     assert all(np.array_equal(a.frames, b.frames) for a, b in zip(first, again, strict=True))
     assert [sample.targets for sample in first] == [sample.targets for sample in again]
@@ -97,7 +97,7 @@ def test_identities_of_the_splits_are_disjoint():
     assert not np.intersect1d(train, dev).size
 
 
-def test_one_identity_keeps_its_face_and_one_recording_its_light():
+def test_identity_and_recording_columns_are_constant_within_each():
     number = np.arange(6)
     rows = population(5, 0, np.full(6, 2), number, 6, 3)
     assert all(len(np.unique(rows[name])) == 1 for name in IDENTITY)
@@ -139,7 +139,7 @@ def test_valence_and_arousal_of_known_expressions():
     assert expression.arousal(at_rest | {"au5": np.ones(1)})[0] == pytest.approx(np.tanh(0.72))
 
 
-def test_prototypes_lie_where_the_circumplex_has_them():
+def test_prototypes_have_the_valence_and_arousal_of_the_circumplex():
     n = 7 * 200
     rng = np.random.default_rng(0)
     emotion = np.repeat(np.arange(7), 200)
@@ -155,7 +155,7 @@ def test_prototypes_lie_where_the_circumplex_has_them():
     assert mean["sad"][1] < mean["neutral"][1] < mean["happy"][1] < mean["fear"][1]
 
 
-def test_the_open_mouth_says_little_about_valence():
+def test_the_open_mouth_hardly_correlates_with_valence():
     rows = rows_of(4000)
     units = {name: rows[name] for name in UNITS}
     assert abs(np.corrcoef(rows["au26"], expression.valence(units))[0, 1]) < 0.15
@@ -173,7 +173,7 @@ def test_the_open_mouth_says_little_about_valence():
         ("au9", 0.1, 0.8),
     ],
 )
-def test_a_unit_moves_its_part_of_the_face_only(unit, top, bottom):
+def test_an_action_unit_changes_only_its_part_of_the_face(unit, top, bottom):
     rest, moved = render(neutral(2, **{unit: [0, 1]}), 96).astype(int)
     change = np.abs(moved - rest).max(axis=2)
     assert change.max() > 40
@@ -182,23 +182,23 @@ def test_a_unit_moves_its_part_of_the_face_only(unit, top, bottom):
     assert rows.max() < bottom
 
 
-def test_a_smile_moves_the_corners_and_not_the_mouth():
+def test_a_smile_moves_the_corners_of_the_mouth_and_not_its_centre():
     faces = render(neutral(3, au12=[0, 1, 0], au15=[0, 0, 1]), 96).astype(float).mean(axis=3)
     rest, smile, frown = faces
     blur = np.ones(24) / 24
     down = [np.convolve((face - rest)[54:92, 24:72].sum(axis=1), blur, "same") for face in (smile, frown)]
     fine = [np.abs((face - rest)[54:92, 24:72]).max() for face in (smile, frown)]
-    assert min(fine) > 60  # plain to see at 96 px
-    assert max(np.abs(profile).max() / 48 for profile in down) < 12  # and nearly gone in a coarse profile
+    assert min(fine) > 60  # clearly visible at 96 px
+    assert max(np.abs(profile).max() / 48 for profile in down) < 12  # nearly invisible in a coarse profile
 
 
-def test_edges_are_antialiased():
+def test_edges_are_anti_aliased():
     """A face moved by a quarter of a pixel changes smoothly: no pixel jumps by more than the edge's slope allows."""
     still, moved = render(neutral(2, shift_x=[0.0, 0.05 / 96]), 96).astype(int)
     assert 0 < np.abs(still - moved).max() <= 16
 
 
-def test_clips_rise_to_the_labelled_apex():
+def test_the_apex_of_a_clip_has_the_labels():
     data = dataset(frames=9, subjects={"train": 2, "dev": 1})
     samples = read(data)
     assert samples[0].frames.shape == (9, 48, 48, 3)

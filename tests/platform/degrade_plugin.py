@@ -1,4 +1,4 @@
-"""A one-file plugin of degradations whose results tell what was done: plain sums, products and sizes."""
+"""A one-file plugin of simple degradations: sums, products and size changes, so that tests can compute the result."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Add:
 
 
 class Times(Add):
-    """Multiplies; draws nothing."""
+    """Multiplies by a constant, without draws."""
 
     def __init__(self, params, context):
         self._factor = params.factor
@@ -67,7 +67,7 @@ class Own(Add):
 
 
 class Fit(Times):
-    """Makes frames of one size: cuts, or repeats the border."""
+    """Changes frames to a fixed size: crops, or repeats the border."""
 
     def __init__(self, params, context):
         self._to = params.to

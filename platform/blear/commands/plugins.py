@@ -73,7 +73,7 @@ def show(files: tuple[str, ...], name: str) -> None:
 @click.option("--file", "one_file", is_flag=True, help="One file NAME.py and its job instead of a package.")
 @click.option("--in", "folder", type=click.Path(path_type=Path), default=Path(), help="Where; here by default.")
 def new(name: str, slots: tuple[str, ...], one_file: bool, folder: Path) -> None:
-    """Write a new plugin that works: one component of each kind asked for, of all four if none is."""
+    """Write a new plugin with one working component of each chosen kind; without a choice, of all four kinds."""
     from blear.plugin.scaffold.new import write_file, write_package
 
     written = (write_file if one_file else write_package)(name, slots, folder)

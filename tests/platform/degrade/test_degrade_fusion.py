@@ -1,4 +1,4 @@
-"""Neighbours of a chain that are linear and separable act as one operator: equal to one after another."""
+"""Fusion of neighbouring separable operations: equal to applying them one after another."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LISTS = [
 
 
 class Plain:
-    """A degradation without `operators`."""
+    """A degradation whose `operators` are hidden, so that it is not fused."""
 
     def __init__(self, inner):
         self.draw, self.apply, self.levels = inner.draw, inner.apply, inner.levels
@@ -65,7 +65,7 @@ def test_a_fused_chain_equals_its_operations_one_after_another(entries, progress
     torch.testing.assert_close(one, alone, atol=1e-5, rtol=0)
 
 
-def test_what_is_not_linear_ends_a_run():
+def test_an_operation_that_is_not_separable_ends_a_fused_run():
     clip = ClipSpec(1, 3, 24, 24)
     noise = {"use": "corruptions/noise"}
     chain, _ = build_chain(CATALOG, ENTRIES.validate_python([GAUSS, MIX, noise, BOX]), BuildContext(3, clip))
@@ -78,7 +78,7 @@ def test_what_is_not_linear_ends_a_run():
 
 
 @pytest.mark.parametrize("use", [MIX, MILD, GAUSS, BOX, KERNELS])
-def test_operators_are_what_apply_does(use):
+def test_operators_give_the_result_of_apply(use):
     node = build_chain(CATALOG, ENTRIES.validate_python([use]), BuildContext(3, ClipSpec(1, 1, 20, 26)))[0].nodes[0]
     node = node if isinstance(node, Operation) else node.node
     assert isinstance(node.operation, Separable)
@@ -94,7 +94,7 @@ def test_operators_are_what_apply_does(use):
     assert half.dtype == torch.float16
 
 
-def test_matrices_meet_at_their_waist():
+def test_matrices_are_multiplied_through_the_smallest_image():
     generator = torch.Generator().manual_seed(2)
     sizes = [(24, 24), (6, 24), (24, 6), (24, 24)]
     steps = [torch.rand(2, *size, generator=generator, dtype=torch.float64) for size in sizes]

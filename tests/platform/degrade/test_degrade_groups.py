@@ -1,4 +1,4 @@
-"""Lists of degradations: probabilities, groups, schedules; the streams that each part draws from."""
+"""Lists of degradations: probabilities, groups, schedules, and the random streams of their parts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def chain_of(*entries, first=0):
 
 
 def run(*entries, count=400, start=1.0, progress=1.0, first=0, samples=None):
-    """One number for each sample: what became of frames full of `start`."""
+    """The value of each sample after the chain, for frames filled with `start`; float64 [B]."""
     samples_B = np.arange(count) if samples is None else np.asarray(samples)
     frames = torch.full((len(samples_B), 1, 1, 2, 2), start)
     out = chain_of(*entries, first=first)(frames, np.ones_like(samples_B), samples_B, progress)
@@ -50,17 +50,17 @@ def run(*entries, count=400, start=1.0, progress=1.0, first=0, samples=None):
 
 
 def drawn(operation, count=400):
-    """What `add` adds when it draws from this stream."""
+    """The numbers that `add` adds when it draws from a stream."""
     samples_B = np.arange(count)
     return DrawKeys(SEED, operation, np.ones_like(samples_B), samples_B).uniform()[:, 0]
 
 
-def test_a_flat_list_draws_from_the_streams_of_its_places():
+def test_each_entry_of_a_flat_list_draws_from_the_stream_of_its_position():
     np.testing.assert_allclose(run(add(), times(3), add(), first=4), (1 + drawn(4)) * 3 + drawn(6), rtol=1e-6)
 
 
 def test_streams_of_parts_are_pinned():
-    """A change here changes what the parts of groups drew in any finished run."""
+    """Other stream numbers would change the draws of groups in all finished runs."""
     assert nested(0, 0) == 7620573580782624667
     assert nested(5, -1) == 7904072245564335421
     numbers = {nested(operation, index) for operation in range(100) for index in range(-2, 98)}
@@ -70,7 +70,7 @@ def test_streams_of_parts_are_pinned():
     assert (keys.nested(2).operation, keys.nested(2).progress, keys.frozen().progress) == (nested(5, 2), 0.25, 0.25)
 
 
-def test_with_p_only_some_samples_go_through_and_their_draws_stay():
+def test_p_selects_samples_and_does_not_change_their_draws():
     out = run(add(p=0.3))
     chosen = out > 1
     np.testing.assert_allclose(out, 1 + drawn(0) * chosen, rtol=1e-6)
@@ -97,7 +97,7 @@ def test_a_component_with_a_p_of_its_own_draws_by_itself():
         {"any_order": [add(p=0.7), times(2), {"one_of": [times(5), add(most=9)]}]},
     ],
 )
-def test_a_batch_equals_its_samples_one_by_one_and_what_follows_changes_nothing(entry):
+def test_draws_depend_neither_on_the_batch_nor_on_later_entries(entry):
     whole = run(entry, add(), count=24)
     alone = np.concatenate([run(entry, add(), samples=[k]) for k in range(24)])
     np.testing.assert_array_equal(whole, alone)
@@ -110,7 +110,7 @@ def test_a_batch_equals_its_samples_one_by_one_and_what_follows_changes_nothing(
     assert run(entry, count=0).shape == (0,)
 
 
-def test_members_of_a_chain_have_streams_of_their_own():
+def test_each_member_of_a_chain_has_its_own_stream():
     out = run({"chain": [add(), {"chain": [times(2), add()]}]}, first=3)
     inner = nested(nested(3, 1), 1)
     np.testing.assert_allclose(out, (1 + drawn(nested(3, 0))) * 2 + drawn(inner), rtol=1e-6)
@@ -124,12 +124,12 @@ def test_one_of_chooses_by_weight():
     np.testing.assert_allclose(only, 1 + drawn(nested(0, 1)), rtol=1e-6)
 
 
-def test_what_one_of_chose_may_still_be_left_out_by_its_p():
+def test_p_of_a_member_of_one_of_applies_after_the_choice():
     counts = Counter(run({"one_of": [times(2, p=0.5), times(3)]}, count=8000))
     assert [counts[k] / 8000 for k in (1, 2, 3)] == pytest.approx([0.25, 0.25, 0.5], abs=0.02)
 
 
-def test_any_order_applies_each_entry_once_and_every_order_as_often():
+def test_any_order_applies_each_entry_once_in_uniformly_drawn_orders():
     ends = drawn(nested(0, 2), 6000)
     places = {}
     for order in itertools.permutations([2, 3, None]):
@@ -161,7 +161,7 @@ def test_probabilities_and_weights_follow_their_schedule():
     for progress, expected in ((0.0, 0.0), (0.5, 0.75), (1.0, 1.0)):
         share = (run(mix, count=4000, progress=progress) == 3).mean()
         assert share == pytest.approx(expected, abs=0.03)
-    # those that a smaller probability chose, a larger one chooses too
+    # samples selected by a smaller probability are also selected by a larger one
     early, late = (run(times(2, p=p), progress=at) == 2 for at in (0.3, 0.5))
     assert (late >= early).all()
     assert late.sum() > early.sum()
@@ -177,7 +177,7 @@ def test_probabilities_and_weights_follow_their_schedule():
         ({"chain": [fit(3)], "p": 0.5}, "not every sample goes through it", "0"),
     ],
 )
-def test_groups_whose_samples_would_differ_in_size_are_refused(entry, words, place):
+def test_groups_that_give_samples_of_different_sizes_are_refused(entry, words, place):
     with pytest.raises(JobError, match=words) as caught:
         chain_of(entry)
     assert caught.value.where == f"degrade.{place}"
@@ -192,14 +192,14 @@ def test_groups_whose_samples_would_differ_in_size_are_refused(entry, words, pla
         {"chain": [fit(3), fit(2)], "p": 0.5},
     ],
 )
-def test_groups_may_change_the_size_where_all_samples_agree(entry):
+def test_groups_may_change_the_size_equally_for_all_samples(entry):
     chain, after = build_chain(CATALOG, ENTRIES.validate_python([entry]), BuildContext(SEED, CLIP))
     out = chain(torch.ones(5, 1, 1, 2, 2), np.zeros(5), np.arange(5))
     side = 2 if "p" in entry else 3
     assert (out.shape, after.clip) == ((5, 1, 1, side, side), ClipSpec(1, 1, side, side))
 
 
-def test_evaluation_keeps_the_sizes_of_groups():
+def test_the_evaluation_chain_keeps_the_sizes_of_groups():
     entries = [{"one_of": [fit(3), fit(4)], "p": 0.5}, {"chain": [times(2), fit(5)]}, {"any_order": [add(), fit(6)]}]
     chain, after = evaluation_chain(CATALOG, ENTRIES.validate_python(entries), BuildContext(SEED, CLIP))
     assert len(chain.nodes) == 3
@@ -216,7 +216,7 @@ def test_gradients_pass_through_groups():
 
 
 def swept(before=(), after=()):
-    """What becomes of ones under a swept `add`, with other entries around it."""
+    """The value of each sample after a swept `add` with other entries around it, for frames filled with 1."""
     around = ENTRIES.validate_python(before), ENTRIES.validate_python(after)
     use = DegradationUse.model_validate(add(most=5))
     chain = swept_chain(CATALOG, use, around, BuildContext(SEED, CLIP), "evaluate.sweep")
@@ -224,7 +224,7 @@ def swept(before=(), after=()):
     return chain(torch.ones(50, 1, 1, 2, 2), np.ones_like(samples_B), samples_B)[:, 0, 0, 0, 0].double().numpy()
 
 
-def test_what_is_around_a_swept_degradation_does_not_change_its_draws():
+def test_entries_around_a_swept_degradation_do_not_change_its_draws():
     own, first, last = 5 * drawn(0, 50), drawn(nested(1, 0), 50), drawn(nested(2, 1), 50)
     np.testing.assert_allclose(swept(), 1 + own, rtol=1e-6)
     np.testing.assert_allclose(swept(before=[add()]), 1 + first + own, rtol=1e-6)

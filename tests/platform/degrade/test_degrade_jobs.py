@@ -26,7 +26,7 @@ class WeightParams(Params):
 
 @hookimpl
 def register_degradations():
-    return [Component("heavy", "Takes a name that is taken", WeightParams, "nowhere:at_all")]
+    return [Component("heavy", "Has a reserved parameter name", WeightParams, "nowhere:at_all")]
 """
 JOB = """name: groups
 data:
@@ -54,7 +54,7 @@ stages:
 
 @pytest.fixture
 def job(tmp_path: Path):
-    """Writes the job after replacing texts."""
+    """job((old, new), ...) -> path of the job with these texts replaced."""
 
     def write(*changes: tuple[str, str]) -> Path:
         text = JOB
@@ -68,7 +68,7 @@ def job(tmp_path: Path):
     return write
 
 
-def test_names_become_full_in_groups_and_the_resolved_job_reads_back_the_same(job, tmp_path: Path) -> None:
+def test_the_resolved_job_has_full_names_in_groups_and_reads_back_equal(job, tmp_path: Path) -> None:
     read, _ = read_job(job())
     group, order = read.stages["clean"].degrade
     assert [member.key if hasattr(member, "key") else member.use for member in group.one_of] == [
@@ -84,7 +84,7 @@ def test_names_become_full_in_groups_and_the_resolved_job_reads_back_the_same(jo
     assert read_job(again)[0] == read
 
 
-def test_the_job_knows_every_component_of_its_groups(job) -> None:
+def test_degradations_of_a_job_include_those_in_groups(job) -> None:
     stand_in = "size: 24, stand_in: {use: faces/procedural, degrade: [{chain: [{use: resize, size: 24}]}]}, color"
     read, _ = read_job(job(("size: 24, color", stand_in)))
     names = ["downscale", "random_noise", "downscale", "random_brightness", "random_shift"]
@@ -99,7 +99,7 @@ def test_the_report_shows_groups(job) -> None:
     assert " ⇄ corruptions/random_shift (" in shown
 
 
-def test_the_schema_takes_groups_and_refuses_what_is_none(job) -> None:
+def test_the_json_schema_accepts_groups_and_refuses_malformed_ones(job) -> None:
     schema = json_schema(load_plugins())
     validator = jsonschema.Draft202012Validator(schema)
     raw = YAML(typ="safe").load(JOB)
@@ -129,20 +129,20 @@ def test_the_schema_takes_groups_and_refuses_what_is_none(job) -> None:
         ("any_order: [{use: random_brightness}", "any_order: [5", "stages.clean.degrade.1.any_order.0: Input should"),
     ],
 )
-def test_mistakes_in_groups_are_named_with_their_place(job, old: str, new: str, expected: str) -> None:
+def test_errors_in_groups_name_their_position(job, old: str, new: str, expected: str) -> None:
     path = job((old, new))
     with pytest.raises(JobError) as caught:
         read_job(path)
     assert expected in str(caught.value).replace(str(path), "JOB")
 
 
-def test_weights_that_are_all_0_at_some_time_are_refused(job) -> None:
+def test_weights_that_are_all_zero_at_some_step_are_refused(job) -> None:
     path = job(("          - chain:\n", "          - weight: {0: 0, 0.5: 1}\n            chain:\n"))
     with pytest.raises(JobError, match="at 0 of the steps all weights are 0"):
         read_job(path)
 
 
-def test_a_component_cannot_take_a_key_of_the_lists(tmp_path: Path) -> None:
+def test_a_parameter_cannot_have_the_name_of_an_entry_key(tmp_path: Path) -> None:
     file = tmp_path / "taken.py"
     file.write_text(PLUGIN)
     problems = {plugin.name: plugin.problem for plugin in load_plugins((str(file),)).plugins}

@@ -1,4 +1,4 @@
-"""The commands of docs/search.md, run as a reader would, one after the other; the page's job is the one in jobs/."""
+"""docs/search.md: its commands run in order, and its job equals the one in jobs/."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 
-def test_every_command_of_the_page_works(tmp_path: Path, repository: Path) -> None:
+def test_every_command_of_the_search_page_works(tmp_path: Path, repository: Path) -> None:
     page = (repository / "docs" / "search.md").read_text()
     commands = [line for text in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in text.splitlines()]
     assert len(commands) > 2
@@ -29,7 +29,7 @@ def test_every_command_of_the_page_works(tmp_path: Path, repository: Path) -> No
     assert (tmp_path / "runs" / "search_scale_mix" / "report.html").is_file()
 
 
-def test_the_page_shows_the_job_as_it_is(repository: Path) -> None:
+def test_the_search_page_shows_the_job_of_the_jobs_folder(repository: Path) -> None:
     page = (repository / "docs" / "search.md").read_text()
     shown = YAML(typ="safe").load(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])["search"]
     job = YAML(typ="safe").load((repository / "jobs" / "search_scale_mix.yaml").read_text())["search"]

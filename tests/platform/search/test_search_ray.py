@@ -1,4 +1,4 @@
-"""Search on real Ray: trials, baselines, the best one's job to the bit, a population that copies weights."""
+"""Search with Ray: trials, baselines, reproduction of the best trial to the bit, population-based training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 @pytest.fixture
 def job(tmp_path: Path):
-    """job(entry=...) -> a job file whose search has these entries besides."""
+    """job(key=value, ...) -> path of a job whose search section has these additional keys."""
     return functools.partial(write_search, tmp_path)
 
 
@@ -40,7 +40,7 @@ def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
 
 
 class Renamed:
-    """Names of the files that were put in a folder by a rename while this lasts, as the kernel (inotify) tells them."""
+    """Records the names of files that are renamed into a folder (inotify)."""
 
     MOVED_TO = 0x80
 
@@ -57,7 +57,7 @@ class Renamed:
         os.close(self._queue)
 
     def names(self) -> list[str]:
-        """All since the last call."""
+        """The names since the last call."""
         found, event = [], struct.Struct("iIII")
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -69,8 +69,8 @@ class Renamed:
         return found
 
 
-def test_a_search_from_its_job_to_the_best_ones_job(job, blear, storage: Path, tmp_path: Path) -> None:
-    lr = {"stages.joint.optimizer.lr": {"choice": [0.01, -1.0]}}  # the second is refused by the job
+def test_a_search_runs_and_its_best_job_reproduces_the_best_trial(job, blear, storage: Path, tmp_path: Path) -> None:
+    lr = {"stages.joint.optimizer.lr": {"choice": [0.01, -1.0]}}  # the job refuses the second value
     space = {"stages.joint.degrade.0.factors": {"simplex": [1, 2, 3]}, **lr}
     uniform = {"uniform": {"stages.joint.degrade.0.factors": {1: 1, 2: 1, 3: 1}}}
     path = job(space=space, algorithm="tpe", trials=5, baselines=uniform, objective=[{"use": "mean"}, {"use": "worst"}])
@@ -81,10 +81,10 @@ def test_a_search_from_its_job_to_the_best_ones_job(job, blear, storage: Path, t
     run = storage / "runs" / "tiny"
     results = read_results(run / "search.json")
     assert len(results.trials) == 5
-    # trials, baselines and the evaluation share what is decoded: train, dev and test, once each
+    # trials, baselines and the evaluation share the decoded shards: train, dev and test, once each
     assert len(decoded) == len(set(decoded)) == 3, decoded
     failed = [trial for trial in results.trials if trial.error]
-    assert failed  # kept with its reason
+    assert failed  # kept, with the error
     assert {trial.name for trial in results.trials} == {folder.name for folder in (run / "trials").iterdir()}
     assert all("optimizer.lr" in (trial.error or "") or "greater than 0" in (trial.error or "") for trial in failed)
     good = [trial for trial in results.trials if not trial.error]
@@ -93,11 +93,11 @@ def test_a_search_from_its_job_to_the_best_ones_job(job, blear, storage: Path, t
     assert best is not None
     assert best.objectives["mean"] == max(trial.objectives["mean"] for trial in good)
     assert best.objectives["mean"] == pytest.approx(np.mean([value for _, _, value in best.curve]))
-    # the stage that no value changes was trained once, and taken by all
+    # the stage that no value changes was trained once and copied to all trials
     shared = (run / "stages" / "before" / "log.jsonl").read_text()  # with times of its own
     assert all((run / "trials" / t.name / "stages" / "before" / "log.jsonl").read_text() == shared for t in good)
     assert (run / "baselines" / "1-uniform" / "stages" / "before" / "log.jsonl").read_text() == shared
-    # what is seen in the terminal is ours: trials done, the best so far, the time left; and the report's path alone
+    # the terminal shows finished trials, the best so far and the time left; stdout holds the report's path only
     assert done.stdout == f"{run / 'report.html'}\n"
     lines = re.findall(
         r"search: (\d)/5, \d+ s  (best mean -?\d\.\d{4} \((\w+)\)|no result yet)(, about .* left)?\n", done.stderr
@@ -107,7 +107,7 @@ def test_a_search_from_its_job_to_the_best_ones_job(job, blear, storage: Path, t
     assert [bool(left) for *_, left in lines][-2:] == [True, False]
     assert "Tune" not in done.stderr
     assert "Traceback" not in done.stderr
-    # the test split was reported on, and only by the best trial and the baseline
+    # only the best trial and the baseline were evaluated on the test split
     assert "| uniform |" in done.stdout + done.stderr
     assert "| best |" in done.stdout + done.stderr
     assert json.loads((run / "run.json").read_text())["split"] == "test"
@@ -120,19 +120,19 @@ def test_a_search_from_its_job_to_the_best_ones_job(job, blear, storage: Path, t
         assert report.count(told) == 1
     assert "Mixtures of stages.joint.degrade.0.factors" in report
     assert "Parallel coordinates of" in report
-    # the best trial's job gives its weights again
+    # the best trial's job reproduces its weights
     assert os.access(run / "best.yaml", os.X_OK)
     again = blear("run", run / "best.yaml", timeout=600)
     assert again.returncode == 0, again.stderr[-3000:]
     ours = weights(storage / "runs" / "tiny-best" / "stages" / "joint")
     assert same(ours, weights(run / "trials" / best.name / "stages" / "joint"))
-    # the same command again finds everything done
+    # the same command again does no work
     stamp = (run / "trials" / best.name / "stages" / "joint" / "stage.json").stat().st_mtime_ns
     assert blear("run", path, timeout=600).returncode == 0
     assert (run / "trials" / best.name / "stages" / "joint" / "stage.json").stat().st_mtime_ns == stamp
 
 
-def test_a_population_copies_weights_and_its_best_is_a_schedule(job, blear, storage: Path) -> None:
+def test_population_based_training_copies_weights_and_writes_a_schedule(job, blear, storage: Path) -> None:
     path = job(algorithm="pbt", report_every=3, trials=4, concurrent=4, cpus=0.5)
     done = blear("run", path, timeout=800)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -153,7 +153,7 @@ def test_a_population_copies_weights_and_its_best_is_a_schedule(job, blear, stor
     assert same(ours, weights(run / "trials" / str(results.best) / "stages" / "joint"))
 
 
-def test_trials_that_fall_behind_are_ended_and_the_best_one_is_whole(job, blear, storage: Path) -> None:
+def test_asha_stops_bad_trials_and_the_best_trial_is_complete(job, blear, storage: Path) -> None:
     twice = {label: {"stages.joint.degrade.0.factors": {1: 1, 2: 1}} for label in ("a b", "a-b")}
     path = job(algorithm="random", scheduler="asha", report_every=3, trials=4, baselines=twice)
     done = blear("run", path, timeout=800)
@@ -167,8 +167,8 @@ def test_trials_that_fall_behind_are_ended_and_the_best_one_is_whole(job, blear,
     assert sorted(folder.name for folder in (run / "baselines").iterdir()) == ["1-a-b", "2-a-b"]
 
 
-def test_hyperband_halves_each_bracket_and_what_it_paused_goes_on(job, blear, storage: Path) -> None:
-    """Of four trials two are ended at the first look and one at the second, then one of three at the second."""
+def test_hyperband_halves_each_bracket_and_continues_paused_trials(job, blear, storage: Path) -> None:
+    """Of four trials two stop at the first evaluation and one at the second; of three, one stops at the second."""
     path = job(algorithm="random", scheduler="hyperband", report_every=3, trials=7, concurrent=None, cpus=0.5)
     done = blear("run", path, timeout=800)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -179,14 +179,14 @@ def test_hyperband_halves_each_bracket_and_what_it_paused_goes_on(job, blear, st
     assert sorted(trial.steps for trial in results.trials) == [3, 3, 6, 6, 12, 12, 12]
     for trial in results.trials:
         assert trial.whole == (trial.steps == 12)
-        assert [step for step, _ in trial.looks] == list(range(3, trial.steps + 1, 3))  # none was begun anew
+        assert [step for step, _ in trial.looks] == list(range(3, trial.steps + 1, 3))  # no trial restarted
     first, second = results.trials[:4], results.trials[4:]
-    for bracket, at in ((first, 0), (second, 1)):  # who went on was better at the look that decided
+    for bracket, at in ((first, 0), (second, 1)):  # the trials that continued were better at the deciding evaluation
         ended = [trial.looks[at][1] for trial in bracket if len(trial.looks) == at + 1]
         assert max(ended) <= min(trial.looks[at][1] for trial in bracket if len(trial.looks) > at + 1)
 
 
-def test_hours_end_a_search(job, blear, storage: Path) -> None:
+def test_a_search_ends_when_its_hours_are_used_up(job, blear, storage: Path) -> None:
     path = job(algorithm="random", trials=60, hours=25 / 3600)
     done = blear("run", path, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -194,12 +194,12 @@ def test_hours_end_a_search(job, blear, storage: Path) -> None:
     results = read_results(storage / "runs" / "tiny" / "search.json")
     assert 0 < len(results.trials) < 50, len(results.trials)
     assert results.trial(results.best)
-    again = blear("run", path, timeout=600)  # what is spent is spent
+    again = blear("run", path, timeout=600)  # the used budget stays used
     assert again.returncode == 0, again.stderr[-3000:]
     assert read_results(storage / "runs" / "tiny" / "search.json").trials == results.trials
 
 
-def test_an_interrupted_search_goes_on(job, storage: Path) -> None:
+def test_an_interrupted_search_continues(job, storage: Path) -> None:
     path = job(algorithm="random", trials=4, concurrent=1)
     command = [str(Path(sys.executable).with_name("blear")), "run", str(path)]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {
@@ -214,7 +214,7 @@ def test_an_interrupted_search_goes_on(job, storage: Path) -> None:
         assert time.monotonic() < until
         time.sleep(0.1)
     stamps = {log: log.stat().st_mtime_ns for log in logs}
-    os.killpg(first.pid, signal.SIGINT)  # as a terminal does
+    os.killpg(first.pid, signal.SIGINT)  # as from a terminal
     told = first.communicate(timeout=100)[1]
     assert first.returncode == 130, told
     assert "blear: interrupted; run the same command again" in told
@@ -229,7 +229,7 @@ def test_an_interrupted_search_goes_on(job, storage: Path) -> None:
     assert len(list((run / "trials").iterdir())) == 4
 
 
-def test_what_a_job_gets_wrong_is_said_before_ray_starts(job, blear) -> None:
+def test_mistakes_in_a_job_are_reported_before_ray_starts(job, blear) -> None:
     several = blear("check", job(scheduler="asha", report_every=3, gpus=1), "--set", "cluster.workers=2")
     assert several.returncode == 2
     for told in ("a scheduler needs trials with one worker", "several workers of a trial each reserve a GPU"):
