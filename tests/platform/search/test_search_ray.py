@@ -61,11 +61,11 @@ class Renamed:
         found, event = [], struct.Struct("iIII")
         with contextlib.suppress(BlockingIOError):
             while True:
-                told = os.read(self._queue, 1 << 16)
-                while told:
-                    length = event.unpack_from(told)[3]
-                    found.append(told[event.size : event.size + length].rstrip(b"\0").decode())
-                    told = told[event.size + length :]
+                events = os.read(self._queue, 1 << 16)
+                while events:
+                    length = event.unpack_from(events)[3]
+                    found.append(events[event.size : event.size + length].rstrip(b"\0").decode())
+                    events = events[event.size + length :]
         return found
 
 
@@ -94,7 +94,7 @@ def test_a_search_runs_and_its_best_job_reproduces_the_best_trial(job, blear, st
     assert best.objectives["mean"] == max(trial.objectives["mean"] for trial in good)
     assert best.objectives["mean"] == pytest.approx(np.mean([value for _, _, value in best.curve]))
     # the stage that no value changes was trained once and copied to all trials
-    shared = (run / "stages" / "before" / "log.jsonl").read_text()  # with times of its own
+    shared = (run / "stages" / "before" / "log.jsonl").read_text()  # its times identify the run
     assert all((run / "trials" / t.name / "stages" / "before" / "log.jsonl").read_text() == shared for t in good)
     assert (run / "baselines" / "1-uniform" / "stages" / "before" / "log.jsonl").read_text() == shared
     # the terminal shows finished trials, the best so far and the time left; stdout holds the report's path only
@@ -116,8 +116,8 @@ def test_a_search_runs_and_its_best_job_reproduces_the_best_trial(job, blear, st
     assert re.search(rf"{len(good)} came to the end,\s+{len(failed)} failed", report)
     assert failed[0].name in report
     learning = ("Training loss of the best trial: from", "curve of joint-best", "curve of joint-1-uniform")
-    for told in learning:
-        assert report.count(told) == 1
+    for caption in learning:
+        assert report.count(caption) == 1
     assert "Mixtures of stages.joint.degrade.0.factors" in report
     assert "Parallel coordinates of" in report
     # the best trial's job reproduces its weights
@@ -143,7 +143,7 @@ def test_population_based_training_copies_weights_and_writes_a_schedule(job, ble
     }
     changed = {name: lineage for name, lineage in lineages.items() if len(lineage) > 1}
     assert changed, lineages
-    # each trial drew a first mixture of its own; who copies another one takes over its past, and its own is gone
+    # each trial drew its own first mixture; a trial that copies another one gets its history instead
     assert len({json.dumps(lineage[0]) for lineage in lineages.values()}) < len(lineages)
     # trained from the start on the schedule of its lineage, the best one gives the same weights: the copy was exact
     again = blear("run", run / "best.yaml", timeout=600)
@@ -215,10 +215,10 @@ def test_an_interrupted_search_continues(job, storage: Path) -> None:
         time.sleep(0.1)
     stamps = {log: log.stat().st_mtime_ns for log in logs}
     os.killpg(first.pid, signal.SIGINT)  # as from a terminal
-    told = first.communicate(timeout=100)[1]
-    assert first.returncode == 130, told
-    assert "blear: interrupted; run the same command again" in told
-    assert "Traceback" not in told
+    stderr = first.communicate(timeout=100)[1]
+    assert first.returncode == 130, stderr
+    assert "blear: interrupted; run the same command again" in stderr
+    assert "Traceback" not in stderr
     assert not (run / "search.json").exists()
     second = subprocess.run(command, check=False, timeout=400, **options)
     assert second.returncode == 0, second.stderr[-3000:]
@@ -232,10 +232,10 @@ def test_an_interrupted_search_continues(job, storage: Path) -> None:
 def test_mistakes_in_a_job_are_reported_before_ray_starts(job, blear) -> None:
     several = blear("check", job(scheduler="asha", report_every=3, gpus=1), "--set", "cluster.workers=2")
     assert several.returncode == 2
-    for told in ("a scheduler needs trials with one worker", "several workers of a trial each reserve a GPU"):
-        assert told in several.stderr
+    for message in ("a scheduler needs trials with one worker", "several workers of a trial each reserve a GPU"):
+        assert message in several.stderr
     wrong = job(stage="jiont", split="test", space={"stages.joint.degrade.7.factors": {"simplex": [1, 2, 3]}})
     done = blear("check", wrong)
     assert done.returncode == 2
-    for told in ("there is no stage 'jiont'", "must choose on another split", "does not exist in the job"):
-        assert told in done.stderr
+    for message in ("there is no stage 'jiont'", "must choose on another split", "does not exist in the job"):
+        assert message in done.stderr
