@@ -1,4 +1,4 @@
-"""What channels_last, bfloat16 and torch.compile bring to a training step of CNN+D and ResNet-18 on this CPU."""
+"""Speed of a training step with channels_last, bfloat16 and torch.compile, on this CPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 
 
 def measure() -> list[Row]:
-    """Each network, two threads; compiled only where there is a C++ compiler."""
+    """Measures each network with two threads; torch.compile only if there is a C++ compiler."""
     rows: list[Row] = []
     cases = (
         ("CNN+D x 0.25, 128 x 48 px, 2 threads, ", lambda: cnn5x5(0.25, 48), 128, 48),
@@ -21,19 +21,19 @@ def measure() -> list[Row]:
     with threads(2):
         for prefix, make, batch, size in cases:
             frames, targets = torch.rand(batch, 1, 1, size, size), torch.rand(batch)
-            arms = {name: _bound(step, frames, targets) for name, step in _steps(make).items()}
+            arms = {name: _bind(step, frames, targets) for name, step in _steps(make).items()}
             rows += rate_rows(interleaved(arms, repeats=9), 1, "steps/s", "float32", prefix)
     return rows
 
 
 def _steps(make: Callable[[], nn.Module]) -> dict[str, Callable[[torch.Tensor, torch.Tensor], object]]:
-    last = make().to(memory_format=torch.channels_last)
-    both = make().to(memory_format=torch.channels_last)
+    channels_last = make().to(memory_format=torch.channels_last)
+    channels_last_bfloat16 = make().to(memory_format=torch.channels_last)
     steps = {
         "float32": step_of(make()),
-        "channels_last": step_of(last),
+        "channels_last": step_of(channels_last),
         "bfloat16": step_of(make(), torch.bfloat16),
-        "bfloat16, channels_last": step_of(both, torch.bfloat16),
+        "bfloat16, channels_last": step_of(channels_last_bfloat16, torch.bfloat16),
     }
     if shutil.which("g++") or shutil.which("clang++"):
         compiled = make()
@@ -41,7 +41,7 @@ def _steps(make: Callable[[], nn.Module]) -> dict[str, Callable[[torch.Tensor, t
     return steps
 
 
-def _bound(
+def _bind(
     step: Callable[[torch.Tensor, torch.Tensor], object], frames: torch.Tensor, targets: torch.Tensor
 ) -> Callable[[], object]:
     return lambda: step(frames, targets)

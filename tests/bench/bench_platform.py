@@ -1,4 +1,4 @@
-"""What the platform costs: steps of a stage in both runners against a plain PyTorch loop of the same training."""
+"""Cost of the platform: training steps of both runners compared with a plain PyTorch loop."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ from blear.train.plan import StagePlan
 from blear.train.worker import LocalWorker
 
 FACTORS, BATCH, SIZE, WIDTH = (3, 4, 6), 128, 48, 0.25
-EACH, LINES = 25, 9
-"""Steps of a log line, and lines; the first one is start-up and does not count."""
+LOG_EVERY, LOG_LINES = 25, 9
+"""Steps of a log line, and number of lines; the first line includes the start-up and is not counted."""
 REPEATS = 3
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "vlqr_hq.yaml"
 
 
 def measure() -> list[Row]:
-    """One thread everywhere, as Ray gives a worker with one CPU."""
+    """Uses one thread, as Ray does for a worker with one CPU."""
     with tempfile.TemporaryDirectory() as folder, threads(1):
         os.environ["BLEAR_STORAGE"] = folder
         plan = _plan(Path(folder))
-        frames, targets = _all(plan)
+        frames, targets = _read_split(plan)
         plain, local, on_ray = [], [], []
         with _ray_head(Path(folder)) as address:
             os.environ["RAY_ADDRESS"] = address
             for turn in range(REPEATS):
-                plain += _plain(frames, targets)
-                local += _rates(plan, f"local-{turn}", on_ray=False)
-                plain += _plain(frames, targets)
-                on_ray += _rates(plan, f"ray-{turn}", on_ray=True)
+                plain += _plain_loop(frames, targets)
+                local += _steps_per_s(plan, f"local-{turn}", on_ray=False)
+                plain += _plain_loop(frames, targets)
+                on_ray += _steps_per_s(plan, f"ray-{turn}", on_ray=True)
     reference = statistics.median(plain)
     what = f"CNN+D x {WIDTH}, {BATCH} x {SIZE} px, degraded, 1 thread, "
     rows = [Row(f"{what}plain PyTorch loop", reference, "steps/s", spread=quartiles(plain))]
-    for name, rates in (("local runner", local), ("Ray Train runner", on_ray)):
-        middle = statistics.median(rates)
-        ratio = middle / reference
-        rows.append(Row(what + name, middle, "steps/s", ratio, "plain PyTorch loop", quartiles(rates)))
+    for name, speeds in (("local runner", local), ("Ray Train runner", on_ray)):
+        median = statistics.median(speeds)
+        ratio = median / reference
+        rows.append(Row(what + name, median, "steps/s", ratio, "plain PyTorch loop", quartiles(speeds)))
     return rows
 
 
@@ -72,10 +72,10 @@ def _plan(folder: Path) -> StagePlan:
         "stages.hq.optimizer={use: sgd, lr: 1.0e-4, momentum: 0.9, weight_decay: 5.0e-4}",
         "stages.hq.validate=null",
         f"stages.hq.batch_size={BATCH}",
-        f"stages.hq.steps={EACH * LINES}",
-        f"stages.hq.log_every={EACH}",
+        f"stages.hq.steps={LOG_EVERY * LOG_LINES}",
+        f"stages.hq.log_every={LOG_EVERY}",
         "cluster.gpu=false",
-        "cluster.channels_last=false",  # the plain loop has not got it either
+        "cluster.channels_last=false",  # as in the plain loop
     ]
     job, catalog = read_job(JOB, overrides=overrides)
     return StagePlan(
@@ -83,36 +83,36 @@ def _plan(folder: Path) -> StagePlan:
     )
 
 
-def _all(plan: StagePlan) -> tuple[torch.Tensor, torch.Tensor]:
-    """The whole split in memory: uint8 frames and valence."""
+def _read_split(plan: StagePlan) -> tuple[torch.Tensor, torch.Tensor]:
+    """Reads the whole split: uint8 frames [N, T, C, H, W] and valence [N]."""
     prepared = Prepared.open(plan.prepared["faces"])
     with contextlib.closing(Store.open(prepared, prepared.splits[0])) as store:
         read = list(sequential_batches(store, 256))
     return torch.cat([raw.frames_BTCHW for raw in read]), torch.cat([raw.targets["valence"] for raw in read])
 
 
-def _plain(frames_N: torch.Tensor, targets_N: torch.Tensor) -> list[float]:
-    """Steps a second over each `EACH` steps of the loop that one would write without a platform."""
+def _plain_loop(frames_N: torch.Tensor, targets_N: torch.Tensor) -> list[float]:
+    """Steps per second of a plain PyTorch loop, one value for each `LOG_EVERY` steps."""
     step = step_of(cnn5x5(WIDTH, SIZE))
     bank = down_up_bank(FACTORS, SIZE, SIZE)
-    order, rates, began = torch.randperm(len(frames_N)), [], time.perf_counter()
+    permutation, speeds, start = torch.randperm(len(frames_N)), [], time.perf_counter()
     loss_sum = torch.zeros(())
-    for number in range(1, EACH * LINES + 1):
-        if len(order) < BATCH:
-            order = torch.cat([order, torch.randperm(len(frames_N))])
-        which, order = order[:BATCH], order[BATCH:]
-        frames = bank(frames_N[which].float().div_(255), torch.randint(len(FACTORS), (BATCH,)))
-        loss_sum += step(frames, targets_N[which])
-        if number % EACH == 0:
+    for number in range(1, LOG_EVERY * LOG_LINES + 1):
+        if len(permutation) < BATCH:
+            permutation = torch.cat([permutation, torch.randperm(len(frames_N))])
+        samples, permutation = permutation[:BATCH], permutation[BATCH:]
+        frames = bank(frames_N[samples].float().div_(255), torch.randint(len(FACTORS), (BATCH,)))
+        loss_sum += step(frames, targets_N[samples])
+        if number % LOG_EVERY == 0:
             float(loss_sum)
             now = time.perf_counter()
-            rates.append(EACH / (now - began))
-            began = now
-    return rates[1:]
+            speeds.append(LOG_EVERY / (now - start))
+            start = now
+    return speeds[1:]
 
 
-def _rates(plan: StagePlan, name: str, *, on_ray: bool) -> list[float]:
-    """Steps a second of each log line of one run of the stage."""
+def _steps_per_s(plan: StagePlan, name: str, *, on_ray: bool) -> list[float]:
+    """Steps per second in each log line of one run of the stage."""
     root = plan.run.root.with_name(name)
     run = RunFolder.start(root, "", fresh=True)
     plan = StagePlan(plan.job, plan.stage, run, plan.prepared)
@@ -132,7 +132,7 @@ def _rates(plan: StagePlan, name: str, *, on_ray: bool) -> list[float]:
 
 @contextlib.contextmanager
 def _ray_head(folder: Path) -> Iterator[str]:
-    """A Ray head of its own on loopback, with a token of its own; gives its address."""
+    """Starts a Ray head on loopback with a new token; yields its address."""
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     port, dashboard = _free_port(), _free_port()
     arguments = ["start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=2"]
@@ -152,7 +152,7 @@ def _ray_head(folder: Path) -> Iterator[str]:
         head.terminate()
         try:
             head.wait(60)
-        except subprocess.TimeoutExpired:  # it waits for a cluster that is gone
+        except subprocess.TimeoutExpired:  # it may wait for a cluster that is gone
             head.kill()
             head.wait()
 

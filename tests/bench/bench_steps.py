@@ -1,4 +1,4 @@
-"""Training steps fed by the data path (cached shards, exact order, read-ahead) against one batch held in memory."""
+"""Training steps with the data path (cached shards, sampler, prefetching) compared with one batch in memory."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ CASES: tuple[tuple[str, Callable[[], nn.Module], int, int, int], ...] = (
     ("CNN+D, 16 x 96 px", partial(cnn5x5, 1.0, 96), 96, 16, 3),
     ("ResNet-18, 16 x 96 px", resnet18, 96, 16, 6),
 )
-"""Name, network, pixels, batch, steps of one timed call."""
+"""Name, network, frame size in pixels, batch size, steps of one timed call."""
 
 
 def measure() -> list[Row]:
-    """Each network on one thread and on two; the reading thread comes on top, as it does in training."""
+    """Measures each network with one thread and with two, beside the reading thread of training."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         for cores in (1, 2):
@@ -55,11 +55,11 @@ def _compare(make: Callable[[], nn.Module], store: Store, batch: int, steps: int
 
     with closing(batches(store, order, 0, 10**9)) as stream:
         for _ in range(-(-len(store) // batch)):
-            held = next(stream)  # the first epoch decodes
+            in_memory = next(stream)  # the first epoch decodes the images
 
         def from_memory() -> None:
             for _ in range(steps):
-                train(held)
+                train(in_memory)
 
         def from_shards() -> None:
             for _ in range(steps):

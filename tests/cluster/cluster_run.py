@@ -1,4 +1,4 @@
-"""Tiny slow jobs on a cluster, and what they leave behind: losses, samples, history."""
+"""Small slow jobs on a cluster, and their results: losses, samples, history."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS, BATCH, COUNT = 60, 12, 100
 
 SLOW = '''
-"""A degradation that changes nothing and takes its time, so that a test hits the middle of a stage."""
+"""A slow identity, so that a test can act in the middle of a stage."""
 
 import time
 
@@ -69,27 +69,27 @@ class Run:
 
     @property
     def text(self) -> str:
-        """What it printed so far."""
+        """The output so far."""
         return self.output.read_text()
 
     @property
     def step(self) -> int:
-        """The last step that was done."""
+        """The last finished step."""
         path = self.stage / "reached"
         return int(path.read_text() or 0) if path.is_file() else 0
 
     def wait_for_step(self, step: int) -> None:
-        """Until `step` steps are done."""
+        """Waits until `step` steps are done."""
 
-        def there() -> bool:
+        def done() -> bool:
             if self.process.poll() is not None and self.step < step:
                 pytest.fail(f"the run ended at step {self.step}:\n{self.text[-6000:]}")
             return self.step >= step
 
-        wait_for(f"step {step}; it is at {self.step}", there)
+        wait_for(f"step {step}; it is at {self.step}", done)
 
     def end(self, seconds: float = 150) -> int:
-        """Its exit code."""
+        """Waits for the end; returns the exit code."""
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -104,20 +104,20 @@ class Run:
 
     @property
     def history(self) -> str:
-        """What happened to it."""
+        """The content of history.log."""
         path = self.stage / "history.log"
         return path.read_text() if path.is_file() else ""
 
     @property
     def worlds(self) -> list[int]:
-        """Number of workers of each attempt, in order."""
+        """Number of workers of each attempt, in the order of the attempts."""
         attempts = {}
         for line in sorted(self._audit(), key=lambda line: line["time"]):
             attempts.setdefault((line["first"], line["world"]), line["world"])
         return list(attempts.values())
 
     def samples(self) -> dict[int, list[tuple[int, int]]]:
-        """Step -> sorted (epoch, sample) of all workers, of the attempt that the final weights come from."""
+        """Step -> sorted (epoch, sample) of all workers, in the attempt that led to the final weights."""
         newest: dict[int, list[dict]] = {}
         for line in sorted(self._audit(), key=lambda line: line["time"]):
             lines = newest.setdefault(line["step"], [])
@@ -146,7 +146,7 @@ def blear(job: Path, changes: Sequence[str], output: Path, environment: dict[str
 
 
 def write_job(folder: Path, name: str, workers: object, seconds: float) -> Path:
-    """A job of one tiny stage whose steps take `seconds` each; no dropout, no batch statistics."""
+    """Writes a job of one small stage with `seconds` for each step; no dropout, no batch statistics."""
     (folder / "slow.py").write_text(SLOW)
     faces = {"use": "faces/procedural", "size": 48, "color": "luma", "targets": ["valence"]}
     stage = {
@@ -175,20 +175,20 @@ def write_job(folder: Path, name: str, workers: object, seconds: float) -> Path:
 
 
 @dataclass(frozen=True)
-class Undisturbed:
-    """The losses of a run in one process that nothing happened to."""
+class Reference:
+    """The losses of an uninterrupted run in one process."""
 
     losses: list[float]
 
     def check(self, run: Run, steps: int = STEPS) -> None:
-        """A run saw every sample of each epoch once, in the job's order, and its losses are those of this one."""
+        """Checks that a run used each sample once in an epoch, in sampler order, with the reference's losses."""
         order = Sampler([COUNT // 4] * 4, BATCH, 0)
         expected = {}
         for step in range(steps):
             epochs_B, samples_B = order.batch(step)
             expected[step + 1] = sorted(zip(epochs_B.tolist(), samples_B.tolist(), strict=True))
         assert run.samples() == expected
-        seen = [pair for pairs in expected.values() for pair in pairs]
-        assert len(set(seen)) == len(seen) == steps * BATCH
+        used = [pair for pairs in expected.values() for pair in pairs]
+        assert len(set(used)) == len(used) == steps * BATCH
         assert [step for step, _ in run.losses] == list(range(1, steps + 1))
         assert [loss for _, loss in run.losses] == pytest.approx(self.losses[:steps], rel=1e-3)

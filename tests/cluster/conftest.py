@@ -1,4 +1,4 @@
-"""One real Ray cluster, storage that its runs share, and the run that nothing happens to."""
+"""One real Ray cluster, storage that its runs share, and an uninterrupted reference run."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster_run import Run, Undisturbed, blear, write_job
+from cluster_run import Reference, Run, blear, write_job
 from ray_cluster import BINARIES, QUICK, Cluster
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory, ray_token: dict[str, str]) -> Iterator[Cluster]:
-    """The cluster; a head alone at first."""
+    """The cluster; at first it has a head only."""
     keep = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
     keep |= {"PATH": f"{BINARIES}:{os.environ['PATH']}", **QUICK, **ray_token}
     made = Cluster(tmp_path_factory.mktemp("cluster"), keep)
@@ -61,12 +61,12 @@ def start(cluster: Cluster, shards: Path, tmp_path: Path):
 
 
 @pytest.fixture(scope="session")
-def undisturbed(cluster: Cluster, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+def reference(cluster: Cluster, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
     """100 steps by the local runner."""
-    folder = tmp_path_factory.mktemp("undisturbed")
+    folder = tmp_path_factory.mktemp("reference")
     (folder / "shards").symlink_to(shards)
-    job, output = write_job(folder, "undisturbed", 1, 0.0), folder / "out"
+    job, output = write_job(folder, "reference", 1, 0.0), folder / "out"
     environment = cluster.environment | storage_of(folder, shards)
-    run = Run(blear(job, ["stages.one.steps=100"], output, environment), output, folder / "runs/undisturbed/stages/one")
+    run = Run(blear(job, ["stages.one.steps=100"], output, environment), output, folder / "runs/reference/stages/one")
     assert run.end() == 0, run.text
-    return Undisturbed([loss for _, loss in run.losses])
+    return Reference([loss for _, loss in run.losses])

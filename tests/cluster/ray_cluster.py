@@ -1,4 +1,4 @@
-"""A Ray cluster of several raylets on loopback, and what can happen to its processes."""
+"""A Ray cluster of several raylets on loopback, whose processes a test can kill."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import pytest
 from ports import free_port
 
 BINARIES = Path(sys.executable).parent
-AGENT = "dashboard-agent-listen"  # its usual port is one for the whole machine
+AGENT = "dashboard-agent-listen"  # its default port is fixed, so that one machine could have one node only
 
-# Ray's own intervals, shortened: a real cluster looks every 2 to 60 seconds
+# shorter intervals than Ray's defaults of 2 to 60 seconds
 QUICK = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.5",
@@ -34,10 +34,10 @@ QUICK = {
 }
 
 
-def wait_for(what: str, true: Callable[[], object], seconds: float = 120, every: float = 0.1) -> None:
-    """Until `true()` holds; fails the test after `seconds`."""
+def wait_for(what: str, condition: Callable[[], object], seconds: float = 120, every: float = 0.1) -> None:
+    """Waits until `condition()` is true; fails the test after `seconds`."""
     until = time.monotonic() + seconds
-    while not true():
+    while not condition():
         if time.monotonic() > until:
             pytest.fail(f"not within {seconds:g} s: {what}")
         time.sleep(every)
@@ -51,10 +51,10 @@ def children(pid: int) -> list[tuple[int, str]]:
             with contextlib.suppress(OSError):
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
                 parents.setdefault(parent, []).append(int(entry.name))
-    found, todo = [], [pid]
-    while todo:
-        for child in parents.get(todo.pop(), []):
-            todo.append(child)
+    found, pending = [], [pid]
+    while pending:
+        for child in parents.get(pending.pop(), []):
+            pending.append(child)
             with contextlib.suppress(OSError):
                 line = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
                 found.append((child, line))
@@ -63,7 +63,7 @@ def children(pid: int) -> list[tuple[int, str]]:
 
 @dataclass
 class Node:
-    """One `ray start --block` with everything below it."""
+    """One `ray start --block` with its child processes."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -74,17 +74,17 @@ class Node:
 
     @property
     def trainers(self) -> list[int]:
-        """Processes that train."""
+        """Processes of Ray Train workers."""
         return self.below("ray::RayTrainWorker") + self.below("ray::TrainWorker")
 
     @property
     def raylet(self) -> int:
-        """The raylet's process."""
+        """Process id of the raylet."""
         return next(pid for pid, line in children(self.process.pid) if "/raylet/raylet " in f"{line} ")
 
     def kill(self) -> None:
-        """SIGKILL to the raylet, as when a machine is switched off; Ray's processes on it end with it."""
-        self.process.send_signal(signal.SIGSTOP)  # else it would clean up after the raylet
+        """Kills the raylet and all processes of the node, as when a machine is switched off."""
+        self.process.send_signal(signal.SIGSTOP)  # otherwise it would clean up after the raylet
         os.kill(self.raylet, signal.SIGKILL)
         for pid, _ in children(self.process.pid):
             with contextlib.suppress(ProcessLookupError):
@@ -93,7 +93,7 @@ class Node:
         self.process.wait(30)
 
     def stop(self) -> None:
-        """Ends it in good order."""
+        """Stops the node with SIGTERM."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -112,7 +112,7 @@ class Cluster:
     nodes: list[Node] = field(default_factory=list)
 
     def start(self, *arguments: str, **environment: str) -> Node:
-        """Starts a Ray node and waits until it says that it runs."""
+        """Starts a Ray node and waits until it runs."""
         log = self.folder / f"node-{time.time_ns()}.log"
         command = [str(BINARIES / "ray"), "start", "--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats"]
         command += ["--object-store-memory=80000000", "--include-log-monitor=false", *arguments]
@@ -139,12 +139,12 @@ class Cluster:
         self.start("--head", *(resources or ["--num-cpus=0"]), "--include-dashboard=false", *ports)
 
     def add(self, **environment: str) -> Node:
-        """A node of one CPU."""
+        """Adds a node of one CPU."""
         ports = ["--min-worker-port=0", "--max-worker-port=0", f"--{AGENT}-port={free_port()}"]
         return self.start(f"--address={self.address}", "--num-cpus=1", *ports, **environment)
 
     def resize(self, count: int) -> list[Node]:
-        """Leaves `count` nodes beside the head: what an earlier test left is used again."""
+        """Starts or stops nodes until there are `count` beside the head; reuses nodes of earlier tests."""
         alive = [node for node in self.nodes[1:] if node.process.poll() is None]
         for node in alive[count:]:
             node.stop()

@@ -1,6 +1,6 @@
-"""A cluster that scales from 0 to 2 and back around a submitted job, on Ray's fake multi-node provider.
+"""A cluster scales from 0 to 2 nodes and back for a submitted job, with Ray's fake multi-node provider.
 
-The provider starts real raylets on this machine; everything else is Ray's own: autoscaler, job server, token, Train.
+The provider starts real raylets on this machine. Autoscaler, job server, token and Ray Train are the real ones.
 """
 
 from __future__ import annotations
@@ -80,20 +80,20 @@ def launcher_file(gcs_address: str) -> dict[str, Any]:
 
 
 class NodeCounts:
-    """How many worker nodes were alive at each moment, as the state API says."""
+    """Numbers of running worker nodes over time, from Ray's state API."""
 
     def __init__(self, address: str, token: str) -> None:
         self.address, self.headers = address, {"Authorization": f"Bearer {token}"}
         self.seen: list[int] = []
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread = threading.Thread(target=self._poll, daemon=True)
 
     def now(self) -> int:
-        answer = requests.get(f"{self.address}/api/v0/nodes", headers=self.headers, timeout=30)
-        nodes = answer.json()["data"]["result"]["result"]
+        response = requests.get(f"{self.address}/api/v0/nodes", headers=self.headers, timeout=30)
+        nodes = response.json()["data"]["result"]["result"]
         return sum(node["state"] == "ALIVE" and not node["is_head_node"] for node in nodes)
 
-    def _watch(self) -> None:
+    def _poll(self) -> None:
         while not self._done.wait(0.5):
             count = self.now()
             if not self.seen or self.seen[-1] != count:
@@ -109,8 +109,8 @@ class NodeCounts:
 
 
 @dataclass(frozen=True)
-class Scaling:
-    """A head without CPUs and its autoscaler; `environment` is a client's."""
+class ScalingCluster:
+    """A head without CPUs and its autoscaler; `environment` is for client processes."""
 
     dashboard: str
     gcs: str
@@ -119,8 +119,8 @@ class Scaling:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scaling]:
-    """The cluster that scales."""
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScalingCluster]:
+    """The scaling cluster."""
     tmp_path = tmp_path_factory.mktemp("scaling")
     port, dashboard, token = free_port(), free_port(), secrets.token_hex(32)
     config, log = tmp_path / "autoscaling.yaml", tmp_path / "head.log"
@@ -147,15 +147,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scaling]:
         command = [str(BIN / "ray"), *arguments, f"--autoscaling-config={config}"]
         head = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
     try:
-        await_answer(address, token, head, log)
-        yield Scaling(address, f"127.0.0.1:{port}", client, tmp_path / "storage")
+        await_job_server(address, token, head, log)
+        yield ScalingCluster(address, f"127.0.0.1:{port}", client, tmp_path / "storage")
     finally:
         head.terminate()
         head.wait(60)
 
 
-def await_answer(address: str, token: str, head: subprocess.Popen[bytes], log: Path) -> None:
-    """Until the job server answers."""
+def await_job_server(address: str, token: str, head: subprocess.Popen[bytes], log: Path) -> None:
+    """Waits until the job server replies."""
     for _ in range(120):
         if head.poll() is not None:
             pytest.fail(f"the head ended:\n{log.read_text()}")
@@ -169,10 +169,10 @@ def await_answer(address: str, token: str, head: subprocess.Popen[bytes], log: P
     pytest.fail(f"the head did not answer:\n{log.read_text()}")
 
 
-def run(cluster: Scaling, project: Path, *command: str, **variables: str) -> tuple[str, str, list[int]]:
-    """A command with job.yaml of a folder: what it printed, and every number of worker nodes until all are gone again.
+def run(cluster: ScalingCluster, project: Path, *command: str, **variables: str) -> tuple[str, str, list[int]]:
+    """Runs a command with job.yaml of a folder; returns its output, its messages and all numbers of worker nodes.
 
-    The job's data are prepared here before, so that its stages or trials are what asks for nodes.
+    Waits until all nodes are gone. The job's data are prepared before, so that stages or trials request the nodes.
     """
     prepare = [str(BIN / "blear"), "prepare", "job.yaml", "--workers", "1"]
     here = cluster.environment | {"BLEAR_STORAGE": str(cluster.storage)}
@@ -191,26 +191,28 @@ def run(cluster: Scaling, project: Path, *command: str, **variables: str) -> tup
     return done.stdout, done.stderr, [first, *counts.seen, last]
 
 
-def test_a_search_scales_the_cluster_from_0_to_2_and_it_goes_back(cluster: Scaling, tmp_path: Path) -> None:
-    """Not submitted: the provider's nodes share one disk, and each would unpack the project over that of the others."""
+def test_a_search_scales_the_cluster_from_0_to_2_nodes_and_back(cluster: ScalingCluster, tmp_path: Path) -> None:
+    """Not submitted: the nodes share one disk, so that each would overwrite the unpacked project of the others."""
     write_search(tmp_path, algorithm="random", trials=4, concurrent=2)
     where = {"RAY_ADDRESS": cluster.gcs, "BLEAR_STORAGE": str(cluster.storage)}
-    _, told, counts = run(cluster, tmp_path, "run", "job.yaml", **where)
+    _, messages, counts = run(cluster, tmp_path, "run", "job.yaml", **where)
     assert (counts[0], max(counts), counts[-1]) == (0, 2, 0), counts
     results = read_results(cluster.storage / "runs" / "tiny" / "search.json")
     assert [trial.whole for trial in results.trials] == [True] * 4
-    assert "search: 4/4" in told
+    assert "search: 4/4" in messages
 
 
-def test_a_submitted_job_scales_the_cluster_from_0_to_2_and_it_goes_back(cluster: Scaling, tmp_path: Path) -> None:
+def test_a_submitted_job_scales_the_cluster_from_0_to_2_nodes_and_back(cluster: ScalingCluster, tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(JOB)
-    printed, told, counts = run(cluster, tmp_path, "submit", "job.yaml", "--address", cluster.dashboard)
-    assert "elastic-1 succeeded" in told
+    output, messages, counts = run(cluster, tmp_path, "submit", "job.yaml", "--address", cluster.dashboard)
+    assert "elastic-1 succeeded" in messages
     waited = r"waiting for 1 to 2 workers of 1 CPU: the cluster has room for 0 now; (.*)\n"
-    said = re.search(waited, printed)
-    assert said, printed[-6000:]
-    # on a quick machine the nodes are asked for before the first look
-    assert re.fullmatch(r"(starting \d x worker)?(; )?(the autoscaler may add up to \d x worker \(1 CPU\))?", said[1])
+    waiting = re.search(waited, output)
+    assert waiting, output[-6000:]
+    # on a fast machine the nodes are requested before the first poll
+    assert re.fullmatch(
+        r"(starting \d x worker)?(; )?(the autoscaler may add up to \d x worker \(1 CPU\))?", waiting[1]
+    )
     assert (counts[0], max(counts), counts[-1]) == (0, 2, 0), counts
 
     stage = cluster.storage / "runs" / "elastic" / "stages" / "only"
@@ -218,8 +220,8 @@ def test_a_submitted_job_scales_the_cluster_from_0_to_2_and_it_goes_back(cluster
     lines = [json.loads(x) for file in (stage / "samples").glob("*.jsonl") for x in file.read_text().splitlines()]
     assert {line["step"] for line in lines} == set(range(1, 31))
     for step in range(1, 31):
-        first = max(line["first"] for line in lines if line["step"] == step)  # the attempt that counts
+        first = max(line["first"] for line in lines if line["step"] == step)  # the last attempt
         parts = [line for line in lines if (line["step"], line["first"]) == (step, first)]
         used = [pair for part in parts for pair in zip(part["epochs"], part["samples"], strict=True)]
         assert len(set(used)) == len(used) == 15, step
-    assert max(line["world"] for line in lines) == 2  # it grew to both nodes, whether or not it began with one
+    assert max(line["world"] for line in lines) == 2  # it used both nodes, at the start or later

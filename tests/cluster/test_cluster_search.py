@@ -1,4 +1,4 @@
-"""Searches on clusters: trials of several workers, trials that share a GPU (a logical one: no device is needed)."""
+"""Searches on clusters: trials of several workers, trials that share a logical GPU (no device is needed)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 
 def search(cluster: Cluster, folder: Path, *sets: str, **entries: object) -> tuple[SearchResults, str]:
-    """Runs a search on a cluster: its results and what it said."""
+    """Runs a search on a cluster; returns its results and its messages."""
     job = write_search(folder, algorithm="random", **entries)
     words = [word for text in sets for word in ("--set", text)]
     environment = cluster.environment | {"RAY_ADDRESS": cluster.address, "BLEAR_STORAGE": str(folder)}
@@ -29,18 +29,18 @@ def search(cluster: Cluster, folder: Path, *sets: str, **entries: object) -> tup
 
 
 def spans(folder: Path) -> list[tuple[float, float]]:
-    """When each trial that told a result worked: start and end, in seconds."""
-    told = [json.loads(path.read_text().splitlines()[-1]) for path in folder.glob("runs/tiny/tune/*/result.json")]
-    return [(one["timestamp"] - one["time_total_s"], one["timestamp"]) for one in told]
+    """Start and end of each trial that reported a result, in seconds."""
+    last = [json.loads(path.read_text().splitlines()[-1]) for path in folder.glob("runs/tiny/tune/*/result.json")]
+    return [(one["timestamp"] - one["time_total_s"], one["timestamp"]) for one in last]
 
 
-def most_at_once(moments: list[tuple[float, float]]) -> int:
-    """The largest number of spans that share a moment; their ends are known to a second."""
-    return max(sum(other[0] <= start < other[1] - 1 for other in moments) for start, _ in moments)
+def most_at_once(spans: list[tuple[float, float]]) -> int:
+    """The largest number of spans that overlap; their ends are known to a second."""
+    return max(sum(other[0] <= start < other[1] - 1 for other in spans) for start, _ in spans)
 
 
 def test_trials_of_several_workers(cluster: Cluster, tmp_path: Path) -> None:
-    """The cluster has room for the workers of one trial: a second one waits until it has ended."""
+    """The cluster has room for the workers of one trial; the second trial waits for the first."""
     cluster.resize(2)
     narrow = {"narrow": {"stages.joint.degrade.0.factors": {1: 1, 2: 1}}}
     sets = ["cluster.workers=2", "stages.joint.audit=true", "stages.joint.backbone.start_from=null"]
@@ -57,7 +57,7 @@ def test_trials_of_several_workers(cluster: Cluster, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def one_gpu(tmp_path_factory: pytest.TempPathFactory, ray_token: dict[str, str]) -> Iterator[Cluster]:
-    """A node of four CPUs and one GPU, as Ray sees it."""
+    """A node with four CPUs and one logical GPU."""
     keep = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     keep |= {"PATH": f"{BINARIES}:{os.environ['PATH']}", **QUICK, **ray_token}
     made = Cluster(tmp_path_factory.mktemp("gpu"), keep)
@@ -70,7 +70,7 @@ def one_gpu(tmp_path_factory: pytest.TempPathFactory, ray_token: dict[str, str])
 
 
 def test_two_trials_share_a_gpu(one_gpu: Cluster, tmp_path: Path) -> None:
-    """There are CPUs for four trials; two at a time have their half of the GPU."""
+    """There are CPUs for four trials; two trials at a time get half of the GPU each."""
     long = ["stages.joint.steps=1000"]
     results, _ = search(one_gpu, tmp_path, *long, trials=4, concurrent=None, gpus=0.5)
     assert [trial.whole for trial in results.trials] == [True] * 4
@@ -79,7 +79,7 @@ def test_two_trials_share_a_gpu(one_gpu: Cluster, tmp_path: Path) -> None:
 
 def test_gpu_hours_end_a_search(one_gpu: Cluster, tmp_path: Path) -> None:
     """Half a GPU for each of two trials at once: as many GPU seconds as seconds."""
-    results, told = search(one_gpu, tmp_path, trials=60, concurrent=None, gpus=0.5, gpu_hours=15 / 3600)
-    assert "search: its gpu_hours are used up; all trials stop" in told
+    results, output = search(one_gpu, tmp_path, trials=60, concurrent=None, gpus=0.5, gpu_hours=15 / 3600)
+    assert "search: its gpu_hours are used up; all trials stop" in output
     assert 0 < len(results.trials) < 50, len(results.trials)
     assert results.trial(results.best)

@@ -1,4 +1,4 @@
-"""A checkpoint that is cut off while it is written, and a disk that is full: the one before stays whole."""
+"""An interrupted write of a checkpoint, and a full disk: the previous checkpoint stays complete."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 
-def whole_checkpoints(stage: Path) -> list[int]:
-    """Steps of the checkpoints that are there, each of which must load."""
+def complete_checkpoints(stage: Path) -> list[int]:
+    """Steps of the checkpoints; each of them must load."""
     steps = []
     for folder in sorted((stage / "checkpoints").glob("step-*")):
         assert load_file(folder / "model.safetensors")
@@ -29,7 +29,7 @@ def whole_checkpoints(stage: Path) -> list[int]:
     return steps
 
 
-def test_a_worker_is_killed_while_it_writes_a_checkpoint(cluster, start, undisturbed) -> None:
+def test_a_worker_is_killed_while_it_writes_a_checkpoint(cluster, start, reference) -> None:
     (node,) = cluster.resize(1)
     run = start("cut-off", "stages.one.checkpoint_every=2")
     run.wait_for_step(6)
@@ -43,13 +43,13 @@ def test_a_worker_is_killed_while_it_writes_a_checkpoint(cluster, start, undistu
             if any(folder.glob(".step-*.partial")):
                 break
             os.kill(worker, signal.SIGCONT)
-    before = whole_checkpoints(run.stage)
+    before = complete_checkpoints(run.stage)
     os.kill(worker, signal.SIGKILL)
     assert before
     assert run.end() == 0, run.text
-    undisturbed.check(run)
+    reference.check(run)
     assert f"continues from step {before[-1]} " in run.history
-    assert not list(folder.glob(".step-*")), "what the killed one left is removed"
+    assert not list(folder.glob(".step-*")), "the partial checkpoint is deleted"
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> Path:
-    """A file that takes all room that is left."""
+    """Writes a file that fills the disk."""
     path = folder / "filler"
     with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
         for size in (65536, 4096):
@@ -79,7 +79,7 @@ def fill(folder: Path) -> Path:
     return path
 
 
-def test_the_disk_is_full(cluster, start, undisturbed, small_disk: Path) -> None:
+def test_the_disk_is_full(cluster, start, reference, small_disk: Path) -> None:
     cluster.resize(1)
     run = start("full", storage=small_disk)
     run.wait_for_step(15)
@@ -88,8 +88,8 @@ def test_the_disk_is_full(cluster, start, undisturbed, small_disk: Path) -> None
     assert "No space left on device" in run.text
     assert "give the same command" in run.text
     assert "Traceback" not in run.text
-    assert whole_checkpoints(run.stage)[-1] >= 10
+    assert complete_checkpoints(run.stage)[-1] >= 10
     filler.unlink()
     again = start("full", storage=small_disk)
     assert again.end() == 0, again.text
-    undisturbed.check(again)
+    reference.check(again)

@@ -1,1 +1,1 @@
-"""A job on a remote cluster: what is uploaded, plugins as wheels, submission and its log."""
+"""Submits jobs to a remote Ray cluster: checks, upload, wheels of plugins, log."""

@@ -1,8 +1,8 @@
-"""Plugins that are installed here from a local folder or wheel, as wheels for the cluster.
+"""Builds wheels of locally installed plugins for the cluster.
 
-A folder in `py_modules` would bring the code without its entry points, and the plugin would not be found. A wheel there
-is installed together with everything it requires, another blear included; so its requirements are taken out, and have
-to be on the nodes.
+Ray's `py_modules` accepts folders and wheels. A folder has no entry points, so that the plugin would not be discovered.
+A wheel is installed with all of its requirements, which include blear. Therefore the wheels are built without
+requirements, and the nodes must have the required packages.
 """
 
 from __future__ import annotations
@@ -22,31 +22,41 @@ from urllib.request import url2pathname
 from blear.errors import PluginError
 from blear.job.schema import Job
 
-_BY_INSTALLER = ("INSTALLER", "REQUESTED", "direct_url.json")
+_INSTALLER_FILES = ("INSTALLER", "REQUESTED", "direct_url.json")
 
 
 def local_plugins(job: Job) -> dict[str, Path]:
-    """Distributions of the job's plugins that no registry has: name -> folder or wheel that it was installed from."""
-    places = {name: _place(Distribution.from_name(name)) for name in _distributions(job)}
-    return {name: place for name, place in places.items() if place is not None}
+    """Distributions of the job's plugins that were not installed from a registry: name -> local folder or wheel."""
+    origins = {name: _local_origin(Distribution.from_name(name)) for name in _distributions(job)}
+    return {name: origin for name, origin in origins.items() if origin is not None}
 
 
 def registry_plugins(job: Job) -> list[str]:
-    """The other distributions of the job's plugins, as pip names them: `name==version`."""
+    """Distributions of the job's plugins that were installed from a registry, as `name==version`."""
     dists = [Distribution.from_name(name) for name in _distributions(job)]
-    return [f"{dist.name}=={dist.version}" for dist in dists if _place(dist) is None]
+    return [f"{dist.name}=={dist.version}" for dist in dists if _local_origin(dist) is None]
 
 
-def build_wheel(name: str, place: Path, target: Path) -> Path:
-    """Builds a plugin's wheel into `target`, without its requirements; the file name carries a digest of the content.
+def build_wheel(name: str, origin: Path, target: Path) -> Path:
+    """Builds the wheel of a plugin, without its requirements.
 
-    From a folder by pip; what was installed from a wheel is packed again, for the wheel may be gone. Ray keeps a wheel
-    under its file name, so a changed plugin of the same version would not be sent again.
+    pip builds it from a folder. A plugin that was installed from a wheel is packed again from its installed files,
+    because the wheel may no longer exist. The file name contains a digest of the content: Ray caches wheels by file
+    name, and would not upload a changed plugin of the same version.
+
+    Args:
+        name: name of the distribution.
+        origin: the folder or wheel that it was installed from.
+        target: folder of the new wheel.
 
     Raises:
-        PluginError: it cannot be built; with the last lines of pip.
+        PluginError: pip cannot build the wheel; the message has pip's last lines.
     """
-    stem, content = _built(name, place, target / name) if place.is_dir() else _packed(Distribution.from_name(name))
+    stem, content = (
+        _build_from_folder(name, origin, target / name)
+        if origin.is_dir()
+        else _pack_installed(Distribution.from_name(name))
+    )
     _drop_requirements(content)
     digest = hashlib.sha256()
     for file in sorted(content):
@@ -59,24 +69,24 @@ def build_wheel(name: str, place: Path, target: Path) -> Path:
     return path
 
 
-def _built(name: str, folder: Path, into: Path) -> tuple[str, dict[str, bytes]]:
-    """What pip builds of a folder: the wheel's name without its ending, and its files."""
-    command = [sys.executable, "-m", "pip", "wheel", "--no-color", "--no-deps", "--wheel-dir", str(into), str(folder)]
+def _build_from_folder(name: str, folder: Path, target: Path) -> tuple[str, dict[str, bytes]]:
+    """Builds a wheel with pip; returns its name without the suffix, and path -> content of its files."""
+    command = [sys.executable, "-m", "pip", "wheel", "--no-color", "--no-deps", "--wheel-dir", str(target), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = sorted(into.glob("*.whl"))
+    wheels = sorted(target.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-16:])
-        raise PluginError(f"its wheel cannot be built:\n{last}", f"{name} ({folder})", "mend its pyproject.toml")
+        raise PluginError(f"its wheel cannot be built:\n{last}", f"{name} ({folder})", "fix its pyproject.toml")
     with zipfile.ZipFile(wheels[0]) as archive:
         content = {part.filename: archive.read(part) for part in archive.infolist() if not part.is_dir()}
     return wheels[0].name.removesuffix(".whl"), content
 
 
-def _packed(distribution: Distribution) -> tuple[str, dict[str, bytes]]:
-    """The same of an installed distribution: its files without what the installer added."""
+def _pack_installed(distribution: Distribution) -> tuple[str, dict[str, bytes]]:
+    """Name and files of a wheel, from an installed distribution; files that the installer added are left out."""
     content = {}
     for file in distribution.files or []:
-        added = file.parent.name.endswith(".dist-info") and file.name in _BY_INSTALLER
+        added = file.parent.name.endswith(".dist-info") and file.name in _INSTALLER_FILES
         if not added and ".." not in file.parts and "__pycache__" not in file.parts:
             content[file.as_posix()] = file.read_binary()
     (info,) = {file.split("/")[0] for file in content if file.endswith(".dist-info/METADATA")}
@@ -85,7 +95,7 @@ def _packed(distribution: Distribution) -> tuple[str, dict[str, bytes]]:
 
 
 def requirements(name: str) -> list[str]:
-    """What an installed distribution requires beside blear, its optional extras left out."""
+    """Requirements of an installed distribution, without blear and without those of extras."""
     return [
         text
         for text in Distribution.from_name(name).requires or []
@@ -94,7 +104,7 @@ def requirements(name: str) -> list[str]:
 
 
 def _drop_requirements(content: dict[str, bytes]) -> None:
-    """Takes `Requires-Dist` out of a wheel's METADATA and notes its new digest in RECORD."""
+    """Removes `Requires-Dist` from a wheel's METADATA, and updates the digest of METADATA in RECORD."""
     (metadata,) = (file for file in content if file.endswith(".dist-info/METADATA"))
     head, blank, body = content[metadata].partition(b"\n\n")
     head = b"\n".join(line for line in head.split(b"\n") if not line.startswith(b"Requires-Dist:"))
@@ -107,7 +117,7 @@ def _drop_requirements(content: dict[str, bytes]) -> None:
 
 
 def _components(job: Job) -> set[str]:
-    """Full names of every component that the job uses."""
+    """Full names of all components of the job."""
     data = job.data.values()
     names = {use.use for use in data} | {use.stand_in.use for use in data if use.stand_in is not None}
     names |= {use.use for use in job.degradations}
@@ -117,15 +127,15 @@ def _components(job: Job) -> set[str]:
 
 
 def _distributions(job: Job) -> list[str]:
-    """Distributions of the plugins that the job uses, blear itself left out."""
+    """Distributions of the job's plugins, without blear itself."""
     used = {name.split("/")[0] for name in _components(job)}
     points = [point for point in entry_points(group="blear") if point.name in used and point.dist is not None]
     return sorted({point.dist.name for point in points if point.dist is not None} - {"blear"})
 
 
-def _place(distribution: Distribution) -> Path | None:
-    """The folder or wheel that a distribution was installed from, as pip notes it (PEP 610); None: a registry."""
+def _local_origin(distribution: Distribution) -> Path | None:
+    """The folder or wheel that a distribution was installed from (PEP 610, direct_url.json); None: a registry."""
     text = distribution.read_text("direct_url.json")
     url = urlsplit(json.loads(text)["url"]) if text else None
-    place = Path(url2pathname(url.path)) if url is not None and url.scheme == "file" else None
-    return place if place is not None and (place.is_dir() or place.suffix == ".whl") else None
+    origin = Path(url2pathname(url.path)) if url is not None and url.scheme == "file" else None
+    return origin if origin is not None and (origin.is_dir() or origin.suffix == ".whl") else None

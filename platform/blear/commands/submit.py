@@ -12,12 +12,14 @@ from blear.commands.options import job_options
 
 @click.command()
 @job_options
-@click.option("--address", metavar="URL", help="the cluster's job server; default: RAY_API_SERVER_ADDRESS, RAY_ADDRESS")
+@click.option(
+    "--address", metavar="URL", help="URL of the cluster's job server; default: RAY_API_SERVER_ADDRESS or RAY_ADDRESS"
+)
 @click.option(
     "--working-dir",
     type=click.Path(path_type=Path),
     default=Path(),
-    help="folder to upload, without what .gitignore names; default: this folder",
+    help="folder to upload, without the files of .gitignore; default: the current folder",
 )
 @click.option("--fresh", is_flag=True, help="delete an earlier run of this name and start over")
 @click.option("--detach", is_flag=True, help="do not follow the log")
@@ -30,9 +32,9 @@ def submit(
     fresh: bool,
     detach: bool,
 ) -> None:
-    """Run a job on a Ray cluster and follow its log. The same command again joins it, or continues it once it ended.
+    """Run a job on a Ray cluster and follow its log. The same command joins a running job, or continues an ended one.
 
-    Exit code: 0 when the job succeeded, else its own; 143 when it was stopped.
+    Exit code: 0 if the job succeeded, 143 if it was stopped, else the job's own.
     """
     from blear.cluster.submit import submit_job
 

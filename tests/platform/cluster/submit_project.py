@@ -1,4 +1,4 @@
-"""A project as a user has it: a job with a one-file plugin, and a plugin installed from a local folder."""
+"""A user's project: a job with a one-file plugin and a plugin that is installed from a local folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     return name
 '''
 
-PLUGIN = '''"""A degradation that leaves the frames as they are, slowly: a second command finds the job running."""
+PLUGIN = '''"""A slow identity degradation, so that a second command joins the running job."""
 import time
 
 import torch
@@ -81,9 +81,9 @@ stages:
 
 
 def make_project(root: Path) -> tuple[Path, Path]:
-    """Writes everything; returns the project's folder and the one where the local plugin is "installed".
+    """Writes the project; returns its folder and the folder of the installed local plugin.
 
-    The second goes on PYTHONPATH: it holds what `pip install --editable` writes into site-packages.
+    The second folder belongs on PYTHONPATH. It has the files that `pip install --editable` writes to site-packages.
     """
     project, source, installed = root / "project", root / "gentle", root / "site"
     (project / "plugins").mkdir(parents=True)

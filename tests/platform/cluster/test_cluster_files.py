@@ -1,4 +1,4 @@
-"""The cluster files: valid for Ray's launcher and KubeRay, and they keep what docs/cluster.md promises."""
+"""The cluster files: valid for Ray's launcher and KubeRay, and as docs/cluster.md describes them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read(file: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", LAUNCHER)
-def test_ray_up_takes_it_and_would_not_take_a_misspelling(name: str, repository: Path) -> None:
+def test_ray_up_accepts_the_file_and_refuses_a_misspelling(name: str, repository: Path) -> None:
     config = read(repository / name)
     validate_config(prepare_config(copy.deepcopy(config)))
     with pytest.raises(jsonschema.ValidationError, match="idle_timeout"):
@@ -48,7 +48,7 @@ def test_token_loopback_limits(name: str, repository: Path) -> None:
 
 
 @pytest.mark.parametrize("name", LAUNCHER)
-def test_setup_commands_are_shell_and_write_the_environment(name: str, repository: Path, tmp_path: Path) -> None:
+def test_setup_commands_are_valid_shell_and_write_the_environment(name: str, repository: Path, tmp_path: Path) -> None:
     config = prepare_config(read(repository / name))
     for key in ("head_setup_commands", "worker_setup_commands", "head_start_ray_commands", "worker_start_ray_commands"):
         for command in config[key]:
@@ -81,8 +81,8 @@ def test_spot_first_with_the_same_machine_on_demand(name: str, repository: Path)
     assert {kind.name: kind.limit for kind in limits.types} == {"gpu_spot": 8, "gpu_on_demand": 4}
 
 
-def test_aws_takes_the_machines(repository: Path) -> None:
-    """The launcher file's `node_config` are arguments of EC2's RunInstances; botocore carries its service model."""
+def test_ec2_accepts_the_node_configs(repository: Path) -> None:
+    """Each `node_config` has arguments of EC2's RunInstances, whose service model is part of botocore."""
     botocore = pytest.importorskip("botocore.session", reason="botocore is not installed")
     from botocore.validate import ParamValidator
 
@@ -97,7 +97,7 @@ def test_aws_takes_the_machines(repository: Path) -> None:
 
 @pytest.fixture(scope="module")
 def rayjob_schema(repository: Path) -> dict[str, Any]:
-    """KubeRay's schema of a RayJob, keys that it does not know refused."""
+    """KubeRay's schema of a RayJob, with unknown keys as errors."""
     folder = Path(os.environ.get("BLEAR_SCHEMAS", repository.parent / "shared" / "schemas"))
     file = folder / "ray.io_v1_rayjobs.schema.json.gz"
     if not file.is_file():
@@ -106,7 +106,7 @@ def rayjob_schema(repository: Path) -> dict[str, Any]:
 
 
 def strict(schema: Any) -> Any:
-    """Kubernetes drops keys that are not in the schema in silence; here they are errors."""
+    """Makes unknown keys an error; Kubernetes itself drops them silently."""
     if isinstance(schema, list):
         return [strict(item) for item in schema]
     if not isinstance(schema, dict):
@@ -117,7 +117,7 @@ def strict(schema: Any) -> Any:
     return closed
 
 
-def test_kuberay_takes_the_rayjob(repository: Path, rayjob_schema: dict[str, Any]) -> None:
+def test_kuberay_accepts_the_rayjob(repository: Path, rayjob_schema: dict[str, Any]) -> None:
     claim, job = yaml.safe_load_all((repository / "docs/cluster/kuberay.yaml").read_text())
     body = {key: value for key, value in job.items() if key not in ("apiVersion", "kind", "metadata")}
     open_top = rayjob_schema | {"additionalProperties": True}

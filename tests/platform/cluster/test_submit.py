@@ -1,4 +1,4 @@
-"""`blear submit` before the cluster is reached: what is uploaded, what is missing, wheels of local plugins, errors."""
+"""`blear submit` without a cluster: uploaded files, missing files, wheels of local plugins, errors."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ray._private.ray_constants import get_runtime_env_default_excludes
 from ray._private.runtime_env.packaging import create_package
 from submit_project import PLUGIN, make_project
 
-from blear.cluster.needs import check_job, missing
-from blear.cluster.submission import JobServer
+from blear.cluster.job_server import JobServer
+from blear.cluster.required_files import check_job, find_missing
 from blear.cluster.upload import MAX_UPLOAD_BYTES, plan_upload
 from blear.cluster.wheels import build_wheel
 from blear.errors import JobError, PluginError, RunError
@@ -58,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "work"
 
 
-def test_the_listed_files_are_those_that_ray_packs(folder: Path, tmp_path: Path) -> None:
+def test_listed_files_equal_the_files_that_ray_packs(folder: Path, tmp_path: Path) -> None:
     package = tmp_path / "package.zip"
     create_package(
         str(folder),
@@ -78,7 +78,7 @@ def test_the_listed_files_are_those_that_ray_packs(folder: Path, tmp_path: Path)
     assert upload.total == sum(packed.values())
 
 
-def test_the_biggest_files_are_named_and_512_mib_are_refused(folder: Path) -> None:
+def test_largest_files_are_listed_and_512_mib_are_refused(folder: Path) -> None:
     with (folder / "film.mkv").open("wb") as film:
         film.truncate(MAX_UPLOAD_BYTES - 10_000_000)
     upload = plan_upload(folder)
@@ -94,7 +94,7 @@ def test_the_biggest_files_are_named_and_512_mib_are_refused(folder: Path) -> No
     assert ".gitignore" in caught.value.do
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="not a folder"):
         plan_upload(tmp_path / "nowhere")
 
@@ -107,39 +107,39 @@ def write_job(folder: Path, source: Path | str) -> Path:
 def test_data_that_only_the_cluster_has_is_a_warning(folder: Path) -> None:
     file = write_job(folder, "/mnt/of-the-cluster/fer2013.csv")
     checked = check_job(file, profile=None, overrides=())
-    (warning,) = missing(checked, file, plan_upload(folder))
+    (warning,) = find_missing(checked, file, plan_upload(folder))
     assert warning == (
         "data.faces.source: /mnt/of-the-cluster/fer2013.csv is not uploaded; every node must have it at this path"
     )
-    with pytest.raises(JobError, match="unknown key"):  # the rest is still checked
+    with pytest.raises(JobError, match="unknown key"):  # the rest of the job is checked
         check_job(file, profile=None, overrides=("stages.only.stepz=2",))
 
 
 def test_ignored_data_is_a_warning_and_uploaded_data_is_not(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    file = write_job(folder, "data/raw.csv")  # named by .rayignore
-    (warning,) = missing(check_job(file, profile=None, overrides=()), file, plan_upload(folder))
+    file = write_job(folder, "data/raw.csv")  # excluded by .rayignore
+    (warning,) = find_missing(check_job(file, profile=None, overrides=()), file, plan_upload(folder))
     assert warning.startswith("data.faces.source: data/raw.csv is not uploaded (outside the working directory, or")
     checked = check_job(file, profile=None, overrides=("data.faces.source=a/deep",))
-    assert missing(checked, file, plan_upload(folder)) == []
+    assert find_missing(checked, file, plan_upload(folder)) == []
     with pytest.raises(JobError, match="no such file or folder: data/none"):
         check_job(file, profile=None, overrides=("data.faces.source=data/none",))
 
 
-def test_a_job_or_plugin_that_is_not_uploaded_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_job_or_plugin_that_is_not_uploaded_is_an_error(folder: Path, tmp_path: Path) -> None:
     file = write_job(folder, folder / "a")
     (folder / "own.py").write_text(PLUGIN)
     file.write_text(file.read_text() + "plugins: [own.py]\n")
     checked = check_job(file, profile=None, overrides=())
-    assert missing(checked, file, plan_upload(folder)) == []
+    assert find_missing(checked, file, plan_upload(folder)) == []
     (folder / ".gitignore").write_text("own.py\n")
     with pytest.raises(JobError, match="not uploaded") as caught:
-        missing(checked, file, plan_upload(folder))
+        find_missing(checked, file, plan_upload(folder))
     assert caught.value.what.splitlines()[1:] == [f"    {folder / 'own.py'}"]
     outside = tmp_path / "outside.yaml"
     outside.write_text(JOB.replace("SOURCE", str(folder / "a")))
     with pytest.raises(JobError, match="not uploaded") as caught:
-        missing(check_job(outside, profile=None, overrides=()), outside, plan_upload(folder))
+        find_missing(check_job(outside, profile=None, overrides=()), outside, plan_upload(folder))
     assert str(outside) in caught.value.what
 
 
@@ -150,7 +150,7 @@ def test_a_local_plugin_becomes_a_wheel_that_installs_with_its_entry_point(tmp_p
     assert wheel.parent == built
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--target", str(tmp_path / "there")]
     done = subprocess.run([*pip, str(wheel)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr  # as Ray installs it: with every requirement, of which none is left
+    assert done.returncode == 0, done.stderr  # Ray installs a wheel with its requirements; this one has none
     code = (
         "from importlib.metadata import entry_points, distribution; "
         "print([p.value for p in entry_points(group='blear') if p.name == 'gentle'], "
@@ -168,10 +168,10 @@ def test_a_local_plugin_becomes_a_wheel_that_installs_with_its_entry_point(tmp_p
     assert installed.is_dir()
 
 
-def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")  # which the server's client sets, and this gives back
+def test_an_unreachable_job_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")  # JobServer sets it; monkeypatch restores it
     with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        bound.bind(("127.0.0.1", 0))  # bound, but not listening
         address = f"http://127.0.0.1:{bound.getsockname()[1]}"
         with pytest.raises(RunError, match="no Ray job server answers") as caught:
             JobServer(address)

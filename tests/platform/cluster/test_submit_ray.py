@@ -1,4 +1,4 @@
-"""`blear submit` against a real Ray head with a token: two kinds of plugins arrive, a name is joined and continued."""
+"""`blear submit` against a real Ray head with a token: both kinds of plugins, joined and continued jobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The project's folder, and the one that holds its locally installed plugin."""
+    """The project's folder, and the folder of its locally installed plugin."""
     return make_project(tmp_path_factory.mktemp("submit"))
 
 
@@ -41,7 +41,7 @@ def start(project: tuple[Path, Path], ray_head: str, ray_token: dict[str, str]) 
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Exit code, the job's log, and what `blear submit` itself said."""
+    """Exit code, the job's log, and the messages of `blear submit` itself."""
     out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 
@@ -53,18 +53,18 @@ def test_submit_join_interrupt_and_continue(start: Start, ray_storage: Path) -> 
     assert "uploads " in err
     assert re.search(r"\d KiB  job\.yaml", err)
     assert "builds a wheel of plugin blear-gentle" in err
-    assert "warning: plugin blear-gentle requires what the nodes must have: no-such-thing" in err
+    assert "warning: plugin blear-gentle requires packages that the nodes must have: no-such-thing" in err
     assert "tiny-1 on http://127.0.0.1:" in err
 
     other_code, _, other = end(start("--set", "stages.only.steps=5"))
     assert other_code == 2
     assert "tiny-1 still runs with another command" in other
-    watcher = start()
-    for line in watcher.stderr or ():
+    follower = start()
+    for line in follower.stderr or ():
         if "tiny-1 already runs" in line:
             break
-    watcher.send_signal(signal.SIGINT)
-    code, _, err = end(watcher)
+    follower.send_signal(signal.SIGINT)
+    code, _, err = end(follower)
     assert code == 130, err
     assert "detached; tiny-1 goes on" in err
     assert "ray job stop tiny-1 --address http://127.0.0.1:" in err
@@ -102,7 +102,7 @@ def test_a_stopped_job(start: Start, ray_head: str, ray_token: dict[str, str]) -
     assert err.splitlines()[-1] == "long-1 was stopped; the same command continues it"
 
 
-def test_a_wrong_token_and_none(start: Start, tmp_path: Path) -> None:
+def test_a_wrong_and_a_missing_token(start: Start, tmp_path: Path) -> None:
     code, _, err = end(start(RAY_AUTH_TOKEN="0" * 64))
     assert code == 2
     assert "blear: http://127.0.0.1:" in err

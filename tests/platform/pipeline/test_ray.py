@@ -1,4 +1,4 @@
-"""Ray for real: a head on loopback, jobs submitted as users do, two gloo workers that agree with one."""
+"""A real Ray head on loopback: jobs submitted with `ray job submit`, two gloo workers equal to one."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_ray_job_submit_runs_the_main_job(submit, ray_storage: Path) -> None:
 
 
 def test_two_workers_give_the_losses_of_one(submit, ray_storage: Path, blear) -> None:
-    """The short form, from the checkout that the head was started in; a batch of 15 is shared as 8 and 7."""
+    """Without --working-dir, in the checkout of the head; a batch of 15 is split into 8 and 7."""
     arguments = sets(*SMALL, "cluster.workers=2", "name=two")
     done = submit("--", "jobs/vlqr_hq.yaml", *arguments)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
@@ -97,7 +97,7 @@ def test_a_run_without_rays_internals_goes_on(submit, ray_storage: Path, tmp_pat
     assert len(losses(ray_storage / "runs" / "plain")) == 6
 
 
-def test_a_workers_error_arrives_as_it_was_raised(submit, ray_storage: Path) -> None:
+def test_an_error_of_a_worker_reaches_the_user_unchanged(submit, ray_storage: Path) -> None:
     arguments = sets(*SMALL, "name=wrong", 'stages.hq.optimizer.scale_lr={"conv9": 1}')
     done = submit("--", "jobs/vlqr_hq.yaml", *arguments)
     text = done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, the newest and the best kept, restored exactly, never a code's way in."""
+"""Checkpoints: written atomically, newest and best kept, restored exactly, never executed as code."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def make_modules(average: bool = False, width: int = 3) -> TrainedModules:
     return TrainedModules(net, optimizer, mean)
 
 
-def move(trained: TrainedModules) -> None:
-    trained.model(torch.randn(5, 4)).sum().backward()
-    trained.optimizer.step()
-    if trained.average is not None:
-        trained.average.update_parameters(trained.model)
+def move(modules: TrainedModules) -> None:
+    modules.model(torch.randn(5, 4)).sum().backward()
+    modules.optimizer.step()
+    if modules.average is not None:
+        modules.average.update_parameters(modules.model)
 
 
-def save(folder: Path, trained: TrainedModules, *positions: TrainerState) -> None:
+def save(folder: Path, modules: TrainedModules, *states: TrainerState) -> None:
     with closing(CheckpointWriter(folder)) as writer:
-        for position in positions:
-            writer.save(position, trained)
+        for state in states:
+            writer.save(state, modules)
         writer.wait()
 
 
@@ -56,30 +56,30 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
-def test_weights_average_optimizer_and_position_come_back_exactly(tmp_path: Path) -> None:
-    trained = make_modules(average=True)
-    assert checkpoint.restore_checkpoint(tmp_path, trained) == TrainerState()
-    move(trained)
-    move(trained)
-    save(tmp_path, trained, TrainerState(2, best=0.25, best_step=1, not_improved=1))
+def test_weights_average_optimizer_and_state_are_restored_exactly(tmp_path: Path) -> None:
+    modules = make_modules(average=True)
+    assert checkpoint.restore_checkpoint(tmp_path, modules) == TrainerState()
+    move(modules)
+    move(modules)
+    save(tmp_path, modules, TrainerState(2, best=0.25, best_step=1, not_improved=1))
     other = make_modules(average=True)
     assert checkpoint.restore_checkpoint(tmp_path, other) == TrainerState(2, best=0.25, best_step=1, not_improved=1)
     assert other.average is not None
-    assert trained.average is not None
-    assert other.average.n_averaged == trained.average.n_averaged == 2
-    for ours, theirs in ((trained.model, other.model), (trained.average.module, other.average.module)):
+    assert modules.average is not None
+    assert other.average.n_averaged == modules.average.n_averaged == 2
+    for ours, theirs in ((modules.model, other.model), (modules.average.module, other.average.module)):
         for name, value in ours.state_dict().items():
             assert torch.equal(value, theirs.state_dict()[name]), name
-    ours, theirs = (t.optimizer.state_dict()["state"][0]["momentum_buffer"] for t in (trained, other))
+    ours, theirs = (t.optimizer.state_dict()["state"][0]["momentum_buffer"] for t in (modules, other))
     assert torch.equal(ours, theirs)
 
 
-def test_a_checkpoint_is_the_state_at_save_though_training_goes_on(tmp_path: Path) -> None:
-    trained = make_modules()
-    before = {name: value.clone() for name, value in trained.model.state_dict().items()}
+def test_a_checkpoint_has_the_state_at_save_although_training_goes_on(tmp_path: Path) -> None:
+    modules = make_modules()
+    before = {name: value.clone() for name, value in modules.model.state_dict().items()}
     with closing(CheckpointWriter(tmp_path)) as writer:
-        writer.save(TrainerState(1), trained)
-        for parameter in trained.model.parameters():
+        writer.save(TrainerState(1), modules)
+        for parameter in modules.model.parameters():
             parameter.data.fill_(7.0)
         writer.wait()
     other = make_modules()
@@ -87,66 +87,66 @@ def test_a_checkpoint_is_the_state_at_save_though_training_goes_on(tmp_path: Pat
     assert all(torch.equal(value, before[name]) for name, value in other.model.state_dict().items())
 
 
-def test_the_newest_and_the_best_stay(tmp_path: Path) -> None:
-    trained = make_modules()
+def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
+    modules = make_modules()
     save(
         tmp_path,
-        trained,
+        modules,
         TrainerState(3),
         TrainerState(6, best=0.1, best_step=6),
         TrainerState(9, best=0.1, best_step=6),
     )
     assert names(tmp_path) == ["step-00000006", "step-00000009"]
-    save(tmp_path, trained, TrainerState(12, best=0.05, best_step=12))
+    save(tmp_path, modules, TrainerState(12, best=0.05, best_step=12))
     assert names(tmp_path) == ["step-00000012"]
 
 
-def test_what_a_killed_writer_left_is_neither_restored_nor_kept(tmp_path: Path) -> None:
-    trained = make_modules()
-    save(tmp_path, trained, TrainerState(3))
+def test_the_partial_checkpoint_of_a_killed_writer_is_ignored_and_deleted(tmp_path: Path) -> None:
+    modules = make_modules()
+    save(tmp_path, modules, TrainerState(3))
     half = tmp_path / ".step-00000006.partial"
     half.mkdir()
     (half / "state.json").write_text('{"step": 6}')
-    assert checkpoint.restore_checkpoint(tmp_path, trained).step == 3
-    save(tmp_path, trained, TrainerState(9))
+    assert checkpoint.restore_checkpoint(tmp_path, modules).step == 3
+    save(tmp_path, modules, TrainerState(9))
     assert names(tmp_path) == ["step-00000009"]
 
 
 @pytest.mark.parametrize("damage", ["model.safetensors", "optimizer.pt", "state.json"])
-def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
-    trained = make_modules()
-    save(tmp_path, trained, TrainerState(3))
+def test_a_damaged_checkpoint_is_an_error_with_its_path(tmp_path: Path, damage: str) -> None:
+    modules = make_modules()
+    save(tmp_path, modules, TrainerState(3))
     file = tmp_path / "step-00000003" / damage
     file.write_bytes(file.read_bytes()[:5])
     with pytest.raises(RunError, match="cannot be restored") as caught:
-        checkpoint.restore_checkpoint(tmp_path, trained)
+        checkpoint.restore_checkpoint(tmp_path, modules)
     assert str(file.parent) in caught.value.where
 
 
-def test_a_checkpoint_of_another_model_is_named(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_model_is_an_error(tmp_path: Path) -> None:
     save(tmp_path, make_modules(), TrainerState(3))
     with pytest.raises(RunError, match="cannot be restored"):
         checkpoint.restore_checkpoint(tmp_path, make_modules(width=5))
 
 
-def test_a_checkpoint_never_runs_code(tmp_path: Path) -> None:
-    trained = make_modules()
-    save(tmp_path, trained, TrainerState(3))
+def test_loading_a_checkpoint_never_executes_code(tmp_path: Path) -> None:
+    modules = make_modules()
+    save(tmp_path, modules, TrainerState(3))
     torch.save({"x": Path}, tmp_path / "step-00000003" / "optimizer.pt")
     with pytest.raises(RunError, match="cannot be restored"):
-        checkpoint.restore_checkpoint(tmp_path, trained)
+        checkpoint.restore_checkpoint(tmp_path, modules)
 
 
-def test_a_full_disk_keeps_the_checkpoint_before_and_says_so(tiny_disk: Path) -> None:
-    trained = make_modules()
-    save(tiny_disk / "checkpoints", trained, TrainerState(3))
+def test_a_full_disk_keeps_the_previous_checkpoint(tiny_disk: Path) -> None:
+    modules = make_modules()
+    save(tiny_disk / "checkpoints", modules, TrainerState(3))
     room = os.statvfs(tiny_disk)
     (tiny_disk / "ballast").write_bytes(bytes(room.f_bavail * room.f_frsize - 8192))
     with pytest.raises(RunError, match=r"checkpoint of step 6 cannot be written: .*No space left") as caught:
-        save(tiny_disk / "checkpoints", trained, TrainerState(6))
+        save(tiny_disk / "checkpoints", modules, TrainerState(6))
     assert "continues from step-00000003" in caught.value.do
     assert names(tiny_disk / "checkpoints") == ["step-00000003"]
     (tiny_disk / "ballast").unlink()
-    assert checkpoint.restore_checkpoint(tiny_disk / "checkpoints", trained).step == 3
-    save(tiny_disk / "checkpoints", trained, TrainerState(6))
+    assert checkpoint.restore_checkpoint(tiny_disk / "checkpoints", modules).step == 3
+    save(tiny_disk / "checkpoints", modules, TrainerState(6))
     assert names(tiny_disk / "checkpoints") == ["step-00000006"]

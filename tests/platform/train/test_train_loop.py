@@ -1,4 +1,4 @@
-"""The loop itself: interrupted at a known step it resumes to the bit; its log."""
+"""The training loop: an interrupted run resumes bit by bit; its log."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from blear.train.plan import StagePlan
 from blear.train.worker import LocalWorker
 
 
-class Dies(LocalWorker):
-    """A worker that is lost right after the checkpoint of a step."""
+class DyingWorker(LocalWorker):
+    """A worker that dies right after the checkpoint of a step."""
 
     def __init__(self, step: int) -> None:
         super().__init__(torch.device("cpu"))
@@ -35,13 +35,13 @@ def final(plan: StagePlan) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("step", [2, 4])
 def test_interrupted_and_resumed_gives_the_same_weights_to_the_bit(plan, step: int) -> None:
-    """Momentum, dropout, order, draws and the cosine rate all continue; 6 steps of 24 span three epochs of 64."""
+    """Momentum, dropout, sampling, draws and the cosine schedule continue; 6 steps of 24 span three epochs of 64."""
     overrides = ("stages.clean.steps=6", "stages.clean.optimizer.schedule=cosine", "stages.clean.batch_size=24")
     overrides += ("stages.clean.degrade=[{use: scale_mix, factors: [1, 2, 3]}]",)
     whole, cut = plan("whole", *overrides), plan("cut", *overrides)
     train_stage(whole, LocalWorker(torch.device("cpu")))
     with pytest.raises(ConnectionError):
-        train_stage(cut, Dies(step))
+        train_stage(cut, DyingWorker(step))
     assert not (cut.run.stage("clean") / "stage.json").exists()
     train_stage(cut, LocalWorker(torch.device("cpu")))
     ours, theirs = final(cut), final(whole)
@@ -67,13 +67,13 @@ def test_a_curriculum_is_a_function_of_the_step_also_after_a_resume(plan) -> Non
     whole, cut = plan("whole", *overrides), plan("cut", *overrides)
     train_stage(whole, LocalWorker(torch.device("cpu")))
     with pytest.raises(ConnectionError):
-        train_stage(cut, Dies(4))
+        train_stage(cut, DyingWorker(4))
     train_stage(cut, LocalWorker(torch.device("cpu")))
     ours, theirs = final(cut), final(whole)
     assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_an_entry_acts_from_its_fraction_of_the_steps_on(plan) -> None:
+def test_an_entry_starts_at_its_fraction_of_the_steps(plan) -> None:
     steps = ("stages.clean.steps=4", "stages.clean.log_every=1")
     clean = plan("clean", *steps)
     late = plan("late", *steps, "stages.clean.degrade=[{use: downscale, factor: 8, from: 0.5}]")
@@ -87,10 +87,10 @@ def test_an_entry_acts_from_its_fraction_of_the_steps_on(plan) -> None:
     ]
 
 
-def test_half_a_log_line_of_a_killed_run_is_dropped(plan) -> None:
+def test_an_incomplete_log_line_of_a_killed_run_is_deleted(plan) -> None:
     cut = plan("cut")
     with pytest.raises(ConnectionError):
-        train_stage(cut, Dies(2))
+        train_stage(cut, DyingWorker(2))
     log = cut.run.stage("clean") / "log.jsonl"
     log.write_text(log.read_text() + '{"step": 4, "lo')
     train_stage(cut, LocalWorker(torch.device("cpu")))
@@ -104,7 +104,7 @@ def test_another_degradation_gives_other_weights(plan) -> None:
     assert not np.array_equal(final(clean)["backbone.conv1.weight"], final(degraded)["backbone.conv1.weight"])
 
 
-def test_the_largest_seed_trains_and_a_larger_one_is_refused(plan, repository: Path) -> None:
+def test_the_largest_seed_trains_and_a_larger_seed_is_an_error(plan, repository: Path) -> None:
     largest = plan("largest", f"seed={2**31 - 1}")
     train_stage(largest, LocalWorker(torch.device("cpu")))
     assert np.isfinite(final(largest)["backbone.conv1.weight"]).all()

@@ -1,4 +1,4 @@
-"""Adam with AMSGrad, Nesterov's momentum and parameters without decay: each step against torch.optim itself."""
+"""Adam with AMSGrad, Nesterov momentum, parameters without weight decay: each step compared with torch.optim."""
 
 from __future__ import annotations
 
@@ -28,13 +28,15 @@ class Net(nn.Module):
         self.head = nn.ModuleDict({"fc5": nn.Linear(3, 1)})
 
 
-def reference(net: nn.Module, spared: set[str], kind: type[torch.optim.Optimizer], **options) -> torch.optim.Optimizer:
-    """PyTorch's own optimizer; those of `spared` without decay."""
+def reference(
+    net: nn.Module, without_decay: set[str], kind: type[torch.optim.Optimizer], **options
+) -> torch.optim.Optimizer:
+    """PyTorch's optimizer; the parameters of `without_decay` have no weight decay."""
     named = dict(net.named_parameters())
     return kind(
         [
-            {"params": [p for name, p in named.items() if name not in spared]},
-            {"params": [named[name] for name in sorted(spared)], "weight_decay": 0.0},
+            {"params": [p for name, p in named.items() if name not in without_decay]},
+            {"params": [named[name] for name in sorted(without_decay)], "weight_decay": 0.0},
         ],
         **options,
     )
@@ -61,13 +63,15 @@ CASES = [
 
 
 @pytest.mark.parametrize(("given", "kind", "options"), CASES)
-@pytest.mark.parametrize("spared", [[], ["*.bias", "backbone.bn1.*"]])
-def test_steps_are_those_of_pytorch(given: dict, kind, options: dict, spared: list[str]) -> None:
+@pytest.mark.parametrize("without_decay", [[], ["*.bias", "backbone.bn1.*"]])
+def test_steps_equal_pytorch(given: dict, kind, options: dict, without_decay: list[str]) -> None:
     ours = Net()
     theirs = copy.deepcopy(ours)
-    spec = Optimizer.model_validate({"lr": 0.05, "weight_decay": 0.3, "no_decay": spared} | given)
+    spec = Optimizer.model_validate({"lr": 0.05, "weight_decay": 0.3, "no_decay": without_decay} | given)
     found = steps(ours, build_optimizer(ours, spec))
-    expected = steps(theirs, reference(theirs, SPARED if spared else set(), kind, lr=0.05, weight_decay=0.3, **options))
+    expected = steps(
+        theirs, reference(theirs, SPARED if without_decay else set(), kind, lr=0.05, weight_decay=0.3, **options)
+    )
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert torch.equal(found[name], value), name
@@ -82,8 +86,8 @@ def test_the_largest_second_moment_matters_as_gradients_shrink() -> None:
     assert not torch.allclose(ours["head.fc5.weight"], theirs["head.fc5.weight"], atol=1e-3)
 
 
-def test_decay_and_multiplier_go_together() -> None:
-    """A group for each pair: weights 0.1 with decay, biases 2 without, the rest with."""
+def test_weight_decay_and_multiplier_are_combined() -> None:
+    """One group for each pair: weights 0.1 with weight decay, biases 2 without, the rest with."""
     spec = Optimizer(
         lr=0.5, momentum=0, weight_decay=0.5, scale_lr={"conv1.weight": 0.1, "*.bias": 2}, no_decay=["*.bias"]
     )
@@ -110,7 +114,7 @@ def test_decay_and_multiplier_go_together() -> None:
     )
 
 
-def test_patterns_without_decay_match_as_those_of_the_rates_do() -> None:
+def test_no_decay_patterns_match_like_scale_lr_patterns() -> None:
     net = Net()
     assert no_decay_parameters(net, ["*.bias"]) == SPARED - {"backbone.bn1.weight"}
     assert no_decay_parameters(net, ["head.*"]) == {"head.fc5.weight", "head.fc5.bias"}
@@ -128,12 +132,12 @@ def test_patterns_without_decay_match_as_those_of_the_rates_do() -> None:
         ({"no_decay": ["*.bias"]}, "no_decay needs a weight_decay above 0"),
     ],
 )
-def test_options_that_would_do_nothing_are_refused(given: dict, cause: str) -> None:
+def test_options_without_effect_are_errors(given: dict, cause: str) -> None:
     with pytest.raises(ValidationError, match=cause):
         Optimizer.model_validate({"lr": 0.1} | given)
 
 
-def test_amsgrad_and_groups_without_decay_continue_to_the_bit(plan) -> None:
+def test_amsgrad_and_groups_without_weight_decay_resume_bit_by_bit(plan) -> None:
     options = ("stages.clean.steps=4", "stages.clean.checkpoint_every=2")
     adam = "stages.clean.optimizer={use: adam, amsgrad: true, lr: 0.01, weight_decay: 0.01, no_decay: ['*.bias']}"
     whole, cut = plan("whole", *options, adam), plan("cut", *options, adam)
@@ -159,7 +163,7 @@ PLUGIN_API = 1
 
 
 class FrozenNorm(nn.Module):
-    """Batch normalisation that never leaves evaluation, whatever the loop asks of the model."""
+    """Batch normalisation that stays in evaluation mode during training."""
 
     def __init__(self, params, context):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a stage may ask for beside steps and a rate: each option's exact effect on a small real stage."""
+"""Training options: the exact effect of each on a small stage."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def distance(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> floa
     return float(np.sqrt(sum(((ours[name] - theirs[name]) ** 2).sum() for name in theirs)))
 
 
-def test_micro_batches_give_the_step_of_the_whole_batch(plan) -> None:
+def test_micro_batches_equal_the_whole_batch(plan) -> None:
     """A batch of 16 in micro-batches of 5, 5 and 6."""
     whole, cut = plan("whole", *PLAIN), plan("cut", *PLAIN, "stages.clean.accumulate=3")
     ours, theirs = trained(cut), trained(whole)
@@ -56,7 +56,7 @@ def test_micro_batches_give_the_step_of_the_whole_batch(plan) -> None:
 
 
 def test_clipping_bounds_the_length_of_a_step(plan) -> None:
-    """Without momentum and decay a clipped step is lr * clip_norm long."""
+    """Without momentum and weight decay, a clipped step has the length lr * clip_norm."""
     one, two = ("stages.clean.steps=1", "stages.clean.log_every=1"), "stages.clean.steps=2"
     clip = "stages.clean.optimizer.clip_norm=0.001"
     first = trained(plan("first", *PLAIN, *one, clip))
@@ -67,7 +67,7 @@ def test_clipping_bounds_the_length_of_a_step(plan) -> None:
     assert distance(trained(plan("loose", *PLAIN, two, "stages.clean.optimizer.clip_norm=1e9")), free) == 0
 
 
-def test_the_average_is_that_of_the_weights_after_each_step(plan) -> None:
+def test_the_moving_average_is_updated_after_each_step(plan) -> None:
     first = trained(plan("first", *PLAIN, "stages.clean.steps=1"))
     second = trained(plan("second", *PLAIN, "stages.clean.steps=2"))
     average = trained(plan("average", *PLAIN, "stages.clean.steps=2", "stages.clean.ema=0.75"))
@@ -75,7 +75,7 @@ def test_the_average_is_that_of_the_weights_after_each_step(plan) -> None:
         assert average[name] == pytest.approx(0.75 * first[name] + 0.25 * second[name], abs=1e-7), name
 
 
-def test_an_average_continues_after_an_interruption_to_the_bit(plan) -> None:
+def test_the_moving_average_continues_bit_by_bit_after_an_interruption(plan) -> None:
     options = (*PLAIN, "stages.clean.steps=4", "stages.clean.ema=0.9", "stages.clean.checkpoint_every=2")
     whole = trained(plan("whole", *options))
     cut = plan("cut", *options)
@@ -93,8 +93,8 @@ VALIDATED = (
 STILL = ("stages.clean.optimizer={use: sgd, lr: 1.0e-30}", "stages.clean.backbone.dropout=0")
 
 
-def test_a_stage_that_no_longer_gets_better_stops_and_keeps_the_best(plan) -> None:
-    """At a rate of nothing the first validation stays the best; two that are not better end the stage."""
+def test_patience_stops_the_stage_and_the_best_weights_are_kept(plan) -> None:
+    """At a learning rate near 0 the first validation stays the best; two more end the stage."""
     stopped = plan("stopped", *VALIDATED, *STILL)
     ours = trained(stopped)
     assert (facts(stopped)["steps"], facts(stopped)["weights_of_step"]) == (6, 2)
@@ -105,7 +105,7 @@ def test_a_stage_that_no_longer_gets_better_stops_and_keeps_the_best(plan) -> No
     assert all(np.array_equal(ours[name], best[name]) for name in best)
 
 
-def test_the_best_is_that_of_the_metric_in_its_own_direction(plan) -> None:
+def test_the_best_step_follows_the_direction_of_the_metric(plan) -> None:
     judged = plan("judged", *VALIDATED, "stages.clean.validate.metric=ccc", "stages.clean.validate.patience=null")
     trained(judged)
     found = log(judged, "validation_ccc")
@@ -116,7 +116,7 @@ def test_the_best_is_that_of_the_metric_in_its_own_direction(plan) -> None:
         train_stage(plan("wrong", *VALIDATED, "stages.clean.validate.metric=cc_"), LocalWorker(torch.device("cpu")))
 
 
-def test_the_metric_of_training_is_that_of_the_logged_batches_before_their_update(plan) -> None:
+def test_the_training_metric_is_computed_on_logged_batches_before_their_update(plan) -> None:
     options = ("stages.clean.log_every=2", "stages.clean.accumulate=3", "stages.clean.backbone.dropout=0")
     metric = "stages.clean.validate={every: 9, batches: 1, metric: ccc}"
     run = set_up(plan("watched", *options, metric), LocalWorker(torch.device("cpu")))
@@ -136,7 +136,7 @@ def test_the_metric_of_training_is_that_of_the_logged_batches_before_their_updat
     assert [ours for ours, _ in found[1::2]] == [theirs for _, theirs in found[1::2]]
 
 
-def test_a_run_that_diverges_stops_with_step_samples_and_gradient_norm(plan) -> None:
+def test_a_diverging_run_stops_with_step_samples_and_gradient_norm(plan) -> None:
     wild = plan("wild", *PLAIN, "stages.clean.optimizer.lr=1.0e+30", "stages.clean.checkpoint_every=1")
     with pytest.raises(RunError, match=r"step \d+.*; gradient norm ") as caught:
         trained(wild)
@@ -149,7 +149,7 @@ def test_a_run_that_diverges_stops_with_step_samples_and_gradient_norm(plan) -> 
 
 
 def terminated(step: int) -> LocalWorker:
-    """A worker whose process gets a real SIGTERM after the checkpoint of a step, as from a scheduler."""
+    """A worker whose process receives a real SIGTERM after the checkpoint of a step."""
 
     class Terminated(LocalWorker):
         def on_checkpoint(self, done: int, metrics: dict[str, float]) -> None:
@@ -160,7 +160,7 @@ def terminated(step: int) -> LocalWorker:
     return Terminated(torch.device("cpu"))
 
 
-def test_sigterm_makes_a_checkpoint_and_the_same_command_goes_on(plan) -> None:
+def test_sigterm_writes_a_checkpoint_and_the_same_command_continues(plan) -> None:
     options = ("stages.clean.steps=6", "stages.clean.checkpoint_every=2")
     whole = trained(plan("whole", *options))
     cut = plan("cut", *options)
@@ -170,7 +170,7 @@ def test_sigterm_makes_a_checkpoint_and_the_same_command_goes_on(plan) -> None:
     assert distance(trained(cut), whole) == 0
 
 
-def test_the_audit_names_the_samples_of_each_step(plan) -> None:
+def test_the_audit_lists_the_samples_of_each_step(plan) -> None:
     audited = plan("audited", "stages.clean.audit=true", "stages.clean.steps=5")
     trained(audited)
     (file,) = (audited.run.stage("clean") / "samples").iterdir()
@@ -183,7 +183,7 @@ def test_the_audit_names_the_samples_of_each_step(plan) -> None:
         assert (line["epochs"], line["samples"]) == (epochs_B.tolist(), samples_B.tolist())
 
 
-def test_a_profile_holds_the_operations_of_the_steps_asked_for(plan) -> None:
+def test_a_profile_has_the_operations_of_the_given_steps(plan) -> None:
     profiled = plan("profiled", "stages.clean.profile_steps=[2, 3]")
     trained(profiled)
     trace = json.loads((profiled.run.stage("clean") / "trace.json").read_text())
@@ -193,7 +193,7 @@ def test_a_profile_holds_the_operations_of_the_steps_asked_for(plan) -> None:
 
 
 @pytest.mark.parametrize("option", ["channels_last=false", "precision=bfloat16", "compile=true"])
-def test_memory_format_precision_and_compilation_change_nothing_but_rounding(plan, option: str) -> None:
+def test_memory_format_precision_and_compilation_change_rounding_only(plan, option: str) -> None:
     if option.startswith("compile") and shutil.which("c++") is None:
         pytest.skip("torch.compile needs a C++ compiler on the CPU")
     plain, other = plan("plain", *PLAIN), plan("other", *PLAIN, f"cluster.{option}")
@@ -203,7 +203,7 @@ def test_memory_format_precision_and_compilation_change_nothing_but_rounding(pla
     assert distance(ours, theirs) < 0.05
 
 
-def test_mlflow_has_the_parameters_and_the_curve(plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_receives_the_parameters_and_the_metrics(plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlflow").as_uri())
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "false")

@@ -1,4 +1,4 @@
-"""Optimizer groups, rates and transfer: exact facts about small networks."""
+"""Optimizer groups, learning rates and weight transfer: exact values on small networks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_pattern_that_matches_nothing_is_an_error_with_the_names() -> None:
     assert "conv1.weight" in caught.value.do
 
 
-def test_each_parameter_moves_by_its_own_rate() -> None:
+def test_each_parameter_has_its_own_learning_rate() -> None:
     net = Net()
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
     optimizer = build_optimizer(net, Optimizer(lr=0.5, momentum=0.9, scale_lr=SCALE))
@@ -53,7 +53,7 @@ def test_each_parameter_moves_by_its_own_rate() -> None:
     assert moved == pytest.approx({name: 0.5 * m for name, m in lr_multipliers(net, SCALE).items()}, rel=1e-5)
 
 
-def test_multiplier_zero_freezes_also_against_decay() -> None:
+def test_multiplier_zero_freezes_against_weight_decay_too() -> None:
     net = Net()
     frozen = net.backbone["conv1"].weight.detach().clone()
     optimizer = build_optimizer(net, Optimizer(lr=0.5, weight_decay=0.1, scale_lr={"conv*": 0.0}))
@@ -65,7 +65,7 @@ def test_multiplier_zero_freezes_also_against_decay() -> None:
         build_optimizer(Net(), Optimizer(lr=0.5, scale_lr={"*": 0.0}))
 
 
-def test_momentum_and_decay_follow_caffe() -> None:
+def test_momentum_and_weight_decay_equal_caffe() -> None:
     """v = m v + lr (g + d w); w -= v, two steps by hand."""
     net = nn.Module()
     net.head = nn.Linear(1, 1, bias=False)
@@ -80,8 +80,8 @@ def test_momentum_and_decay_follow_caffe() -> None:
     assert net.head.weight.item() == pytest.approx(weight, rel=1e-6)
 
 
-def test_adamw_decays_decoupled_and_follows_the_multipliers() -> None:
-    """The first step of Adam moves by the rate itself, whatever the gradient; decay takes lr * d * w on top."""
+def test_adamw_has_decoupled_weight_decay_and_multipliers() -> None:
+    """The first step of Adam has the size of the learning rate for any gradient; weight decay adds lr * d * w."""
     net = Net()
     for parameter in net.parameters():
         nn.init.constant_(parameter, 2.0)
@@ -94,7 +94,7 @@ def test_adamw_decays_decoupled_and_follows_the_multipliers() -> None:
         assert net.get_parameter(name).detach().mean().item() == pytest.approx(expected, rel=1e-5), name
 
 
-def test_the_rate_is_set_for_each_group_by_its_multiplier() -> None:
+def test_the_learning_rate_of_each_group_has_its_multiplier() -> None:
     optimizer = build_optimizer(Net(), Optimizer(lr=0.2, scale_lr=SCALE))
     set_learning_rate(optimizer, 0.05)
     assert {g["scale"]: g["lr"] for g in optimizer.param_groups} == pytest.approx(
@@ -111,7 +111,7 @@ def test_the_gradient_norm_is_that_of_all_parameters_together() -> None:
     assert float(gradient_norm(net.parameters())) == pytest.approx(2 * math.sqrt(count), rel=1e-6)
 
 
-def test_transfer_takes_by_name_and_shape_and_reports_the_rest() -> None:
+def test_weights_are_copied_by_name_and_shape_and_the_rest_is_reported() -> None:
     own = Net().backbone
     start = own["conv2"].bias.detach().clone()
     weights = {

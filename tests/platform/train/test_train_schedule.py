@@ -1,4 +1,4 @@
-"""Learning rates: equal to PyTorch's schedulers, step by step."""
+"""Learning learning_rates: equal to PyTorch's schedulers, step by step."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ LR = 0.3
 
 def reference(make: Callable[[torch.optim.Optimizer], LRScheduler], steps: int) -> list[float]:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
-    scheduler, rates = make(optimizer), []
+    scheduler, learning_rates = make(optimizer), []
     for step in range(steps):
-        rates.append(optimizer.param_groups[0]["lr"])
+        learning_rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         if step < steps - 1:
             scheduler.step()
-    return rates
+    return learning_rates
 
 
 def ours(steps: int, **spec: object) -> list[float]:
@@ -31,7 +31,7 @@ def ours(steps: int, **spec: object) -> list[float]:
 
 
 @pytest.mark.parametrize("steps", [1, 10, 37])
-def test_step_cosine_and_one_cycle_are_those_of_pytorch(steps: int) -> None:
+def test_step_cosine_and_one_cycle_equal_pytorch(steps: int) -> None:
     assert ours(steps, schedule="step", drop_every=4, drop_by=0.5) == pytest.approx(
         reference(lambda o: StepLR(o, 4, 0.5), steps)
     )
@@ -41,13 +41,13 @@ def test_step_cosine_and_one_cycle_are_those_of_pytorch(steps: int) -> None:
         assert ours(steps, schedule="one_cycle") == pytest.approx(one_cycle)
 
 
-def test_the_warm_up_rises_in_a_line_and_the_schedule_begins_after_it() -> None:
+def test_the_warm_up_is_linear_and_the_schedule_starts_after_it() -> None:
     assert ours(6, warmup=3) == pytest.approx([LR / 3, 2 * LR / 3, LR, LR, LR, LR])
     assert ours(13, warmup=3, schedule="cosine")[3:] == pytest.approx(ours(10, schedule="cosine"))
     assert ours(4, warmup=10) == pytest.approx([LR * n / 10 for n in (1, 2, 3, 4)])
 
 
-def test_what_does_not_fit_together_is_refused() -> None:
+def test_options_that_contradict_each_other_are_errors() -> None:
     with pytest.raises(ValidationError, match="`step` needs drop_every"):
         Optimizer(lr=LR, schedule="step")
     with pytest.raises(ValidationError, match="leave warmup out"):

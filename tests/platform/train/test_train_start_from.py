@@ -1,4 +1,4 @@
-"""First weights from files: renamed, reshaped, turned, reported; noticed when the file is another one."""
+"""Initial weights from files: renamed, reshaped, transposed, reported; a changed file is an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 from torch import nn
 
-from blear.cluster.needs import check_job, missing
+from blear.cluster.required_files import check_job, find_missing
 from blear.cluster.upload import plan_upload
 from blear.errors import DataError, JobError, RunError
 from blear.job.reader import dump_job, read_job
@@ -53,7 +53,7 @@ class Trunk(nn.Module):
 
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
-    """A job beside a file of weights, in a folder that is not the current one."""
+    """A job beside a weight file, outside the current folder."""
     folder = tmp_path / "work"
     (folder / "weights").mkdir(parents=True)
     torch.save({"conv1.weight": value(6, 1, 5, 5)}, folder / "weights" / "start.pth")
@@ -67,7 +67,7 @@ def problems(path: Path, **options) -> str:
     return str(caught.value).replace(str(path), "JOB")
 
 
-def test_names_change_by_the_first_pattern_that_fits() -> None:
+def test_the_first_matching_pattern_renames() -> None:
     names = ["features.0.weight", "features.0.bias", "features.2.weight", "32.1.weight", "other"]
     patterns = {"features.0.*": "conv1.*", "features.*.weight": "layer*.w", "32.1.*": "fc6.*", "other": "else"}
     assert list(rename_keys(names, patterns).values()) == [
@@ -82,7 +82,7 @@ def test_names_change_by_the_first_pattern_that_fits() -> None:
     assert rename_keys(["a+b"], {"a+*": "sum"}) == {"a+b": "sum"}
 
 
-def test_a_rename_that_does_nothing_or_loses_a_name_is_an_error() -> None:
+def test_a_rename_without_effect_or_with_a_collision_is_an_error() -> None:
     with pytest.raises(JobError, match=r"rename: 'conv9\.\*' matches no name") as caught:
         rename_keys(["conv1.weight"], {"conv9.*": "x.*"})
     assert "conv1.weight" in caught.value.do
@@ -90,8 +90,8 @@ def test_a_rename_that_does_nothing_or_loses_a_name_is_an_error() -> None:
         rename_keys(["a", "b"], {"a": "b"})
 
 
-def test_a_caffemodel_starts_a_network_of_other_names_and_reports_it(tmp_path: Path) -> None:
-    """Turned, renamed, an inner product as maps, a kernel as a matrix; what has no place is named."""
+def test_a_caffemodel_initialises_a_network_with_other_names(tmp_path: Path) -> None:
+    """Weights are transposed, renamed and reshaped; weights without a place are reported."""
     kernel, one, matrix = value(2, 1, 3, 3), value(3, 2), value(4, 12)
     mean, variance = value(3, seed=1), value(3, seed=2).square()
     layers = [
@@ -140,7 +140,7 @@ def test_a_caffemodel_starts_a_network_of_other_names_and_reports_it(tmp_path: P
         ((4, 2, 3, 2), (4, 3, 2, 2), False),
     ],
 )
-def test_shapes_agree_where_the_numbers_keep_their_order(
+def test_shapes_agree_if_the_numbers_keep_their_order(
     given: tuple[int, ...], own: tuple[int, ...], taken: bool
 ) -> None:
     module = nn.ParameterDict({"w": nn.Parameter(torch.zeros(own)), "x": nn.Parameter(torch.zeros(1))})
@@ -164,8 +164,10 @@ def test_exactly_one_source_is_given(job: Path) -> None:
     assert "in the new name no more than in the pattern" in problems(job, overrides=[stars])
 
 
-def test_a_file_that_is_not_there_yet_is_null(plan, job: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """The job keeps what to do with it; the stage starts from random weights, and prints it."""
+def test_a_file_of_null_starts_from_random_weights(
+    plan, job: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The job keeps the other keys of `start_from`; the stage prints that it starts from random weights."""
     read, _ = read_job(job, overrides=["stages.only.backbone.start_from.file=null"])
     spec = read.stages["only"].backbone.start_from
     assert spec is not None
@@ -182,7 +184,7 @@ def test_a_file_that_is_not_there_yet_is_null(plan, job: Path, tmp_path: Path, c
     assert json.loads((null.run.stage("clean") / "stage.json").read_text())["transfer"] is None
 
 
-def test_a_file_lies_beside_the_job_and_is_noted_by_its_digest(job: Path, tmp_path: Path) -> None:
+def test_a_file_path_is_relative_to_the_job_and_its_digest_is_kept(job: Path, tmp_path: Path) -> None:
     read, _ = read_job(job)
     spec = read.stages["only"].backbone.start_from
     file = job.parent / "weights" / "start.pth"
@@ -214,8 +216,8 @@ def test_another_file_is_another_run(job: Path, tmp_path: Path) -> None:
     assert "every node needs the same one" in caught.value.do
 
 
-def test_a_stage_trains_from_a_file_and_says_so(plan, tmp_path: Path) -> None:
-    """At a rate of nothing the final weights are those of the file."""
+def test_a_stage_trains_from_a_file_and_reports_it(plan, tmp_path: Path) -> None:
+    """At a learning rate near 0 the final weights equal those of the file."""
     still = ("stages.clean.steps=1", "stages.clean.optimizer={use: sgd, lr: 1.0e-30}")
     shape = tuple(plan("shape", *still).spec.backbone.params.items())
     assert dict(shape)["width"] == 0.0625
@@ -231,7 +233,7 @@ def test_a_stage_trains_from_a_file_and_says_so(plan, tmp_path: Path) -> None:
     assert report["from"] == str(tmp_path / "start.safetensors")
 
 
-def test_a_take_that_finds_nothing_stops_the_stage(plan, tmp_path: Path) -> None:
+def test_a_take_pattern_without_a_match_stops_the_stage(plan, tmp_path: Path) -> None:
     save_file({"conv9.weight": value(1)}, tmp_path / "start.safetensors")
     source = f"stages.clean.backbone.start_from={{file: {tmp_path / 'start.safetensors'}, take: [conv1]}}"
     wrong: StagePlan = plan("wrong", source)
@@ -239,19 +241,19 @@ def test_a_take_that_finds_nothing_stops_the_stage(plan, tmp_path: Path) -> None
         train_stage(wrong, LocalWorker(torch.device("cpu")))
 
 
-def test_weights_beside_the_job_are_uploaded_or_refused(job: Path) -> None:
+def test_weights_beside_the_job_must_be_uploaded(job: Path) -> None:
     checked = check_job(job, profile=None, overrides=())
-    assert missing(checked, job, plan_upload(job.parent)) == []
+    assert find_missing(checked, job, plan_upload(job.parent)) == []
     (job.parent / ".gitignore").write_text("*.pth\n")
     with pytest.raises(JobError, match="not uploaded") as caught:
-        missing(checked, job, plan_upload(job.parent))
+        find_missing(checked, job, plan_upload(job.parent))
     assert caught.value.what.splitlines()[1:] == [f"    {job.parent / 'weights' / 'start.pth'}"]
 
 
 def test_weights_that_only_the_cluster_has_are_a_warning(job: Path) -> None:
     elsewhere = "stages.only.backbone.start_from.file=/mnt/of-the-cluster/vgg.pth"
     checked = check_job(job, profile=None, overrides=(elsewhere,))
-    (warning,) = missing(checked, job, plan_upload(job.parent))
+    (warning,) = find_missing(checked, job, plan_upload(job.parent))
     assert warning == (
         "stages.only.backbone.start_from.file: /mnt/of-the-cluster/vgg.pth is not uploaded; every node must have it at "
         "this path"
@@ -263,7 +265,7 @@ def test_weights_that_only_the_cluster_has_are_a_warning(job: Path) -> None:
     assert "no such file" in problems(job, overrides=(elsewhere,))
 
 
-def test_a_home_may_be_named(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_may_start_with_the_home_folder(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(job.parent / "weights"))
     read, _ = read_job(job, overrides=["stages.only.backbone.start_from.file=~/start.pth"])
     spec = read.stages["only"].backbone.start_from

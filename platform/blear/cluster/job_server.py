@@ -1,4 +1,4 @@
-"""Jobs on Ray's job server: connect, submit under the job's name or join what runs, follow the log to the end."""
+"""Client of Ray's job server: submits a job under its name, or joins the running one, and follows its log."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from blear.errors import RunError
 from blear.progress import echo
 
-_LOOK_EVERY_S = 1.0
+_POLL_EVERY_S = 1.0
 _TRIES = 5
-STOPPED = 143
-"""Exit code for a job that somebody stopped, as of a process ended by SIGTERM."""
+STOPPED_EXIT_CODE = 143
+"""Exit code for a stopped job, the same as for a process that SIGTERM ended."""
 
 
 @contextlib.contextmanager
-def _answers(address: str) -> Iterator[None]:
-    """Turns what Ray's client raises into what a person can mend."""
+def _connection_errors(address: str) -> Iterator[None]:
+    """Context that converts the exceptions of Ray's client to a RunError that says what to do."""
     try:
         yield
     except AuthenticationError as error:
-        wrong = "invalid" in str(error).lower()
+        invalid = "invalid" in str(error).lower()
         raise RunError(
-            "the cluster refuses this token" if wrong else "the cluster asks for a token",
+            "the cluster refuses this token" if invalid else "the cluster asks for a token",
             address,
             "export RAY_AUTH_MODE=token and the cluster's token as RAY_AUTH_TOKEN, or write it to ~/.ray/auth_token",
         ) from error
@@ -43,39 +43,50 @@ def _answers(address: str) -> Iterator[None]:
             address,
             "give --address http://HOST:8265; `ray dashboard cluster.yaml` forwards a cluster's own to localhost:8265",
         ) from error
-    except RuntimeError as error:  # what the client makes of every other HTTP status
+    except RuntimeError as error:  # Ray's client raises it for every other HTTP status
         raise RunError(f"the job server refused: {error}", address, "see the cluster's dashboard") from error
 
 
 class JobServer:
     """The job server of one cluster.
 
+    Args:
+        address: URL of the server; None: RAY_API_SERVER_ADDRESS or RAY_ADDRESS.
+
     Raises:
-        RunError: nobody answers, or the token is missing or wrong; also from every method.
+        RunError: the server cannot be reached, or the token is missing or wrong. Every method may raise it too.
     """
 
     def __init__(self, address: str | None) -> None:
         if address is not None:
-            os.environ["RAY_API_SERVER_ADDRESS"] = address  # Ray lets its variables win over an argument
+            os.environ["RAY_API_SERVER_ADDRESS"] = address  # in Ray, this variable has priority over the argument
         self.address = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS", "auto")
         for module in ("dashboard_sdk", "job.sdk"):
             logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.WARNING)
-        with _answers(self.address):
+        with _connection_errors(self.address):
             self._client = JobSubmissionClient(self.address)
         self.address = self._client.get_address()
 
     def jobs(self, name: str) -> list[JobDetails]:
-        """Submissions of a job's name, the oldest first."""
-        with _answers(self.address):
-            every = self._client.list_jobs()
-        numbered = [(number, job) for job in every if (number := _number(name, job.submission_id)) is not None]
+        """Submissions of the job of this name, oldest first."""
+        with _connection_errors(self.address):
+            submissions = self._client.list_jobs()
+        numbered = [(number, job) for job in submissions if (number := _number(name, job.submission_id)) is not None]
         return [job for _, job in sorted(numbered, key=lambda pair: pair[0])]
 
     def submit(self, name: str, entrypoint: str, runtime_env: Mapping[str, Any]) -> tuple[str, bool]:
-        """Starts a job, or joins the one of this name that runs: (submission id, whether it was joined).
+        """Submits a job, or joins the running job of this name.
+
+        Args:
+            name: the job's name; submissions are NAME-1, NAME-2, ...
+            entrypoint: the command that the cluster runs.
+            runtime_env: Ray's runtime environment: working directory and wheels.
+
+        Returns:
+            The submission id, and whether a running job was joined.
 
         Raises:
-            RunError: one of this name runs with another command.
+            RunError: a job of this name runs with another command.
         """
         earlier = self.jobs(name)
         for job in earlier:
@@ -89,19 +100,19 @@ class JobServer:
                 )
             return str(job.submission_id), True
         number = max((_number(name, job.submission_id) or 0 for job in earlier), default=0) + 1
-        with _answers(self.address):
+        with _connection_errors(self.address):
             started = self._client.submit_job(
                 entrypoint=entrypoint, submission_id=f"{name}-{number}", runtime_env=dict(runtime_env)
             )
         return started, False
 
     def follow(self, job_id: str, write: Callable[[str], None]) -> int:
-        """Writes a job's log until it ends; returns its exit code: 0, its own, or `STOPPED`."""
+        """Writes a job's log until it ends. Returns 0, the job's own exit code, or `STOPPED_EXIT_CODE`."""
         self._await_start(job_id)
-        seen, failures = 0, 0
+        written, failures = 0, 0
         while True:
             try:
-                seen = asyncio.run(self._tail(job_id, write, seen))
+                written = asyncio.run(self._tail(job_id, write, written))
                 break
             except (aiohttp.ClientError, RuntimeError, OSError) as error:
                 failures += 1
@@ -109,51 +120,51 @@ class JobServer:
                     raise RunError(
                         f"the connection was lost: {error}",
                         self.address,
-                        "the job may go on; the same command joins it",
+                        "the job may still run; the same command joins it",
                     ) from error
-                time.sleep(_LOOK_EVERY_S)
+                time.sleep(_POLL_EVERY_S)
         details = self._ended(job_id)
         if details.status == JobStatus.SUCCEEDED:
             echo(f"{job_id} succeeded")
             return 0
         if details.status == JobStatus.STOPPED:
             echo(f"{job_id} was stopped; the same command continues it")
-            return STOPPED
-        reason = (details.message or "no message").splitlines()[0]  # Ray adds the end of the log
+            return STOPPED_EXIT_CODE
+        reason = (details.message or "no message").splitlines()[0]  # Ray appends the end of the log
         echo(f"{job_id} failed: {reason.removesuffix(', last available logs (truncated to 20,000 chars):')}")
         return details.driver_exit_code or 1
 
     def _await_start(self, job_id: str) -> None:
-        """Waits while the job is pending; says why, when that changes."""
-        told = ""
+        """Waits while the job is pending; prints the reason when it changes."""
+        printed = ""
         while (details := self._details(job_id)).status == JobStatus.PENDING:
-            if details.message and details.message != told:
-                told = details.message
-                echo(f"{job_id} is pending: {told}")
-            time.sleep(_LOOK_EVERY_S)
+            if details.message and details.message != printed:
+                printed = details.message
+                echo(f"{job_id} is pending: {printed}")
+            time.sleep(_POLL_EVERY_S)
 
-    async def _tail(self, job_id: str, write: Callable[[str], None], seen: int) -> int:
-        """Follows the log from its beginning, leaves out what was written before; returns the characters so far."""
+    async def _tail(self, job_id: str, write: Callable[[str], None], written: int) -> int:
+        """Reads the log, skips its first `written` characters; returns the number of characters written so far."""
         position = 0
         async for text in self._client.tail_job_logs(job_id):
-            if position + len(text) > seen:
-                write(text[max(0, seen - position) :])
+            if position + len(text) > written:
+                write(text[max(0, written - position) :])
             position += len(text)
-            seen = max(seen, position)
-        return seen
+            written = max(written, position)
+        return written
 
     def _ended(self, job_id: str) -> JobDetails:
-        """The job's details; its state may come a moment after the end of its log."""
+        """Details of the ended job; waits, because its state may change shortly after the end of its log."""
         while not (details := self._details(job_id)).status.is_terminal():
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(_POLL_EVERY_S)
         return details
 
     def _details(self, job_id: str) -> JobDetails:
-        with _answers(self.address):
+        with _connection_errors(self.address):
             return self._client.get_job_info(job_id)
 
 
 def _number(name: str, submission_id: str | None) -> int | None:
-    """The number behind the name in a submission's id; None where it is another job's."""
+    """The number in the submission id NAME-NUMBER; None for another job's id."""
     match = re.fullmatch(re.escape(name) + r"-(\d+)", submission_id or "")
     return int(match[1]) if match else None
