@@ -93,7 +93,7 @@ def test_a_run_without_rays_internals_goes_on(submit, ray_storage: Path, tmp_pat
     done = submit("--", sys.executable, str(script), "run", "jobs/vlqr_hq.yaml", *sets(*SMALL, "name=plain"))
     text = done.stdout + done.stderr
     assert done.returncode == 0, text[-6000:]
-    assert "restarts are not reported, because this version of Ray is not known" in text
+    assert "restarts are not reported, because this version of Ray is not known" in text, text[-5000:]
     assert len(losses(ray_storage / "runs" / "plain")) == 6
 
 
@@ -102,5 +102,5 @@ def test_an_error_of_a_worker_reaches_the_user_unchanged(submit, ray_storage: Pa
     done = submit("--", "jobs/vlqr_hq.yaml", *arguments)
     text = done.stdout + done.stderr
     assert done.returncode != 0
-    assert "blear: scale_lr: 'conv9' matches no parameter" in text
-    assert "exit code 2" in text or "code 2" in text
+    assert "blear: scale_lr: 'conv9' matches no parameter" in text, text[-5000:]
+    assert "exit code 2" in text or "code 2" in text, text[-5000:]

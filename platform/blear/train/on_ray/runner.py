@@ -13,10 +13,11 @@ from blear.errors import BlearError, RunError
 from blear.job.schema import Cluster
 from blear.plugin.discovery import load_plugins
 from blear.plugin.fingerprints import check_fingerprints
+from blear.progress import echo
 from blear.train.loop import train_stage
 from blear.train.on_ray import internals
 from blear.train.on_ray.cluster_status import autoscaler_config_file, read_autoscaler_limits
-from blear.train.on_ray.history import append_history, print_history
+from blear.train.on_ray.history import print_history
 from blear.train.on_ray.waiting import announce_waiting
 from blear.train.plan import StagePlan
 
@@ -88,7 +89,7 @@ def train_on_ray(plan: StagePlan) -> None:
     try:
         with announce_waiting(cluster, gpu), print_history(folder):
             if not observed:
-                append_history(folder, f"{where}: restarts are not reported, because this version of Ray is not known")
+                echo(f"{where}: restarts are not reported, because this version of Ray is not known")
             trainer.fit()
     except (WorkerGroupError, PreemptionError, ControllerError) as error:
         failures = getattr(error, "worker_failures", {})
