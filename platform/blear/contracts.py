@@ -7,9 +7,10 @@ is a clip with T = 1. Frames on the device are float32 in [0, 1]; a degradation 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -320,6 +321,27 @@ class OnCpu(Degradation, Protocol):
 
 Features = dict[str, "Tensor"]
 """Feature name -> tensor. `embedding` is [B, T, D]; feature maps have any other name and are [B, T, C, h, w]."""
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def not_compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Decorator of a function that `torch.compile` must call as Python, for instance because it fills a cache.
+
+    Does what `torch.compiler.disable` does, without importing the compiler (over a second) when the plugin loads.
+    """
+
+    @functools.wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        import torch
+
+        if torch.compiler.is_compiling():
+            return torch.compiler.disable(function)(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return call
 
 
 @runtime_checkable

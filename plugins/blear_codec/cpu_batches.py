@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from blear.contracts import not_compiled
 from blear.errors import DataError, PluginError
 
 ClipFunction = Callable[[int, np.ndarray], tuple[np.ndarray, float]]
 """(index of the clip in the batch, uint8 [T, H, W, C]) -> (changed clip of the same shape, kbit/s)."""
 
 
-@torch.compiler.disable
+@not_compiled
 def map_clips(frames_BTCHW: Tensor, change: ClipFunction, name: str) -> tuple[Tensor, np.ndarray]:
     """Applies `change` to each clip of a batch.
 

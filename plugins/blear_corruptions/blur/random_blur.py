@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from blear.contracts import BuildContext, DrawKeys, Draws
+from blear.contracts import BuildContext, DrawKeys, Draws, not_compiled
 from blear.errors import PluginError
 from blear.separable import Operators, SeparableBank, from_operation
 from blear_corruptions.blur.params import RandomBlurParams
@@ -57,7 +57,7 @@ class RandomBlur:
             self._make_bank(height, width)
         return self._banks[height, width]
 
-    @torch.compiler.disable
+    @not_compiled
     def _make_bank(self, height: int, width: int) -> None:
         largest = max(self._kernels)
         if largest // 2 >= min(height, width):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blear.contracts import BuildContext, DrawKeys, Draws
+from blear.contracts import BuildContext, DrawKeys, Draws, not_compiled
 from blear.errors import PluginError
 from blear_corruptions.imagenet_c.params import SeverityParams
 from blear_corruptions.imagenet_c.tables import Rows
@@ -126,7 +126,7 @@ class Corruption:
         """The five severities of the benchmark."""
         return [{"severity": severity} for severity in (1, 2, 3, 4, 5)]
 
-    @torch.compiler.disable
+    @not_compiled
     def at(self, height: int, width: int) -> Operation:
         """The operation for frames of this size; made once."""
         if min(height, width) < SMALLEST:

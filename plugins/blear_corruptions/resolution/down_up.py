@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blear.contracts import BuildContext, ClipSpec, DrawKeys, Draws
+from blear.contracts import BuildContext, ClipSpec, DrawKeys, Draws, not_compiled
 from blear.separable import Interpolation, Operators, SeparableBank, down_up_bank
 from blear_corruptions.resolution.params import DownscaleParams, ScaleMixParams
 
@@ -75,7 +75,7 @@ class DownUp:
             self._make_bank(height, width)
         return self._banks[height, width]
 
-    @torch.compiler.disable
+    @not_compiled
     def _make_bank(self, height: int, width: int) -> None:
         self._banks[height, width] = down_up_bank(self.factors, height, width, *self._kernels)
 
