@@ -28,6 +28,7 @@ from blear_corruptions.imagenet_c.operation import Corruption
 from blear_corruptions.imagenet_c.tables import UNITS
 from blear_faces.dataset import ProceduralFaces
 from blear_faces.params import ProceduralParams, Subjects
+from blear_kornia.choices import LEFT_OUT
 
 HERE = Path(__file__).resolve().parent
 PAGE, PICTURES = HERE / "degradations.md", HERE / "degradations"
@@ -218,7 +219,7 @@ def _value(value: object) -> str:
 def page(measured: Mapping[str, Measured]) -> str:
     """The whole page; what was not measured is left empty."""
     found = entries()
-    lines = [INTRODUCTION]
+    lines = [INTRODUCTION, _beside_kornia(), _left_out()]
     plugin = ""
     for entry in found:
         if entry.component.plugin.name != plugin:
@@ -226,6 +227,40 @@ def page(measured: Mapping[str, Measured]) -> str:
             lines.append(f"## {plugin}\n")
         lines.append(_section(entry, measured.get(entry.title)))
     return "\n".join(lines)
+
+
+def _beside_kornia() -> str:
+    """The table of docs/make_kornia_comparison.py."""
+    rows = json.loads((HERE / "kornia_comparison.json").read_text())
+    sizes = list(next(iter(rows.values()))["ms"])
+    columns = ["operation", "kornia", "largest difference", *sizes, "verdict"]
+    lines = [
+        "## Operations that kornia has too\n",
+        "Made by `python docs/make_kornia_comparison.py`: the largest difference of values in [0, 1] at 96 px, and the "
+        "milliseconds of ours and of kornia's function for 32 RGB images, by size and threads (CPU time on one thread, "
+        "wall time on two; arms in turns). A replaced operation is measured by its former formula.\n",
+        f"| {' | '.join(columns)} |",
+        f"|{' --- |' * len(columns)}",
+    ]
+    for name, row in rows.items():
+        times = [f"{ours:.2g} / {theirs:.2g}" for ours, theirs in row["ms"].values()]
+        lines.append(
+            f"| {name} | `{row['kornia']}` | {row['difference']:.1g} | {' | '.join(times)} | {row['verdict']} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def _left_out() -> str:
+    """The classes of kornia that are no component."""
+    rows = [f"| `{name}` | {reason} |" for name, reason in LEFT_OUT.items()]
+    head = [
+        "## Classes of kornia.augmentation that are left out\n",
+        "All other 2-D classes are components by their own names: `kornia/RandomMotionBlur`. A draw belongs to a clip: "
+        "`same_on_batch`, `p_batch` and `keepdim` are no parameters.\n",
+        "| class | reason |",
+        "| --- | --- |",
+    ]
+    return "\n".join([*head, *rows, ""])
 
 
 def _section(entry: Entry, measured: Measured | None) -> str:

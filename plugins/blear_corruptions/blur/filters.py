@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+from kornia.filters import filter2d, get_gaussian_kernel1d
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
 
 from blear.contracts import BuildContext, DrawKeys, Draws
 from blear.separable import Operators, apply_operators
@@ -59,10 +59,10 @@ class Blur(_Taps):
     def weights(self, strength_B: Tensor) -> Tensor:
         """The Gaussian; of sigma 0 the unit impulse."""
         sigma = strength_B[:, None]
-        d = _distances(math.ceil(4 * self._most), strength_B)
-        shape = torch.exp(-0.5 * (d / sigma.clamp(min=1e-6)) ** 2)
-        shape = torch.where(d.abs() <= (4 * sigma).ceil(), shape, 0)
-        return shape / shape.sum(dim=1, keepdim=True)
+        radius = math.ceil(4 * self._most)
+        weights = get_gaussian_kernel1d(2 * radius + 1, sigma.clamp(min=1e-6))
+        weights = torch.where(_distances(radius, strength_B).abs() <= (4 * sigma).ceil(), weights, 0)
+        return weights / weights.sum(dim=1, keepdim=True)
 
 
 class BoxBlur(_Taps):
@@ -109,12 +109,8 @@ class LineBlur(StrengthOperation):
 
     def change(self, images_NCHW: Tensor, strengths: Mapping[str, Tensor], pattern_N: Tensor, time_N: Tensor) -> Tensor:
         """Smeared images."""
-        count, channels, height, _ = images_NCHW.shape
-        r = self._radius
-        kernels = line_kernels(strengths["length"].flatten(), strengths["angle"].flatten(), r)
-        padded = pad(images_NCHW, (r, r, r, r), mode="replicate").reshape(1, count * channels, height + 2 * r, -1)
-        weights = kernels.repeat_interleave(channels, dim=0)[:, None]
-        return conv2d(padded, weights, groups=count * channels).view_as(images_NCHW)
+        kernels = line_kernels(strengths["length"].flatten(), strengths["angle"].flatten(), self._radius)
+        return filter2d(images_NCHW, kernels, "replicate")
 
 
 def line_kernels(length_N: Tensor, degrees_N: Tensor, radius: int) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from kornia.enhance import adjust_brightness
 from torch import Tensor
 
 from blear.contracts import BuildContext, DrawKeys, Draws
@@ -26,9 +27,8 @@ class RandomBrightness:
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
         """Frames of the same shape."""
-        offset_B1111 = draws["offset"][:, None, None, None, None]
-        brighter = (frames_BTCHW + offset_B1111).clamp(0, 1).to(frames_BTCHW.dtype)
-        return torch.where(offset_B1111 != 0, brighter, frames_BTCHW)
+        brighter = adjust_brightness(frames_BTCHW, draws["offset"]).to(frames_BTCHW.dtype)
+        return torch.where(draws["offset"][:, None, None, None, None] != 0, brighter, frames_BTCHW)
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
         """None: an augmentation has no severity to sweep."""

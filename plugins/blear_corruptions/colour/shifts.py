@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from kornia.enhance import adjust_saturation_with_gray_subtraction
 from torch import Tensor
 
 from blear_corruptions.strength_operation import StrengthOperation
 
-_LUMA = (0.299, 0.587, 0.114)  # Rec. 601
 _TO_YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
 _TO_LINEAR = ((3.2406, -1.5372, -0.4986), (-0.9689, 1.8758, 0.0415), (0.0557, -0.2040, 1.0570))  # XYZ to sRGB
 _CAMERA_K, _GAMMA, _STEP_K = 6500, 2.2, 50
@@ -85,9 +85,7 @@ class Saturation(StrengthOperation):
 
     def change(self, images_NCHW: Tensor, strengths: Mapping[str, Tensor], pattern_N: Tensor, time_N: Tensor) -> Tensor:
         """Paler or stronger images."""
-        weights = torch.tensor(_LUMA, device=images_NCHW.device)[:, None, None]
-        luma = (images_NCHW * weights).sum(dim=1, keepdim=True)
-        return luma + strengths["factor"] * (images_NCHW - luma)
+        return adjust_saturation_with_gray_subtraction(images_NCHW, strengths["factor"].flatten())
 
 
 class Hue(StrengthOperation):

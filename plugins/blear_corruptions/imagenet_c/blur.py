@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import cv2
 import numpy as np
 import torch
-from scipy import ndimage
+from kornia.filters import filter2d, get_gaussian_kernel1d
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import pad
 
 from blear.separable import SeparableBank
 from blear_corruptions.imagenet_c.operation import Operation
@@ -20,12 +21,24 @@ _FOLLOWED = 5  # doublings: chains of 32 copies; one goes on with probability < 
 
 
 def gaussian_bank(
-    sigmas: np.ndarray, height: int, width: int, mode: str = "nearest", truncate: float = 4.0
+    sigmas: np.ndarray, height: int, width: int, mode: Literal["edge", "symmetric"] = "edge", truncate: float = 4.0
 ) -> SeparableBank:
-    """For each sigma in px, scipy's `gaussian_filter` (with these defaults scikit-image's `gaussian`); 0: identity."""
+    """Matrices of a Gaussian for each sigma in px, cut at `truncate` sigmas; sigma 0: identity.
+
+    kornia's kernel with a border as numpy's `pad` makes it: scipy's `gaussian_filter`, with these defaults
+    scikit-image's `gaussian`.
+
+    Args:
+        mode: "edge" repeats the border, "symmetric" mirrors with the edge.
+    """
 
     def matrix(side: int, sigma: float) -> Tensor:
-        return torch.from_numpy(ndimage.gaussian_filter(np.eye(side), (sigma, 0), mode=mode, truncate=truncate))
+        radius = int(truncate * sigma + 0.5)
+        if radius == 0:
+            return torch.eye(side, dtype=torch.float64)
+        weights = get_gaussian_kernel1d(2 * radius + 1, sigma, dtype=torch.float64)
+        padded = torch.from_numpy(np.pad(np.eye(side), ((radius, radius), (0, 0)), mode=mode))
+        return filter2d(padded[None, None], weights[:, :, None], padding="valid")[0, 0]
 
     return SeparableBank([(matrix(height, sigma),) for sigma in sigmas], [(matrix(width, sigma),) for sigma in sigmas])
 
@@ -174,14 +187,13 @@ class DefocusBlur(Operation):
 
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
         """Images out of focus."""
-        device, planes = index_N.device, images_NCHW.shape[0] * images_NCHW.shape[1]
+        device = index_N.device
         reach = self._kernels_Kkk.shape[-1] // 2
         if reach < min(self.height, self.width):
             padded = pad(images_NCHW, (reach, reach, reach, reach), mode="reflect")
         else:  # mirrored more than once
             padded = images_NCHW.index_select(2, self._rows.to(device)).index_select(3, self._columns.to(device))
-        kernels = self._kernels_Kkk.to(device)[index_N].repeat_interleave(images_NCHW.shape[1], dim=0)
-        return conv2d(padded.flatten(0, 1)[None], kernels[:, None], groups=planes).view_as(images_NCHW)
+        return filter2d(padded, self._kernels_Kkk.to(device)[index_N], padding="valid")
 
 
 def _zeros_around(kernel: np.ndarray) -> int:

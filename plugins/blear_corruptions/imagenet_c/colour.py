@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from kornia.enhance import adjust_contrast_with_mean_subtraction
 from torch import Tensor
 
 from blear_corruptions.imagenet_c.operation import Operation
@@ -31,8 +32,9 @@ class Contrast(Operation):
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
         """Flatter images."""
         (factor,) = self.strengths(index_N)
-        mean = images_NCHW.mean(dim=(2, 3), keepdim=True)
-        return (images_NCHW - mean) * factor + mean
+        planes = images_NCHW.flatten(0, 1)[:, None]  # of RGB images kornia would take the mean of the grey image
+        factors = factor.flatten().repeat_interleave(images_NCHW.shape[1])
+        return adjust_contrast_with_mean_subtraction(planes, factors).view_as(images_NCHW)
 
 
 class Saturate(Operation):

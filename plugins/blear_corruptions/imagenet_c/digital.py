@@ -23,7 +23,7 @@ class ElasticTransform(Operation):
 
     def __init__(self, rows_KP: np.ndarray, height: int, width: int) -> None:
         super().__init__(rows_KP * min(height, width), height, width)
-        self._smooth = gaussian_bank(self.rows_KP[:, 1], height, width, "reflect", 3.0)
+        self._smooth = gaussian_bank(self.rows_KP[:, 1], height, width, "symmetric", 3.0)
 
     def pattern(self, keys_M: Tensor, index_M: Tensor, channels: int) -> Tensor:
         """[M, 6 + 2 H W]: shifts of three corners, x and y, then displacement right and down, all in px."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from kornia.color import rgb_to_grayscale
 from torch import Tensor
 
 from blear_corruptions.imagenet_c.operation import Operation
 from blear_corruptions.imagenet_c.plasma import plasma_pattern
 from blear_corruptions.imagenet_c.resampling import sample, trail, zoom_line
 from blear_corruptions.random_patterns import normal_pattern, uniform_pattern
-
-LUMA = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue in grey (ITU-R BT.601), as OpenCV has them."""
 
 _FROST = (0.86, 0.94, 1.0)
 _FROST_DECAY = 1.7
@@ -21,7 +19,7 @@ _FROST_DECAY = 1.7
 def tinted(colour: tuple[float, float, float], images_NCHW: Tensor) -> Tensor:
     """A colour for RGB images, its grey for grey ones: [1, C, 1, 1]."""
     rgb = torch.tensor(colour, device=images_NCHW.device).view(1, 3, 1, 1)
-    return rgb if images_NCHW.shape[1] == 3 else _grey(rgb)
+    return rgb if images_NCHW.shape[1] == 3 else rgb_to_grayscale(rgb)
 
 
 class Fog(Operation):
@@ -90,11 +88,6 @@ class Snow(Operation):
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
         """Images in snow."""
         kept = self.strengths(index_N)[6]
-        white = torch.maximum(images_NCHW, _grey(images_NCHW) * 1.5 + 0.5)
+        grey = images_NCHW if images_NCHW.shape[1] == 1 else rgb_to_grayscale(images_NCHW)
+        white = torch.maximum(images_NCHW, grey * 1.5 + 0.5)
         return kept * images_NCHW + (1 - kept) * white + pattern_N + pattern_N.flip(2, 3)
-
-
-def _grey(images_NCHW: Tensor) -> Tensor:
-    if images_NCHW.shape[1] == 1:
-        return images_NCHW
-    return (images_NCHW * torch.tensor(LUMA, device=images_NCHW.device).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)

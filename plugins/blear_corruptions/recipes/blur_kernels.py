@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
+from kornia.filters import filter2d
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
 
 from blear.contracts import Draws
 
@@ -83,8 +83,4 @@ def convolve(images_NCHW: Tensor, kernels_Nkk: Tensor) -> Tensor:
 
     A correlation, as OpenCV's `filter2D` and BasicSR's `filter2D` are.
     """
-    batch, channels = images_NCHW.shape[:2]
-    reach = kernels_Nkk.shape[-1] // 2
-    padded = pad(images_NCHW, (reach, reach, reach, reach), mode="replicate").flatten(0, 1)
-    weights = kernels_Nkk.repeat_interleave(channels, dim=0)[:, None]
-    return conv2d(padded[None], weights, groups=batch * channels).view_as(images_NCHW)
+    return filter2d(images_NCHW, kernels_Nkk, "replicate")

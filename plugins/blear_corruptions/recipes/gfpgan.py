@@ -11,10 +11,10 @@ import math
 
 import numpy as np
 import torch
+from kornia.color import rgb_to_grayscale
 from torch import Tensor
 
 from blear.contracts import BuildContext, Draws
-from blear_corruptions.imagenet_c.weather import LUMA
 from blear_corruptions.recipes.blur_kernels import GAUSSIAN, KernelDraws, convolve, kernels
 from blear_corruptions.recipes.canvas import BILINEAR, Canvas
 from blear_corruptions.recipes.noise import frame_keys, jpeg, noise
@@ -39,7 +39,7 @@ class Gfpgan(Recipe):
         round_one = chances.happens(0.5)
         sigma_x, sigma_y = (chances.between(_SIGMA[0], _SIGMA[0] + share_B * (_SIGMA[1] - _SIGMA[0])) for _ in range(2))
         theta = chances.between(-math.pi, math.pi)
-        shifted, shifts = chances.happens(self._params.jitter), [chances.between(-_SHIFT, _SHIFT) for _ in LUMA]
+        shifted, shifts = chances.happens(self._params.jitter), [chances.between(-_SHIFT, _SHIFT) for _ in range(3)]
         return (
             draws
             | {
@@ -73,8 +73,7 @@ class Gfpgan(Recipe):
             return canvas
         shifts_NC = torch.stack([draws[f"shift{number}"] for number in range(channels)], dim=1)
         images = (canvas.images_NCHW + shifts_NC[:, :, None, None]).clamp(0, 1)
-        luma = (images * torch.tensor(LUMA, device=images.device).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
-        return canvas.holding(torch.where(draws["grey"][:, None, None, None], luma, images))
+        return canvas.holding(torch.where(draws["grey"][:, None, None, None], rgb_to_grayscale(images), images))
 
     def _kernels(self, draws: Draws, side: int) -> Tensor:
         smaller = side / self._params.reference
