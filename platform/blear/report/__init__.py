@@ -1,4 +1,4 @@
-"""Run folders in, one self-contained HTML page out; and the robustness curve as a picture."""
+"""Writes the report of one or several runs as a self-contained HTML page, and the robustness curve as a picture."""
 
 from blear.report.page import build, compare, curve_png
 

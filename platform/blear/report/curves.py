@@ -11,7 +11,7 @@ from scipy.optimize import isotonic_regression
 
 from blear.evaluate.summary import Estimate
 from blear.report.drawing import WIDE, panel, style
-from blear.report.files import Sweep
+from blear.report.run_info import Sweep
 from blear.report.text import shortened
 from blear.report.view import Arm, View
 
@@ -21,7 +21,7 @@ _MOST_TICKS = 9
 
 
 def wide_curve(view: View, sweep: Sweep) -> Figure:
-    """Across the page: each line is named at its end, the axis says what is swept."""
+    """Draws the curve of a sweep as wide as the page, with the arm's label at the end of each line."""
     with style():
         figure = Figure(figsize=WIDE, layout="constrained")
         axes = figure.add_subplot()
@@ -36,7 +36,7 @@ def wide_curve(view: View, sweep: Sweep) -> Figure:
 
 
 def panel_curve(view: View, sweep: Sweep, limits: tuple[float, float] | None, *, titled: bool) -> Figure:
-    """One of several beside each other: the same vertical axis in all of them, the condition above it."""
+    """Draws the curve of a sweep as one of several panels, with a common vertical axis and the condition as title."""
     with style():
         figure, axes = panel()
         _draw(axes, view, sweep)
@@ -55,7 +55,7 @@ def panel_curve(view: View, sweep: Sweep, limits: tuple[float, float] | None, *,
 
 
 def limits(view: View) -> tuple[float, float] | None:
-    """A vertical axis for all conditions: what the values span, and the bands as far as they are near."""
+    """Returns the common vertical axis of all conditions: the range of values, and bands up to a quarter beyond it."""
     swept = {sweep.condition for sweep in view.sweeps}
     found = [e for e in view.summary.estimates if e.metric == view.headline.name and e.condition in swept]
     values = np.array([e.value for e in found if e.value is not None])
@@ -69,7 +69,7 @@ def limits(view: View) -> tuple[float, float] | None:
 
 
 def _draw(axes: Axes, view: View, sweep: Sweep) -> list[tuple[float, float, str, str]]:
-    """The lines of all arms; where each ends: (y, x, label, colour)."""
+    """Draws the lines of all arms; returns (y, x, label, colour) of the end of each."""
     levels, ends = sweep.levels, []
     for arm in view.arms:
         color, marker = arm.color, _MARKERS[arm.number % len(_MARKERS)]
@@ -87,12 +87,12 @@ def _draw(axes: Axes, view: View, sweep: Sweep) -> list[tuple[float, float, str,
     if min(levels) > 0 and max(levels) >= 4 * min(levels):
         axes.set_xscale("log", base=2)
     if levels[0] > levels[-1]:
-        axes.invert_xaxis()  # mildest always on the left
+        axes.invert_xaxis()  # the mildest level is on the left
     return ends
 
 
 def _line(arm: Arm) -> str:
-    return "--" if arm.bound else ":" if arm.number >= len(_MARKERS) else "-"
+    return "--" if arm.is_upper_bound else ":" if arm.number >= len(_MARKERS) else "-"
 
 
 def _band(axes: Axes, found: Sequence[Estimate], color: str, alpha: float) -> None:
@@ -108,7 +108,7 @@ def _axis_label(sweep: Sweep) -> str:
 
 
 def _ticks(view: View, sweep: Sweep) -> list[str]:
-    """Severities; below them the face's width, where it differs between them."""
+    """Returns the tick labels: severities, and below them the face width where it differs between severities."""
     found = {s: view.estimate(view.arms[0].label, sweep.condition, s) for s in sweep.levels}
     pixels = {s: e.face_px for s, e in found.items() if e is not None and e.face_px is not None}
     if len(set(pixels.values())) < 2:
@@ -117,7 +117,7 @@ def _ticks(view: View, sweep: Sweep) -> list[str]:
 
 
 def _label_lines(axes: Axes, ends: Sequence[tuple[float, float, str, str]], x: float) -> None:
-    """Names each line beside its end; names that would overlap are moved apart."""
+    """Writes the label of each line beside its end; labels that would overlap are moved apart."""
     if not ends:
         return
     low, high = axes.get_ylim()

@@ -1,4 +1,4 @@
-"""What figures share: the style, and matplotlib's SVG made small, for a file and for the page."""
+"""Style of all figures, and conversion of matplotlib figures to small SVGs for files and for the page."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from blear.report.theme import TOKENS, themed
+from blear.report.theme import COLORS, with_css_variables
 
-_TEXT, _AXIS, _GRID, _CARD = (TOKENS[name][0] for name in ("text", "axis", "grid", "card"))
+_TEXT, _AXIS, _GRID, _CARD = (COLORS[name][0] for name in ("text", "axis", "grid", "card"))
 _STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
     "font.size": 9,
@@ -43,12 +43,12 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "blear",
 }
 WIDE, PANEL = (9.2, 4.6), (3.55, 2.75)
-"""Sizes in inches: a figure across the page; one of several beside each other, as wide as a phone."""
+"""(width, height) in inches: a figure as wide as the page; one of several figures in a row, as wide as a phone."""
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The style of all figures."""
+    """Context manager that applies the style of all figures."""
     with mpl.rc_context(_STYLE):
         yield
 
@@ -56,17 +56,17 @@ def style() -> Iterator[None]:
 def panel(
     width: float = PANEL[0], height: float = PANEL[1], *, left: float = 0.62, bottom: float = 0.48, top: float = 0.26
 ) -> tuple[Figure, Axes]:
-    """Axes in a figure of their own with room for labels, in inches; far quicker than a layout that is solved for."""
+    """Creates a figure with one axes and fixed margins, all in inches; much faster than a constrained layout."""
     figure = Figure(figsize=(width, height))
     inner = (width - left - 0.06) / width, (height - bottom - top) / height
     axes = figure.add_axes((left / width, bottom / height, *inner))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))  # 0.15, never 0.150: it must fit
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))  # short labels that fit the margin
     return figure, axes
 
 
 def svg(figure: Figure) -> str:
-    """A stand-alone SVG on white, text as text, numbers with two decimals, ids only where something refers to them."""
+    """Converts a figure to a stand-alone SVG: white background, text elements, two decimals, referenced ids only."""
     buffer = io.StringIO()
     with style():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
@@ -82,8 +82,8 @@ def svg(figure: Figure) -> str:
 
 
 def inline(text: str, name: str, description: str) -> str:
-    """The SVG for the page: it follows the theme, its ids are its own; `description` is for a screen reader."""
-    text = themed(text[text.index("<svg") :])
+    """Converts an SVG for the page: theme colours and unique ids; screen readers read `description`."""
+    text = with_css_variables(text[text.index("<svg") :])
     text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{zlib.crc32(name.encode()):x}-", text)
     text = re.sub(r"<defs><style.*?</style></defs>", "", text)
     text = re.sub(r' font-family="[^"]*"', "", text, count=1)

@@ -1,4 +1,4 @@
-"""A figure of the page: its drawings, the numbers in it, and both as files."""
+"""A figure of the page: its drawings and its numbers, on the page and as files."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ class Panel:
     """One drawing.
 
     Attributes:
-        name: unique in the report, `[a-z0-9-]+`; the name of its file.
-        alt: what a screen reader says.
-        wide: across the page, and on wide windows only; the other panels of the figure are then for narrow ones.
-        group: heading of the panels that belong together; empty: none.
+        name: unique in the report, `[a-z0-9-]+`; also the name of its SVG file.
+        alt: description for screen readers.
+        canvas: the matplotlib figure.
+        wide: whether the panel is as wide as the page. Wide windows show the wide panels of a figure, narrow windows
+            show the others.
+        group: heading of a group of panels; empty: no heading.
     """
 
     name: str
@@ -37,19 +39,21 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """Drawings beside each other, what they say, and their numbers.
+    """Panels in a row, with a caption and a table of their numbers.
 
     Attributes:
-        name: unique in the report, `[a-z0-9-]+`; the name of its file of numbers.
-        rows: its numbers, a dictionary for each row of the CSV.
-        arms: whether the arms' colours are explained above it.
+        name: unique in the report, `[a-z0-9-]+`; also the name of its CSV file.
+        caption: text below the panels.
+        rows: rows of the CSV file, column -> cell.
+        legend: whether a legend of the arms is above the panels.
+        texts: panel name -> SVG.
     """
 
     name: str
     caption: str
     panels: Sequence[Panel]
     rows: Sequence[Mapping[str, Cell]]
-    arms: bool = False
+    legend: bool = False
     texts: dict[str, str] = field(default_factory=dict, init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -57,12 +61,12 @@ class Figure:
 
     @property
     def drawings(self) -> list[tuple[Panel, str]]:
-        """Each panel with its SVG for the page."""
+        """Returns each panel with its SVG for the page."""
         return [(panel, inline(self.texts[panel.name], panel.name, panel.alt)) for panel in self.panels]
 
     @property
     def groups(self) -> list[tuple[str, list[str]]]:
-        """Heading -> SVGs for the page, of all panels but the wide ones."""
+        """Returns (heading, SVGs for the page) of each group; wide panels are excluded."""
         found: dict[str, list[str]] = {}
         for panel, text in self.drawings:
             if not panel.wide:
@@ -71,26 +75,26 @@ class Figure:
 
     @property
     def csv(self) -> str:
-        """The numbers, unrounded, with a header."""
+        """The unrounded numbers as CSV with a header."""
         return as_csv(self.rows)
 
     @property
     def downloads(self) -> list[tuple[str, str]]:
-        """File name -> data URI: the numbers, and the drawings as they lie in `figures/`."""
+        """Returns (file name, data URI) of the CSV file and the SVG files, with the content of `figures/`."""
         files = [(f"{self.name}.csv", _uri("text/csv", self.csv))]
         wide = [panel for panel in self.panels if panel.wide]
         files += [(f"{p.name}.svg", _uri("image/svg+xml", self.texts[p.name])) for p in wide or self.panels]
         return files
 
     def save(self, folder: Path) -> None:
-        """Writes the numbers and every drawing."""
+        """Writes the CSV file and all SVG files to a folder."""
         write_text(folder / f"{self.name}.csv", self.csv)
         for name, text in self.texts.items():
             write_text(folder / f"{name}.svg", text)
 
 
 def as_csv(rows: Sequence[Mapping[str, Cell]]) -> str:
-    """Rows that have the same keys, with a header; nothing where a cell is None."""
+    """Formats rows with the same keys as CSV with a header; a cell of None is empty."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
@@ -99,7 +103,7 @@ def as_csv(rows: Sequence[Mapping[str, Cell]]) -> str:
 
 
 def slug(name: str) -> str:
-    """A name for files and ids: lower case, everything else a dash."""
+    """Converts a name for files and ids: lower-case letters and digits, a dash for every other character."""
     return "".join(c if c.isalnum() and c.isascii() else "-" for c in name.lower()).strip("-") or "x"
 
 

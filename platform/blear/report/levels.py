@@ -1,73 +1,78 @@
-"""Which cells of an evaluation are looked at closely, by a fixed rule, so that none is picked for its looks."""
+"""Selects the levels that the report shows in detail, by a fixed rule that does not depend on how the results look."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from blear.job.schema import CLEAN
-from blear.report.files import Sweep
+from blear.report.run_info import Sweep
 from blear.report.view import View
 
 
 @dataclass(frozen=True)
-class Place:
-    """One condition at one severity; `text` is how the page names it."""
+class DisplayedLevel:
+    """One condition at one severity. `text` is its name on the page."""
 
     condition: str
     severity: float
     text: str
 
 
-def middle(sweep: Sweep) -> float:
-    """The middle one of the degraded levels; the first level is the mildest."""
+def middle_level(sweep: Sweep) -> float:
+    """Returns the middle one of the degraded levels. The first level is the mildest."""
     degraded = sweep.levels[1:] or sweep.levels
     return degraded[(len(degraded) - 1) // 2]
 
 
-def clean_place(view: View) -> Place:
-    """Untouched frames where they were tested, else the mildest level of the first sweep."""
+def clean_level(view: View) -> DisplayedLevel:
+    """Returns clean frames where they were evaluated, else the mildest level of the first sweep."""
     if any(view.clean(arm.label) for arm in view.arms):
-        return Place(CLEAN, 0.0, "clean")
-    return _place(view, view.main, view.main.levels[0])
+        return DisplayedLevel(CLEAN, 0.0, "clean")
+    return _displayed_level(view, view.first_sweep, view.first_sweep.levels[0])
 
 
-def shown_places(view: View) -> list[Place]:
-    """Clean; the middle and the last level of the first sweep; of several sweeps also the level that is worst for all.
+def displayed_levels(view: View) -> list[DisplayedLevel]:
+    """Returns the levels that the report shows in detail.
 
-    The worst one has the worst mean of the headline metric over the arms, upper bounds left out.
+    They are clean frames, the middle and the last level of the first sweep, and, for several sweeps, the worst level of
+    all: the one with the worst mean of the headline metric over the arms. Upper bounds are excluded from that mean.
     """
     chosen = [
-        clean_place(view),
-        _place(view, view.main, middle(view.main)),
-        _place(view, view.main, view.main.levels[-1]),
+        clean_level(view),
+        _displayed_level(view, view.first_sweep, middle_level(view.first_sweep)),
+        _displayed_level(view, view.first_sweep, view.first_sweep.levels[-1]),
     ]
-    if len(view.sweeps) > 1 and (worst := _worst(view)) is not None:
+    if len(view.sweeps) > 1 and (worst := _worst_level(view)) is not None:
         chosen.append(worst)
-    return list({(place.condition, place.severity): place for place in chosen}.values())
+    return list({(level.condition, level.severity): level for level in chosen}.values())
 
 
-def rule(view: View) -> str:
-    """How `shown_places` chooses, in words."""
-    swept = view.main.parameter if len(view.sweeps) == 1 else f"{view.main.condition} {view.main.parameter}"
-    text = f"{clean_place(view).text}, then the middle and the last level of {swept}"
+def selection_rule(view: View) -> str:
+    """Describes the selection of `displayed_levels` for the page."""
+    swept = (
+        view.first_sweep.parameter
+        if len(view.sweeps) == 1
+        else f"{view.first_sweep.condition} {view.first_sweep.parameter}"
+    )
+    text = f"{clean_level(view).text}, then the middle and the last level of {swept}"
     return text + (
         f", then the level at which the arms’ mean {view.headline.label} is worst" if len(view.sweeps) > 1 else ""
     )
 
 
-def _worst(view: View) -> Place | None:
+def _worst_level(view: View) -> DisplayedLevel | None:
     sign = 1 if view.headline.higher_is_better else -1
-    found: list[tuple[float, int, Place]] = []
+    found: list[tuple[float, int, DisplayedLevel]] = []
     for sweep in view.sweeps:
         for level in sweep.levels:
-            tested = [view.estimate(arm.label, sweep.condition, level) for arm in view.arms if not arm.bound]
+            tested = [view.estimate(arm.label, sweep.condition, level) for arm in view.arms if not arm.is_upper_bound]
             values = [e.value for e in tested if e is not None and e.value is not None]
             if values:
-                found.append((sign * sum(values) / len(values), len(found), _place(view, sweep, level)))
+                found.append((sign * sum(values) / len(values), len(found), _displayed_level(view, sweep, level)))
     return min(found)[2] if found else None
 
 
-def _place(view: View, sweep: Sweep, severity: float) -> Place:
+def _displayed_level(view: View, sweep: Sweep, severity: float) -> DisplayedLevel:
     label = sweep.condition.rpartition("/")[2] if sweep.condition == sweep.use else sweep.condition  # no plugin's name
     named = sweep.parameter if len(view.sweeps) == 1 else f"{label} {sweep.parameter}"
-    return Place(sweep.condition, severity, f"{named} {severity:g}")
+    return DisplayedLevel(sweep.condition, severity, f"{named} {severity:g}")

@@ -1,4 +1,4 @@
-"""The outcome of an evaluation in words, by a fixed rule, so that no level is picked because it looks good."""
+"""Describes the outcome of an evaluation in sentences, by a fixed rule that does not depend on how the results look."""
 
 from __future__ import annotations
 
@@ -8,52 +8,55 @@ import numpy as np
 
 from blear.evaluate.markdown import format_number
 from blear.evaluate.summary import Estimate
-from blear.report.levels import middle
+from blear.report.levels import middle_level
 from blear.report.view import View
 
 _Level = tuple[str, float]
 
 
 def outcome(view: View) -> list[str]:
-    """One to three sentences.
+    """Returns one to three sentences.
 
-    The best arm is the one whose mean headline metric over all swept levels is best, upper bounds (tested on clean
-    frames) left out. It is compared with the reference arm at the middle one of the degraded levels of the first sweep
-    (its first level is the mildest), and at all levels by counting.
+    The best arm has the best mean of the headline metric over all swept levels; upper bounds, which are evaluated on
+    clean frames, are excluded. The best arm is compared with the reference arm at the middle degraded level of the
+    first sweep, and by the number of levels at which it is better or worse.
     """
-    sweep, reference = view.main, view.summary.reference
-    there = middle(sweep)
-    base = view.estimate(reference, sweep.condition, there)
+    sweep, reference = view.first_sweep, view.summary.reference
+    severity = middle_level(sweep)
+    base = view.estimate(reference, sweep.condition, severity)
     levels = [(one.condition, level) for one in view.sweeps for level in one.levels]
-    best = _best(view, [a.label for a in view.arms if a.label != reference and not a.bound], levels)
+    best = _best_arm(view, [a.label for a in view.arms if a.label != reference and not a.is_upper_bound], levels)
     if best is None or base is None:
-        return _alone(view, there)
+        return _single_arm_outcome(view, severity)
     named = sweep.parameter if len(view.sweeps) == 1 else f"{sweep.condition} {sweep.parameter}"
-    reached = view.estimate(best, sweep.condition, there)
+    reached = view.estimate(best, sweep.condition, severity)
     if reached is None:
-        return [f"{best} was not tested at {named} {there:g}; see the table."]
+        return [f"{best} was not evaluated at {named} {severity:g}; see the table."]
     label = view.headline.label
     sentences = [
-        f"At {named} {there:g}, {best} reaches {label} {_span(reached)}, where {reference} reaches {_span(base)}."
+        f"At {named} {severity:g}, {best} reaches {label} {_with_interval(reached)}, where {reference} reaches "
+        f"{_with_interval(base)}."
     ]
-    sentences.append(_counted(view, best, levels))
+    sentences.append(_count_differences(view, best, levels))
     if len(sweep.levels) > 1:
         mildest = [view.estimate(arm, sweep.condition, sweep.levels[0]) for arm in (best, reference)]
         if mildest[0] is not None and mildest[1] is not None:
-            sentences.append(f"At {named} {sweep.levels[0]:g}: {_span(mildest[0])} against {_span(mildest[1])}.")
+            sentences.append(
+                f"At {named} {sweep.levels[0]:g}: {_with_interval(mildest[0])} against {_with_interval(mildest[1])}."
+            )
     return sentences
 
 
-def _alone(view: View, there: float) -> list[str]:
-    """The sentence where there is one arm, or the reference was not tested."""
-    sweep, arm = view.main, view.arms[0].label
-    found = [(level, e) for level in (sweep.levels[0], there) if (e := view.estimate(arm, sweep.condition, level))]
-    values = ", ".join(f"{_span(e)} at {sweep.parameter} {level:g}" for level, e in dict(found).items())
+def _single_arm_outcome(view: View, severity: float) -> list[str]:
+    """Returns the sentence for a single arm, or for a reference that was not evaluated."""
+    sweep, arm = view.first_sweep, view.arms[0].label
+    found = [(level, e) for level in (sweep.levels[0], severity) if (e := view.estimate(arm, sweep.condition, level))]
+    values = ", ".join(f"{_with_interval(e)} at {sweep.parameter} {level:g}" for level, e in dict(found).items())
     return [f"{arm} reaches {view.headline.label} {values}."] if found else ["See the table."]
 
 
-def _best(view: View, arms: Sequence[str], levels: Sequence[_Level]) -> str | None:
-    """The arm with the best mean over the sweeps, among those tested and defined at every level (else among all)."""
+def _best_arm(view: View, arms: Sequence[str], levels: Sequence[_Level]) -> str | None:
+    """Returns the arm with the best mean over the sweeps; arms with a value at every level come first."""
     values = {}
     for arm in arms:
         found = [view.estimate(arm, *level) for level in levels]
@@ -64,17 +67,17 @@ def _best(view: View, arms: Sequence[str], levels: Sequence[_Level]) -> str | No
     return max(values, key=lambda arm: values[arm]) if values else None
 
 
-def _counted(view: View, arm: str, levels: Sequence[_Level]) -> str:
-    """At how many levels the paired difference is certain, and in which direction."""
+def _count_differences(view: View, arm: str, levels: Sequence[_Level]) -> str:
+    """Counts the levels at which the interval of the paired difference excludes zero, by direction."""
     found = [d for level in levels if (d := view.difference(arm, *level))]
-    certain = [d for d in found if d.excludes_zero and d.value is not None]
+    significant = [d for d in found if d.excludes_zero and d.value is not None]
     if not found:
-        return "The runs were not tested together, so there is no paired difference."
+        return "The runs have no common samples, so there is no paired difference."
     if all(d.excludes_zero is None for d in found):
         return "There are too few recordings for an interval."
     sign = 1 if view.headline.higher_is_better else -1
-    better = sum(sign * (d.value or 0) > 0 for d in certain)
-    worse, open_ = len(certain) - better, len(found) - len(certain)
+    better = sum(sign * (d.value or 0) > 0 for d in significant)
+    worse, open_ = len(significant) - better, len(found) - len(significant)
     of = f"{len(found)} levels" if len(view.sweeps) == 1 else f"{len(found)} levels of {len(view.sweeps)} conditions"
     return (
         f"Of {of} it is better at {better}, worse at {worse}, and undecided at {open_}, where the 95 % "
@@ -82,5 +85,5 @@ def _counted(view: View, arm: str, levels: Sequence[_Level]) -> str:
     )
 
 
-def _span(e: Estimate) -> str:
+def _with_interval(e: Estimate) -> str:
     return format_number(e.value) + ("" if e.low is None else f" [{format_number(e.low)}, {format_number(e.high)}]")

@@ -1,4 +1,4 @@
-"""Puts the page together from its sections, and writes every figure as files beside it."""
+"""Renders the page from its sections, and writes the files of all figures."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from blear.errors import RunError
 from blear.evaluate.markdown import format_number
 from blear.progress import duration
 from blear.report.curves import wide_curve
-from blear.report.files import read_run
 from blear.report.outcome import outcome
+from blear.report.run_files import read_run
 from blear.report.section import Section
 from blear.report.sections import (
     calibration,
@@ -30,9 +30,9 @@ from blear.report.sections import (
     slices,
     tests,
 )
-from blear.report.text import component, moment, pvalue
+from blear.report.text import format_component, format_p_value, format_time
 from blear.report.theme import declarations
-from blear.report.view import View, view_of
+from blear.report.view import View, build_view
 from blear.storage.run_folder import write_bytes, write_text
 
 _DPI = 160
@@ -53,41 +53,41 @@ _SECTIONS: Sequence[Callable[[View], Section | None]] = (
 
 
 def build(run: Path) -> Path:
-    """Writes report.html, one page that loads nothing from elsewhere, and figures/, into the run folder.
+    """Writes report.html, a self-contained page, and figures/ to the run folder.
 
     Returns:
         The page's path.
 
     Raises:
-        RunError: the run is not evaluated, or a file of it is missing or damaged.
+        RunError: the run has not been evaluated, or one of its files is missing or damaged.
     """
-    view = view_of([read_run(run)])
-    shutil.rmtree(run / "figures", ignore_errors=True)  # of an earlier evaluation, perhaps with other conditions
+    view = build_view([read_run(run)])
+    shutil.rmtree(run / "figures", ignore_errors=True)  # an earlier evaluation may have had other conditions
     return _write(view, run)
 
 
 def compare(runs: Sequence[Path], out: Path) -> Path:
-    """The same page for several runs together, in a folder of its own.
+    """Writes the page of several runs together, and figures/, to a folder of its own.
 
     Returns:
         The page's path.
 
     Raises:
-        RunError: as `build`; the runs were not evaluated alike, or `out` is a run folder.
+        RunError: as in `build`; or the runs cannot be compared, or `out` is a run folder.
     """
     if (out / "job.yaml").exists():
         raise RunError("this is a run folder", str(out), "give another --out")
-    return _write(view_of([read_run(run) for run in runs]), out)
+    return _write(build_view([read_run(run) for run in runs]), out)
 
 
 def curve_png(run: Path, path: Path) -> Path:
-    """Writes the robustness curve of an evaluated run as a PNG picture.
+    """Writes the robustness curve of the first sweep of an evaluated run as a PNG file.
 
     Raises:
-        RunError: the run is not evaluated, or a file of it is missing or damaged.
+        RunError: the run has not been evaluated, or one of its files is missing or damaged.
     """
-    view, buffer = view_of([read_run(run)]), io.BytesIO()
-    wide_curve(view, view.main).savefig(buffer, format="png", dpi=_DPI)
+    view, buffer = build_view([read_run(run)]), io.BytesIO()
+    wide_curve(view, view.first_sweep).savefig(buffer, format="png", dpi=_DPI)
     write_bytes(path, buffer.getvalue())
     return path
 
@@ -103,10 +103,10 @@ def _write(view: View, folder: Path) -> Path:
     )
     environment.filters |= {
         "number": format_number,
-        "component": component,
+        "component": format_component,
         "duration": duration,
-        "moment": moment,
-        "pvalue": pvalue,
+        "time": format_time,
+        "pvalue": format_p_value,
     }
     macros = environment.get_template("macros.html.j2").module
     parts = [
@@ -114,7 +114,7 @@ def _write(view: View, folder: Path) -> Path:
             "name": section.name,
             "heading": section.heading,
             "html": environment.get_template(f"sections/{section.name}.html.j2").render(
-                view=view, figures=section.figures, macros=macros, **section.facts
+                view=view, figures=section.figures, macros=macros, **section.context
             ),
         }
         for section in sections

@@ -1,4 +1,4 @@
-"""Faces as data URIs: small ones as they are, larger ones shrunk and compressed so that the page stays small."""
+"""Converts faces to data URIs. Large faces are resized and compressed to limit the size of the page."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import base64
 import cv2
 import numpy as np
 
-_LOSSLESS, _LARGEST = 64, 128
+_MAX_PNG_SIZE, _MAX_SIZE = 64, 128
 _QUALITY = 85
 
 
-def picture(frame_HWC: np.ndarray) -> str:
-    """A uint8 picture, grey or RGB: PNG up to 64 pixels, else WebP of at most 128."""
+def picture_uri(frame_HWC: np.ndarray) -> str:
+    """Converts a uint8 picture, grey or RGB: PNG up to 64 pixels, else WebP of at most 128 pixels."""
     ordered = frame_HWC[..., ::-1] if frame_HWC.shape[-1] == 3 else frame_HWC
     ordered = np.ascontiguousarray(ordered)
     size = max(ordered.shape[:2])
-    if size <= _LOSSLESS:
+    if size <= _MAX_PNG_SIZE:
         return _uri("png", cv2.imencode(".png", ordered)[1])
-    if size > _LARGEST:
-        ordered = cv2.resize(ordered, None, fx=_LARGEST / size, fy=_LARGEST / size, interpolation=cv2.INTER_AREA)
+    if size > _MAX_SIZE:
+        ordered = cv2.resize(ordered, None, fx=_MAX_SIZE / size, fy=_MAX_SIZE / size, interpolation=cv2.INTER_AREA)
     return _uri("webp", cv2.imencode(".webp", ordered, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])[1])
 
 

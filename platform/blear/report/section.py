@@ -1,4 +1,4 @@
-"""What a section of the page is."""
+"""The output of a section module."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from blear.report.figure import Figure
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page with a heading of its own.
+    """One section of the page.
 
     Attributes:
-        name: of its template `sections/NAME.html.j2`, and of its anchor.
-        facts: what the template sees beside `view` and `figures`.
+        name: name of the template `sections/NAME.html.j2` and of the anchor.
+        heading: shown above the section and in the navigation.
+        figures: in the order in which the template shows them.
+        context: variables of the template beside `view` and `figures`.
     """
 
     name: str
     heading: str
     figures: Sequence[Figure] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)

@@ -1,8 +1,8 @@
-"""The page's colours, each with a light and a dark value; figures are drawn in the light ones and follow the page."""
+"""Colours of the page, each with a light and a dark value. Figures are drawn in light colours and follow the theme."""
 
 from __future__ import annotations
 
-TOKENS = {
+COLORS = {
     "text": ("#1c1e21", "#e6e8eb"),
     "soft": ("#565d6a", "#a8afba"),
     "line": ("#d9dce1", "#3a3f47"),
@@ -17,9 +17,9 @@ TOKENS = {
     "axis": ("#7c828c", "#7f8794"),
     "heat": ("#1172a8", "#4a9fd8"),
 }
-"""Name -> (light, dark). Text on page and card has a contrast of at least 4.5, in both themes."""
+"""Name -> (light, dark). The contrast of text on page and card is at least 4.5 in both themes."""
 
-ARMS = (
+ARM_COLORS = (
     ("#0072b2", "#4ba3e3"),
     ("#d55e00", "#ff8a4c"),
     ("#009e73", "#3ecf9b"),
@@ -30,31 +30,32 @@ ARMS = (
     ("#8a7a00", "#b5a642"),
     ("#767676", "#9a9a9a"),
 )
-"""After Okabe and Ito 2008: a contrast of 3 with the card, and the first six apart for red- and green-blind readers."""
+"""(light, dark) colours of the arms, after Okabe and Ito 2008. The contrast with the card is at least 3. Readers with
+red-green colour blindness can distinguish the first six."""
 
-_VALUES = TOKENS | {f"arm-{number}": pair for number, pair in enumerate(ARMS)}
+_VALUES = COLORS | {f"arm-{number}": pair for number, pair in enumerate(ARM_COLORS)}
 _NAMES = {light: name for name, (light, _) in _VALUES.items()}
 
 
-def color(number: int) -> str:
-    """The light colour of the arm with this number; they repeat."""
-    return ARMS[number % len(ARMS)][0]
+def arm_color(number: int) -> str:
+    """Returns the light colour of an arm; colours repeat after the last one."""
+    return ARM_COLORS[number % len(ARM_COLORS)][0]
 
 
-def variable(number: int) -> str:
-    """The CSS value of the arm with this number: follows the theme."""
-    return f"var(--arm-{number % len(ARMS)})"
+def arm_variable(number: int) -> str:
+    """Returns the CSS variable of an arm's colour, which follows the theme."""
+    return f"var(--arm-{number % len(ARM_COLORS)})"
 
 
 def declarations() -> str:
-    """CSS custom properties of all colours; a browser without `light-dark()` has the light ones."""
+    """Returns CSS custom properties of all colours. A browser without `light-dark()` uses the light colours."""
     both = "; ".join(f"--{name}: light-dark({light}, {dark})" for name, (light, dark) in _VALUES.items())
     light = "; ".join(f"--{name}: {light}" for name, (light, _) in _VALUES.items())
     return f":root {{ {light} }}\n@supports (color: light-dark(#000, #fff)) {{ :root {{ {both} }} }}"
 
 
-def themed(svg: str) -> str:
-    """An SVG drawn in the light colours, with variables in their place."""
+def with_css_variables(svg: str) -> str:
+    """Replaces the light colours of an SVG by CSS variables."""
     for value, name in _NAMES.items():
         svg = svg.replace(value, f"var(--{name})")
     return svg

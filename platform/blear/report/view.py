@@ -1,4 +1,4 @@
-"""What a page shows, of one run or of several: arms, conditions, numbers and decisions, brought together."""
+"""The content of a page: arms, conditions, results and decisions of one run or of several runs together."""
 
 from __future__ import annotations
 
@@ -15,13 +15,20 @@ from blear.evaluate.pool import pool_predictions
 from blear.evaluate.predictions import class_names
 from blear.evaluate.summary import Difference, Estimate, MetricInfo, Summary
 from blear.job.schema import CLEAN
-from blear.report.files import RunFiles, Sweep
-from blear.report.theme import color, variable
+from blear.report.run_files import RunFiles
+from blear.report.run_info import Sweep
+from blear.report.theme import arm_color, arm_variable
 
 
 @dataclass(frozen=True)
 class Arm:
-    """An arm of a run; `label` is unique on the page, `number` chooses its colour."""
+    """An arm of a run.
+
+    Attributes:
+        label: unique on the page.
+        name: in its run.
+        number: index on the page, which selects the colour.
+    """
 
     label: str
     name: str
@@ -29,28 +36,30 @@ class Arm:
     number: int
 
     @property
-    def bound(self) -> bool:
-        """Whether it is an upper bound, tested on clean frames at every level."""
+    def is_upper_bound(self) -> bool:
+        """Whether the arm is an upper bound, evaluated on clean frames at every level."""
         return self.name in self.run.info.clean_arms
 
     @property
     def color(self) -> str:
-        """Its colour in figures."""
-        return color(self.number)
+        """The colour in figures."""
+        return arm_color(self.number)
 
     @property
     def variable(self) -> str:
-        """Its colour in CSS."""
-        return variable(self.number)
+        """The colour as a CSS variable."""
+        return arm_variable(self.number)
 
 
 @dataclass(frozen=True)
 class View:
-    """Runs that are shown together, the first one's first arm being the reference.
+    """The runs of a page. The reference of the first run is the reference of all.
 
     Attributes:
-        sweeps: the swept conditions, the first run's first; levels mildest first.
-        summary: of all arms, under their labels.
+        runs: the files of each run.
+        arms: the arms of all runs.
+        sweeps: the swept conditions, those of the first run first; levels mildest first.
+        summary: results of all arms under their labels.
     """
 
     runs: Sequence[RunFiles]
@@ -59,34 +68,34 @@ class View:
     summary: Summary
 
     @property
-    def main(self) -> Sweep:
+    def first_sweep(self) -> Sweep:
         """The first swept condition."""
         return self.sweeps[0]
 
     @property
     def headline(self) -> MetricInfo:
-        """The metric that the evaluation is judged by."""
+        """The headline metric."""
         return self.summary.metrics[0]
 
     @property
-    def bounds(self) -> set[str]:
-        """Labels of the upper bounds."""
-        return {arm.label for arm in self.arms if arm.bound}
+    def upper_bounds(self) -> set[str]:
+        """Labels of the arms that are upper bounds."""
+        return {arm.label for arm in self.arms if arm.is_upper_bound}
 
     @cached_property
     def predictions(self) -> pa.Table:
-        """The predictions of the target under the labels of the page."""
-        return _merged(self.runs, self.arms, self.summary.target)
+        """The predictions of the target, with the labels of the page as arms."""
+        return _merge_predictions(self.runs, self.arms, self.summary.target)
 
     @cached_property
     def decisions(self) -> pa.Table:
-        """One row for each decision: the predictions, pool_predictions where the evaluation pools."""
+        """One row for each decision: the predictions, pooled where the evaluation has a pool."""
         pool = self.summary.pool
         return self.predictions if pool is None else pool_predictions(self.predictions, pool.by, pool.score)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes; empty for values."""
+        """Names of the classes; empty for a regression target."""
         return class_names(self.runs[0].predictions)
 
     @cached_property
@@ -98,24 +107,24 @@ class View:
         return {(d.arm, d.condition, d.severity): d for d in self.summary.differences}
 
     def estimate(self, arm: str, condition: str, severity: float, metric: str | None = None) -> Estimate | None:
-        """One estimate, of the headline metric unless another is named; None where the arm was not tested."""
+        """Returns one estimate; None where the arm was not evaluated. `metric` None: the headline metric."""
         return self._estimates.get((arm, condition, severity, metric or self.headline.name))
 
     def difference(self, arm: str, condition: str, severity: float) -> Difference | None:
-        """The headline metric minus that of the reference arm; None where there is nothing to compare."""
+        """Returns the difference of the headline metric from the reference arm; None where there is none."""
         return self._differences.get((arm, condition, severity))
 
     def clean(self, arm: str) -> Estimate | None:
-        """The headline metric on untouched frames, where they were tested."""
+        """Returns the headline metric on clean frames; None where they were not evaluated."""
         return self.estimate(arm, CLEAN, 0.0)
 
 
-def view_of(runs: Sequence[RunFiles]) -> View:
-    """Several runs as one.
+def build_view(runs: Sequence[RunFiles]) -> View:
+    """Combines runs to one view.
 
     Raises:
-        RunError: they do not answer the same question (`evaluate.compare`), or sweep another parameter under the same
-            name of a condition.
+        RunError: the runs cannot be compared (`evaluate.compare`), or conditions of the same name sweep different
+            parameters.
     """
     first = runs[0].summary
     roots = [str(run.root) for run in runs]
@@ -123,19 +132,19 @@ def view_of(runs: Sequence[RunFiles]) -> View:
     sweeps: dict[str, Sweep] = {}
     for run in runs:
         for sweep in run.info.sweeps:
-            sweeps[sweep.condition] = _joined(sweeps.get(sweep.condition), sweep, run)
+            sweeps[sweep.condition] = _join_sweeps(sweeps.get(sweep.condition), sweep, run)
     return View(runs, _arms(runs), list(sweeps.values()), summary)
 
 
 def _arms(runs: Sequence[RunFiles]) -> list[Arm]:
-    """Labels as `evaluate.compare` gives them."""
+    """Returns the arms of all runs, with the labels of `evaluate.compare`."""
     pairs = [(run, arm) for run in runs for arm in run.summary.arms]
     known = [arm for _, arm in pairs]
     labels = [arm if known.count(arm) == 1 else f"{run.root.resolve().name}/{arm}" for run, arm in pairs]
     return [Arm(label, arm, run, n) for n, (label, (run, arm)) in enumerate(zip(labels, pairs, strict=True))]
 
 
-def _joined(known: Sweep | None, sweep: Sweep, run: RunFiles) -> Sweep:
+def _join_sweeps(known: Sweep | None, sweep: Sweep, run: RunFiles) -> Sweep:
     if known is None:
         return sweep
     if known.parameter != sweep.parameter:
@@ -145,7 +154,7 @@ def _joined(known: Sweep | None, sweep: Sweep, run: RunFiles) -> Sweep:
     return known.model_copy(update={"levels": levels})
 
 
-def _merged(runs: Sequence[RunFiles], arms: Sequence[Arm], target: str) -> pa.Table:
+def _merge_predictions(runs: Sequence[RunFiles], arms: Sequence[Arm], target: str) -> pa.Table:
     tables = []
     for run in runs:
         labels = {arm.name: arm.label for arm in arms if arm.run is run}

@@ -12,7 +12,7 @@ from blear.errors import JobError
 from blear.job.json_schema import json_schema
 from blear.job.reader import dump_job, read_job
 from blear.plugin.discovery import load_plugins
-from blear.report.text import component
+from blear.report.text import format_component
 
 PLUGIN = """from pydantic import Field
 from blear.contracts import Component
@@ -94,7 +94,9 @@ def test_degradations_of_a_job_include_those_in_groups(job) -> None:
 
 def test_the_report_shows_groups(job) -> None:
     read, _ = read_job(job())
-    shown = component([entry.model_dump(mode="json", by_alias=True) for entry in read.stages["clean"].degrade[1:]])
+    shown = format_component(
+        [entry.model_dump(mode="json", by_alias=True) for entry in read.stages["clean"].degrade[1:]]
+    )
     assert shown.startswith("[corruptions/random_brightness")
     assert " ⇄ corruptions/random_shift (" in shown
 

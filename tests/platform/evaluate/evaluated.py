@@ -18,7 +18,7 @@ def rows(*, truth_B, decoded, priors=None, **columns):
 
 
 def classes(arm, severity, truth, prediction, *, condition="blur", names="abc", probabilities=None, **columns):
-    """ClusteredPredictions of one arm: sure of its predictions, unless probabilities [N, K] are given."""
+    """Rows of one arm that predicts classes: one-hot probabilities, unless probabilities [N, K] are given."""
     given = np.eye(len(names))[np.asarray(prediction)] if probabilities is None else np.asarray(probabilities)
     return rows(
         arm=arm,
@@ -34,7 +34,7 @@ def classes(arm, severity, truth, prediction, *, condition="blur", names="abc", 
 
 
 def values(arm, severity, truth, prediction, *, condition="blur", **columns):
-    """ClusteredPredictions of one arm that predicts values."""
+    """Rows of one arm with a regression target."""
     return rows(
         arm=arm,
         stage=columns.pop("stage", arm),

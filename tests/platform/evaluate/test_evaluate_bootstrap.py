@@ -1,4 +1,4 @@
-"""The draws of the cluster bootstrap: hand-made cases."""
+"""The draws of the cluster bootstrap, by hand."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ def _mean(truth, prediction):
     return float(prediction.mean())
 
 
-def test_clusters_are_drawn_whole():
+def test_draws_contain_whole_clusters():
     """Ten equal values in each of 20 clusters carry the information of 20 values, not of 200."""
     means = np.random.default_rng(0).normal(size=20)
     clusters = np.repeat(np.arange(20), 10)

@@ -85,7 +85,7 @@ def test_matrix_products_equal_the_loop(metric):
     )
 
 
-def test_all_exchanges_of_few_clusters_are_made_once():
+def test_few_clusters_have_every_permutation_once():
     rng = np.random.default_rng(1)
     truth = rng.normal(size=6)
     a = ClusteredPredictions(truth, truth + rng.normal(size=6), np.arange(6), 0)
@@ -96,7 +96,7 @@ def test_all_exchanges_of_few_clusters_are_made_once():
     np.testing.assert_allclose(found, np.sort(signs @ gap), atol=1e-12)
 
 
-def test_where_sums_say_something_else_the_metric_is_computed():
+def test_a_metric_is_computed_where_its_sums_differ():
     """Predictions that differ in their ninth digit: their sums cancel, the correlation is -1 all the same."""
     truth = np.arange(12.0)
     nearly = ClusteredPredictions(truth, 5 - 1e-8 * truth, np.arange(12), 0)
@@ -112,7 +112,7 @@ def test_where_sums_say_something_else_the_metric_is_computed():
     assert Resampler(4, 5, 0).estimate(rows, wrong).value == 0.75
 
 
-def test_more_than_200_clusters_are_left_out_in_200_groups():
+def test_the_jackknife_of_more_than_200_clusters_has_200_groups():
     values = np.random.default_rng(0).normal(size=450)
     estimate = Resampler(450, 5, 0).estimate(ClusteredPredictions(values, values, np.arange(450), 0), MEAN)
     assert len(estimate.jackknife_J) == 200
@@ -120,7 +120,7 @@ def test_more_than_200_clusters_are_left_out_in_200_groups():
     np.testing.assert_allclose(estimate.jackknife_J, [values[parts != part].mean() for part in range(200)])
 
 
-def test_differences_and_means_are_made_resample_by_resample():
+def test_differences_and_means_are_paired_by_resample():
     a = BootstrapEstimate(3.0, np.array([1.0, 2.0]), np.array([5.0]))
     b = BootstrapEstimate(1.0, np.array([4.0, 0.0]), np.array([1.0]))
     assert paired_difference(a, b).distribution_R.tolist() == [-3, 2]

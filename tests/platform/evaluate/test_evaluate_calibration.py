@@ -29,7 +29,7 @@ def _given(n=500, k=4, sharp=2.0, seed=0):
     return p, np.array([rng.choice(k, p=row) for row in p])
 
 
-def test_numbers_of_four_decisions_by_hand():
+def test_scores_of_four_decisions_by_hand():
     p = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.45, 0.55]])
     truth = np.array([0, 1, 1, 1])
     found = calibration_scores(p, truth)
@@ -50,7 +50,7 @@ def _ece_by_loops(p, truth, edges):
     return total
 
 
-def test_both_eces_equal_loops_over_their_bins():
+def test_ece_equals_a_loop_over_the_bins():
     p, truth = _given()
     confidence = np.sort(p.max(axis=1))
     found = calibration_scores(p, truth)
@@ -63,7 +63,7 @@ def test_both_eces_equal_loops_over_their_bins():
     assert found.ece_mass == pytest.approx(sum(gaps))
 
 
-def test_bars_hold_every_decision_and_give_the_error_back():
+def test_bins_contain_every_decision_and_reproduce_the_error():
     p, truth = _given()
     bars = reliability_bins(p, truth)
     assert [(bars[0].low, bars[-1].high, len(bars))] == [(0, 1, 15)]
@@ -76,7 +76,7 @@ def test_bars_hold_every_decision_and_give_the_error_back():
     assert [bar.n for bar in sure] == [0] * 14 + [1]
 
 
-def test_risk_over_coverage_by_hand_and_ties_in_equal_parts():
+def test_risk_coverage_by_hand_with_ties():
     p = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]])
     assert selective_risks(p, np.array([0, 1, 0, 1])).tolist() == pytest.approx([0, 1 / 2, 1 / 3, 2 / 4])
     tied = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4]])
@@ -84,7 +84,7 @@ def test_risk_over_coverage_by_hand_and_ties_in_equal_parts():
     assert selective_risks(tied[::-1], np.array([0, 1, 0])).tolist() == pytest.approx([0.5, 0.5, 1 / 3])
 
 
-def test_a_temperature_is_found_again():
+def test_a_known_temperature_is_recovered():
     p, truth = _given(n=4000)
     assert fit_temperature(p, truth) == pytest.approx(1, abs=0.06)
     for temperature in (0.5, 3.0):
@@ -107,7 +107,7 @@ def test_scaling_works_on_logits_and_keeps_the_decision():
     assert scale_temperature(np.array([[1.0, 0.0]]), 2.0)[0].tolist() == pytest.approx([1, 0])
 
 
-def test_each_condition_has_its_own_and_only_groups_of_a_scaled_stage_are_scaled():
+def test_only_groups_of_a_stage_with_a_temperature_are_scaled():
     p, truth = _given(k=3)
     flat = np.full((500, 3), 1 / 3)
     table = make_tested(
@@ -127,14 +127,14 @@ def test_each_condition_has_its_own_and_only_groups_of_a_scaled_stage_are_scaled
     assert first.risk[-1] == pytest.approx((p.argmax(1) != truth).mean())
 
 
-def test_confusion_counts_true_classes_in_rows_and_values_have_neither():
+def test_confusion_rows_are_true_classes_and_regression_has_none():
     table = make_tested(classes("a", 1, [0, 0, 1, 2], [0, 1, 1, 0]))
     assert next(iter(confusion_matrices(table))).counts == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
     numbers = make_tested(values("a", 1, [0, 1, 2.5], [0, 1, 2]))
     assert [*confusion_matrices(numbers), *calibrations(numbers)] == []
 
 
-def test_each_stage_of_an_arm_has_a_temperature_of_its_own_decisions():
+def test_each_stage_of_an_arm_has_its_own_temperature():
     p, truth = _given(k=3, n=900)
     sharp = scale_temperature(p, 1 / 3)
     half = np.arange(900) % 2 == 0

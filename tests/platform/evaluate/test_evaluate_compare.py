@@ -1,4 +1,4 @@
-"""Several runs as one evaluation: labels, pairing, refusals, the command and its files."""
+"""Comparison of several runs: labels, pairing, errors, the command and its files."""
 
 import json
 import sys
@@ -52,7 +52,7 @@ def runs(tmp_path):
     return [make(tmp_path / "clean", {"model": 0.6}), make(tmp_path / "mixed", {"model": 0.8, "other": 0.7})]
 
 
-def test_arms_of_runs_are_paired_like_arms_of_one(runs):
+def test_arms_of_several_runs_are_paired(runs):
     found = compare_runs(runs, resamples=200)
     assert found.arms == ["clean/model", "mixed/model", "other"]
     assert found.reference == "clean/model"
@@ -66,7 +66,7 @@ def test_arms_of_runs_are_paired_like_arms_of_one(runs):
     assert next(s for s in found.scalars if s.arm == "clean/model" and s.name == "mce").value == pytest.approx(1)
 
 
-def test_one_arm_of_each_and_another_reference(runs):
+def test_one_arm_of_each_run_with_another_reference(runs):
     found = compare_runs([f"{runs[0]}:model", f"{runs[1]}:other"], against="other", resamples=20)
     assert (found.arms, found.reference) == (["model", "other"], "other")
 
@@ -93,13 +93,13 @@ def test_bd_numbers_between_runs_whose_conditions_have_a_bit_rate(tmp_path):
         ({"names": "xyz"}, r"its classes is \('x', 'y', 'z'\)"),
     ],
 )
-def test_runs_that_were_not_asked_the_same_are_refused(tmp_path, changed, message):
+def test_runs_with_different_evaluations_are_an_error(tmp_path, changed, message):
     runs = [make(tmp_path / "clean", {"a": 0.6}), make(tmp_path / "other", {"b": 0.6}, **changed)]
     with pytest.raises(RunError, match=message):
         compare_runs(runs)
 
 
-def test_what_cannot_be_compared_says_why(runs):
+def test_invalid_arms_are_an_error(runs):
     with pytest.raises(RunError, match="needs two arms"):
         compare_runs(runs[:1])
     with pytest.raises(RunError, match="given twice"):
@@ -109,7 +109,7 @@ def test_what_cannot_be_compared_says_why(runs):
     assert "clean/model, mixed/model, other" in error.value.do
 
 
-def test_the_command_writes_both_forms(runs, tmp_path, monkeypatch, capsys):
+def test_the_command_writes_markdown_and_json(runs, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     monkeypatch.setattr(sys, "argv", ["blear", "compare", *runs, "--out", str(out), "--resamples", "50"])
     main()

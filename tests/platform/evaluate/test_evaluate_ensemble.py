@@ -1,4 +1,4 @@
-"""Fused predictions: sums, weights, search without peeking, and what is refused."""
+"""Ensembles: weighted sums, grid search with cross-validation, and errors."""
 
 import hashlib
 import json
@@ -124,7 +124,7 @@ def test_frames_of_a_clip(tmp_path):
         fuse_runs(runs, tmp_path / "sample", by="sample")
 
 
-def test_a_clip_without_a_face_counts_for_the_others_only(tmp_path):
+def test_a_member_without_a_face_is_ignored_in_that_clip(tmp_path):
     a = make_run(tmp_path / "a", [table("A", A, found=[True, False, True, False])])
     b = make_run(tmp_path / "b", [table("B", B, found=[True, True, True, False])])
     fuse_runs([a, b], tmp_path / "out", weights="3,1", resamples=5)
@@ -171,7 +171,7 @@ def noisy(seed, strength, clips=90, members=3):
     return scores / scores.sum(axis=-1, keepdims=True), truth
 
 
-def test_search_finds_who_knows():
+def test_search_finds_the_informative_member():
     scores, truth = noisy(1, 0.6)
     weights = search_weights(scores, truth)
     assert weights[-1] >= 0.5
@@ -184,7 +184,7 @@ def test_search_prefers_equal_weights():
     assert search_weights(same, np.array([0, 1, 2])).tolist() == [0.5, 0.5]
 
 
-def test_each_fold_is_fused_with_weights_that_it_had_no_part_in():
+def test_the_weights_of_a_fold_come_from_the_other_folds():
     scores, truth = noisy(2, 0.5)
     groups = np.arange(90) // 3
     found = cross_validated_fusion(scores, truth, groups, folds=5, seed=7)
@@ -221,7 +221,7 @@ def searchable(tmp_path, split, seed, strength=0.6):
     ], (scores, truth)
 
 
-def test_search_then_the_test_split(tmp_path):
+def test_searched_weights_apply_to_the_test_split(tmp_path):
     runs, (scores, truth) = searchable(tmp_path, "dev", 4)
     text = fuse_runs(runs, tmp_path / "dev", weights="search", resamples=20)
     record = json.loads((tmp_path / "dev" / "ensemble.json").read_text())
@@ -249,7 +249,7 @@ def refusal(action, *words):
     assert caught.value.do
 
 
-def test_a_search_on_the_test_split_is_refused(tmp_path):
+def test_a_search_on_the_test_split_is_an_error(tmp_path):
     runs, _ = searchable(tmp_path, "test", 5)
     refusal(
         lambda: fuse_runs(runs, tmp_path / "out", weights="search"),
@@ -265,7 +265,7 @@ def test_a_search_needs_groups(tmp_path):
     refusal(lambda: fuse_runs([one], tmp_path / "out", weights="search"), "one group of clips")
 
 
-def test_weights_that_do_not_fit(pair, tmp_path):
+def test_invalid_weights_are_an_error(pair, tmp_path):
     def call(weights, **more):
         return lambda: fuse_runs(pair, tmp_path / "out", weights=weights, **more)
 
@@ -284,7 +284,7 @@ def test_weights_that_do_not_fit(pair, tmp_path):
     )
 
 
-def test_members_that_do_not_fit(pair, tmp_path):
+def test_incompatible_members_are_an_error(pair, tmp_path):
     def with_other(name, *tables, **more):
         run = make_run(tmp_path / name, tables, **more)
         return lambda: fuse_runs([pair[0], run], tmp_path / "out")
@@ -305,7 +305,7 @@ def test_members_that_do_not_fit(pair, tmp_path):
     )
 
 
-def test_runs_that_are_not_there(pair, tmp_path):
+def test_missing_runs_and_arms_are_an_error(pair, tmp_path):
     out = tmp_path / "out"
     refusal(lambda: fuse_runs([pair[0], str(tmp_path / "none")], out), "not a run folder", str(tmp_path / "none"))
     refusal(lambda: fuse_runs([pair[0], f"{pair[1]}:C"], out), "no arm 'C'", "its arms: B")

@@ -1,4 +1,4 @@
-"""Flip rates of clips against the definition, counted by hand and by the authors' loop written again."""
+"""Flip rates of clips, compared with hand counts and with a copy of the authors' loop."""
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +40,7 @@ def published(videos, noise):
     return result
 
 
-def test_a_clip_counts_changes_from_frame_to_frame_or_from_the_first():
+def test_flips_from_the_previous_or_the_first_frame():
     made = table([[0, 0, 1, 1, 0], [2, 2, 2, 2, 2], [0, 1, 0, 1, 2]])
     clips = clip_flips(made)
     assert clips["sample"].to_pylist() == ["s0", "s1", "s2"]
@@ -52,7 +52,7 @@ def test_a_clip_counts_changes_from_frame_to_frame_or_from_the_first():
 
 
 @pytest.mark.parametrize(("against", "noise"), [("previous", False), ("first", True)])
-def test_rates_are_the_authors_for_every_condition(against, noise):
+def test_flip_rates_equal_the_authors_loop(against, noise):
     generator = np.random.default_rng(1)
     decisions = {(arm, severity): generator.integers(3, size=(17, 9)) for arm in "ab" for severity in (1.0, 2.0)}
     whole = pa.concat_tables(table(d, arm=arm, severity=severity) for (arm, severity), d in decisions.items())
@@ -62,7 +62,7 @@ def test_rates_are_the_authors_for_every_condition(against, noise):
     }
 
 
-def test_clips_may_lie_between_each_other_and_stills_are_left_out():
+def test_interleaved_clips_are_separated_and_stills_are_excluded():
     made = pa.concat_tables([table([[0, 1, 1]]), table([[2]], first=7), table([[1, 1, 1]], first=1)])
     mixed = made.take([0, 4, 3, 1, 5, 2, 6])
     clips = clip_flips(mixed)
@@ -78,7 +78,7 @@ def test_a_lost_face_is_a_flip_and_so_is_its_return():
     assert clip_flips(made, "first")["flip_rate"].to_pylist() == [pytest.approx(1 / 3)]
 
 
-def test_what_cannot_flip_is_refused():
+def test_regression_targets_and_stills_are_an_error():
     values = rows(
         arm="a",
         stage="joint",

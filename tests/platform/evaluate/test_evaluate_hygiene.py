@@ -1,4 +1,4 @@
-"""Splits: locked by digest for a run; never both chosen and reported on without saying so."""
+"""Leakage: the split manifest of a run, and selection on the reported split."""
 
 import json
 
@@ -42,7 +42,7 @@ def read(tmp_path):
 
 
 @pytest.mark.usefixtures("storage")
-def test_the_first_evaluation_locks_the_splits_and_others_are_refused(read, tmp_path):
+def test_the_first_evaluation_writes_the_split_manifest_and_other_data_is_an_error(read, tmp_path):
     job, catalog = read()
     prepared = prepare_data(job, catalog, workers=1)
     lock = check_split_manifest(job, tmp_path, prepared)
@@ -68,7 +68,7 @@ def test_the_first_evaluation_locks_the_splits_and_others_are_refused(read, tmp_
 
 
 @pytest.mark.parametrize("choice", ["{every: 1, keep: best}", "{every: 1, patience: 3}"])
-def test_weights_that_the_reported_split_chose_are_refused_unless_the_job_says_so(read, choice):
+def test_selection_on_the_reported_split_is_an_error_unless_allowed(read, choice):
     """The first stage is only what the tested one starts from: it was chosen on these samples all the same."""
     override = f"stages.first.validate={choice}"
     with pytest.raises(JobError, match="1 error in the job") as error:
@@ -81,7 +81,7 @@ def test_weights_that_the_reported_split_chose_are_refused_unless_the_job_says_s
     assert selected_on_reported_split(other) == []
 
 
-def test_watching_is_no_choice_and_a_stage_that_no_arm_tests_chooses_nothing_that_counts(read):
+def test_monitoring_and_unevaluated_stages_are_no_selection(read):
     assert selected_on_reported_split(read()[0]) == []
     unused, _ = read("stages.second.backbone.start_from=null", "stages.first.validate={every: 1, keep: best}")
     assert selected_on_reported_split(unused) == []

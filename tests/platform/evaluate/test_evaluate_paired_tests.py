@@ -25,14 +25,14 @@ def test_holm_by_hand():
     assert holm_correction([]) == []
 
 
-def test_mcnemar_is_the_exact_binomial_test_of_what_differs():
+def test_mcnemar_is_the_exact_binomial_test_of_differing_samples():
     right_a = np.array([True] * 12 + [False] * 3 + [True] * 40 + [False] * 5)
     right_b = np.array([False] * 12 + [True] * 3 + [True] * 40 + [False] * 5)
     assert mcnemar_p_value(right_a, right_b) == pytest.approx(2 * scipy.stats.binom.cdf(3, 15, 0.5))
     assert mcnemar_p_value(right_a, right_a) == 1.0
 
 
-def test_exchange_of_few_clusters_is_scipys_exact_permutation_test():
+def test_permutations_of_few_clusters_equal_scipys_exact_test():
     """Mean error of two arms over eight subjects: for a mean, exchange is a sign test of the differences."""
     rng = np.random.default_rng(2)
     truth, subjects = np.zeros(8), [f"p{i}" for i in range(8)]
@@ -54,7 +54,7 @@ def test_exchange_of_few_clusters_is_scipys_exact_permutation_test():
     assert (one.method, one.holm) == ("permutation", one.p)
 
 
-def test_random_exchanges_are_near_the_exact_p():
+def test_random_permutations_are_near_the_exact_p():
     rng = np.random.default_rng(0)
     truth = rng.integers(3, size=14)
     a, b = noisy_predictions(rng, truth, 0.5), noisy_predictions(rng, truth, 0.9)
@@ -66,7 +66,7 @@ def test_random_exchanges_are_near_the_exact_p():
     assert found["mcnemar"].p == pytest.approx(exact)  # for accuracy the two are the same test
 
 
-def test_a_mean_over_severities_sees_what_none_of_them_shows_and_all_share_one_correction():
+def test_the_mean_over_severities_has_more_power_and_shares_the_correction():
     rng = np.random.default_rng(1)
     truth = rng.integers(3, size=300)
     tables = [
@@ -83,7 +83,7 @@ def test_a_mean_over_severities_sees_what_none_of_them_shows_and_all_share_one_c
     assert [t.holm for t in found] == holm_correction([t.p for t in found])
 
 
-def test_arms_that_answer_alike_have_p_1_and_two_clusters_have_none():
+def test_equal_arms_have_p_1_and_two_clusters_have_no_p():
     truth = np.arange(40) % 3
     same = make_tested(classes("a", 1, truth, truth), classes("b", 1, truth, truth))
     assert [(t.difference, t.p) for t in paired_tests(same)] == [(0, 1.0), (0, 1.0)]
@@ -91,7 +91,7 @@ def test_arms_that_answer_alike_have_p_1_and_two_clusters_have_none():
     assert [(t.p, t.holm) for t in paired_tests(make_tested(*few))] == [(None, None)]
 
 
-def test_exchange_p_counts_the_observed_one():
+def test_the_p_value_counts_the_observed_permutation():
     assert permutation_p_value(2.0, np.array([1.0, -2.0, 0.5]), exact=False) == 2 / 4
     assert permutation_p_value(2.0, np.array([2.0, -2.0, 0.5, 0.5]), exact=True) == 2 / 4
     assert permutation_p_value(np.nan, np.array([1.0]), exact=True) is None
@@ -110,7 +110,7 @@ def test_tost_is_near_the_t_test_for_a_mean():
     assert tost_p_value(BootstrapEstimate(0.0, np.empty(0), np.empty(0)), 0.2) is None
 
 
-def test_equivalence_everywhere_is_as_sure_as_the_least_sure_level():
+def test_equivalence_at_all_levels_has_the_largest_p():
     rng = np.random.default_rng(3)
     truth = rng.integers(3, size=400)
     one, weak = noisy_predictions(rng, truth, 0.8), noisy_predictions(rng, truth, 0.7)

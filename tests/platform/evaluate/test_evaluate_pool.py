@@ -1,4 +1,4 @@
-"""One decision of several rows: hand-worked numbers, the mean of logits, clips without a face."""
+"""Pooling of rows to decisions: numbers by hand, the mean of logits, clips without a face."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_mean_logits_are_the_mean_of_the_networks_logits() -> None:
     assert found["sample"].to_pylist() == [f"clip{clip}" for clip in range(5)]
 
 
-def test_a_probability_of_zero_stays_a_number() -> None:
+def test_a_probability_of_zero_stays_finite() -> None:
     """Class 0 has (1, 0), class 1 (0, 1): equal, and class 2 (0, 0) far below both."""
     found = pool_predictions(table([[1, 0, 0], [0, 1, 0]], [0, 0], samples=["c", "c"]), "sample")
     assert np.allclose(found["probabilities"].to_pylist()[0], [0.5, 0.5, 0.0], atol=1e-7)
@@ -129,7 +129,7 @@ MISSED = table(
 )
 
 
-def test_clips_without_a_face_are_missed_and_wrong_in_the_second_column() -> None:
+def test_missed_clips_are_excluded_or_counted_as_wrong() -> None:
     """v: logits say sad? (0.6 * 0.2, 0.3 * 0.7): happy, wrong; w right; y wrong; x has no face: 1 of 3, 1 of 4."""
     summary = summarise(MISSED, CLASSIFICATION, reference="a", seed=0, resamples=20, pool=Pool(by="video"))
     by_name = {e.metric: e for e in summary.estimates}
@@ -151,7 +151,7 @@ def with_priors(shares) -> pa.Table:
     return MISSED.cast(MISSED.schema.with_metadata(table([[1, 0, 0]], [0], priors={"a": shares}).schema.metadata))
 
 
-def test_clips_without_a_face_may_be_answered_by_the_class_prior() -> None:
+def test_missed_clips_can_have_the_class_prior() -> None:
     """x has no face and is angry, the most frequent class where the stage was trained: 1 of 3, 2 of 4."""
     answered = with_priors([0.25, 0.25, 0.5])
     assert class_priors(answered) == {"a": [0.25, 0.25, 0.5]}
@@ -188,7 +188,7 @@ def test_the_summary_keeps_how_it_pooled(tmp_path) -> None:
     assert (summary.cluster, summary.clusters) == ("video", 4)
 
 
-def test_what_cannot_be_pooled_says_why() -> None:
+def test_invalid_pools_are_an_error() -> None:
     with pytest.raises(RunError, match="2 rows have no video name") as caught:
         pool_predictions(table(np.eye(3)[:2], [0, 1]), "video")
     assert "pool by sample" in caught.value.do
@@ -201,7 +201,7 @@ def test_what_cannot_be_pooled_says_why() -> None:
         summarise(nan, CLASSIFICATION, reference="a", seed=0, pool=Pool())
 
 
-def test_the_job_names_what_it_pools() -> None:
+def test_the_job_selects_the_pool() -> None:
     job = {"sweep": {"use": "downscale"}, "arms": {"a": {"stage": "s"}}}
     assert Evaluate.model_validate(job).pool is None
     assert Evaluate.model_validate(job | {"pool": {}}).pool == Pool(by="sample", score="mean_logits")

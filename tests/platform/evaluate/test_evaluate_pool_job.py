@@ -80,7 +80,7 @@ evaluate:
 
 @pytest.mark.usefixtures("storage")
 @pytest.mark.parametrize("without_face", ["missed", "prior"])
-def test_a_job_decides_once_for_each_video(tmp_path: Path, without_face: str) -> None:
+def test_a_job_has_one_decision_for_each_video(tmp_path: Path, without_face: str) -> None:
     (tmp_path / "pooled_frames.py").write_text(PLUGIN)
     (tmp_path / "job.yaml").write_text(JOB)
     job, catalog = read_job(tmp_path / "job.yaml", overrides=[f"evaluate.without_face={without_face}"])

@@ -1,4 +1,4 @@
-"""The predictions table on disk."""
+"""The rows of the predictions table, and the file."""
 
 import numpy as np
 import pyarrow as pa
@@ -52,14 +52,14 @@ def test_nan_becomes_null_and_classes_become_the_most_probable_index(tmp_path):
     assert class_names(read_predictions(tmp_path / "p.parquet")) == ("sad", "happy", "angry")
 
 
-def test_columns_of_another_length_are_refused():
+def test_columns_of_another_length_are_an_error():
     with pytest.raises(ValueError, match=r"2 samples, but columns of \{'subject': 3\}"):
         _values(subjects=["s", "t", "u"])
     with pytest.raises(ValueError, match="'prediction': 1"):
         _values(decoded=Values(torch.zeros(1, 1)))
 
 
-def test_what_is_written_is_read_again(tmp_path):
+def test_written_predictions_are_read_back(tmp_path):
     first, second = _values(), _values(arm="b", severity=8)
     assert write_predictions(tmp_path / "new" / "p.parquet", iter([first, second])) == 8
     table = read_predictions(tmp_path / "new" / "p.parquet")
@@ -67,7 +67,7 @@ def test_what_is_written_is_read_again(tmp_path):
     assert class_names(table) == ()
 
 
-def test_a_failing_producer_leaves_the_earlier_file_and_nothing_else(tmp_path):
+def test_a_failed_write_keeps_the_earlier_file(tmp_path):
     path = tmp_path / "p.parquet"
     write_predictions(path, [_values()])
 
@@ -81,7 +81,7 @@ def test_a_failing_producer_leaves_the_earlier_file_and_nothing_else(tmp_path):
     assert read_predictions(path)["arm"].to_pylist() == ["a"] * 4
 
 
-def test_unusable_files_say_what_to_do(tmp_path):
+def test_errors_of_invalid_files_have_a_remedy(tmp_path):
     path = tmp_path / "p.parquet"
     with pytest.raises(RunError, match="no predictions yet") as caught:
         read_predictions(path)

@@ -1,4 +1,4 @@
-"""Rate-accuracy: monotone fits against scipy, BD numbers against the bjontegaard package, hulls, the undefined."""
+"""Rate-accuracy: curve fits against scipy, Bjontegaard differences against the package bjontegaard, hulls."""
 
 import bjontegaard
 import numpy as np
@@ -28,7 +28,7 @@ def _ascending(rate, value):
     return np.log10(rate[order]), value[order]
 
 
-def test_bd_numbers_equal_the_kept_librarys():
+def test_bjontegaard_differences_equal_the_bjontegaard_package():
     a, b = _ascending(RATE_A, PSNR_A), _ascending(RATE_B, PSNR_B)
     args = (RATE_A, PSNR_A, RATE_B, PSNR_B)
     assert bd_rate(*a, *b) == pytest.approx(bjontegaard.bd_rate(*args, method="pchip"), abs=1e-4)
@@ -51,7 +51,7 @@ def test_many_curves_at_once_equal_scipys_pchip_one_by_one():
         np.testing.assert_allclose(isotonic_regression(y)[i], scipy.optimize.isotonic_regression(y[i]).x, atol=1e-12)
 
 
-def test_the_hull_is_scipys_and_never_falls():
+def test_the_hull_equals_scipys_and_never_decreases():
     rng = np.random.default_rng(1)
     x, y = np.sort(rng.random(15)), rng.random(15)
     corners = scipy.spatial.ConvexHull(np.stack([np.r_[x, x[0], x[-1]], np.r_[y, -1, -1]], 1)).vertices
@@ -108,7 +108,7 @@ def test_a_constant_gain_is_the_bd_accuracy_and_half_the_rate_is_minus_50_per_ce
     assert all(n.against == "a" and n.metric == "accuracy" and not n.undefined for n in bd)
 
 
-def test_numbers_of_the_whole_path_equal_the_kept_librarys():
+def test_rate_accuracy_equals_the_bjontegaard_package():
     better = dict(zip(SHARE, (0.52, 0.66, 0.73, 0.80, 0.81, 0.86), strict=True))
     table = make_tested(*_points("a"), *_points("b", shares=better, factor=1.1), metrics=CLASSIFICATION[:1])
     _, bd = rate_accuracy(table, {})
@@ -120,7 +120,7 @@ def test_numbers_of_the_whole_path_equal_the_kept_librarys():
         assert number.low < number.value < number.high
 
 
-def test_curves_that_do_not_meet_are_undefined_with_the_reason():
+def test_undefined_differences_have_a_reason():
     far = {k * 100: share for k, share in SHARE.items()}
     low = {k: share - 0.4 for k, share in SHARE.items()}
     flat = dict.fromkeys(SHARE, 0.7)
@@ -146,7 +146,7 @@ def test_curves_that_do_not_meet_are_undefined_with_the_reason():
     assert all((n.value is None) == bool(n.undefined) and (n.low is None or not n.undefined) for n in found.values())
 
 
-def test_hulls_take_the_best_of_all_factors_and_factors_are_compared_with_the_first():
+def test_hulls_cover_all_factors_and_factors_are_compared_with_the_first():
     small = {5: 0.55, 10: 0.6, 20: 0.62, 40: 0.63}  # half size: better at few bits, worse at many
     tables = [table for arm in "ab" for table in (*_points(arm), *_points(arm, shares=small, condition="half"))]
     groups = {"h264": {"codec": "h264", "shrink": 1}, "half": {"codec": "h264", "shrink": 2}}
@@ -166,7 +166,7 @@ def test_hulls_take_the_best_of_all_factors_and_factors_are_compared_with_the_fi
     assert pairs["a", "shrink 2", "a", "shrink 1"] == pytest.approx(expected)
 
 
-def test_an_error_is_better_when_lower_and_ccc_has_a_bd_number_too():
+def test_errors_and_ccc_have_bjontegaard_differences():
     rng = np.random.default_rng(0)
     truth = rng.normal(size=200)
     tables = [

@@ -47,7 +47,7 @@ def test_means_drops_worst_and_area_by_hand():
         assert scalar.low <= scalar.value <= scalar.high
 
 
-def test_without_clean_frames_nothing_is_relative_to_them():
+def test_without_clean_frames_there_is_no_relative_drop():
     assert not [name for _, name, _ in _found(without=["clean"]) if name == "relative_drop"]
 
 
@@ -56,7 +56,7 @@ def test_conditions_of_a_rate_curve_are_left_out():
     assert found["a", "mean", None].value == pytest.approx(0.7)
 
 
-def test_mce_against_an_arm_and_a_pinned_table():
+def test_mce_against_an_arm_and_reference_errors():
     """Hendrycks and Dietterich: errors summed over severities, divided by the reference's, then averaged."""
     found = _found(pinned="a")
     assert found["a", "mce", None].value == pytest.approx(1)
@@ -79,7 +79,7 @@ def test_area_over_the_logarithm_is_scipys_trapezoid():
     assert log_area(1 / x[::-1], *y[::-1]) == pytest.approx(expected)  # over resolution: the same area
 
 
-def test_an_interval_of_a_mean_is_narrower_than_those_of_its_levels_and_lower_is_worst_for_errors():
+def test_the_interval_of_a_mean_is_narrower_and_the_worst_error_is_the_highest():
     rng = np.random.default_rng(0)
     truth = rng.normal(size=100)
     table = make_tested(
@@ -94,7 +94,7 @@ def test_an_interval_of_a_mean_is_narrower_than_those_of_its_levels_and_lower_is
     assert mean.high - mean.low < min(high - low for low, high in levels if low > 1.5)
 
 
-def test_a_reference_table_is_read_and_what_is_none_is_named(tmp_path):
+def test_reference_errors_are_read_and_invalid_files_are_an_error(tmp_path):
     file = tmp_path / "reference.csv"
     file.write_text("condition,severity,error\nclean,0,0.1\nblur,1,0.25\nblur,2,0.5\n")
     assert read_errors(file) == {"clean": {0.0: 0.1}, "blur": {1.0: 0.25, 2.0: 0.5}}
@@ -110,7 +110,7 @@ def test_a_reference_table_is_read_and_what_is_none_is_named(tmp_path):
         read_errors(tmp_path / "none.csv")
 
 
-def test_flip_rates_are_counted_where_the_sweep_says_so_with_intervals_of_clips():
+def test_flip_rate_scores_of_conditions_with_flips():
     """Twelve clips of four frames; in every second one the third frame's decision differs."""
     odd = np.arange(12) % 2 == 1
     frames = np.zeros((12, 4), dtype=int)

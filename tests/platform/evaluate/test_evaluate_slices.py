@@ -1,4 +1,4 @@
-"""Slices: metadata from the dataset to the table, pool_predictions decisions, and estimates of each value."""
+"""Slices: metadata from the dataset to the table, pooled decisions, and estimates of each value."""
 
 import numpy as np
 import pytest
@@ -42,14 +42,14 @@ def test_numbers_are_cut_at_quartiles_and_unknown_is_a_slice_of_its_own():
     ]
 
 
-def test_columns_of_the_table_itself():
+def test_columns_of_the_table_can_be_sliced():
     table = make_tested(_table(subjects=[f"p{i % 4}" for i in range(90)]))
     assert [(s.group, s.n) for s in slices(table, ["truth"])] == [("a", 30), ("b", 30), ("c", 30)]
     by_subject = list(slices(table, ["subject"]))
     assert [(s.group, s.clusters, s.low, s.small) for s in by_subject] == [(f"p{i}", 1, None, True) for i in range(4)]
 
 
-def test_a_column_that_nothing_has_names_those_that_are_there():
+def test_an_unknown_column_is_an_error_with_the_known_columns():
     with pytest.raises(RunError, match="no sample has 'lihgt'") as error:
         list(slices(make_tested(_table(meta=[{"light": "day"}] * 90)), ["lihgt"]))
     assert "light, subject, video, truth" in error.value.do
@@ -58,7 +58,7 @@ def test_a_column_that_nothing_has_names_those_that_are_there():
         list(slices(make_tested(values("a", 1, np.arange(300), np.arange(300), meta=many)), ["name"]))
 
 
-def test_metadata_survives_the_file_and_pooling_where_rows_agree(tmp_path):
+def test_metadata_survives_the_file_and_pooling(tmp_path):
     meta = [{"light": "day", "pose": str(i % 2)} for i in range(90)]
     table = _table(meta=meta, videos=[f"v{i // 30}" for i in range(90)], samples=[f"s{i}" for i in range(90)])
     table = table.set_column(table.schema.get_field_index("truth"), "truth", [np.zeros(90)])

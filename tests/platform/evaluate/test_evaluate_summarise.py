@@ -133,7 +133,7 @@ def test_an_arm_may_lack_a_severity():
     assert "5 samples" in summary_markdown(summary)
 
 
-def test_what_cannot_be_summarised_says_why():
+def test_invalid_predictions_are_an_error():
     good = _table("a", 1, [0, 1], [0, 1])
     with pytest.raises(RunError, match="no predictions of any target"):
         summarise(good.slice(0, 0), [MAE], reference="a", seed=0)
@@ -150,7 +150,7 @@ def test_what_cannot_be_summarised_says_why():
     assert summarise(unfound, [MAE], reference="a", seed=0).estimates[0].value == 0.0
 
 
-def test_unusable_summaries_say_what_to_do(tmp_path):
+def test_errors_of_invalid_summaries_have_a_remedy(tmp_path):
     path = tmp_path / "summary.json"
     with pytest.raises(RunError, match="no summary yet"):
         read_summary(path)

@@ -27,7 +27,7 @@ def test_levels_of_the_job():
     assert found[1].format_stage("expert_{factor}") == "expert_2.5"
 
 
-def test_levels_of_a_degradation_whose_other_parameters_stay():
+def test_levels_of_a_degradation_with_fixed_parameters():
     found = swept(use="downscale", factor=2, interpolation="area")
     assert len(found) > 2
     assert {level.parameter for level in found} == {"factor"}
@@ -41,7 +41,7 @@ def test_levels_of_the_menus(name, parameter):
     assert len({level.severity for level in found}) == len(found) > 2
 
 
-def test_an_operation_without_levels_names_what_to_add():
+def test_a_degradation_without_levels_is_an_error():
     with pytest.raises(JobError, match="do not differ in exactly one parameter"):
         swept(use="random_flip")
 
@@ -84,10 +84,10 @@ def test_several_sweeps_are_conditions_of_their_own_and_clean_comes_first():
         ([], "at least 1"),
     ],
 )
-def test_labels_that_cannot_be_told_apart(labels, message):
+def test_equal_labels_are_an_error(labels, message):
     with pytest.raises(ValidationError, match=message):
         of([{"use": "downscale", "label": label} for label in labels])
 
 
-def test_a_name_that_a_label_takes_is_not_given_again():
+def test_generated_labels_avoid_given_labels():
     assert list(Evaluate(sweep=[{"use": "a"}, {"use": "b", "label": "a"}], arms={}).sweeps) == ["a 2", "a"]

@@ -106,7 +106,7 @@ def test_each_sweep_is_a_condition(tmp_path: Path) -> None:
         ("soft", "severity", [1, 2]),
     ]
     page = (root / "report.html").read_text()
-    assert "dev chose the weights of all, blur_1, so its numbers are better than those of new samples" in page
+    assert "The weights of all, blur_1 were selected on dev, so the results are better than on new samples" in page
     assert evaluate_run(root).endswith(
         "The weights of all, blur_1 were selected on dev, so its results are optimistic."
     )
@@ -115,7 +115,7 @@ def test_each_sweep_is_a_condition(tmp_path: Path) -> None:
         assert head in page
 
 
-def test_a_wrong_sweep_of_a_list_says_where(tmp_path: Path) -> None:
+def test_errors_in_a_list_of_sweeps_have_the_position(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(
         JOB.replace("severity: [1, 2]", "severity: [1, -2]").replace("factor: [1, 4]", "")
     )
@@ -135,7 +135,7 @@ def test_a_wrong_sweep_of_a_list_says_where(tmp_path: Path) -> None:
         ("mce=none.csv", "cannot be read"),
     ],
 )
-def test_what_is_asked_of_the_evaluation_is_checked(tmp_path: Path, override: str, message: str) -> None:
+def test_options_of_the_evaluation_are_validated(tmp_path: Path, override: str, message: str) -> None:
     (tmp_path / "job.yaml").write_text(JOB)
     with pytest.raises(JobError) as error:
         read_job(tmp_path / "job.yaml", overrides=[f"evaluate.{override}"])
@@ -153,7 +153,7 @@ def test_reference_errors_become_part_of_the_job(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("storage")
-def test_an_arm_that_no_level_tests_is_refused(tmp_path: Path) -> None:
+def test_an_arm_without_a_level_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(JOB.replace("blur_{severity}", "blur_{severit}"))
     job, catalog = read_job(tmp_path / "job.yaml")
     run = RunFolder(tmp_path / "run")
@@ -163,7 +163,7 @@ def test_an_arm_that_no_level_tests_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("storage")
-def test_a_condition_whose_frames_are_not_finite_is_named(tmp_path: Path) -> None:
+def test_frames_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
     plugin = Path(__file__).parents[1] / "degrade_plugin.py"
     text = JOB.replace("data:\n", f"plugins: [{plugin}]\ndata:\n", 1)
     text = text.replace(

@@ -73,7 +73,7 @@ def register_datasets():
 
 @hookimpl
 def register_backbones():
-    return [Component("pool_predictions", "One linear layer", Params, Pooled)]
+    return [Component("pooled", "One linear layer", Params, Pooled)]
 """
 
 JOB = """\
@@ -86,7 +86,7 @@ stages:
     data: clips
     frames: {take: 3}
     augment: [{use: random_crop, size: 6}]
-    backbone: {use: long_clips/pool_predictions}
+    backbone: {use: long_clips/pooled}
     head: {use: fer/emotion}
     optimizer: {lr: 0.05}
     batch_size: 5
@@ -131,7 +131,7 @@ def test_each_window_is_a_row_and_each_clip_a_decision(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("storage")
-def test_data_with_other_classes_is_refused(tmp_path: Path) -> None:
+def test_data_with_other_classes_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "long_clips.py").write_text(PLUGIN)
     (tmp_path / "job.yaml").write_text(JOB)
     overrides = ["data.others={use: long_clips/others}", "evaluate.data=others"]

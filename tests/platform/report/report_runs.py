@@ -1,4 +1,4 @@
-"""Made-up run folders with every file that a report reads."""
+"""Synthetic run folders with every file that a report reads."""
 
 import json
 from dataclasses import replace
@@ -56,7 +56,7 @@ def make_run(
 ):
     """A run folder with every file, as the training and evaluation commands write them.
 
-    Of several conditions each is a little harder than the one before it; `clean` adds untouched frames.
+    Each condition is harder than the previous one; `clean` adds clean frames.
     """
     rng = np.random.default_rng(seed)
     places = [(condition, level) for condition in conditions for level in levels]

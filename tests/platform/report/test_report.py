@@ -1,4 +1,4 @@
-"""The report of a made-up run: facts on the page, the outcome in words, errors."""
+"""The report of a synthetic run: provenance, outcome, errors."""
 
 import json
 import re
@@ -14,12 +14,12 @@ from blear.evaluate.predictions import read_predictions
 from blear.evaluate.summarise import summarise
 from blear.progress import duration
 from blear.report import build, curve_png
-from blear.report.files import read_results, read_run
 from blear.report.outcome import outcome
+from blear.report.run_files import read_results, read_run
 from blear.report.sections.learning import section as learning_section
 from blear.report.sections.learning import thinned
-from blear.report.text import component, moment
-from blear.report.view import view_of
+from blear.report.text import format_component, format_time
+from blear.report.view import build_view
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def page(run):
     return (run / "report.html").read_text()
 
 
-def test_the_page_holds_the_numbers_of_the_summary(run, page):
+def test_the_page_has_the_numbers_of_the_summary(run, page):
     summary, _ = read_results(run)
     for e in summary.estimates:
         assert f"<td>{e.value:.3f}<span>[{e.low:.3f}, {e.high:.3f}]</span></td>" in page
@@ -44,7 +44,7 @@ def test_the_page_holds_the_numbers_of_the_summary(run, page):
     assert len(summary.differences) == 8
 
 
-def test_the_sections_stand_in_order(page):
+def test_the_sections_are_in_order(page):
     headings = re.findall(r"<h[12]>(.*?)</h[12]>", page)
     assert headings == [
         "made-up",
@@ -58,7 +58,7 @@ def test_the_sections_stand_in_order(page):
     ]
 
 
-def test_the_metric_that_decides_has_a_learning_curve_of_its_own(tmp_path):
+def test_the_validation_metric_has_a_learning_curve(tmp_path):
     """As VTT's plot: loss and accuracy, each of training batches and of validation."""
     root = make_run(tmp_path / "run", arms=("only",), clips=60, levels=LEVELS)
     log = root / "stages" / "only" / "log.jsonl"
@@ -66,7 +66,7 @@ def test_the_metric_that_decides_has_a_learning_curve_of_its_own(tmp_path):
     lines = [json.dumps({"step": s, "loss": 1.0, "training_accuracy": s / 100}) for s in (10, 20, 30)]
     lines += [json.dumps({"step": 30, "validation_loss": 1.5, "validation_accuracy": 0.25})]
     log.write_text("\n".join(lines) + "\n")
-    figure = learning_section(view_of([read_run(root)])).figures[0]
+    figure = learning_section(build_view([read_run(root)])).figures[0]
     loss, accuracy = figure.panels
     assert accuracy.alt == "Learning curve of only: accuracy, at the end training 0.3 and validation 0.25"
     (axes,) = accuracy.canvas.axes
@@ -81,10 +81,10 @@ def test_the_metric_that_decides_has_a_learning_curve_of_its_own(tmp_path):
         ("accuracy", "validation", 30, 0.25),
     ]
     log.write_text(plain)
-    assert len(learning_section(view_of([read_run(root)])).figures[0].panels) == 1
+    assert len(learning_section(build_view([read_run(root)])).figures[0].panels) == 1
 
 
-def test_the_page_loads_nothing_and_escapes_what_it_shows(page):
+def test_the_page_is_self_contained_and_escapes_text(page):
     assert re.findall(r"""(?:src|href)=["'](?!data:|#)[^"']*""", page) == []
     assert "@import" not in page
     assert "<script" not in page
@@ -92,7 +92,7 @@ def test_the_page_loads_nothing_and_escapes_what_it_shows(page):
     assert "stages: {a&lt;b: 1}" in page
 
 
-def test_ids_are_unique_and_references_lead_somewhere(page):
+def test_ids_are_unique_and_references_resolve(page):
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     used = re.findall(r'href="#([^"]+)"', page) + re.findall(r"url\(#([^)]+)\)", page)
@@ -100,9 +100,9 @@ def test_ids_are_unique_and_references_lead_somewhere(page):
     assert set(used) <= set(ids)
 
 
-def test_facts_of_the_run_are_stated(page):
+def test_the_page_has_the_provenance_of_the_run(page):
     for fact in (
-        "Stand-in data.",
+        "Fallback data.",
         "vlqr/avec2016",
         "Drawn by this program; free to use.",
         "blear run jobs/made-up.yaml --profile small",
@@ -125,7 +125,7 @@ def test_the_same_run_gives_the_same_page(run, page):
 
 def test_the_outcome_names_the_middle_level_and_counts(run):
     summary, _ = read_results(run)
-    first, counted, mildest = outcome(view_of([read_run(run)]))
+    first, counted, mildest = outcome(build_view([read_run(run)]))
     mix, clean = (summary.estimate(arm, CONDITION, 6) for arm in ("mix-trained", "clean-trained"))
     assert first == (
         f"At factor 6, mix-trained reaches CC {mix.value:.3f} [{mix.low:.3f}, {mix.high:.3f}], "
@@ -144,12 +144,12 @@ def test_an_upper_bound_is_never_the_outcome(run):
     files = read_run(run)
     bound = files.info.arms["mix-trained"].model_copy(update={"clean": True})
     info = files.info.model_copy(update={"arms": files.info.arms | {"mix-trained": bound}})
-    (sentence,) = outcome(view_of([replace(files, info=info)]))
+    (sentence,) = outcome(build_view([replace(files, info=info)]))
     assert sentence.startswith("clean-trained reaches CC ")
     assert "mix-trained" not in sentence
 
 
-def test_lower_is_better_turns_the_verdict(run):
+def test_lower_is_better_inverts_the_verdict(run):
     """With RMSE as the headline the mixed arm has negative differences, and is called better."""
     metrics = REGRESSION[::-1]
     summary = summarise(
@@ -157,7 +157,7 @@ def test_lower_is_better_turns_the_verdict(run):
     )
     better = sum(bool(d.excludes_zero) and d.value < 0 for d in summary.differences)
     assert better >= 5
-    assert f"better at {better}, worse at 0" in outcome(view_of([replace(read_run(run), summary=summary)]))[1]
+    assert f"better at {better}, worse at 0" in outcome(build_view([replace(read_run(run), summary=summary)]))[1]
 
 
 def test_classes_are_named_and_marked(tmp_path):
@@ -179,14 +179,14 @@ def _shown(root):
         return set(arrays["samples"].tolist())
 
 
-def test_one_arm_and_two_videos_make_an_honest_page(tmp_path):
+def test_one_arm_and_two_videos_have_no_intervals(tmp_path):
     page = build(make_run(tmp_path / "run", arms=("only",), videos=2)).read_text()
     assert "No intervals: only 2 video(s) to resample." in page
     assert "Difference from" not in page
     assert re.search(r"only reaches CC 0\.\d+ at factor 1, 0\.\d+ at factor 6\.", page)
 
 
-def test_the_curve_as_a_picture(run, tmp_path):
+def test_the_curve_is_a_png(run, tmp_path):
     path = curve_png(run, tmp_path / "docs" / "curve.png")
     picture = cv2.imread(str(path))
     assert picture.shape == (736, 1472, 3)
@@ -206,13 +206,13 @@ def test_the_curve_as_a_picture(run, tmp_path):
         ("faces.npz", None, "missing", "blear evaluate"),
         ("faces.npz", "not a zip", "cannot be read", "blear evaluate"),
         ("job.yaml", None, "not a run folder", "blear run"),
-        ("stages/clean-trained/stage.json", None, "not trained to the end: clean-trained", "give its command again"),
-        ("stages/clean-trained/log.jsonl", None, "missing", "give its command again"),
+        ("stages/clean-trained/stage.json", None, "training is not finished: clean-trained", "run its command again"),
+        ("stages/clean-trained/log.jsonl", None, "missing", "run its command again"),
         ("stages/clean-trained/log.jsonl", '{"step": 1, "loss": 2}\n{"loss', "line 2 is not a log line", "again"),
         ("stages/clean-trained/log.jsonl", '{"loss": 2}', "line 1 is not a log line: KeyError", "again"),
     ],
 )
-def test_damaged_runs_say_which_file_and_what_to_do(tmp_path, name, content, what, do):
+def test_errors_of_damaged_runs_have_the_file_and_a_remedy(tmp_path, name, content, what, do):
     root = make_run(tmp_path / "run", clips=30)
     (root / name).unlink() if content is None else (root / name).write_text(content)
     with pytest.raises(RunError) as caught:
@@ -223,18 +223,18 @@ def test_damaged_runs_say_which_file_and_what_to_do(tmp_path, name, content, wha
     assert not (root / "report.html").exists()
 
 
-def test_faces_of_another_shape_are_refused(tmp_path):
+def test_faces_of_another_shape_are_an_error(tmp_path):
     root = make_run(tmp_path / "run", clips=30)
     np.savez(root / "faces.npz", frames=np.zeros((2, 8, 4, 4, 1)), samples=np.array(["a", "b"]), severities=LEVELS)
     with pytest.raises(RunError, match=r"frames are float64 \(2, 8, 4, 4, 1\), not uint8 \[2, 8, H, W, C\]"):
         build(root)
 
 
-def test_small_texts():
-    assert component([{"use": "a/b", "x": 0.5, "none": None}, {"use": "c", "params": {"k": [1, 2]}}]) == (
+def test_formatting_of_text():
+    assert format_component([{"use": "a/b", "x": 0.5, "none": None}, {"use": "c", "params": {"k": [1, 2]}}]) == (
         "a/b (x=0.5) → c (k=[1, 2])"
     )
-    assert component([]) == "–"
+    assert format_component([]) == "–"
     assert [duration(s) for s in (3.14, 59.99, 250, 7500, None)] == [
         "3.1 s",
         "60.0 s",
@@ -242,7 +242,11 @@ def test_small_texts():
         "2 h 5 min",
         "unknown",
     ]
-    assert (moment("2026-03-01T10:00:00"), moment("soon"), moment(None)) == ("2026-03-01 10:00", "soon", "unknown")
+    assert (format_time("2026-03-01T10:00:00"), format_time("soon"), format_time(None)) == (
+        "2026-03-01 10:00",
+        "soon",
+        "unknown",
+    )
 
 
 def test_long_logs_are_thinned_to_means():

@@ -14,10 +14,10 @@ from report_browser import browse
 from report_runs import make_run
 
 from blear.report import build, compare
-from blear.report.files import read_results
+from blear.report.run_files import read_results
 
 CONDITIONS = ("corruptions/downscale", "corruptions/gaussian_noise", "soft")
-ARMS = ("clean-trained", "mix-trained", "an-arm-with-a-rather-long-name_of_many_words")
+ARM_COLORS = ("clean-trained", "mix-trained", "an-arm-with-a-rather-long-name_of_many_words")
 
 LOOK = """(() => {
   const luminance = (text) => {
@@ -70,7 +70,9 @@ def pages(tmp_path_factory):
     root = tmp_path_factory.mktemp("pages")
     one = build(make_run(root / "one"))
     runs = [
-        make_run(root / name, "class", ARMS[:count], conditions=CONDITIONS, levels=[1, 2, 4], clean=True, missed=0.05)
+        make_run(
+            root / name, "class", ARM_COLORS[:count], conditions=CONDITIONS, levels=[1, 2, 4], clean=True, missed=0.05
+        )
         for name, count in (("first", 3), ("second", 2))
     ]
     return {"one": one, "several": compare(runs, root / "both")}
@@ -100,13 +102,13 @@ def test_nothing_is_wider_than_the_window(seen):
 
 
 @pytest.mark.browser
-def test_nothing_is_asked_for_but_the_page(seen, pages):
+def test_the_page_makes_no_requests(seen, pages):
     asked = {url for url in seen[1] if not url.startswith("data:")}
     assert asked == {page.as_uri() for page in pages.values()}
 
 
 @pytest.mark.browser
-def test_text_can_be_read_in_both_themes(seen):
+def test_text_has_contrast_in_both_themes(seen):
     """WCAG 2.2: 4.5 for text, 3 for lines of a chart; the page itself is light or dark as the system asks."""
     for (_, _, theme), look in seen[0].items():
         assert look["text"][0] >= 4.5, look["text"]

@@ -20,11 +20,11 @@ from blear.evaluate.statistics.results import RobustnessScore
 from blear.evaluate.summarise import SummaryOptions
 from blear.job.schema import Equivalent
 from blear.report import build, compare
-from blear.report.files import read_run
-from blear.report.levels import shown_places
-from blear.report.text import pvalue
-from blear.report.theme import ARMS, TOKENS
-from blear.report.view import view_of
+from blear.report.levels import displayed_levels
+from blear.report.run_files import read_run
+from blear.report.text import format_p_value
+from blear.report.theme import ARM_COLORS, COLORS
+from blear.report.view import build_view
 
 CONDITIONS = ("corruptions/downscale", "soft")
 LEVELS = [1, 2, 4]
@@ -99,7 +99,7 @@ def test_every_condition_has_a_panel_and_its_values(runs, page):
         *((c, level) for c in CONDITIONS for level in LEVELS),
     }
     assert "Of 6 levels of 2 conditions it is better at" in page
-    assert "Accuracy on untouched frames" in page
+    assert "Accuracy on clean frames" in page
 
 
 def test_confusion_counts_are_those_of_the_rows(runs, page):
@@ -107,7 +107,7 @@ def test_confusion_counts_are_those_of_the_rows(runs, page):
     rows = of_figure(runs[0], "confusion")
     places = {(r["condition"], float(r["severity"])) for r in rows}
     assert {("clean", 0.0), (CONDITIONS[0], 2.0), (CONDITIONS[0], 4.0)} <= places
-    view = view_of([read_run(runs[0])])
+    view = build_view([read_run(runs[0])])
     means = {
         (sweep.condition, level): np.mean([view.estimate(a.label, sweep.condition, level).value for a in view.arms])
         for sweep in view.sweeps
@@ -115,7 +115,7 @@ def test_confusion_counts_are_those_of_the_rows(runs, page):
     }
     worst = min(means, key=means.get)
     assert places == {("clean", 0.0), (CONDITIONS[0], 2.0), (CONDITIONS[0], 4.0), worst}
-    assert [(p.condition, p.severity) for p in shown_places(view)][-1] == worst or len(places) == 3
+    assert [(p.condition, p.severity) for p in displayed_levels(view)][-1] == worst or len(places) == 3
     table = table_of(runs[0])
     for row in rows:
         same = [
@@ -129,7 +129,7 @@ def test_confusion_counts_are_those_of_the_rows(runs, page):
     assert page.count('aria-label="Confusion matrix of') == len(places) * 2
 
 
-def test_the_worst_mistakes_are_the_most_certain_wrong_answers(runs, page):
+def test_the_worst_mistakes_are_the_most_confident_errors(runs, page):
     table = [t for t in table_of(runs[0]) if t["found"] and t["arm"] == "mix-trained"]
     wrong = {}
     for t in table:
@@ -155,7 +155,7 @@ def cells_of(page, section):
     ]
 
 
-def test_tests_hold_difference_p_and_corrected_p(full):
+def test_tests_have_difference_p_and_corrected_p(full):
     run, page, summary = full
     cells = cells_of(page, "tests")
     assert {test.method for test in summary.tests} == {"permutation"}
@@ -164,18 +164,20 @@ def test_tests_hold_difference_p_and_corrected_p(full):
         better = "better" if test.difference > 0 else "worse"
         word = "undecided" if test.holm >= 0.05 else better
         assert any(
-            cell.startswith(f"{sign}{test.difference:.3f}|p {pvalue(test.p)}||Holm {pvalue(test.holm)}|")
+            cell.startswith(
+                f"{sign}{test.difference:.3f}|p {format_p_value(test.p)}||Holm {format_p_value(test.holm)}|"
+            )
             and cell.endswith(word)
             for cell in cells
         )
     assert [float(r["holm"]) for r in of_figure(run, "tests")] == [test.holm for test in summary.tests]
     overall = next(e for e in summary.equivalence if e.condition is None)
-    said = "equivalent at every level" if overall.equivalent else "not shown to be equivalent"
+    text = "equivalent at every level" if overall.equivalent else "not shown to be equivalent"
     assert "max-mix against experts, margin 0.050: " in page
-    assert f"{said}</strong>, largest p {pvalue(overall.p)}" in page
+    assert f"{text}</strong>, largest p {format_p_value(overall.p)}" in page
 
 
-def test_scalars_stand_in_one_table(full):
+def test_robustness_scores_are_in_one_table(full):
     run, page, summary = full
     cells = cells_of(page, "scalars")
     shown = [s for s in summary.scalars if s.condition is None or s.name in ("worst", "mean_condition", "flip_rate")]
@@ -206,9 +208,9 @@ def test_rate_curves_and_bjontegaard_differences(full):
     assert "kbit/s" in (run / "figures" / "rate-h264.svg").read_text()
 
 
-def test_calibration_of_the_chosen_levels(full):
+def test_calibration_of_the_selected_levels(full):
     run, page, summary = full
-    places = shown_places(view_of([read_run(run)]))
+    places = displayed_levels(build_view([read_run(run)]))
     cells = cells_of(page, "calibration")
     for place in places:
         for c in summary.calibration:
@@ -227,19 +229,19 @@ def test_calibration_of_the_chosen_levels(full):
     assert len(list((run / "figures").glob("reliability-*.svg"))) == len(places)
 
 
-def test_a_place_has_the_condition_s_label_but_for_a_plugin_s_name(tmp_path):
+def test_a_displayed_level_has_the_label_of_its_condition(tmp_path):
     run = make_run(tmp_path / "run", conditions=("corruptions/downscale", "H.264 at 1/2"), levels=LEVELS)
     info = json.loads((run / "run.json").read_text())
     info["sweeps"][1]["use"] = "codec/h264"
     (run / "run.json").write_text(json.dumps(info))
-    texts = [place.text for place in shown_places(view_of([read_run(run)]))]
+    texts = [place.text for place in displayed_levels(build_view([read_run(run)]))]
     assert "downscale factor 4" in texts
     assert "H.264 at 1/2 factor 4" in texts
 
 
-def test_slices_show_how_few_they_are(full):
+def test_small_slices_are_marked(full):
     run, page, summary = full
-    shown = {(p.condition, p.severity) for p in shown_places(view_of([read_run(run)]))}
+    shown = {(p.condition, p.severity) for p in displayed_levels(build_view([read_run(run)]))}
     cells = cells_of(page, "slices")
     for s in summary.slices:
         if (s.condition, s.severity) in shown:
@@ -249,7 +251,7 @@ def test_slices_show_how_few_they_are(full):
     assert len(of_figure(run, "slices")) == len(summary.slices)
 
 
-def test_mistakes_of_values_are_the_largest_errors(tmp_path):
+def test_mistakes_of_regression_are_the_largest_errors(tmp_path):
     root = make_run(tmp_path / "run", arms=("only",), clips=60, levels=LEVELS)
     table = read_predictions(root / "predictions.parquet")
     rows = [(abs(t["truth"] - t["prediction"]), t["sample"]) for t in table.to_pylist()]
@@ -272,7 +274,7 @@ def test_svg_files_stand_alone(runs, page):
         assert "var(" not in text
         assert "<script" not in text
         assert text.count("http") == text.count("http://www.w3.org/")
-        assert TOKENS["card"][0] in text
+        assert COLORS["card"][0] in text
 
 
 def test_several_runs_on_one_page(runs):
@@ -281,7 +283,7 @@ def test_several_runs_on_one_page(runs):
     out = runs[0].parent / "comparison"
     assert done.output.strip() == str(out / "report.html")
     page = (out / "report.html").read_text()
-    view = view_of([read_run(run) for run in runs])
+    view = build_view([read_run(run) for run in runs])
     assert [arm.label for arm in view.arms] == ["a/clean-trained", "mix-trained", "b/clean-trained"]
     own = {(e.condition, e.severity, e.metric): e.value for e in read_run(runs[1]).summary.estimates}
     for key, value in own.items():
@@ -302,7 +304,7 @@ def test_the_command_writes_the_curve(tmp_path):
     assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_runs_that_were_not_evaluated_alike_are_refused(runs, tmp_path):
+def test_runs_with_different_evaluations_have_no_page(runs, tmp_path):
     values = make_run(tmp_path / "values", clips=30, levels=LEVELS)
     with pytest.raises(RunError, match="its target is 'valence', that of a is 'expression'"):
         compare([runs[0], values], tmp_path / "out")
@@ -320,10 +322,10 @@ def test_runs_that_were_not_evaluated_alike_are_refused(runs, tmp_path):
 
 
 @pytest.mark.parametrize("theme", [0, 1])
-def test_arms_differ_from_the_card_and_from_each_other(theme):
+def test_arm_colours_have_contrast_and_are_distinguishable(theme):
     """Contrast of at least 3 with the card; for every kind of colour vision the first six keep apart (CIE Lab)."""
-    card = _linear(TOKENS["card"][theme])
-    colors = [_linear(pair[theme]) for pair in ARMS]
+    card = _linear(COLORS["card"][theme])
+    colors = [_linear(pair[theme]) for pair in ARM_COLORS]
     for color in colors:
         low, high = sorted([_luminance(color), _luminance(card)])
         assert (high + 0.05) / (low + 0.05) >= 3

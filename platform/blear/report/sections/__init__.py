@@ -1,1 +1,1 @@
-"""The sections of the page, one module each: `section(view)` gives what its template shows, or None."""
+"""The sections of the page, one module each. `section(view)` returns a `Section`, or None without content."""

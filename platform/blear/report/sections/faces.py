@@ -1,4 +1,4 @@
-"""Sample faces under every degradation with what each arm said of them."""
+"""Sample faces under every degradation, with the prediction of each arm."""
 
 from __future__ import annotations
 
@@ -11,37 +11,43 @@ import pyarrow.compute as pc
 
 from blear.evaluate.markdown import format_number
 from blear.job.schema import CLEAN
-from blear.report.pictures import picture
+from blear.report.pictures import picture_uri
 from blear.report.section import Section
 from blear.report.text import class_name
 from blear.report.view import View
 
-_LATER = 2  # faces under the second and every further degradation
+_FACES_OF_LATER_SWEEPS = 2
 _Level = tuple[str, float]
 
 
 @dataclass(frozen=True)
-class Said:
-    """What one arm said of one face: text and, for classes, whether it is right and how probable it was held."""
+class ArmPrediction:
+    """The prediction of one arm for one face.
+
+    Attributes:
+        text: as shown on the page.
+        correct: whether the predicted class is the true one; None for a regression target.
+        probability: of the predicted class; None for a regression target.
+    """
 
     text: str
-    right: bool | None
-    share: float | None = None
+    correct: bool | None
+    probability: float | None = None
 
 
 @dataclass(frozen=True)
 class Face:
-    """One sample: its truth, its picture at each level (data URIs), and arm -> what it said at each level."""
+    """One sample: its truth, its picture at each level (data URIs), and arm -> its prediction at each level."""
 
     sample: str
     truth: str
     pictures: list[str]
-    said: dict[str, list[Said]]
+    predictions: dict[str, list[ArmPrediction]]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Faces under one degradation; `levels` name the columns."""
+    """Faces under one degradation. `levels` are the names of the columns."""
 
     condition: str
     parameter: str
@@ -50,33 +56,36 @@ class Grid:
 
 
 def section(view: View) -> Section | None:
-    """The faces of the first run's faces.npz, a grid for each condition."""
+    """Returns a grid of the first run's sample faces for each condition; None without faces."""
     if not view.runs[0].faces.samples:
         return None
     grids = list(grids_of(view))
-    return Section("faces", "Sample faces", facts={"grids": grids})
+    return Section("faces", "Sample faces", context={"grids": grids})
 
 
 def grids_of(view: View) -> list[Grid]:
-    """A clip is shown by its first frame, and by its mean or most frequent class."""
+    """Returns one grid for each condition.
+
+    A clip has the picture of its first frame, and the mean or the most frequent class of its frames as prediction.
+    """
     faces = view.runs[0].faces
-    places = [(c or view.main.condition, s) for c, s in zip(faces.conditions, faces.severities, strict=True)]
-    said = _Said(view, faces.samples)
+    levels = [(c or view.first_sweep.condition, s) for c, s in zip(faces.conditions, faces.severities, strict=True)]
+    predictions = _SamplePredictions(view, faces.samples)
     grids = []
     for count, sweep in enumerate(view.sweeps):
         first = count == 0
-        columns = [i for i, (condition, _) in enumerate(places) if condition == sweep.condition]
-        columns = ([i for i, place in enumerate(places) if place[0] == CLEAN] if first else []) + columns
+        columns = [i for i, (condition, _) in enumerate(levels) if condition == sweep.condition]
+        columns = ([i for i, level in enumerate(levels) if level[0] == CLEAN] if first else []) + columns
         if not columns:
             continue
-        rows = range(len(faces.samples) if first else min(_LATER, len(faces.samples)))
+        rows = range(len(faces.samples) if first else min(_FACES_OF_LATER_SWEEPS, len(faces.samples)))
         grids.append(
             Grid(
                 sweep.condition,
                 sweep.parameter,
-                ["clean" if places[i][0] == CLEAN else f"{places[i][1]:g}" for i in columns],
+                ["clean" if levels[i][0] == CLEAN else f"{levels[i][1]:g}" for i in columns],
                 [
-                    said.face(faces.samples[row], faces.frames[row, columns], [places[i] for i in columns])
+                    predictions.face(faces.samples[row], faces.frames[row, columns], [levels[i] for i in columns])
                     for row in rows
                 ],
             )
@@ -84,8 +93,8 @@ def grids_of(view: View) -> list[Grid]:
     return grids
 
 
-class _Said:
-    """What the arms said of the shown samples, at every level."""
+class _SamplePredictions:
+    """The predictions of all arms for the shown samples at every level."""
 
     def __init__(self, view: View, samples: Sequence[str]) -> None:
         self.classes = view.classes
@@ -103,22 +112,22 @@ class _Said:
     def face(self, sample: str, frames: np.ndarray, levels: Sequence[_Level]) -> Face:
         truth = self.truths.get(sample)
         text = "unknown" if truth is None else class_name(truth, self.classes) if self.classes else format_number(truth)
-        said = {arm: [self._said(arm, sample, level) for level in levels] for arm in self.arms}
-        return Face(sample, text, [picture(frame) for frame in frames], said)
+        predictions = {arm: [self._prediction(arm, sample, level) for level in levels] for arm in self.arms}
+        return Face(sample, text, [picture_uri(frame) for frame in frames], predictions)
 
-    def _said(self, arm: str, sample: str, level: _Level) -> Said:
+    def _prediction(self, arm: str, sample: str, level: _Level) -> ArmPrediction:
         rows = self.rows.get((arm, sample, level), [])
         if not rows:
-            return Said("–", None)
+            return ArmPrediction("–", None)
         found = [row for row in rows if row["found"]]
         values = np.array([row["prediction"] for row in found], dtype=np.float64)
         if not found:
-            return Said("no face", None)
+            return ArmPrediction("no face", None)
         if not self.classes:
-            return Said(format_number(float(values.mean())), None)
+            return ArmPrediction(format_number(float(values.mean())), None)
         known, counts = np.unique(values, return_counts=True)
         value = float(known[counts.argmax()])
         shares = np.array([row["probabilities"] for row in found], dtype=np.float64)
-        return Said(
+        return ArmPrediction(
             class_name(value, self.classes), value == self.truths.get(sample), float(shares[:, int(value)].mean())
         )

@@ -8,17 +8,18 @@ from matplotlib.ticker import MaxNLocator
 
 from blear.report.drawing import panel, style
 from blear.report.figure import Cell, Figure, Panel, slug
-from blear.report.files import StageInfo, StageLog
+from blear.report.run_files import StageLog
+from blear.report.run_info import StageInfo
 from blear.report.section import Section
 from blear.report.text import shortened
-from blear.report.theme import color
+from blear.report.theme import arm_color
 from blear.report.view import View
 
 _MAX_POINTS = 300
 
 
 def section(view: View) -> Section:
-    """Training loss (line) and validation loss (dots) of each stage of each run; so of the metric that decided."""
+    """Draws loss and validation metric of each stage of each run; lines: training, dots: validation."""
     panels, rows = [], []
     for number, run in enumerate(view.runs):
         for info, log in run.stages:
@@ -35,36 +36,36 @@ def section(view: View) -> Section:
         for i, (name, panel) in enumerate(zip(names, panels, strict=True))
     ]
     caption = (
-        "Loss against the step, logarithmic where it spans a decade; the metric of validation, where one is named: "
-        "training (line; of the metric, the batches of a log line, in training mode) and validation (dots)."
+        "Loss and validation metric against the step; lines: training, dots: validation. The loss axis is logarithmic "
+        "where the loss spans a decade. The training metric is of the batches of one log line, in training mode."
     )
     return Section("learning", "Learning curves", [Figure("learning", caption, unique, rows)])
 
 
-def canvas(title: str, what: str, training: np.ndarray, validation: np.ndarray) -> Canvas:
-    """Loss or metric of one stage; curves are [2, N], step and value."""
+def canvas(title: str, quantity: str, training: np.ndarray, validation: np.ndarray) -> Canvas:
+    """Draws the loss or the metric of one stage. Curves are [2, N]: step and value."""
     with style():
         figure, axes = panel()
-        for place, (points, line) in enumerate(((training, "-"), (validation, "o--"))):
+        for index, (points, line) in enumerate(((training, "-"), (validation, "o--"))):
             steps, values = thinned(points)
             if len(steps):
                 label = "training" if line == "-" else "validation"
-                axes.plot(steps, values, line, color=color(place), markersize=3.5, linewidth=1.2, label=label)
+                axes.plot(steps, values, line, color=arm_color(index), markersize=3.5, linewidth=1.2, label=label)
         known = np.concatenate([training[1], validation[1]])
         known = known[np.isfinite(known)]
-        if what == "loss" and len(known) and known.min() > 0 and known.max() >= 10 * known.min():
+        if quantity == "loss" and len(known) and known.min() > 0 and known.max() >= 10 * known.min():
             axes.set_yscale("log")
         axes.set_title(shortened(title))
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.set_ylabel(what)
+        axes.set_ylabel(quantity)
         if validation.size:
             axes.legend(frameon=False, fontsize=8)
     return figure
 
 
 def thinned(points: np.ndarray) -> np.ndarray:
-    """Means of equally many neighbours, so that a long log stays small on the page."""
+    """Reduces a long curve to 300 points, each the mean of equally many neighbours."""
     if points.shape[1] <= _MAX_POINTS:
         return points
     return np.stack([part.mean(axis=1) for part in np.array_split(points, _MAX_POINTS, axis=1)], axis=1)
@@ -72,12 +73,12 @@ def thinned(points: np.ndarray) -> np.ndarray:
 
 def _rows(run: str, stage: str, log: StageLog) -> list[dict[str, Cell]]:
     return [
-        {"run": run, "stage": stage, "of": of, "step": int(step), "what": what, "value": float(f"{value:.6g}")}
-        for what, training, validation in (
+        {"run": run, "stage": stage, "of": split, "step": int(step), "what": quantity, "value": float(f"{value:.6g}")}
+        for quantity, training, validation in (
             ("loss", log.loss, log.validation),
             (log.metric or "", log.metric_training, log.metric_validation),
         )
-        for of, points in (("training", training), ("validation", validation))
+        for split, points in (("training", training), ("validation", validation))
         for step, value in points.T.tolist()
     ]
 

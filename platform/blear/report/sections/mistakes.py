@@ -1,4 +1,4 @@
-"""The worst mistakes of every arm, with the face."""
+"""The worst mistakes of every arm, with their pictures."""
 
 from __future__ import annotations
 
@@ -7,32 +7,35 @@ from dataclasses import dataclass
 from blear.evaluate.markdown import format_number
 from blear.evaluate.mistakes import MAX_MISTAKES, Mistake, worst_mistakes_by_arm
 from blear.report.figure import Figure
-from blear.report.levels import clean_place
-from blear.report.pictures import picture
+from blear.report.levels import clean_level
+from blear.report.pictures import picture_uri
 from blear.report.section import Section
 from blear.report.text import class_name
 from blear.report.view import Arm, View
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A mistake in words; `picture` is empty where the run kept no face of it."""
+class DisplayedMistake:
+    """A mistake as shown on the page. `picture` is a data URI, empty where faces.npz has no picture of it."""
 
     picture: str
     sample: str
-    place: str
-    said: str
+    level: str
+    predicted: str
     truth: str
 
 
 def section(view: View) -> Section | None:
-    """None where no arm is wrong."""
-    clean = clean_place(view)
+    """Returns None where all predictions are correct."""
+    clean = clean_level(view)
     chosen = worst_mistakes_by_arm(view.decisions, (clean.condition, clean.severity), MAX_MISTAKES)
     arms = [
         (
             arm,
-            [(title, [_shown(view, arm, m) for m in found]) for title, found in _titled(clean.text, chosen[arm.label])],
+            [
+                (title, [_displayed(view, arm, m) for m in found])
+                for title, found in _with_titles(clean.text, chosen[arm.label])
+            ],
         )
         for arm in view.arms
         if arm.label in chosen and any(chosen[arm.label])
@@ -57,20 +60,20 @@ def section(view: View) -> Section | None:
     return Section("mistakes", "Worst mistakes", [Figure("mistakes", "", [], rows)], {"arms": arms})
 
 
-def _titled(clean: str, parts: tuple[list[Mistake], ...]) -> list[tuple[str, list[Mistake]]]:
+def _with_titles(clean: str, parts: tuple[list[Mistake], ...]) -> list[tuple[str, list[Mistake]]]:
     titles = (clean, "other levels")
     return [(title, part) for title, part in zip(titles, parts, strict=True) if part]
 
 
-def _shown(view: View, arm: Arm, mistake: Mistake) -> Shown:
+def _displayed(view: View, arm: Arm, mistake: Mistake) -> DisplayedMistake:
     sweep = next((s for s in view.sweeps if s.condition == mistake.condition), None)
-    place = "clean" if sweep is None else f"{sweep.parameter} {mistake.severity:g}"
+    level = "clean" if sweep is None else f"{sweep.parameter} {mistake.severity:g}"
     if sweep is not None and len(view.sweeps) > 1:
-        place = f"{sweep.condition}, {place}"
+        level = f"{sweep.condition}, {level}"
     frame = arm.run.faces.mistakes.get((mistake.sample, mistake.condition, mistake.severity))
     if view.classes:
-        said = f"{class_name(mistake.prediction, view.classes)} {100 * mistake.error:.0f} %"
+        predicted = f"{class_name(mistake.prediction, view.classes)} {100 * mistake.error:.0f} %"
         truth = f"{class_name(mistake.truth, view.classes)} {100 * (mistake.truth_probability or 0):.0f} %"
     else:
-        said, truth = format_number(mistake.prediction), format_number(mistake.truth)
-    return Shown("" if frame is None else picture(frame), mistake.sample, place, said, truth)
+        predicted, truth = format_number(mistake.prediction), format_number(mistake.truth)
+    return DisplayedMistake("" if frame is None else picture_uri(frame), mistake.sample, level, predicted, truth)

@@ -1,4 +1,4 @@
-"""What was run: arms, stages, data and their terms, versions, and the job."""
+"""Provenance of the runs: arms, stages, data and their terms, versions, and the job."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from blear.report.view import View
 
 
 def section(view: View) -> Section:
-    """Facts of run.json, stage.json and job.yaml; its template reads them from the view."""
-    return Section("provenance", "What was run", facts={"arms": {(a.run.root, a.name): a for a in view.arms}})
+    """The template reads run.json, stage.json and job.yaml from the view."""
+    return Section("provenance", "What was run", context={"arms": {(a.run.root, a.name): a for a in view.arms}})

@@ -1,4 +1,4 @@
-"""Rate-accuracy: the headline metric against bit rate for each codec, and Bjontegaard differences."""
+"""Rate-accuracy curves: the headline metric against bit rate for each codec, and Bjontegaard differences."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from blear.report.drawing import PANEL, WIDE, panel, style
 from blear.report.figure import Cell, Figure, Panel, slug
 from blear.report.section import Section
 from blear.report.text import shortened
-from blear.report.theme import TOKENS
+from blear.report.theme import COLORS
 from blear.report.view import View
 
 _LINES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")
-_MARKS = "osD^vPX*h"
-_BESIDE = 3  # factors in a row of the legend
+_MARKERS = "osD^vPX*h"
+_LEGEND_COLUMNS = 3
 
 
 def section(view: View) -> Section | None:
-    """None where no condition has a bit rate."""
+    """Returns None where no condition has a bit rate."""
     curves = [curve for curve in view.summary.rates if curve.metric == view.headline.name]
     if not curves:
         return None
@@ -38,14 +38,14 @@ def section(view: View) -> Section | None:
             panels.append(Panel(name, alt, canvas(view, codec, of, wide=True), wide=True))
             name += "-narrow"
         panels.append(Panel(name, alt, canvas(view, codec, of, wide=False)))
-    caption = f"{view.headline.label} against bit rate, with the monotone fit and 95 % intervals."
+    caption = f"{view.headline.label} against bit rate, with isotonic regression and 95 % intervals."
     if any(curve.factor == HULL for curve in curves):
-        caption += " Broad and pale: the upper hull over all factors."
+        caption += " Broad pale line: the upper hull over all factors."
     labels = {metric.name: metric.label for metric in view.summary.metrics}
     return Section(
         "rate",
         "Rate and accuracy",
-        [Figure("rate", caption, panels, _points(view), arms=True), Figure("bd", "", [], _differences(view))],
+        [Figure("rate", caption, panels, _points(view), legend=True), Figure("bd", "", [], _differences(view))],
         {
             "few": [curve for curve in curves if not curve.enough and curve.factor != HULL],
             "pairs": _pairs(view),
@@ -56,12 +56,12 @@ def section(view: View) -> Section | None:
 
 
 def canvas(view: View, codec: str, curves: list[RateAccuracyCurve], *, wide: bool) -> Canvas:
-    """All arms and factors of one codec: colour = arm, line = factor."""
+    """Draws all arms and factors of one codec. Colours are arms, line styles are factors."""
     factors = list(dict.fromkeys(curve.factor for curve in curves if curve.factor != HULL))
     named = [factor for factor in factors if factor]
     lines = {factor: _LINES[i % len(_LINES)] for i, factor in enumerate(factors)}
     with style():
-        rows = -(-len(named) // _BESIDE) if named else 0
+        rows = -(-len(named) // _LEGEND_COLUMNS) if named else 0
         bottom = 0.5 + 0.2 * rows
         figure, axes = panel(*WIDE, bottom=bottom) if wide else panel(height=PANEL[1] + 0.2 * rows, bottom=bottom)
         for curve in curves:
@@ -69,7 +69,7 @@ def canvas(view: View, codec: str, curves: list[RateAccuracyCurve], *, wide: boo
             if curve.factor == HULL:
                 _hull(axes, curve, arm.color)
             else:
-                _curve(axes, curve, arm.color, lines[curve.factor], _MARKS[arm.number % len(_MARKS)])
+                _curve(axes, curve, arm.color, lines[curve.factor], _MARKERS[arm.number % len(_MARKERS)])
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -77,11 +77,11 @@ def canvas(view: View, codec: str, curves: list[RateAccuracyCurve], *, wide: boo
         axes.set(xlabel="kbit/s", ylabel=view.headline.label)
         axes.set_title(shortened(codec))
         if named:
-            color = TOKENS["text"][0]
+            color = COLORS["text"][0]
             handles = [
                 Line2D([], [], color=color, linewidth=1.4, linestyle=lines[f], label=f or "plain") for f in factors
             ]
-            figure.legend(handles=handles, frameon=False, fontsize=8, loc="lower center", ncols=_BESIDE)
+            figure.legend(handles=handles, frameon=False, fontsize=8, loc="lower center", ncols=_LEGEND_COLUMNS)
     return figure
 
 
@@ -105,7 +105,7 @@ def _hull(axes: Axes, curve: RateAccuracyCurve, color: str) -> None:
 
 
 def _pairs(view: View) -> list[tuple[BjontegaardDelta, dict[tuple[str, str], BjontegaardDelta]]]:
-    """(any of them, (metric, kind) -> number) of each pair of curves."""
+    """Returns (one difference, (metric, kind) -> difference) of each pair of curves; hulls first."""
     found: dict[tuple[str, ...], dict[tuple[str, str], BjontegaardDelta]] = {}
     for bd in view.summary.bd:
         key = (bd.codec, bd.arm, bd.factor, bd.against, bd.against_factor)

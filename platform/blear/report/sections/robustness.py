@@ -1,4 +1,4 @@
-"""Robustness: the curves, and every value with its interval."""
+"""Robustness: the curves, and all values with their intervals."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from blear.evaluate.markdown import format_number
 from blear.job.schema import CLEAN
 from blear.report.curves import limits, panel_curve, wide_curve
 from blear.report.figure import Cell, Figure, Panel, slug
-from blear.report.files import Sweep
+from blear.report.run_info import Sweep
 from blear.report.section import Section
 from blear.report.view import View
 
 
 def section(view: View) -> Section:
-    """The headline metric of every arm under every condition."""
+    """Shows the headline metric of every arm under every condition."""
     estimates = [e for e in view.summary.estimates if e.metric == view.headline.name]
     return Section(
         "robustness",
@@ -28,10 +28,10 @@ def section(view: View) -> Section:
 
 def _figure(view: View) -> Figure:
     if len(view.sweeps) == 1:
-        alt = _alt(view, view.main)
+        alt = _alt(view, view.first_sweep)
         panels = [
-            Panel("robustness", alt, wide_curve(view, view.main), wide=True),
-            Panel("robustness-narrow", alt, panel_curve(view, view.main, None, titled=False)),
+            Panel("robustness", alt, wide_curve(view, view.first_sweep), wide=True),
+            Panel("robustness-narrow", alt, panel_curve(view, view.first_sweep, None, titled=False)),
         ]
     else:
         shared = limits(view)
@@ -43,14 +43,14 @@ def _figure(view: View) -> Figure:
         ]
     caption = f"{view.headline.label} against severity; bands are 95 % intervals."
     if any(view.clean(arm.label) for arm in view.arms):
-        caption += " Dotted: on untouched frames."
-    if view.bounds:
-        caption += " Dashed: an upper bound, tested on clean frames at every level."
-    return Figure("robustness", caption, panels, rows(view), arms=True)
+        caption += " Dotted: clean frames."
+    if view.upper_bounds:
+        caption += " Dashed: an upper bound, evaluated on clean frames at every level."
+    return Figure("robustness", caption, panels, rows(view), legend=True)
 
 
 def rows(view: View) -> list[dict[str, Cell]]:
-    """Every estimate of the summary."""
+    """Returns a CSV row for every estimate of the summary."""
     order = {sweep.condition: n for n, sweep in enumerate(view.sweeps)} | {CLEAN: -1}
     found = sorted(view.summary.estimates, key=lambda e: order.get(e.condition, len(order)))
     return [
@@ -79,7 +79,7 @@ def _alt(view: View, sweep: Sweep) -> str:
     parts = []
     for arm in view.arms:
         ends = [view.estimate(arm.label, sweep.condition, level) for level in (first, last)]
-        values = [format_number(e.value) if e else "not tested" for e in ends]
+        values = [format_number(e.value) if e else "not evaluated" for e in ends]
         parts.append(f"{arm.label} from {values[0]} to {values[1]}")
     return (
         f"Line chart of {view.headline.label} under {sweep.condition}, {sweep.parameter} {first:g} to {last:g}: "

@@ -1,4 +1,4 @@
-"""Robustness in single numbers."""
+"""Robustness scores: the robustness of each arm in single numbers."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from blear.report.section import Section
 from blear.report.view import View
 
 _NAMES = {
-    "mean": ("Mean", "mean over all levels, each condition counted alike"),
-    "relative_drop": ("Drop", "share of the value on untouched frames that is lost on average"),
-    "worst": ("Worst", "the worst level of all"),
-    "log_area": ("Log area", "area under the curve over the logarithm of severity, as a mean"),
-    "mce": ("mCE", "mean corruption error, relative to the reference that the job names"),
-    "relative_mce": ("Relative mCE", "the same of the errors that corruption adds"),
+    "mean": ("Mean", "mean over all levels, with equal weights for all conditions"),
+    "relative_drop": ("Drop", "mean relative loss from clean frames"),
+    "worst": ("Worst", "value at the worst level"),
+    "log_area": ("Log area", "mean of the curve over the logarithm of severity"),
+    "mce": ("mCE", "mean corruption error, relative to the reference of the job"),
+    "relative_mce": ("Relative mCE", "mean corruption error of the errors added to clean ones"),
 }
 
 
 @dataclass(frozen=True)
 class Column:
-    """One number for each arm; `cells` by arm."""
+    """One score of all arms. `cells` maps the label of an arm to its score."""
 
     label: str
     meaning: str
@@ -29,7 +29,7 @@ class Column:
 
 
 def section(view: View) -> Section | None:
-    """None where nothing but rate-accuracy was tested."""
+    """Returns None where all conditions are points of rate-accuracy curves."""
     found = view.summary.scalars
     if not found:
         return None

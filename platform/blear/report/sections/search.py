@@ -1,4 +1,4 @@
-"""The trials of a search: where they lie, what matters, how the best one came about."""
+"""The trials of a search: parallel coordinates, importance of the values, course of the best trial."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from blear.report.figure import Cell, Figure, Panel
 from blear.report.section import Section
 from blear.report.sections.learning import canvas
 from blear.report.text import shortened
-from blear.report.theme import TOKENS, color
+from blear.report.theme import COLORS, arm_color
 from blear.report.view import View
 from blear.search.results import SearchResults, Trial, read_results
 
 _ARM = "best"
-_BEST, _OTHERS = color(1), TOKENS["heat"][0]
+_BEST, _OTHERS = arm_color(1), COLORS["heat"][0]
 
 
 def section(view: View) -> Section | None:
-    """Of the first run that is a search; None where none is."""
+    """Shows the first run that is a search; returns None without one."""
     run = next((run for run in view.runs if (run.root / "search.json").is_file()), None)
     if run is None:
         return None
@@ -40,20 +40,20 @@ def section(view: View) -> Section | None:
         name = f"search-mix-{len(panels)}"
         panels.append(Panel(name, f"Mixtures of {path}, one dot a trial", _simplex(path, weights, results, done)))
     if results.importance:
-        panels.append(Panel("search-importance", _heard(results.importance), _bars(results.importance)))
+        panels.append(Panel("search-importance", _importance_alt(results.importance), _bars(results.importance)))
     best = results.trial(results.best)
     stage = run.info.arms[_ARM].stage if _ARM in run.info.arms else ""
     for log in (log for info, log in run.stages if info.name == stage and log.loss.size):
-        heard = f"Training loss of the best trial: from {log.loss[1, 0]:.4g} to {log.loss[1, -1]:.4g}"
-        panels.append(Panel("search-learning", heard, canvas("The best trial", "loss", log.loss, log.validation)))
+        alt = f"Training loss of the best trial: from {log.loss[1, 0]:.4g} to {log.loss[1, -1]:.4g}"
+        panels.append(Panel("search-learning", alt, canvas("The best trial", "loss", log.loss, log.validation)))
     if best is not None and len(best.looks) > 1:
         panels.append(Panel("search-best", "The objective of the best trial at each look", _looks(best, results)))
     rows: list[dict[str, Cell]] = [
         {"trial": trial.name, **columns, **trial.objectives, "seconds": round(trial.seconds, 1)}
         for trial, columns in zip(done, table, strict=True)
     ]
-    caption = "Each line is a trial, darker the better; the best one in another colour."
-    more = "Each dot is a trial; a mixture's corners are its keys alone, the centre the even mixture."
+    caption = "Each line is a trial; better trials are darker, the best one has another colour."
+    more = "Each dot is a trial. A corner of a mixture is one key alone, the centre has equal weights."
     progress: list[dict[str, Cell]] = [
         {"trial": trial.name, "step": step, results.objectives[0]: value}
         for trial in done
@@ -61,19 +61,19 @@ def section(view: View) -> Section | None:
     ]
     failed = [trial for trial in results.trials if trial.error]
     whole = sum(trial.whole for trial in results.trials)
-    facts = {
+    context = {
         "results": results,
         "best": best,
         "failed": failed,
         "whole": whole,
         "early": len(results.trials) - whole - len(failed),
-        "said": lambda trial: "; ".join(_said(path, value) for path, value in trial.values.items()),
+        "format_values": lambda trial: "; ".join(_format_value(path, value) for path, value in trial.values.items()),
     }
     figures = [Figure("search", caption, lines, rows), Figure("search-progress", more, panels, progress)]
-    return Section("search", "The search", figures, facts)
+    return Section("search", "The search", figures, context)
 
 
-def _said(path: str, value: Any) -> str:
+def _format_value(path: str, value: Any) -> str:
     if isinstance(value, dict):
         value = ", ".join(f"{key}: {_weights(inner)}" for key, inner in value.items())
     return f"{path.split('.', 1)[-1]} {value}"
@@ -84,7 +84,7 @@ def _weights(inner: Any) -> str:
 
 
 def _columns(trial: Trial) -> dict[str, float | str]:
-    """Numbers of a trial by column: each weight of a mixture has one; of a schedule of mixtures, the last."""
+    """Returns column -> value of a trial. Each weight of a mixture is a column; of a schedule, the last mixture."""
     found: dict[str, float | str] = {}
     for path, value in trial.values.items():
         short = ".".join(path.split(".")[1:]) or path
@@ -96,8 +96,8 @@ def _columns(trial: Trial) -> dict[str, float | str]:
     return found
 
 
-def _strength(done: Sequence[Trial], name: str) -> list[float]:
-    """0.15 of the worst to 1 of the best."""
+def _opacities(done: Sequence[Trial], name: str) -> list[float]:
+    """Returns the opacity of each trial: from 0.15 for the worst to 1 for the best."""
     values = np.array([trial.objectives[name] for trial in done])
     span = float(np.ptp(values)) or 1.0
     return [0.15 + 0.85 * float(share) for share in (values - values.min()) / span]
@@ -106,7 +106,7 @@ def _strength(done: Sequence[Trial], name: str) -> list[float]:
 def _parallel(
     results: SearchResults, done: Sequence[Trial], table: Sequence[Mapping[str, Any]], *, wide: bool
 ) -> Canvas:
-    """One axis for each number and objective: upright ones beside each other, or on a phone one below the other."""
+    """Draws parallel coordinates with one axis for each value and objective: vertical axes if wide, else horizontal."""
     names = [*_last_parts(list(table[0])), *results.objectives]
     columns = [[row[name] for row in table] for name in table[0]]
     columns += [[trial.objectives[name] for trial in done] for name in results.objectives]
@@ -118,13 +118,13 @@ def _parallel(
             for end, text in ((0.0, low), (1.0, high)):
                 at, shift = ((place, end), (3, -9 if end else 3)) if wide else ((end, place), (-16 if end else 2, 3))
                 axes.annotate(text, at, xytext=shift, textcoords="offset points", fontsize=7)
-        strengths = _strength(done, results.objectives[0])
-        for line, (trial, strength) in enumerate(zip(done, strengths, strict=True)):
+        opacities = _opacities(done, results.objectives[0])
+        for line, (trial, opacity) in enumerate(zip(done, opacities, strict=True)):
             best = trial.name == results.best
             track: tuple[Any, Any] = (places, [values[line] for values, _, _ in scaled])
             look: dict[str, Any] = {
                 "color": _BEST if best else _OTHERS,
-                "alpha": strength,
+                "alpha": opacity,
                 "linewidth": 2 if best else 1,
             }
             axes.plot(*(track if wide else track[::-1]), **look, zorder=2 + best)
@@ -141,13 +141,13 @@ def _parallel(
 
 
 def _last_parts(names: Sequence[str]) -> list[str]:
-    """`degrade.0.factors 3` -> `factors 3`, where no other name ends alike."""
+    """Shortens `degrade.0.factors 3` to `factors 3` where no other name has the same end."""
     short = [name.rpartition(".")[2] for name in names]
     return [part if short.count(part) == 1 else name for part, name in zip(short, names, strict=True)]
 
 
 def _scaled(values: Sequence[Any]) -> tuple[list[float], str, str]:
-    """Places between 0 and 1, and what the ends stand for; words are spread in alphabetical order."""
+    """Scales values to [0, 1]; returns them with the labels of both ends. Strings are in alphabetical order."""
     if any(isinstance(value, str) for value in values):
         words = sorted({str(value) for value in values})
         places = {word: n / max(1, len(words) - 1) for n, word in enumerate(words)}
@@ -160,7 +160,7 @@ def _scaled(values: Sequence[Any]) -> tuple[list[float], str, str]:
 
 
 def _mixtures(done: Sequence[Trial]) -> list[tuple[str, np.ndarray]]:
-    """Field -> weights [trials, keys] of each mixture with three keys or more."""
+    """Returns (field, weights [trials, keys]) of each mixture with three keys or more."""
     found = []
     for path, value in done[0].values.items():
         if isinstance(value, dict):
@@ -174,7 +174,7 @@ def _mixtures(done: Sequence[Trial]) -> list[tuple[str, np.ndarray]]:
 
 
 def _simplex(path: str, weights_NK: np.ndarray, results: SearchResults, done: Sequence[Trial]) -> Canvas:
-    """The simplex seen as a regular polygon: each corner is one key alone, the centre the even mixture."""
+    """Draws a simplex as a regular polygon. A corner is one key alone, the centre has equal weights."""
     first = next(trial.values[path] for trial in done)
     last = list(first.values())[-1]
     keys = list(last if isinstance(last, dict) else first)
@@ -183,14 +183,14 @@ def _simplex(path: str, weights_NK: np.ndarray, results: SearchResults, done: Se
     shares = weights_NK / weights_NK.sum(axis=1, keepdims=True)
     with style():
         figure, axes = panel(left=0.1, bottom=0.12)
-        axes.fill(*corners_K2.T, facecolor="none", edgecolor=TOKENS["axis"][0], linewidth=0.8)
+        axes.fill(*corners_K2.T, facecolor="none", edgecolor=COLORS["axis"][0], linewidth=0.8)
         for key, (x, y) in zip(keys, corners_K2, strict=True):
             axes.annotate(str(key), (1.12 * x, 1.12 * y), ha="center", va="center", fontsize=8)
-        for (x, y), trial, strength in zip(
-            shares @ corners_K2, done, _strength(done, results.objectives[0]), strict=True
+        for (x, y), trial, opacity in zip(
+            shares @ corners_K2, done, _opacities(done, results.objectives[0]), strict=True
         ):
             best = trial.name == results.best
-            axes.plot(x, y, "o", color=_BEST if best else _OTHERS, alpha=strength, markersize=8 if best else 5)
+            axes.plot(x, y, "o", color=_BEST if best else _OTHERS, alpha=opacity, markersize=8 if best else 5)
         axes.set_title(shortened(path.split(".", 1)[-1]))
         axes.set_aspect("equal")
         axes.axis("off")
@@ -238,5 +238,5 @@ def _alt(results: SearchResults, done: Sequence[Trial]) -> str:
     return f"Parallel coordinates of {len(done)} trials: values of the job and {', '.join(results.objectives)}"
 
 
-def _heard(importance: Mapping[str, float]) -> str:
+def _importance_alt(importance: Mapping[str, float]) -> str:
     return "Importance: " + ", ".join(f"{name} {share:.2f}" for name, share in importance.items())

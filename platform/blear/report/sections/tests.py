@@ -9,14 +9,14 @@ from blear.report.view import View
 
 ALPHA = 0.05
 _METHODS = {
-    "permutation": "Exchange of the two arms’ answers in whole clusters",
-    "mcnemar": "McNemar’s exact test of right and wrong answers",
+    "permutation": "Permutation test: predictions of two arms swapped in whole clusters",
+    "mcnemar": "McNemar’s exact test of correct predictions",
 }
 _Cells = dict[tuple[str, str, float | None], PairedTest]
 
 
 def section(view: View) -> Section | None:
-    """None where one arm was tested."""
+    """Returns None for a single arm."""
     tests, equivalence = view.summary.tests, view.summary.equivalence
     if not tests and not equivalence:
         return None
@@ -34,7 +34,7 @@ def section(view: View) -> Section | None:
         figures,
         {
             "methods": methods,
-            "says": _METHODS,
+            "method_names": _METHODS,
             "others": others,
             "conditions": conditions,
             "levels": {sweep.condition: sweep.levels for sweep in view.sweeps} | {"clean": [0.0]},
@@ -45,7 +45,7 @@ def section(view: View) -> Section | None:
 
 
 def verdict(test: PairedTest, *, higher_is_better: bool) -> tuple[str, str]:
-    """(word, CSS class): of the corrected p value at 5 %."""
+    """Returns (word, CSS class) for the corrected p value at the 5 % level."""
     if test.holm is None or test.difference is None:
         return "untested", ""
     if test.holm >= ALPHA:
@@ -54,7 +54,7 @@ def verdict(test: PairedTest, *, higher_is_better: bool) -> tuple[str, str]:
 
 
 def _grouped(found: list[Equivalence]) -> list[tuple[Equivalence, list[Equivalence]]]:
-    """(at every level, at each level) of each pair of arms."""
+    """Returns (test of all levels, tests of each level) of each pair of arms."""
     pairs: dict[tuple[str, str, float], list[Equivalence]] = {}
     for e in found:
         pairs.setdefault((e.arm, e.against, e.margin), []).append(e)

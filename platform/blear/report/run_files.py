@@ -1,4 +1,4 @@
-"""Reads what a report needs from a run folder; each problem names the file and what to do."""
+"""Reads the files of an evaluated run for the report. Errors name the file and how to fix it."""
 
 from __future__ import annotations
 
@@ -7,136 +7,33 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
 from blear.errors import RunError
 from blear.evaluate.predictions import read_predictions
 from blear.evaluate.summary import Summary, read_summary
+from blear.report.run_info import RunInfo, StageInfo
 
-_AGAIN = "continue the run: give its command again"
+_CONTINUE = "continue the run: run its command again"
 _Model = TypeVar("_Model", bound=BaseModel)
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)  # a newer blear may write more
-
-
-class Headline(_Part):
-    """What the evaluation is judged by."""
-
-    target: str
-    metric: str
-    label: str
-    higher_is_better: bool
-
-
-class Sweep(_Part):
-    """A swept degradation; `levels` in order, mildest first; `group`: what it shares with other sweeps."""
-
-    condition: str
-    use: str = ""
-    group: dict[str, str | int | float] = {}
-    parameter: str
-    levels: list[float] = Field(min_length=1)
-
-
-class ArmInfo(_Part):
-    """What an arm is; `clean`: tested on clean frames at every level, an upper bound."""
-
-    stage: str
-    note: str = ""
-    clean: bool = False
-
-
-class DataInfo(_Part):
-    """What was read; `stand_in` when procedural data took the place of data that was not given."""
-
-    use: str
-    stands_for: str | None = Field(None, alias="for")
-    source: str | None = None
-    stand_in: bool = False
-    terms: str = ""
-    counts: dict[str, int] = {}
-
-
-class RunInfo(_Part):
-    """run.json of an evaluated run."""
-
-    name: str
-    description: str = ""
-    started: str = ""
-    finished: str | None = None
-    seconds: float | None = None
-    command: str = ""
-    profile: str | None = None
-    seed: int
-    runner: str = "local"
-    world: int | list[int] = 1
-    device: str = ""
-    versions: dict[str, str] = {}
-    host: dict[str, Any] = {}
-    components: dict[str, str] = {}
-    data: dict[str, DataInfo] = {}
-    arms: dict[str, ArmInfo]
-    headline: Headline
-    split: str
-    seen_in_selection: list[str] = []
-    sweeps: list[Sweep] = Field(min_length=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_sweep(cls, data: Any) -> Any:
-        """run.json of an evaluation with one sweep, as blear 0.1 wrote it."""
-        old = isinstance(data, dict) and "sweeps" not in data and "sweep" in data
-        return data | {"sweeps": [data["sweep"]]} if old else data
-
-    @property
-    def sweep(self) -> Sweep:
-        """The first sweep."""
-        return self.sweeps[0]
-
-    @property
-    def clean_arms(self) -> set[str]:
-        """Labels of the upper bounds."""
-        return {label for label, arm in self.arms.items() if arm.clean}
-
-
-class TransferInfo(_Part):
-    """Which weights a stage started from."""
-
-    source: str = Field(alias="from")
-    taken: list[str] = []
-    skipped: dict[str, str] = {}
-
-
-class StageInfo(_Part):
-    """stage.json of a finished stage."""
-
-    name: str
-    data: str
-    backbone: Any
-    head: Any
-    augment: list[Any] = []
-    degrade: list[Any] = []
-    steps: int
-    batch_size: int
-    parameters: int
-    trainable: int
-    seconds: float
-    samples_per_s: float | None = None
-    transfer: TransferInfo | None = None
 
 
 @dataclass(frozen=True)
 class StageLog:
-    """Learning curves of a stage: steps and losses of training and of validation, and so of the metric that decides."""
+    """Learning curves of a stage, float64 [2, N] each: steps and values.
 
-    loss: np.ndarray  # [2, N]: step, loss
-    validation: np.ndarray  # [2, M]
+    Attributes:
+        loss, validation: training and validation loss.
+        metric: name of the validation metric; None: the stage has none.
+        metric_training, metric_validation: the metric on training and validation batches.
+    """
+
+    loss: np.ndarray
+    validation: np.ndarray
     metric: str | None = None
     metric_training: np.ndarray = field(default_factory=lambda: np.empty((2, 0)))
     metric_validation: np.ndarray = field(default_factory=lambda: np.empty((2, 0)))
@@ -144,10 +41,13 @@ class StageLog:
 
 @dataclass(frozen=True)
 class Faces:
-    """Sample faces: uint8 frames [N, L, H, W, C], keys [N], severities and conditions [L]; "": the only condition.
+    """The content of faces.npz: pictures of N samples at L levels.
 
     Attributes:
-        mistakes: (sample, condition, severity) -> uint8 [H, W, C], of the worst mistakes.
+        frames: uint8 [N, L, H, W, C].
+        samples: sample keys [N].
+        severities, conditions: of the levels [L]. The condition "" is the only condition of a run of blear 0.1.
+        mistakes: (sample, condition, severity) -> picture of a mistake, uint8 [H, W, C].
     """
 
     frames: np.ndarray
@@ -159,7 +59,7 @@ class Faces:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Everything a report shows."""
+    """The files of one run."""
 
     root: Path
     info: RunInfo
@@ -171,14 +71,16 @@ class RunFiles:
 
 
 def read_run(root: Path) -> RunFiles:
-    """The files of an evaluated run.
+    """Reads the files of an evaluated run.
 
     Raises:
-        RunError: a file is missing or damaged, or the run is not evaluated yet.
+        RunError: a file is missing or damaged, or the run has not been evaluated.
     """
     job = root / "job.yaml"
     if not job.is_file():
-        raise RunError("not a run folder (no job.yaml in it)", str(root), "give the folder that `blear run` named")
+        raise RunError(
+            "not a run folder (no job.yaml in it)", str(root), "give the run folder that `blear run` printed"
+        )
     summary, info = read_results(root)
     return RunFiles(
         root=root,
@@ -192,13 +94,13 @@ def read_run(root: Path) -> RunFiles:
 
 
 def read_results(root: Path) -> tuple[Summary, RunInfo]:
-    """summary.json and run.json: all that a curve needs.
+    """Reads summary.json and run.json, the input of a robustness curve.
 
     Raises:
-        RunError: missing or damaged.
+        RunError: a file is missing or damaged.
     """
     summary = read_summary(root / "summary.json")
-    info = _model(RunInfo, root / "run.json", f"run `blear evaluate {root}` again")
+    info = _read_model(RunInfo, root / "run.json", f"run `blear evaluate {root}` again")
     for condition in (sweep.condition for sweep in info.sweeps):
         if condition not in summary.severities():
             do = f"run `blear evaluate {root}` again"
@@ -206,7 +108,7 @@ def read_results(root: Path) -> tuple[Summary, RunInfo]:
     return summary, info
 
 
-def _model(model: type[_Model], path: Path, do: str) -> _Model:
+def _read_model(model: type[_Model], path: Path, do: str) -> _Model:
     if not path.is_file():
         raise RunError("missing", str(path), do)
     try:
@@ -217,35 +119,35 @@ def _model(model: type[_Model], path: Path, do: str) -> _Model:
 
 
 def _stage_folders(stages: Path) -> list[Path]:
-    """Folders of the stages, in the order in which they were trained."""
+    """Returns the folders of the stages, in the order of training."""
     folders = [folder for folder in stages.iterdir() if folder.is_dir()] if stages.is_dir() else []
     unfinished = [folder.name for folder in folders if not (folder / "stage.json").is_file()]
     if unfinished or not folders:
-        what = f"not trained to the end: {', '.join(sorted(unfinished))}" if unfinished else "no trained stages"
-        raise RunError(what, str(stages), _AGAIN)
+        what = f"training is not finished: {', '.join(sorted(unfinished))}" if unfinished else "no trained stages"
+        raise RunError(what, str(stages), _CONTINUE)
     return sorted(folders, key=lambda folder: ((folder / "stage.json").stat().st_mtime_ns, folder.name))
 
 
 def _stage(folder: Path) -> tuple[StageInfo, StageLog]:
-    info = _model(StageInfo, folder / "stage.json", _AGAIN)
+    info = _read_model(StageInfo, folder / "stage.json", _CONTINUE)
     path = folder / "log.jsonl"
     if not path.is_file():
-        raise RunError("missing", str(path), f"delete {folder} and {_AGAIN}")
+        raise RunError("missing", str(path), f"delete {folder} and {_CONTINUE}")
     points: dict[str, list[tuple[float, float]]] = {"loss": [], "validation_loss": []}
     metric = None
     for number, line in enumerate(path.read_text().splitlines(), 1):
         try:
             entry = json.loads(line)
             for name in entry:
-                of, _, what = name.partition("_")
-                if of in ("training", "validation") and what != "loss":
-                    metric = what
+                split, _, quantity = name.partition("_")
+                if split in ("training", "validation") and quantity != "loss":
+                    metric = quantity
                     points.setdefault(name, [])
                 if name in points:
                     points[name].append((float(entry["step"]), float(entry[name])))
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(
-                f"line {number} is not a log line: {error!r}", str(path), f"mend or delete it; {_AGAIN}"
+                f"line {number} is not a log line: {error!r}", str(path), f"fix or delete it; {_CONTINUE}"
             ) from error
     names = ("loss", "validation_loss", f"training_{metric}", f"validation_{metric}")
     curves = [np.array(points.get(name, []), dtype=np.float64).reshape(-1, 2).T for name in names]
