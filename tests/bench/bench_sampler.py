@@ -1,4 +1,4 @@
-"""The order of 10**9 samples in 100,000 shards of uneven sizes, as one of 1,024 workers sees it."""
+"""The sampler for 10**9 samples in 100,000 shards of different sizes, on one of 1,024 workers."""
 
 from __future__ import annotations
 

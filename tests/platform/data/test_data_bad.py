@@ -1,4 +1,4 @@
-"""Bad samples in shards that others wrote: left out, counted by cause, named by shard and key, within a budget."""
+"""Broken samples in shards of other writers: left out, counted by cause, named by shard and key, limited in number."""
 
 import hashlib
 import io
@@ -157,7 +157,7 @@ def test_a_bad_member_is_counted_by_its_cause(toy, tmp_path, kind):
     ],
     ids=range(7),
 )
-def test_an_array_that_lies_about_itself(toy, tmp_path, data, cause):
+def test_an_array_with_a_wrong_header_is_broken(toy, tmp_path, data, cause):
     found = [(name, body) for name, body in members(toy) if name != f"{KEYS[2]}.png"]
     prepared = put(toy, tar([*found[:5], (f"{KEYS[2]}.npy", data), *found[5:]]))
     check(prepared, {KEYS[2]: cause}, toy_samples(tmp_path, "train", samples=6, parts=1))
@@ -170,7 +170,7 @@ def test_a_jpeg_bomb(toy, tmp_path):
     check(put(toy, tar(found)), {KEYS[2]: "30000"}, toy_samples(tmp_path, "train", samples=6, parts=1))
 
 
-def test_causes_are_counted_apart(toy, tmp_path):
+def test_broken_samples_are_counted_by_cause(toy, tmp_path):
     found = replaced(members(toy), png=b"")
     found = [(name, facts("NaN") if name in (f"{KEYS[0]}.json", f"{KEYS[4]}.json") else data) for name, data in found]
     prepared = put(toy, tar(found))
@@ -201,7 +201,7 @@ def test_long_names_are_read_whole(tmp_path, kind):
 
 
 @pytest.mark.parametrize("key", ["../../outside", "/abs/outside", "a/../../outside"])
-def test_names_that_lead_out_are_counted_and_never_written(toy, tmp_path, key):
+def test_keys_that_lead_out_of_the_folder_are_broken_and_never_written(toy, tmp_path, key):
     before = set(tmp_path.parent.parent.rglob("outside*"))
     found = members(toy)
     renamed = [(name.replace(KEYS[2], key), data) for name, data in found]
@@ -218,7 +218,7 @@ def test_two_members_of_one_suffix(toy, tmp_path):
     check(prepared, {KEYS[3]: "there are two png members"}, toy_samples(tmp_path, "train", samples=6, parts=1))
 
 
-def test_links_and_sparse_files_are_no_members(toy, tmp_path):
+def test_links_and_sparse_files_are_not_members(toy, tmp_path):
     found = members(toy)
     link, sparse = tarfile.TarInfo(f"{KEYS[1]}.png"), tarfile.TarInfo(f"{KEYS[4]}.png")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
@@ -251,7 +251,7 @@ def test_a_header_with_an_absurd_size_is_refused_without_reading_it(tmp_path, ki
         build_index(tmp_path / "a.tar")
 
 
-def test_thousands_of_headers_that_announce_each_other(tmp_path):
+def test_thousands_of_nested_long_name_headers_are_refused(tmp_path):
     header = bytearray(tarfile.TarInfo("a.png").tobuf(tarfile.GNU_FORMAT))
     header[156:157], header[148:156] = b"L", b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)

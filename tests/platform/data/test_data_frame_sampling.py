@@ -1,4 +1,4 @@
-"""Clips that differ in length: mode they are stored, which frames training takes, the windows of evaluation."""
+"""Clips of different lengths: storage, frame sampling in training, sliding windows in evaluation."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def chosen(clip_THWC, frames):
 
 
 @pytest.mark.parametrize("cache_gb", [None, 0])
-def test_a_short_clip_ends_in_its_last_frame(prepared, truth, cache_gb):
+def test_a_short_clip_repeats_its_last_frame(prepared, truth, cache_gb):
     store = Store.open(prepared, "train", cache_gb=cache_gb)
     assert {len(clip) for clip in truth} == {2, 3, 4, 5}
     assert store.lengths(np.arange(12)).tolist() == [len(clip) for clip in truth]
@@ -45,7 +45,7 @@ def test_a_short_clip_ends_in_its_last_frame(prepared, truth, cache_gb):
 
 @pytest.mark.parametrize("cache_gb", [None, 0])
 @pytest.mark.parametrize("mode", ["random", "even", "first"])
-def test_only_the_chosen_frames_are_taken(prepared, truth, cache_gb, mode):
+def test_batches_hold_only_the_selected_frames(prepared, truth, cache_gb, mode):
     frame_sampler = FrameSampler(3, mode, seed=7, max_length=LONGEST)
     order = Sampler([6, 6], 4, 7)
     store = Store.open(prepared, "train", cache_gb=cache_gb)
@@ -60,7 +60,7 @@ def test_only_the_chosen_frames_are_taken(prepared, truth, cache_gb, mode):
                 assert np.array_equal(frames, chosen(clip, expected))
 
 
-def test_two_workers_take_the_frames_that_one_takes(prepared):
+def test_two_workers_select_the_same_frames_as_one(prepared):
     store = Store.open(prepared, "train")
     order, frame_sampler = Sampler([6, 6], 4, 7), FrameSampler(3, "random", 7, LONGEST)
     (whole,) = batches(store, order, 5, 6, frame_sampler=frame_sampler)
@@ -84,7 +84,7 @@ def test_random_frames_are_distinct_sorted_and_inside(lengths, take, epoch):
             assert frames == [*range(length), *[length - 1] * (take - length)]
 
 
-def test_every_frame_is_drawn_as_often():
+def test_all_frames_are_drawn_with_equal_probability():
     frame_sampler = FrameSampler(4, "random", 3, 10)
     count = 6000
     frames = frame_sampler(np.arange(count), np.zeros(count, np.int64), np.full(count, 10))
@@ -92,7 +92,7 @@ def test_every_frame_is_drawn_as_often():
     assert np.abs(share - 0.4).max() < 4 * np.sqrt(0.4 * 0.6 / count)
 
 
-def test_even_and_first_frames_by_hand():
+def test_even_and_first_frames_of_known_clips():
     zeros = np.zeros(3, np.int64)
     lengths = np.array([9, 4, 2])
     assert FrameSampler(4, "even", 0, 9)(zeros, zeros, lengths).tolist() == [[0, 3, 5, 8], [0, 1, 2, 3], [0, 1, 1, 1]]
@@ -100,7 +100,7 @@ def test_even_and_first_frames_by_hand():
     assert FrameSampler(1, "even", 0, 9)(zeros, zeros, lengths).tolist() == [[0], [0], [0]]
 
 
-def test_windows_by_hand():
+def test_sliding_windows_of_known_clips():
     clips, begins = SlidingWindows(16, 8).starts(np.array([5, 16, 23, 24, 40]))
     # FER-VGG-GRU, section 5: windows that fit entirely; the tail is ignored; a shorter clip is one window
     assert clips.tolist() == [0, 1, 2, 3, 3, 4, 4, 4, 4]
@@ -121,7 +121,7 @@ def test_windows_of_a_split(prepared, truth, world):
         assert np.array_equal(window, chosen(truth[n], [min(t, len(truth[n]) - 1) for t in range(start, start + 3)]))
 
 
-def test_clips_that_cannot_be_stored(tmp_path):
+def test_clips_that_are_too_short_or_have_clean_clips_are_refused(tmp_path):
     with pytest.raises(
         DataError, match=r"\(1, 6, 5, 3\), the dataset's clip says \(5, 6, 5, 3\) .* with 2 frames or more"
     ):

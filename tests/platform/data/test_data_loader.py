@@ -65,7 +65,7 @@ def assert_is(batch, store, epochs_B, samples_B):
 
 @pytest.mark.parametrize(("threads", "budget"), [(1, 0), (1, 2**20), (3, 2**20)])
 @pytest.mark.parametrize(("rank", "world"), [(0, 1), (0, 2), (1, 2)])
-def test_batches_are_the_order_read_from_the_store(store, rank, world, threads, budget):
+def test_batches_equal_the_samples_of_the_sampler(store, rank, world, threads, budget):
     order = Sampler(COUNTS, 5, seed=3)
     found = list(batches(store, order, 2, 30, rank, world, threads=threads, prefetch_bytes=budget))
     assert len(found) == 28
@@ -110,7 +110,7 @@ def test_sequential_gives_every_sample_once(store):
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 14, 16])
-def test_sequential_shares_are_the_split_in_order_and_balanced(store, world):
+def test_sequential_shares_are_consecutive_and_balanced(store, world):
     shares = [
         [number for batch in sequential_batches(store, 3, rank, world) for number in batch.samples_B.tolist()]
         for rank in range(world)
@@ -146,7 +146,7 @@ def test_a_share_with_broken_samples_only_is_an_error(damaged):
 
 
 class Watched:
-    """A store that counts what is read ahead, and fails at one batch."""
+    """A store that counts reads, and fails at one of them."""
 
     progress = 0
 
@@ -164,8 +164,8 @@ class Watched:
         return self.store.take(samples_B, select_frames)
 
 
-def settled(watched):
-    """What was taken once the threads have nothing more to do."""
+def reads_when_idle(watched):
+    """Number of reads once the threads are idle."""
     pause, last = threading.Event(), -1
     while watched.taken != last:
         last = watched.taken
@@ -179,21 +179,21 @@ def settled(watched):
     [(0, [2, 3, 4]), (2 * SAMPLE, [2, 3, 4]), (7 * SAMPLE, [4, 4, 6]), (2**30, [17, 17, 17])],
     ids=["1 ahead", "1 of its size", "3", "16"],
 )
-def test_what_is_read_ahead_stays_within_the_budget(store, budget, taken, threads):
-    """As many as it holds, and again so many when half of them are gone."""
+def test_prefetched_batches_stay_within_the_budget(store, budget, taken, threads):
+    """The budget sets the number of batches; the queue is refilled when half of them are consumed."""
     watched = Watched(store)
     stream = batches(watched, Sampler(COUNTS, 2, 0), 0, 10**9, prefetch_bytes=budget, threads=threads)
     for so_far in taken:
         batch = next(stream)
         assert batch.bytes == 2 * SAMPLE
-        assert settled(watched) == so_far
+        assert reads_when_idle(watched) == so_far
     assert len(readers()) == threads
     stream.close()
     assert readers() == []
     assert watched.taken == taken[-1]
 
 
-def test_the_threads_end_with_a_stream_that_is_forgotten(store):
+def test_the_threads_end_when_the_iterator_is_deleted(store):
     stream = batches(store, Sampler(COUNTS, 2, 0), 0, 10**9, threads=2)
     next(stream)
     assert len(readers()) == 2
@@ -202,14 +202,14 @@ def test_the_threads_end_with_a_stream_that_is_forgotten(store):
     assert readers() == []
 
 
-def test_a_stream_that_is_never_asked_starts_no_thread(store):
+def test_an_iterator_that_is_never_advanced_starts_no_thread(store):
     stream = batches(store, Sampler(COUNTS, 2, 0), 0, 8)
     assert readers() == []
     stream.close()
     assert list(batches(store, Sampler(COUNTS, 2, 0), 8, 8)) == []
 
 
-def test_the_loader_keeps_no_batch_that_it_gave(store):
+def test_the_loader_keeps_no_yielded_batch_alive(store):
     stream = batches(store, Sampler(COUNTS, 2, 0), 0, 50, prefetch_bytes=0)
     next(stream)
     before = weakref.ref(next(stream))
@@ -227,7 +227,7 @@ def test_errors_of_the_threads_are_raised_in_the_consumer(store, threads):
     assert readers() == []
 
 
-def test_a_server_that_hangs_is_named(tmp_path, monkeypatch):
+def test_a_hanging_server_is_an_error_with_shard_names(tmp_path, monkeypatch):
     monkeypatch.setenv("BLEAR_CACHE", str(tmp_path / "cache"))
     toy = prepare_toy(tmp_path, samples=7)
     with serve(toy.folder, Faults(times=99, stall_at=100)) as (url, faults):
@@ -238,7 +238,7 @@ def test_a_server_that_hangs_is_named(tmp_path, monkeypatch):
         assert "batch 5" in error.value.what
         assert error.value.where == "train/00000-000.tar, train/00001-000.tar"
         assert "cluster.stall_s" in error.value.do
-        assert len(readers()) == 1  # left to itself, it does not keep the process
+        assert len(readers()) == 1  # the daemon thread does not keep the process from ending
         assert readers()[0].daemon
         faults.released.set()
         readers()[0].join(60)
@@ -260,7 +260,7 @@ def test_a_hanging_read_names_its_samples(store):
     assert f"samples {', '.join(keys[:4])} and 2 more" in error.value.what
 
 
-def test_a_first_read_that_decodes_on_and_on_is_no_stall(store):
+def test_a_slow_read_that_makes_progress_is_not_a_stall(store):
     class Decoding(Watched):
         progress = 0
 
@@ -274,7 +274,7 @@ def test_a_first_read_that_decodes_on_and_on_is_no_stall(store):
     assert np.array_equal(next(batches(Decoding(store), order, 0, 1, stall_s=1.0)).samples_B, order.batch(0)[1])
 
 
-def test_what_cannot_be_is_refused(store):
+def test_invalid_arguments_are_refused(store):
     with pytest.raises(JobError, match=r"a batch of 2 samples cannot be shared by 3 workers\n.*batch_size to 3"):
         batches(store, Sampler(COUNTS, 2, 0), 0, 1, 0, 3)
     with pytest.raises(ValueError, match="at least 1"):

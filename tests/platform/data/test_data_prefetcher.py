@@ -1,4 +1,4 @@
-"""Shards that are decoded ahead: two at once, in their order, and none after the end."""
+"""The shard prefetcher decodes two shards at once, in order, and none after it was closed."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from blear.data.decoded.prefetcher import ShardPrefetcher
 
 
 class Decoding:
-    """Decodes a shard when it is let; says what began, and what was at work at once."""
+    """A decoder that waits for permission; records which shards began and how many ran at once."""
 
     def __init__(self):
         self.began, self.most, self._at_work = [], 0, 0
@@ -36,7 +36,7 @@ class Decoding:
 
 
 def at_work(shards):
-    """Two of the shards are being decoded, the others wait."""
+    """A prefetcher that is decoding the first two shards."""
     decoding = Decoding()
     prefetcher = ShardPrefetcher(decoding.decode)
     prefetcher.schedule(shards)
@@ -44,7 +44,7 @@ def at_work(shards):
     return decoding, prefetcher
 
 
-def test_two_at_once_each_begun_when_the_one_before_has_handed_out_its_work():
+def test_two_shards_at_once_and_the_next_begins_when_the_tasks_are_submitted():
     decoding, prefetcher = at_work([4, 5, 6, 7])
     time.sleep(0.05)
     assert decoding.began == [4, 5]
@@ -56,7 +56,7 @@ def test_two_at_once_each_begun_when_the_one_before_has_handed_out_its_work():
     assert decoding.most == 2
 
 
-def test_what_is_wanted_later_replaces_what_has_not_begun():
+def test_a_new_schedule_replaces_shards_that_have_not_begun():
     decoding, prefetcher = at_work([0, 1, 2])
     prefetcher.schedule([1, 8])  # 1 runs already
     decoding.let(3)
@@ -65,13 +65,13 @@ def test_what_is_wanted_later_replaces_what_has_not_begun():
     assert decoding.began == [0, 1, 8]
 
 
-def test_after_the_end_none_begins():
+def test_no_shard_begins_after_close():
     decoding, prefetcher = at_work([0, 1, 2, 3])
     closing = threading.Thread(target=prefetcher.close)
     closing.start()
     while prefetcher._scheduled:
         time.sleep(0.005)
-    assert closing.is_alive()  # it waits for what runs
+    assert closing.is_alive()  # close waits for the running shards
     decoding.let(2)
     closing.join()
     assert decoding.began == [0, 1]

@@ -48,7 +48,7 @@ def test_shares_of_all_workers_are_the_global_batch_and_balanced(order, step, wo
 
 @settings(deadline=None)
 @given(orders, st.lists(st.tuples(st.integers(1, 12), st.integers(0, 5), st.integers(1, 9)), min_size=1, max_size=5))
-def test_crashes_and_other_numbers_of_workers_leave_the_sequence_as_it_is(order, attempts):
+def test_restarts_with_other_numbers_of_workers_keep_the_sequence(order, attempts):
     # each attempt makes some steps with its own world, the last few of which are lost with it
     seen, step = [], 0
     for steps, lost, world in attempts:
@@ -87,7 +87,7 @@ def test_positions_do_not_depend_on_the_batch_size(order, other):
 
 @settings(deadline=None)
 @given(shards, st.integers(1, 25), seeds)
-def test_an_order_within_the_window_does_not_depend_on_the_shards(counts, batch_size, seed):
+def test_a_permutation_within_the_window_does_not_depend_on_the_shards(counts, batch_size, seed):
     count = sum(counts)
     one, cut = Sampler([count], batch_size, seed, count), Sampler(counts, batch_size, seed, count)
     assert stream(one, 0, 5) == stream(cut, 0, 5)
@@ -95,7 +95,7 @@ def test_an_order_within_the_window_does_not_depend_on_the_shards(counts, batch_
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 400), min_size=1, max_size=12), seeds, st.integers(1, 200), st.integers(0, 3))
-def test_a_window_holds_few_blocks_and_no_more_than_its_samples(counts, seed, window, epoch):
+def test_a_window_is_limited_in_blocks_and_samples(counts, seed, window, epoch):
     if sum(counts) <= window:
         return
     order = Sampler(counts, sum(counts), seed, window)
@@ -122,7 +122,7 @@ def test_seeds_and_epochs_shuffle_differently():
     assert len({epoch(seed, number, window) for seed in (0, 1, -1) for number in (0, 1) for window in (100, 50)}) == 12
 
 
-def test_the_order_is_fixed_for_ever():
+def test_the_sequence_does_not_change_between_versions():
     # a change here would change what every resumed run sees
     epochs_B, samples_B = Sampler([8], 12, seed=1).batch(0)
     assert epochs_B.tolist() == [0] * 8 + [1] * 4
@@ -143,7 +143,7 @@ sys.stdout.write(hashlib.sha256(np.concatenate([np.stack(part) for part in found
 """
 
 
-def test_a_fresh_process_gives_the_same_order():
+def test_a_new_process_computes_the_same_sequence():
     order = Sampler([3000 + 7 * n for n in range(40)], 999, seed=5, window=50_000)
     found = [order.worker_batch(step, 1, 3) for step in (300, 0, 123456789)]
     here = hashlib.sha256(np.concatenate([np.stack(part) for part in found], axis=1).tobytes()).hexdigest()
@@ -153,14 +153,14 @@ def test_a_fresh_process_gives_the_same_order():
 
 
 @pytest.mark.parametrize("window", [7, 4])
-def test_a_step_far_away(window):
+def test_a_step_of_a_trillion(window):
     epochs_B, samples_B = Sampler([7], 4, 0, window).batch(10**12)
     assert epochs_B.tolist() == [571428571428, 571428571428, 571428571428, 571428571429]
     assert samples_B.tolist() == {7: [6, 5, 3, 4], 4: [5, 4, 0, 3]}[window]
 
 
 @pytest.mark.parametrize(("counts", "batch_size", "window"), [([0, 0], 1, 1), ([], 1, 1), ([1], 0, 1), ([1], 1, 0)])
-def test_nothing_to_order_is_refused(counts, batch_size, window):
+def test_an_empty_sampler_is_refused(counts, batch_size, window):
     with pytest.raises(ValueError, match="at least 1"):
         Sampler(counts, batch_size, 0, window)
 
@@ -175,7 +175,7 @@ def test_counts_ranks_and_steps_out_of_range_are_refused():
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=40), st.integers(1, 2**64 - 1))
-def test_equal_words_keep_their_order(words, modulus):
+def test_argsort_is_stable_for_equal_words(words, modulus):
     for values in (np.array(words, dtype=np.uint64), np.array([word % modulus % 5 for word in words], dtype=np.uint64)):
         expected = sorted(range(len(values)), key=values.tolist().__getitem__)
         assert stable_argsort(values).tolist() == expected

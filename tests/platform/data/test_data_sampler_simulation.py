@@ -1,4 +1,4 @@
-"""The order at the size of a large cluster: 1,024 workers, 100,000 shards of uneven sizes, 10**9 samples."""
+"""The sampler at the size of a large cluster: 1,024 workers, 100,000 shards of uneven sizes, 10**9 samples."""
 
 import tracemalloc
 
@@ -40,14 +40,14 @@ def test_memory_of_a_worker_that_jumps_through_epochs(counts, memory):
     assert memory() < 200 * 10**6
 
 
-def test_memory_where_a_split_is_just_permuted_whole(memory):
+def test_memory_of_the_largest_split_that_is_permuted_as_a_whole(memory):
     order = Sampler([2**20] * 4, 512, seed=1)
     for step in (0, 8192, 2 * 8192):
         order.worker_batch(step, 0, 2)
     assert memory() < 200 * 10**6
 
 
-def test_samples_of_sampled_steps_are_whole_blocks_taken_once(counts):
+def test_batches_hold_whole_blocks_and_each_sample_once(counts):
     order = Sampler(counts, BATCH, seed=1)
     _, samples = (np.concatenate(arrays) for arrays in zip(*(order.batch(step) for step in range(40)), strict=True))
     assert len(np.unique(samples)) == len(samples)

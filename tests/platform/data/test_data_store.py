@@ -26,7 +26,7 @@ def entries(prepared):
 
 @pytest.mark.parametrize("cache_gb", [None, 0])
 @pytest.mark.parametrize("kind", ["stills", "clips", "floats"])
-def test_a_store_gives_what_the_dataset_yielded(tmp_path, kind, cache_gb):
+def test_a_store_returns_the_samples_of_the_dataset(tmp_path, kind, cache_gb):
     prepared = prepare_toy(tmp_path, kind=kind, parts=3)
     truth = toy_samples(tmp_path, "test", kind=kind, parts=3)
     for _ in range(2):  # decoded, then from the cache if there is one
@@ -55,7 +55,7 @@ def test_a_store_gives_what_the_dataset_yielded(tmp_path, kind, cache_gb):
 
 
 @pytest.mark.parametrize("cache_gb", [None, 0])
-def test_samples_come_in_the_order_asked_for_and_as_often(tmp_path, cache_gb):
+def test_samples_are_returned_in_the_requested_order_with_repetitions(tmp_path, cache_gb):
     prepared = prepare_toy(tmp_path, kind="floats")
     truth = toy_samples(tmp_path, "train", kind="floats")
     store = Store.open(prepared, "train", cache_gb=cache_gb)
@@ -75,7 +75,7 @@ def test_samples_come_in_the_order_asked_for_and_as_often(tmp_path, cache_gb):
             store.take(np.array([outside]))
 
 
-def test_opening_reads_no_shard_and_what_is_decoded_needs_none(tmp_path):
+def test_opening_reads_no_shard_and_decoded_shards_replace_encoded_ones(tmp_path):
     prepared = prepare_toy(tmp_path)
     shards = prepared.shards("train")
     aside = [shard.rename(shard.with_suffix(".aside")) for shard in shards]
@@ -109,7 +109,7 @@ def damage(prepared, *numbers, member="png", rebuild=False):
 
 
 @pytest.mark.parametrize("cache_gb", [None, 0])
-def test_broken_samples_past_the_budget_are_named_and_leave_no_cache(tmp_path, cache_gb):
+def test_broken_samples_over_the_limit_are_named_and_not_cached(tmp_path, cache_gb):
     prepared = prepare_toy(tmp_path)
     damage(prepared, 1)
     store = Store.open(prepared, "train", cache_gb=cache_gb)
@@ -124,7 +124,7 @@ def test_broken_samples_past_the_budget_are_named_and_leave_no_cache(tmp_path, c
 
 
 @pytest.mark.parametrize(("cache_gb", "second"), [(None, 2), (0, 1)])  # what is said differs: it is said once a process
-def test_broken_samples_within_the_budget_are_left_out_and_said_once(tmp_path, capfd, cache_gb, second):
+def test_broken_samples_within_the_limit_are_left_out_and_logged_once(tmp_path, capfd, cache_gb, second):
     prepared = prepare_toy(tmp_path)
     damage(prepared, 0)
     damage(prepared, second, member="json", rebuild=True)
@@ -150,7 +150,7 @@ def test_broken_samples_within_the_budget_are_left_out_and_said_once(tmp_path, c
         everything(Store.open(prepared, "train", max_broken=1, cache_gb=cache_gb))
 
 
-def test_a_mended_shard_is_decoded_again(tmp_path):
+def test_a_repaired_shard_is_decoded_again(tmp_path):
     prepared = prepare_toy(tmp_path)
     shard = prepared.shards("train")[0]
     good, time = shard.read_bytes(), shard.stat().st_mtime_ns
@@ -176,7 +176,7 @@ def test_a_mended_shard_is_decoded_again(tmp_path):
         (b'"subject": "s1"', b'"subject": null', "subject is None in the json member, expected text"),
     ],
 )
-def test_a_sample_whose_facts_do_not_fit_the_dataset_is_broken(tmp_path, old, new, cause):
+def test_a_sample_that_does_not_match_the_dataset_is_broken(tmp_path, old, new, cause):
     prepared = prepare_toy(tmp_path, seed=2)
     shard = prepared.shards("train")[0]
     data = shard.read_bytes()
@@ -189,7 +189,7 @@ def test_a_sample_whose_facts_do_not_fit_the_dataset_is_broken(tmp_path, old, ne
         assert cause in store.broken[0][2]
 
 
-def test_a_shard_of_another_form_is_broken_sample_by_sample(tmp_path):
+def test_each_sample_of_a_shard_with_another_layout_is_broken(tmp_path):
     """As if dataset.json came from another dataset."""
     prepared = prepare_toy(tmp_path, kind="floats")
     other = prepare_toy(tmp_path)
@@ -201,7 +201,7 @@ def test_a_shard_of_another_form_is_broken_sample_by_sample(tmp_path):
     assert {cause for _, _, cause in store.broken} == {"there is a clean clip, dataset.json says that there is none"}
 
 
-def test_a_cut_shard_says_where_it_ends(tmp_path):
+def test_the_error_of_a_truncated_shard_names_its_end(tmp_path):
     prepared = prepare_toy(tmp_path)
     shard = prepared.shards("train")[1]
     shard.write_bytes(shard.read_bytes()[:3000])
@@ -211,7 +211,7 @@ def test_a_cut_shard_says_where_it_ends(tmp_path):
             everything(store)
 
 
-def test_a_shard_that_is_cut_while_it_is_read_is_an_error(tmp_path):
+def test_truncating_a_shard_while_it_is_read_is_an_error(tmp_path):
     prepared = prepare_toy(tmp_path)
     store = Store.open(prepared, "train", cache_gb=0)
     everything(store)
@@ -240,7 +240,7 @@ def test_class_counts_are_summed_over_the_parts(tmp_path):
     assert labels.count(0) == 9
 
 
-def test_a_dataset_without_targets_and_facts(tmp_path):
+def test_a_dataset_without_targets_and_metadata(tmp_path):
     """Its samples are the simplest ones: key and frames."""
     source = """
 import numpy as np

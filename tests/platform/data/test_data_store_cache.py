@@ -43,7 +43,7 @@ def folder(tmp_path):
     return tmp_path / "cache"
 
 
-def test_the_least_recently_used_goes_first(folder):
+def test_the_least_recently_used_entry_is_evicted_first(folder):
     cache = ShardCache(folder, [], budget=250)
     write(cache, A, 100)
     write(cache, B, 100)
@@ -53,7 +53,7 @@ def test_the_least_recently_used_goes_first(folder):
     assert cache.find(B) is None
 
 
-def test_what_an_open_store_uses_is_never_evicted(folder):
+def test_entries_of_an_open_store_are_never_evicted(folder):
     using = ShardCache(folder, [A, B], budget=250)
     write(using, A, 100)
     write(using, B, 100)
@@ -67,7 +67,7 @@ def test_what_an_open_store_uses_is_never_evicted(folder):
     assert files(folder) == [f"{B}.d3", f"{C}.d3"]  # no marker stays
 
 
-def test_other_versions_go_first_and_strange_files_stay(folder):
+def test_other_versions_are_evicted_first_and_unknown_files_are_kept(folder):
     cache = ShardCache(folder, [], budget=250)
     (folder / f"{A}.d3").write_bytes(bytes(100))
     for name in (f"{B}.d1", "notes.txt"):  # younger
@@ -77,7 +77,7 @@ def test_other_versions_go_first_and_strange_files_stay(folder):
     assert (folder / "notes.txt").exists()
 
 
-def test_a_writer_keeps_others_out_and_its_bytes_count(folder):
+def test_a_writer_locks_its_entry_and_its_bytes_count(folder):
     first, second = ShardCache(folder, [], budget=250), ShardCache(folder, [], budget=250)
     lock = first.lock(A, 200)
     assert second.lock(A, 200) is LockFailure.LOCKED
@@ -109,21 +109,21 @@ os.kill(os.getpid(), 9)
 """
 
 
-def test_what_a_killed_process_left_is_cleaned(folder):
+def test_files_of_a_killed_process_are_removed(folder):
     dead = subprocess.run([sys.executable, "-c", DIES, str(folder)], check=False, timeout=100)
     assert dead.returncode == -9
     left = files(folder)
     assert f"{A}.d3.partial" in left
     assert sum(name.endswith(".use") for name in left) == 1
     cache = ShardCache(folder, [], budget=250)
-    write(cache, C, 200)  # needs the room of both
+    write(cache, C, 200)  # needs the space of both
     assert entries(folder) == [f"{C}.d3"]
     assert sum(name.endswith(".use") for name in files(folder)) == 1  # the cache's own
     write(cache, A, 30)
 
 
-def test_looking_for_the_dead_never_removes_what_somebody_begins(folder, monkeypatch):
-    """Some begin files while others look, at each lock, whose writers are dead."""
+def test_removing_files_of_dead_writers_never_removes_new_files(folder, monkeypatch):
+    """Threads create files while others look for files of dead writers, at each lock."""
     monkeypatch.setattr("blear.data.decoded.cache._SCAN_INTERVAL_S", -1.0)
     end, errors = time.monotonic() + 2, []
 
@@ -147,7 +147,7 @@ def test_looking_for_the_dead_never_removes_what_somebody_begins(folder, monkeyp
     assert not errors
 
 
-def test_a_split_that_does_not_fit_keeps_what_fits(tmp_path):
+def test_a_split_over_the_budget_is_cached_in_part(tmp_path):
     params = {"kind": "clips", "parts": 4, "samples": 20}
     prepared = prepare_toy(tmp_path, **params)
     one = 20 * (4 * 3 * 6 * 5 + 2 * 8)  # frames and labels of a shard
@@ -167,7 +167,7 @@ def test_a_split_that_does_not_fit_keeps_what_fits(tmp_path):
     assert not set(entries(tmp_path / "cache")) & set(kept)
 
 
-def test_a_store_that_is_gone_uses_nothing(tmp_path):
+def test_a_deleted_store_uses_no_entries(tmp_path):
     prepared = prepare_toy(tmp_path)
     store = Store.open(prepared, "train")
     everything(store)
@@ -198,7 +198,7 @@ def test_a_damaged_entry_is_decoded_again(tmp_path):
     assert first.stat().st_size == second.stat().st_size > 16
 
 
-def test_without_a_folder_to_write_to_samples_are_decoded_each_time(tmp_path, capfd):
+def test_without_a_writable_folder_samples_are_decoded_each_time(tmp_path, capfd):
     prepared = prepare_toy(tmp_path)
     (tmp_path / "file").write_text("")
     store = Store.open(prepared, "train", tmp_path / "file" / "cache")
@@ -222,7 +222,7 @@ for _ in range(2):
 """
 
 
-def test_a_full_disk_is_said_once_and_costs_no_sample(tmp_path):
+def test_a_full_disk_is_logged_once_and_loses_no_sample(tmp_path):
     """A file that may not grow fails like a full disk: ftruncate and write raise, the partial file is removed."""
     params = {"kind": "clips", "parts": 2, "samples": 60}
     prepared = prepare_toy(tmp_path, **params)
@@ -254,7 +254,7 @@ sys.stdout.write(str(hash(frames.tobytes())))
 """
 
 
-def test_processes_may_take_at_once(tmp_path):
+def test_processes_may_read_at_once(tmp_path):
     params = {"kind": "clips", "parts": 5, "samples": 20}
     prepared = prepare_toy(tmp_path, **params)
     go, ready = tmp_path / "go", [tmp_path / f"ready{n}" for n in range(2)]
@@ -279,7 +279,7 @@ def test_processes_may_take_at_once(tmp_path):
     assert len(files(prepared.folder / "cache")) == 5  # no partial file, no marker
 
 
-def test_threads_may_take_at_once(tmp_path):
+def test_threads_may_read_at_once(tmp_path):
     params = {"kind": "stills", "parts": 6, "samples": 30}
     prepared, expected = prepare_toy(tmp_path, **params), truth(tmp_path, **params)
     one = 30 * (30 + 2 * 8)
@@ -302,7 +302,7 @@ def test_threads_may_take_at_once(tmp_path):
     assert len(entries(tmp_path / "cache")) == 3
 
 
-def test_more_shards_than_files_may_be_open(tmp_path):
+def test_more_shards_than_the_limit_of_open_files(tmp_path):
     """At most half of the process's limit of open files, but 64, are kept open; the others are opened again."""
     prepared = prepare_toy(tmp_path, parts=70, samples=1)
     store = Store.open(prepared, "train")

@@ -1,4 +1,4 @@
-"""Drawing with replacement: shares, even classes, any worker count, any step alone; and who belongs to a group."""
+"""The weighted sampler: weights, strata, any number of workers, random access; and the members of groups."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_draws_do_not_depend_on_the_batch_size(order: WeightedSampler, other: in
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.floats(0.05, 1), min_size=1, max_size=4), st.integers(0, 2**31))
-def test_groups_come_at_their_shares_and_samples_evenly(shares: list[float], seed: int) -> None:
+def test_groups_are_drawn_by_weight_and_their_samples_uniformly(shares: list[float], seed: int) -> None:
     order = WeightedSampler(
         [SamplingGroup(share, [np.arange(10) + 10 * n]) for n, share in enumerate(shares)], 4000, seed
     )
@@ -95,13 +95,13 @@ def test_groups_come_at_their_shares_and_samples_evenly(shares: list[float], see
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**31))
-def test_an_even_group_draws_its_classes_first(seed: int) -> None:
+def test_a_stratified_group_draws_its_classes_uniformly(seed: int) -> None:
     """Of two classes of 1 and 99 samples each comes half the time."""
     order = WeightedSampler([SamplingGroup(1.0, [np.array([7]), np.arange(100, 199)])], 4000, seed)
     assert within(drawn(order, 1) == 7, 4000, 0.5)
 
 
-def test_seeds_draw_differently_and_a_sample_that_comes_again_is_another_draw() -> None:
+def test_seeds_draw_differently_and_repeated_samples_have_their_own_position() -> None:
     group = SamplingGroup(1.0, [np.arange(3)])
     assert len({tuple(drawn(WeightedSampler([group], 50, seed), 1).tolist()) for seed in (0, 1, -1)}) == 3
     epochs_B, samples_B = WeightedSampler([group], 50, 0).batch(2)
@@ -109,7 +109,7 @@ def test_seeds_draw_differently_and_a_sample_that_comes_again_is_another_draw() 
     assert set(samples_B.tolist()) == {0, 1, 2}
 
 
-def test_the_draws_are_fixed_for_ever() -> None:
+def test_the_draws_do_not_change_between_versions() -> None:
     # a change here would change what every resumed run sees
     order = WeightedSampler(
         [SamplingGroup(1.0, [np.arange(5)]), SamplingGroup(3.0, [np.array([10]), np.arange(20, 30)])], 12, seed=1
@@ -151,7 +151,7 @@ def splitmix(*parts: int) -> float:
         lambda: WeightedSampler([SamplingGroup(1.0, [np.arange(2), np.arange(0)])], 1, 0),
     ],
 )
-def test_nothing_to_draw_is_refused(wrong) -> None:
+def test_empty_groups_and_invalid_weights_are_refused(wrong) -> None:
     with pytest.raises(ValueError, match=r"at least 1|weight above 0"):
         wrong()
     with pytest.raises(ValueError, match="negative"):
@@ -170,7 +170,7 @@ SPLIT = SplitColumns(
 )
 
 
-def test_groups_in_words() -> None:
+def test_groups_are_described() -> None:
     draw = [
         DrawEntry(share=1, where={"source": "raf"}),
         DrawEntry(share=3, where={"source": "affectnet", "emotion": ["anger", "fear"]}, even="emotion"),
@@ -186,7 +186,7 @@ def cells_of(*draw: dict) -> list[list[list[int]]]:
     return [[cell.tolist() for cell in group.strata] for group in found]
 
 
-def test_groups_are_what_where_and_even_say() -> None:
+def test_groups_follow_where_and_even() -> None:
     assert cells_of(
         {"share": 0.2, "where": {"source": "raf"}},
         {"share": 0.264, "where": {"source": "affectnet", "emotion": "neutral"}},
@@ -215,7 +215,7 @@ def test_groups_are_what_where_and_even_say() -> None:
         ({"where": {"emotion": []}}, "no sample belongs to this group", "change `where`"),
     ],
 )
-def test_a_group_that_cannot_be_says_why(group: dict, what: str, do: str) -> None:
+def test_an_impossible_group_is_an_error_with_a_suggestion(group: dict, what: str, do: str) -> None:
     with pytest.raises(JobError) as caught:
         cells_of({"share": 1}, {"share": 1} | group)
     assert what in caught.value.what
@@ -223,7 +223,7 @@ def test_a_group_that_cannot_be_says_why(group: dict, what: str, do: str) -> Non
     assert caught.value.where.startswith("stages.s.draw.1")
 
 
-def test_columns_come_from_the_indexes_of_the_shards(tmp_path: Path) -> None:
+def test_columns_are_read_from_the_indexes_of_the_shards(tmp_path: Path) -> None:
     """Two parts of three samples: emotion n % 2, face_px 20 + n; no shard is read."""
     prepared = prepare_toy(tmp_path)
     draw = [
@@ -274,7 +274,7 @@ def test_an_empty_split_is_refused(tmp_path: Path) -> None:
         SplitColumns.read(Prepared(prepared.folder, info), "train", [])
 
 
-def test_batches_hold_a_sample_as_often_as_it_is_drawn(tmp_path: Path) -> None:
+def test_batches_repeat_a_sample_that_is_drawn_again(tmp_path: Path) -> None:
     prepared = prepare_toy(tmp_path)
     store = Store.open(prepared, "train")
     order = WeightedSampler([SamplingGroup(1.0, [np.array([4, 1])])], 6, seed=0)
@@ -290,7 +290,7 @@ DRAW = f"stages.clean.draw=[{HAPPY}, {OTHERS}]"
 TARGETS = "data.faces.stand_in.targets=[valence, emotion]"
 
 
-def test_a_stage_sees_its_draws_and_audits_them(plan) -> None:
+def test_a_stage_trains_on_its_draws_and_audits_them(plan) -> None:
     """A batch of 16, more than some groups have samples; the audit names each draw."""
     drawing = plan("draws", TARGETS, DRAW, "stages.clean.audit=true", "stages.clean.steps=5")
     train_stage(drawing, LocalWorker(torch.device("cpu")))
@@ -305,7 +305,7 @@ def test_a_stage_sees_its_draws_and_audits_them(plan) -> None:
     assert within(np.array(emotions) == "happy", 80, 0.25)
 
 
-def test_a_stand_in_may_draw_in_its_own_way(plan) -> None:
+def test_fallback_data_may_have_groups_of_its_own(plan) -> None:
     """The stage's groups name what only the real data has."""
     real = "stages.clean.draw=[{share: 1, where: {source: raf}}]"
     with pytest.raises(JobError, match="no class target or column of meta 'source'"):

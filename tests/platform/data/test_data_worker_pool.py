@@ -1,4 +1,4 @@
-"""Worker processes that decode: what they write is what one process writes, whoever dies."""
+"""Worker processes write the same cache as a single process, also when a worker or the parent dies."""
 
 import os
 import signal
@@ -33,8 +33,8 @@ store.take(np.arange(len(store)))
 
 
 @pytest.fixture
-def helped(monkeypatch):
-    """Every split is large enough for workers, and they are there."""
+def workers_ready(monkeypatch):
+    """Every split is large enough for workers, and the workers are ready."""
     monkeypatch.setattr(shard_decoder, "_LARGE_BYTES", 0)
     monkeypatch.setattr(worker_pool, "_pool_of_cores", worker_pool._pool_of_cores.__wrapped__)
     pool = worker_pool.DecodePool(2)
@@ -44,11 +44,11 @@ def helped(monkeypatch):
 
 
 @pytest.fixture
-def only_workers(helped, monkeypatch):
-    """Nothing is decoded in this process."""
+def only_workers(workers_ready, monkeypatch):
+    """Decoding in this process is an error."""
     monkeypatch.setattr(DecodeTask, "run", None)
     monkeypatch.setattr("blear.data.shard.encoded_shard.EncodedShard.decode", None)
-    return helped
+    return workers_ready
 
 
 def truth(folder, **params):
@@ -56,12 +56,12 @@ def truth(folder, **params):
 
 
 def cached(folder):
-    """Name -> bytes of all that lies in a cache."""
+    """File name -> bytes of all files of a cache."""
     return {file.name: file.read_bytes() for file in folder.iterdir() if file.name != ".lock"}
 
 
 def ends(pid):
-    """Waits until a process is gone, or dead and not yet reaped."""
+    """Waits until a process has ended; a zombie process has ended."""
     for _ in range(1000):
         try:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
@@ -73,7 +73,7 @@ def ends(pid):
 
 
 @pytest.mark.parametrize("kind", ["stills", "clips", "floats", "varied"])
-def test_the_cache_is_the_same_whoever_decodes(tmp_path, only_workers, kind):
+def test_worker_processes_write_the_same_cache_as_one_process(tmp_path, only_workers, kind):
     prepared = prepare_toy(tmp_path, kind=kind, parts=3, samples=50)
     shard = prepared.shards("train")[1]
     data = bytearray(shard.read_bytes())
@@ -83,15 +83,15 @@ def test_the_cache_is_the_same_whoever_decodes(tmp_path, only_workers, kind):
             bytes(size // 2 - size // 4) if kind != "floats" else b"\xff" * (size // 2 - size // 4)
         )
     shard.write_bytes(data)
-    store = Store.open(prepared, "train", tmp_path / "helped", max_broken=9)
+    store = Store.open(prepared, "train", tmp_path / "workers_ready", max_broken=9)
     taken = store.take(np.arange(len(store)))
     assert np.flatnonzero(~taken.good_B).tolist() == [53, 54, 99]
     store.close()
     subprocess.run(
         [sys.executable, "-c", ALONE, str(prepared.folder), str(tmp_path / "alone")], check=True, timeout=100
     )
-    assert len(cached(tmp_path / "helped")) == 3
-    assert cached(tmp_path / "helped") == cached(tmp_path / "alone")
+    assert len(cached(tmp_path / "workers_ready")) == 3
+    assert cached(tmp_path / "workers_ready") == cached(tmp_path / "alone")
 
 
 @pytest.mark.parametrize("kind", ["stills", "floats"])
@@ -104,7 +104,7 @@ def test_samples_without_a_cache(tmp_path, only_workers, monkeypatch, kind):
         assert np.array_equal(store.take(order).frames.numpy(), truth(tmp_path, kind=kind, parts=2, samples=64)[order])
 
 
-def test_the_next_shard_is_decoded_ahead(tmp_path, helped):
+def test_the_next_shards_are_prefetched(tmp_path, workers_ready):
     prepared = prepare_toy(tmp_path, parts=4, samples=50)
     store = Store.open(prepared, "train", tmp_path / "cache")
     store.take(np.array([0]))
@@ -127,7 +127,7 @@ def test_batches_are_copied_while_a_shard_is_decoded():
     busy.join()
 
 
-def test_damage_ahead_is_an_error_when_it_is_asked_for(tmp_path, helped):
+def test_a_damaged_prefetched_shard_is_an_error_when_it_is_read(tmp_path, workers_ready):
     prepared = prepare_toy(tmp_path, parts=2, samples=50)
     os.truncate(prepared.shards("train")[1], 3000)
     store = Store.open(prepared, "train", tmp_path / "cache")
@@ -136,9 +136,9 @@ def test_damage_ahead_is_an_error_when_it_is_asked_for(tmp_path, helped):
         store.take(np.array([50]))
 
 
-def test_a_worker_killed_in_the_middle_costs_nothing(tmp_path, helped):
+def test_a_worker_killed_during_a_task_loses_no_sample(tmp_path, workers_ready):
     prepared = prepare_toy(tmp_path, kind="clips", parts=2, samples=60)
-    pids = [worker._process.pid for worker in helped if worker._ready]
+    pids = [worker._process.pid for worker in workers_ready if worker._ready]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)  # so that it is in the middle of a task
     store = Store.open(prepared, "train", tmp_path / "cache")
@@ -205,16 +205,16 @@ def test_workers_die_with_their_parent(tmp_path):
     assert process.communicate(timeout=60)[1] == ""
 
 
-def test_an_interrupt_is_the_parents_alone(tmp_path):
+def test_an_interrupt_reaches_the_parent_only(tmp_path):
     process, pids = parent(tmp_path, "loop")
-    while not list(tmp_path.glob("cache/*.d3")):  # torch is imported: it aborts where an interrupt meets it in that
+    while not list(tmp_path.glob("cache/*.d3")):  # torch is imported by then
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)  # as the terminal does
-    told = process.communicate(timeout=60)[1]
-    assert told.count("KeyboardInterrupt\n") == 1
-    assert told.endswith("\nKeyboardInterrupt\n")
+    stderr = process.communicate(timeout=60)[1]
+    assert stderr.count("KeyboardInterrupt\n") == 1
+    assert stderr.endswith("\nKeyboardInterrupt\n")
     assert all(ends(pid) for pid in pids)
-    # an empty one may have been opened in that moment; the next writer takes it over
+    # an empty temporary file may have just been opened; the next writer uses it
     assert not [file for file in tmp_path.glob("cache/*.partial") if file.stat().st_size]
 
 
@@ -224,7 +224,7 @@ def test_a_forked_child_leaves_the_workers_to_its_parent(tmp_path):
     assert all(ends(pid) for pid in pids)
 
 
-def test_a_worker_that_is_not_needed_ends():
+def test_an_idle_worker_exits():
     code = "import sys; from blear.data.decoded import worker_process as it; it._IDLE_S = 0.1; it.main()"
     code += "; print('torch' in sys.modules)"
     mine, theirs = socket.socketpair()

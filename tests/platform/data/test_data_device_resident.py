@@ -46,7 +46,7 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_batches_are_bitwise_those_of_the_store(case, threads):
+def test_batches_are_bitwise_equal_to_those_of_the_store(case, threads):
     store, size = case
     resident = keep_on_device(store, CPU, budget=14 * size)
     assert isinstance(resident, DeviceResidentStore)
@@ -59,7 +59,7 @@ def test_batches_are_bitwise_those_of_the_store(case, threads):
         assert_same(one, other)
 
 
-def test_a_split_that_does_not_fit_is_left_where_it_is(case):
+def test_a_split_that_does_not_fit_stays_in_its_store(case):
     store, size = case
     assert keep_on_device(store, CPU, budget=14 * size - 1) is store
     assert keep_on_device(store, CPU, budget=0) is store
@@ -67,7 +67,7 @@ def test_a_split_that_does_not_fit_is_left_where_it_is(case):
 
 
 class Counted:
-    """A store that notes what is read from it."""
+    """A store that records the samples read from it."""
 
     progress = 0
 
@@ -95,7 +95,7 @@ def test_every_sample_is_read_once(case):
     assert resident.keys(np.array([8, 2])) == store.keys(np.array([8, 2]))
 
 
-def test_what_was_given_does_not_change_what_is_kept(case):
+def test_changing_a_batch_does_not_change_the_kept_samples(case):
     store, size = case
     resident = keep_on_device(store, CPU, budget=14 * size)
     samples_B = np.array([3, 3, 11])
@@ -106,7 +106,7 @@ def test_what_was_given_does_not_change_what_is_kept(case):
     assert torch.equal(resident.take(samples_B).targets["valence"], store.take(samples_B).targets["valence"])
 
 
-def test_threads_that_take_the_same_samples_get_them_whole(case):
+def test_threads_may_read_the_same_samples_at_once(case):
     store, size = case
     truth = store.take(np.arange(14))
     for _ in range(20):
@@ -128,7 +128,7 @@ def test_threads_that_take_the_same_samples_get_them_whole(case):
             assert torch.equal(taken.frames, truth.frames)
 
 
-def test_a_split_without_a_good_sample_is_left_to_its_store(tmp_path):
+def test_a_split_without_a_good_sample_stays_in_its_store(tmp_path):
     prepared = prepare_toy(tmp_path, samples=1)
     for path in prepared.shards("train"):
         path.write_bytes(bytes(path.stat().st_size))
