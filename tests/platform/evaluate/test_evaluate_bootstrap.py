@@ -11,7 +11,7 @@ def _mean(truth, prediction):
 
 
 def test_draws_contain_whole_clusters():
-    """Ten equal values in each of 20 clusters carry the information of 20 values, not of 200."""
+    """Ten equal values in each of 20 clusters have the information of 20 values, not of 200."""
     means = np.random.default_rng(0).normal(size=20)
     clusters = np.repeat(np.arange(20), 10)
     values = means[clusters]

@@ -14,7 +14,7 @@ from blear.metrics import CLASSIFICATION, REGRESSION, moments
 
 @dataclass
 class _Resampled:
-    """What scipy takes resamples from."""
+    """Stands for scipy's bootstrap result, which contains the resamples."""
 
     bootstrap_distribution: np.ndarray
 
@@ -27,7 +27,7 @@ MEAN = Metric("mean", "Mean", _mean, True)
 
 
 def _scipys(values, distribution, confidence=0.95):
-    """scipy's BCa interval of the mean of `values` from these resamples."""
+    """Returns scipy's BCa interval of the mean of `values` from these resamples."""
     found = scipy.stats.bootstrap(
         (values,),
         np.mean,
@@ -97,7 +97,7 @@ def test_few_clusters_have_every_permutation_once():
 
 
 def test_a_metric_is_computed_where_its_sums_differ():
-    """Predictions that differ in their ninth digit: their sums cancel, the correlation is -1 all the same."""
+    """The predictions differ in the ninth digit: their sums cancel, but the correlation is -1."""
     truth = np.arange(12.0)
     nearly = ClusteredPredictions(truth, 5 - 1e-8 * truth, np.arange(12), 0)
     cc = REGRESSION[2]

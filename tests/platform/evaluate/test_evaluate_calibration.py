@@ -23,7 +23,7 @@ from blear.job.schema import Pool
 
 
 def _given(n=500, k=4, sharp=2.0, seed=0):
-    """Probabilities [N, K] that are true: each row's class is drawn from it."""
+    """Calibrated probabilities [N, K]: the class of each row is drawn from the row."""
     rng = np.random.default_rng(seed)
     p = scipy.special.softmax(sharp * rng.normal(size=(n, k)), axis=1)
     return p, np.array([rng.choice(k, p=row) for row in p])

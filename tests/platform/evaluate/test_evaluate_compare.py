@@ -21,7 +21,7 @@ SUBJECTS = [f"p{i % 24}" for i in range(240)]
 
 
 def make(root, arms, *, truth=TRUTH, severities=(1, 2), split="dev", condition="blur", kbps=False, **columns):
-    """An evaluated run: arm -> share of right answers."""
+    """Writes an evaluated run, with the accuracy of each arm."""
     rng = np.random.default_rng(len(root.name))
     tables = [
         classes(

@@ -33,7 +33,7 @@ def table(arm, probabilities, truth=TRUTH, names=None, severity=1.0, classes=CLA
 
 
 def make_run(folder, tables, split="dev", pool=None):
-    """A run folder as an evaluation leaves it."""
+    """Writes the files of an evaluated run."""
     folder.mkdir(parents=True)
     (folder / "job.yaml").write_text("name: x\n")
     (folder / "run.json").write_text(json.dumps({"split": split}))
@@ -107,7 +107,7 @@ FRAMES_B = [[0.2, 0.8, 0.0], [0.0, 0.0, 1.0], [0.4, 0.6, 0.0], [0.1, 0.9, 0.0]]
 
 
 def test_frames_of_a_clip(tmp_path):
-    """Clip x has three frames in A and one in B, clip y one and three: the sums weigh the members otherwise."""
+    """Clip x has three frames in A and one in B, clip y has one and three: sums and means differ."""
     a = table("A", FRAMES_A, [0, 0, 0, 1], ["x0", "x1", "x2", "y0"], videos=["x", "x", "x", "y"])
     b = table("B", FRAMES_B, [0, 1, 1, 1], ["x0", "y0", "y1", "y2"], videos=["x", "y", "y", "y"])
     by_video = Pool(by="video", score="sum_probabilities")
@@ -163,7 +163,7 @@ def test_the_grid():
 
 
 def noisy(seed, strength, clips=90, members=3):
-    """Probabilities of members of which only the last one knows anything."""
+    """Probabilities of members; only the last member is informative."""
     random = np.random.default_rng(seed)
     truth = random.integers(3, size=clips)
     scores = random.dirichlet([1, 1, 1], size=(members, clips))

@@ -69,7 +69,7 @@ def test_the_first_evaluation_writes_the_split_manifest_and_other_data_is_an_err
 
 @pytest.mark.parametrize("choice", ["{every: 1, keep: best}", "{every: 1, patience: 3}"])
 def test_selection_on_the_reported_split_is_an_error_unless_allowed(read, choice):
-    """The first stage is only what the tested one starts from: it was chosen on these samples all the same."""
+    """The evaluated stage starts from the first stage, whose weights were selected on these samples."""
     override = f"stages.first.validate={choice}"
     with pytest.raises(JobError, match="1 error in the job") as error:
         read(override)

@@ -33,7 +33,7 @@ def test_mcnemar_is_the_exact_binomial_test_of_differing_samples():
 
 
 def test_permutations_of_few_clusters_equal_scipys_exact_test():
-    """Mean error of two arms over eight subjects: for a mean, exchange is a sign test of the differences."""
+    """Mean error of two arms over eight subjects: for a mean, a permutation changes the signs of differences."""
     rng = np.random.default_rng(2)
     truth, subjects = np.zeros(8), [f"p{i}" for i in range(8)]
     a, b = rng.normal(size=8), rng.normal(0.8, 1, size=8)

@@ -77,7 +77,7 @@ def test_mean_logits_by_hand() -> None:
 
 
 def test_mean_logits_are_the_mean_of_the_networks_logits() -> None:
-    """Of 5 clips with 1 to 5 windows each; the offset that softmax forgets changes nothing."""
+    """5 clips with 1 to 5 windows each; a constant offset of the logits has no effect."""
     rng = np.random.default_rng(3)
     clip_N = np.repeat(np.arange(5), np.arange(1, 6))
     logits_NK = rng.normal(0, 4, (15, 3)) + rng.normal(0, 50, (15, 1))
@@ -98,7 +98,7 @@ def test_a_probability_of_zero_stays_finite() -> None:
 
 
 def test_frames_of_a_clip_pool_too_and_arms_and_levels_stay_apart(tmp_path) -> None:
-    """A clip that a head answers frame by frame gives T rows of one sample."""
+    """A clip with a prediction for each of T frames has T rows of one sample."""
     per_frame = torch.tensor([[[0.6, 0.4, 0.0], [0.2, 0.8, 0.0]], [[0.0, 0.5, 0.5], [0.0, 0.1, 0.9]]])
     parts = [
         table(np.zeros((2, 3)), [0, 2], arm=arm, severity=severity, decoded=Categories(CLASSES, per_frame))
@@ -147,7 +147,7 @@ def test_missed_clips_are_excluded_or_counted_as_wrong() -> None:
 
 
 def with_priors(shares) -> pa.Table:
-    """The same table, of a stage that was trained on data with these shares of the classes."""
+    """The same table with class priors of the stage."""
     return MISSED.cast(MISSED.schema.with_metadata(table([[1, 0, 0]], [0], priors={"a": shares}).schema.metadata))
 
 

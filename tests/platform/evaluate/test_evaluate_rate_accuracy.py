@@ -61,7 +61,7 @@ def test_the_hull_equals_scipys_and_never_decreases():
 
 
 def test_a_plateau_is_a_step_of_the_rate():
-    """b reaches 0.6 at 100 and gains nothing to 1000; the mean log-rate at equal metric ignores the step."""
+    """b reaches 0.6 at 100 kbit/s and stays there up to 1000; the mean log-rate at equal metric ignores the step."""
     a = (np.log10([10.0, 100, 1000, 10000]), np.array([0.4, 0.6, 0.8, 1.0]))
     b = (np.log10([10.0, 100, 1000, 10000]), np.array([0.4, 0.6, 0.6, 1.0]))
     value = bd_rate(*a, *b)
@@ -74,7 +74,7 @@ TRUTH = np.arange(400) % 3
 
 
 def _points(arm, gain=0.0, *, shares=SHARE, factor=1.0, condition="h264", wobble=True):
-    """One condition for each rate: exact shares of right answers, rates that differ between samples."""
+    """One condition for each bit rate: exact accuracies, and bit rates that differ between samples."""
     noise = np.random.default_rng(7).normal(1, 0.1 * wobble, 400)
     noise /= noise.mean()
     return [

@@ -18,7 +18,7 @@ RIGHT |= {("b", "clean", 0): 0.9, ("b", "blur", 1): 0.8, ("b", "blur", 2): 0.7, 
 
 
 def _exactly(share):
-    """Right in the first `share` of the samples."""
+    """Predictions that are correct in the first `share` of the samples."""
     return np.where(np.arange(300) < round(share * 300), TRUTH, (TRUTH + 1) % 3)
 
 
@@ -111,7 +111,7 @@ def test_reference_errors_are_read_and_invalid_files_are_an_error(tmp_path):
 
 
 def test_flip_rate_scores_of_conditions_with_flips():
-    """Twelve clips of four frames; in every second one the third frame's decision differs."""
+    """Twelve clips of four frames; the prediction of the third frame differs in every second clip."""
     odd = np.arange(12) % 2 == 1
     frames = np.zeros((12, 4), dtype=int)
     frames[odd, 2] = 1

@@ -59,7 +59,7 @@ def test_the_sections_are_in_order(page):
 
 
 def test_the_validation_metric_has_a_learning_curve(tmp_path):
-    """As VTT's plot: loss and accuracy, each of training batches and of validation."""
+    """Loss and accuracy, each of training batches and of validation."""
     root = make_run(tmp_path / "run", arms=("only",), clips=60, levels=LEVELS)
     log = root / "stages" / "only" / "log.jsonl"
     plain = log.read_text()
@@ -150,7 +150,7 @@ def test_an_upper_bound_is_never_the_outcome(run):
 
 
 def test_lower_is_better_inverts_the_verdict(run):
-    """With RMSE as the headline the mixed arm has negative differences, and is called better."""
+    """With RMSE as the headline metric, the mixed arm has negative differences and is better."""
     metrics = REGRESSION[::-1]
     summary = summarise(
         read_predictions(run / "predictions.parquet"), metrics, reference="clean-trained", seed=0, resamples=100

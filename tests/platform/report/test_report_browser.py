@@ -80,7 +80,7 @@ def pages(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def seen(pages, chromium, tmp_path_factory):
-    """(page, width, theme) -> what a reader sees; and every URL that was asked for."""
+    """(page, width, theme) -> rendered content, and all requested URLs."""
 
     async def visit(tab):
         found = {}
@@ -143,7 +143,7 @@ def test_the_curve_is_drawn_for_the_width(seen):
 
 @pytest.mark.browser
 def test_the_switch_and_the_files(pages, chromium, tmp_path):
-    """A click turns the page and its charts dark; a link holds the file that lies beside the page."""
+    """A click makes the page and its charts dark; a link has the content of the file in figures/."""
 
     async def visit(tab):
         await tab.open(pages["one"], 1280, "light")

@@ -103,7 +103,7 @@ def test_every_condition_has_a_panel_and_its_values(runs, page):
 
 
 def test_confusion_counts_are_those_of_the_rows(runs, page):
-    """Counted anew from the rows, with a found face, of each cell that the rule chooses."""
+    """Counts the rows with a found face at each selected level again."""
     rows = of_figure(runs[0], "confusion")
     places = {(r["condition"], float(r["severity"])) for r in rows}
     assert {("clean", 0.0), (CONDITIONS[0], 2.0), (CONDITIONS[0], 4.0)} <= places
@@ -146,7 +146,7 @@ def test_the_worst_mistakes_are_the_most_confident_errors(runs, page):
 
 
 def cells_of(page, section):
-    """Texts of the table cells of a section, tags between them taken out."""
+    """Returns the texts of the table cells of a section, without tags."""
     text = page[page.index(f'<section id="{section}">') :]
     text = text[: text.index("</section>")]
     return [
@@ -264,7 +264,7 @@ def test_mistakes_of_regression_are_the_largest_errors(tmp_path):
 
 
 def test_svg_files_stand_alone(runs, page):
-    """Well-formed, without anything of the page: its own colours, no script, no address, every reference answered."""
+    """The files are well-formed and independent of the page: no variables, scripts or URLs, all references resolve."""
     assert page
     for path in (runs[0] / "figures").glob("*.svg"):
         text = path.read_text()
