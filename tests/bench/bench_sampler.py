@@ -19,7 +19,7 @@ def measure() -> list[Row]:
     """Times, memory and locality; every timed epoch and window is one that was not open yet."""
     counts = np.random.default_rng(0).integers(1, 20_000, SHARDS)
     counts[0] += SAMPLES - counts.sum()
-    order = Sampler(counts, BATCH, seed=1)
+    sampler = Sampler(counts, BATCH, seed=1)
     steps = SAMPLES // BATCH
     epochs = iter(range(1, 10**6))
     rank = WORLD - 1
@@ -27,12 +27,13 @@ def measure() -> list[Row]:
     rows = [
         _timed("cut 10^9 samples into blocks, open an epoch, first batch", lambda: _fresh(counts, rank)),
         _timed(
-            "open another epoch: its first batch", lambda: order.worker_batch(steps * next(epochs) + 1, rank, WORLD)
+            "open another epoch: its first batch", lambda: sampler.worker_batch(steps * next(epochs) + 1, rank, WORLD)
         ),
         _timed(
-            "resume in the middle of another epoch", lambda: order.worker_batch(steps * next(epochs) + 999, rank, WORLD)
+            "resume in the middle of another epoch",
+            lambda: sampler.worker_batch(steps * next(epochs) + 999, rank, WORLD),
         ),
-        _timed("next batch of 32,768", lambda: order.worker_batch(next(running), rank, WORLD), repeats=200),
+        _timed("next batch of 32,768", lambda: sampler.worker_batch(next(running), rank, WORLD), repeats=200),
     ]
     small = iter(range(1, 10**6))
     whole = Sampler([2**20] * 4, 128, seed=1)
@@ -66,10 +67,10 @@ def _timed(name: str, call: Callable[[], object], repeats: int = 7) -> Row:
 def _memory(name: str, counts: np.ndarray | list[int]) -> Row:
     """Most that is held at once over the first batches of two epochs."""
     tracemalloc.start()
-    order = Sampler(counts, BATCH, seed=2)
+    sampler = Sampler(counts, BATCH, seed=2)
     for epoch in range(2):
         for step in range(8):
-            order.worker_batch(epoch * (order.count // BATCH + 1) + step, 0, WORLD)
+            sampler.worker_batch(epoch * (sampler.count // BATCH + 1) + step, 0, WORLD)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return Row(name, peak / 1e6, "MB")
@@ -79,10 +80,10 @@ def _local() -> list[Row]:
     """Shards that 100 batches of 1,024 samples come from."""
     counts = np.random.default_rng(0).integers(1, 20_000, SHARDS)
     ends = np.cumsum(counts)
-    order = Sampler(counts, 1024, seed=3)
+    sampler = Sampler(counts, 1024, seed=3)
     touched = []
     for start in range(1000, 800_000, 100_000):
-        samples = np.concatenate([order.batch(step)[1] for step in range(start, start + 100)])
+        samples = np.concatenate([sampler.batch(step)[1] for step in range(start, start + 100)])
         touched.append(float(len(np.unique(np.searchsorted(ends, samples, side="right")))))
     anyhow = np.random.default_rng(1).integers(0, ends[-1], 100 * 1024)
     spread_out = float(len(np.unique(np.searchsorted(ends, anyhow, side="right"))))

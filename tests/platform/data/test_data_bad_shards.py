@@ -95,10 +95,10 @@ def test_the_samples_of_a_bad_shard_are_counted(toy, tmp_path, truth, damage, ca
 
 def test_a_shard_that_vanishes_while_training(toy, truth):
     """Batches go on without its samples, once the budget allows them; what is decoded already stays."""
-    order = Sampler(np.full(PARTS, 4), 6, seed=0)
+    sampler = Sampler(np.full(PARTS, 4), 6, seed=0)
     seen = []
     store = Store.open(toy, "train", max_broken=4, cache_gb=0)
-    for step, batch in enumerate(batches(store, order, 0, 8, prefetch_bytes=1)):
+    for step, batch in enumerate(batches(store, sampler, 0, 8, prefetch_bytes=1)):
         if step == 1:
             store._open._open.clear()  # as if more shards were in use than may be open
             toy.shards("train")[2].unlink()

@@ -50,10 +50,10 @@ def test_batches_are_bitwise_equal_to_those_of_the_store(case, threads):
     store, size = case
     resident = keep_on_device(store, CPU, budget=14 * size)
     assert isinstance(resident, DeviceResidentStore)
-    order = Sampler(COUNTS, 5, seed=3)
+    sampler = Sampler(COUNTS, 5, seed=3)
     for rank, world in ((0, 1), (0, 2), (1, 2)):
-        here = batches(resident, order, 1, 12, rank, world, threads=threads, device=CPU)
-        for one, other in zip(here, batches(store, order, 1, 12, rank, world), strict=True):
+        here = batches(resident, sampler, 1, 12, rank, world, threads=threads, device=CPU)
+        for one, other in zip(here, batches(store, sampler, 1, 12, rank, world), strict=True):
             assert_same(one, other)
     for one, other in zip(sequential_batches(resident, 4), sequential_batches(store, 4), strict=True):
         assert_same(one, other)

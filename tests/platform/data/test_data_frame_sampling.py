@@ -47,11 +47,11 @@ def test_a_short_clip_repeats_its_last_frame(prepared, truth, cache_gb):
 @pytest.mark.parametrize("mode", ["random", "even", "first"])
 def test_batches_hold_only_the_selected_frames(prepared, truth, cache_gb, mode):
     frame_sampler = FrameSampler(3, mode, seed=7, max_length=LONGEST)
-    order = Sampler([6, 6], 4, 7)
+    sampler = Sampler([6, 6], 4, 7)
     store = Store.open(prepared, "train", cache_gb=cache_gb)
     resident = DeviceResidentStore(store, torch.device("cpu"), store.take(np.array([0])))
     for source in (store, resident):
-        for batch in batches(source, order, 1, 9, frame_sampler=frame_sampler):
+        for batch in batches(source, sampler, 1, 9, frame_sampler=frame_sampler):
             assert batch.frames_BTCHW.shape[1] == 3
             rows = zip(batch.epochs_B, batch.samples_B, batch.frames_BTCHW.numpy(), strict=True)
             for epoch, sample, frames in rows:
@@ -62,9 +62,9 @@ def test_batches_hold_only_the_selected_frames(prepared, truth, cache_gb, mode):
 
 def test_two_workers_select_the_same_frames_as_one(prepared):
     store = Store.open(prepared, "train")
-    order, frame_sampler = Sampler([6, 6], 4, 7), FrameSampler(3, "random", 7, LONGEST)
-    (whole,) = batches(store, order, 5, 6, frame_sampler=frame_sampler)
-    parts = [next(batches(store, order, 5, 6, rank, 2, frame_sampler=frame_sampler)) for rank in range(2)]
+    sampler, frame_sampler = Sampler([6, 6], 4, 7), FrameSampler(3, "random", 7, LONGEST)
+    (whole,) = batches(store, sampler, 5, 6, frame_sampler=frame_sampler)
+    parts = [next(batches(store, sampler, 5, 6, rank, 2, frame_sampler=frame_sampler)) for rank in range(2)]
     found = {int(s): f for part in parts for s, f in zip(part.samples_B, part.frames_BTCHW.numpy(), strict=True)}
     for sample, frames in zip(whole.samples_B, whole.frames_BTCHW.numpy(), strict=True):
         assert np.array_equal(found[int(sample)], frames)

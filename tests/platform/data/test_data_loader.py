@@ -66,11 +66,11 @@ def assert_is(batch, store, epochs_B, samples_B):
 @pytest.mark.parametrize(("threads", "budget"), [(1, 0), (1, 2**20), (3, 2**20)])
 @pytest.mark.parametrize(("rank", "world"), [(0, 1), (0, 2), (1, 2)])
 def test_batches_equal_the_samples_of_the_sampler(store, rank, world, threads, budget):
-    order = Sampler(COUNTS, 5, seed=3)
-    found = list(batches(store, order, 2, 30, rank, world, threads=threads, prefetch_bytes=budget))
+    sampler = Sampler(COUNTS, 5, seed=3)
+    found = list(batches(store, sampler, 2, 30, rank, world, threads=threads, prefetch_bytes=budget))
     assert len(found) == 28
     for step, batch in enumerate(found, 2):
-        assert_is(batch, store, *order.worker_batch(step, rank, world))
+        assert_is(batch, store, *sampler.worker_batch(step, rank, world))
     assert readers() == []
 
 
@@ -81,12 +81,12 @@ def test_batches_equal_the_samples_of_the_sampler(store, rank, world, threads, b
     st.lists(st.tuples(st.integers(1, 6), st.integers(1, 4), st.integers(1, 3), st.integers(0, 4000)), max_size=4),
 )
 def test_attempts_with_any_workers_and_threads_see_the_uninterrupted_sequence(store, batch_size, window, attempts):
-    order = Sampler(COUNTS, batch_size, seed=9, window=window)
+    sampler = Sampler(COUNTS, batch_size, seed=9, window=window)
     step, seen, truth = 0, [], []
     for steps, world, threads, budget in attempts:
         world = min(world, batch_size)
         streams = [
-            batches(store, order, step, step + steps, rank, world, threads=threads, prefetch_bytes=budget)
+            batches(store, sampler, step, step + steps, rank, world, threads=threads, prefetch_bytes=budget)
             for rank in range(world)
         ]
         for shares in zip(*streams, strict=True):
@@ -96,7 +96,7 @@ def test_attempts_with_any_workers_and_threads_see_the_uninterrupted_sequence(st
             seen += batch.tolist()
         step += steps
     for k in range(step):
-        truth += np.stack(order.batch(k), axis=1).tolist()
+        truth += np.stack(sampler.batch(k), axis=1).tolist()
     assert seen == truth
 
 
@@ -121,9 +121,9 @@ def test_sequential_shares_are_consecutive_and_balanced(store, world):
 
 
 def test_broken_samples_are_left_out(damaged):
-    order = Sampler(COUNTS, 14, seed=0)
-    (batch,) = batches(damaged, order, 0, 1)
-    epochs_B, samples_B = order.batch(0)
+    sampler = Sampler(COUNTS, 14, seed=0)
+    (batch,) = batches(damaged, sampler, 0, 1)
+    epochs_B, samples_B = sampler.batch(0)
     good_B = ~np.isin(samples_B, [3, 4, 8])
     assert good_B.sum() == 11
     assert_is(batch, damaged, epochs_B[good_B], samples_B[good_B])
@@ -133,10 +133,10 @@ def test_broken_samples_are_left_out(damaged):
 
 
 def test_a_share_with_broken_samples_only_is_an_error(damaged):
-    order = Sampler(COUNTS, 1, seed=0)
-    samples = [int(order.batch(step)[1][0]) for step in range(14)]
+    sampler = Sampler(COUNTS, 1, seed=0)
+    samples = [int(sampler.batch(step)[1][0]) for step in range(14)]
     first = next(step for step, sample in enumerate(samples) if sample in {3, 4, 8})
-    stream = batches(damaged, order, 0, 14)
+    stream = batches(damaged, sampler, 0, 14)
     assert [next(stream).samples_B.tolist() for _ in range(first)] == [[sample] for sample in samples[:first]]
     key = damaged.keys(np.array(samples[first : first + 1]))[0]
     text = rf"00\.tar: every sample of a worker's share of batch {first} is broken: samples {key}\n"
@@ -252,11 +252,11 @@ def test_a_hanging_read_names_its_samples(store):
             hang.wait(60)
             return super().take(samples_B, select_frames)
 
-    order = Sampler(COUNTS, 6, 0)
+    sampler = Sampler(COUNTS, 6, 0)
     with pytest.raises(DataError) as error:
-        next(batches(Hanging(store), order, 0, 8, stall_s=0.2))
+        next(batches(Hanging(store), sampler, 0, 8, stall_s=0.2))
     hang.set()
-    keys = store.keys(order.batch(0)[1])
+    keys = store.keys(sampler.batch(0)[1])
     assert f"samples {', '.join(keys[:4])} and 2 more" in error.value.what
 
 
@@ -270,8 +270,8 @@ def test_a_slow_read_that_makes_progress_is_not_a_stall(store):
                 self.progress += 1
             return super().take(samples_B, select_frames)
 
-    order = Sampler(COUNTS, 6, 0)
-    assert np.array_equal(next(batches(Decoding(store), order, 0, 1, stall_s=1.0)).samples_B, order.batch(0)[1])
+    sampler = Sampler(COUNTS, 6, 0)
+    assert np.array_equal(next(batches(Decoding(store), sampler, 0, 1, stall_s=1.0)).samples_B, sampler.batch(0)[1])
 
 
 def test_invalid_arguments_are_refused(store):

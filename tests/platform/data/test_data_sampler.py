@@ -12,29 +12,29 @@ from blear.data.sampling.sampler import Sampler
 
 shards = st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any)
 seeds = st.integers(-(2**63), 2**63 - 1)
-orders = st.builds(Sampler, shards, st.integers(1, 25), seeds, st.integers(1, 300))
+samplers = st.builds(Sampler, shards, st.integers(1, 25), seeds, st.integers(1, 300))
 
 
-def stream(order, start, stop):
+def stream(sampler, start, stop):
     """(epoch, sample) of every position in some global batches."""
-    return [place for step in range(start, stop) for place in np.stack(order.batch(step), axis=1).tolist()]
+    return [place for step in range(start, stop) for place in np.stack(sampler.batch(step), axis=1).tolist()]
 
 
 @settings(deadline=None)
-@given(orders, st.integers(0, 5))
-def test_every_epoch_has_every_sample_once(order, epoch):
-    first, last = epoch * order.count // order.batch_size, (epoch + 1) * order.count // order.batch_size
-    batches = [order.batch(step) for step in range(first, last + 1)]
+@given(samplers, st.integers(0, 5))
+def test_every_epoch_has_every_sample_once(sampler, epoch):
+    first, last = epoch * sampler.count // sampler.batch_size, (epoch + 1) * sampler.count // sampler.batch_size
+    batches = [sampler.batch(step) for step in range(first, last + 1)]
     epochs, samples = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
-    assert sorted(samples[epochs == epoch]) == list(range(order.count))
-    assert all(len(samples_B) == order.batch_size for _, samples_B in batches)
+    assert sorted(samples[epochs == epoch]) == list(range(sampler.count))
+    assert all(len(samples_B) == sampler.batch_size for _, samples_B in batches)
 
 
 @settings(deadline=None)
-@given(orders, st.integers(0, 40), st.integers(1, 40))
-def test_shares_of_all_workers_are_the_global_batch_and_balanced(order, step, world):
-    epochs_B, samples_B = order.batch(step)
-    shares = [order.worker_batch(step, rank, world) for rank in range(world)]
+@given(samplers, st.integers(0, 40), st.integers(1, 40))
+def test_shares_of_all_workers_are_the_global_batch_and_balanced(sampler, step, world):
+    epochs_B, samples_B = sampler.batch(step)
+    shares = [sampler.worker_batch(step, rank, world) for rank in range(world)]
     back = np.full_like(samples_B, -1), np.full_like(samples_B, -1)
     for rank, share in enumerate(shares):
         for whole, piece in zip(back, share, strict=True):
@@ -42,46 +42,46 @@ def test_shares_of_all_workers_are_the_global_batch_and_balanced(order, step, wo
     assert np.array_equal(back[0], epochs_B)
     assert np.array_equal(back[1], samples_B)
     sizes = [len(samples) for _, samples in shares]
-    assert sum(sizes) == order.batch_size
+    assert sum(sizes) == sampler.batch_size
     assert max(sizes) - min(sizes) <= 1
 
 
 @settings(deadline=None)
-@given(orders, st.lists(st.tuples(st.integers(1, 12), st.integers(0, 5), st.integers(1, 9)), min_size=1, max_size=5))
-def test_restarts_with_other_numbers_of_workers_keep_the_sequence(order, attempts):
+@given(samplers, st.lists(st.tuples(st.integers(1, 12), st.integers(0, 5), st.integers(1, 9)), min_size=1, max_size=5))
+def test_restarts_with_other_numbers_of_workers_keep_the_sequence(sampler, attempts):
     # each attempt makes some steps with its own world, the last few of which are lost with it
     seen, step = [], 0
     for steps, lost, world in attempts:
-        fresh = Sampler(order.counts, order.batch_size, order.seed, order.window)
+        fresh = Sampler(sampler.counts, sampler.batch_size, sampler.seed, sampler.window)
         done = step + max(0, steps - lost)
         for k in range(step, step + steps):
             shares = [np.stack(fresh.worker_batch(k, rank, world), axis=1) for rank in range(world)]
             if k < done:
-                batch = np.empty((order.batch_size, 2), dtype=np.int64)
+                batch = np.empty((sampler.batch_size, 2), dtype=np.int64)
                 for rank, share in enumerate(shares):
                     batch[rank::world] = share
                 seen += batch.tolist()
         step = done
-    assert seen == stream(order, 0, step)
+    assert seen == stream(sampler, 0, step)
 
 
 @settings(deadline=None)
-@given(orders, st.lists(st.integers(0, 30), min_size=1, max_size=6))
-def test_any_step_alone_equals_the_sequence(order, steps):
-    sequence = [order.batch(step) for step in range(31)]
+@given(samplers, st.lists(st.integers(0, 30), min_size=1, max_size=6))
+def test_any_step_alone_equals_the_sequence(sampler, steps):
+    sequence = [sampler.batch(step) for step in range(31)]
     for step in steps:
-        fresh = Sampler(order.counts, order.batch_size, order.seed, order.window)
+        fresh = Sampler(sampler.counts, sampler.batch_size, sampler.seed, sampler.window)
         for alone, within in zip(fresh.batch(step), sequence[step], strict=True):
             assert alone.dtype == np.int64
             assert np.array_equal(alone, within)
 
 
 @settings(deadline=None)
-@given(orders, st.integers(1, 25))
-def test_positions_do_not_depend_on_the_batch_size(order, other):
-    steps = 3 * order.count // order.batch_size + 1
-    first = stream(order, 0, steps)
-    second = stream(Sampler(order.counts, other, order.seed, order.window), 0, len(first) // other)
+@given(samplers, st.integers(1, 25))
+def test_positions_do_not_depend_on_the_batch_size(sampler, other):
+    steps = 3 * sampler.count // sampler.batch_size + 1
+    first = stream(sampler, 0, steps)
+    second = stream(Sampler(sampler.counts, other, sampler.seed, sampler.window), 0, len(first) // other)
     assert second == first[: len(second)]
 
 
@@ -98,8 +98,8 @@ def test_a_permutation_within_the_window_does_not_depend_on_the_shards(counts, b
 def test_a_window_is_limited_in_blocks_and_samples(counts, seed, window, epoch):
     if sum(counts) <= window:
         return
-    order = Sampler(counts, sum(counts), seed, window)
-    _, samples = order.batch(epoch)
+    sampler = Sampler(counts, sum(counts), seed, window)
+    _, samples = sampler.batch(epoch)
     block = max(1, window // 16)
     firsts = np.cumsum(counts) - counts
     owner = np.searchsorted(np.cumsum(counts), samples, side="right")
@@ -137,15 +137,15 @@ import hashlib, sys
 import numpy as np
 from blear.data.sampling.sampler import Sampler
 from blear.data.sampling.permutation import stable_argsort
-order = Sampler([3000 + 7 * n for n in range(40)], 999, seed=5, window=50_000)
-found = [order.worker_batch(step, 1, 3) for step in (300, 0, 123456789)]
+sampler = Sampler([3000 + 7 * n for n in range(40)], 999, seed=5, window=50_000)
+found = [sampler.worker_batch(step, 1, 3) for step in (300, 0, 123456789)]
 sys.stdout.write(hashlib.sha256(np.concatenate([np.stack(part) for part in found], axis=1).tobytes()).hexdigest())
 """
 
 
 def test_a_new_process_computes_the_same_sequence():
-    order = Sampler([3000 + 7 * n for n in range(40)], 999, seed=5, window=50_000)
-    found = [order.worker_batch(step, 1, 3) for step in (300, 0, 123456789)]
+    sampler = Sampler([3000 + 7 * n for n in range(40)], 999, seed=5, window=50_000)
+    found = [sampler.worker_batch(step, 1, 3) for step in (300, 0, 123456789)]
     here = hashlib.sha256(np.concatenate([np.stack(part) for part in found], axis=1).tobytes()).hexdigest()
     there = subprocess.run([sys.executable, "-c", _DIGEST], capture_output=True, text=True, check=True).stdout
     assert there == here

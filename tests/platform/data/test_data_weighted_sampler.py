@@ -35,13 +35,13 @@ cells = st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=6), min_size=
 groups = st.builds(
     lambda share, lists: SamplingGroup(share, [np.array(one) for one in lists]), st.floats(0.01, 100), cells
 )
-orders = st.builds(
+samplers = st.builds(
     WeightedSampler, st.lists(groups, min_size=1, max_size=5), st.integers(1, 25), st.integers(-(2**63), 2**63 - 1)
 )
 
 
-def drawn(order: WeightedSampler, steps: int) -> np.ndarray:
-    return np.concatenate([order.batch(step)[1] for step in range(steps)])
+def drawn(sampler: WeightedSampler, steps: int) -> np.ndarray:
+    return np.concatenate([sampler.batch(step)[1] for step in range(steps)])
 
 
 def within(found: np.ndarray, count: int, share: float) -> bool:
@@ -50,10 +50,12 @@ def within(found: np.ndarray, count: int, share: float) -> bool:
 
 
 @settings(deadline=None, max_examples=40)
-@given(orders, st.integers(0, 10**9), st.integers(1, 40))
-def test_shares_of_all_workers_are_the_global_batch_and_balanced(order: WeightedSampler, step: int, world: int) -> None:
-    whole = np.stack(order.batch(step))
-    parts = [np.stack(order.worker_batch(step, rank, world)) for rank in range(world)]
+@given(samplers, st.integers(0, 10**9), st.integers(1, 40))
+def test_shares_of_all_workers_are_the_global_batch_and_balanced(
+    sampler: WeightedSampler, step: int, world: int
+) -> None:
+    whole = np.stack(sampler.batch(step))
+    parts = [np.stack(sampler.worker_batch(step, rank, world)) for rank in range(world)]
     back = np.full_like(whole, -1)
     for rank, part in enumerate(parts):
         back[:, rank::world] = part
@@ -62,31 +64,31 @@ def test_shares_of_all_workers_are_the_global_batch_and_balanced(order: Weighted
 
 
 @settings(deadline=None, max_examples=30)
-@given(orders, st.lists(st.integers(0, 30), min_size=1, max_size=5))
-def test_any_step_alone_equals_the_sequence(order: WeightedSampler, steps: list[int]) -> None:
-    sequence = [order.batch(step) for step in range(31)]
+@given(samplers, st.lists(st.integers(0, 30), min_size=1, max_size=5))
+def test_any_step_alone_equals_the_sequence(sampler: WeightedSampler, steps: list[int]) -> None:
+    sequence = [sampler.batch(step) for step in range(31)]
     for step in steps:
-        fresh = WeightedSampler(order.groups, order.batch_size, order.seed)
+        fresh = WeightedSampler(sampler.groups, sampler.batch_size, sampler.seed)
         for alone, inside in zip(fresh.batch(step), sequence[step], strict=True):
             assert alone.dtype == np.int64
             assert np.array_equal(alone, inside)
 
 
 @settings(deadline=None, max_examples=30)
-@given(orders, st.integers(1, 25))
-def test_draws_do_not_depend_on_the_batch_size(order: WeightedSampler, other: int) -> None:
-    first = drawn(order, 25)
-    second = drawn(WeightedSampler(order.groups, other, order.seed), len(first) // other)
+@given(samplers, st.integers(1, 25))
+def test_draws_do_not_depend_on_the_batch_size(sampler: WeightedSampler, other: int) -> None:
+    first = drawn(sampler, 25)
+    second = drawn(WeightedSampler(sampler.groups, other, sampler.seed), len(first) // other)
     assert np.array_equal(second, first[: len(second)])
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.floats(0.05, 1), min_size=1, max_size=4), st.integers(0, 2**31))
 def test_groups_are_drawn_by_weight_and_their_samples_uniformly(shares: list[float], seed: int) -> None:
-    order = WeightedSampler(
+    sampler = WeightedSampler(
         [SamplingGroup(share, [np.arange(10) + 10 * n]) for n, share in enumerate(shares)], 4000, seed
     )
-    samples = drawn(order, 1)
+    samples = drawn(sampler, 1)
     for number, share in enumerate(shares):
         assert within(samples // 10 == number, 4000, share / sum(shares))
         for member in range(10):
@@ -97,8 +99,8 @@ def test_groups_are_drawn_by_weight_and_their_samples_uniformly(shares: list[flo
 @given(st.integers(0, 2**31))
 def test_a_stratified_group_draws_its_classes_uniformly(seed: int) -> None:
     """Of two classes of 1 and 99 samples each comes half the time."""
-    order = WeightedSampler([SamplingGroup(1.0, [np.array([7]), np.arange(100, 199)])], 4000, seed)
-    assert within(drawn(order, 1) == 7, 4000, 0.5)
+    sampler = WeightedSampler([SamplingGroup(1.0, [np.array([7]), np.arange(100, 199)])], 4000, seed)
+    assert within(drawn(sampler, 1) == 7, 4000, 0.5)
 
 
 def test_seeds_draw_differently_and_repeated_samples_have_their_own_position() -> None:
@@ -111,7 +113,7 @@ def test_seeds_draw_differently_and_repeated_samples_have_their_own_position() -
 
 def test_the_draws_do_not_change_between_versions() -> None:
     # a change here would change what every resumed run sees
-    order = WeightedSampler(
+    sampler = WeightedSampler(
         [SamplingGroup(1.0, [np.arange(5)]), SamplingGroup(3.0, [np.array([10]), np.arange(20, 30)])], 12, seed=1
     )
     for step in (0, 1, 10**12):
@@ -121,7 +123,7 @@ def test_the_draws_do_not_change_between_versions() -> None:
             cells = [[range(5)], [[10], range(20, 30)]][group >= 0.25]
             chosen = cells[int(cell * len(cells))]
             expected.append(chosen[int(member * len(chosen))])
-        assert order.batch(step)[1].tolist() == expected
+        assert sampler.batch(step)[1].tolist() == expected
 
 
 def splitmix(*parts: int) -> float:
@@ -277,10 +279,10 @@ def test_an_empty_split_is_refused(tmp_path: Path) -> None:
 def test_batches_repeat_a_sample_that_is_drawn_again(tmp_path: Path) -> None:
     prepared = prepare_toy(tmp_path)
     store = Store.open(prepared, "train")
-    order = WeightedSampler([SamplingGroup(1.0, [np.array([4, 1])])], 6, seed=0)
+    sampler = WeightedSampler([SamplingGroup(1.0, [np.array([4, 1])])], 6, seed=0)
     whole = store.take(np.arange(6))
-    for step, raw in enumerate(batches(store, order, 0, 4)):
-        assert raw.samples_B.tolist() == order.batch(step)[1].tolist()
+    for step, raw in enumerate(batches(store, sampler, 0, 4)):
+        assert raw.samples_B.tolist() == sampler.batch(step)[1].tolist()
         assert torch.equal(raw.frames_BTCHW, whole.frames[torch.from_numpy(raw.samples_B)])
         assert raw.targets["emotion"].tolist() == [1] * 6
 
