@@ -126,7 +126,7 @@ def test_the_training_metric_is_computed_on_logged_batches_before_their_update(p
     for step, raw in enumerate(
         batches(run.store, run.sampler, 0, 4, 0, 1, frame_sampler=run.frame_sampler, transform=run.cpu_preprocessing)
     ):
-        batch = run.stepper.inputs(raw)
+        batch = run.stepper.preprocessing(raw)
         with torch.no_grad():
             decoded = run.model.head.decode(run.model(batch.frames_BTCHW))["valence"]
         expected = ccc(batch.targets["valence"].numpy(), decoded.values_BT.ravel().numpy())
