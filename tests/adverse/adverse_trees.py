@@ -1,4 +1,4 @@
-"""MNIST and CIFAR-10 in the exact raw layouts, with a few pictures."""
+"""Writers of MNIST and CIFAR-10 in the original layouts, with a few pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def idx(array: np.ndarray) -> bytes:
 
 
 def write_mnist(folder: Path, train: int = 12, test: int = 5) -> dict[str, np.ndarray]:
-    """The four gzip files; gives what is in them, by the files' names."""
+    """Writes the four gzip files. Returns their contents by file name."""
     rng = np.random.default_rng(0)
     written = {}
     for stem, count in (("train", train), ("t10k", test)):
@@ -88,7 +88,7 @@ class Python2Pickle:
 
 
 def batch(seed: int, count: int = 4, **more: Any) -> dict[str, Any]:
-    """What one batch file holds."""
+    """Returns the contents of one batch file."""
     rng = np.random.default_rng(seed)
     return {
         "batch_label": f"training batch {seed} of 5",
@@ -99,7 +99,7 @@ def batch(seed: int, count: int = 4, **more: Any) -> dict[str, Any]:
 
 
 def write_cifar10(folder: Path) -> dict[str, dict[str, Any]]:
-    """The folder cifar-10-batches-py in `folder`; gives what is in each batch."""
+    """Writes cifar-10-batches-py into `folder`. Returns the contents of each batch."""
     names = [f"data_batch_{n}" for n in range(1, 6)] + ["test_batch"]
     written = {name: batch(seed) for seed, name in enumerate(names, 1)}
     inside = folder / "cifar-10-batches-py"

@@ -1,4 +1,4 @@
-"""MNIST and CIFAR-10: what is read from the exact layouts, and what is refused."""
+"""MNIST and CIFAR-10: reading of the original layouts, invalid files."""
 
 import gzip
 import pickle
@@ -28,7 +28,7 @@ def all_of(dataset, split):
     return [sample for part in dataset.parts(split) for sample in dataset.samples(split, part)]
 
 
-def test_mnist_as_it_is_received(tmp_path):
+def test_mnist_in_its_original_layout(tmp_path):
     written = write_mnist(tmp_path)
     data = mnist(tmp_path)
     assert isinstance(data, Dataset)
@@ -42,7 +42,7 @@ def test_mnist_as_it_is_received(tmp_path):
     assert [s.targets["digit"] for s in all_of(data, "test")] == [0, 1, 2, 3, 4]
 
 
-def test_unpacked_files_are_read_too_and_the_end_is_held_out(tmp_path):
+def test_unpacked_files_and_hold_out(tmp_path):
     written = write_mnist(tmp_path)
     for path in list(tmp_path.iterdir()):
         path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
@@ -73,14 +73,14 @@ def test_parts_are_blocks_of_five_thousand(tmp_path):
         (idx(np.zeros((3, 28, 28))), "3 pictures, but 12 labels in train-labels"),
     ],
 )
-def test_broken_pictures_of_mnist(tmp_path, content, words):
+def test_invalid_pictures_of_mnist(tmp_path, content, words):
     write_mnist(tmp_path)
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(content))
     with pytest.raises(DataError, match=words):
         mnist(tmp_path).parts("train")
 
 
-def test_other_refusals_of_mnist(tmp_path):
+def test_other_invalid_files_of_mnist_are_rejected(tmp_path):
     with pytest.raises(DataError, match=r"no file train-images-idx3-ubyte\.gz"):
         mnist(tmp_path).parts("train")
     write_mnist(tmp_path)
@@ -98,7 +98,7 @@ def test_other_refusals_of_mnist(tmp_path):
 
 
 @pytest.mark.parametrize("packaging", ["archive", "folder", "parent"])
-def test_cifar10_as_it_is_received(tmp_path, packaging):
+def test_cifar10_in_its_original_layout(tmp_path, packaging):
     written = write_cifar10(tmp_path)
     source = {"archive": archived(tmp_path), "folder": tmp_path / "cifar-10-batches-py", "parent": tmp_path}[packaging]
     data = cifar10(source)
@@ -114,7 +114,7 @@ def test_cifar10_as_it_is_received(tmp_path, packaging):
     assert [s.targets["thing"] for s in all_of(data, "test")] == written["test_batch"]["labels"]
 
 
-def test_the_layout_of_the_tests_is_what_python_and_numpy_read():
+def test_the_test_files_are_readable_by_python_and_numpy():
     """The independent reference: Python's own unpickler with numpy, on a file that is trusted."""
     content = batch(1)
     found = pickle.loads(Python2Pickle().dumps(content), encoding="latin1")  # noqa: S301
@@ -151,7 +151,7 @@ def test_nothing_in_a_batch_is_executed(capsys):
         (batch(1, data=np.zeros(3072, np.uint8)), "no array of bytes with 3072 columns"),
     ],
 )
-def test_files_that_are_no_batch(content, words):
+def test_other_files_than_batches_are_rejected(content, words):
     with pytest.raises(DataError, match=words):
         read_batch(Python2Pickle().dumps(content), "data_batch_1")
 

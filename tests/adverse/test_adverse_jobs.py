@@ -1,4 +1,4 @@
-"""The job of robust adverse pre-training: every control of the method (spec, section 4), and one run of it in tiny."""
+"""The job of robust adverse pre-training: every control of the method (spec, section 4), and one tiny run."""
 
 import json
 
@@ -49,7 +49,7 @@ def test_every_control(path, profile):
     assert arms["HQ on HQ"] == ("hq", None, True)
     assert arms["restore + HQ"] == ("hq", "restore", False)
     assert {stage for stage, _, _ in arms.values()} == set(CONTROLS)
-    if profile is not None:  # pre-training is paid for out of the same steps
+    if profile is not None:  # pre-training is part of the same number of steps
         for name, (source, _, _) in CONTROLS.items():
             total = job.stages[name].steps + (job.stages[source].steps if source else 0)
             assert total == job.stages["hq"].steps
@@ -68,7 +68,7 @@ def test_mixed_conditions(path, profile):
     assert [stage.steps for stage in job.stages.values()] == [stage.steps for stage in plain.stages.values()]
 
 
-def test_the_job_runs_and_its_fronts_are_what_they_should_be(path, storage):
+def test_the_job_runs_and_first_layers_are_transferred_or_frozen(path, storage):
     sets = [
         "data.*.stand_in.subjects={train: 2, dev: 2}",
         "data.*.stand_in.per_subject=8",

@@ -1,4 +1,4 @@
-"""ResNet-18 and the plain CNN: equality with torchvision and with layers written out, fronts, frozen parts."""
+"""ResNet-18 and the plain CNN: equality with torchvision and explicit layers, `until`, frozen parts."""
 
 import math
 
@@ -32,7 +32,7 @@ def count(module):
     return sum(p.numel() for p in module.parameters())
 
 
-def test_resnet18_is_torchvisions():
+def test_resnet18_equals_torchvisions():
     torch.manual_seed(0)
     reference = resnet18(num_classes=5).eval()
     ours = resnet(64, 3).eval()
@@ -67,7 +67,7 @@ def test_stems(stem, kernel, sides):
 
 
 @pytest.mark.parametrize("until", PARTS)
-def test_a_front_is_the_whole_networks_first_part(until):
+def test_until_gives_the_first_layers_of_the_whole_network(until):
     torch.manual_seed(0)
     whole, front = resnet(width=1 / 8).eval(), resnet(width=1 / 8, until=until).eval()
     kept = PARTS[: PARTS.index(until) + 1]
@@ -112,7 +112,7 @@ def test_input_is_normalised_by_channel():
         resnet(mean=(0.4, 0.5, 0.6))
 
 
-def test_cnn_equals_its_layers_written_out():
+def test_cnn_equals_explicit_layers():
     torch.manual_seed(0)
     network = cnn(20, 3, channels=[4, 6], kernels=[3, 5], pools=[2, 3], hidden=7, dropout=0, mean=0.5, std=0.25)
     frames = torch.rand(2, 3, 3, 20, 20)
@@ -137,7 +137,7 @@ def test_cnn_without_hidden_layer_and_padded():
     assert [name for name, _ in network.named_children()] == ["input", "conv1", "conv2", "dropout"]
 
 
-def test_first_weights_of_the_cnn():
+def test_initialisation_of_the_cnn():
     torch.manual_seed(0)
     for init, std in (("xavier", 1 / math.sqrt(32 * 25)), ("gaussian", 0.001), ("default", 1 / math.sqrt(3 * 32 * 25))):
         weight = cnn(width=0.5, init=init).conv2.weight
@@ -180,12 +180,12 @@ def test_the_deepid_front_of_the_face_instance():
         ({"until": "layer1"}, "should match pattern"),
     ],
 )
-def test_impossible_cnns_are_refused_by_their_parameters(params, words):
+def test_impossible_cnns_are_rejected_by_their_parameters(params, words):
     with pytest.raises(ValueError, match=words):
         CnnParams(**params)
 
 
-def test_refusals():
+def test_invalid_inputs_are_rejected():
     with pytest.raises(PluginError, match="28x28 pixels are too small for conv3"):
         cnn(13 + 15)
     assert cnn(29).fc4.in_features == 256

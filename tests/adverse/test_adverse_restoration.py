@@ -1,4 +1,4 @@
-"""The restoration head: shapes at any stride, both scales of the loss, gradients only in the front, refusals."""
+"""The restoration head: shapes at any stride, both reductions of the loss, gradients, invalid inputs."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def batch(clean):
     return Batch(torch.zeros(1), clean, {})
 
 
-def test_equals_its_layers_written_out():
+def test_restoration_equals_explicit_layers():
     torch.manual_seed(0)
     network = head(clip_channels=3, channels=[5, 6])
     assert isinstance(network, Head)
@@ -45,7 +45,7 @@ def test_equals_its_layers_written_out():
 @pytest.mark.parametrize(
     ("size", "side", "stride"), [(48, 12, 4), (50, 13, 4), (50, 7, 8), (33, 17, 2), (31, 31, 1), (48, 16, 3)]
 )
-def test_stride_is_found_and_the_picture_has_the_clips_size(size, side, stride):
+def test_stride_is_derived_and_the_picture_has_the_clips_size(size, side, stride):
     network = head(size=size, features={"map": (1, 2, side, side)}, channels=[])
     assert network.last.out_channels == stride**2
     assert network({"map": torch.zeros(1, 1, 2, side, side)}).shape == (1, 1, 1, size, size)
@@ -72,7 +72,7 @@ def test_maps_of_other_plugins_trunks(name, at, size):
     given = {n for n, p in trunk.named_parameters() if p.grad is not None}
     none = {n for n, p in trunk.named_parameters() if p.requires_grad and p.grad is None}
     assert given
-    assert none  # what is behind the map
+    assert none  # layers after the map
     last_with, first_without = list(dict(trunk.named_parameters())), sorted(none)
     assert all(last_with.index(n) < last_with.index(first_without[0]) for n in given) or name == "dsn/resnet50"
 
@@ -86,7 +86,7 @@ def test_loss_is_a_mean_over_pixels_or_caffes_sum():
     assert caffe.loss(outputs, batch(clean)).item() == pytest.approx(48 * (0.01 + 0.25) / (2 * 6))
 
 
-def test_only_the_common_centre_counts():
+def test_loss_uses_only_the_common_centre():
     border = torch.full((1, 1, 1, 8, 8), 100.0)
     border[..., 2:6, 2:6] = 0.5
     small = torch.zeros(1, 1, 1, 4, 4)
@@ -97,7 +97,7 @@ def test_only_the_common_centre_counts():
         network.loss(small, batch(border[..., :7, :7]))
 
 
-def test_unpadded_layers_lose_their_border():
+def test_unpadded_layers_remove_the_border():
     network = head(size=32, features={"map": (1, 8, 20, 20)}, stride=1, channels=[4], kernel=5, padded=False)
     assert network({"map": torch.zeros(1, 1, 8, 20, 20)}).shape == (1, 1, 1, 12, 12)
 
@@ -130,7 +130,7 @@ def test_restoration_learns_the_clean_pictures():
         ({"kernel": 5, "channels": [4, 4], "padded": False}, "map of 12x12 pixels is smaller than its convolutions"),
     ],
 )
-def test_refusals(how, words):
+def test_invalid_inputs_are_rejected(how, words):
     with pytest.raises(PluginError, match=words):
         head(**how)
 

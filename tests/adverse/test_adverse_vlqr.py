@@ -1,4 +1,4 @@
-"""VLQR is one case of the general method: the same networks, losses, steps and stages from this plugin's components."""
+"""VLQR as a special case of the general method: equal networks, losses, steps and stages."""
 
 import pyarrow.parquet as pq
 import pytest

@@ -1,4 +1,4 @@
-"""What the tests of the codecs share: a clip of a procedural face, and how alike two clips are."""
+"""Helpers of the codec tests: a clip of a procedural face, and PSNR."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VIDEO = ("h264", "hevc", "av1", "vp9", "mpeg4", "mjpeg")
 
 @functools.cache
 def face(size: int = 64, length: int = 6, color: str = "rgb") -> np.ndarray:
-    """A clip of a moving face, uint8 [T, H, W, C]."""
+    """Returns a clip of a moving face, uint8 [T, H, W, C]."""
     params = ProceduralParams(
         size=size, color=color, frames=length, subjects={"train": 1, "dev": 1}, per_subject=1, recordings=1
     )

@@ -1,4 +1,4 @@
-"""jobs/vlqr_rate.yaml in tiny sizes: what its table holds for rate-accuracy."""
+"""jobs/vlqr_rate.yaml at tiny sizes: the bit rates in its predictions table."""
 
 import itertools
 import json
@@ -29,7 +29,7 @@ def test_six_rate_points_for_each_codec_and_size(repository, storage):
     coded, clean = table[table["condition"] != "clean"], table[table["condition"] == "clean"]
     assert clean["kbps"].isna().all()
     rates = coded.groupby(["condition", "severity"])["kbps"]
-    assert (rates.nunique() > 1).all()  # each clip has its own
+    assert (rates.nunique() > 1).all()  # the bit rate differs between clips
     for condition in conditions:
         means = rates.mean()[condition]
         assert list(means.index) == [18, 24, 30, 36, 42, 48]

@@ -1,4 +1,4 @@
-"""The degradations: draws, batches, stills, parameters that are refused, a job that is checked."""
+"""Codec degradations: draws, batches, stills, invalid parameters, validation of jobs."""
 
 import importlib
 import subprocess
@@ -36,13 +36,13 @@ def keys(count, epoch=0, first=0):
 
 
 def batch(count, length=3, size=32, color="rgb"):
-    """Clips that differ, float32 [B, T, C, H, W]."""
+    """Returns different clips, float32 [B, T, C, H, W]."""
     whole = face(size, 6, color)
     shifted = [np.roll(whole[:length], 3 * number, axis=2) for number in range(count)]
     return torch.from_numpy(np.stack(shifted)).permute(0, 1, 4, 2, 3).float() / 255
 
 
-def test_menu_and_examples():
+def test_registered_components_and_examples():
     assert list(COMPONENTS) == [*VIDEO, "jpeg"]
     assert list(load_plugins().components["degradation"]).count("codec/h264") == 1
     for name, component in COMPONENTS.items():
@@ -60,7 +60,7 @@ def test_registering_imports_no_torch():
 
 
 @pytest.mark.parametrize("name", [*VIDEO, "jpeg"])
-def test_a_batch_is_its_clips_one_by_one_and_new_in_every_epoch(name):
+def test_a_batch_equals_its_single_clips_and_differs_between_epochs(name):
     low, high = (10, 90) if name == "jpeg" else CODECS[name].levels[::6]
     mixture = {"quality": [low, high]} if name == "jpeg" else {"crf": [low, high], "drop": 0.3, "loss": 0.2}
     operation, frames = build(name, **mixture), batch(4)
@@ -87,7 +87,7 @@ def test_draws():
 
 
 @pytest.mark.parametrize("name", ["h264", "mjpeg"])
-def test_what_the_network_sees_is_what_code_gives(name):
+def test_apply_equals_transcode(name):
     clip = face(32)[:3]
     chosen = Settings(name, crf=CODECS[name].levels[4], preset=next(iter(CODECS[name].presets), ""))
     operation, frames = build(name, crf=chosen.crf), torch.from_numpy(clip).permute(0, 3, 1, 2)[None] / 255
@@ -96,7 +96,7 @@ def test_what_the_network_sees_is_what_code_gives(name):
     assert torch.equal((out[0] * 255).round().byte(), expected)
 
 
-def test_a_still_is_the_last_of_a_clip_of_equal_frames():
+def test_a_still_is_the_last_frame_of_a_clip_of_equal_frames():
     still = face(32)[:1]
     operation, frames = build("h264", repeat=5), torch.from_numpy(still).permute(0, 3, 1, 2)[None] / 255
     out = operation.apply(frames, operation.draw(keys(1)))
@@ -116,8 +116,8 @@ def test_every_frame_dropped_leaves_the_first_and_every_packet_lost_leaves_black
         assert torch.equal(same.apply(frames, same.draw(keys(2))), none.apply(frames, none.draw(keys(2))))
 
 
-def test_how_often_frames_are_dropped():
-    """Motion JPEG shows a dropped frame as exactly the one before; no two frames of this clip are alike."""
+def test_drop_probability():
+    """Motion JPEG repeats the previous frame exactly for a dropped frame; all frames of this clip differ."""
     frames, operation = batch(40, length=6), build("mjpeg", drop=0.25)
     out = operation.apply(frames, operation.draw(keys(40)))
     held = [torch.equal(clip[t], clip[t - 1]) for clip in out for t in range(1, 6)]
@@ -138,17 +138,17 @@ def test_types_ranges_and_grey():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_frames_that_are_not_finite_are_refused(value):
+def test_frames_with_nan_or_infinity_are_rejected(value):
     frames, operation = batch(2), build("h264")
     frames[1, 0, 0, 3, 4] = value
     with pytest.raises(DataError, match="codec/h264: frames hold values that are not finite"):
         operation.apply(frames, operation.draw(keys(2)))
 
 
-def test_frames_of_two_channels_are_refused():
+def test_frames_of_two_channels_are_rejected():
     with pytest.raises(PluginError, match="codec/h264: codes grey or RGB frames, not 2 channels"):
         map_clips(torch.zeros(1, 1, 2, 8, 8), lambda _, clip: (clip, 0.0), "codec/h264")
-    for name in ("h264", "jpeg"):  # known as soon as the data is, before anything is trained
+    for name in ("h264", "jpeg"):  # detected when the stage is built, before training
         module, attribute = COMPONENTS[name].build.split(":")
         with pytest.raises(PluginError, match=f"codec/{name}: codes grey or RGB frames, not 4 channels"):
             getattr(importlib.import_module(module), attribute)(
@@ -156,7 +156,7 @@ def test_frames_of_two_channels_are_refused():
             )
 
 
-def test_clips_keep_their_places_and_steps_of_8_bits():
+def test_order_of_clips_and_8_bit_rounding():
     frames = torch.rand(5, 2, 3, 4, 6, generator=torch.Generator().manual_seed(1))
 
     def change(number, clip):
@@ -208,12 +208,12 @@ def test_levels_are_parameters_mildest_first():
         ("jpeg", {"quality": [50, 101]}, "less than or equal to 100"),
     ],
 )
-def test_wrong_parameters_are_refused(name, params, message):
+def test_wrong_parameters_are_rejected(name, params, message):
     with pytest.raises(ValidationError, match=message):
         COMPONENTS[name].params(**params)
 
 
-def test_a_missing_encoder_is_refused_with_the_parameters_and_when_built(monkeypatch):
+def test_a_missing_encoder_is_rejected_with_the_parameters_and_when_built(monkeypatch):
     params = COMPONENTS["hevc"].params()
     monkeypatch.setitem(codecs.CODECS, "hevc", replace(CODECS["hevc"], encoder="libx266"))
     with pytest.raises(ValidationError, match="no encoder 'libx266' for HEVC"):
@@ -223,7 +223,7 @@ def test_a_missing_encoder_is_refused_with_the_parameters_and_when_built(monkeyp
         getattr(importlib.import_module(module), attribute)(params, CONTEXT)
 
 
-def test_jpeg_codes_each_frame_alone():
+def test_jpeg_frames_are_independent():
     clip = face(32)[:3]
     operation, frames = build("jpeg", quality=30), torch.from_numpy(clip).permute(0, 3, 1, 2)[None] / 255
     out = (operation.apply(frames, operation.draw(keys(1)))[0] * 255).round().byte().permute(0, 2, 3, 1).numpy()

@@ -1,4 +1,4 @@
-"""Bits: what evaluation is told of each clip; smaller before the encoder, as large as before after the decoder."""
+"""Bit rates of clips in evaluation; downscaling before the encoder and upscaling after the decoder."""
 
 from functools import partial
 
@@ -31,7 +31,7 @@ def pixels(frames_BTCHW):
 
 
 @pytest.mark.parametrize("name", VIDEO)
-def test_rate_of_each_clip_is_that_of_its_own_packets(name):
+def test_bit_rate_of_a_clip_counts_its_own_packets(name):
     low, high = CODECS[name].levels[::6]
     operation, frames = build(name, crf=[low, high], fps=30), batch(4)
     assert isinstance(operation, Coding)
@@ -46,7 +46,7 @@ def test_rate_of_each_clip_is_that_of_its_own_packets(name):
     assert len(set(draws["strength"].tolist())) == 2
 
 
-def test_rate_of_a_still_is_that_of_its_short_clip():
+def test_bit_rate_of_a_still_is_that_of_its_short_clip():
     still = batch(1, length=1)
     operation = build("h264", repeat=5)
     _, kbps_B = operation.apply_coded(still, operation.draw(keys(1)))
@@ -54,7 +54,7 @@ def test_rate_of_a_still_is_that_of_its_short_clip():
     assert kbps_B.tolist() == [transcode(clip, settings("h264", CODECS["h264"].default_crf)).kbps]
 
 
-def test_rate_of_jpeg_files():
+def test_bit_rate_of_jpeg_files():
     frames, operation = batch(2), build("jpeg", quality=30, fps=10)
     out, kbps_B = operation.apply_coded(frames, operation.draw(keys(2)))
     files = [[jpeg_roundtrip(frame, 30) for frame in clip] for clip in pixels(frames)]
@@ -62,7 +62,7 @@ def test_rate_of_jpeg_files():
     assert np.array_equal(pixels(out), [[file.picture_HWC for file in clip] for clip in files])
 
 
-def test_coded_sizes_are_even():
+def test_encoder_sides_are_even():
     assert [encoder_side(96, shrink) for shrink in (1, 2, 3, 4, 6, 64)] == [96, 48, 32, 24, 16, 2]
     assert [encoder_side(48, shrink) for shrink in (1.5, 2.4, 48 / 17, 48 / 19)] == [32, 20, 18, 20]
     assert [encoder_side(33, shrink) for shrink in (1, 2)] == [33, 16]
@@ -70,7 +70,7 @@ def test_coded_sizes_are_even():
 
 @pytest.mark.parametrize("name", VIDEO)
 @pytest.mark.parametrize("color", ["rgb", "luma"])
-def test_shrinking_is_what_bicubic_resizing_around_the_codec_does(name, color):
+def test_shrink_equals_bicubic_resizing_around_the_codec(name, color):
     clip = face(48, 3, color)
     small = np.stack([resize_bicubic(frame.astype(np.float32), 16, 16) for frame in clip]).clip(0, 255).round()
     inner = transcode(small.astype(np.uint8), settings(name, CODECS[name].default_crf))
@@ -81,15 +81,15 @@ def test_shrinking_is_what_bicubic_resizing_around_the_codec_does(name, color):
     assert outer.bits < transcode(clip, settings(name, CODECS[name].default_crf)).bits
 
 
-def test_at_a_very_low_rate_a_small_video_beats_a_large_one():
-    """The seed's idea, in PSNR: at the worst quality of the full size, half the size costs less and looks better."""
+def test_at_a_very_low_bit_rate_a_small_video_has_higher_psnr():
+    """At the worst quality of the full size, half the size needs fewer bits and has a higher PSNR."""
     clip = face(96, 6)
     large, small = transcode(clip, settings("h264", 51)), transcode(clip, settings("h264", 42, shrink=2))
     assert small.bits < large.bits
     assert psnr(clip, small.frames_THWC) > psnr(clip, large.frames_THWC) + 0.5
 
 
-def test_each_clip_draws_its_own_size_and_the_other_draws_stay():
+def test_shrink_is_drawn_per_clip_without_changing_other_draws():
     operation, plain = build("h264", crf=[20, 40], shrink={1: 1, 2: 1, 4: 0}), build("h264", crf=[20, 40])
     draws, before = operation.draw(keys(60)), plain.draw(keys(60))
     assert sorted(set(draws["shrink"].tolist())) == [1, 2]
@@ -104,7 +104,7 @@ def test_each_clip_draws_its_own_size_and_the_other_draws_stay():
 
 
 class Halved:
-    """A degradation that spends no bits."""
+    """A degradation without a bit rate."""
 
     def draw(self, keys):
         return {}
@@ -116,7 +116,7 @@ class Halved:
         return []
 
 
-def test_a_chain_tells_the_rate_of_its_last_codec():
+def test_a_chain_reports_the_bit_rate_of_its_last_codec():
     frames, ids, epochs = batch(2), np.arange(2), np.zeros(2, np.int64)
     first, last = build("h264", crf=20), build("mjpeg", crf=10)
     out, kbps_B = Chain([first, Halved(), last, Halved()], 3).coded(frames, epochs, ids)
@@ -147,7 +147,7 @@ evaluate:
 """
 
 
-def test_evaluation_writes_the_rate_of_each_clip(storage, tmp_path):
+def test_evaluation_writes_the_bit_rate_of_each_clip(storage, tmp_path):
     file = tmp_path / "rates.yaml"
     file.write_text(JOB)
     job, catalog = read_job(file)
@@ -163,12 +163,12 @@ def test_evaluation_writes_the_rate_of_each_clip(storage, tmp_path):
     arms = {arm: [row | {"arm": ""} for row in table if row["arm"] == arm] for arm in ("only", "again", "unseen")}
     assert {(row["sample"], row["severity"]): row["kbps"] for row in arms["only"]} == pytest.approx(expected)
     assert len(arms["only"]) == 12
-    assert arms["again"] == arms["only"]  # its clips were not coded again
+    assert arms["again"] == arms["only"]  # its clips were not encoded again
     assert [row["kbps"] for row in arms["unseen"]] == [None] * 12
     assert [row["prediction"] for row in arms["unseen"]] != [row["prediction"] for row in arms["only"]]
 
 
-def test_the_memo_gives_what_was_made_to_the_bit_within_its_budget():
+def test_memoised_clips_are_bit_equal_within_the_memory_budget():
     coded = torch.arange(256).float().div(255)[None]
     finer, rates = coded + 1e-6, np.array([7.0])
     made = []
@@ -183,5 +183,5 @@ def test_the_memo_gives_what_was_made_to_the_bit_within_its_budget():
             found, kbps_B = memo(key, partial(make, frames))
             assert torch.equal(found, frames)
             assert kbps_B is rates
-    assert len(made) == 4  # the third has no room
+    assert len(made) == 4  # the third exceeds the memory budget
     assert memo.left == 0

@@ -1,4 +1,4 @@
-"""One clip through each codec: quality and bits, what is dropped and lost, sizes, and the count of bits."""
+"""Transcoding of one clip by each codec: quality and bits, dropped frames, lost packets, sizes, bit counts."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +38,7 @@ def test_quality_and_bits_fall_with_crf(name):
 
 
 @pytest.mark.parametrize("name", VIDEO)
-def test_a_higher_rate_spends_more_bits_and_looks_better(name):
+def test_a_higher_bit_rate_gives_more_bits_and_higher_psnr(name):
     clip = face(length=12)
     low, high = (transcode(clip, settings(name, kbps=kbps)) for kbps in (10, 600))
     assert low.bits < high.bits
@@ -84,7 +84,7 @@ def test_bits_are_those_of_an_independent_encoder(name):
         packets += encoder.encode(frame)
     packets += encoder.encode(None)
     size = sum(packet.size for packet in packets)
-    if name == "h264":  # less what x264 says of itself, in SEI units of type 5
+    if name == "h264":  # without the text about x264 in SEI units of type 5
         stream = b"".join(bytes(packet) for packet in packets)
         units = re.split(rb"\x00\x00\x01", stream)
         own = [unit for unit in units if unit[:2] == b"\x06\x05"]
@@ -94,11 +94,11 @@ def test_bits_are_those_of_an_independent_encoder(name):
     else:
         assert transcode(clip, chosen).bits == 8 * size
     assert len(packets) == 6
-    assert not encoder.options  # every option is one that the encoder knows
+    assert not encoder.options  # the encoder accepted every option
 
 
 @pytest.mark.parametrize("name", VIDEO)
-def test_dropped_frames_show_the_one_before_and_cost_nothing(name):
+def test_dropped_frames_repeat_the_previous_frame_and_cost_no_bits(name):
     clip, all_of_them = face(), np.ones(6, bool)
     frozen = transcode(clip, settings(name), dropped_T=all_of_them)
     assert np.array_equal(frozen.frames_THWC, frozen.frames_THWC[:1].repeat(6, axis=0))
@@ -125,10 +125,10 @@ def test_lost_packets(name):
     first = transcode(clip, settings(name), lost_T=np.array([1, 0, 0, 0, 0, 0], bool))
     assert first.frames_THWC.shape == clip.shape
     assert psnr(clip, first.frames_THWC) < psnr(clip, whole.frames_THWC)
-    assert everything.bits == first.bits == whole.bits  # they were sent
+    assert everything.bits == first.bits == whole.bits  # lost packets count
 
 
-def test_a_lost_frame_of_motion_jpeg_spoils_no_other():
+def test_a_lost_frame_of_motion_jpeg_changes_no_other_frame():
     whole = transcode(face(), settings("mjpeg")).frames_THWC
     lossy = transcode(face(), settings("mjpeg"), lost_T=np.array([1, 0, 1, 0, 0, 0], bool)).frames_THWC
     assert not lossy[0].any()
@@ -136,14 +136,14 @@ def test_a_lost_frame_of_motion_jpeg_spoils_no_other():
     assert np.array_equal(lossy[[1, 3, 4, 5]], whole[[1, 3, 4, 5]])
 
 
-def test_key_frames_come_as_often_as_asked():
+def test_distance_of_key_frames():
     clip = face()[:1].repeat(8, axis=0)
     seldom, often = (transcode(clip, settings("h264", gop=gop)) for gop in (50, 1))
     assert often.bits > 3 * seldom.bits
 
 
 def test_colours_survive_the_conversion():
-    """Flat colours, so that halved chroma changes nothing: what is left is rounding to 8 bits, there and back."""
+    """Flat colours are not affected by chroma subsampling: only rounding to 8 bits remains, in both directions."""
     for colour in [(255, 0, 0), (0, 255, 0), (30, 60, 200), (128, 128, 128), (255, 255, 255), (0, 0, 0)]:
         clip = np.full((1, 16, 16, 3), colour, np.uint8)
         for name in ("h264", "mjpeg"):
@@ -152,7 +152,7 @@ def test_colours_survive_the_conversion():
             assert np.abs(back - clip[0]).max() <= 3
 
 
-def test_the_matrix_is_that_of_bt_601():
+def test_colour_conversion_is_bt_601():
     red = np.full((16, 16, 3), (255, 0, 0), np.uint8)
     studio, full = (PixelConverter(CODECS[name], red.shape).to_frame(red).to_ndarray() for name in ("h264", "mjpeg"))
     # Y = 0.299 R, Cb = 128 - 0.168736 R, Cr = 128 + 0.5 R; in studio range Y = 16 + 219/255 Y', C = 128 + 224/255 C'.
@@ -160,7 +160,7 @@ def test_the_matrix_is_that_of_bt_601():
     assert [int(plane) for plane in (studio[0, 0], studio[16, 0], studio[23, 0])] == pytest.approx([81, 90, 240], abs=1)
 
 
-def test_grey_is_within_a_step_of_itself():
+def test_grey_changes_by_at_most_one_step():
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
     for name in ("h264", "mjpeg"):
         converter = PixelConverter(CODECS[name], ramp.shape)
@@ -168,7 +168,7 @@ def test_grey_is_within_a_step_of_itself():
         assert np.abs(back - ramp).max() <= 1
 
 
-def test_jpeg_is_what_opencv_reads_of_its_own_file():
+def test_jpeg_equals_opencvs_round_trip():
     picture = face()[0]
     good, bad = (jpeg_roundtrip(picture, quality) for quality in (90, 10))
     assert psnr(picture, good.picture_HWC) > psnr(picture, bad.picture_HWC)
@@ -191,7 +191,7 @@ def test_a_missing_encoder_is_named(monkeypatch):
         transcode(face(), settings("av1"))
 
 
-def test_what_an_encoder_refuses_is_said():
+def test_an_encoders_rejection_is_reported():
     with pytest.raises(PluginError, match=r"codec/h264: libx264 refuses frames of 64 x 64 .*preset='warp'"):
         transcode(face(), settings("h264", preset="warp"))
 
@@ -200,8 +200,8 @@ def test_what_an_encoder_refuses_is_said():
     ("name", "size", "length", "crf"),
     [("h264", 96, 3, 33), ("h264", 48, 6, 33), ("hevc", 64, 8, 18), ("av1", 64, 3, 28)],
 )
-def test_what_memory_held_before_changes_nothing(name, size, length, crf):
-    """x264's macroblock tree and x265's coding tree units of 64 made other bits of the same clip, now and then."""
+def test_bits_do_not_depend_on_previous_memory_content(name, size, length, crf):
+    """x264's macroblock tree and x265's coding tree units of 64 sometimes gave other bits for the same clip."""
     clip = np.stack([cv2.resize(frame, (size, size)) for frame in face(96, length)])
 
     def coded(number):

@@ -1,4 +1,4 @@
-"""RAF-DB's basic package in its raw layout, with procedural faces or pictures whose landmarks are coloured spots."""
+"""RAF-DB's basic package in its original layout, with procedural faces or with coloured spots at the landmarks."""
 
 from pathlib import Path
 

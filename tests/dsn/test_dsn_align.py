@@ -32,7 +32,7 @@ def test_the_nearest_by_least_squares():
     np.testing.assert_allclose(similarity(POINTS, target), [[a, -b, tx], [b, a, ty]], atol=1e-9)
 
 
-def test_never_mirrors():
+def test_similarity_has_no_reflection():
     mirrored = POINTS * (-1, 1)
     matrix = similarity(POINTS, mirrored)[:, :2]
     assert np.linalg.det(matrix) > 0
@@ -52,7 +52,7 @@ def test_the_template_scales_about_pixel_centres():
 
 
 @pytest.mark.parametrize("zoom", [1, 4], ids=["enlarged", "shrunk"])
-def test_spots_land_on_the_template(zoom):
+def test_aligned_landmarks_match_the_template(zoom):
     points = POINTS * zoom
     image = spots(points, (220 * zoom, 200 * zoom), radius=2 * zoom)
     face = align(image, points, 160)

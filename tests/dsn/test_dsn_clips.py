@@ -1,4 +1,4 @@
-"""From videos to faces to samples: the command on real videos, and what it refuses."""
+"""From videos to faces to samples: the command on real videos, and invalid inputs."""
 
 import shutil
 
@@ -60,7 +60,7 @@ def test_faces_of_real_videos(real_data, tmp_path):
     skin = found[1].frames[0, 24:40, 24:40].reshape(-1, 3).mean(axis=0)  # the middle of the crop is a face
     assert skin[0] > skin[2]
     pictures[0].unlink()
-    assert "Val_AFEW/Happy/000001: 2 faces" in run(source, out, "--every", "30").stdout  # nothing is done twice
+    assert "Val_AFEW/Happy/000001: 2 faces" in run(source, out, "--every", "30").stdout  # existing folders are skipped
     assert run(source, tmp_path / "boxes", "--every", "60", "--no-align").exit_code == 0
     boxes = list((tmp_path / "boxes" / "Val_AFEW" / "Happy" / "000001").iterdir())
     assert [Image.open(path).size for path in boxes] == [(400, 400)] * 2
@@ -81,7 +81,7 @@ def test_labels_come_from_the_folders(tmp_path):
     assert [(path.name, label) for path, label in videos(tmp_path)] == [("b.avi", 4), ("a.AVI", 5), ("c.mp4", 2)]
 
 
-def test_refusals(tmp_path):
+def test_invalid_inputs_are_rejected(tmp_path):
     with pytest.raises(DataError, match="holds no video"):
         videos(tmp_path)
     (tmp_path / "Joy").mkdir()

@@ -1,4 +1,4 @@
-"""Choice and crop of a face, against numbers worked out by hand."""
+"""Selection and crop of a face, against hand-computed numbers."""
 
 import numpy as np
 import pytest
@@ -11,13 +11,13 @@ BOXES = np.array([[10.0, 10, 50, 50], [80, 60, 110, 90], [0, 0, 60, 60]])
 1600, 70^2 + 45^2 = 6925, -12250; 900, 5^2 + 0^2 = 25, 850; 3600, 70^2 + 45^2 = 6925, -10250."""
 
 
-def test_the_face_near_the_centre_wins_over_a_larger_one():
+def test_a_central_face_is_selected_over_a_larger_one():
     assert select_face(BOXES, 150, 200) == 1
     assert select_face(BOXES[[0, 2]], 150, 200) == 1
     assert select_face(BOXES[:1], 150, 200) == 0
 
 
-def test_a_large_face_wins_where_it_is_not_far():
+def test_a_large_face_near_the_centre_is_selected():
     boxes = np.array([[95.0, 70, 105, 80], [60, 40, 120, 100]])  # 100 - 0; 3600 - 2 * (10^2 + 5^2) = 3350
     assert select_face(boxes, 150, 200) == 1
     away = boxes + np.array([[0, 0, 0, 0], [60, 0, 60, 0]])  # 3600 - 2 * (50^2 + 5^2) = -1450
@@ -46,7 +46,7 @@ def test_the_crop_is_stretched_to_a_square():
     assert small.shape == (4, 4, 3)
 
 
-def test_boxes_that_cannot_be_cut():
+def test_boxes_outside_the_image_are_rejected():
     image = np.zeros((150, 200, 3), np.uint8)
     with pytest.raises(ValueError, match="outside the image of 200x150"):
         crop_face(image, np.array([300.0, 10, 320, 40]))

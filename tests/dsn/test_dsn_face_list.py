@@ -1,4 +1,4 @@
-"""Lists of faces: pictures, clips as folders, clips without a face, and what is refused."""
+"""Lists of faces: pictures, clips as folders, clips without a face, invalid lists."""
 
 import numpy as np
 import pytest
@@ -120,7 +120,7 @@ def test_a_clip_without_a_face(lists):
         ("crops/nobody.png 3", ["nobody.png is missing"]),
     ],
 )
-def test_broken_rows_are_named(lists, line, words):
+def test_invalid_rows_are_reported(lists, line, words):
     write(lists / "Train_RAF_Face.txt", ["crops/train 1.v1.png 2", line])
     with pytest.raises(DataError) as caught:
         samples(dataset(lists), "train")
@@ -130,7 +130,7 @@ def test_broken_rows_are_named(lists, line, words):
     assert caught.value.do
 
 
-def test_lists_that_are_not_there(lists):
+def test_missing_lists_are_reported(lists):
     with pytest.raises(DataError, match="the list cannot be read"):
         dataset(lists, train="other.txt").parts("train")
     write(lists / "empty.txt", ["", ""])

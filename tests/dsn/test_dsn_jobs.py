@@ -1,4 +1,4 @@
-"""The jobs: published rates and decays reach the parameters they are meant for; two arms from data to a fused table."""
+"""The jobs: published learning rates and weight decays by parameter; two arms from data to a fused table."""
 
 import sys
 

@@ -62,7 +62,7 @@ def test_parameters_of_the_plain_networks_and_the_lean_one():
     assert parameters(lean) == 58_716_134 - kept + added == 31_421_158
 
 
-def test_tap_sizes_of_vgg():
+def test_stage_sizes_of_vgg():
     with torch.device("meta"):
         found = shapes(trunk("vgg", 224)(torch.zeros(1, 2, 3, 224, 224)))
     taps = {"stage1": (64, 232), "stage2": (128, 116), "stage3": (256, 58), "stage4": (512, 29), "stage5": (512, 15)}
@@ -70,7 +70,7 @@ def test_tap_sizes_of_vgg():
     assert found == {name: (2, c, n, n) for name, (c, n) in taps.items()} | {"embedding": (2, 512)}
 
 
-def test_tap_sizes_of_resnet():
+def test_stage_sizes_of_resnet():
     with torch.device("meta"):
         found = shapes(trunk("resnet50", 224)(torch.zeros(1, 2, 3, 224, 224)))
     taps = {"stage2": (64, 112), "stage3": (256, 56), "stage4": (512, 28), "stage5": (1024, 14), "stage6": (2048, 7)}
@@ -99,7 +99,7 @@ def pooled(x_HW, kernel, stride, pad):
     return out
 
 
-def test_vgg_against_loops():
+def test_vgg_equals_explicit_loops():
     """One channel everywhere, so that every layer is a 3x3 filter, and an odd size, so that rounding shows."""
     torch.manual_seed(1)
     backbone = trunk("vgg", 27, normalise="torchvision", width=1 / 64).eval()
@@ -146,7 +146,7 @@ def caffe_names(reference, layers=50):
 
 
 @pytest.mark.parametrize("layers", [50, 101])
-def test_resnet_is_torchvisions_but_for_the_strides_and_the_pooling(layers):
+def test_resnet_equals_torchvisions_except_for_strides_and_pooling(layers):
     torch.manual_seed(2)
     reference = (resnet50 if layers == 50 else resnet101)().eval()
     for group in (reference.layer2, reference.layer3, reference.layer4):
@@ -252,7 +252,7 @@ def test_frames_of_a_clip_are_independent(name):
                 torch.testing.assert_close(value[:, t], alone[key][:, 0], rtol=1e-4, atol=1e-4)
 
 
-def test_refusals():
+def test_invalid_inputs_are_rejected():
     for name, smallest in (("vgg", 16), ("resnet50", 32), ("densenet121", 32)):
         with pytest.raises(PluginError, match=f"{smallest - 1}x{smallest - 1} pixels are too small") as caught:
             trunk(name, smallest - 1)

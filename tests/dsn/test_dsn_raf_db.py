@@ -1,4 +1,4 @@
-"""RAF-DB's basic package: labels, splits, the three kinds of face, and what is refused."""
+"""RAF-DB's basic package: labels, splits, the three kinds of face, invalid data."""
 
 import re
 
@@ -94,7 +94,7 @@ def refusal(action, *words):
     assert caught.value.do
 
 
-def test_broken_packages(package):
+def test_invalid_packages(package):
     data, row = dataset(package, size=32), "list_patition_label.txt:3"
     image = package / "basic/Image/original/train_00003.jpg"
     image.write_bytes(image.read_bytes()[:300])

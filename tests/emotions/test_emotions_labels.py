@@ -1,4 +1,4 @@
-"""The label registry against the tables of the systems' specifications, written out by hand."""
+"""Label sets and mappings against hand-written tables of the specifications."""
 
 import pytest
 
@@ -51,7 +51,7 @@ NUMBERS = {  # dataset -> number in its files -> canonical emotion
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_each_number_means_what_the_dataset_says(name):
+def test_numbers_of_each_dataset(name):
     vocabulary = getattr(labels, name)
     expected = NUMBERS[name]
     assert len(vocabulary) == len(expected)
@@ -107,7 +107,7 @@ def test_words_of_friends_in_any_case_and_with_synonyms(word, place):
     assert labels.FRIENDS.index_of_word(word) == place
 
 
-def test_unknown_words_are_refused_with_the_known_ones():
+def test_unknown_words_are_rejected_with_the_known_ones():
     with pytest.raises(ValueError, match=r"'Contempt' is no class of AFEW: angry, disgust"):
         labels.AFEW.index_of_word("Contempt")
     with pytest.raises(ValueError, match=r"'angre' is no emotion; known are anger"):
@@ -116,7 +116,7 @@ def test_unknown_words_are_refused_with_the_known_ones():
         labels.AFEW.index_of_word("none")
 
 
-def test_words_of_every_dataset_find_themselves():
+def test_words_of_every_dataset_map_to_their_own_index():
     vocabularies = [value for value in vars(labels).values() if isinstance(value, Labels)]
     assert len(vocabularies) == len(NUMBERS) + 1  # and Friends, which has words only
     for vocabulary in vocabularies:

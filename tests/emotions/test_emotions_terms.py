@@ -1,4 +1,4 @@
-"""What `blear prepare DATASET --describe` says of the data of every published system before any is there."""
+"""Output of `blear prepare DATASET --describe` for the data of every published system, without data on disk."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_every_dataset_of_these_plugins_is_in_the_table():
 
 
 @pytest.mark.parametrize("name", WHERE)
-def test_terms_and_where_to_get_it_come_before_any_data(name):
+def test_describe_without_data_prints_terms_and_source(name):
     summary, terms, missing = describe_dataset(load_plugins().get("dataset", name), {})
     assert summary.startswith(f"{name}: ")
     assert terms.startswith("terms: ")

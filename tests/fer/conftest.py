@@ -1,4 +1,4 @@
-"""Tiny FER2013 and FERPlus trees in the exact raw layouts."""
+"""Fixtures: tiny FER2013 and FERPlus folders in the original layouts."""
 
 import io
 import zipfile
@@ -60,7 +60,7 @@ class Rows:
     def write_votes(self, path):
         lines = [",".join(["Usage", "Image name", *VOTES])]
         for row, (usage, votes) in enumerate(zip(self.usages, self.votes, strict=True)):
-            # As in the official file: no name where all votes are NF, and numbers that lag behind the rows.
+            # as in the official file: no name if all votes are NF, and numbers that differ from the row numbers
             name = "" if votes[9] == 10 else f"fer{max(row - 1, 0):07d}.png"
             lines.append(",".join([usage, name, *map(str, votes)]))
         path.write_text("\n".join(lines) + "\n")

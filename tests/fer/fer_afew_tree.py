@@ -1,4 +1,4 @@
-"""Tiny AFEW trees in the exact raw layouts, of drawn faces."""
+"""Tiny AFEW folders in the original layouts, with procedural faces."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The published networks and cells written out plainly, for the tests to compare with."""
+"""Explicit reference implementations of the published networks and cells."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def vgg_reference(weights, frames_NCHW, layers):
-    """The published layers written out; no dropout."""
+    """The published layers, written out, without dropout."""
     x = (frames_NCHW - MEAN) / STD
     for position in CONVOLUTIONS:
         x = relu(conv2d(x, weights[f"features.{position}.weight"], weights[f"features.{position}.bias"], padding=1))

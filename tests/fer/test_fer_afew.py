@@ -30,7 +30,7 @@ def read(dataset, split):
 
 
 class GreenBox:
-    """Finds the pure green square of a frame: a locator whose answer the test knows."""
+    """Locator with a known result: the pure green square of a frame."""
 
     def locate(self, frames_THWC):
         return [self._one(frame) for frame in frames_THWC]
@@ -60,7 +60,7 @@ def videos(tmp_path):
     return tmp_path
 
 
-def test_videos_by_class_folder_in_alphabetical_numbering(videos):
+def test_videos_in_class_folders_have_alphabetical_class_indices(videos):
     dataset = afew(videos, locator=GREEN, size=(40, 32))
     assert isinstance(dataset, Dataset)
     assert (dataset.splits, dataset.targets[0].name, dataset.targets[0].classes) == (
@@ -79,7 +79,7 @@ def test_videos_by_class_folder_in_alphabetical_numbering(videos):
         assert sample.meta == {"found": 1, "frames": 4, "face_px": pytest.approx(16, abs=2.5)}  # JPEG blurs the border
 
 
-def test_crop_is_the_box_with_a_fifth_on_each_side_in_the_aspect_of_the_size(videos):
+def test_crop_has_margin_and_aspect_ratio(videos):
     """Box 16 x 20; grown 22.4 x 28; at 40 x 32 its aspect is right: green fills 1 / 1.4 of both sides."""
     (angry, *_) = read(afew(videos, locator=GREEN, size=(40, 32)), "train")
     for frame in angry.frames:
@@ -100,11 +100,11 @@ def test_crop_is_the_box_with_a_fifth_on_each_side_in_the_aspect_of_the_size(vid
         (Box(0, 0, 96, 96), 112 / 96, Box(0, -8, 96, 112)),
     ],
 )
-def test_boxes_take_the_aspect_of_the_network(box, ratio, expected):
+def test_boxes_get_the_aspect_ratio_of_the_input(box, ratio, expected):
     assert with_aspect(box, ratio) == expected
 
 
-def test_clip_without_a_face_is_a_mistake_in_dev_and_left_out_of_training(videos, caplog):
+def test_clip_without_a_face_is_black_in_dev_and_left_out_in_training(videos, caplog):
     dataset = afew(videos, locator=GREEN, size=(40, 32))
     by_key = {sample.key: sample for sample in read(dataset, "dev")}
     assert {key: sample.meta["found"] for key, sample in by_key.items()} == {"sad/010203040": 1, "happy/010203041": 0}
@@ -119,7 +119,7 @@ def test_clip_without_a_face_is_a_mistake_in_dev_and_left_out_of_training(videos
     assert "999999999.avi: no face, the training clip is left out" in caplog.text
 
 
-def test_each_face_alone_with_its_clip_as_video(videos):
+def test_unit_frame_gives_one_sample_per_face(videos):
     dataset = afew(videos, locator=GREEN, size=(40, 32), unit="frame")
     assert dataset.clip == ClipSpec(1, 3, 40, 32)
     samples = [sample for sample in read(dataset, "train") if sample.video == "002138683"]
@@ -132,7 +132,7 @@ def test_each_face_alone_with_its_clip_as_video(videos):
     assert [(sample.key, sample.video) for sample in missing] == [("happy/010203041/00000", "010203041")]
 
 
-def test_the_longest_clip_is_cut_and_logged(videos, caplog):
+def test_faces_beyond_longest_are_left_out_and_logged(videos, caplog):
     samples = read(afew(videos, locator=GREEN, size=(40, 32), longest=3), "train")
     assert {len(sample.frames) for sample in samples} == {3}
     assert caplog.text.count("faces after the first 3 are left out") == 7
@@ -155,7 +155,7 @@ def test_organisers_aligned_faces(tmp_path):
     assert {s.key: s.meta["found"] for s in read(dataset, "dev")} == {"fear/000000002": 1, "fear/000000003": 0}
 
 
-def test_aligned_faces_stand_in_where_the_locator_finds_none(videos):
+def test_aligned_faces_replace_a_clip_without_detections(videos):
     folder = videos / "Val_AFEW" / "AlignedFaces_LBPTOP_Points_Val" / "Faces" / "010203041"
     write_pictures(folder, drawn_clips(1, 4, 48)[0], "{}.jpg", grey=True)
     found = {s.video: s for s in read(afew(videos, locator=GREEN, size=(40, 32)), "dev")}
@@ -193,7 +193,7 @@ def test_pictures_are_sorted_by_the_value_of_their_numbers(tmp_path):
     assert [file.name for file in pictures_in(tmp_path)] == ["2.jpg", "10.jpg", "images0003.jpg"]
 
 
-def test_unlabelled_test_clips_are_left_out_and_named(videos, caplog):
+def test_unlabelled_test_clips_are_left_out_and_logged(videos, caplog):
     write_avi(videos / "Test_AFEW" / "111111111.avi", np.zeros((1, 60, 80, 3), np.uint8))
     with caplog.at_level(logging.INFO):
         assert afew(videos).splits == ("train", "dev")
@@ -211,7 +211,7 @@ def refused(dataset, *words, split="train"):
     assert caught.value.do
 
 
-def test_refusals_of_files_and_folders(videos, tmp_path):
+def test_invalid_files_and_folders_are_rejected(videos, tmp_path):
     refused(afew(tmp_path / "nowhere"), "no such folder", "Train_AFEW")
     (tmp_path / "empty").mkdir()
     refused(afew(tmp_path / "empty"), "no training clips", "`lists`")
@@ -228,7 +228,7 @@ def test_refusals_of_files_and_folders(videos, tmp_path):
     refused(afew(videos), "there twice", "Angry/002138680.avi", "Sad/002138680.avi")
 
 
-def test_refusals_of_broken_files(videos, tmp_path):
+def test_damaged_files_are_rejected(videos, tmp_path):
     clip = videos / "Train_AFEW" / "Angry" / "002138680.avi"
     whole = clip.read_bytes()
     clip.write_bytes(b"not a video")

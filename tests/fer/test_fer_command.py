@@ -31,7 +31,7 @@ def wrong_pixels(rows, folder):
 
 
 @pytest.mark.parametrize("damage", [break_image, drop_column, empty_split, wrong_pixels])
-def test_broken_raw_data_is_one_message(blear, storage, rows, tmp_path, damage):
+def test_invalid_raw_data_is_one_message(blear, storage, rows, tmp_path, damage):
     folder = tmp_path / "raw"
     folder.mkdir()
     source, named = damage(rows, folder)

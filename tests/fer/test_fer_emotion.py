@@ -39,7 +39,7 @@ def test_logits_are_the_mean_over_frames_of_one_linear_layer():
     torch.testing.assert_close(built({"embedding": embedding}), expected)
 
 
-def test_loss_by_hand_with_and_without_smoothing():
+def test_loss_equals_hand_computation_with_and_without_label_smoothing():
     logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     norm = math.log(math.exp(2) + 2)
     plain = ((norm - 2) + math.log(3)) / 2
@@ -49,7 +49,7 @@ def test_loss_by_hand_with_and_without_smoothing():
     assert head(label_smoothing=0.3).loss(logits, batch([0, 1])).item() == pytest.approx(smoothed, abs=1e-6)
 
 
-def test_class_weights_by_hand():
+def test_class_weights_equal_hand_computation():
     """Logits of zero: each clip's cross-entropy is log 3, times the weight of its class."""
     logits, labels, log3 = torch.zeros(4, 3), batch([0, 0, 1, 2]), math.log(3)
     given = head(class_weights=[2, 0.5, 0]).loss(logits, labels)
@@ -64,7 +64,7 @@ def test_class_weights_by_hand():
         head(class_weights=[1, 2])
 
 
-def test_a_few_steps_of_its_own_loss_learn_its_own_labels():
+def test_a_few_training_steps_fit_the_labels():
     torch.manual_seed(0)
     built, embedding, truth = head(), torch.randn(6, 1, 5), batch([0, 1, 2, 0, 1, 2])
     optimizer = torch.optim.SGD(built.parameters(), lr=0.5)
@@ -85,7 +85,7 @@ def test_dropout_acts_in_training_only():
     assert torch.equal(built(features)[0], built(features)[63])
 
 
-def test_decode_gives_named_probabilities_once_a_clip():
+def test_decode_gives_class_probabilities_per_clip():
     logits = torch.log(torch.tensor([[0.2, 0.5, 0.3]]))
     decoded = head().decode(logits)["emotion"]
     assert isinstance(decoded, Categories)
@@ -100,18 +100,18 @@ def test_half_precision_features_give_float32_logits():
 
 
 @pytest.mark.parametrize("target", ["mood", "valence"])
-def test_a_target_that_is_no_class_of_the_data_is_refused(target):
+def test_a_target_that_is_no_class_of_the_data_is_rejected(target):
     with pytest.raises(PluginError, match=rf"no class target '{target}'\n.*class targets \(emotion\)"):
         head(target=target)
 
 
-def test_a_backbone_without_embedding_is_refused():
+def test_a_backbone_without_embedding_is_rejected():
     context = BuildContext(targets=CONTEXT.targets, features={"conv": (2, 8, 4, 4)})
     with pytest.raises(PluginError, match=r"no feature called 'embedding'\n.*gives conv"):
         head(context)
 
 
-def test_impossible_params_are_refused():
+def test_impossible_params_are_rejected():
     with pytest.raises(ValidationError, match="less than 1"):
         EmotionParams(dropout=1.0)
 

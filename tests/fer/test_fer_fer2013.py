@@ -37,7 +37,7 @@ PACKAGINGS = ["fer2013.csv", "icml_face_data.csv", "zip", "folders"]
 
 
 @pytest.mark.parametrize("packaging", PACKAGINGS)
-def test_every_packaging_gives_the_same_pixels_labels_and_splits(rows, tmp_path, packaging):
+def test_all_layouts_give_the_same_pixels_labels_and_splits(rows, tmp_path, packaging):
     data = dataset(written(rows, packaging, tmp_path))
     assert isinstance(data, Dataset)
     assert data.splits == ("train", "dev", "test")
@@ -56,7 +56,7 @@ def test_every_packaging_gives_the_same_pixels_labels_and_splits(rows, tmp_path,
 
 
 @pytest.mark.parametrize("newline", ["\r\n", "\n"])
-def test_a_csv_may_be_given_itself_with_a_byte_order_mark_or_windows_line_ends(rows, tmp_path, newline):
+def test_a_csv_path_with_byte_order_mark_or_windows_line_ends(rows, tmp_path, newline):
     path = rows.write_csv(tmp_path / "renamed.csv", newline=newline)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes() + newline.encode())
     samples = read(dataset(path), "train")
@@ -108,14 +108,14 @@ def test_a_part_of_a_csv_is_read_without_the_rows_before_it(rows, tmp_path, monk
         dataset(path).parts("train")
 
 
-def test_folder_classes_go_by_name_and_keys_by_path(rows, tmp_path):
+def test_folder_classes_are_matched_by_name_and_keys_derived_from_paths(rows, tmp_path):
     samples = read(dataset(rows.write_folders(tmp_path)), "train")
     keys = {sample.key: sample.targets["emotion"] for sample in samples}
     assert keys["train/neutral/Training_1006"] == 6
     assert keys["train/happy/Training_1003"] == 3
 
 
-def test_folder_test_without_usage_in_the_names_is_the_test_split(rows, tmp_path):
+def test_test_folder_without_usage_prefixes_is_the_test_split(rows, tmp_path):
     rows.write_folders(tmp_path)
     for file in (tmp_path / "test").rglob("*.png"):
         file.rename(file.with_name(file.name.split("_")[1]))
@@ -125,7 +125,7 @@ def test_folder_test_without_usage_in_the_names_is_the_test_split(rows, tmp_path
 
 
 @pytest.mark.parametrize("packaging", PACKAGINGS)
-def test_a_split_without_rows_is_not_there(rows, tmp_path, packaging):
+def test_a_split_without_rows_does_not_exist(rows, tmp_path, packaging):
     rows.usages, rows.labels, rows.faces, rows.votes = (
         rows.usages[:7], rows.labels[:7], rows.faces[:7], rows.votes[:7]
     )  # fmt: skip
@@ -159,7 +159,7 @@ def edited(rows, tmp_path, row, change):
         (lambda e, p, u: [e, p], "row 5: 2 columns instead of 3"),
     ],
 )
-def test_a_bad_csv_row_is_named_with_reason_and_remedy(rows, tmp_path, change, words):
+def test_an_invalid_csv_row_is_reported_with_cause_and_fix(rows, tmp_path, change, words):
     path = edited(rows, tmp_path, 5, change)
     with pytest.raises(DataError) as caught:
         read(dataset(path), "train")
@@ -167,14 +167,14 @@ def test_a_bad_csv_row_is_named_with_reason_and_remedy(rows, tmp_path, change, w
     assert caught.value.do
 
 
-def test_a_csv_without_its_columns_is_refused(rows, tmp_path):
+def test_a_csv_without_its_columns_is_rejected(rows, tmp_path):
     path = tmp_path / "train.csv"
     path.write_text("emotion,pixels\n0,1 2 3\n")
     with pytest.raises(DataError, match="the header has no column Usage"):
         dataset(path).parts("train")
 
 
-def test_nothing_there_is_said_when_it_is_first_needed(tmp_path):
+def test_a_missing_path_is_reported_at_first_use(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         dataset(tmp_path / "absent").parts("train")
     with pytest.raises(DataError, match="no packaging of FER2013 here"):
@@ -184,13 +184,13 @@ def test_nothing_there_is_said_when_it_is_first_needed(tmp_path):
         _ = dataset(tmp_path).splits
 
 
-def test_a_part_that_was_never_named_is_refused(rows, tmp_path):
+def test_an_unknown_part_is_rejected(rows, tmp_path):
     data = dataset(rows.write_csv(tmp_path / "fer2013.csv"))
     with pytest.raises(DataError, match="no part is called '0-6'"):
         list(data.samples("train", "0-6"))
 
 
-def test_folder_mistakes(rows, tmp_path):
+def test_invalid_class_folders_are_rejected(rows, tmp_path):
     rows.write_folders(tmp_path)
     victim = tmp_path / "train/fear/Training_1002.png"
     whole = victim.read_bytes()
@@ -212,7 +212,7 @@ def test_folder_mistakes(rows, tmp_path):
         read(dataset(tmp_path), "train")
 
 
-def test_a_truncated_jpeg_is_not_read_as_half_a_face(rows, tmp_path):
+def test_a_truncated_jpeg_is_rejected(rows, tmp_path):
     place = tmp_path / "train/happy"
     place.mkdir(parents=True)
     Image.fromarray(rows.faces[0]).save(place / "a.jpg")
@@ -221,7 +221,7 @@ def test_a_truncated_jpeg_is_not_read_as_half_a_face(rows, tmp_path):
         read(dataset(tmp_path), "train")
 
 
-def test_zip_mistakes(rows, tmp_path):
+def test_invalid_zip_files_are_rejected(rows, tmp_path):
     rows.write_zip(tmp_path)
     table = tmp_path / "labels.csv"
     text = table.read_text()
@@ -250,7 +250,7 @@ def test_real_counts_per_class_and_split(real_fer2013):
     assert data.describe() == {"missing": "PrivateTest: no rows here; the official fer2013.csv has them"}
 
 
-def test_real_rows_are_the_same_through_every_packaging(real_fer2013, rows, tmp_path):
+def test_real_rows_are_equal_in_all_layouts(real_fer2013, rows, tmp_path):
     data = dataset(real_fer2013)
     samples = [sample for sample, _ in zip(data.samples("train", data.parts("train")[0]), range(50), strict=False)]
     rows.faces = np.stack([sample.frames[0, :, :, 0] for sample in samples])

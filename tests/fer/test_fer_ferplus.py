@@ -21,7 +21,7 @@ def read(data, split):
     return [sample for part in data.parts(split) for sample in data.samples(split, part)]
 
 
-def test_votes_become_the_majority_class(rows, tmp_path):
+def test_majority_class_of_votes(rows, tmp_path):
     votes = read_votes(rows.write_votes(tmp_path / "fer2013new.csv"))
     assert votes.counts_NV.tolist() == rows.votes
     assert majority(votes.counts_NV).tolist() == [4, 5, -1, -1, -1, -1, 0, 1, -1, 7, 6, 3]
@@ -44,7 +44,7 @@ def test_the_zip_mirror_carries_its_votes(rows, tmp_path):
     assert {s.meta["row"]: s.targets["emotion"] for s in read(data, "train")} == {0: 4, 1: 5, 6: 0}
 
 
-def test_votes_may_lie_elsewhere(rows, tmp_path):
+def test_votes_in_another_folder(rows, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     votes = rows.write_votes(tmp_path / "elsewhere/votes.csv")
     data = dataset(rows.write_icml(tmp_path / "icml_face_data.csv"), votes)
@@ -59,7 +59,7 @@ def test_left_out_rows_are_counted_in_the_log(rows, tmp_path, caplog):
     assert "4 of 7 rows have no clear majority and are left out" in caplog.text
 
 
-def test_different_row_counts_are_refused(rows, tmp_path):
+def test_different_row_counts_are_rejected(rows, tmp_path):
     rows.write_csv(tmp_path / "fer2013.csv")
     path = rows.write_votes(tmp_path / "fer2013new.csv")
     path.write_text("\n".join(path.read_text().split("\n")[:-2]) + "\n")
@@ -70,7 +70,7 @@ def test_different_row_counts_are_refused(rows, tmp_path):
         list(dataset(tmp_path).samples("test", part))
 
 
-def test_disagreeing_usages_are_refused_in_the_scan_and_in_a_part_read_alone(rows, tmp_path):
+def test_disagreeing_usages_are_rejected_in_the_scan_and_in_a_part_read_alone(rows, tmp_path):
     rows.write_csv(tmp_path / "fer2013.csv")
     part = dataset(tmp_path)._pictures.parts("train")[0]
     rows.usages[6] = "PublicTest"
@@ -90,7 +90,7 @@ def test_class_folders_cannot_be_joined(rows, tmp_path):
         dataset(tmp_path).parts("train")
 
 
-def test_votes_that_cannot_be_used_are_refused(rows, tmp_path):
+def test_votes_that_cannot_be_used_are_rejected(rows, tmp_path):
     rows.write_csv(tmp_path / "fer2013.csv")
     with pytest.raises(DataError, match=r"fer2013new\.csv: the votes cannot be read"):
         dataset(tmp_path).parts("train")
@@ -108,14 +108,14 @@ def test_votes_that_cannot_be_used_are_refused(rows, tmp_path):
 
 
 def by_the_authors_rule(votes):
-    """One row, step by step as the authors' `majority` mode does it."""
+    """Majority class of one row, step by step as in the authors' `majority` mode."""
     votes = [0 if vote < 2 else vote for vote in votes]
     if max(votes) <= 0.5 * sum(votes) or votes.index(max(votes)) >= 8:
         return -1
     return votes.index(max(votes))
 
 
-def test_real_votes_become_labels_as_the_authors_rule_says(real_fer2013):
+def test_labels_of_real_votes_follow_the_authors_rule(real_fer2013):
     votes = read_votes(real_fer2013 / "labels.csv")
     labels = majority(votes.counts_NV)
     assert labels.tolist() == [by_the_authors_rule(row) for row in votes.counts_NV.tolist()]

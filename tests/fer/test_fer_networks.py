@@ -1,4 +1,4 @@
-"""VGG-Face and the face ResNet: published parameters, sizes, initial weights, and equality with a plain reference."""
+"""VGG-Face and the face ResNet: published parameters, sizes, initialisation, equality with an explicit reference."""
 
 import math
 
@@ -67,7 +67,7 @@ def test_poolings_round_up(pixels, rows):
 
 
 @pytest.mark.parametrize("layers", [("fc6",), ("fc6", "fc7")])
-def test_vgg_face_equals_its_layers_written_out_frame_by_frame(layers):
+def test_vgg_face_equals_explicit_layers_frame_by_frame(layers):
     torch.manual_seed(0)
     network = vgg(37, layers=layers[-1]).eval()
     frames = torch.rand(2, 3, 3, 37, 37)
@@ -77,7 +77,7 @@ def test_vgg_face_equals_its_layers_written_out_frame_by_frame(layers):
     torch.testing.assert_close(out, expected)
 
 
-def test_dropout_of_a_half_in_the_still_network_only():
+def test_dropout_only_with_layers_fc7():
     torch.manual_seed(0)
     frames = torch.rand(64, 1, 3, 40, 40)
     video = vgg(layers="fc6")
@@ -138,7 +138,7 @@ def test_frames_of_any_size_are_resized_to_the_networks_own():
     assert torch.equal(network(right_size)["embedding"], plain(right_size)["embedding"])
 
 
-def test_first_weights_keep_the_signal_alive():
+def test_initialisation_preserves_the_signal():
     torch.manual_seed(0)
     network = VggFace(VggFaceParams(width=0.25), context(64)).eval()
     embedding = network(torch.rand(8, 1, 3, 64, 64))["embedding"]
@@ -223,7 +223,7 @@ def test_maps_of_the_face_resnet_at_112_by_96():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_face_resnet_equals_its_layers_written_out_and_normalises_over_all_frames(training):
+def test_face_resnet_equals_explicit_layers_and_normalises_over_all_frames(training):
     torch.manual_seed(0)
     network = resnet().train(training)
     for name, value in network.state_dict().items():
@@ -236,7 +236,7 @@ def test_face_resnet_equals_its_layers_written_out_and_normalises_over_all_frame
         torch.testing.assert_close(features[name], value.unflatten(0, (2, 3)), atol=1e-4, rtol=1e-4)
 
 
-def test_first_weights_of_the_face_resnet():
+def test_initialisation_of_the_face_resnet():
     torch.manual_seed(0)
     network = resnet(112, 96, width=0.5)
     for unit in network.layer3:

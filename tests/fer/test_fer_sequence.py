@@ -1,4 +1,4 @@
-"""The recurrent heads: published parameters, the cells' equations by hand in NumPy, dropout, refusals."""
+"""The recurrent heads: published parameters, equations of the cells in NumPy, dropout, invalid inputs."""
 
 import numpy as np
 import pytest
@@ -85,7 +85,7 @@ def test_published_parameters_of_resnet_and_three_grus_and_of_the_lean_variant(p
     assert count(head.gru1) == count(head.gru3) == count(head.gru5) == 3 * 128 * (512 + 128 + 2)
 
 
-def test_gru_by_hand():
+def test_gru_equals_explicit_equations():
     head, given = sequence(), features()
     weights, out = arrays(head), head(given)
     assert out.shape == (2, 7)
@@ -96,7 +96,7 @@ def test_gru_by_hand():
 
 
 @pytest.mark.parametrize(("cell", "suffix"), [("lstm", "_l0"), ("lstm_cell", "")])
-def test_lstm_by_hand(cell, suffix):
+def test_lstm_equals_explicit_equations(cell, suffix):
     head, given = sequence(cell=cell), features()
     weights = {name.removeprefix("cell."): value for name, value in arrays(head).items()}
     out = head(given)
@@ -107,7 +107,7 @@ def test_lstm_by_hand(cell, suffix):
 
 
 @pytest.mark.parametrize("pool", [None, 2])
-def test_three_levels_by_hand(pool):
+def test_multi_level_gru_equals_explicit_equations(pool):
     head, given = multi_level(pool=pool), features()
     weights, out = arrays(head), head(given)
     for clip in range(2):
@@ -124,7 +124,7 @@ def test_three_levels_by_hand(pool):
         assert out[clip].tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_dropout_falls_on_each_frames_output_before_the_mean():
+def test_dropout_is_applied_per_frame_before_the_mean():
     torch.manual_seed(0)
     head = sequence(hidden=64, dropout=0.8)
     given, seen = features(50), []
@@ -142,7 +142,7 @@ def test_dropout_falls_on_each_frames_output_before_the_mean():
     torch.testing.assert_close(seen[2], (states * kept * 5).mean(dim=1))
 
 
-def test_three_dropouts_are_drawn_apart():
+def test_three_dropout_masks_are_independent():
     torch.manual_seed(0)
     head, seen = multi_level(dropout=0.5, hidden=16), []
     head.dropout.register_forward_hook(lambda _, inputs, out: seen.append(out == 0))
@@ -195,7 +195,7 @@ def refusal(action, *words):
     assert caught.value.do
 
 
-def test_refusals():
+def test_invalid_inputs_are_rejected():
     only = context(embedding=(4, 6))
     refusal(lambda: MultiLevelGruHead(MultiLevelGruParams(), only), "fer/multi_level_gru", "'p1'", "gives embedding")
     refusal(lambda: SequenceHead(SequenceParams(), context(p1=(4, 2, 5, 3))), "fer/sequence", "'embedding'")

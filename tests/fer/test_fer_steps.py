@@ -1,4 +1,4 @@
-"""Two training steps of each model against other numbers: layers written out, differences of the loss, SGD by hand."""
+"""Two training steps of each model against explicit layers, finite differences of the loss, and explicit SGD."""
 
 import numpy as np
 import pytest
@@ -87,7 +87,7 @@ MODELS = models()
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_two_steps_by_hand(name):
+def test_two_training_steps_equal_hand_computation(name):
     """In each tensor the number with the largest update moves by -lr (g + decay w), then by the momentum rule."""
     model, reference, frames = MODELS[name]
     torch.manual_seed(1)
@@ -117,7 +117,7 @@ def test_two_steps_by_hand(name):
 
 
 def _slope(reference, weights, name, place, frames, reach=1e-7):
-    """Central difference of the reference's loss; so short that no ReLU switches within it."""
+    """Central difference of the reference's loss, with a step too small to switch a ReLU."""
     losses = []
     for sign in (1, -1):
         moved = dict(weights)

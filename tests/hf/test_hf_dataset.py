@@ -64,7 +64,7 @@ def test_class_folders(folders):
     assert len(read(dataset, "test")) == 4
 
 
-def test_it_keeps_the_contract(folders):
+def test_conformance(folders):
     (registered,) = [c for c in load_plugins().components["dataset"].values() if c.name == "hf/dataset"]
     asked = 0
     for check in checks_of("hf"):
@@ -132,7 +132,7 @@ def test_videos_give_frames_spread_over_each(tmp_path):
     np.testing.assert_allclose(first.frames.mean(axis=(1, 2, 3)), [0, 75, 150, 225], atol=3)
 
 
-def test_what_is_not_there_is_named_with_what_is(folders, tmp_path):
+def test_missing_names_are_reported_with_available_names(folders, tmp_path):
     for params, message in (
         ({"targets": ["mood"]}, r"no column 'mood'\n  -> it has: image, label"),
         ({"splits": ["validation"]}, r"no split 'validation'\n  -> it has: "),

@@ -1,4 +1,4 @@
-"""Runs the job of every published system on procedural faces, opens its report in a browser, and prints a table.
+"""Runs the jobs of all published systems on procedural faces, opens their reports in a browser, and prints a table.
 
     python tests/systems/run_systems.py [NAME...]       # `make systems`; NAME: of a job, without .yaml
 
@@ -27,7 +27,7 @@ _POLL_S = 0.2
 
 @dataclass(frozen=True)
 class Outcome:
-    """One job: seconds, those of a CPU, peak memory of its processes in MB, and what its run folder says."""
+    """Result of one job: wall and CPU seconds, peak memory of its processes in MB, and contents of its run folder."""
 
     job: str
     seconds: float
@@ -36,7 +36,7 @@ class Outcome:
     run: Path
 
     def row(self) -> str:
-        """A row of the table."""
+        """Formats a row of the table."""
         stages = [json.loads(file.read_bytes()) for file in sorted(self.run.glob("stages/*/stage.json"))]
         sizes = ", ".join(f"{one['name']} {one['parameters']:,}" for one in stages)
         speeds = ", ".join(f"{one['samples_per_s'] / one['batch_size']:.1f}" for one in stages)
@@ -51,7 +51,7 @@ class Outcome:
 
 
 def main(names: list[str]) -> int:
-    """Runs the jobs; 1 if any of them fails."""
+    """Runs the jobs. Returns 1 if one of them fails."""
     jobs = [file for file in sorted(JOBS.glob("*.yaml")) if file.name.startswith(FAMILIES)]
     jobs = [file for file in jobs if not names or file.stem in names]
     if not jobs:
@@ -78,7 +78,7 @@ def main(names: list[str]) -> int:
 
 
 def run(file: Path) -> Outcome | None:
-    """One job in processes of its own; None if it fails."""
+    """Runs one job in its own processes. Returns None if it fails."""
     began, peak, cpu = time.monotonic(), 0.0, 0.0
     storage = KEPT / file.stem
     shutil.rmtree(storage, ignore_errors=True)
@@ -93,7 +93,7 @@ def run(file: Path) -> Outcome | None:
 
 
 def resident_mb(pid: int) -> float:
-    """Memory of a process that has begun, MB; 0 once it has ended."""
+    """Returns the memory of a running process in MB; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -102,7 +102,7 @@ def resident_mb(pid: int) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process and those of its children that have ended have used; 0 once it has ended itself."""
+    """Returns the CPU seconds of a process and its finished children; 0 if the process has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -111,7 +111,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def opens(browser: str | None, page: Path) -> bool:
-    """Whether a browser draws the report; without a browser, whether it is there."""
+    """Returns whether a browser shows the report; without a browser, whether the file exists."""
     if browser is None:
         sys.stderr.write("no Chromium: reports are not opened\n")
         return page.is_file()

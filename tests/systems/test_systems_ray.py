@@ -1,4 +1,4 @@
-"""A system under Ray Train with two workers: every sample of a step once, and a finished run."""
+"""A system on Ray Train with two workers: each sample of a step is used once, and the run finishes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last stage of every published system, interrupted and continued, ends with the weights of the undisturbed run."""
+"""Every published system: an interrupted and resumed last stage ends with the weights of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DATA = ("subjects={train: 2, dev: 1}", "per_subject=4", "recordings=1")
 
 
 def tiny(repository: Path, name: str) -> list[str]:
-    """Overrides that make the job's demo a matter of seconds; it is not evaluated."""
+    """Overrides that shorten the job's demo to seconds, without evaluation."""
     job, _ = read_job(repository / "jobs" / f"{name}.yaml", profile="demo")
     changes = [f"stages.{stage}.{change}" for stage in job.stages for change in SMALL]
     changes += [f"data.{data}.stand_in.{change}" for data in job.data for change in DATA]
@@ -39,7 +39,7 @@ CASES = [pytest.param(*job, marks=[] if job[0] in IN_EVERY_RUN else pytest.mark.
 
 
 @pytest.mark.parametrize(("name", "stage"), CASES)
-def test_an_interrupted_stage_ends_as_if_it_had_not_been(
+def test_an_interrupted_stage_ends_with_the_weights_of_an_uninterrupted_run(
     name: str, stage: str, repository: Path, storage: Path
 ) -> None:
     job, catalog = read_job(repository / "jobs" / f"{name}.yaml", profile="demo", overrides=tiny(repository, name))

@@ -1,4 +1,4 @@
-"""A system of clips is tested under every registered degradation, in one run: any of them may be swept."""
+"""A system of clips is evaluated on a sweep over every registered degradation, in one run."""
 
 from __future__ import annotations
 

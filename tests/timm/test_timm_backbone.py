@@ -1,4 +1,4 @@
-"""`timm/model`: features and embedding are those of timm itself; what it cannot do is said."""
+"""`timm/model`: features and embedding equal timm's; errors are reported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def build(model, clip=ClipSpec(2, 3, 64, 64), **params):  # noqa: B008  a frozen
 
 
 @pytest.mark.parametrize("model", ["resnet10t", "mobilenetv3_small_050", "convnext_atto"])
-def test_features_are_timms_own(model):
+def test_features_equal_timms(model):
     backbone = build(model)
     frames = torch.rand(3, 2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     torch.manual_seed(3)
@@ -47,7 +47,7 @@ def test_grey_frames_and_a_transformer_of_another_size():
     assert found["layer12"].shape == (2, 1, 192, 3, 3)
 
 
-def test_it_keeps_the_contract():
+def test_conformance():
     asked = 0
     for check in checks_of("timm"):
         try:
@@ -64,7 +64,7 @@ def test_options_reach_timm():
         build("resnet10t", options={"no_such_option": 1})
 
 
-def test_what_timm_cannot_do_is_said(monkeypatch):
+def test_errors_of_timm_are_reported(monkeypatch):
     with pytest.raises(PluginError, match="timm has no network 'resnet19'") as caught:
         build("resnet19")
     assert "resnet18" in caught.value.do

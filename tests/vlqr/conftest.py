@@ -1,4 +1,4 @@
-"""Fixtures: the tiny AVEC 2016 tree, whole or to break, and the folder of real data."""
+"""Fixtures: the tiny AVEC 2016 tree, the original and a copy to change, and the folder of real data."""
 
 import shutil
 from pathlib import Path
@@ -22,5 +22,5 @@ def avec_original(tmp_path_factory):
 
 @pytest.fixture
 def avec_copy(avec_original, tmp_path):
-    """A tree that the test may break."""
+    """A copy of the tree that the test may change."""
     return Path(shutil.copytree(avec_original, tmp_path / "avec"))

@@ -1,4 +1,4 @@
-"""The AVEC 2016 reader on a tree in the raw layout: what it keeps, the numbers of a face, every refusal."""
+"""The AVEC 2016 reader on the original layout: usable frames, face pixels, invalid data."""
 
 import math
 import re
@@ -57,7 +57,7 @@ def test_splits_parts_and_clip(avec_original):
     ]
 
 
-def test_keeps_the_usable_frames_with_their_labels(avec_original):
+def test_usable_frames_and_their_labels(avec_original):
     samples = read(avec_original, target=["valence", "arousal"])
     assert [s.key for s in samples] == [f"train_1/{k:06d}" for k in KEPT]
     assert all(re.fullmatch(r"[A-Za-z0-9_/-]+", s.key) for s in samples)
@@ -74,7 +74,7 @@ def test_min_box_is_a_strict_bound_on_both_sides(avec_original):
 
 
 def reference_face(frame_bgr, box, size):
-    """The published recipe in its own words: 1-based inclusive rows and columns, clipped to the frame."""
+    """The published crop, written out: 1-based inclusive rows and columns, clipped to the frame."""
     left, top, width, height = box
     r0, r1 = max(math.ceil(top), 1), min(math.ceil(top + height - 1), HEIGHT)
     c0, c1 = max(math.ceil(left), 1), min(math.ceil(left + width - 1), WIDTH)
@@ -111,7 +111,7 @@ def test_the_same_samples_every_time(avec_original):
         np.testing.assert_array_equal(a.frames, b.frames)
 
 
-def test_times_join_to_the_nearest_row(avec_original):
+def test_rows_are_joined_by_nearest_time(avec_original):
     samples = read(avec_original, "train_2")  # video times are 15 ms late
     assert [s.targets["valence"] for s in samples] == [valence(k) for k in KEPT]
     refusal(
@@ -125,7 +125,7 @@ def test_times_join_to_the_nearest_row(avec_original):
     assert len(read(avec_original, time_tolerance="exact")) == len(KEPT)
 
 
-def test_boxes_may_lie_elsewhere_with_columns_in_any_order(avec_copy, tmp_path):
+def test_boxes_in_another_folder_with_columns_in_any_order(avec_copy, tmp_path):
     for path in sorted((avec_copy / "bbox").iterdir()):
         rows = [line.split(",") for line in path.read_text().splitlines()]
         write_text(tmp_path / "boxes" / path.name, [",".join([r[3], "x", *r[:3], r[4]]) for r in rows])
@@ -210,18 +210,18 @@ def test_empty_split(avec_copy):
         (GOLD, lambda ls: [*ls[:12], "0.12", *ls[13:]], ["train_1.arff:13", "a time and a value"]),
     ],
 )
-def test_broken_text_files(avec_copy, file, change, words):
+def test_invalid_text_files(avec_copy, file, change, words):
     rewrite(avec_copy / file, change)
     refusal(lambda: read(avec_copy), *words)
 
 
-def test_unusable_video_names_the_detector(avec_copy):
+def test_error_of_a_video_without_usable_faces_names_the_detector(avec_copy):
     rewrite(avec_copy / BBOX, lambda ls: [ls[0], *(f"{line.split(',')[0]},0,0,0,0" for line in ls[1:])])
     video = avec_copy / "recordings_video" / "train_1.mp4"
     refusal(lambda: read(avec_copy), f"python -m blear_faces.locate {video} --out {avec_copy / BBOX}")
 
 
-def test_video_that_is_no_video(avec_copy):
+def test_invalid_video_files_are_rejected(avec_copy):
     path = avec_copy / "recordings_video" / "train_1.mp4"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     refusal(lambda: read(avec_copy), path, "cannot be opened")
@@ -233,7 +233,7 @@ def test_video_shorter_than_its_times(avec_copy):
     refusal(lambda: read(avec_copy), "train_1.mp4", "ends after 12 frames", "13")
 
 
-def test_text_that_is_not_text(avec_copy):
+def test_binary_text_files_are_rejected(avec_copy):
     (avec_copy / BBOX).write_bytes(b"\xff\xfe\x00\x81")
     refusal(lambda: read(avec_copy), BBOX, "cannot be read")
 
@@ -241,6 +241,6 @@ def test_text_that_is_not_text(avec_copy):
 @pytest.mark.parametrize(
     "params", [{"target": []}, {"target": ["anger"]}, {"target": ["valence", "valence"]}, {"time_tolerance": -1}]
 )
-def test_params_refused(params):
+def test_invalid_params_are_rejected(params):
     with pytest.raises(ValidationError):
         Avec2016Params(source="x", **params)

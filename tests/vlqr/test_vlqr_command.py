@@ -1,4 +1,4 @@
-"""The `blear` command on the raw layout of AVEC 2016: a whole job, and mistakes in the data."""
+"""The `blear` command on the original layout of AVEC 2016: a whole job, and invalid data."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""RMSE, CC, CCC: hand numbers, scipy, degenerate series, both aggregations."""
+"""RMSE, CC, CCC: hand-computed values, scipy, degenerate series, both aggregations."""
 
 import math
 
@@ -14,7 +14,7 @@ TRUTH, PREDICTION = np.array([0.0, 1, 2, 3]), np.array([1.0, 1, 3, 3])
 # by hand: means 1.5 and 2, covariance 4/4, variances 5/4 and 4/4 (unbiased 5/3 and 4/3)
 
 
-def test_hand_numbers():
+def test_metrics_equal_hand_computation():
     assert rmse(TRUTH, PREDICTION) == pytest.approx(math.sqrt(0.5))
     assert cc(TRUTH, PREDICTION) == pytest.approx(1 / math.sqrt(1.25))
     assert cc(TRUTH, PREDICTION, ddof="repo") == pytest.approx(0.75 / math.sqrt(1.25))
@@ -74,7 +74,7 @@ def test_lengths_must_agree():
         per_video(ccc, TRUTH, PREDICTION, ["a"] * 3)
 
 
-def test_headline_is_ccc():
+def test_main_metric_is_ccc():
     assert [(m.name, m.compute(TRUTH, PREDICTION)) for m in REGRESSION] == [
         ("ccc", pytest.approx(0.8)),
         ("rmse", pytest.approx(math.sqrt(0.5))),

@@ -1,4 +1,4 @@
-"""CNN+D, its super-resolution twin and the heads: the published sizes, shapes, initial weights and losses."""
+"""CNN+D, the super-resolution network and the heads: published sizes, shapes, initialisation and losses."""
 
 import math
 
@@ -208,7 +208,7 @@ def refusal(action, *words):
     assert caught.value.do
 
 
-def test_refusals():
+def test_invalid_inputs_are_rejected():
     refusal(lambda: Cnn5x5(Cnn5x5Params(), context(28)), "vlqr/cnn5x5", "28x28", "29x29")
     refusal(lambda: Srcnn5x5(Srcnn5x5Params(), context(12)), "vlqr/srcnn5x5", "12x12", "13x13")
     refusal(lambda: Cnn5x5(Cnn5x5Params(), BuildContext()), "shape of the clips")

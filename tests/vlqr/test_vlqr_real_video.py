@@ -1,4 +1,4 @@
-"""From a real video to faces: the locator's command writes the boxes that the AVEC 2016 reader takes."""
+"""From a real video to faces: the AVEC 2016 reader reads the boxes written by the locator's command."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Super-resolution patches: the published counts, the published degradation, refusals."""
+"""Super-resolution patches: published counts, published degradation, invalid inputs."""
 
 import re
 
@@ -57,7 +57,7 @@ def test_reads_set5_whole(real_data):
     assert max(s.clean.max() for s in samples) <= 235
 
 
-def test_patches_are_cut_from_the_degraded_whole(pictures):
+def test_patches_are_cropped_from_degraded_whole_pictures(pictures):
     dataset = build(pictures, factor=12)
     assert isinstance(dataset, Dataset)
     assert dataset.clip == ClipSpec(1, 1, 32, 32)
@@ -83,7 +83,7 @@ def test_patches_are_cut_from_the_degraded_whole(pictures):
         assert sample.targets == {}
 
 
-def test_factor_1_leaves_degrading_to_the_job(pictures):
+def test_factor_1_gives_clean_patches(pictures):
     clean, low = read(build(pictures, factor=1, stride=100)), read(build(pictures, factor=5, stride=100))
     assert [s.clean is None for s in clean] == [True, True]
     assert [s.frames.dtype for s in clean] == [np.uint8] * 2
@@ -106,7 +106,7 @@ def refusal(action, *words):
     assert caught.value.do
 
 
-def test_refusals(pictures, tmp_path):
+def test_invalid_inputs_are_rejected(pictures, tmp_path):
     refusal(lambda: build(tmp_path / "nowhere"), "nowhere", "no such folder")
     refusal(lambda: build(pictures / "more"), "more", "holds no picture")
     refusal(lambda: build(pictures, test=pictures / "more"), "more", "holds no picture")
@@ -128,6 +128,6 @@ def test_two_pictures_of_one_key(pictures):
 
 
 @pytest.mark.parametrize("params", [{"patch": 32, "target": 15}, {"patch": 16, "target": 18}, {"factor": 0}])
-def test_params_refused(params):
+def test_invalid_params_are_rejected(params):
     with pytest.raises(ValidationError):
         T91Params(source="x", **params)

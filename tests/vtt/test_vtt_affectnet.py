@@ -1,4 +1,4 @@
-"""AffectNet, both releases, and AffectNet with RAF: what is kept, what is counted, every refusal."""
+"""AffectNet, both releases, and AffectNet with RAF: samples, excluded rows, invalid data."""
 
 import logging
 
@@ -38,7 +38,7 @@ def labels(samples):
     return [EMOTIONS[s.targets["emotion"]] for s in samples]
 
 
-def test_the_published_map():
+def test_mapping_to_the_seven_classes():
     assert AFFECTNET_TO_VTT == (6, 3, 4, 5, 2, 1, 0, None, None, None, None)
 
 
@@ -82,7 +82,7 @@ def test_labels_metadata_and_pixels_of_a_row(csv):
     assert read(build(csv), "dev")[0].frames[0, 0, 0].max() == 0  # the mean colour is for training
 
 
-def test_pooled_splits_are_one_with_keys_apart(csv):
+def test_pooled_splits_have_distinct_keys(csv):
     pooled = read(build(csv, pool_splits=True))
     assert len(pooled) == 9
     assert len({s.key for s in pooled}) == 9
@@ -127,14 +127,14 @@ def change(csv, row, text):
         (0, "subDirectory_filePath,face_x", r"the header has no column face_y, face_width"),
     ],
 )
-def test_broken_rows_are_refused(csv, row, text, words):
+def test_invalid_rows_are_rejected(csv, row, text, words):
     change(csv, row, text)
     with pytest.raises(DataError, match=words) as caught:
         read(build(csv))
     assert caught.value.do
 
 
-def test_a_broken_row_that_is_left_out_anyway_is_only_counted(csv):
+def test_an_invalid_row_of_an_excluded_class_is_only_counted(csv):
     change(csv, 11, trees.affectnet_row("x.jpg", 10, box="0,0,0,0"))
     assert len(read(build(csv))) == 7
 
@@ -162,7 +162,7 @@ def test_newer_release(folders, caplog):
         ("2_exp.npy", None, r"2_exp.npy: cannot be read"),
     ],
 )
-def test_broken_annotations_are_refused(folders, name, content, words):
+def test_invalid_annotations_are_rejected(folders, name, content, words):
     path = folders / "train_set" / "annotations" / name
     path.unlink()
     if content is not None:
@@ -171,12 +171,12 @@ def test_broken_annotations_are_refused(folders, name, content, words):
         read(build(folders))
 
 
-def test_neither_release_is_refused(tmp_path):
+def test_a_folder_without_a_release_is_rejected(tmp_path):
     with pytest.raises(DataError, match="neither release of AffectNet"):
         build(tmp_path).parts("train")
 
 
-def test_both_as_one_dataset_tell_their_source_and_are_prepared(csv, tmp_path):
+def test_concatenated_dataset_names_the_source_and_can_be_prepared(csv, tmp_path):
     from blear.data.decoded.store import Store
     from blear.data.prepare.run import prepare_dataset
 

@@ -1,4 +1,4 @@
-"""AnotherMissOh: faces of the annotations as stills, splits by episode, every refusal."""
+"""AnotherMissOh: faces of the annotations as stills, splits by episode, invalid data."""
 
 import json
 import logging
@@ -70,7 +70,7 @@ def test_the_description_counts_episodes_and_names_missing_pictures(missoh):
         ({"AnotherMissOh01_1_2": [{"frame_id": "x_IMAGE_1", "persons": [{}]}]}, r"persons\[0\]: has no person_info"),
     ],
 )
-def test_broken_annotations_are_refused(missoh, content, words):
+def test_invalid_annotations_are_rejected(missoh, content, words):
     if isinstance(content, dict):
         dev = {f"AnotherMissOh{n:02d}_1_1": [] for n in (7, 8)}
         content = json.dumps(content | dev)
@@ -79,7 +79,7 @@ def test_broken_annotations_are_refused(missoh, content, words):
         read(build(missoh), "train")
 
 
-def test_missing_episodes_and_pictures_are_refused(missoh):
+def test_missing_episodes_and_pictures_are_rejected(missoh):
     with pytest.raises(DataError, match="no annotations of episodes 9, which are dev"):
         build(missoh, dev=(7, 9)).parts("train")
     with pytest.raises(DataError, match="no part 'AnotherMissOh07' in split 'train'"):

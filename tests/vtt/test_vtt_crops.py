@@ -10,12 +10,12 @@ from blear_vtt.datasets.params import CropParams
 
 
 def numbered(height=40, width=50):
-    """Pixel values are their places: red the column, green the row."""
+    """Returns an image whose pixel values are coordinates: red the column, green the row."""
     rows, columns = np.mgrid[:height, :width]
     return np.stack([columns, rows, np.full_like(rows, 9)], axis=-1).astype(np.uint8)
 
 
-def test_side_and_place_by_hand():
+def test_side_and_position_equal_hand_computation():
     # m = 0.5 (20 + 30) = 25; side = sqrt(45 * 55) = 49.7; centre (20, 31)
     assert face_square(Box(10, 16, 20, 30), 0.5) == Box(20 - 24, 31 - 24, 49, 49)
     # m = 0.3 (20 + 30) = 15; sqrt(35 * 45) = 39.7
@@ -51,7 +51,7 @@ def test_the_crop_holds_exactly_the_pixels_of_the_square():
     np.testing.assert_array_equal(face[:, 0, 1], np.arange(20, 28))
 
 
-def test_outside_is_black_or_the_mean_of_ten_by_ten_pixels_of_what_is_inside():
+def test_padding_is_black_or_the_mean_of_ten_by_ten_inner_pixels():
     params = CropParams(size=40, margin=0.0)
     image, box = numbered(), Box(-10, -10, 40, 40)
     black = crop_face(image, box, params, "black", "x")
@@ -74,7 +74,7 @@ def test_room_stores_the_surroundings_at_the_same_scale():
     np.testing.assert_array_equal(face[0, :, 0], np.arange(10, 30))
 
 
-def test_a_picture_without_box_is_its_own_square():
+def test_a_picture_without_box_uses_its_central_square():
     face = crop_face(numbered(20, 30), None, CropParams(size=20), "black", "x")
     np.testing.assert_array_equal(face, numbered(20, 30)[:, 5:25])
     roomy = crop_face(numbered(20, 20), None, CropParams(size=20, room=1.5), "black", "x")
@@ -82,19 +82,19 @@ def test_a_picture_without_box_is_its_own_square():
     assert not roomy[:5].any()
 
 
-def test_resizing_averages_where_it_shrinks():
+def test_downscaling_averages_areas():
     image = np.array([[0, 100], [50, 250]], dtype=np.uint8)[..., None].repeat(3, axis=2)
     assert resize_square(image, 1).tolist() == [[[100, 100, 100]]]
     assert resize_square(image, 4).shape == (4, 4, 3)
     assert resize_square(image, 2) is image
 
 
-def test_a_box_outside_the_picture_is_refused():
+def test_a_box_outside_the_picture_is_rejected():
     with pytest.raises(DataError, match=r"row 7: .* does not overlap the image of 50x40"):
         crop_face(numbered(), Box(200, 200, 10, 10), CropParams(), "black", "row 7")
 
 
-def test_a_broken_picture_is_refused(tmp_path):
+def test_a_invalid_picture_is_rejected(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
     for name in ("a.jpg", "b.jpg"):
         with pytest.raises(DataError, match=rf"{name}: the picture cannot be read"):

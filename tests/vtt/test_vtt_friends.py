@@ -1,4 +1,4 @@
-"""Friends and CK+: what becomes a clip, splits without leaks, every refusal."""
+"""Friends and CK+: clips, splits without leakage, invalid data."""
 
 import json
 import logging
@@ -34,7 +34,7 @@ def read(dataset, split="train"):
     return {s.key: s for part in dataset.parts(split) for s in dataset.samples(split, part)}
 
 
-def test_episodes_are_the_splits(friends):
+def test_splits_consist_of_episodes(friends):
     dataset = build(friends)
     assert isinstance(dataset, Dataset)
     assert dataset.clip == ClipSpec(4, 3, 30, 30)
@@ -70,7 +70,7 @@ def test_a_clip_is_the_same_box_in_two_frames_before_the_key_frame_and_one_after
     assert wide[:, 15, 0].max() == 0  # side 49 about (20, 23): from column -4 on, black outside
 
 
-def test_a_window_before_the_episode_repeats_its_first_frame_and_one_after_it_is_refused(friends):
+def test_a_window_before_the_episode_repeats_its_first_frame_and_one_after_it_is_rejected(friends):
     first = read(build(friends), "dev")["ep09/0001_ross_00001"].frames
     np.testing.assert_allclose(first[:, 15, 0, 0], [0, 0, 20, 40], atol=8)
     (friends / "ep01" / "00008.jpg").unlink()
@@ -99,7 +99,7 @@ def test_stills_and_frames_in_another_folder(friends, tmp_path):
         ({"person": [{"ross": trees.friends_face(rect=("1", "a", "3", "4"))}]}, r"face_rect.min_y 'a' is not a number"),
     ],
 )
-def test_broken_annotations_are_refused(friends, period, words):
+def test_invalid_annotations_are_rejected(friends, period, words):
     whole = trees.friends_period(1, "Fr_0003.jpg", ross=trees.friends_face()) | period
     file = friends / "s01_ep01_tag2_visual_Final_180809.json"
     file.write_text(json.dumps({"visual_results": [whole]}))
@@ -107,7 +107,7 @@ def test_broken_annotations_are_refused(friends, period, words):
         read(build(friends))
 
 
-def test_missing_annotations_are_refused(friends, tmp_path):
+def test_missing_annotations_are_rejected(friends, tmp_path):
     with pytest.raises(DataError, match=r"no annotations of episodes 4, which are dev"):
         build(friends, dev=(4, 9)).parts("train")
     with pytest.raises(DataError, match="holds no annotations"):
@@ -170,7 +170,7 @@ def test_ckplus_can_keep_contempt_and_whole_pictures(ckplus):
         ("Landmarks/S005/001/S005_001_00000005_landmarks.txt", None, r"_landmarks.txt: cannot be read"),
     ],
 )
-def test_broken_ckplus_files_are_refused(ckplus, file, content, words):
+def test_invalid_ckplus_files_are_rejected(ckplus, file, content, words):
     (ckplus / file).unlink()
     if content is not None:
         (ckplus / file).write_text(content)

@@ -1,4 +1,4 @@
-"""The authors' index of Friends, a pickle of Python 2: what is read, and that nothing in such a file is executed."""
+"""The authors' index of Friends, a pickle of Python 2: contents, and safety against code in the file."""
 
 import contextlib
 import os
@@ -57,7 +57,7 @@ def test_stills_of_the_key_frame(friends):
     np.testing.assert_allclose(ross.frames[0, 28, 28], [80, 20, 0], atol=3)
 
 
-def test_what_does_not_fit_pictures_that_are_cut_already_is_refused(friends):
+def test_parameters_in_conflict_with_cropped_pictures_are_rejected(friends):
     with pytest.raises(ValidationError, match=r"already cropped: set margin to 0.3"):
         build(friends, margin=0.5)
     with pytest.raises(ValidationError, match=r"already cropped"):
@@ -84,7 +84,7 @@ def test_the_description_counts_faces_and_names_folders_that_are_missing(friends
         ({"pos": None}, "pos is NoneType, not a list"),
     ],
 )
-def test_entries_of_another_form_are_refused(tmp_path, change, words):
+def test_entries_of_another_form_are_rejected(tmp_path, change, words):
     entry = trees.friends_cut(tmp_path, 1, 1, "ross", 3, 4) | change
     with pytest.raises(DataError, match=words):
         read_index(save(tmp_path, entry))
@@ -103,7 +103,7 @@ def test_plain_values_are_read_as_python_2_and_3_wrote_them(tmp_path, value):
 
 
 def npy(path, body):
-    """A file whose header promises one object, and any pickle behind it."""
+    """Writes a file with the header of one object and the given pickle."""
     np.save(path, np.array({}, dtype=object), allow_pickle=True)
     header = path.read_bytes()[:128]
     path.write_bytes(header + body)
@@ -111,7 +111,7 @@ def npy(path, body):
 
 
 class Runs:
-    """Unpickled, it would make a folder."""
+    """An object that creates a folder when unpickled."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -134,7 +134,7 @@ def test_nothing_in_a_file_is_executed(tmp_path):
             load_object(npy(file, name))
 
 
-def test_numpys_own_types_are_not_filled_from_the_file(tmp_path):
+def test_numpy_types_are_not_created_from_the_file(tmp_path):
     """The state of a real dtype or array could make numbers pass for addresses of objects."""
     inner = np.array({"numbers": np.arange(3)}, dtype=object)
     np.save(tmp_path / "inner.npy", inner, allow_pickle=True)
@@ -146,7 +146,7 @@ def test_numpys_own_types_are_not_filled_from_the_file(tmp_path):
         load_object(tmp_path / "time.npy")
 
 
-def test_files_that_are_no_such_array_are_refused(tmp_path):
+def test_files_that_are_no_such_array_are_rejected(tmp_path):
     file = tmp_path / "a.npy"
     np.save(file, np.arange(3))
     with pytest.raises(DataError, match=r"an array of int64 and shape \[3\], not one object"):
@@ -161,7 +161,7 @@ def test_files_that_are_no_such_array_are_refused(tmp_path):
     with pytest.raises(DataError, match="No such file"):
         load_object(tmp_path / "absent.npy")
     rng = np.random.default_rng(0)
-    for _ in range(300):  # damaged at random: read or refused, nothing else
+    for _ in range(300):  # random damage: the file is read or rejected
         damaged = bytearray(whole)
         damaged[rng.integers(128, len(whole))] = struct.pack("B", rng.integers(256))[0]
         file.write_bytes(damaged)

@@ -39,7 +39,7 @@ def test_import_is_cheap():
 
 
 @pytest.mark.parametrize("name", ["vtt_resnet", "vtt_tsm"])
-def test_jobs_draw_as_published_and_their_pictures_hold_the_network_s_input(repository, name):
+def test_jobs_have_the_published_sampling_and_large_enough_pictures(repository, name):
     job, _ = read_job(repository / "jobs" / f"{name}.yaml")
     static = job.stages["static"]
     groups = [(group.share, group.where, group.even) for group in static.draw]
@@ -59,7 +59,7 @@ def test_jobs_draw_as_published_and_their_pictures_hold_the_network_s_input(repo
     assert static.backbone.params["input"] == CropParams().size
 
 
-def test_second_stage_takes_all_weights_of_the_first(repository):
+def test_second_stage_loads_all_weights_of_the_first(repository):
     job, _ = read_job(repository / "jobs" / "vtt_tsm.yaml")
     tsm = job.stages["tsm"]
     assert tsm.backbone.start_from.stage == "static"

@@ -1,4 +1,4 @@
-"""RAF's three packages: the raw layout, soft labels, every refusal."""
+"""RAF's three packages: original layout, soft labels, invalid data."""
 
 import numpy as np
 import pytest
@@ -133,7 +133,7 @@ DISTRIBUTION = "multi/EmoLabel/distribution.txt"
         ("multi", DISTRIBUTION, "train_1.jpg 0.9 0 0 0 0", r"distribution.txt:1: 6 columns instead of 7"),
     ],
 )
-def test_broken_label_files_are_refused_with_their_row(raf, package, file, content, words):
+def test_invalid_label_files_are_rejected_with_their_row(raf, package, file, content, words):
     (raf / file).write_text(content)
     with pytest.raises(DataError, match=words) as caught:
         read_package(raf, package)
@@ -150,7 +150,7 @@ def test_broken_label_files_are_refused_with_their_row(raf, package, file, conte
         ("boundingbox/train_00001_boundingbox.txt", "900 900 950 950", r"does not overlap the image"),
     ],
 )
-def test_broken_boxes_are_refused(raf, file, content, words):
+def test_invalid_boxes_are_rejected(raf, file, content, words):
     path = raf / "basic" / "Annotation" / file
     if content is None:
         path.unlink()
@@ -161,14 +161,14 @@ def test_broken_boxes_are_refused(raf, file, content, words):
 
 
 @pytest.mark.parametrize("content", ["1 2\n3\n4 5", "1 2 3", "1 2\n0\n1", "1 2\n0\n1\n2.5", "1 x"])
-def test_broken_landmarks_are_refused(raf, content):
+def test_invalid_landmarks_are_rejected(raf, content):
     face = read_package(raf, "basic")[0]
     (raf / "basic/Annotation/manual/train_00001_manu_attri.txt").write_text(content)
     with pytest.raises(DataError, match=r"train_00001_manu_attri.txt"):
         face.landmarks()
 
 
-def test_a_name_without_split_is_refused_only_where_the_split_counts(raf):
+def test_a_name_without_split_is_rejected_only_if_the_split_is_used(raf):
     (raf / LIST).write_text("other_1.jpg 5\n")
     with pytest.raises(DataError, match=r"list_patition_label.txt:1: 'other_1.jpg' names no split"):
         read(raf, "train", packages=("basic",))

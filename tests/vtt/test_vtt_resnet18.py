@@ -143,7 +143,7 @@ def test_temporal_reach():
     assert changed_frames(build(shift="residual_bidirectional", width=0.25).eval(), 3) == [0, 1, 2, 3, 4, 5]
 
 
-def test_static_weights_load_and_a_repeated_frame_gives_the_static_answer():
+def test_static_weights_load_and_a_repeated_frame_gives_the_static_output():
     static, shifted = build(width=0.25), build(width=0.25, shift="causal_stage")
     assert static.state_dict().keys() == shifted.state_dict().keys()
     shifted.load_state_dict(static.state_dict())
@@ -151,7 +151,7 @@ def test_static_weights_load_and_a_repeated_frame_gives_the_static_answer():
     torch.testing.assert_close(shifted.eval()(clip)["embedding"], static.eval()(clip)["embedding"])
 
 
-def test_reference_shift_leaves_the_short_cut_alone():
+def test_reference_shift_does_not_change_the_shortcut():
     """With all residual branches dead, the reference network is the static one; the causal one is not."""
     clips = frames(1, 3, 3, 32, 32)
     out = {}
@@ -183,7 +183,7 @@ def test_grey_frames_are_repeated():
     torch.testing.assert_close(network(grey)["embedding"], network(grey.expand(1, 2, 3, 32, 32))["embedding"])
 
 
-def test_input_looks_at_the_central_square_of_larger_frames_only():
+def test_input_crops_the_central_square_of_larger_frames():
     network = build(width=0.25, size=42, input=32).eval()
     clips = frames(1, 2, 3, 42, 42)
     torch.testing.assert_close(network(clips)["layer4"], network(clips[..., 5:37, 5:37])["layer4"], atol=0, rtol=0)
@@ -191,7 +191,7 @@ def test_input_looks_at_the_central_square_of_larger_frames_only():
     assert torch.equal(network(small)["layer4"], build(width=0.25).eval()(small)["layer4"])
 
 
-def test_impossible_clips_are_refused():
+def test_impossible_clips_are_rejected():
     with pytest.raises(PluginError, match="clips of 2 channels"):
         build(channels=2)
     with pytest.raises(PluginError, match="needs the shape of the clips"):

@@ -148,6 +148,6 @@ def test_logits_of_the_backbone_are_taken_as_they_are():
         ({}, {"emotion": CLASS, "emotion.joy": SOFT["emotion.joy"]}, None, r"but not emotion.anger, emotion.neutral"),
     ],
 )
-def test_what_does_not_fit_is_refused(params, targets, features, words):
+def test_what_does_not_fit_is_rejected(params, targets, features, words):
     with pytest.raises(PluginError, match=words):
         build(targets=targets, features=features, **params)

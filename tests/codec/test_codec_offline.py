@@ -1,4 +1,4 @@
-"""A codec as an offline step of prepare: coded once, stored with the clean frames and the rate."""
+"""Offline degradation by a codec in prepare: coded frames, clean frames and bit rate are stored."""
 
 import numpy as np
 import pytest
@@ -71,7 +71,7 @@ def digests(data):
     return {shard.name: shard.sha256 for split in data.info.splits.values() for shard in split.shards}
 
 
-def test_stored_are_the_coded_frames_the_clean_ones_and_the_rate(job):
+def test_stored_samples_have_coded_frames_clean_frames_and_bit_rate(job):
     data = prepared(job)
     store = Store.open(data, "dev")
     taken, whole = store.take(np.arange(6)), originals("dev")
@@ -101,7 +101,7 @@ def test_draws_do_not_depend_on_processes_and_an_interrupted_step_continues(job)
     assert digests(prepared(job, mixture, workers=2)) == before
 
 
-def test_the_folder_is_that_of_the_degradation(job):
+def test_the_dataset_folder_depends_on_the_degradation(job):
     folders = [
         prepared(job, f"{CODEC}={value}").folder.name
         for value in ("[]", "[{use: h264, crf: 33}]", "[{use: h264, crf: 34}]", "[{use: hevc, crf: 33}]")
@@ -111,7 +111,7 @@ def test_the_folder_is_that_of_the_degradation(job):
     assert prepared(job, f"{CODEC}={named}").folder == prepared(job, f"{CODEC}={short}").folder
 
 
-def test_evaluation_takes_the_stored_rate(job):
+def test_evaluation_reports_the_stored_bit_rate(job):
     read, catalog = job()
     run = run_job(read, catalog, runner="local", fresh=False, command="", profile=None).parent
     table = read_predictions(run / "predictions.parquet").to_pylist()
@@ -125,7 +125,7 @@ def test_evaluation_takes_the_stored_rate(job):
     assert dump_job(again) == dump_job(read)
 
 
-def test_stored_clean_frames_are_augmented_as_the_degraded_ones(job):
+def test_stored_clean_frames_get_the_augmentation_of_the_degraded_frames(job):
     from blear.train.preprocessing import Preprocessing
 
     data = prepared(job)
@@ -141,7 +141,7 @@ def test_stored_clean_frames_are_augmented_as_the_degraded_ones(job):
         assert torch.equal(frames, expected.float().div(255))
 
 
-def test_clips_that_differ_in_length_and_floats():
+def test_clips_of_variable_length_and_float_frames():
     chain = Chain([build("h264", crf=30)], 0)
     clips = [face(32)[:length] for length in (2, 2, 3)]
     varied = list(
@@ -160,7 +160,7 @@ def test_clips_that_differ_in_length_and_floats():
     assert done.meta == {"face_px": 9, "kbps": transcode(clips[0], settings).kbps}
 
 
-def test_a_degradation_that_spends_no_bits_names_no_rate():
+def test_a_degradation_without_a_codec_has_no_bit_rate():
     half = load_plugins().get("degradation", "downscale").build({"factor": 2}, BuildContext())
     (done,) = degrade_samples(Chain([half], 0), [Sample("k", face(32)[:1], {})], "train", varied=False)
     frames = torch.from_numpy(face(32)[:1]).permute(0, 3, 1, 2)[None] / 255
@@ -169,7 +169,7 @@ def test_a_degradation_that_spends_no_bits_names_no_rate():
     assert done.meta == {}
 
 
-def test_what_cannot_be_is_refused_with_its_place(job, tmp_path):
+def test_impossible_jobs_are_rejected_with_their_place(job, tmp_path):
     with pytest.raises(JobError, match=r"data.faces.degrade_once.0.crf: .*0..51, not 99|crf of H.264 lies in 0..51"):
         job(f"{CODEC}=[{{use: h264, crf: 99}}]")
     with pytest.raises(JobError, match="there is no degradation 'h26'"):

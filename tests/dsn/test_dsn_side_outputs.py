@@ -1,4 +1,4 @@
-"""The side outputs: enlargement and crops of the published sizes, joins, sums, decisions; and a step of training."""
+"""The side outputs: upsampling and crops at the published sizes, short connections, loss, decoding, a training step."""
 
 import math
 
@@ -66,7 +66,7 @@ def test_head_inputs():
     }
 
 
-def test_the_kernel_by_hand():
+def test_bilinear_kernel_equals_hand_computation():
     tent = torch.tensor([0.25, 0.75, 0.75, 0.25])
     torch.testing.assert_close(bilinear(2), torch.outer(tent, tent))
     torch.testing.assert_close(bilinear(4)[0], torch.tensor([1, 3, 5, 7, 7, 5, 3, 1]) / 8 / 8)
@@ -75,7 +75,7 @@ def test_the_kernel_by_hand():
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])
-def test_enlargement_against_deposits(factor):
+def test_upsampling_equals_explicit_loops(factor):
     maps = torch.randn(2, 1, 3, 5)
     whole = Upsample(factor, aligned=False)(maps, 4 * factor, 6 * factor)
     for n in range(2):
@@ -92,7 +92,7 @@ def test_an_odd_excess_counts_half_up():
 
 
 @pytest.mark.parametrize("params", [{}, {"crop": "top_left"}, {"reduce": 64}], ids=["published", "top_left", "lean"])
-def test_all_outputs_against_loops(params):
+def test_all_outputs_equal_explicit_loops(params):
     model = tiny(**params).double().eval()
     frames = torch.rand(2, 1, 3, 22, 22, dtype=torch.float64)
     torch.manual_seed(4)
@@ -143,7 +143,7 @@ def test_the_loss_is_the_sum_of_seven_terms():
     assert head.loss(longer, batch([0, 3], frames)).item() == pytest.approx(6 * math.log(7) + term, rel=1e-6)
 
 
-def test_the_decision_is_the_fused_one():
+def test_decode_uses_the_fused_output():
     head = tiny().head
     outputs = {name: torch.randn(1, 2, 7) for name in ("stage6", "fused")}
     outputs["fused"] = torch.log(torch.tensor([[[0.6, 0.4], [0.1, 0.9]]])).repeat(1, 1, 1)
@@ -216,7 +216,7 @@ def test_one_step_of_training_against_finite_differences():
         assert after[name][place] - weights[name][place] == pytest.approx(-lr * slope, rel=1e-4)
 
 
-def test_two_linear_by_hand():
+def test_two_linear_equals_hand_computation():
     head = load_plugins().get("head", "dsn/two_linear").build({"dropout": 0.0}, context(features={"embedding": (1, 3)}))
     assert head.first.weight.shape == (7, 3)
     assert head.second.bias.tolist() == pytest.approx([0.1] * 7)
@@ -249,7 +249,7 @@ def refusal(head, features, *words):
     assert caught.value.do
 
 
-def test_refusals():
+def test_invalid_inputs_are_rejected():
     refusal("two_linear", {"map": (1, 3, 4, 4)}, "'embedding'", "gives: map")
     refusal("side_outputs", {"embedding": (1, 3)}, "stage1 to stage6", "gives: embedding")
     small = {"input": (1, 3, 64, 64), "stage5": (1, 8, 4, 4), "stage6": (1, 8, 1, 1)}

@@ -1,4 +1,4 @@
-"""Codecs in training run ahead of the steps: the same frames and weights as in the step, whatever the threads."""
+"""Codecs that run ahead of training steps give the same frames and weights as in the step, for any thread count."""
 
 import threading
 
@@ -48,7 +48,7 @@ stages:
 
 @pytest.fixture
 def plan(storage, tmp_path):
-    """plan("name") -> the stage in a run folder of its own."""
+    """plan("name") -> the stage, with its own run folder."""
     file = tmp_path / "ahead.yaml"
     file.write_text(JOB)
 
@@ -65,7 +65,7 @@ def store(plan):
 
 
 def inputs(*names, augment=True):
-    """What a stage does to its batches, with degradations by name."""
+    """Returns the preprocessing of a stage with these degradations."""
     known = {"h264": {"crf": [20, 45], "drop": 0.2}, "jpeg": {"quality": [10, 90]}, "downscale": {"factor": 2}}
     build = load_plugins().get
     flip = [build("degradation", "random_flip").build({}, BuildContext())] if augment else []
@@ -75,7 +75,7 @@ def inputs(*names, augment=True):
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("augment", [True, False])
-def test_batches_are_those_of_the_step(store, threads, augment):
+def test_batches_equal_those_of_codecs_in_the_step(store, threads, augment):
     whole = inputs("h264", "jpeg", "downscale", "jpeg", augment=augment)
     ahead, rest = whole.split_cpu()
     assert [len(ahead.degrade.nodes), len(rest.degrade.nodes)] == [2, 2]
@@ -90,7 +90,7 @@ def test_batches_are_those_of_the_step(store, threads, augment):
         assert not torch.equal(expected.frames_BTCHW, expected.clean_BTCHW)
 
 
-def test_only_what_degrade_begins_with_runs_ahead():
+def test_only_codecs_at_the_start_of_degrade_run_ahead():
     for names, count in [((), 0), (("downscale", "h264"), 0), (("h264", "downscale", "h264"), 1), (("jpeg",), 1)]:
         whole = inputs(*names)
         ahead, rest = whole.split_cpu()
@@ -104,7 +104,7 @@ def test_only_what_degrade_begins_with_runs_ahead():
 
 
 class Noted:
-    """Works on the CPU and notes in which thread."""
+    """CPU degradation that records its thread."""
 
     on_cpu = True
 
@@ -124,13 +124,13 @@ class Noted:
         return []
 
 
-def test_it_runs_in_the_reading_threads_within_the_budget(store):
+def test_codecs_run_in_the_reading_threads_within_the_budget(store):
     noted = Noted()
     ahead = CpuPreprocessing(Chain([], 0), Chain([noted], 0))
     stream = batches(store, Sampler(store.counts, 6, 3), 0, 10**9, transform=ahead, threads=2)
     first = next(stream)
     assert first.frames_BTCHW.dtype == torch.float32
-    assert first.clean_BTCHW.dtype == torch.uint8  # as it is stored
+    assert first.clean_BTCHW.dtype == torch.uint8  # the stored type
     assert first.bytes == 6 * 2 * 3 * 32 * 32 * (4 + 1) + 6 * 4
     stream.close()
     assert noted.threads <= {"blear-batches-0", "blear-batches-1"}
@@ -148,14 +148,14 @@ def test_an_error_of_a_codec_is_raised_in_the_step(store):
 
 
 class Dies(LocalWorker):
-    """A worker that is lost right after the checkpoint of step 4."""
+    """Simulates a worker that fails right after the checkpoint of step 4."""
 
     def on_checkpoint(self, step, metrics):
         if step == 4:
             raise ConnectionError("lost")
 
 
-def test_weights_are_those_of_codecs_in_the_step_also_after_a_resume(plan, monkeypatch):
+def test_weights_equal_those_of_codecs_in_the_step_also_after_a_resume(plan, monkeypatch):
     ahead, cut = plan("ahead"), plan("cut")
     train_stage(ahead, LocalWorker(CPU))
     with pytest.raises(ConnectionError):
