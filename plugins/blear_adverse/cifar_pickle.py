@@ -66,7 +66,9 @@ class _RestrictedUnpickler(pickle.Unpickler):
             UnpicklingError: the global is not allowed.
         """
         if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}; a pickle could execute anything")
+            raise pickle.UnpicklingError(
+                f"the pickle refers to {module}.{name}, which is not allowed: a pickle can execute code"
+            )
         return _ALLOWED[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
@@ -75,7 +77,7 @@ class _RestrictedUnpickler(pickle.Unpickler):
         Raises:
             UnpicklingError: always.
         """
-        raise pickle.UnpicklingError("it asks for an object from elsewhere")
+        raise pickle.UnpicklingError("the pickle refers to an external object, which is not allowed")
 
 
 def read_batch(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:

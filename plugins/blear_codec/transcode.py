@@ -102,7 +102,7 @@ def _encode(
         packets += encoder.encode(None)
     except av.FFmpegError as error:
         size = f"{converter.width} x {converter.height}"
-        what = f"{codec.encoder} refuses frames of {size} with {settings}: {error}"
+        what = f"{codec.encoder} rejects frames of {size} with {settings}: {error}"
         raise PluginError(what, f"codec/{codec.name}", "change its parameters or the size of the frames") from error
     return [_without_encoder_text(packet) for packet in packets] if codec.name == "h264" else packets
 

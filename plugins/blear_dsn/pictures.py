@@ -27,7 +27,7 @@ def read_rgb(path: Path, where: str) -> np.ndarray:
             return np.asarray(image.convert("RGB"))
     except FileNotFoundError as error:
         raise DataError(f"the picture {path} is missing", where, "unpack all of the data, or fix the list") from error
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises SyntaxError for broken PNG chunks
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises SyntaxError for damaged PNG chunks
         raise DataError(f"the picture {path} cannot be read: {error}", where, "fetch this file again") from error
 
 

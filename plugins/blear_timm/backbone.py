@@ -74,7 +74,7 @@ def _network(params: TimmParams, channels: int) -> Any:
         do = "check the name and the connection, or take weights from a file: start_from"
         raise PluginError(f"timm's weights cannot be had: {error}", _NAME, do) from error
     except (TypeError, ValueError, AttributeError) as error:
-        raise PluginError(f"timm refuses {params.options}: {error}", _NAME, "change `options`") from error
+        raise PluginError(f"timm rejects {params.options}: {error}", _NAME, "change `options`") from error
     if not hasattr(net, "forward_intermediates"):
         raise PluginError(f"timm gives no feature maps of {params.model}", _NAME, "choose another network")
     return net

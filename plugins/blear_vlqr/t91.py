@@ -109,7 +109,7 @@ def _read_luma(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             rgb = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises SyntaxError for broken PNG chunks
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises SyntaxError for damaged PNG chunks
         raise DataError(
             f"the picture cannot be read: {error}", str(path), "replace the file by an intact copy"
         ) from error

@@ -192,7 +192,7 @@ def test_a_missing_encoder_is_named(monkeypatch):
 
 
 def test_an_encoders_rejection_is_reported():
-    with pytest.raises(PluginError, match=r"codec/h264: libx264 refuses frames of 64 x 64 .*preset='warp'"):
+    with pytest.raises(PluginError, match=r"codec/h264: libx264 rejects frames of 64 x 64 .*preset='warp'"):
         transcode(face(), settings("h264", preset="warp"))
 
 

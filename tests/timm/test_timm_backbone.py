@@ -60,7 +60,7 @@ def test_conformance():
 
 def test_options_reach_timm():
     assert build("resnet10t", options={"drop_path_rate": 0.25}).net.layer4[0].drop_path.drop_prob == pytest.approx(0.25)
-    with pytest.raises(PluginError, match="timm refuses"):
+    with pytest.raises(PluginError, match="timm rejects"):
         build("resnet10t", options={"no_such_option": 1})
 
 

@@ -123,7 +123,7 @@ class Runs:
 def test_nothing_in_a_file_is_executed(tmp_path):
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         file = npy(tmp_path / "evil.npy", pickle.dumps(Runs(str(tmp_path / "made")), protocol))
-        with pytest.raises(DataError, match=r"it asks for \w+.mkdir, and only plain values are read"):
+        with pytest.raises(DataError, match=r"the pickle refers to \w+.mkdir, but only plain values are read"):
             load_object(file)
     np.save(file, np.array({"deep": [Runs(str(tmp_path / "made"))]}, dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="mkdir"):

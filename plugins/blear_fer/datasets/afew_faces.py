@@ -22,26 +22,32 @@ from blear_fer.datasets.params import AfewParams
 _BATCH = 16
 
 
-class Located(Protocol):
-    """A face that was found, with its box in the frame's own pixels."""
+class FaceDetection(Protocol):
+    """A detected face."""
 
     @property
     def box(self) -> Box:
-        """Where it is."""
+        """Face box in pixels of the frame."""
         ...
 
 
-class Locator(Protocol):
-    """What `AfewParams.locator` names."""
+class FaceDetector(Protocol):
+    """Interface of the face detector that `AfewParams.locator` names."""
 
-    def locate(self, frames_THWC: np.ndarray) -> Sequence[Located | None]:
-        """The largest face of each RGB uint8 frame, or None."""
+    def locate(self, frames_THWC: np.ndarray) -> Sequence[FaceDetection | None]:
+        """Returns the largest face of each frame (uint8 RGB), or None for a frame without a face."""
         ...
 
 
 @dataclass(frozen=True)
 class FaceFrame:
-    """One face: uint8 RGB [H, W, 3], the number of its frame in the clip from 0, the smaller side of its box."""
+    """One face of a clip.
+
+    Attributes:
+        face_HWC: resized face, uint8 RGB [H, W, 3].
+        number: frame number in the clip, from 0.
+        pixels: smaller side of the face box in pixels.
+    """
 
     face_HWC: np.ndarray
     number: int
@@ -96,14 +102,14 @@ def _frames(path: Path) -> Iterator[np.ndarray]:
     return map(_read, pictures_in(path))
 
 
-def _locate(locator: Locator, frames: Sequence[np.ndarray]) -> Sequence[Located | None]:
+def _locate(locator: FaceDetector, frames: Sequence[np.ndarray]) -> Sequence[FaceDetection | None]:
     if len({frame.shape for frame in frames}) == 1:
         return locator.locate(np.stack(frames))
     return [found for frame in frames for found in locator.locate(frame[None])]
 
 
 @functools.lru_cache(maxsize=2)
-def _locator(name: str) -> Locator:
+def _locator(name: str) -> FaceDetector:
     module, _, attribute = name.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)()

@@ -72,5 +72,6 @@ class AfewParams(Params):
     longest: int = Field(144, ge=1, description="Maximum number of faces of a clip; later faces are left out.")
     locator: str = Field(
         "blear_faces.locate:FaceLocator",
-        description="`locate`: what finds faces, module:Class; its `locate(frames)` gives the largest face of each.",
+        description="`locate`: face detector, module:Class. Its method `locate(frames)` returns the largest "
+        "face of each frame.",
     )

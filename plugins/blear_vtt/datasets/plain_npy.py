@@ -102,4 +102,6 @@ class _Plain(pickle.Unpickler):
         self._refuse(repr(pid))
 
     def _refuse(self, name: str) -> NoReturn:
-        raise pickle.UnpicklingError(f"it asks for {name}, and only plain values are read: nothing in it is executed")
+        raise pickle.UnpicklingError(
+            f"the pickle refers to {name}, but only plain values are read; no code is executed"
+        )
