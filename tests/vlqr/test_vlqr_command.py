@@ -19,7 +19,7 @@ TINY = [
 def test_the_main_job_runs_on_the_real_layout(blear, storage, avec_original):
     done = blear("run", "jobs/vlqr.yaml", *TINY, "--set", f"data.faces.source={avec_original}")
     assert done.returncode == 0, done.stderr
-    assert "stands in for vlqr/avec2016" not in done.stderr
+    assert "is used instead of vlqr/avec2016" not in done.stderr
     run = storage / "runs" / "vlqr"
     data = json.loads((run / "run.json").read_text())["data"]
     assert data["faces"]["use"] == "vlqr/avec2016"

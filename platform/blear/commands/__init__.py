@@ -1,1 +1,1 @@
-"""`blear …`: one small file for each command, each one call into the core."""
+"""The commands of `blear`, one module for each; each command is one call into the core."""

@@ -12,15 +12,15 @@ from blear.commands.options import job_options
 @click.command()
 @job_options
 def check(job: Path, profile: str | None, overrides: tuple[str, ...]) -> None:
-    """Check a job file: all errors at once, with their places; then that its degradations serve its frames."""
+    """Check a job file, report all errors with their positions, and try its degradations on a blank clip."""
     from blear.job.reader import read_job
 
     checked, catalog = read_job(job, profile=profile, overrides=overrides)
-    from blear.pipeline.dry_run import dry_run, stored_by  # imports torch
+    from blear.pipeline.dry_run import data_shapes, dry_run  # imports torch
 
-    stored, unknown = stored_by(checked, catalog)
+    stored, unknown = data_shapes(checked, catalog)
     dry_run(checked, catalog, stored)
     for name, why in unknown.items():
-        click.echo(f"data {name}: not looked at ({why}); whether its frames fit is seen once it is prepared")
+        click.echo(f"data {name}: frames not checked ({why}); they are checked when the data is prepared")
     stages = ", ".join(checked.stages)
     click.echo(f"{job}: correct; {len(checked.stages)} stages: {stages}")

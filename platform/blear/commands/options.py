@@ -10,10 +10,16 @@ import click
 
 
 def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`JOB --profile NAME --set path=value`."""
+    """Adds the argument JOB and the options `--profile NAME` and `--set PATH=VALUE` to a command."""
     for decorator in (
-        click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="override a field of the job"),
-        click.option("--profile", metavar="NAME", help="one of the job's profiles"),
+        click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="PATH=VALUE",
+            help="set a field of the job, for instance --set stages.joint.steps=100; can be repeated",
+        ),
+        click.option("--profile", metavar="NAME", help="apply a profile of the job"),
         click.argument("job", type=click.Path(path_type=Path)),
     ):
         function = decorator(function)
@@ -21,11 +27,11 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def plugin_files(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`--plugin FILE`: one-file plugins beside those that are installed, as `files`."""
+    """Adds the option `--plugin FILE`, passed as `files`: one-file plugins in addition to installed ones."""
     return click.option(
         "--plugin",
         "files",
         multiple=True,
         type=click.Path(exists=True, dir_okay=False),
-        help="a one-file plugin, beside those that are installed; may be given again",
+        help="path of a one-file plugin; can be repeated",
     )(function)

@@ -36,7 +36,7 @@ def plugins(context: click.Context, files: tuple[str, ...]) -> None:
 @click.argument("name")
 @click.pass_obj
 def show(files: tuple[str, ...], name: str) -> None:
-    """Show one component: what it is, its parameters, examples."""
+    """Show one component: summary, parameters, examples."""
     from blear.plugin.descriptions import component_parameters, format_use
     from blear.plugin.discovery import load_plugins
 
@@ -66,12 +66,18 @@ def show(files: tuple[str, ...], name: str) -> None:
 
 @plugins.command()
 @click.argument("name")
-@click.option("--dataset", "slots", flag_value="dataset", multiple=True, help="With a dataset.")
-@click.option("--degradation", "slots", flag_value="degradation", multiple=True, help="With a degradation.")
-@click.option("--backbone", "slots", flag_value="backbone", multiple=True, help="With a backbone.")
-@click.option("--head", "slots", flag_value="head", multiple=True, help="With a head.")
-@click.option("--file", "one_file", is_flag=True, help="One file NAME.py and its job instead of a package.")
-@click.option("--in", "folder", type=click.Path(path_type=Path), default=Path(), help="Where; here by default.")
+@click.option("--dataset", "slots", flag_value="dataset", multiple=True, help="Include a dataset.")
+@click.option("--degradation", "slots", flag_value="degradation", multiple=True, help="Include a degradation.")
+@click.option("--backbone", "slots", flag_value="backbone", multiple=True, help="Include a backbone.")
+@click.option("--head", "slots", flag_value="head", multiple=True, help="Include a head.")
+@click.option("--file", "one_file", is_flag=True, help="Write one file NAME.py and a job instead of a package.")
+@click.option(
+    "--in",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="Folder to write into. Default: the working directory.",
+)
 def new(name: str, slots: tuple[str, ...], one_file: bool, folder: Path) -> None:
     """Write a new plugin with one working component of each chosen kind; without a choice, of all four kinds."""
     from blear.plugin.scaffold.new import write_file, write_package
@@ -88,9 +94,9 @@ def new(name: str, slots: tuple[str, ...], one_file: bool, folder: Path) -> None
 @plugins.command()
 @click.argument("name")
 @click.argument("components", nargs=-1)
-@click.option("-q", "--quiet", is_flag=True, help="Print only what fails.")
+@click.option("-q", "--quiet", is_flag=True, help="Print failures only.")
 def check(name: str, components: tuple[str, ...], quiet: bool) -> None:
-    """Check that every component of a plugin (installed, or a file NAME.py) keeps the contract; exit code 1: not."""
+    """Check the components of a plugin (its name, or a file NAME.py) against the contracts. Exit code 1: failures."""
     from blear.testing import NonconformityError, NotCheckedError, checks_of
 
     failed = skipped = 0
@@ -116,7 +122,7 @@ def check(name: str, components: tuple[str, ...], quiet: bool) -> None:
 @click.argument("names", nargs=-1)
 @click.pass_obj
 def docs(files: tuple[str, ...], names: tuple[str, ...]) -> None:
-    """Print a page (Markdown) of the components of all plugins, or of those named."""
+    """Print a Markdown page of the components of all plugins, or of the named ones."""
     from blear.plugin.descriptions import components_page
     from blear.plugin.discovery import load_plugins
 

@@ -17,11 +17,11 @@ from blear.commands.options import job_options
     type=click.Choice(["auto", "local", "ray"]),
     default="auto",
     show_default=True,
-    help="auto: Ray where RAY_ADDRESS names a cluster (also inside a Ray job), else this process",
+    help="auto: Ray if RAY_ADDRESS is set, as in a Ray job; else this process",
 )
-@click.option("--fresh", is_flag=True, help="delete an earlier run of this name and start over")
+@click.option("--fresh", is_flag=True, help="delete an earlier run of the same name first")
 def run(job: Path, profile: str | None, overrides: tuple[str, ...], runner: str, fresh: bool) -> None:
-    """Run a job: prepare its data, train its stages, evaluate, report. The same command again continues it."""
+    """Run a job: prepare data, train stages, evaluate, report. Run the command again to resume."""
     from blear.job.reader import read_job
     from blear.pipeline.run import run_job
 

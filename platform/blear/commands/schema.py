@@ -12,7 +12,7 @@ from blear.commands.options import plugin_files
 @click.command()
 @plugin_files
 def schema(files: tuple[str, ...]) -> None:
-    """Print the JSON schema of a job file, for editors."""
+    """Print the JSON schema of job files, for editors."""
     from blear.job.json_schema import json_schema
     from blear.plugin.discovery import load_plugins
 

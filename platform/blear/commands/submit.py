@@ -21,8 +21,8 @@ from blear.commands.options import job_options
     default=Path(),
     help="folder to upload, without the files of .gitignore; default: the current folder",
 )
-@click.option("--fresh", is_flag=True, help="delete an earlier run of this name and start over")
-@click.option("--detach", is_flag=True, help="do not follow the log")
+@click.option("--fresh", is_flag=True, help="delete an earlier run of the same name first")
+@click.option("--detach", is_flag=True, help="return after the submission, without following the log")
 def submit(
     job: Path,
     profile: str | None,

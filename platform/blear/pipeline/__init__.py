@@ -1,1 +1,1 @@
-"""A job from raw data to report, and the dry run before it."""
+"""Runs a job from raw data to report, and the dry run that precedes it."""

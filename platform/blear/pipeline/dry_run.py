@@ -1,4 +1,4 @@
-"""One blank clip goes through all degradations of a job before anything is trained or tested."""
+"""The dry run: sends one blank clip through all degradations of a job before anything is trained or evaluated."""
 
 from __future__ import annotations
 
@@ -18,27 +18,30 @@ from blear.train.chains import stage_chains
 from blear.train.model import stage_frame_sampler
 
 Stored = tuple[ClipSpec, Mapping[str, Target]]
-"""Shape and targets of stored clips."""
+"""Shape and targets of the clips of one entry of `data`."""
 
 
 def dry_run(job: Job, catalog: Catalog, stored: Mapping[str, Stored]) -> None:
-    """Refuses frames that a degradation cannot serve, chains whose sizes do not fit, and encoders that are missing.
+    """Checks that every chain of degradations accepts the job's clips.
+
+    Finds for instance frame sizes that an operation or a model does not accept, and encoders that are not installed.
 
     Args:
-        stored: by name of data. What needs other data is not looked at.
+        job: the resolved job.
+        catalog: the loaded plugins.
+        stored: name of data -> shape and targets. Stages and conditions with other data are not checked.
 
     Raises:
-        JobError: with every problem found.
+        JobError: lists every problem.
     """
-    problems: dict[str, None] = {}  # each once, in order
+    problems: dict[str, None] = {}  # a dict as an ordered set
 
     def attempt(where: str, call: Callable[[], object]) -> None:
         try:
             call()
         except BlearError as error:
-            told = str(error) if error.where.startswith(where) else f"{where}: {error}"
-            problems.setdefault(told)
-        except Exception as error:  # noqa: BLE001 - whatever a component raises of its own
+            problems.setdefault(str(error) if error.where.startswith(where) else f"{where}: {error}")
+        except Exception as error:  # noqa: BLE001  a component may raise anything
             at = traceback.extract_tb(error.__traceback__)[-1]
             problems.setdefault(f"{where}: {type(error).__name__}: {error} ({at.filename}, line {at.lineno})")
 
@@ -55,8 +58,12 @@ def dry_run(job: Job, catalog: Catalog, stored: Mapping[str, Stored]) -> None:
         raise JobError("\n".join(problems))
 
 
-def stored_by(job: Job, catalog: Catalog) -> tuple[dict[str, Stored], dict[str, str]]:
-    """What a job's data will hold, before anything is prepared, by name; and why that of others is not known."""
+def data_shapes(job: Job, catalog: Catalog) -> tuple[dict[str, Stored], dict[str, str]]:
+    """Returns shapes and targets of a job's data before it is prepared.
+
+    Returns:
+        name of data -> shape and targets; and name of data -> reason, where they are not known.
+    """
     stored: dict[str, Stored] = {}
     unknown = {}
     for name, data in job.used_data.items():
@@ -76,7 +83,7 @@ def stored_by(job: Job, catalog: Catalog) -> tuple[dict[str, Stored], dict[str, 
 def _conditions(
     job: Job, evaluate: Evaluate, catalog: Catalog, stored: Mapping[str, Stored]
 ) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Each condition at each size of the frames that an arm is tested on."""
+    """Iterates over (name, check) of each condition, once for each shape of clips that an arm is evaluated on."""
     seen = set()
     for name, stage in job.stages.items():
         data = evaluate.data or stage.data

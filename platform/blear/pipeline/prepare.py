@@ -1,4 +1,4 @@
-"""Prepared shards for the datasets of a job, or for one dataset by name."""
+"""Prepares the shards of a job's data, or of one dataset by name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,20 @@ from blear.storage.root import storage_root
 def prepare_data(
     job: Job, catalog: Catalog, *, workers: int | None = None, runner: str = "auto"
 ) -> dict[str, str | Path]:
-    """Shards of every entry of the job's `data` that is used: name -> folder or URL of the prepared dataset."""
+    """Prepares every entry of the job's `data` that a stage or the evaluation uses.
+
+    Args:
+        job: the resolved job.
+        catalog: the loaded plugins.
+        workers: processes or Ray tasks; None: one for each core.
+        runner: "auto", "local" or "ray", see `uses_ray`.
+
+    Returns:
+        name of data -> folder or URL of its prepared shards.
+
+    Raises:
+        DataError: raw data or given shards cannot be used.
+    """
     folders: dict[str, str | Path] = {}
     for name, data in job.used_data.items():
         use, params = data.chosen
@@ -31,14 +44,16 @@ def prepare_data(
             folders[name] = _given(data.shards, use, name)
             continue
         if data.uses_fallback:
-            echo(f"data {name}: no source given, so {use} stands in for {data.use} (--set data.{name}.source=PATH)")
+            echo(
+                f"data {name}: no source given, so {use} is used instead of {data.use} (--set data.{name}.source=PATH)"
+            )
         ref = ComponentRef("dataset", use, params, tuple(job.plugins))
         folders[name] = _prepared(ref, catalog, data.degrade_once, seed=job.seed, workers=workers, runner=runner)
     return folders
 
 
 def _given(place: str, use: str, name: str) -> str:
-    """Shards that are prepared already, if they are those of the dataset that the job names."""
+    """Returns the place of given shards, after checking that they are of the dataset that the job names."""
     prepared = Prepared.open(place)
     if prepared.name != use:
         do = f"give shards of {use}, or set data.{name}.use to {prepared.name}"
@@ -49,12 +64,12 @@ def _given(place: str, use: str, name: str) -> str:
 
 
 def prepare_one(name: str, params: dict[str, Any], *, workers: int | None = None) -> Path:
-    """Shards of one dataset by component name."""
+    """Prepares one dataset by component name; returns the folder of its shards."""
     return _prepared(ComponentRef("dataset", name, params), load_plugins(), seed=0, workers=workers, runner="auto")
 
 
 def describe_one(name: str, params: dict[str, Any]) -> Iterator[str]:
-    """What one dataset is and what was found of it, line by line."""
+    """Iterates over the lines that describe one dataset and its raw data."""
     return describe_dataset(load_plugins().get("dataset", name), params)
 
 

@@ -1,4 +1,4 @@
-"""A job from raw data to report: prepare, train, evaluate. Each step continues what an earlier run left."""
+"""Runs a job: prepare, train, evaluate, report. Each step resumes from the results of an earlier run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,22 @@ from blear.train.worker import LocalWorker, local_device
 
 
 def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: str, profile: str | None) -> Path:
-    """Runs a job to its report and returns the report's path (the run folder when the job does not evaluate)."""
+    """Runs a job from raw data to report.
+
+    Args:
+        job: the resolved job.
+        catalog: the loaded plugins.
+        runner: "auto", "local" or "ray", see `uses_ray`.
+        fresh: whether an earlier run of the same name is deleted; otherwise it is resumed.
+        command: the command line, for run.json.
+        profile: the profile that was chosen, for run.json.
+
+    Returns:
+        The path of the report; the run folder if the job has no `evaluate` section.
+
+    Raises:
+        BlearError: the job, a plugin, the data or the run folder cannot be used.
+    """
     on_ray = uses_ray(runner)
     run = RunFolder.start(storage_root() / "runs" / job.name, dump_job(job), fresh=fresh)
     echo(f"run folder: {run.root}")
@@ -73,9 +88,16 @@ def _train(job: Job, catalog: Catalog, run: RunFolder, prepared: dict[str, str |
 
 
 def evaluate_run(root: Path) -> str:
-    """Tests the arms of a trained run again; returns their table as Markdown."""
+    """Evaluates the arms of a trained run again and rebuilds its report.
+
+    Returns:
+        The results as a Markdown table.
+
+    Raises:
+        RunError: `root` is not a run folder, a stage is not trained, or the job has no `evaluate` section.
+    """
     run = RunFolder.open(root)
-    final = root / "final.yaml"  # of a search: the best trial and what it is compared with
+    final = root / "final.yaml"  # of a search: the job of the best trial and of its baselines
     job, catalog = read_job(final if final.is_file() else root / "job.yaml")
     if job.evaluate is None:
         raise RunError("this job has no `evaluate` section", str(root / "job.yaml"), "add one to the job and run it")

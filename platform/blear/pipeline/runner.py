@@ -1,4 +1,4 @@
-"""Where a job runs: in this process, or on Ray."""
+"""Chooses where a job runs: in this process or on Ray."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from collections.abc import Iterator
 
 
 def uses_ray(runner: str) -> bool:
-    """Whether to use a Ray cluster: asked for, or RAY_ADDRESS names one, as inside every Ray job."""
+    """Whether Ray is used: if `runner` is "ray", or if it is "auto" and RAY_ADDRESS is set, as in every Ray job."""
     return runner == "ray" or (runner == "auto" and bool(os.environ.get("RAY_ADDRESS")))
 
 
 @contextlib.contextmanager
 def ray_session(wanted: bool, *, local: bool = False) -> Iterator[None]:
-    """Ray within it, where it is wanted: the cluster that runs, or with `local` one of this process."""
+    """Connects to Ray for the duration of the block, unless this process is connected already.
+
+    Args:
+        wanted: whether to use Ray at all.
+        local: whether to start a cluster in this process instead of joining a running one.
+    """
     if not wanted:
         yield
         return

@@ -1,1 +1,1 @@
-"""Where runs and shards lie: local folders, run folders, files below a URL."""
+"""Storage of runs and shards: local folders, run folders, remote folders."""

@@ -1,4 +1,4 @@
-"""Where runs and shards lie."""
+"""The folder of all runs and shards."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from pathlib import Path
 
 
 def storage_root() -> Path:
-    """`$BLEAR_STORAGE`; inside a Ray job `~/blear` (its working directory is a throw-away copy); else this folder."""
+    """Returns the folder that contains `runs/` and `shards/`.
+
+    It is `$BLEAR_STORAGE` if that is set; `~/blear` in a Ray job, whose working directory is a temporary copy; else the
+    working directory.
+    """
     given = os.environ.get("BLEAR_STORAGE")
     if given:
         return Path(given).expanduser().resolve()

@@ -1,4 +1,4 @@
-"""The run folder: where everything that a run makes lies, and how a run is continued."""
+"""The run folder: paths of all files of a run, and how a run is resumed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from blear.errors import RunError
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file at once or not at all."""
+    """Writes a file atomically: readers see the old file or the whole new one. Creates its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_bytes(content)
@@ -21,17 +21,17 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file at once or not at all."""
+    """Writes a text file atomically."""
     write_bytes(path, text.encode())
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of one run.
+    """The files of one run.
 
     job.yaml            the resolved job, full names
     run.json            versions, seeds, host, data, times
-    splits.lock.json    digests of the samples of every split that was used
+    splits.lock.json    digests of the samples of each split that was used
     stages/NAME/        log.jsonl, tensorboard/, checkpoints/, model.safetensors, stage.json (written last: done)
     predictions.parquet, summary.json, faces.npz, report.html; validation.parquet where temperatures are fitted
     """
@@ -40,7 +40,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, root: Path) -> RunFolder:
-        """An existing run.
+        """Opens an existing run.
 
         Raises:
             RunError: `root` is not a run folder.
@@ -51,10 +51,15 @@ class RunFolder:
 
     @classmethod
     def start(cls, root: Path, job_text: str, *, fresh: bool) -> RunFolder:
-        """A new run, or an earlier one of the same job to continue.
+        """Creates a run folder, or opens the folder of an earlier run of the same job.
+
+        Args:
+            root: the run folder.
+            job_text: the resolved job as YAML.
+            fresh: whether an earlier run is deleted first.
 
         Raises:
-            RunError: the folder holds another job.
+            RunError: the folder contains a run of another job, or `fresh` and it is not a run folder.
         """
         folder = cls(root)
         if fresh and root.exists():
@@ -64,49 +69,47 @@ class RunFolder:
         if (root / "job.yaml").is_file() and (root / "job.yaml").read_text() != job_text:
             changed = sorted(set(job_text.splitlines()) ^ set((root / "job.yaml").read_text().splitlines()))
             raise RunError(
-                "this run was started with another job; differing lines:\n    " + "\n    ".join(changed[:8]),
+                "the run folder belongs to another job; lines that differ:\n    " + "\n    ".join(changed[:8]),
                 str(root),
-                "give the same command to continue it, --set name=OTHER for a new run, or --fresh to start over",
+                "run the original command to resume it, --set name=OTHER for a new run, or --fresh to start over",
             )
         write_text(root / "job.yaml", job_text)
         return folder
 
     def stage(self, name: str) -> Path:
-        """Folder of a stage."""
+        """Returns the folder of a stage."""
         return self.root / "stages" / name
 
     def stage_done(self, name: str) -> bool:
-        """Whether a stage was trained to its end."""
+        """Whether the training of a stage is complete."""
         return (self.stage(name) / "stage.json").is_file()
 
     def weights(self, name: str) -> Path:
-        """Final weights of a stage.
+        """Returns the path of the final weights of a stage.
 
         Raises:
-            RunError: the stage was not trained to its end.
+            RunError: the training of the stage is not complete.
         """
         path = self.stage(name) / "model.safetensors"
         if not path.is_file():
-            raise RunError(
-                "this stage has no final weights", str(path), "continue the run: give the same command again"
-            )
+            raise RunError("this stage has no final weights", str(path), "resume the run: run the same command again")
         return path
 
     def update_info(self, **entries: Any) -> None:
-        """Adds entries to run.json."""
+        """Adds entries to run.json, or replaces them."""
         path = self.root / "run.json"
         known = json.loads(path.read_text()) if path.is_file() else {}
         write_text(path, json.dumps(known | entries, indent=1))
 
     @property
     def info(self) -> dict[str, Any]:
-        """Content of run.json.
+        """The content of run.json.
 
         Raises:
-            RunError: missing or not JSON.
+            RunError: the file is missing or not JSON.
         """
         path = self.root / "run.json"
         try:
             return dict(json.loads(path.read_text()))
         except (OSError, ValueError) as error:
-            raise RunError(f"cannot be read: {error}", str(path), "give the command of this run again") from error
+            raise RunError(f"cannot be read: {error}", str(path), "run the command of this run again") from error

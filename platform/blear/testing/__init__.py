@@ -1,4 +1,4 @@
-"""The conformance suite for authors of plugins: what every component must do, as checks with one message each.
+"""The conformance suite for plugin authors: one check for each requirement of the contracts.
 
     import pytest
     from blear.testing import checks_of
@@ -7,7 +7,7 @@
     def test_conforms(check):
         check()
 
-The same checks run with `blear plugins check sketch` and with `pytest --pyargs blear.testing --blear-plugin sketch`.
+The same checks are run by `blear plugins check sketch` and by `pytest --pyargs blear.testing --blear-plugin sketch`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""pytest's side: the option that names plugins for `pytest --pyargs blear.testing --blear-plugin NAME`."""
+"""The pytest option `--blear-plugin`, as in `pytest --pyargs blear.testing --blear-plugin NAME`."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="with --pyargs blear.testing: an installed plugin, or the file of one, to check; may be given again",
+        help="with --pyargs blear.testing: installed plugin, or path of a one-file plugin, to check; can be repeated",
     )

@@ -8,14 +8,14 @@ from blear.testing import Check, NotCheckedError, checks_of
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test a check of every plugin that the command line names."""
+    """Parametrizes the test with the checks of all plugins of `--blear-plugin`."""
     names = metafunc.config.getoption("--blear-plugin")
     checks = [check for name in names for check in checks_of(name)]
     metafunc.parametrize("check", checks, ids=str)
 
 
 def test_conforms(check: Check) -> None:
-    """The component does what the contract says."""
+    """The component meets the requirement."""
     try:
         check()
     except NotCheckedError as reason:

@@ -8,7 +8,7 @@ import pytest
 
 from blear.errors import JobError
 from blear.job.reader import read_job
-from blear.pipeline.dry_run import dry_run, stored_by
+from blear.pipeline.dry_run import data_shapes, dry_run
 
 JOB = """name: sizes
 data:
@@ -53,7 +53,7 @@ def found(path: Path) -> list[str]:
     """The problems of a job, one a line."""
     read, catalog = read_job(path)
     with pytest.raises(JobError) as caught:
-        dry_run(read, catalog, stored_by(read, catalog)[0])
+        dry_run(read, catalog, data_shapes(read, catalog)[0])
     return caught.value.what.splitlines()
 
 
@@ -76,7 +76,7 @@ def test_a_job_that_fits_is_correct_and_data_that_is_not_there_is_said(job, blea
     path = job(("    data: faces\n    degrade: [{use: downscale", "    data: others\n    degrade: [{use: downscale"))
     done = blear("check", path)
     assert done.returncode == 0, done.stderr
-    assert "data others: not looked at (" in done.stdout
+    assert "data others: frames not checked (" in done.stdout
     assert "correct; 2 stages" in done.stdout
 
 

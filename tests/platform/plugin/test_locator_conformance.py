@@ -52,7 +52,7 @@ def broken(tmp_path: Path):
             try:
                 check()
             except NonconformityError as error:
-                found[check.question] = str(error)
+                found[check.requirement] = str(error)
         return found
 
     return failures

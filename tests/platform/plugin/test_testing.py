@@ -16,10 +16,10 @@ _NUMBER = itertools.count()
 
 @pytest.fixture
 def broken(tmp_path: Path):
-    """broken("old", "new") -> what the checks say of a one-file plugin in which `old` is `new`."""
+    """broken(("old", "new"), ...) -> check -> message of each failure of a one-file plugin with these replacements."""
 
-    def told(*changes: tuple[str, str]) -> dict[str, str]:
-        name = f"sketch{next(_NUMBER)}"  # a name of its own: modules stay in the interpreter
+    def failures(*changes: tuple[str, str]) -> dict[str, str]:
+        name = f"sketch{next(_NUMBER)}"  # a new name each time: modules stay in sys.modules
         file, _ = write_file(name, (), tmp_path)
         text = file.read_text()
         for old, new in changes:
@@ -36,10 +36,10 @@ def broken(tmp_path: Path):
                 continue
         return found
 
-    return told
+    return failures
 
 
-def test_what_is_written_for_an_author_conforms(broken) -> None:
+def test_the_scaffold_conforms(broken) -> None:
     assert broken() == {}
 
 
@@ -52,10 +52,15 @@ def test_what_is_written_for_an_author_conforms(broken) -> None:
         (
             "    targets = (Target(",
             "    targets = () and (Target(",
-            "stripes [0] says",
+            "stripes [0] declares",
             "targets: expected at least one",
         ),
-        ('    terms = "Drawn', '    terms = "" and "Drawn', "stripes [0] says", "terms: expected licence and source"),
+        (
+            '    terms = "Drawn',
+            '    terms = "" and "Drawn',
+            "stripes [0] declares",
+            "terms: expected licence and source",
+        ),
         ("{number:06d}", "{number:06d}.png", "stripes [0] samples fit", "key 'train_000000.png': expected a key of"),
         ('"direction": columns', '"direction": columns + 2', "stripes [0] samples fit", "class index in 0..1, got"),
         (
@@ -66,22 +71,27 @@ def test_what_is_written_for_an_author_conforms(broken) -> None:
         ),
         (".astype(np.uint8)", ".astype(np.int32)", "stripes [0] samples fit", "uint8 or float32 [T, H, W, C]"),
         ("[None, :, :, None]", "[:, :, None]", "stripes [0] samples fit", "got uint8 (32, 32, 1)"),
-        ("default_rng([self._seed,", "default_rng() or ([self._seed,", "stripes [0] reads the same", "another 'train"),
+        (
+            "default_rng([self._seed,",
+            "default_rng() or ([self._seed,",
+            "stripes [0] returns the same",
+            "another 'train",
+        ),
         ("{split}_{number:06d}", "{split}_{number // 2:06d}", "stripes [0] keys are unique", "'train_000000' twice"),
         (
             'raise DataError(f"no split',
             'raise ValueError(f"no split',
             "stripes [0] unknown splits",
-            "parts('no_such_split'): expected a DataError that says what there is, got ValueError",
+            "parts('no_such_split'): expected a DataError that lists the known names, got ValueError",
         ),
         # degradations
         ("def levels(self)", "def steps(self)", "fade [0] has the methods", "expected draw, apply and levels"),
-        ("self._low + (self", "np.random.rand() + (self", "fade [0] draws by key", "same for the same keys"),
+        ("self._low + (self", "np.random.rand() + (self", "fade [0] draws depend", "same for the same keys"),
         (
             "self._low + (self",
             "keys.uniform()[:, 0].mean() + (self",
-            "fade [0] draws by key",
-            "a sample's own draw, whatever the batch",
+            "fade [0] draws depend",
+            "a draw that does not depend on the batch",
         ),
         (
             "return mean + (",
@@ -91,36 +101,41 @@ def test_what_is_written_for_an_author_conforms(broken) -> None:
         ),
         ("* contrast\n", "* contrast / 0\n", "fade [0] keeps shape", "finite numbers, got NaN"),
         ("* contrast\n", "* contrast.double()\n", "fade [0] keeps shape", "expected float32"),
-        ("mean = frames_BTCHW.mean(", "mean = frames_BTCHW.mul_(0.5).mean(", "fade [0] leaves its input", "in place"),
-        ("* contrast\n", "* contrast * torch.rand(1)\n", "fade [0] answers alike", "random numbers come from `draw`"),
+        ("mean = frames_BTCHW.mean(", "mean = frames_BTCHW.mul_(0.5).mean(", "fade [0] does not modify", "in place"),
+        (
+            "* contrast\n",
+            "* contrast * torch.rand(1)\n",
+            "fade [0] is deterministic",
+            "random numbers come from `draw`",
+        ),
         ("dim=(1, 2, 3, 4)", "dim=(0, 1, 2, 3, 4)", "fade [0] a batch equals", "a batch to be its samples one by one"),
-        ("mean = frames_BTCHW", "frames_BTCHW[0]\n        mean = frames_BTCHW", "fade [0] takes empty", "IndexError"),
-        ('{"contrast": contrast} for', '{"contrst": contrast} for', "fade [0] names levels", "levels()[0]: expected"),
+        ("mean = frames_BTCHW", "frames_BTCHW[0]\n        mean = frames_BTCHW", "fade [0] accepts empty", "IndexError"),
+        ('{"contrast": contrast} for', '{"contrst": contrast} for', "fade [0] its levels", "levels()[0]: expected"),
         # backbones
         (
             'return {"map": x',
             'return [x] or {"map": x',
-            "tiny [0] gives",
+            "tiny [0] returns",
             "a dict of",
         ),
         (
             "embedding.unflatten(0, clips)",
             "x.unflatten(0, clips)",
-            "tiny [0] gives",
+            "tiny [0] returns",
             "forward()['embedding']: expected [B, T, D]",
         ),
         ("- 0.5\n", "- frames_BTCHW.mean()\n", "tiny [0] a batch equals", "in eval() a batch to be its samples"),
         (
             "x.unflatten(0, clips)",
             "x.unflatten(0, (len(frames_BTCHW), -1))",
-            "tiny [0] takes empty",
+            "tiny [0] accepts empty",
             "cannot reshape tensor of 0 elements",
         ),
         (
             "width = params.width\n",
             "width = params.width\n        torch.manual_seed(torch.seed())\n",
-            "tiny [0] starts alike",
-            "the same first weights under the same seed",
+            "tiny [0] has equal",
+            "equal initial weights under one seed",
         ),
         ("(self.conv3(relu(", "(self.conv3.requires_grad_()(relu(", "", ""),
         # heads
@@ -134,7 +149,7 @@ def test_what_is_written_for_an_author_conforms(broken) -> None:
         (
             ".mean(dim=1)).float()",
             ".mean(dim=1)).detach().float()",
-            "classes [0] gives a loss",
+            "classes [0] returns a loss",
             "does not require grad",
         ),
         ("outputs.softmax(dim=-1)", "outputs", "classes [0] decodes", "probabilities that sum to 1"),
@@ -142,36 +157,36 @@ def test_what_is_written_for_an_author_conforms(broken) -> None:
         (
             "return CLASSIFICATION",
             'return [Metric("wrong", "Wrong", CLASSIFICATION[0].compute, False)]',
-            "classes [0] names metrics",
-            "right answers to be lower than wrong ones",
+            "classes [0] its metrics",
+            "correct predictions to be lower than wrong ones",
         ),
     ],
 )
-def test_what_breaks_the_contract_is_named(broken, old: str, new: str, check: str, message: str) -> None:
+def test_violations_are_reported(broken, old: str, new: str, check: str, message: str) -> None:
     imports = ("import numpy as np\n", "import numpy as np\nfrom pydantic import BaseModel\n")
     found = broken(imports, (old, new))
     if not check:
         assert found == {}
         return
-    told = [text for name, text in found.items() if name.startswith(check)]
-    assert told, found
-    assert message in told[0]
+    messages = [text for name, text in found.items() if name.startswith(check)]
+    assert messages, found
+    assert message in messages[0]
 
 
 def test_the_first_party_plugins_conform() -> None:
     """All slots; the plugins with large networks are checked by their own tests."""
-    asked = 0
+    passed = 0
     for plugin in ("faces", "corruptions", "vlqr"):
         for check in checks_of(plugin):
             try:
                 check()
             except NotCheckedError:
                 continue
-            asked += 1
-    assert asked > 300
+            passed += 1
+    assert passed > 300
 
 
-def test_a_dataset_without_its_raw_data_is_said_not_to_be_checked() -> None:
+def test_a_dataset_without_raw_data_is_not_checked() -> None:
     reasons = []
     for check in checks_of("vlqr", only=["avec2016"]):
         try:
@@ -179,10 +194,10 @@ def test_a_dataset_without_its_raw_data_is_said_not_to_be_checked() -> None:
         except NotCheckedError as reason:
             reasons.append(str(reason))
     assert reasons
-    assert all(reason.startswith("the example's raw data is not here: data/avec2016") for reason in reasons)
+    assert all(reason.startswith("the example's raw data is missing: data/avec2016") for reason in reasons)
 
 
-def test_what_cannot_be_checked_at_all(tmp_path: Path) -> None:
+def test_unknown_and_empty_plugins_are_errors(tmp_path: Path) -> None:
     with pytest.raises(PluginError, match="there is no plugin 'nowhere'"):
         checks_of("nowhere")
     with pytest.raises(PluginError, match="does not load: no such file"):

@@ -205,7 +205,7 @@ def test_another_file_is_another_run(job: Path, tmp_path: Path) -> None:
     RunFolder.start(tmp_path / "run", dump_job(read_job(job)[0]), fresh=False)
     file = job.parent / "weights" / "start.pth"
     torch.save({"conv1.weight": value(6, 1, 5, 5, seed=1)}, file)
-    with pytest.raises(RunError, match=r"started with another job; differing lines:\n\s+sha256: "):
+    with pytest.raises(RunError, match=r"belongs to another job; lines that differ:\n\s+sha256: "):
         RunFolder.start(tmp_path / "run", dump_job(read_job(job)[0]), fresh=False)
     (tmp_path / "resolved.yaml").write_text(dump_job(first))
     assert "sha256: the file is another one: its SHA-256 is " in problems(tmp_path / "resolved.yaml")

@@ -1,1 +1,1 @@
-"""The conformance suite: what every component must do, as checks with one message each."""
+"""The conformance suite: one check for each requirement of the contracts, for every component of a plugin."""

@@ -1,4 +1,4 @@
-"""Questions to a backbone."""
+"""Checks of a backbone."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from blear.plugin.conformance.modules import backbone_for, expect_same_start, ex
 
 
 def backbone_checks(registered: RegisteredComponent) -> Iterator[Check]:
-    """Those of each example, on the first shape of clips that it takes."""
-    questions: dict[str, Callable[[_Built], None]] = {
-        "gives named features": _features,
+    """Iterates over the checks of each example, with the first shape of clips that the backbone accepts."""
+    requirements: dict[str, Callable[[_Built], None]] = {
+        "returns named features": _features,
         "a batch equals its samples one by one": _one_by_one,
-        "takes empty batches and single samples": _few,
-        "starts alike under one seed": lambda built: expect_same_start(built.make),
+        "accepts empty batches and single samples": _few,
+        "has equal initial weights under one seed": lambda built: expect_same_start(built.make),
         "saves and loads": lambda built: expect_saves(built.make),
         "can be trained": _trains,
         "moves to a device": _moves,
     }
-    return for_each_example(registered, questions, lambda example: _Built(registered, example))
+    return for_each_example(registered, requirements, lambda example: _Built(registered, example))
 
 
 class _Built:

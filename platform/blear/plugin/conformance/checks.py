@@ -1,4 +1,4 @@
-"""One check, the way it fails, and what checks of all slots share."""
+"""A check, its errors, and helper functions of the checks of all slots."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from blear.plugin.catalog import RegisteredComponent
 B = TypeVar("B")
 
 TOLERANCE = 1e-4
-"""Largest difference between a batch and its samples one by one; sums differ with the size of a batch."""
+"""Largest accepted difference between a batch and its samples one by one; rounding depends on the batch size."""
 
 
 class NonconformityError(AssertionError):
-    """A component breaks the contract: which method, what was expected, what came."""
+    """A component does not meet a requirement: the method, the expected and the actual result."""
 
     def __init__(self, method: str, expected: str, got: str) -> None:
         super().__init__(method, expected, got)
@@ -31,56 +31,56 @@ class NonconformityError(AssertionError):
 
 
 class NotCheckedError(Exception):
-    """This cannot be checked here, for instance without the raw data; the text says why."""
+    """A requirement cannot be checked here, for instance because raw data is missing; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question to one component with one set of parameters; call it to ask.
+    """One requirement for one component with one of its examples. Call the check to run it.
 
     Attributes:
         component: full name.
-        example: number of the component's example.
-        question: what is asked, a few words.
-        ask: raises `NonconformityError` or `NotCheckedError`.
+        example: index of the component's example.
+        requirement: the requirement in a few words.
+        run: runs the check; raises `NonconformityError` or `NotCheckedError`.
     """
 
     component: str
     example: int
-    question: str
-    ask: Callable[[], None]
+    requirement: str
+    run: Callable[[], None]
 
     def __call__(self) -> None:
-        """Asks.
+        """Runs the check.
 
         Raises:
-            NonconformityError: the answer is no; also where the component raises what is no `BlearError`.
-            NotCheckedError: it cannot be asked here.
+            NonconformityError: the requirement is not met, or the component raised an error.
+            NotCheckedError: the requirement cannot be checked here.
         """
         try:
-            self.ask()
+            self.run()
         except (NonconformityError, NotCheckedError):
             raise
         except BlearError as error:
-            raise NonconformityError(self.question, "an answer", f"{type(error).__name__}: {error}") from error
+            raise NonconformityError(self.requirement, "no error", f"{type(error).__name__}: {error}") from error
         except Exception as error:
-            raise NonconformityError(self.question, "an answer", f"{type(error).__name__}: {error}") from error
+            raise NonconformityError(self.requirement, "no error", f"{type(error).__name__}: {error}") from error
 
     def __str__(self) -> str:
-        return f"{self.component} [{self.example}] {self.question}"
+        return f"{self.component} [{self.example}] {self.requirement}"
 
 
 def for_each_example(
-    registered: RegisteredComponent, questions: Mapping[str, Callable[[B], None]], build: Callable[[Any], B]
+    registered: RegisteredComponent, requirements: Mapping[str, Callable[[B], None]], build: Callable[[Any], B]
 ) -> Iterator[Check]:
-    """Every question to every example of a component, each to one that `build` makes anew of the example."""
+    """Iterates over one check for each example and requirement; each check builds the component anew with `build`."""
     for number, example in enumerate(registered.component.examples):
-        for question, ask in questions.items():
-            yield Check(registered.name, number, question, partial(_ask, ask, build, example))
+        for requirement, run in requirements.items():
+            yield Check(registered.name, number, requirement, partial(_run, run, build, example))
 
 
-def _ask(ask: Callable[[B], None], build: Callable[[Any], B], example: Any) -> None:
-    ask(build(example))
+def _run(run: Callable[[B], None], build: Callable[[Any], B], example: Any) -> None:
+    run(build(example))
 
 
 def expect(condition: bool, method: str, expected: str, got: Any) -> None:
@@ -90,14 +90,14 @@ def expect(condition: bool, method: str, expected: str, got: Any) -> None:
 
 
 def shape(value: Any) -> str:
-    """What a value is, for messages: dtype and shape of a tensor, else its type."""
+    """Describes a value for messages: dtype and shape of a tensor, else the type."""
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
     return type(value).__name__
 
 
 def expect_close(method: str, expected: str, wanted: Tensor, found: Tensor, tolerance: float = TOLERANCE) -> None:
-    """Both tensors have one shape and differ by at most `tolerance`, relative to the larger of 1 and the values."""
+    """Raises `NonconformityError` unless shapes agree and values differ by at most tolerance * max(1, |wanted|)."""
     expect(wanted.shape == found.shape, method, f"{expected}: {shape(wanted)}", shape(found))
     if wanted.numel():
         scale = max(1.0, float(wanted.detach().abs().max()))
@@ -106,10 +106,10 @@ def expect_close(method: str, expected: str, wanted: Tensor, found: Tensor, tole
 
 
 def accelerator() -> torch.device:
-    """The device beside the CPU.
+    """Returns the CUDA device.
 
     Raises:
-        NotCheckedError: there is none.
+        NotCheckedError: there is no GPU.
     """
     if not torch.cuda.is_available():
         raise NotCheckedError("no GPU on this machine")

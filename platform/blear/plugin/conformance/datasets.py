@@ -1,4 +1,4 @@
-"""Questions to a dataset."""
+"""Checks of a dataset."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _KEY = re.compile(r"[A-Za-z0-9_/-]+")
 
 
 def dataset_checks(registered: RegisteredComponent) -> Iterator[Check]:
-    """Those of each example."""
-    questions: dict[str, Callable[[Any], None]] = {
-        "says what it holds": _says_what_it_holds,
+    """Iterates over the checks of each example."""
+    requirements: dict[str, Callable[[Any], None]] = {
+        "declares its content": _declares_content,
         "samples fit their declaration": _fits,
-        "reads the same twice": _same_twice,
+        "returns the same samples twice": _same_twice,
         "keys are unique": _unique,
-        "unknown splits and parts are refused": _refuses,
+        "unknown splits and parts are errors": _refuses,
     }
-    return for_each_example(registered, questions, lambda example: _build(registered, example))
+    return for_each_example(registered, requirements, lambda example: _build(registered, example))
 
 
 def _build(registered: RegisteredComponent, example: Any) -> Any:
     source = example.get("source")
     if source is not None and "://" not in str(source) and not Path(source).exists():
-        raise NotCheckedError(f"the example's raw data is not here: {source}")
+        raise NotCheckedError(f"the example's raw data is missing: {source}")
     return registered.build(example, BuildContext(seed=1))
 
 
-def _says_what_it_holds(dataset: Any) -> None:
+def _declares_content(dataset: Any) -> None:
     expect(isinstance(dataset, Dataset), "build", "the attributes and methods of contracts.Dataset", type(dataset))
     expect(len(dataset.targets) > 0, "targets", "at least one Target", "none")
     for target in dataset.targets:
@@ -114,13 +114,13 @@ def _refuses(dataset: Any) -> None:
             got = f"{len(call())} of them"
         except BlearError:
             continue
-        except Exception as error:  # noqa: BLE001  it is named
+        except Exception as error:  # noqa: BLE001  the message names it
             got = f"{type(error).__name__}: {error}"
-        expect(False, method, "a DataError that says what there is", got)
+        expect(False, method, "a DataError that lists the known names", got)
 
 
 def _some(dataset: Any) -> Iterator[tuple[str, Sample]]:
-    """The first samples of the first part of each split."""
+    """Iterates over (split, sample) of the first samples of the first part of each split."""
     for split in dataset.splits:
         for sample in itertools.islice(dataset.samples(split, dataset.parts(split)[0]), _SAMPLES):
             yield split, sample

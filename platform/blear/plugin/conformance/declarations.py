@@ -1,4 +1,4 @@
-"""Questions to every component: its declaration, its parameters, and its errors."""
+"""Checks of every component: its declaration, its parameters, and its errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from blear.plugin.conformance.checks import Check, expect
 
 
 def declaration_checks(registered: RegisteredComponent) -> Iterator[Check]:
-    """One for the component, then those of each example."""
+    """Iterates over the checks of the declaration, then over those of each example."""
     name = registered.name
     yield Check(name, 0, "is declared completely", functools.partial(_complete, registered))
     yield Check(name, 0, "refuses unknown parameters", functools.partial(_strict, registered))
@@ -27,7 +27,7 @@ def declaration_checks(registered: RegisteredComponent) -> Iterator[Check]:
 
 def _complete(registered: RegisteredComponent) -> None:
     component = registered.component
-    expect(bool(component.summary.strip()), "Component.summary", "one line on what it is", repr(component.summary))
+    expect(bool(component.summary.strip()), "Component.summary", "one line that describes it", repr(component.summary))
     expect("\n" not in component.summary, "Component.summary", "one line", repr(component.summary))
     expect(len(component.examples) > 0, "Component.examples", "at least one set of parameters", "none")
     schema = component.params.model_json_schema()

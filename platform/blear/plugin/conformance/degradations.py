@@ -1,4 +1,4 @@
-"""Questions to a degradation."""
+"""Checks of a degradation."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ _COUNT = 6
 
 
 def degradation_checks(registered: RegisteredComponent) -> Iterator[Check]:
-    """Those of each example, on the first clips that it takes."""
-    questions: dict[str, Callable[[_Built], None]] = {
+    """Iterates over the checks of each example, with the first shape of clips that the degradation accepts."""
+    requirements: dict[str, Callable[[_Built], None]] = {
         "has the methods of the contract": _has_methods,
-        "draws by key alone": _draws_by_key,
+        "draws depend on the keys only": _draws_by_key,
         "keeps shape and type": _keeps_shape,
-        "leaves its input alone": _leaves_input,
-        "answers alike twice": _alike_twice,
+        "does not modify its input": _keeps_input,
+        "is deterministic": _deterministic,
         "a batch equals its samples one by one": _one_by_one,
-        "takes empty batches and single samples": _few,
-        "names levels that build": _levels,
+        "accepts empty batches and single samples": _few,
+        "its levels can be built": _levels,
         "moves to a device": _moves,
     }
-    return for_each_example(registered, questions, lambda example: _Built(registered, example))
+    return for_each_example(registered, requirements, lambda example: _Built(registered, example))
 
 
 class _Built:
-    """A degradation built for the first clips that it does not refuse, with frames of that shape."""
+    """A degradation built for the first shape of clips that it accepts, with random frames of that shape."""
 
     def __init__(self, registered: RegisteredComponent, example: Any) -> None:
         self.registered, self.example = registered, dict(example)
@@ -56,7 +56,7 @@ class _Built:
                 return
             except BlearError as error:
                 refused.append(f"{clip.length} x {clip.channels} x {clip.height} x {clip.width}: {error.what}")
-        expect(False, "build, apply", "one of the usual shapes to be taken (T x C x H x W)", "; ".join(refused))
+        expect(False, "build, apply", "one of the usual shapes to be accepted (T x C x H x W)", "; ".join(refused))
 
     def run(self, frames_BTCHW: Tensor, draw_keys: DrawKeys) -> Tensor:
         out = self.operation.apply(frames_BTCHW, self.operation.draw(draw_keys))
@@ -65,7 +65,7 @@ class _Built:
 
 
 def keys(count: int = _COUNT, *, first: int = 0, epoch: int = 0) -> DrawKeys:
-    """Keys of `count` samples in turn."""
+    """Returns the keys of `count` consecutive samples."""
     return DrawKeys(7, 0, np.full(count, epoch), np.arange(first, first + count))
 
 
@@ -85,7 +85,7 @@ def _draws_by_key(built: _Built) -> None:
     for sample in range(_COUNT):
         for name, value in _drawn(built, keys(1, first=sample)).items():
             same = torch.equal(value[0], whole[name][sample])
-            expect(same, f"draw()[{name!r}]", "a sample's own draw, whatever the batch", "one that depends on it")
+            expect(same, f"draw()[{name!r}]", "a draw that does not depend on the batch", "one that does")
 
 
 def _drawn(built: _Built, draw_keys: DrawKeys) -> Draws:
@@ -95,7 +95,7 @@ def _drawn(built: _Built, draw_keys: DrawKeys) -> Draws:
 
 
 def _keeps_shape(built: _Built) -> None:
-    """But for what is `Resizing`, and for stills that become clips."""
+    """Except for `Resizing` operations, and for operations that turn still images into clips."""
     before = built.frames_BTCHW
     after = built.run(before, keys())
     if isinstance(built.operation, Resizing):
@@ -112,14 +112,14 @@ def _keeps_shape(built: _Built) -> None:
     expect(bool(torch.isfinite(after).all()), "apply", "finite numbers", "NaN or infinity")
 
 
-def _leaves_input(built: _Built) -> None:
+def _keeps_input(built: _Built) -> None:
     before = built.frames_BTCHW.clone()
     built.run(built.frames_BTCHW, keys())
     same = torch.equal(before, built.frames_BTCHW)
-    expect(same, "apply", "the frames that it is given to be left alone", "they are changed in place")
+    expect(same, "apply", "an unmodified input", "an input that is modified in place")
 
 
-def _alike_twice(built: _Built) -> None:
+def _deterministic(built: _Built) -> None:
     first = built.run(built.frames_BTCHW, keys(epoch=3))
     again = built.run(built.frames_BTCHW, keys(epoch=3))
     expect_close("apply", "the same frames for the same keys (random numbers come from `draw`)", first, again, 1e-6)

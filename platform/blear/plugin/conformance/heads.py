@@ -1,4 +1,4 @@
-"""Questions to a head."""
+"""Checks of a head."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _WIDTH = 16
 
 
 def head_checks(registered: RegisteredComponent, catalog: Catalog) -> Iterator[Check]:
-    """Those of each example, on made-up features, else on those of the plugin's own backbones."""
-    questions: dict[str, Callable[[_Built], None]] = {
+    """Iterates over the checks of each example, with generated features or those of the plugin's backbones."""
+    requirements: dict[str, Callable[[_Built], None]] = {
         "has the methods of the contract": _has_methods,
-        "gives a loss that can be trained": _loss,
-        "decodes what a person reads": _decodes,
-        "names metrics that can be computed": _metrics,
+        "returns a loss that can be trained": _loss,
+        "decodes its outputs": _decodes,
+        "its metrics can be computed": _metrics,
         "a batch equals its samples one by one": _one_by_one,
-        "takes empty batches and single samples": _few,
-        "starts alike under one seed": lambda built: expect_same_start(built.make),
+        "accepts empty batches and single samples": _few,
+        "has equal initial weights under one seed": lambda built: expect_same_start(built.make),
         "saves and loads": lambda built: expect_saves(built.make),
         "moves to a device": _moves,
     }
-    return for_each_example(registered, questions, lambda example: _Built(registered, example, catalog))
+    return for_each_example(registered, requirements, lambda example: _Built(registered, example, catalog))
 
 
 class _Built:
-    """A head built on the first features that it takes, and a batch for it."""
+    """A head built for the first features that it accepts, and a batch for it."""
 
     def __init__(self, registered: RegisteredComponent, example: Any, catalog: Catalog) -> None:
         self._registered, self._example = registered, example
@@ -55,13 +55,13 @@ class _Built:
                     continue
                 self.features, self.targets, self.clip = features, targets, clip
                 return
-        expect(False, "build", "the features of some backbone to be taken", "; ".join(dict.fromkeys(refused)))
+        expect(False, "build", "the features of some backbone to be accepted", "; ".join(dict.fromkeys(refused)))
 
     def make(self) -> nn.Module:
         return seeded(self._registered, self._example, self.context).eval()
 
     def some(self, rows: slice) -> tuple[dict[str, Tensor], Batch]:
-        """Some clips' features and the batch that they are of."""
+        """Returns the features of some clips and their batch."""
         features = {name: value[rows] for name, value in self.features.items()}
         count = len(next(iter(self.features.values())))
         labels = {
@@ -75,7 +75,7 @@ class _Built:
 
 
 def _targets(registered: RegisteredComponent, example: Any) -> list[dict[str, Target]]:
-    """Labels that a head may ask for: under its own parameter `target`, under usual names, of both kinds."""
+    """Returns targets that a head may need: named by its parameter `target` or by a usual name, of both kinds."""
     wanted = getattr(registered.params(example), "target", None)
     named = [wanted] if isinstance(wanted, str) else list(wanted) if isinstance(wanted, list | tuple) else []
     names = [*named, "emotion", "label"]
@@ -85,7 +85,7 @@ def _targets(registered: RegisteredComponent, example: Any) -> list[dict[str, Ta
 
 
 def _offers(registered: RegisteredComponent, catalog: Catalog) -> Iterator[tuple[dict[str, Tensor], ClipSpec]]:
-    """Features of four clips, made up first, then of the backbones beside this head."""
+    """Iterates over features of four clips: generated ones first, then those of the plugin's backbones."""
     generator = torch.Generator().manual_seed(3)
     for clip in CLIPS[:2]:
         yield {"embedding": torch.randn(4, clip.length, _WIDTH, generator=generator)}, clip
@@ -162,7 +162,9 @@ def _metrics(built: _Built) -> None:
         expect(np.isscalar(right), f"metrics, {metric.name}", "a number", type(right).__name__)
         better = right > wrong if metric.higher_is_better else right < wrong
         way = "higher" if metric.higher_is_better else "lower"
-        expect(bool(better), f"metrics, {metric.name}", f"right answers to be {way} than wrong ones", (right, wrong))
+        expect(
+            bool(better), f"metrics, {metric.name}", f"correct predictions to be {way} than wrong ones", (right, wrong)
+        )
 
 
 def _one_by_one(built: _Built) -> None:

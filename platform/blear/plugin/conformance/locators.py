@@ -19,14 +19,14 @@ _COUNT, _HEIGHT, _WIDTH = 3, 96, 128
 
 def locator_checks(registered: RegisteredComponent) -> Iterator[Check]:
     """All checks of each example of a locator."""
-    questions = {
+    requirements = {
         "is a locator": _is_locator,
-        "gives boxes for each frame": _detects,
-        "gives the same faces for the same frames": _repeats,
-        "takes no frames": _takes_none,
+        "returns boxes for each frame": _detects,
+        "is deterministic": _repeats,
+        "accepts an empty batch of frames": _accepts_none,
         "refuses frames of another dtype or shape": _refuses,
     }
-    yield from for_each_example(registered, questions, lambda example: registered.build(example, BuildContext()))
+    yield from for_each_example(registered, requirements, lambda example: registered.build(example, BuildContext()))
 
 
 def sample_frames() -> np.ndarray:
@@ -77,7 +77,7 @@ def _repeats(locator: Any) -> None:
     expect(first == second, "faces", f"the same boxes again: {first}", second)
 
 
-def _takes_none(locator: Any) -> None:
+def _accepts_none(locator: Any) -> None:
     _boxes(locator, sample_frames()[:0])
 
 

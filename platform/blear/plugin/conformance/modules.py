@@ -1,4 +1,4 @@
-"""What backbones and heads have in common as modules: devices, saving and loading, initialisation."""
+"""Checks that backbones and heads share: initialisation, saving and loading."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ CLIPS = (
     ClipSpec(4, 3, 48, 48),
     ClipSpec(8, 3, 224, 224),
 )
-"""Shapes that a backbone is offered; the first one that it takes is used."""
+"""Shapes of clips; checks use the first one that a backbone accepts."""
 
 _SEED = 11
 
 
 def seeded(registered: RegisteredComponent, example: Any, context: BuildContext) -> nn.Module:
-    """The module as a job initialises it."""
+    """Builds a module under a fixed seed, as a job does."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         module = registered.build(example, context)
@@ -42,7 +42,7 @@ def seeded(registered: RegisteredComponent, example: Any, context: BuildContext)
 
 
 def backbone_for(registered: RegisteredComponent, example: Any) -> tuple[nn.Module, BuildContext]:
-    """A backbone in evaluation mode, for the first shape that it does not refuse."""
+    """Builds a backbone, in evaluation mode, for the first shape of clips that it accepts."""
     refused = []
     for clip in CLIPS:
         context = BuildContext(seed=1, clip=clip)
@@ -54,26 +54,26 @@ def backbone_for(registered: RegisteredComponent, example: Any) -> tuple[nn.Modu
             refused.append(f"{clip.length} x {clip.channels} x {clip.height} x {clip.width}: {error.what}")
         else:
             return module, context
-    expect(False, "build, forward", "one of the usual shapes to be taken (T x C x H x W)", "; ".join(refused))
+    expect(False, "build, forward", "one of the usual shapes to be accepted (T x C x H x W)", "; ".join(refused))
     raise ValueError("unreachable: the line above raises")
 
 
 def frames_for(clip: ClipSpec, count: int) -> Tensor:
-    """Random clips of a shape, [B, T, C, H, W] in [0, 1]."""
+    """Returns `count` random clips, [B, T, C, H, W] in [0, 1]."""
     generator = torch.Generator().manual_seed(2)
     return torch.rand(count, clip.length, clip.channels, clip.height, clip.width, generator=generator)
 
 
 def expect_same_start(make: Callable[[], nn.Module]) -> None:
-    """Two modules made under one seed have the same parameters."""
+    """Checks that two modules built under one seed have equal parameters."""
     first, again = make().state_dict(), make().state_dict()
     for name, value in first.items():
         same = torch.equal(value, again[name])
-        expect(same, "build", "the same first weights under the same seed of torch", f"other ones in {name!r}")
+        expect(same, "build", "equal initial weights under one seed of torch", f"other ones in {name!r}")
 
 
 def expect_saves(make: Callable[[], nn.Module]) -> None:
-    """Weights go through a file into a second module."""
+    """Checks that weights saved to a file can be loaded into a second module."""
     module, other = make(), make()
     with torch.no_grad():
         for parameter in module.parameters():
@@ -82,6 +82,8 @@ def expect_saves(make: Callable[[], nn.Module]) -> None:
         path = str(Path(folder) / "model.safetensors")
         save_model(module, path)
         missing, unexpected = load_model(other, path)
-    expect(not missing and not unexpected, "state_dict", "all weights in a file", f"missing {[*missing, *unexpected]}")
+    expect(
+        not missing and not unexpected, "state_dict", "all weights in the file", f"missing {[*missing, *unexpected]}"
+    )
     for name, value in module.state_dict().items():
         expect(torch.equal(value, other.state_dict()[name]), "state_dict", f"{name!r} as it was saved", "other values")

@@ -1,4 +1,4 @@
-"""All checks of one plugin."""
+"""Collects the checks of one plugin."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from blear.plugin.discovery import load_plugins
 
 
 def checks_of(plugin: str, *, only: Sequence[str] = ()) -> list[Check]:
-    """Every check of every component of a plugin.
+    """Returns every check of every component of a plugin.
 
     Args:
         plugin: its name as installed, or the path of a one-file plugin (`./mine.py`).
-        only: full or short names of components; left out, all of them.
+        only: full or short names of components; empty: all.
 
     Raises:
-        PluginError: there is no such plugin, it did not load, registers nothing, or has no such component.
+        PluginError: the plugin is unknown, cannot be loaded, registers no component, or has no such component.
     """
     file = Path(plugin)
     catalog = load_plugins((str(file),)) if plugin.endswith(".py") else load_plugins()
