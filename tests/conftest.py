@@ -1,4 +1,4 @@
-"""What tests share: the real data's folder, a clean plugin cache, one Ray cluster, one storage folder a test."""
+"""Shared fixtures: the repository, the storage folder of a test, the `blear` command, one Ray cluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; what tests start would inherit it
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as in a background job of a shell; processes that tests start would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -52,7 +54,7 @@ def blear(tmp_path: Path, storage: Path):
 
 @pytest.fixture(scope="session")
 def ray_storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the jobs of the Ray head put their runs and shards."""
+    """Storage folder of the jobs of the Ray head."""
     return tmp_path_factory.mktemp("ray-storage")
 
 

@@ -1,4 +1,4 @@
-"""A small stage to train."""
+"""A fixture with the plan of a small stage."""
 
 from __future__ import annotations
 

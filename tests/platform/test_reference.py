@@ -28,7 +28,7 @@ def test_no_page_is_stale(reference: ModuleType, repository: Path) -> None:
     assert stale == [], "run `make docs`"
 
 
-def test_nothing_is_without_a_word(reference: ModuleType) -> None:
+def test_everything_is_documented(reference: ModuleType) -> None:
     assert reference.undocumented() == []
 
 
@@ -41,7 +41,7 @@ def test_a_change_of_the_surface_has_a_changelog_entry(reference: ModuleType, re
     assert stated[0] in changelog, f"say in CHANGELOG.md what changed for plugin authors, with `{stated[0]}`"
 
 
-def test_what_is_new_shows_in_the_surface(reference: ModuleType) -> None:
+def test_new_names_appear_in_the_surface(reference: ModuleType) -> None:
     lines = reference.surface().splitlines()
     assert "hook register_heads() -> 'list[Component]'" in lines
     assert "contracts.Sample.frames: np.ndarray" in lines

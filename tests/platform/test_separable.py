@@ -45,7 +45,7 @@ def test_mixed_batch_equals_torch_sample_by_sample(height, width, mode):
 @pytest.mark.parametrize(
     ("factors", "stacks", "inner"), [((3, 4, 16), 2, 32), ((2, 2.5), 2, 48), ((1, 3), 1, 96), ((1.5, 8), 1, 96)]
 )
-def test_stacks_go_through_the_small_image_where_that_is_less_work(factors, stacks, inner):
+def test_two_stacks_are_used_where_they_are_less_work(factors, stacks, inner):
     bank = down_up_bank(factors, 96, 96)
     assert len(bank.stacks) == stacks
     assert bank.stacks[0][0].shape == bank.stacks[0][1].shape == (len(factors), inner, 96)
@@ -59,7 +59,7 @@ def test_an_empty_batch_stays_empty():
     assert SeparableBank([(resize(48, 24),)], [(resize(64, 16),)])(frames, index).shape == (0, 1, 3, 24, 16)
 
 
-def test_factor_1_changes_no_bit():
+def test_factor_1_is_the_identity():
     frames = random_frames(3, 1, 3, 64, 80)
     bank, index = down_up_bank([4, 1], 64, 80), torch.tensor([1, 0, 1])
     for out in (bank(frames, index), stacked(bank, frames, index)):
@@ -72,7 +72,7 @@ def test_factor_1_changes_no_bit():
 
 
 @pytest.mark.parametrize("size", [48, 130])
-def test_a_sample_gets_the_same_among_others_and_among_its_like(size):
+def test_results_do_not_depend_on_the_batch(size):
     bank, frames = down_up_bank([2, 3, 1], size, size), random_frames(6, 1, 2, size, size)
     mixed = bank(frames, torch.arange(6) % 3)
     for operator in range(3):
@@ -116,7 +116,7 @@ def test_operators_may_change_the_size():
     torch.testing.assert_close(stacked(bank, frames, index)[0], expected, atol=1e-5, rtol=0)
 
 
-def test_gradients_of_both_ways_are_the_transposed_operators():
+def test_gradients_of_both_engines_are_the_transposed_operators():
     steps = [down_up(8, 2), down_up(8, 4)], [down_up(12, 2), down_up(12, 4)]
     rows, columns = (torch.stack([compose(*of_one) for of_one in axis]) for axis in steps)
     frames = random_frames(3, 1, 2, 8, 12).double().requires_grad_()

@@ -61,7 +61,7 @@ def test_a_real_video(real_data: Path) -> None:
     assert frames[0].image_HWC.shape == (288, 360, 3)
 
 
-def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+def test_unreadable_videos_are_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such file"):
         next(read_video(tmp_path / "none.mp4"))
     (tmp_path / "notes.mp4").write_text("not a video\n" * 100)
@@ -70,7 +70,7 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     assert caught.value.where == str(tmp_path / "notes.mp4")
 
 
-def test_a_video_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+def test_truncated_videos_are_errors(tmp_path: Path) -> None:
     whole = write(tmp_path / "whole.avi", [(0, 0, 0)] * 40, rate=25)
     cut = tmp_path / "cut.avi"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])

@@ -1,4 +1,4 @@
-"""An environment outside the repository in which a stranger's package is installed: blear is there, its tree is not."""
+"""A virtual environment outside the repository, in which third-party plugins are installed beside blear."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from strangers_outside import Outside
 
 @pytest.fixture(scope="module")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Outside:
-    """One for each file: what one installs, another does not find.
+    """A virtual environment for each test file, so that packages installed by one file are not seen by another.
 
-    Nothing in it needs the network: pip builds with the packages that are there and asks no index.
+    It needs no network: pip builds with the installed packages and uses no index.
     """
     folder = tmp_path_factory.mktemp("outside")
     home = folder / "environment"
@@ -45,7 +45,7 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Outside:
             "OMP_NUM_THREADS": "1",
             "PIP_NO_INDEX": "1",
             "PIP_NO_DEPS": "1",
-            "PIP_NO_BUILD_ISOLATION": "0",  # pip reads it as the option's value: no isolation
+            "PIP_NO_BUILD_ISOLATION": "0",  # the value of pip's option: no isolation
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         },
     )

@@ -1,4 +1,4 @@
-"""What the tests of this folder run commands with."""
+"""Runs commands in an environment outside the repository."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Outside:
-    """A working folder, and a virtual environment that sees what the tests' own has installed."""
+    """A working folder and the environment variables of a virtual environment that extends that of the tests."""
 
     folder: Path
     environment: dict[str, str]
 
     def __call__(self, *command: str | Path, code: int = 0, **variables: str) -> str:
-        """Runs a command in the folder; its output, standard error behind; the exit code must be `code`."""
+        """Runs a command in the folder; returns stdout, then stderr. The exit code must be `code`."""
         words = list(map(str, command))
         done = subprocess.run(
             words,

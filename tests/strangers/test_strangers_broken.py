@@ -1,4 +1,4 @@
-"""Plugins that do not load, all installed at once: one message for each, and everything else goes on."""
+"""Broken plugins, all installed at once: each is reported with its cause, and all other plugins work."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_each_is_listed_with_its_cause_and_the_rest_goes_on(outside: Outside, site: Path, repository: Path) -> None:
+def test_broken_plugins_are_listed_and_others_work(outside: Outside, site: Path, repository: Path) -> None:
     lines = outside("blear", "plugins", PYTHONPATH=str(site)).splitlines()
     assert sum("did not load" in line for line in lines) == len(BROKEN)
     for name, cause in CAUSES.items():
@@ -63,7 +63,7 @@ def test_each_is_listed_with_its_cause_and_the_rest_goes_on(outside: Outside, si
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_job_that_names_one_is_told_its_cause_once(
+def test_a_job_with_a_broken_plugin_reports_its_cause_once(
     outside: Outside, site: Path, repository: Path, tmp_path: Path, name: str
 ) -> None:
     job = tmp_path / "job.yaml"

@@ -1,4 +1,4 @@
-"""The commands of docs/plugins.md, run as a reader would, one after the other; and what they are said to print."""
+"""Runs the commands of docs/plugins.md in their order, and compares their output with the page."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def test_every_command_of_the_page_works(outside: Outside, repository: Path) -> 
     assert len(printed) > 1
     outside.folder.joinpath("page").mkdir()
     here = Outside(outside.folder / "page", outside.environment)
-    told = "".join(here("bash", "-ec", command) for command in commands)
+    output = "".join(here("bash", "-ec", command) for command in commands)
     for line in printed:
-        assert line in told
-    assert "0 failed" in told
+        assert line in output
+    assert "0 failed" in output
     for name in ("sketch", "sketch_wide"):
         assert (Path(outside.environment["BLEAR_STORAGE"]) / "runs" / name / "report.html").is_file()
-    rows = dict(re.findall(r"\| (clean-trained|robust) \|.*?\| ([\d.]+)\D*\[[\d., ]+\] \|$", told, re.MULTILINE))
-    assert float(rows["robust"]) > float(rows["clean-trained"])  # at the largest factor, as the page promises
+    rows = dict(re.findall(r"\| (clean-trained|robust) \|.*?\| ([\d.]+)\D*\[[\d., ]+\] \|$", output, re.MULTILINE))
+    assert float(rows["robust"]) > float(rows["clean-trained"])  # at the largest factor, as the page states
     here("pip", "uninstall", "--yes", "blear-sketch")

@@ -1,1 +1,1 @@
-"""Plugins: discovery, names, components and the descriptions of them, the conformance suite, the scaffold."""
+"""Plugins: discovery, catalog of components, documentation, conformance suite, and the template of a new plugin."""

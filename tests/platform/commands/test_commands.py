@@ -61,7 +61,7 @@ def test_schema_is_json_with_the_installed_components(call) -> None:
     assert titles == list(load_plugins().components["backbone"])
 
 
-def test_check_says_what_is_right_and_what_is_wrong(call, repository: Path) -> None:
+def test_check_reports_valid_and_invalid_jobs(call, repository: Path) -> None:
     job = str(repository / "jobs" / "vlqr.yaml")
     assert call("check", job) == (0, f"{job}: correct; 3 stages: sr, joint, clean\n", "")
     code, _, err = call("check", job, "--set", "stages.joint.stepz=3")
@@ -93,7 +93,7 @@ def test_usage_errors_end_with_2_and_help_with_0(call) -> None:
         assert command.help
 
 
-def test_a_file_system_that_refuses_is_no_traceback(call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_system_errors_have_no_traceback(call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "taken").write_text("a file where the storage should be")
     monkeypatch.setenv("BLEAR_STORAGE", str(tmp_path / "taken"))
     code, _, err = call("run", "jobs/vlqr.yaml", "--profile", "tiny")

@@ -130,7 +130,7 @@ def test_mutated_jobs_are_read_or_refused(seed):
     assert len(result["refused"]) > 10  # the mutations reach different checks
 
 
-def test_the_job_that_is_mutated_is_right(tmp_path):
+def test_the_unmutated_job_is_valid(tmp_path):
     file = tmp_path / "job.yaml"
     file.write_bytes(JOB)
     job, _ = read_job(file, profile="longer")
@@ -163,7 +163,7 @@ def bomb(depth):
     ],
     ids=range(13),
 )
-def test_bombs_and_oddities_are_refused_at_once(tmp_path, text, problem):
+def test_pathological_documents_are_errors(tmp_path, text, problem):
     file = tmp_path / "job.yaml"
     file.write_text(text)
     with pytest.raises(JobError) as caught:
@@ -179,7 +179,7 @@ def test_a_matrix_too_large_to_expand_is_refused(tmp_path):
         read_job(file)
 
 
-def test_values_put_into_a_matrix_entry_are_not_filled_again(tmp_path):
+def test_matrix_values_are_substituted_once(tmp_path):
     """Else each key could double the text of the one before."""
     file = tmp_path / "job.yaml"
     fill = ", ".join(f"k{n}: ['{{k{n + 1}}}{{k{n + 1}}}']" for n in range(40))
@@ -188,7 +188,7 @@ def test_values_put_into_a_matrix_entry_are_not_filled_again(tmp_path):
         read_job(file)
 
 
-def test_an_arm_of_many_placeholders_is_matched_at_once(tmp_path):
+def test_templates_with_many_placeholders_match_in_linear_time(tmp_path):
     file = tmp_path / "job.yaml"
     text = (
         JOB.decode()

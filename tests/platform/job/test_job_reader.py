@@ -74,7 +74,7 @@ def test_profile_then_override(job) -> None:
     assert read.data["faces"].params["size"] == 50
 
 
-def test_an_override_may_open_a_section_that_the_file_leaves_out(job) -> None:
+def test_an_override_can_add_a_missing_section(job) -> None:
     read, _ = read_job(job(), overrides=["cluster.workers=2", "stages.clean.validate.every=5"])
     assert read.cluster.workers == 2
     assert read.stages["clean"].validate_ is not None
@@ -115,7 +115,7 @@ def test_all_errors_at_once_with_places_and_suggestions(job) -> None:
         ("evaluate.arms={}", "no arms"),
     ],
 )
-def test_a_wrong_override_says_so(job, override: str, expected: str) -> None:
+def test_invalid_overrides_are_errors(job, override: str, expected: str) -> None:
     assert expected in problems(job(), overrides=[override])
 
 
@@ -146,7 +146,7 @@ def test_matrix_makes_one_entry_for_each_value(job) -> None:
     assert "JOB:5:3: stages.lq: the matrix makes 'lq' twice" in text
 
 
-def test_stand_in_is_used_until_a_source_is_given(job, tmp_path: Path) -> None:
+def test_the_fallback_dataset_is_used_until_a_source_is_given(job, tmp_path: Path) -> None:
     changes = (
         (
             "{use: faces/procedural, size: 48, color: luma, targets: [valence]}",

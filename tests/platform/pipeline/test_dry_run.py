@@ -57,7 +57,7 @@ def found(path: Path) -> list[str]:
     return caught.value.what.splitlines()
 
 
-def test_every_stage_whose_frames_do_not_fit_is_named(job) -> None:
+def test_stages_with_unsuitable_frames_are_reported(job) -> None:
     problems = found(job(("{use: downscale, factor: 2}", "{use: random_crop, size: 20}, {use: random_crop, size: 22}")))
     assert [line for line in problems if line.startswith("stages.")] == [
         "stages.clean: corruptions/random_crop: a crop of 22 x 22 does not fit into frames of 20 x 20",
@@ -65,14 +65,14 @@ def test_every_stage_whose_frames_do_not_fit_is_named(job) -> None:
     ]
 
 
-def test_conditions_are_looked_at_in_the_size_that_each_arm_is_tested_in(job) -> None:
+def test_conditions_are_checked_at_the_frame_size_of_each_arm(job) -> None:
     crop = "after: [{use: random_crop, size: 20}]"
     [line, _] = found(job(("over: {factor: [1, 2]}", f"over: {{factor: [2]}}, {crop}")))
     assert line.startswith("evaluate.sweep (corruptions/downscale, factor 2): ")
     assert line.endswith("corruptions/random_crop: a crop of 20 x 20 does not fit into frames of 16 x 16")
 
 
-def test_a_job_that_fits_is_correct_and_data_that_is_not_there_is_said(job, blear) -> None:
+def test_a_valid_job_passes_and_missing_data_is_reported(job, blear) -> None:
     path = job(("    data: faces\n    degrade: [{use: downscale", "    data: others\n    degrade: [{use: downscale"))
     done = blear("check", path)
     assert done.returncode == 0, done.stderr
@@ -80,7 +80,7 @@ def test_a_job_that_fits_is_correct_and_data_that_is_not_there_is_said(job, blea
     assert "correct; 2 stages" in done.stdout
 
 
-def test_blear_check_refuses_and_run_refuses_before_it_trains(job, blear, storage: Path) -> None:
+def test_check_and_run_fail_before_training(job, blear, storage: Path) -> None:
     path = job(("{use: downscale, factor: 2}", "{use: random_crop, size: 30}"))
     for command in ("check", "run"):
         done = blear(command, path)
@@ -118,7 +118,7 @@ def register_degradations():
 """
 
 
-def test_a_component_s_own_fault_is_one_line_with_its_place(job, tmp_path: Path) -> None:
+def test_an_exception_of_a_component_is_one_line_with_its_position(job, tmp_path: Path) -> None:
     (tmp_path / "bug.py").write_text(BUG)
     path = job(
         ("data:\n  faces", "plugins: [bug.py]\ndata:\n  faces"), ("{use: downscale, factor: 2}", "{use: bug/bug}")

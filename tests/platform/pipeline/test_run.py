@@ -81,7 +81,7 @@ def test_only_conv_layers_start_from_super_resolution(finished: Path) -> None:
     assert np.abs(joint[name] - sr[name]).mean() < 0.1 * np.abs(clean[name] - sr[name]).mean()
 
 
-def test_the_same_command_again_trains_nothing(finished: Path, blear) -> None:
+def test_running_a_finished_job_again_trains_nothing(finished: Path, blear) -> None:
     before = {p: p.stat().st_mtime_ns for p in (finished / "stages").rglob("model.safetensors")}
     done = blear("run", *VLQR, BLEAR_STORAGE=str(finished.parents[1]))
     assert done.returncode == 0, done.stderr
@@ -96,9 +96,7 @@ def test_another_job_in_the_same_folder_is_refused(finished: Path, blear) -> Non
     assert "--fresh" in done.stderr
 
 
-def test_two_runs_agree_to_the_bit_and_a_killed_one_continues(
-    finished: Path, blear, storage: Path, repository: Path
-) -> None:
+def test_runs_are_deterministic_and_resume_after_a_kill(finished: Path, blear, storage: Path, repository: Path) -> None:
     """Killed with SIGKILL once the joint stage has a checkpoint; the same command ends with the same weights."""
     command = [sys.executable, "-m", "blear.cli", "run", *VLQR]
     environment = os.environ | {"BLEAR_STORAGE": str(storage), "OMP_NUM_THREADS": "1"}
@@ -150,7 +148,7 @@ def test_another_seed_gives_other_weights(finished: Path, blear, storage: Path) 
         (("run", *VLQR, "--set", "stages.clean.optimizer.lr=1.0e+30"), "lower optimizer.lr"),
     ],
 )
-def test_a_mistake_is_one_message_and_exit_code_2(
+def test_a_user_error_is_one_message_and_exit_code_2(
     finished: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

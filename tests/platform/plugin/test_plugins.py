@@ -114,7 +114,7 @@ def test_two_distributions_with_one_plugin_name_are_both_named(site) -> None:
         (GOOD.format(name="x").replace("return [C", "return 7, [C"), "registration failed"),
     ],
 )
-def test_a_broken_plugin_is_named_with_its_cause_and_the_rest_goes_on(site, source: str, expected: str) -> None:
+def test_a_broken_plugin_is_reported_and_others_load(site, source: str, expected: str) -> None:
     site("broken", "0.1", "broken", "broken_plugin", source)
     assert expected in problem_of("broken")
     assert load_plugins().get("backbone", "vlqr/cnn5x5")
@@ -122,7 +122,7 @@ def test_a_broken_plugin_is_named_with_its_cause_and_the_rest_goes_on(site, sour
         load_plugins().get("backbone", "broken/x")
 
 
-def test_a_miss_offers_candidates() -> None:
+def test_unknown_names_get_suggestions() -> None:
     with pytest.raises(PluginError) as caught:
         load_plugins().get("backbone", "vlqr/cnn5x")
     assert "did you mean vlqr/cnn5x5" in caught.value.do
@@ -164,7 +164,7 @@ def test_fingerprint_changes_with_the_schema(tmp_path: Path) -> None:
     assert prints[0].split(":")[1] != prints[1].split(":")[1]
 
 
-def test_another_version_on_a_node_is_one_error_with_both(site) -> None:
+def test_a_different_version_on_a_node_is_an_error_with_both_versions(site) -> None:
     site("strange", "2.1", "strange", "strange_plugin", GOOD.format(name="odd"))
     names = [("backbone", "strange/odd"), ("head", "vlqr/valence")]
     here = component_fingerprints(load_plugins(), names)

@@ -21,7 +21,7 @@ EVERY_CHOICE = [slots for count in range(1, 5) for slots in combinations(TEMPLAT
 
 
 @pytest.mark.parametrize("write", [write_package, write_file], ids=["package", "file"])
-def test_every_choice_of_components_is_tidy_python(write, tmp_path: Path) -> None:
+def test_every_choice_of_components_passes_the_linter(write, tmp_path: Path) -> None:
     for number, slots in enumerate(EVERY_CHOICE):
         write("sketch", slots, tmp_path / str(number))
     ruff = shutil.which("ruff", path=str(Path(sys.executable).parent))
@@ -54,7 +54,7 @@ def test_a_package_has_what_an_installable_plugin_needs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("slots", EVERY_CHOICE, ids=",".join)
-def test_the_job_of_a_one_file_plugin_is_right(slots: tuple[str, ...], tmp_path: Path) -> None:
+def test_the_job_of_a_one_file_plugin_is_valid(slots: tuple[str, ...], tmp_path: Path) -> None:
     plugin, job = write_file("job_" + "_".join(slots), slots, tmp_path)
     assert os.access(job, os.X_OK)
     read, catalog = read_job(job)
@@ -66,16 +66,16 @@ def test_the_job_of_a_one_file_plugin_is_right(slots: tuple[str, ...], tmp_path:
     assert names <= used  # each component that was asked for is used
 
 
-def test_what_would_clash_is_refused(tmp_path: Path) -> None:
+def test_name_conflicts_are_errors(tmp_path: Path) -> None:
     write_package("sketch", ["head"], tmp_path)
-    with pytest.raises(PluginError, match="is there already"):
+    with pytest.raises(PluginError, match="already exists"):
         write_package("sketch", [], tmp_path)
     assert not (tmp_path / "blear-sketch" / "src" / "blear_sketch" / "dataset.py").exists()
     write_file("mark", ["head"], tmp_path)
-    with pytest.raises(PluginError, match=r"mark\.py: is there already"):
+    with pytest.raises(PluginError, match=r"mark\.py: already exists"):
         write_file("mark", [], tmp_path)
     for name in ("Sketch", "1st", "class", "a-b", ""):
-        with pytest.raises(PluginError, match="cannot be a plugin's name"):
+        with pytest.raises(PluginError, match="is not a valid plugin name"):
             write_package(name, [], tmp_path / "other")
     with pytest.raises(PluginError, match="a plugin is already named 'vlqr'"):
         write_file("vlqr", [], tmp_path)

@@ -1,1 +1,1 @@
-"""`blear plugins new`: a plugin to begin with, complete and working, with its tests and a job."""
+"""`blear plugins new`: writes a working plugin with its tests and a job."""

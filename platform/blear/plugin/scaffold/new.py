@@ -1,4 +1,4 @@
-"""Writes a new plugin from the templates beside this file: an installable package, or one file."""
+"""Writes a new plugin from templates: an installable package, or one file."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ _PACKAGE = ("pyproject.toml", "README.md", "job.yaml")
 
 
 def write_package(name: str, slots: Sequence[str], folder: Path) -> list[Path]:
-    """Writes an installable package `blear-NAME` below `folder`, whole or not at all.
+    """Writes an installable package `blear-NAME` into `folder`, atomically.
 
     Args:
-        name: the plugin's name; its components are called `NAME/...`.
+        name: the plugin's name; its components have the names `NAME/...`.
+        folder: the parent folder of the package.
         slots: of `TEMPLATE_SLOTS`; the plugin gets one working component for each. Empty: all of them.
 
     Returns:
         The files, the package's folder first.
 
     Raises:
-        PluginError: the name cannot be a plugin's or is taken; the folder is there already.
+        PluginError: the name is invalid or taken, or the package's folder exists.
     """
     facts = _facts(name, slots)
     package, target = f"blear_{name}", folder / f"blear-{name.replace('_', '-')}"
@@ -51,7 +52,7 @@ def write_package(name: str, slots: Sequence[str], folder: Path) -> list[Path]:
     }
     files |= {f"src/{package}/{slot}.py": "module.py" for slot in facts["slots"]}
     if target.exists():
-        raise PluginError("is there already", str(target), "choose another name or folder, or remove it")
+        raise PluginError("already exists", str(target), "choose another name or folder, or remove it")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{target.name}.") as place:
         partial = Path(place) / target.name
@@ -63,12 +64,12 @@ def write_package(name: str, slots: Sequence[str], folder: Path) -> list[Path]:
 
 
 def write_file(name: str, slots: Sequence[str], folder: Path) -> list[Path]:
-    """Writes a one-file plugin `NAME.py` and a job that uses it, `NAME.yaml`. Arguments and errors as above."""
+    """Writes a one-file plugin `NAME.py` and a job that uses it, `NAME.yaml`. See `write_package`."""
     facts = _facts(name, slots) | {"file": True}
     paths = {folder / f"{name}.py": "one_file.py", folder / f"{name}.yaml": "job.yaml"}
     for path in paths:
         if path.exists():
-            raise PluginError("is there already", str(path), "choose another name or folder, or remove it")
+            raise PluginError("already exists", str(path), "choose another name or folder, or remove it")
     folder.mkdir(parents=True, exist_ok=True)
     for path, template in paths.items():
         _write(path, template, facts)
@@ -79,7 +80,7 @@ def write_file(name: str, slots: Sequence[str], folder: Path) -> list[Path]:
 def _facts(name: str, slots: Sequence[str]) -> dict[str, Any]:
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         do = "use lower-case letters, digits and underscores, a letter first"
-        raise PluginError(f"{name!r} cannot be a plugin's name", do=do)
+        raise PluginError(f"{name!r} is not a valid plugin name", do=do)
     taken = [plugin for plugin in load_plugins().plugins if plugin.name == name]
     if taken:
         raise PluginError(f"a plugin is already named {name!r}", taken[0].origin, "choose another name")
