@@ -41,7 +41,7 @@ def test_plugins_lists_every_component(call) -> None:
 def test_show_names_every_parameter_with_its_default(call) -> None:
     code, out, _ = call("plugins", "show", "vlqr/cnn5x5")
     assert code == 0
-    assert "Multiplies the channels 64, 128, 256 and the 300 hidden units (default 1.0)" in out
+    assert "Multiplier of the channels 64, 128, 256 and of 300 hidden units (default 1.0)" in out
     assert "{use: vlqr/cnn5x5" in out
     _, out, _ = call("plugins", "show", "avec2016")
     assert "ratings_gold_standard, ... (required)" in out
