@@ -112,8 +112,8 @@ def test_a_search_runs_and_its_best_job_reproduces_the_best_trial(job, blear, st
     assert "| best |" in done.stdout + done.stderr
     assert json.loads((run / "run.json").read_text())["split"] == "test"
     report = (run / "report.html").read_text()
-    assert "5 trials were asked for (tpe), 5 were tried" in report
-    assert re.search(rf"{len(good)} came to the end,\s+{len(failed)} failed", report)
+    assert "5 trials were requested (tpe), 5 were run" in report
+    assert re.search(rf"{len(good)} were completed,\s+{len(failed)} failed", report)
     assert failed[0].name in report
     learning = ("Training loss of the best trial: from", "curve of joint-best", "curve of joint-1-uniform")
     for caption in learning:
@@ -174,8 +174,8 @@ def test_hyperband_halves_each_bracket_and_continues_paused_trials(job, blear, s
     assert done.returncode == 0, done.stderr[-3000:]
     run = storage / "runs" / "tiny"
     results = read_results(run / "search.json")
-    assert "7 were tried" in (report := (run / "report.html").read_text())
-    assert "3 came to the end, 4 ended early" in report
+    assert "7 were run" in (report := (run / "report.html").read_text())
+    assert "3 were completed, 4 were stopped early" in report
     assert sorted(trial.steps for trial in results.trials) == [3, 3, 6, 6, 12, 12, 12]
     for trial in results.trials:
         assert trial.whole == (trial.steps == 12)
