@@ -30,13 +30,10 @@ AS_COLOUR = frozenset(("ColorJiggle", "ColorJitter", "RandomJPEG", "RandomSnow")
 """Need three channels: grey frames are repeated before and averaged after."""
 
 ONE_BY_ONE = frozenset(
-    (
-        *("ColorJiggle", "ColorJitter", "RandomMotionBlur", "RandomRain"),
-        *("RandomPlasmaBrightness", "RandomPlasmaContrast", "RandomPlasmaShadow"),
-    )
+    ("RandomMotionBlur", "RandomPlasmaBrightness", "RandomPlasmaContrast", "RandomPlasmaShadow", "RandomRain")
 )
-"""Drawn sample by sample, in batches of one: the first four draw some of their numbers once for a batch, and plasma is
-rounded in another way in a larger batch."""
+"""Drawn sample by sample, in batches of one: motion blur and rain draw some of their numbers once for a batch, and
+plasma is rounded in another way in a larger batch."""
 
 BY_VALUE = {"RandomMotionBlur": ("ksize_factor", "kernel_size")}
 """A draw of which a batch has one value, and its parameter: where that is a range, the clips of each value are applied
@@ -46,4 +43,4 @@ PADDED = {"RandomRain": ("coordinates_factor", "number_of_drops")}
 """A draw whose length differs by sample, and the parameter that holds the largest length."""
 
 DEFAULTS: dict[str, dict[str, Any]] = {name: {"order": [0, 1, 2, 3]} for name in ("ColorJiggle", "ColorJitter")}
-"""Defaults that replace kornia's: without an order, kornia draws one for the whole batch."""
+"""Defaults that replace kornia's: without an order, kornia would draw one for the whole batch. null is this order."""

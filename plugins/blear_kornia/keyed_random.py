@@ -16,7 +16,7 @@ class KeyedRandom(TorchFunctionMode):
     """While active in a thread, `torch.rand` and its relatives return numbers that depend on the samples' keys alone.
 
     The rows of sample b are a function of its key and of the number of the call. torch's global generator is
-    neither read nor changed, so that other threads may use it.
+    neither read nor changed, so that other threads may use it. `torch.randperm` returns the numbers in order.
 
     Args:
         keys: of B samples. The first dimension of every random tensor is a multiple of B, sample after sample.
@@ -42,8 +42,8 @@ class KeyedRandom(TorchFunctionMode):
             return (self._uniform(tuple(args[0].shape)) < args[0]).to(args[0].dtype)
         if func is torch.randint:
             return (self._uniform(tuple(args[-1])) * args[-2]).long() if len(args) == 2 else NotImplemented
-        if func is torch.randperm:
-            return self._uniform((1, args[0]))[0].argsort()
+        if func is torch.randperm:  # an order of steps belongs to a batch, not to a sample
+            return torch.arange(args[0])
         return func(*args, **kwargs)
 
     def _uniform(self, shape: tuple[int, ...]) -> Tensor:

@@ -2,7 +2,8 @@
 
     python tests/bench/gpu.py [--out gpu.json] [--device cuda] [--minutes 8] [--fer FER2013.npy] [--tiny]
 
-Needs torch, torchvision and numpy, nothing else: the checkout need not be installed. `--fer` is a uint8 array
+Needs torch, torchvision and numpy: the checkout need not be installed. With kornia, parts `blur` and `resize`
+compare its functions with matrices; the choice stands in blear_corruptions/blur/separable_filter.py. `--fer` is a uint8 array
 [N, 48, 48]; without it random pictures take its place. `--device cpu --tiny` runs every part in seconds.
 Times are CUDA events around several calls, medians with quartiles over repeats. Arms that are compared run in turns.
 """
@@ -13,6 +14,7 @@ import argparse
 import contextlib
 import datetime
 import functools
+import importlib.util
 import json
 import platform
 import statistics
@@ -201,6 +203,49 @@ def degradation(
     return results
 
 
+def blur(clock: Clock, shape: tuple[int, int, int]) -> list[dict[str, Any]]:
+    """Images/s of a Gaussian blur of a sigma for each sample: kornia's filter, and two batched matrix products."""
+    from kornia.filters import filter2d_separable, get_gaussian_kernel1d
+
+    batch, channels, size = shape
+    frames = torch.rand(batch, channels, size, size, device=clock.device)
+    sigma = torch.linspace(0.5, 3, batch, device=clock.device)[:, None]
+    weights_BK = get_gaussian_kernel1d(25, sigma)
+    places = (torch.arange(size)[:, None] + torch.arange(-12, 13)).clamp(0, size - 1).to(clock.device)
+
+    def matrices() -> Tensor:
+        empty = weights_BK.new_zeros(batch, size, size)
+        each = empty.scatter_add(2, places.expand(batch, -1, -1), weights_BK[:, None].expand(-1, size, -1))[:, None]
+        return each @ (frames @ each.mT)
+
+    arms = {"kornia": lambda: filter2d_separable(frames, weights_BK, weights_BK, "replicate"), "matrices": matrices}
+    seconds = clock.compare(arms)
+    off = float((arms["kornia"]() - arms["matrices"]()).abs().max())
+    facts = {"batch": batch, "channels": channels, "size": size, "off_each_other": off}
+    return [
+        facts | {"arm": arm, "images_s": spread([batch / took for took in taken])} for arm, taken in seconds.items()
+    ]
+
+
+def resized(clock: Clock, shape: tuple[int, int, int]) -> list[dict[str, Any]]:
+    """Images/s of one down-up by 3 for all samples: kornia's resize twice, and the bank's matrices."""
+    from kornia.geometry.transform import resize
+
+    batch, channels, size = shape
+    frames = torch.rand(batch, 1, channels, size, size, device=clock.device)
+    index, small = torch.zeros(batch, dtype=torch.int64, device=clock.device), size // 3
+    bank = down_up_bank([3], size, size)
+
+    def kornia() -> Tensor:
+        return resize(resize(frames[:, 0], (small, small), "bicubic", antialias=True), (size, size), "bicubic")
+
+    facts = {"batch": batch, "channels": channels, "size": size}
+    seconds = clock.compare({"kornia": kornia, "bank": lambda: bank(frames, index)})
+    return [
+        facts | {"arm": arm, "images_s": spread([batch / took for took in taken])} for arm, taken in seconds.items()
+    ]
+
+
 def _with_tf32(call: Callable[[], Tensor]) -> Tensor:
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = True
@@ -371,6 +416,9 @@ def plan(clock: Clock, tiny: bool, fer: Path | None, copy: float, peak: float) -
     """(name, key of the result, what to run) of every part, the most wanted first."""
     backend = backend_of(clock)
     parts: list[tuple[str, str, Part]] = []
+    for shape in (TINY_SHAPES if tiny else SHAPES) if importlib.util.find_spec("kornia") else ():
+        for name, measured in (("blur", blur), ("resize", resized)):
+            parts.append((f"{name} {shape}", name, functools.partial(measured, clock, shape)))
     for compiler in (None, backend):
         for shape in TINY_SHAPES if tiny else SHAPES:
             run = functools.partial(degradation, clock, shape, copy, compiler)
@@ -389,7 +437,7 @@ def plan(clock: Clock, tiny: bool, fer: Path | None, copy: float, peak: float) -
 def measure(clock: Clock, tiny: bool, fer: Path | None, out: Path, facts: dict[str, Any]) -> dict[str, Any]:
     """Everything. Written after each part; `skipped` names those that no time was left for, `failed` has errors."""
     result = facts | {"compiler": backend_of(clock), "skipped": [], "failed": {}}
-    result |= {"degradation": [], "steps": [], "fer2013": []}
+    result |= {"blur": [], "resize": [], "degradation": [], "steps": [], "fer2013": []}
     result["copy_gb_s"] = copy_bandwidth(clock, 2**20 if tiny else 2**30)
     result["peak"] = matmul_peak(clock, 128 if tiny else 8192)
     copy, peak = result["copy_gb_s"]["median"], result["peak"]["measured_tflops"]["median"]

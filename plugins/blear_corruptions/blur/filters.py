@@ -14,6 +14,7 @@ from torch import Tensor
 from blear.contracts import BuildContext, DrawKeys, Draws
 from blear.separable import Operators, apply_operators
 from blear_corruptions.blur.params import BlurParams, BoxBlurParams, LineBlurParams
+from blear_corruptions.blur.separable_filter import blur_with_kornia, uses_kornia
 from blear_corruptions.strength_operation import StrengthOperation, drawn_strengths, swept_levels
 
 
@@ -39,6 +40,9 @@ class _Taps(ABC):
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
         """Frames of the same shape."""
+        if uses_kornia(frames_BTCHW):
+            weights_BK = self.weights(draws[self.strength])
+            return blur_with_kornia(frames_BTCHW, weights_BK, weights_BK, "replicate")
         return apply_operators(frames_BTCHW, self.operators(draws, *frames_BTCHW.shape[-2:]))
 
     def levels(self) -> Sequence[Mapping[str, Any]]:

@@ -15,6 +15,7 @@ from blear.contracts import BuildContext, DrawKeys, Draws, not_compiled
 from blear.errors import PluginError
 from blear.separable import Operators, SeparableBank, from_operation
 from blear_corruptions.blur.params import RandomBlurParams
+from blear_corruptions.blur.separable_filter import blur_with_kornia, uses_kornia
 
 
 class RandomBlur:
@@ -42,11 +43,25 @@ class RandomBlur:
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
         """Frames of the same shape; an average of values in [0, 1] stays there."""
+        if uses_kornia(frames_BTCHW):
+            self._check(*frames_BTCHW.shape[-2:])
+            rows_BK, columns_BK = self.weights(draws["index"])
+            return blur_with_kornia(frames_BTCHW, rows_BK, columns_BK, "reflect")
         return self._bank(*frames_BTCHW.shape[-2:])(frames_BTCHW, draws["index"])
 
     def operators(self, draws: Draws, height: int, width: int) -> Operators:
         """One matrix along each axis."""
         return self._bank(height, width).operators(draws["index"])
+
+    def weights(self, index_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Each clip's weights along the rows' axis and the columns' axis, float32 [B, largest kernel]."""
+        sizes = (1, *self._kernels)
+        largest = max(sizes)
+        padded = [pad(gaussian_weights(size), ((largest - size) // 2,) * 2) for size in sizes]
+        stack = torch.stack(padded).float().to(index_B.device)
+        n, pair = len(self._kernels), index_B - 1
+        rows, columns = (torch.where(index_B > 0, 1 + place, 0) for place in (pair // n, pair % n))
+        return stack[rows], stack[columns]
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
         """None: an augmentation has no severity to sweep."""
@@ -59,18 +74,26 @@ class RandomBlur:
 
     @not_compiled
     def _make_bank(self, height: int, width: int) -> None:
-        largest = max(self._kernels)
-        if largest // 2 >= min(height, width):
-            what = f"a kernel of {largest} pixels does not fit into frames of {height} x {width}"
-            raise PluginError(what, "corruptions/random_blur", f"leave kernels above {2 * min(height, width) - 1} out")
+        self._check(height, width)
         pairs = [(1, 1), *itertools.product(self._kernels, repeat=2)]
         self._banks[height, width] = SeparableBank(
             [(_matrix(height, rows),) for rows, _ in pairs], [(_matrix(width, columns),) for _, columns in pairs]
         )
 
+    def _check(self, height: int, width: int) -> None:
+        largest = max(self._kernels)
+        if largest // 2 >= min(height, width):
+            what = f"a kernel of {largest} pixels does not fit into frames of {height} x {width}"
+            raise PluginError(what, "corruptions/random_blur", f"leave kernels above {2 * min(height, width) - 1} out")
+
+
+def gaussian_weights(kernel: int) -> Tensor:
+    """OpenCV's weights of a Gaussian of `kernel` pixels, float64 [kernel]."""
+    return torch.from_numpy(cv2.getGaussianKernel(kernel, 0, cv2.CV_64F))[:, 0]
+
 
 def _matrix(size: int, kernel: int) -> Tensor:
     """The blur along one axis of `size` pixels, float64 [size, size]."""
-    weights = torch.from_numpy(cv2.getGaussianKernel(kernel, 0, cv2.CV_64F))[None, None]
+    weights = gaussian_weights(kernel)[None, None, :, None]
     border = (0, 0, kernel // 2, kernel // 2)
     return from_operation(lambda image: conv2d(pad(image, border, mode="reflect"), weights), size)
