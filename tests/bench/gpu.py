@@ -3,8 +3,8 @@
     python tests/bench/gpu.py [--out gpu.json] [--device cuda] [--minutes 8] [--fer FER2013.npy] [--tiny]
 
 Needs torch, torchvision and numpy: the checkout need not be installed. With kornia, parts `blur` and `resize`
-compare its functions with matrices; the choice stands in blear_corruptions/blur/separable_filter.py. `--fer` is a uint8 array
-[N, 48, 48]; without it random pictures take its place. `--device cpu --tiny` runs every part in seconds.
+compare its functions with matrices; the choice stands in blear_corruptions/blur/separable_filter.py. `--fer` is a uint8
+array [N, 48, 48]; without it random pictures take its place. `--device cpu --tiny` runs every part in seconds.
 Times are CUDA events around several calls, medians with quartiles over repeats. Arms that are compared run in turns.
 """
 
