@@ -293,7 +293,7 @@ def _numbers(entry: Entry, level: Mapping[str, Any]) -> str:
     built = entry.component.build(level, BuildContext(clip=CLIP))
     if not isinstance(built, Corruption) or _unit(entry) == "":
         return ""
-    return ", ".join(f"{value:.4g}" for value in built.at(SIZE, SIZE).rows_KP[0])
+    return ", ".join(f"{value:.4g}" for value in built.operation_for(SIZE, SIZE).rows_KP[0])
 
 
 def _unit(entry: Entry) -> str:

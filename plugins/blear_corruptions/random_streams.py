@@ -1,4 +1,4 @@
-"""Random numbers for each clip, or for each frame of each clip."""
+"""Uniform random numbers for each clip, or for each frame of each clip."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from blear_corruptions.param_types import Per
 
 
 def draws_per_clip(per: Per, context: BuildContext, name: str) -> int:
-    """How many draws a clip gets: 1, or one for each of its frames.
+    """Returns the number of draws of a clip: 1, or the number of its frames.
 
     Raises:
         PluginError: one for each frame, but the clip's length is unknown.

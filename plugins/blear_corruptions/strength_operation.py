@@ -1,4 +1,6 @@
-"""The frame around the menu's operations: strengths in stated units for each clip, patterns for each clip or frame.
+"""Base class of operations whose strengths have stated units.
+
+Strengths are drawn for each clip, random patterns for each clip or frame.
 
 Shapes beside those of `blear.contracts`: N images (all frames of all clips), M random patterns (clips, or frames).
 """
@@ -21,8 +23,8 @@ SMALLEST = 6
 """Fewest rows and columns of a frame, in pixels."""
 
 
-def drawn_strengths(params: StrengthParams, names: Sequence[str], uniform_BS: Tensor) -> Draws:
-    """Name -> float32 [B]: what the job fixes, or uniform between its two numbers."""
+def draw_strengths(params: StrengthParams, names: Sequence[str], uniform_BS: Tensor) -> Draws:
+    """Returns name -> float32 [B]: the fixed number of the job, or a uniform draw between its two numbers."""
     draws = {}
     for name, place_B in zip(names, uniform_BS.T, strict=True):
         value = getattr(params, name)
@@ -31,8 +33,8 @@ def drawn_strengths(params: StrengthParams, names: Sequence[str], uniform_BS: Te
     return draws
 
 
-def swept_levels(params: StrengthParams, swept: tuple[str, tuple[float, ...]]) -> list[dict[str, Any]]:
-    """The parameters at each value of the swept one, the others as the job has them."""
+def levels_of(params: StrengthParams, swept: tuple[str, tuple[float, ...]]) -> list[dict[str, Any]]:
+    """Returns the parameters of each level: one value of the swept parameter, and the other parameters of the job."""
     name, values = swept
     rest = params.model_dump(exclude_defaults=True, exclude={name})
     return [rest | {name: value} for value in values]
@@ -65,9 +67,9 @@ class StrengthOperation(ABC):
             self.check(context.clip.channels, context.clip.height, context.clip.width)
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """The strengths, float32 [B]; `key`: int64 [B, T or 1], what a random pattern hangs on."""
+        """The strengths, float32 [B]; `key`: int64 [B, T or 1], from which a random pattern is made."""
         uniform = torch.from_numpy(keys.uniform(len(self.strengths) + self._patterns))
-        draws = drawn_strengths(self._given, self.strengths, uniform[:, : len(self.strengths)])
+        draws = draw_strengths(self._given, self.strengths, uniform[:, : len(self.strengths)])
         if self._patterns:
             draws["key"] = (uniform[:, len(self.strengths) :] * 2**53).long()
         return draws
@@ -97,15 +99,15 @@ class StrengthOperation(ABC):
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
         """The strengths that evaluation sweeps by default."""
-        return swept_levels(self._given, self.swept)
+        return levels_of(self._given, self.swept)
 
     def pattern(self, keys_M: Tensor, channels: int, height: int, width: int) -> Tensor:
-        """All that is random beside the strengths, float32 [M, ...]: a pure function of the key."""
+        """Returns the random pattern, float32 [M, ...], a pure function of the keys. Strengths are not part of it."""
         return torch.empty(len(keys_M), 0, device=keys_M.device)
 
     @abstractmethod
     def change(self, images_NCHW: Tensor, strengths: Mapping[str, Tensor], pattern_N: Tensor, time_N: Tensor) -> Tensor:
-        """The changed images, of the same shape.
+        """Returns the changed images, of the same shape.
 
         Args:
             images_NCHW: float32 in [0, 1].
@@ -115,7 +117,7 @@ class StrengthOperation(ABC):
         """
 
     def check(self, channels: int, height: int, width: int) -> None:
-        """Refuses frames that the operation cannot serve."""
+        """Raises a PluginError for frames that the operation does not support."""
         if min(height, width) < SMALLEST:
             what = f"frames of {height} x {width} pixels are too small"
             raise PluginError(what, f"corruptions/{self.name}", f"use frames of at least {SMALLEST} x {SMALLEST}")

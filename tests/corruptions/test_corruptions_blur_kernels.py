@@ -91,6 +91,6 @@ def test_each_image_has_its_own_kernel_and_borders_repeat():
 
 def test_draws_go_through_their_names():
     made = draws({"kind": SINC, "size": 9, "cutoff": 1.5}, {"kind": NONE, "size": 7})
-    named = made.named("a_")
+    named = made.with_prefix("a_")
     assert set(named) == {"a_kind", "a_size", "a_sigma_x", "a_sigma_y", "a_theta", "a_beta", "a_cutoff"}
-    assert torch.equal(kernels(KernelDraws.of(named, "a_"), K), kernels(made, K))
+    assert torch.equal(kernels(KernelDraws.from_draws(named, "a_"), K), kernels(made, K))

@@ -73,14 +73,14 @@ def test_the_table_is_the_one_nearest_to_the_shorter_side(height, width, table):
 
 def test_severities_between_two_interpolate_the_table():
     op = build("gaussian_noise", context(1, 1, 224, 224), severity=3.25)
-    assert op.at(224, 224).rows_KP.tolist() == [[pytest.approx(0.18 + 0.25 * (0.26 - 0.18))]]
+    assert op.operation_for(224, 224).rows_KP.tolist() == [[pytest.approx(0.18 + 0.25 * (0.26 - 0.18))]]
 
 
 def test_severities_are_drawn_by_their_weights():
     op = build("fog", BuildContext(), mix={5: 1, 1: 2, 3: 0, 2.5: 5})
     drawn = np.bincount(op.draw(keys(8000))["index"])
     assert drawn / 8000 == pytest.approx([2 / 8, 5 / 8, 1 / 8], abs=0.02)
-    rows = op.at(64, 64).rows_KP
+    rows = op.operation_for(64, 64).rows_KP
     assert rows[:, 0].tolist() == pytest.approx([0.4, 0.85, 2.0])
     evenly = np.bincount(build("fog", BuildContext()).draw(keys(8000))["index"])
     assert evenly / 8000 == pytest.approx([0.2] * 5, abs=0.02)

@@ -38,7 +38,7 @@ class Case:
         op = build(name, context(1, 3, side, side), severity=severity)
         draws = op.draw(keys(1))
         self.key = draws["key"].flatten()
-        self.pattern = op.at(side, side).pattern(self.key, draws["index"], 3).double().numpy()[0]
+        self.pattern = op.operation_for(side, side).pattern(self.key, draws["index"], 3).double().numpy()[0]
         self.image, self.out = (
             frames[0, 0].permute(1, 2, 0).double().numpy() for frames in (clip, op.apply(clip, draws))
         )

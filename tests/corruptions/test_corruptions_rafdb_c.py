@@ -69,7 +69,9 @@ def test_noise_then_light_then_contrast():
     clip = faces(1, 24)
     op = build("gaussian_noise_contrast_brightness_minus", context(1, 3, 24, 24), severity=5)
     draws = op.draw(keys(1))
-    noise = op.at(24, 24).pattern(draws["key"].flatten(), draws["index"], 3)[0].permute(1, 2, 0).double().numpy()
+    noise = (
+        op.operation_for(24, 24).pattern(draws["key"].flatten(), draws["index"], 3)[0].permute(1, 2, 0).double().numpy()
+    )
     noisy = np.clip(clip[0, 0].permute(1, 2, 0).double().numpy() + 0.18 * noise, 0, 1)
     out = op.apply(clip, draws)[0, 0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(out, flattened(darkened(noisy, -0.2), 0.16), atol=1e-5)
@@ -88,7 +90,7 @@ def test_numbers_of_the_compounds():
 
 @pytest.mark.parametrize(("side", "radius", "sigma"), [(100, 10, 3), (48, 5, 1), (12, 1, 1)])
 def test_trails_grow_with_the_face(side, radius, sigma):
-    op = build("motion_blur", context(1, 1, side, side), severity=2).at(side, side)
+    op = build("motion_blur", context(1, 1, side, side), severity=2).operation_for(side, side)
     assert isinstance(op, MotionBlur)
     assert op.rows_KP.tolist() == [[radius, sigma]]
 

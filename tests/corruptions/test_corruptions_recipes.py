@@ -16,7 +16,7 @@ from blear_corruptions.recipes.blur_kernels import NONE, SINC
 from blear_corruptions.recipes.canvas import Canvas
 from blear_corruptions.recipes.noise import frame_keys, gaussian_or_poisson, noise
 from blear_corruptions.recipes.params import RecipeParams
-from blear_corruptions.recipes.random_draws import Chances
+from blear_corruptions.recipes.random_draws import RandomNumbers
 
 NAMES = ("real_esrgan", "bsrgan", "gfpgan", "real_basicvsr")
 CATALOG = load_plugins()
@@ -194,11 +194,11 @@ def test_frames_of_a_clip_have_keys_of_their_own():
 
 
 def test_chances_are_taken_in_turn():
-    chances = Chances(keys(3), 4)
+    numbers = RandomNumbers(keys(3), 4)
     uniform = keys(3).uniform(4 * 80).reshape(3, 4, 80)
-    assert np.array_equal(chances.take(), uniform[:, :, 0])
-    assert np.array_equal(chances.choice((1, 1)), np.broadcast_to(uniform[:, :1, 1] >= 0.5, (3, 4)))
-    assert np.array_equal(chances.happens(0.3), np.broadcast_to(uniform[:, :1, 2] < 0.3, (3, 4)))
-    walked = chances.between(2, 5, 0.1)
+    assert np.array_equal(numbers.column(), uniform[:, :, 0])
+    assert np.array_equal(numbers.choice((1, 1)), np.broadcast_to(uniform[:, :1, 1] >= 0.5, (3, 4)))
+    assert np.array_equal(numbers.bernoulli(0.3), np.broadcast_to(uniform[:, :1, 2] < 0.3, (3, 4)))
+    walked = numbers.uniform(2, 5, 0.1)
     assert walked[:, 0] == pytest.approx(2 + 3 * uniform[:, 0, 3])
     assert walked[:, 1] == pytest.approx(np.clip(walked[:, 0] + (2 * uniform[:, 1, 3] - 1) * 0.1, 2, 5))

@@ -15,10 +15,10 @@ from blear.contracts import BuildContext, DrawKeys, Draws
 from blear.separable import Operators, apply_operators
 from blear_corruptions.blur.params import BlurParams, BoxBlurParams, LineBlurParams
 from blear_corruptions.blur.separable_filter import blur_with_kornia, uses_kornia
-from blear_corruptions.strength_operation import StrengthOperation, drawn_strengths, swept_levels
+from blear_corruptions.strength_operation import StrengthOperation, draw_strengths, levels_of
 
 
-class _Taps(ABC):
+class _SymmetricFilter(ABC):
     """A symmetric filter along both axes, the border repeated. Linear: frames are not clipped."""
 
     strength: ClassVar[str]
@@ -31,7 +31,7 @@ class _Taps(ABC):
 
     def draw(self, keys: DrawKeys) -> Draws:
         """The strength, float32 [B]."""
-        return drawn_strengths(self._given, (self.strength,), torch.from_numpy(keys.uniform()))
+        return draw_strengths(self._given, (self.strength,), torch.from_numpy(keys.uniform()))
 
     def operators(self, draws: Draws, height: int, width: int) -> Operators:
         """One matrix along each axis."""
@@ -47,14 +47,14 @@ class _Taps(ABC):
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
         """The strengths that evaluation sweeps by default."""
-        return swept_levels(self._given, self.swept)
+        return levels_of(self._given, self.swept)
 
     @abstractmethod
     def weights(self, strength_B: Tensor) -> Tensor:
         """Weights [B, 2 r + 1] with the sum 1 at whole distances from -r to r."""
 
 
-class Blur(_Taps):
+class Blur(_SymmetricFilter):
     """A Gaussian, sampled at whole pixels and cut at 4 sigma."""
 
     strength = "sigma"
@@ -69,7 +69,7 @@ class Blur(_Taps):
         return weights / weights.sum(dim=1, keepdim=True)
 
 
-class BoxBlur(_Taps):
+class BoxBlur(_SymmetricFilter):
     """The mean over a box; of the pixels at its edge, the part inside counts."""
 
     strength = "width"

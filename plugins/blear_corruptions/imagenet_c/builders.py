@@ -1,4 +1,4 @@
-"""What the components of ImageNet-C are built with: `build(params, context)` of each of the 19."""
+"""The build functions of the 19 components of ImageNet-C: `build(params, context)`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frame around the ImageNet-C operations: draws, severities, tables, sizes (Hendrycks and Dietterich 2019).
+"""Base classes of the ImageNet-C operations: draws, severities, tables, sizes (Hendrycks and Dietterich 2019).
 
 An `Operation` is one corruption at K severities for frames of one size; `Corruption` makes it a degradation. Shapes
 beside those of `blear.contracts`: N images (all frames of all clips), M random patterns (one for each clip or frame),
@@ -64,7 +64,7 @@ class Corruption:
 
     Args:
         name: of the component.
-        operation: what is done.
+        operation: class of the corruption.
         rows_of: (height, width) of the frames -> the numbers of severity 1 to 5.
 
     Frames are clipped to [0, 1] before and after. The original works on 8-bit pictures and rounds on the way; this does
@@ -92,10 +92,10 @@ class Corruption:
         self._sized: dict[tuple[int, int], Operation] = {}
         if context.clip is not None:
             self._check(context.clip.channels)
-            self.at(context.clip.height, context.clip.width)
+            self.operation_for(context.clip.height, context.clip.width)
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """`index`: int64 [B], which severity; `key`: int64 [B, T or 1], what the random pattern hangs on."""
+        """`index`: int64 [B], which severity; `key`: int64 [B, T or 1], from which the random pattern is made."""
         drawn = keys.uniform(1 + self._patterns)
         index_B = np.searchsorted(self._inner_edges, drawn[:, 0], side="right")
         key = (torch.from_numpy(drawn[:, 1:]) * 2**53).long()
@@ -108,7 +108,7 @@ class Corruption:
         if not batch:  # which some of PyTorch's and kornia's operations refuse
             return frames_BTCHW
         if (height, width) not in self._sized:
-            self.at(height, width)
+            self.operation_for(height, width)
         operation = self._sized[height, width]
         index_B, key_BD = draws["index"], draws["key"]
         patterns = key_BD.shape[1]
@@ -127,7 +127,7 @@ class Corruption:
         return [{"severity": severity} for severity in (1, 2, 3, 4, 5)]
 
     @not_compiled
-    def at(self, height: int, width: int) -> Operation:
+    def operation_for(self, height: int, width: int) -> Operation:
         """The operation for frames of this size; made once."""
         if min(height, width) < SMALLEST:
             what = f"frames of {height} x {width} pixels are too small"

@@ -1,4 +1,4 @@
-"""What a job may set for operations with severities 1 to 5: the same for all of ImageNet-C, nearly so for the rest."""
+"""Parameters of operations with severities 1 to 5: ImageNet-C, and RAF-DB-C."""
 
 from __future__ import annotations
 

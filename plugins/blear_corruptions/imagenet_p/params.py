@@ -1,4 +1,4 @@
-"""What a job may set for the perturbation sequences of ImageNet-P."""
+"""Parameters of the sequences of ImageNet-P."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sensor does: Gaussian noise, dead pixels, too little light. Every value has its own counter-based number."""
+"""Noise of a sensor: Gaussian noise, dead pixels, too little light. Every value has its own counter-based number."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What stands before the face: rectangles, bars, sunglasses or a mask, missing squares.
+"""Occlusion of the face: rectangles, bars, sunglasses or a mask, missing squares.
 
-Covers end between pixels: a pixel on the edge is covered in part, so that the covered area is exact.
+The edge of a cover may lie inside a pixel. Such a pixel is covered in part, so that the covered area is exact.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _BANDS = {"eyes": (0.22, 0.46), "mouth": (0.54, 1.0)}
 
 
 class _Cover(StrengthOperation):
-    """A mask, and what it shows. The first numbers of a pattern are the mask's, the rest the filling's."""
+    """A mask and its filling. The first numbers of a pattern place the mask, the others are the filling."""
 
     numbers = 0
-    """Random numbers that a mask takes."""
+    """Random numbers of a mask."""
 
     def __init__(
         self, params: OcclusionParams | BarsParams | FaceBandParams | PatchesParams, context: BuildContext
@@ -64,8 +64,8 @@ def overlap(size: int, start: Tensor, end: Tensor) -> Tensor:
     return (torch.minimum(end, edges[1:]) - torch.maximum(start, edges[:-1])).clamp(0, 1)
 
 
-def swing(place: Tensor, room: Tensor) -> Tensor:
-    """A place that runs to and fro within [0, room]."""
+def reflect_within(place: Tensor, room: Tensor) -> Tensor:
+    """Returns places that are reflected at 0 and at `room`, so that they stay within [0, room]."""
     turned = place.remainder((2 * room).clamp(min=1e-6))
     return torch.minimum(turned, 2 * room - turned).clamp(min=0)
 
@@ -97,8 +97,8 @@ class Occlusion(_Cover):
             down, right, turn = places_NK11[:, 3 * number : 3 * number + 3, 0].unbind(dim=1)
             gone = move[:, 0] * time_N[:, None]
             angle = turn * 2 * torch.pi
-            top = swing(down * (height - rows[:, 0]) + gone * angle.sin(), height - rows[:, 0])
-            left = swing(right * (width - columns[:, 0]) + gone * angle.cos(), width - columns[:, 0])
+            top = reflect_within(down * (height - rows[:, 0]) + gone * angle.sin(), height - rows[:, 0])
+            left = reflect_within(right * (width - columns[:, 0]) + gone * angle.cos(), width - columns[:, 0])
             vertical = overlap(height, top, top + rows[:, 0])
             horizontal = overlap(width, left, left + columns[:, 0])
             free = free * (1 - vertical[:, None, :, None] * horizontal[:, None, None, :])

@@ -1,4 +1,4 @@
-"""What a job may set for the corruptions of RAF-DB-C."""
+"""Parameters of RAF-DB-C."""
 
 from __future__ import annotations
 

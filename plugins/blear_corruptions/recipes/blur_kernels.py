@@ -23,7 +23,7 @@ GAUSSIAN, PLATEAU, SINC, NONE = range(4)
 
 @dataclass(frozen=True)
 class KernelDraws:
-    """What a kernel is made of; tensors of one shape.
+    """Parameters of kernels; tensors of one shape.
 
     Attributes:
         kind: int64, one of the four.
@@ -41,13 +41,13 @@ class KernelDraws:
     beta: Tensor
     cutoff: Tensor
 
-    def named(self, prefix: str) -> Draws:
-        """As draws, each name after the prefix."""
+    def with_prefix(self, prefix: str) -> Draws:
+        """Returns draws whose names begin with the prefix."""
         return {f"{prefix}{name}": value for name, value in vars(self).items()}
 
     @classmethod
-    def of(cls, draws: Draws, prefix: str) -> Self:
-        """From draws that `named` gave, made flat."""
+    def from_draws(cls, draws: Draws, prefix: str) -> Self:
+        """From draws that `with_prefix` gave, made flat."""
         return cls(**{name: draws[f"{prefix}{name}"].flatten() for name in cls.__dataclass_fields__})
 
 

@@ -19,7 +19,7 @@ from blear_corruptions.recipes.blur_kernels import GAUSSIAN, NONE, KernelDraws, 
 from blear_corruptions.recipes.canvas import BICUBIC, BILINEAR, Canvas
 from blear_corruptions.recipes.noise import frame_keys, jpeg, noise
 from blear_corruptions.recipes.params import ScaledRecipeParams
-from blear_corruptions.recipes.random_draws import Chances, as_float, as_int
+from blear_corruptions.recipes.random_draws import RandomNumbers, as_float, as_int
 from blear_corruptions.recipes.recipe import Recipe
 
 _BLUR1, _BLUR2, _RESIZE1, _RESIZE2, _NOISE, _JPEG = range(6)
@@ -36,33 +36,33 @@ class Bsrgan(Recipe):
         super().__init__("bsrgan", params, context)
         self._scale = params.scale
 
-    def parameters(self, chances: Chances, share_B: np.ndarray) -> Draws:
+    def parameters(self, numbers: RandomNumbers, share_B: np.ndarray) -> Draws:
         """`step0` to `step5`: what comes first, second, ..."""
-        draws: Draws = {"key": chances.key()}
+        draws: Draws = {"key": numbers.key()}
         scale_B = self._scale**share_B
         for number in (0, 1):
-            draws |= _blur(chances, share_B, scale_B).named(f"blur{number}_")
-        order = np.argsort(np.stack([chances.take()[:, 0] for _ in range(6)], axis=1), axis=1)
+            draws |= _blur(numbers, share_B, scale_B).with_prefix(f"blur{number}_")
+        order = np.argsort(np.stack([numbers.column()[:, 0] for _ in range(6)], axis=1), axis=1)
         draws |= {f"step{place}": as_int(step[:, None]) for place, step in enumerate(_resizes_in_turn(order).T)}
-        halved = chances.happens(_HALVED) & (self._scale == 4)
+        halved = numbers.bernoulli(_HALVED) & (self._scale == 4)
         scale_B = np.where(halved[:, 0], scale_B / 2**share_B, scale_B)
-        drawn, random = chances.between(1, 2 * scale_B), chances.happens(_RANDOM_SCALE)
-        draws |= _before_every_nth(chances, scale_B, random).named("nth_")
-        kind = chances.choice((0.4, 0.4, 0.2))
+        drawn, random = numbers.uniform(1, 2 * scale_B), numbers.bernoulli(_RANDOM_SCALE)
+        draws |= _before_every_nth(numbers, scale_B, random).with_prefix("nth_")
+        kind = numbers.choice((0.4, 0.4, 0.2))
         low = _QUALITY[1] - share_B * (_QUALITY[1] - _QUALITY[0])
         return draws | {
             "halve": as_float(np.where(halved, 2 ** share_B[:, None], 1)),
             "shrink1": as_float(np.where(random, drawn, scale_B[:, None])),
             "shrink2": as_float(scale_B[:, None]),
-            "mode0": as_int(chances.choice((1, 1, 1))),
-            "mode1": as_int(np.where(random, chances.choice((1, 1, 1)), BILINEAR)),
-            "mode2": as_int(chances.choice((1, 1, 1))),
+            "mode0": as_int(numbers.choice((1, 1, 1))),
+            "mode1": as_int(np.where(random, numbers.choice((1, 1, 1)), BILINEAR)),
+            "mode2": as_int(numbers.choice((1, 1, 1))),
             "noise": as_int(kind),
-            "std": as_float(chances.between(_STD[0] * share_B, _STD[1] * share_B)),
-            "quality0": as_float(chances.between(low, _QUALITY[1])),
-            "quality1": as_float(chances.between(low, _QUALITY[1])),
-            "coded": torch.from_numpy(np.array(chances.happens(_CODED))),
-            **_mixing(chances, _STD[1] * share_B),
+            "std": as_float(numbers.uniform(_STD[0] * share_B, _STD[1] * share_B)),
+            "quality0": as_float(numbers.uniform(low, _QUALITY[1])),
+            "quality1": as_float(numbers.uniform(low, _QUALITY[1])),
+            "coded": torch.from_numpy(np.array(numbers.bernoulli(_CODED))),
+            **_mixing(numbers, _STD[1] * share_B),
         }
 
     def change(self, canvas: Canvas, draws: Draws, key_B1: Tensor, length: int) -> Canvas:
@@ -74,7 +74,7 @@ class Bsrgan(Recipe):
         sizes = canvas.rows_N, canvas.columns_N
         for place in range(6):
             canvas = _step(canvas, draws[f"step{place}"], draws, sizes, keys)
-        canvas = canvas.holding(jpeg(canvas.images_NCHW, draws["quality1"]))
+        canvas = canvas.with_images(jpeg(canvas.images_NCHW, draws["quality1"]))
         return canvas.resized(*full, torch.full_like(draws["mode0"], BICUBIC), height, width)
 
 
@@ -106,22 +106,24 @@ def _step(canvas: Canvas, step_N: Tensor, draws: Draws, sizes: tuple[Tensor, Ten
 def _operation(operation: int, canvas: Canvas, draws: Draws, sizes: tuple[Tensor, Tensor], keys_N: Tensor) -> Canvas:
     images = canvas.images_NCHW
     if operation in (_BLUR1, _BLUR2):
-        return canvas.holding(convolve(images, kernels(KernelDraws.of(draws, f"blur{operation}_"), _LARGEST)))
+        return canvas.with_images(
+            convolve(images, kernels(KernelDraws.from_draws(draws, f"blur{operation}_"), _LARGEST))
+        )
     if operation == _RESIZE1:
-        blurred = canvas.holding(convolve(images, kernels(KernelDraws.of(draws, "nth_"), _LARGEST)))
+        blurred = canvas.with_images(convolve(images, kernels(KernelDraws.from_draws(draws, "nth_"), _LARGEST)))
         return _shrunk(blurred, sizes, draws["shrink1"], draws["mode1"])
     if operation == _RESIZE2:
         return _shrunk(canvas, sizes, draws["shrink2"], draws["mode2"])
     if operation == _NOISE:
-        return canvas.holding(_noisy(canvas, draws, keys_N))
+        return canvas.with_images(_noisy(canvas, draws, keys_N))
     coded = jpeg(images, draws["quality0"])
-    return canvas.holding(torch.where(draws["coded"][:, None, None, None], coded, images))
+    return canvas.with_images(torch.where(draws["coded"][:, None, None, None], coded, images))
 
 
 def _shrunk(canvas: Canvas, sizes: tuple[Tensor, Tensor], factor_N: Tensor, mode_N: Tensor) -> Canvas:
     rows, columns = ((side / factor_N).long().clamp(min=1) for side in sizes)
     resized = canvas.resized(rows, columns, mode_N, *canvas.images_NCHW.shape[-2:])
-    return resized.holding(resized.images_NCHW.clamp(0, 1))
+    return resized.with_images(resized.images_NCHW.clamp(0, 1))
 
 
 def _noisy(canvas: Canvas, draws: Draws, keys_N: Tensor) -> Tensor:
@@ -136,26 +138,26 @@ def _noisy(canvas: Canvas, draws: Draws, keys_N: Tensor) -> Tensor:
     return (canvas.images_NCHW + added).clamp(0, 1)
 
 
-def _blur(chances: Chances, share_B: np.ndarray, scale_B: np.ndarray) -> KernelDraws:
-    size = 7 + 2 * chances.choice((1,) * 10)
-    elongated = chances.happens(0.5)
-    variances = [chances.between(0, share_B * (4 + scale_B)) for _ in range(2)]
-    theta, sigma = chances.between(0, math.pi), chances.between(0, share_B * (2 + 0.2 * scale_B))
+def _blur(numbers: RandomNumbers, share_B: np.ndarray, scale_B: np.ndarray) -> KernelDraws:
+    size = 7 + 2 * numbers.choice((1,) * 10)
+    elongated = numbers.bernoulli(0.5)
+    variances = [numbers.uniform(0, share_B * (4 + scale_B)) for _ in range(2)]
+    theta, sigma = numbers.uniform(0, math.pi), numbers.uniform(0, share_B * (2 + 0.2 * scale_B))
     sigma_x, sigma_y = (as_float(np.where(elongated, np.sqrt(v), sigma)).clamp(min=0.01) for v in variances)
     kind, one = torch.full(size.shape, GAUSSIAN), torch.ones(size.shape)
     return KernelDraws(kind, as_int(size), sigma_x, sigma_y, as_float(np.where(elongated, theta, 0)), one, one)
 
 
-def _before_every_nth(chances: Chances, scale_B: np.ndarray, random: np.ndarray) -> KernelDraws:
-    sigma = as_float(chances.between(0.1, np.maximum(0.6 * scale_B, 0.1)))
+def _before_every_nth(numbers: RandomNumbers, scale_B: np.ndarray, random: np.ndarray) -> KernelDraws:
+    sigma = as_float(numbers.uniform(0.1, np.maximum(0.6 * scale_B, 0.1)))
     one = torch.ones(sigma.shape)
     kind = as_int(np.where(random, NONE, GAUSSIAN))
     return KernelDraws(kind, one * _LARGEST, sigma, sigma, 0 * one, one, one)
 
 
-def _mixing(chances: Chances, most_B: np.ndarray) -> Draws:
+def _mixing(numbers: RandomNumbers, most_B: np.ndarray) -> Draws:
     """Nine numbers of a matrix that makes independent noise that of a random covariance, at most `most_B` squared."""
-    share = np.stack([chances.take()[:, 0] for _ in range(3)], axis=1)
-    axes, _ = np.linalg.qr(np.stack([chances.take()[:, 0] for _ in range(9)], axis=1).reshape(-1, 3, 3))
+    share = np.stack([numbers.column()[:, 0] for _ in range(3)], axis=1)
+    axes, _ = np.linalg.qr(np.stack([numbers.column()[:, 0] for _ in range(9)], axis=1).reshape(-1, 3, 3))
     mixing = axes.transpose(0, 2, 1) * (np.sqrt(share) * most_B[:, None])[:, None, :]
     return {f"mix{place}": as_float(column[:, None]) for place, column in enumerate(mixing.reshape(-1, 9).T)}

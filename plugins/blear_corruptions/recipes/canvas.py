@@ -1,4 +1,4 @@
-"""Resizing a batch whose images each have their own size, at fixed shapes.
+"""Resizes a batch in which every image has its own size. All tensors have fixed shapes.
 
 A canvas holds an image in its upper left corner; beyond it, the last row and column are repeated, so that a blur or an
 8 x 8 block at the border sees what a padded image would show. A resize is two batched matrix products with matrices
@@ -31,13 +31,13 @@ class Canvas:
 
     @classmethod
     def full(cls, images_NCHW: Tensor) -> Canvas:
-        """Images that fill their canvas."""
+        """Returns a canvas for images that fill it."""
         batch, _, height, width = images_NCHW.shape
         device = images_NCHW.device
         return cls(images_NCHW, torch.full((batch,), height, device=device), torch.full((batch,), width, device=device))
 
-    def holding(self, images_NCHW: Tensor) -> Canvas:
-        """Other values of the same sizes."""
+    def with_images(self, images_NCHW: Tensor) -> Canvas:
+        """Returns a canvas with other images of the same sizes."""
         return Canvas(images_NCHW, self.rows_N, self.columns_N)
 
     def resized(self, rows_N: Tensor, columns_N: Tensor, mode_N: Tensor, height: int, width: int) -> Canvas:
@@ -55,7 +55,7 @@ class Canvas:
         return Canvas(images, rows_N.clamp(max=height), columns_N.clamp(max=width))
 
     def inside(self) -> Tensor:
-        """Bool [N, 1, H, W]: which pixels are the image."""
+        """Returns bool [N, 1, H, W]: true for the pixels that belong to the image."""
         height, width = self.images_NCHW.shape[-2:]
         rows = torch.arange(height, device=self.rows_N.device)[:, None]
         columns = torch.arange(width, device=self.rows_N.device)

@@ -19,7 +19,7 @@ from blear_corruptions.recipes.blur_kernels import GAUSSIAN, KernelDraws, convol
 from blear_corruptions.recipes.canvas import BILINEAR, Canvas
 from blear_corruptions.recipes.noise import frame_keys, jpeg, noise
 from blear_corruptions.recipes.params import FaceRecipeParams
-from blear_corruptions.recipes.random_draws import Chances, as_float
+from blear_corruptions.recipes.random_draws import RandomNumbers, as_float
 from blear_corruptions.recipes.recipe import Recipe
 
 _SIGMA, _KERNEL = (0.1, 10.0), 41
@@ -33,23 +33,23 @@ class Gfpgan(Recipe):
         super().__init__("gfpgan", params, context)
         self._params = params
 
-    def parameters(self, chances: Chances, share_B: np.ndarray) -> Draws:
+    def parameters(self, numbers: RandomNumbers, share_B: np.ndarray) -> Draws:
         """`sigma_x` and `sigma_y` are for faces of the reference's size."""
-        draws: Draws = {"key": chances.key()}
-        round_one = chances.happens(0.5)
-        sigma_x, sigma_y = (chances.between(_SIGMA[0], _SIGMA[0] + share_B * (_SIGMA[1] - _SIGMA[0])) for _ in range(2))
-        theta = chances.between(-math.pi, math.pi)
-        shifted, shifts = chances.happens(self._params.jitter), [chances.between(-_SHIFT, _SHIFT) for _ in range(3)]
+        draws: Draws = {"key": numbers.key()}
+        round_one = numbers.bernoulli(0.5)
+        sigma_x, sigma_y = (numbers.uniform(_SIGMA[0], _SIGMA[0] + share_B * (_SIGMA[1] - _SIGMA[0])) for _ in range(2))
+        theta = numbers.uniform(-math.pi, math.pi)
+        shifted, shifts = numbers.bernoulli(self._params.jitter), [numbers.uniform(-_SHIFT, _SHIFT) for _ in range(3)]
         return (
             draws
             | {
                 "sigma_x": as_float(sigma_x),
                 "sigma_y": as_float(np.where(round_one, sigma_x, sigma_y)),
                 "theta": as_float(np.where(round_one, 0, theta)),
-                "scale": as_float(chances.between(_SCALE[0] ** share_B, _SCALE[1] ** share_B)),
-                "sigma": as_float(chances.between(0, share_B * _NOISE)),
-                "quality": as_float(chances.between(_JPEG[1] - share_B * (_JPEG[1] - _JPEG[0]), _JPEG[1])),
-                "grey": torch.from_numpy(np.array(chances.happens(self._params.grey))),
+                "scale": as_float(numbers.uniform(_SCALE[0] ** share_B, _SCALE[1] ** share_B)),
+                "sigma": as_float(numbers.uniform(0, share_B * _NOISE)),
+                "quality": as_float(numbers.uniform(_JPEG[1] - share_B * (_JPEG[1] - _JPEG[0]), _JPEG[1])),
+                "grey": torch.from_numpy(np.array(numbers.bernoulli(self._params.grey))),
             }
             | {
                 f"shift{number}": as_float(np.where(shifted, shift * share_B[:, None], 0))
@@ -60,7 +60,7 @@ class Gfpgan(Recipe):
     def change(self, canvas: Canvas, draws: Draws, key_B1: Tensor, length: int) -> Canvas:
         """Blurred, small, noisy, coded, enlarged with bilinear, recoloured."""
         channels, height, width = canvas.images_NCHW.shape[1:]
-        canvas = canvas.holding(convolve(canvas.images_NCHW, self._kernels(draws, min(height, width))))
+        canvas = canvas.with_images(convolve(canvas.images_NCHW, self._kernels(draws, min(height, width))))
         rows, columns = ((side / draws["scale"]).long().clamp(min=1) for side in (canvas.rows_N, canvas.columns_N))
         bilinear = torch.full_like(rows, BILINEAR)
         room = (math.floor(height / _SCALE[0]), math.floor(width / _SCALE[0]))
@@ -68,12 +68,12 @@ class Gfpgan(Recipe):
         canvas = canvas.resized(rows, columns, bilinear, *room)
         z = noise(canvas, frame_keys(key_B1, length), torch.zeros_like(draws["grey"]), 0)
         noisy = (canvas.images_NCHW + draws["sigma"][:, None, None, None] * z).clamp(0, 1)
-        canvas = canvas.holding(jpeg(noisy, draws["quality"])).resized(*full, bilinear, height, width)
+        canvas = canvas.with_images(jpeg(noisy, draws["quality"])).resized(*full, bilinear, height, width)
         if channels == 1:
             return canvas
         shifts_NC = torch.stack([draws[f"shift{number}"] for number in range(channels)], dim=1)
         images = (canvas.images_NCHW + shifts_NC[:, :, None, None]).clamp(0, 1)
-        return canvas.holding(torch.where(draws["grey"][:, None, None, None], rgb_to_grayscale(images), images))
+        return canvas.with_images(torch.where(draws["grey"][:, None, None, None], rgb_to_grayscale(images), images))
 
     def _kernels(self, draws: Draws, side: int) -> Tensor:
         smaller = side / self._params.reference

@@ -1,4 +1,4 @@
-"""What a job may set for the recipes of blind restoration."""
+"""Parameters of the recipes of blind restoration."""
 
 from __future__ import annotations
 

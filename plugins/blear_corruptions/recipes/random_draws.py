@@ -1,4 +1,4 @@
-"""Draws of a recipe: numbers from ranges, for each clip or walking from frame to frame. F: 1, or a clip's frames."""
+"""Random numbers of a recipe, for each clip, or as a random walk over its frames. F: 1, or the frames of a clip."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ Bound = float | np.ndarray
 """A number for all clips or one for each, [B]."""
 
 
-class Chances:
-    """The random numbers of a batch, taken one column at a time, always in the same order.
+class RandomNumbers:
+    """The random numbers of a batch. Every call uses the next column: the order of the calls is part of a recipe.
 
     Args:
         keys: of B samples.
-        frames: F; above 1 ranges are walked through: each frame's number lies near that of the frame before.
+        frames: F; above 1, numbers from a range are a random walk over the frames.
     """
 
     def __init__(self, keys: DrawKeys, frames: int) -> None:
         self._uniform_BFn = keys.uniform(frames * _COLUMNS).reshape(-1, frames, _COLUMNS)
         self._taken = 0
 
-    def take(self) -> np.ndarray:
+    def column(self) -> np.ndarray:
         """Float64 in [0, 1), [B, F]."""
         column = self._uniform_BFn[:, :, self._taken]
         self._taken += 1
         return column
 
-    def between(self, low: Bound, high: Bound, step: float = 0.0) -> np.ndarray:
+    def uniform(self, low: Bound, high: Bound, step: float = 0.0) -> np.ndarray:
         """Uniform within the range, [B, F]; a walk's steps are uniform in -step to step and cut at the range."""
-        chance = self.take()
+        chance = self.column()
         low_B, high_B = (np.broadcast_to(np.asarray(bound, np.float64), len(chance)) for bound in (low, high))
         walked = np.empty_like(chance)
         walked[:, 0] = low_B + chance[:, 0] * (high_B - low_B)
@@ -45,20 +45,20 @@ class Chances:
             walked[:, frame] = np.clip(walked[:, frame - 1] + (2 * chance[:, frame] - 1) * step, low_B, high_B)
         return walked
 
-    def happens(self, probability: Bound) -> np.ndarray:
+    def bernoulli(self, probability: Bound) -> np.ndarray:
         """Bool [B, F], the same for all frames of a clip."""
-        chance = self.take()
+        chance = self.column()
         return np.broadcast_to(chance[:, :1] < np.reshape(probability, (-1, 1)), chance.shape)
 
     def choice(self, weights: Sequence[float]) -> np.ndarray:
         """Int64 [B, F], a place in `weights`, the same for all frames of a clip."""
-        chance = self.take()
+        chance = self.column()
         inner_edges = (np.cumsum(weights) / np.sum(weights))[:-1]
         return np.broadcast_to(np.searchsorted(inner_edges, chance[:, :1], side="right"), chance.shape)
 
     def key(self) -> Tensor:
-        """Int64 [B, 1]: what the noise of a clip hangs on."""
-        return torch.from_numpy((self.take()[:, :1] * 2**53).astype(np.int64))
+        """Int64 [B, 1]: the key of a clip's noise."""
+        return torch.from_numpy((self.column()[:, :1] * 2**53).astype(np.int64))
 
 
 def as_float(values: np.ndarray) -> Tensor:

@@ -25,7 +25,7 @@ from blear_corruptions.recipes.blur_kernels import GAUSSIAN, NONE, PLATEAU, SINC
 from blear_corruptions.recipes.canvas import BICUBIC, Canvas
 from blear_corruptions.recipes.noise import frame_keys, gaussian_or_poisson, jpeg, noise
 from blear_corruptions.recipes.params import ScaledRecipeParams
-from blear_corruptions.recipes.random_draws import Chances, as_float, as_int
+from blear_corruptions.recipes.random_draws import RandomNumbers, as_float, as_int
 from blear_corruptions.recipes.recipe import Recipe
 
 _LARGEST = 21  # pixels of a kernel
@@ -36,7 +36,7 @@ _JPEG, _VIDEO = (30.0, 95.0), (20.0, 80.0)
 
 
 @dataclass(frozen=True)
-class Order:
+class RoundRanges:
     """Ranges of one of the two rounds.
 
     Attributes:
@@ -58,9 +58,9 @@ class Order:
     poisson: float
 
 
-ORDERS = (
-    Order(1.0, 3.0, (0.2, 0.7, 0.1), (0.15, 1.5), 0.015, 30.0, 3.0),
-    Order(0.8, 1.5, (0.3, 0.4, 0.3), (0.3, 1.2), 0.03, 25.0, 2.5),
+ROUNDS = (
+    RoundRanges(1.0, 3.0, (0.2, 0.7, 0.1), (0.15, 1.5), 0.015, 30.0, 3.0),
+    RoundRanges(0.8, 1.5, (0.3, 0.4, 0.3), (0.3, 1.2), 0.03, 25.0, 2.5),
 )
 
 
@@ -79,18 +79,18 @@ class SecondOrder(Recipe):
         self._walks, self._scale = walks, params.scale
         self._least_share, self._largest_share = float(self._shares.min()), float(self._shares.max())
 
-    def parameters(self, chances: Chances, share_B: np.ndarray) -> Draws:
+    def parameters(self, numbers: RandomNumbers, share_B: np.ndarray) -> Draws:
         """Of the rounds (0 and 1 in their names), then of the end."""
-        draws: Draws = {"key": chances.key()}
-        for number, order in enumerate(ORDERS):
-            draws |= _blur(chances, order, share_B).named(f"blur{number}_")
-            draws |= _round(chances, order, share_B, number)
-        draws |= _final_sinc(chances, share_B).named("end_blur_")
-        sinc_first = chances.happens(0.5)
-        first, second = (_quality(chances, _JPEG, share_B) for _ in range(2))
+        draws: Draws = {"key": numbers.key()}
+        for number, order in enumerate(ROUNDS):
+            draws |= _blur(numbers, order, share_B).with_prefix(f"blur{number}_")
+            draws |= _round(numbers, order, share_B, number)
+        draws |= _final_sinc(numbers, share_B).with_prefix("end_blur_")
+        sinc_first = numbers.bernoulli(0.5)
+        first, second = (_quality(numbers, _JPEG, share_B) for _ in range(2))
         after = second
         if self._walks:
-            films = [_quality(chances, _VIDEO, share_B) for _ in range(2)]
+            films = [_quality(numbers, _VIDEO, share_B) for _ in range(2)]
             first, after = np.minimum(first, films[0]), films[1]
             second = np.where(sinc_first, second, np.minimum(second, after))
         small = np.broadcast_to((self._scale**share_B)[:, None], second.shape)
@@ -100,7 +100,7 @@ class SecondOrder(Recipe):
             "quality_end": as_float(after),
             "coded_before": torch.from_numpy(np.array(~sinc_first | self._walks)),
             "coded_after": torch.from_numpy(np.array(sinc_first)),
-            "mode_end": as_int(chances.choice((1, 1, 1))),
+            "mode_end": as_int(numbers.choice((1, 1, 1))),
             "small": as_float(small),
         }
 
@@ -111,11 +111,11 @@ class SecondOrder(Recipe):
         full = canvas.rows_N.float(), canvas.columns_N.float()
         rows, columns = ((side / draws["small"]).long().clamp(min=1) for side in full)
         canvas = _degraded(canvas, draws, keys, 0, full, self._largest(height, width, 0))
-        canvas = canvas.holding(jpeg(canvas.images_NCHW, draws["quality0"]))
+        canvas = canvas.with_images(jpeg(canvas.images_NCHW, draws["quality0"]))
         canvas = _degraded(canvas, draws, keys, 1, (rows, columns), self._largest(height, width, 1))
         canvas = _coded(canvas, draws["quality1"], draws["coded_before"])
         canvas = canvas.resized(rows, columns, draws["mode_end"], self._least(height), self._least(width))
-        canvas = canvas.holding(convolve(canvas.images_NCHW, _kernels(draws, "end_blur_")).clamp(0, 1))
+        canvas = canvas.with_images(convolve(canvas.images_NCHW, _kernels(draws, "end_blur_")).clamp(0, 1))
         canvas = _coded(canvas, draws["quality_end"], draws["coded_after"])
         cubic = torch.full_like(draws["mode_end"], BICUBIC)
         return canvas.resized(full[0].long(), full[1].long(), cubic, height, width)
@@ -126,7 +126,7 @@ class SecondOrder(Recipe):
 
     def _largest(self, height: int, width: int, number: int) -> tuple[int, int]:
         """Of the frames within a round."""
-        up = 1 + self._largest_share * (ORDERS[number].scale[1] - 1)
+        up = 1 + self._largest_share * (ROUNDS[number].scale[1] - 1)
         sides = (height, width) if number == 0 else (self._least(height), self._least(width))
         return math.ceil(sides[0] * up), math.ceil(sides[1] * up)
 
@@ -135,15 +135,15 @@ real_esrgan = partial(SecondOrder, "real_esrgan", False)
 real_basicvsr = partial(SecondOrder, "real_basicvsr", True)
 
 
-def _blur(chances: Chances, order: Order, share_B: np.ndarray) -> KernelDraws:
-    size = 7 + 2 * chances.choice((1,) * 8)
-    shape, sinc, blurred = chances.choice(_KINDS), chances.happens(_SINC), chances.happens(order.blurred)
-    sigma_x, sigma_y = (chances.between(0.2, 0.2 + share_B * (order.sigma - 0.2), 0.02) for _ in range(2))
-    theta, steep = chances.between(-math.pi, math.pi, math.pi / 10), chances.happens(0.5)[:, 0]
-    generalised = chances.between(np.where(steep, 1, 0.5), np.where(steep, 4, 1), 0.05)
-    plateau = chances.between(1.0, np.where(steep, 2, 1), 0.1)
+def _blur(numbers: RandomNumbers, order: RoundRanges, share_B: np.ndarray) -> KernelDraws:
+    size = 7 + 2 * numbers.choice((1,) * 8)
+    shape, sinc, blurred = numbers.choice(_KINDS), numbers.bernoulli(_SINC), numbers.bernoulli(order.blurred)
+    sigma_x, sigma_y = (numbers.uniform(0.2, 0.2 + share_B * (order.sigma - 0.2), 0.02) for _ in range(2))
+    theta, steep = numbers.uniform(-math.pi, math.pi, math.pi / 10), numbers.bernoulli(0.5)[:, 0]
+    generalised = numbers.uniform(np.where(steep, 1, 0.5), np.where(steep, 4, 1), 0.05)
+    plateau = numbers.uniform(1.0, np.where(steep, 2, 1), 0.1)
     lowest = np.where(size[:, 0] < 13, math.pi / 3, math.pi / 5)
-    cutoff = chances.between(math.pi - share_B * (math.pi - lowest), math.pi, 0.0628)
+    cutoff = numbers.uniform(math.pi - share_B * (math.pi - lowest), math.pi, 0.0628)
     elongated, kind = shape % 2 == 1, np.where(shape < 4, GAUSSIAN, PLATEAU)
     kind = np.where(blurred, np.where(sinc, SINC, kind), NONE)
     return KernelDraws(
@@ -157,50 +157,50 @@ def _blur(chances: Chances, order: Order, share_B: np.ndarray) -> KernelDraws:
     )
 
 
-def _final_sinc(chances: Chances, share_B: np.ndarray) -> KernelDraws:
-    size, filtered = 7 + 2 * chances.choice((1,) * 8), chances.happens(_FINAL_SINC)
-    cutoff = chances.between(math.pi - share_B * (math.pi * 2 / 3), math.pi, 0.0628)
+def _final_sinc(numbers: RandomNumbers, share_B: np.ndarray) -> KernelDraws:
+    size, filtered = 7 + 2 * numbers.choice((1,) * 8), numbers.bernoulli(_FINAL_SINC)
+    cutoff = numbers.uniform(math.pi - share_B * (math.pi * 2 / 3), math.pi, 0.0628)
     one = torch.ones(cutoff.shape)
     return KernelDraws(as_int(np.where(filtered, SINC, NONE)), as_int(size), one, one, one, one, as_float(cutoff))
 
 
-def _round(chances: Chances, order: Order, share_B: np.ndarray, number: int) -> Draws:
+def _round(numbers: RandomNumbers, order: RoundRanges, share_B: np.ndarray, number: int) -> Draws:
     low, high = order.scale[0] ** share_B, 1 + share_B * (order.scale[1] - 1)
-    way = chances.choice(order.resized)
+    way = numbers.choice(order.resized)
     bounds = np.select([way[:, 0] == 0, way[:, 0] == 1], [[np.ones_like(high), high], [low, np.ones_like(low)]], 1.0)
-    scale = chances.between(bounds[0], bounds[1], order.scale_step)
+    scale = numbers.uniform(bounds[0], bounds[1], order.scale_step)
     values = {
         "scale": scale,
-        "sigma": chances.between(1 / 255, (1 + share_B * (order.noise - 1)) / 255, 0.1 / 255),
-        "poisson": chances.between(0.05, 0.05 + share_B * (order.poisson - 0.05), 0.005),
+        "sigma": numbers.uniform(1 / 255, (1 + share_B * (order.noise - 1)) / 255, 0.1 / 255),
+        "poisson": numbers.uniform(0.05, 0.05 + share_B * (order.poisson - 0.05), 0.005),
     }
     named = {f"{name}{number}": as_float(value) for name, value in values.items()}
-    named[f"mode{number}"] = as_int(chances.choice((1, 1, 1)))
+    named[f"mode{number}"] = as_int(numbers.choice((1, 1, 1)))
     for name, probability in (("gaussian", _GAUSSIAN), ("grey", _GREY)):
-        named[f"{name}{number}"] = torch.from_numpy(np.array(chances.happens(probability)))
+        named[f"{name}{number}"] = torch.from_numpy(np.array(numbers.bernoulli(probability)))
     return named
 
 
-def _quality(chances: Chances, bounds: tuple[float, float], share_B: np.ndarray) -> np.ndarray:
-    return chances.between(bounds[1] - share_B * (bounds[1] - bounds[0]), bounds[1], 3.0)
+def _quality(numbers: RandomNumbers, bounds: tuple[float, float], share_B: np.ndarray) -> np.ndarray:
+    return numbers.uniform(bounds[1] - share_B * (bounds[1] - bounds[0]), bounds[1], 3.0)
 
 
 def _kernels(draws: Draws, prefix: str) -> Tensor:
-    return kernels(KernelDraws.of(draws, prefix), _LARGEST)
+    return kernels(KernelDraws.from_draws(draws, prefix), _LARGEST)
 
 
 def _degraded(
     canvas: Canvas, draws: Draws, keys_N: Tensor, number: int, sides: Sequence[Tensor], room: tuple[int, int]
 ) -> Canvas:
     """Blur, resize and noise of a round; `sides`: rows and columns that its scale refers to."""
-    canvas = canvas.holding(convolve(canvas.images_NCHW, _kernels(draws, f"blur{number}_")))
+    canvas = canvas.with_images(convolve(canvas.images_NCHW, _kernels(draws, f"blur{number}_")))
     rows, columns = ((side * draws[f"scale{number}"]).long().clamp(min=1) for side in sides)
     canvas = canvas.resized(rows, columns, draws[f"mode{number}"], *room)
     gaussian, sigma, poisson, grey = (draws[f"{name}{number}"] for name in ("gaussian", "sigma", "poisson", "grey"))
     z = noise(canvas, keys_N, grey, number)
-    return canvas.holding(gaussian_or_poisson(canvas, z, gaussian, sigma, poisson, grey))
+    return canvas.with_images(gaussian_or_poisson(canvas, z, gaussian, sigma, poisson, grey))
 
 
 def _coded(canvas: Canvas, quality_N: Tensor, which_N: Tensor) -> Canvas:
     coded = jpeg(canvas.images_NCHW, quality_N)
-    return canvas.holding(torch.where(which_N[:, None, None, None], coded, canvas.images_NCHW))
+    return canvas.with_images(torch.where(which_N[:, None, None, None], coded, canvas.images_NCHW))

@@ -1,7 +1,7 @@
-"""What the recipes of blind restoration share: severities, shapes and levels.
+"""Base class of the recipes of blind restoration: severities, shapes and levels.
 
 A recipe draws its parameters for each clip (RealBasicVSR lets them walk over its frames); noise is new in every frame.
-It ends with frames of the size it was given. Restoration learns from the small frames; recognition sees them enlarged.
+The result has the size of the given frames: the small frames are enlarged at the end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from blear.errors import PluginError
 from blear_corruptions.imagenet_c.operation import SMALLEST
 from blear_corruptions.recipes.canvas import Canvas
 from blear_corruptions.recipes.params import RecipeParams
-from blear_corruptions.recipes.random_draws import Chances
+from blear_corruptions.recipes.random_draws import RandomNumbers
 
 
 class Recipe(ABC):
@@ -45,9 +45,9 @@ class Recipe(ABC):
 
     def draw(self, keys: DrawKeys) -> Draws:
         """All parameters, [B, 1] or [B, T]."""
-        chances = Chances(keys, self._frames)
-        share_B = self._shares[np.searchsorted(self._inner_edges, chances.take()[:, 0], side="right")]
-        return self.parameters(chances, share_B)
+        numbers = RandomNumbers(keys, self._frames)
+        share_B = self._shares[np.searchsorted(self._inner_edges, numbers.column()[:, 0], side="right")]
+        return self.parameters(numbers, share_B)
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
         """Frames of the same shape, in [0, 1]."""
@@ -65,11 +65,11 @@ class Recipe(ABC):
         return [{"severity": severity} for severity in (1, 2, 3, 4, 5)]
 
     @abstractmethod
-    def parameters(self, chances: Chances, share_B: np.ndarray) -> Draws:
+    def parameters(self, numbers: RandomNumbers, share_B: np.ndarray) -> Draws:
         """The draws, and `key` among them.
 
         Args:
-            chances: random numbers.
+            numbers: random numbers.
             share_B: how much of its ranges each clip may use, in (0, 1].
         """
 
