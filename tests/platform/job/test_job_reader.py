@@ -173,11 +173,12 @@ def test_one_file_plugins_are_relative_to_the_job(job, tmp_path: Path) -> None:
 def test_every_job_of_the_repository_is_correct_executable_and_fits_the_schema(repository: Path) -> None:
     schema = json_schema(load_plugins())
     jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
     jobs = sorted((repository / "jobs").glob("*.yaml"))
     assert len(jobs) >= 6
     for path in jobs:
         raw = YAML(typ="safe").load(path)
-        jsonschema.validate(json.loads(json.dumps(raw)), schema)
+        validator.validate(json.loads(json.dumps(raw)))
         for profile in [None, *raw.get("profiles", {})]:
             read_job(path, profile=profile)
         assert path.stat().st_mode & 0o111, path
