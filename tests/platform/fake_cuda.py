@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from blear.train.inputs import Inputs
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
@@ -21,11 +20,12 @@ from blear.data.loader import RawBatch
 from blear.errors import BlearError
 from blear.job.reader import read_job
 from blear.job.schema import Stage
-from blear.pipeline.dry_run import stored_by
+from blear.pipeline.dry_run import data_shapes
 from blear.plugin.catalog import Catalog, RegisteredComponent
 from blear.plugin.discovery import load_plugins
 from blear.train.chains import stage_chains
-from blear.train.model import build_recognizer, moments_of
+from blear.train.model import build_recognizer, stage_frame_sampler
+from blear.train.preprocessing import Preprocessing
 
 BATCH = 4
 CUDA = torch.device("cuda")
@@ -109,14 +109,14 @@ def stages(results: Results) -> None:
     """Every stage of every job, as trained on its fallback data: forward, loss, decode."""
     for path in sorted((Path(__file__).resolve().parents[2] / "jobs").glob("*.yaml")):
         job, catalog = read_job(path)
-        stored, _ = stored_by(job, catalog)
+        stored, _ = data_shapes(job, catalog)
         seen = set()
         for name, stage in job.stages.items():
             alike = stage.model_copy(update={"steps": 1}).model_dump_json(exclude={"optimizer"})
             if alike not in seen:
                 seen.add(alike)
                 clip, targets = stored[stage.data]
-                sampler = moments_of(stage, job.seed, clip)
+                sampler = stage_frame_sampler(stage, job.seed, clip)
                 context = BuildContext(job.seed, clip if sampler is None else sampler.output_clip(clip), targets)
                 chains = stage_chains(job, name, catalog, context)
                 results.run(f"{path.stem}/{name}", lambda args=(catalog, stage, name, context, chains): train(*args))
@@ -132,7 +132,7 @@ def train(catalog: Catalog, stage: Stage, name: str, before: BuildContext, chain
     }
     frames = torch.zeros(shape(clip), dtype=torch.uint8)
     raw = RawBatch(np.zeros(BATCH, np.int64), np.arange(BATCH), frames, None, labels)
-    batch = Inputs(augment, degrade, CUDA).cut()[1](raw)
+    batch = Preprocessing(augment, degrade, CUDA).split_cpu()[1](raw)
     with torch.autocast("cuda", torch.bfloat16):
         outputs = model(batch.frames_BTCHW)
         loss = model.head.loss(outputs, batch)

@@ -11,8 +11,19 @@ import pytest
 
 pytestmark = pytest.mark.timeout(600)
 
-NONZERO = "DynamicOutputShapeException: aten.nonzero.default"
 CUDNN = "CUDA driver version"  # nn.GRU and nn.LSTM ask the real driver for their kernels
+HOST = ("aten.nonzero", "aten._unique2", "aten._local_scalar_dense")  # a shape or branch depends on values
+DRIVER = ("Found no NVIDIA driver",)  # torch.tensor(..., device="cuda") inside kornia
+CANNOT_BE_FAKED = {
+    "corruptions/bsrgan": HOST,  # each of its steps selects the images that it applies to
+    "kornia/RandomGaussianBlur": HOST,
+    "kornia/RandomMotionBlur": HOST,
+    "kornia/RandomRain": HOST,
+    "kornia/RandomFisheye": DRIVER,
+    "kornia/RandomJPEG": DRIVER,
+    "kornia/RandomRotation": DRIVER,
+    "kornia/RandomRotation90": DRIVER,
+}
 
 
 def outcome(kind: str) -> dict:
@@ -29,9 +40,9 @@ def outcome(kind: str) -> dict:
 def test_degradations_run_on_the_device() -> None:
     found = outcome("degradations")
     assert len(found["passed"]) > 150
-    # bsrgan picks the images of each of its steps
-    assert {name.split("[")[0] for name in found["failed"]} == {"corruptions/bsrgan"}, found["failed"]
-    assert all(NONZERO in reason for reason in found["failed"].values()), found["failed"]
+    for name, reason in found["failed"].items():
+        reasons = CANNOT_BE_FAKED.get(name.split("[")[0], ())
+        assert any(part in reason for part in reasons), f"{name}: {reason}"
 
 
 def test_stages_of_all_jobs_run_on_the_device() -> None:

@@ -42,7 +42,7 @@ def test_a_package_is_installed_listed_checked_and_described(outside: Outside, p
         assert name in titles
     page = outside("blear", "plugins", "docs", "sketch")
     assert all(f"### {name}" in page for name in COMPONENTS)
-    assert "| `contrast` | contrast that is left, 1: all of it;" in page
+    assert "| `contrast` | remaining contrast, 1: unchanged;" in page
 
 
 def test_its_own_tests_and_those_of_the_suite_pass(outside: Outside, package: Path) -> None:
