@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 
 from blear.data.dataset_info import PartInfo
+from blear.data.prepare import part_writer
 from blear.data.prepare.part_writer import Part, PrepareSpec, read_finished_part, use_one_thread, write_part
 from blear.errors import DataError
 from blear.progress import track
@@ -63,7 +64,9 @@ def _write_here(spec: PrepareSpec, parts: Sequence[Part]) -> FinishedParts:
 
 
 def _write_in_processes(spec: PrepareSpec, parts: Sequence[Part], count: int) -> FinishedParts:
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=use_one_thread)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([part_writer.__name__, "webdataset"])  # imported once for all workers
+    pool = ProcessPoolExecutor(count, context, initializer=_initialise_worker, initargs=(dict(os.environ),))
     try:
         futures = {pool.submit(write_part, spec, part): part for part in parts}
         for future in as_completed(futures):
@@ -75,3 +78,10 @@ def _write_in_processes(spec: PrepareSpec, parts: Sequence[Part], count: int) ->
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _initialise_worker(environment: dict[str, str]) -> None:
+    """Gives a worker the current environment; the fork server has the one of its start."""
+    os.environ.clear()
+    os.environ.update(environment)
+    use_one_thread()
