@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import cv2
@@ -27,6 +28,17 @@ def run(tmp_path_factory):
     root = make_run(tmp_path_factory.mktemp("report") / "run")
     build(root)
     return root
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("report") / "small", clips=30)
+
+
+@pytest.fixture
+def damaged_run(small_run, tmp_path):
+    """A copy of a small run, to be damaged."""
+    return shutil.copytree(small_run, tmp_path / "run")
 
 
 @pytest.fixture(scope="module")
@@ -212,8 +224,8 @@ def test_the_curve_is_a_png(run, tmp_path):
         ("stages/clean-trained/log.jsonl", '{"loss": 2}', "line 1 is not a log line: KeyError", "again"),
     ],
 )
-def test_errors_of_damaged_runs_have_the_file_and_a_remedy(tmp_path, name, content, what, do):
-    root = make_run(tmp_path / "run", clips=30)
+def test_errors_of_damaged_runs_have_the_file_and_a_remedy(damaged_run, name, content, what, do):
+    root = damaged_run
     (root / name).unlink() if content is None else (root / name).write_text(content)
     with pytest.raises(RunError) as caught:
         build(root)
@@ -223,8 +235,8 @@ def test_errors_of_damaged_runs_have_the_file_and_a_remedy(tmp_path, name, conte
     assert not (root / "report.html").exists()
 
 
-def test_faces_of_another_shape_are_an_error(tmp_path):
-    root = make_run(tmp_path / "run", clips=30)
+def test_faces_of_another_shape_are_an_error(damaged_run):
+    root = damaged_run
     np.savez(root / "faces.npz", frames=np.zeros((2, 8, 4, 4, 1)), samples=np.array(["a", "b"]), severities=LEVELS)
     with pytest.raises(RunError, match=r"frames are float64 \(2, 8, 4, 4, 1\), not uint8 \[2, 8, H, W, C\]"):
         build(root)
