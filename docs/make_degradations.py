@@ -28,7 +28,7 @@ from blear_corruptions.imagenet_c.operation import Corruption
 from blear_corruptions.imagenet_c.tables import UNITS
 from blear_faces.dataset import ProceduralFaces
 from blear_faces.params import ProceduralParams, Subjects
-from blear_kornia.choices import LEFT_OUT
+from blear_kornia.params import LEFT_OUT
 
 HERE = Path(__file__).resolve().parent
 PAGE, PICTURES = HERE / "degradations.md", HERE / "degradations"

@@ -14,9 +14,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from blear_kornia.choices import DEFAULTS, LEFT_OUT, TENSOR
+from blear_kornia.choices import TENSOR
+from blear_kornia.params import LEFT_OUT
 
 FILE = Path(__file__).parents[1] / "plugins" / "blear_kornia" / "signatures.json"
+_DEFAULTS: dict[str, dict[str, Any]] = {name: {"order": [0, 1, 2, 3]} for name in ("ColorJiggle", "ColorJitter")}
+"""Defaults that replace kornia's: without an order, kornia draws one for the whole batch; null is this order."""
 _NOT_A_PARAMETER = ("self", "same_on_batch", "keepdim", "p_batch", "kwargs")
 """Arguments that describe a batch as a whole. A draw of blear belongs to one clip."""
 
@@ -47,7 +50,7 @@ def _signature(name: str, kind: type) -> dict[str, Any]:
         if key not in _NOT_A_PARAMETER:
             kind_of = _expression(hints[key])
             parameters[key] = {"type": kind_of, "help": _help(text, key)}
-            default = DEFAULTS.get(name, {}).get(key, parameter.default)
+            default = _DEFAULTS.get(name, {}).get(key, parameter.default)
             if default is not inspect.Parameter.empty:
                 parameters[key]["default"] = default.lower() if kind_of.startswith("Literal") else default
     summary = _plain(re.split(r"\n\s*\n|(?<=\.)\s", text, maxsplit=1)[0]).rstrip(".")

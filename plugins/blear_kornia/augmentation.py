@@ -58,22 +58,21 @@ class Augmentation:
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
         """Frames of the same shape, in [0, 1]."""
-        batch, length, channels = frames_BTCHW.shape[:3]
-        self._check(channels)
-        if not batch:
+        self._check(channels := frames_BTCHW.shape[2])
+        if not len(frames_BTCHW):
             return frames_BTCHW
+        batch, length = frames_BTCHW.shape[:2]
         images = frames_BTCHW.flatten(0, 1).float().clamp(0, 1)
         images = images.expand(-1, 3, -1, -1) if self._is_repeated(channels) else images
-        drawn = {key: value.repeat_interleave(length, dim=0) for key, value in draws.items()}
-        changed = self._apply(images, drawn)
+        changed = self._apply(images, {key: value.repeat_interleave(length, dim=0) for key, value in draws.items()})
         changed = changed.mean(dim=1, keepdim=True) if self._is_repeated(channels) else changed
         return changed.clamp(0, 1).unflatten(0, (batch, length)).to(frames_BTCHW.dtype)
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
         """Values of the class's natural severity, applied to every clip; none where a class has no such parameter."""
         known = SEVERITIES.get(self._name, {})
-        given = self._params.model_dump(mode="json", exclude_defaults=True)
-        return [given | {"p": 1.0, known["swept"]: value} for value in known.get("levels", ())]
+        given = self._params.model_dump(mode="json", exclude_defaults=True) | {"p": 1.0}
+        return [given | {known["swept"]: value} for value in known.get("levels", ())]
 
     def _drawn(self, keys: DrawKeys) -> Draws:
         assert self._clip is not None
@@ -90,12 +89,9 @@ class Augmentation:
         key, ranged = BY_VALUE.get(self._name, ("", ""))
         values = draws[key].unique().tolist() if key and isinstance(getattr(self._params, ranged), tuple) else []
         if len(values) < 2:
-            shared = {
-                "batch_idx": torch.arange(len(images_NCHW), device=images_NCHW.device)[:, None],
-                "forward_input_shape": torch.tensor(images_NCHW.shape),
-                "idx": torch.zeros(1, dtype=torch.long),
-                "order": torch.arange(4),
-            }
+            numbers = torch.arange(len(images_NCHW), device=images_NCHW.device)[:, None]
+            shared = {"batch_idx": numbers, "forward_input_shape": torch.tensor(images_NCHW.shape)}
+            shared |= {"idx": torch.zeros(1, dtype=torch.long), "order": torch.arange(4)}
             return self._class(images_NCHW, params={**draws, **shared})
         changed = torch.empty_like(images_NCHW)
         for number in values:

@@ -34,10 +34,10 @@ class KeyedRandom(TorchFunctionMode):
     ) -> Any:
         """Calls `func`, unless it is a random function."""
         kwargs = kwargs or {}
-        if func is torch.rand:
-            return self._uniform(_shape(args)).to(kwargs.get("dtype") or torch.float32)
-        if func is torch.randn:  # 2^-54 keeps the quantile of 0 finite
-            return torch.special.ndtri(self._uniform(_shape(args)) + 2.0**-54).to(kwargs.get("dtype") or torch.float32)
+        if func in (torch.rand, torch.randn):
+            numbers = self._uniform(tuple(args[0]) if isinstance(args[0], Sequence) else tuple(args))
+            numbers = torch.special.ndtri(numbers + 2.0**-54) if func is torch.randn else numbers  # never of 0
+            return numbers.to(kwargs.get("dtype") or torch.float32)
         if func is torch.bernoulli:
             return (self._uniform(tuple(args[0].shape)) < args[0]).to(args[0].dtype)
         if func is torch.randint:
@@ -54,7 +54,3 @@ class KeyedRandom(TorchFunctionMode):
         keys = self._keys.nested(self._calls)
         self._calls += 1
         return torch.from_numpy(keys.uniform(torch.Size(shape).numel() // count)).reshape(shape)
-
-
-def _shape(args: Sequence[Any]) -> tuple[int, ...]:
-    return tuple(args[0]) if isinstance(args[0], Sequence) else tuple(args)

@@ -14,10 +14,10 @@ __all__ = ["MODELS", "SEVERITIES", "SIGNATURES", "Literal"]
 _FOLDER = Path(__file__).parent
 SIGNATURES: dict[str, Any] = json.loads((_FOLDER / "signatures.json").read_text())
 """Class -> summary and parameters, written by `docs/make_kornia_signatures.py`."""
-
+LEFT_OUT: dict[str, str] = json.loads((_FOLDER / "left_out.json").read_text())
+"""Class -> the reason why it is no component."""
 SEVERITIES: dict[str, Any] = json.loads((_FOLDER / "severities.json").read_text())
-"""Class -> example: parameters that it needs, or without which it changes no frame; swept and levels: the parameter of
-its severity and the values, mildest first."""
+"""Class -> example: parameters without which no frame changes; swept, levels: parameter and values of its severity."""
 
 
 def _model(name: str, signature: dict[str, Any]) -> type[Params]:

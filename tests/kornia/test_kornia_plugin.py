@@ -14,9 +14,9 @@ from pydantic import ValidationError
 import blear_kornia
 from blear.contracts import BuildContext, ClipSpec, DrawKeys
 from blear.errors import PluginError
-from blear_kornia.choices import AS_COLOUR, BY_VALUE, COLOUR_ONLY, LEFT_OUT, ONE_BY_ONE, PADDED
+from blear_kornia.choices import AS_COLOUR, BY_VALUE, COLOUR_ONLY, ONE_BY_ONE, PADDED
 from blear_kornia.keyed_random import KeyedRandom
-from blear_kornia.params import SEVERITIES
+from blear_kornia.params import LEFT_OUT, SEVERITIES
 
 COMPONENTS = {component.name: component for component in blear_kornia.register_degradations()}
 SCRIPT = Path(__file__).parents[2] / "docs" / "make_kornia_signatures.py"
