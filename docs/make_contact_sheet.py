@@ -1,4 +1,4 @@
-"""Draws docs/faces.png: rows are the seven emotions, columns are identities. Run: python docs/make_contact_sheet.py"""
+"""Writes docs/faces.png: rows are the seven emotions, columns are identities. Run: python docs/make_contact_sheet.py"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUBJECTS = (0, 5, 2, 3, 16, 6, 9, 7)
 
 
 def main() -> None:
-    """Writes the sheet beside this file."""
+    """Writes the contact sheet into the folder of this file."""
     rows_n, columns_n = len(EMOTIONS), len(SUBJECTS)
     subject = np.tile(np.array(SUBJECTS), rows_n)
     rows = population(0, 0, subject, np.arange(len(subject)) // columns_n % 4, 4, 4)
@@ -34,7 +34,7 @@ def main() -> None:
             x = LABEL + j * step
             sheet[y : y + SIZE, x : x + SIZE] = faces[i, j]
     out = Path(__file__).with_name("faces.png")
-    few_colors = Image.fromarray(sheet).quantize(256, dither=Image.Dither.NONE)  # a third of the bytes
+    few_colors = Image.fromarray(sheet).quantize(256, dither=Image.Dither.NONE)  # a third of the file size
     few_colors.save(out, optimize=True)
 
 

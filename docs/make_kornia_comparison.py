@@ -1,8 +1,8 @@
-"""Writes docs/kornia_comparison.json: our operations beside kornia's, with differences and times.
+"""Writes docs/kornia_comparison.json: differences and times of our operations and of kornia's functions.
 
-Run: `python docs/make_kornia_comparison.py [WORD ...]`, with words only the rows whose name holds one.
-`make docs` makes the table of docs/degradations.md from that file. An operation that kornia's function has replaced is
-measured by its former formula, which stands here.
+Run: `python docs/make_kornia_comparison.py [WORD ...]`. Words select the rows with one of the words in their name.
+`make docs` turns the file into a table of docs/degradations.md. An operation that kornia's function has replaced is
+measured with its former formula, which this file contains.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ Call = Callable[[], Tensor]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two ways to do one thing.
+    """Our operation and kornia's function for the same task.
 
     Attributes:
         ours, kornia: names.
-        verdict: what the project does, and why.
-        make: frames [N, 3, H, W] -> our call and kornia's, with a strength for each sample where both have one.
+        verdict: decision of the project, with its reason.
+        make: frames [N, 3, H, W] -> our call and kornia's; with one strength for each sample if both support it.
     """
 
     ours: str
@@ -49,7 +49,7 @@ class Pair:
 
 
 def component(name: str, images: Tensor, **params: Any) -> tuple[Callable[[], Tensor], dict[str, Tensor]]:
-    """A component of ours applied to the images as stills, and its draws."""
+    """Returns a call of our component on the images as stills, and its draws."""
     clip = ClipSpec(1, *images.shape[1:])
     operation = load_plugins().get("degradation", f"corruptions/{name}").build(params, BuildContext(clip=clip))
     draws = operation.draw(DrawKeys(0, 0, np.zeros(len(images), np.int64), np.arange(len(images))))
@@ -70,13 +70,13 @@ def imagenet_gaussian(images: Tensor) -> tuple[Call, Call]:
 
 
 def opencv_gaussian(images: Tensor) -> tuple[Call, Call]:
-    """Kernels of 7 px, whose weights OpenCV rounds."""
+    """Kernels of 7 px with OpenCV's rounded weights."""
     ours, _ = component("random_blur", images, p=1, kernels=[7])
     return ours, lambda: filters.gaussian_blur2d(images, (7, 7), (1.4, 1.4), "reflect")
 
 
 def box(images: Tensor) -> tuple[Call, Call]:
-    """5 px for all: kornia has one size for a batch."""
+    """One width of 5 px: kornia has one size for the whole batch."""
     return component("box_blur", images, width=5)[0], lambda: filters.box_blur(images, (5, 5), "replicate")
 
 
@@ -109,7 +109,7 @@ def kernels(images: Tensor) -> tuple[Call, Call]:
 
 
 def affine(images: Tensor) -> tuple[Call, Call]:
-    """Up to 20 degrees, 10 % shift, 0.9 to 1.1."""
+    """Rotation up to 20 degrees, shift up to 10 %, scale 0.9 to 1.1."""
     ours, draws = component("random_affine", images, degrees=20, translate=0.1, scale=[0.9, 1.1])
     height, width = images.shape[-2:]
     shift = torch.stack([draws["right"] * width, draws["down"] * height], dim=1)
@@ -124,7 +124,7 @@ def affine(images: Tensor) -> tuple[Call, Call]:
 
 
 def crop(images: Tensor) -> tuple[Call, Call]:
-    """Seven eighths of the side."""
+    """Crop of seven eighths of the side."""
     size = images.shape[-1] * 7 // 8
     ours, draws = component("random_crop", images, size=size)
     left, top = ((draws["place"][:, axis] * (images.shape[-1] - size + 1)).long() for axis in (1, 0))
@@ -134,14 +134,14 @@ def crop(images: Tensor) -> tuple[Call, Call]:
 
 
 def elastic(images: Tensor) -> tuple[Call, Call]:
-    """Severity 3 of ImageNet-C; kornia without its affine map."""
+    """Severity 3 of ImageNet-C; kornia's function has no affine map."""
     ours, _ = component("elastic_transform", images, severity=3, table=224)
     noise = 2 * torch.rand(len(images), 2, *images.shape[-2:]) - 1
     return ours, lambda: filters_elastic(images, noise)
 
 
 def filters_elastic(images: Tensor, noise: Tensor) -> Tensor:
-    """Kornia's elastic transform."""
+    """Returns the images after kornia's elastic transform."""
     return transform.elastic_transform2d(images, noise, (31, 31), (5.0, 5.0), (0.5, 0.5))
 
 
@@ -153,12 +153,12 @@ def offset(images: Tensor) -> tuple[Call, Call]:
 
 
 def hsv_value(images: Tensor) -> tuple[Call, Call]:
-    """ImageNet-C adds 0.3 to the HSV value."""
+    """Brightness of ImageNet-C: adds 0.3 to the HSV value."""
     return component("brightness", images, severity=3)[0], lambda: enhance.adjust_brightness(images, 0.3)
 
 
 def contrast(images: Tensor) -> tuple[Call, Call]:
-    """ImageNet-C's contrast of each channel, which kornia has for grey images."""
+    """Contrast of ImageNet-C for each channel; kornia has this definition for grey images."""
     factor = torch.linspace(0.1, 0.9, len(images))
     each, planes = factor[:, None, None, None], images.flatten(0, 1)[:, None]
 
@@ -183,43 +183,43 @@ def saturation(images: Tensor) -> tuple[Call, Call]:
 
 
 def saturate(images: Tensor) -> tuple[Call, Call]:
-    """ImageNet-C scales the HSV saturation, and adds to it."""
+    """Saturate of ImageNet-C: scales the HSV saturation and adds a number."""
     return component("saturate", images, severity=2)[0], lambda: enhance.adjust_saturation(images, 0.1)
 
 
 def hue(images: Tensor) -> tuple[Call, Call]:
-    """60 degrees."""
+    """Rotation by 60 degrees."""
     return component("hue", images, degrees=60)[0], lambda: enhance.adjust_hue(images, math.pi / 3)
 
 
 def jpeg(images: Tensor) -> tuple[Call, Call]:
-    """Qualities from 10 to 90; sides that 16 divides."""
+    """Qualities from 10 to 90; the sides are multiples of 16."""
     ours, draws = component("jpeg_differentiable", images, quality=[10, 90])
     return ours, lambda: enhance.jpeg_codec_differentiable(images, draws["quality"])
 
 
 def salt(images: Tensor) -> tuple[Call, Call]:
-    """5 % of the pixels; the draws differ, the times are without them."""
+    """5 % of the pixels; the draws differ and are not timed."""
     theirs = augmentation.RandomSaltAndPepperNoise((0.05, 0.05), (0.5, 0.5), p=1)
     params = theirs.forward_parameters(images.shape)
     return component("salt_pepper", images, amount=0.05)[0], lambda: theirs(images, params=params)
 
 
 def erasing(images: Tensor) -> tuple[Call, Call]:
-    """One tenth of the frame; ours ends between pixels."""
+    """One tenth of the frame; our cover may end inside a pixel."""
     theirs = augmentation.RandomErasing((0.1, 0.1), (1.0, 1.0), p=1)
     params = theirs.forward_parameters(images.shape)
     return component("occlusion", images, area=0.1)[0], lambda: theirs(images, params=params)
 
 
 def resize(images: Tensor) -> tuple[Call, Call]:
-    """To two thirds."""
+    """Resize to two thirds of the side."""
     size = images.shape[-1] * 2 // 3
     return component("resize", images, size=size)[0], lambda: transform.resize(images, (size, size), antialias=True)
 
 
 def down_up(images: Tensor) -> tuple[Call, Call]:
-    """A third and back, bicubic."""
+    """Shrink to one third and enlarge, bicubic."""
     side, small = images.shape[-1], images.shape[-1] // 3
     ours, _ = component("downscale", images, factor=3)
 
@@ -231,62 +231,95 @@ def down_up(images: Tensor) -> tuple[Call, Call]:
 
 
 def flip(images: Tensor) -> tuple[Call, Call]:
-    """All of them."""
+    """Mirrors all images."""
     return component("random_flip", images, p=1)[0], lambda: transform.hflip(images)
 
 
-REPLACED = "same definition: kornia's function is used"
-FASTER = "same definition: ours stays, which is faster on a CPU"
+REPLACED = "same definition: kornia's function has replaced ours"
+FASTER = "same definition: ours stays, because it is faster on a CPU"
 PAIRS = [
-    Pair("blur", "filters.gaussian_blur2d", f"{FASTER}; weights of kornia", gaussian),
-    Pair("gaussian_blur (ImageNet-C)", "filters.gaussian_blur2d", f"{FASTER}; weights of kornia", imagenet_gaussian),
+    Pair("blur", "filters.gaussian_blur2d", f"{FASTER}; the weights are kornia's", gaussian),
     Pair(
-        "random_blur", "filters.gaussian_blur2d", "other weights: OpenCV rounds those of small kernels", opencv_gaussian
+        "gaussian_blur (ImageNet-C)",
+        "filters.gaussian_blur2d",
+        f"{FASTER}; the weights are kornia's",
+        imagenet_gaussian,
+    ),
+    Pair(
+        "random_blur",
+        "filters.gaussian_blur2d",
+        "different weights: OpenCV rounds the weights of small kernels",
+        opencv_gaussian,
     ),
     Pair(
         "box_blur",
         "filters.box_blur",
-        "same definition for whole widths: ours stays, kornia has one width for a batch",
+        "same definition for whole widths: ours stays, because kornia has one width for the whole batch",
         box,
     ),
-    Pair("line_blur", "filters.motion_blur", "other kernel: exact line, length between pixels", motion),
-    Pair("motion_blur (ImageNet-C)", "filters.motion_blur", "other kernel: ImageMagick's trail", trail),
+    Pair("line_blur", "filters.motion_blur", "different kernel: ours is an exact line of any length", motion),
+    Pair(
+        "motion_blur (ImageNet-C)",
+        "filters.motion_blur",
+        "different kernel: ours is ImageMagick's half Gaussian",
+        trail,
+    ),
     Pair("kernels of line_blur and the recipes", "filters.filter2d", REPLACED, kernels),
     Pair("random_affine", "geometry.transform.warp_affine", FASTER, affine),
     Pair(
         "random_crop",
         "geometry.transform.crop_by_indices",
-        "same definition: ours stays, kornia reads each place on the host (no compiled graph, a wait on a GPU)",
+        "same definition: ours stays, because kornia reads each position on the host (no compiled graph; a GPU waits)",
         crop,
     ),
-    Pair("elastic_transform (ImageNet-C)", "geometry.transform.elastic_transform2d", "other definition", elastic),
+    Pair("elastic_transform (ImageNet-C)", "geometry.transform.elastic_transform2d", "different definition", elastic),
     Pair("random_brightness", "enhance.adjust_brightness", REPLACED, offset),
-    Pair("brightness (ImageNet-C)", "enhance.adjust_brightness", "other definition: HSV value", hsv_value),
+    Pair(
+        "brightness (ImageNet-C)",
+        "enhance.adjust_brightness",
+        "different definition: ours adds to the HSV value",
+        hsv_value,
+    ),
     Pair("contrast (ImageNet-C)", "enhance.adjust_contrast_with_mean_subtraction", REPLACED, contrast),
     Pair("saturation", "enhance.adjust_saturation_with_gray_subtraction", REPLACED, saturation),
     Pair(
         "saturate (ImageNet-C)",
         "enhance.adjust_saturation",
-        "same definition where nothing is added: ours stays, two severities add to the saturation",
+        "same definition if nothing is added: ours stays, because two severities add to the saturation",
         saturate,
     ),
-    Pair("hue", "enhance.adjust_hue", "other definition: YIQ, keeps luma", hue),
+    Pair("hue", "enhance.adjust_hue", "different definition: ours rotates in YIQ and keeps luma", hue),
     Pair("jpeg_differentiable", "enhance.jpeg_codec_differentiable", FASTER, jpeg),
-    Pair("salt_pepper", "augmentation.RandomSaltAndPepperNoise", "other draws: from keys, new in each frame", salt),
-    Pair("occlusion", "augmentation.RandomErasing", "other definition: covers parts of pixels, moves", erasing),
-    Pair("resize", "geometry.transform.resize", "other filter: kornia blurs before it samples", resize),
-    Pair("downscale", "geometry.transform.resize", "other filter, and no factor for each sample", down_up),
+    Pair(
+        "salt_pepper",
+        "augmentation.RandomSaltAndPepperNoise",
+        "different draws: ours are keyed and independent for each frame",
+        salt,
+    ),
+    Pair(
+        "occlusion",
+        "augmentation.RandomErasing",
+        "different definition: ours covers parts of pixels and can move",
+        erasing,
+    ),
+    Pair("resize", "geometry.transform.resize", "different filter: kornia blurs before it samples", resize),
+    Pair(
+        "downscale",
+        "geometry.transform.resize",
+        "different filter, and kornia has one factor for the whole batch",
+        down_up,
+    ),
     Pair(
         "random_flip",
         "geometry.transform.hflip",
-        "same definition: ours stays, kornia has no choice for each sample",
+        "same definition: ours stays, because kornia has no choice for each sample",
         flip,
     ),
 ]
 
 
 def measure(pair: Pair) -> dict[str, Any]:
-    """Largest difference at 96 px, and milliseconds of ours and kornia's for each size and number of threads."""
+    """Measures the largest difference at 96 px, and the milliseconds of both for each size and number of threads."""
     generator = torch.Generator().manual_seed(1)
     times: dict[str, list[float]] = {}
     difference = 0.0
@@ -311,7 +344,7 @@ def measure(pair: Pair) -> dict[str, Any]:
 
 
 def main(words: list[str]) -> None:
-    """Measures, and writes the file after each row."""
+    """Measures all selected pairs. Writes the file after each row."""
     known = json.loads(FILE.read_text()) if FILE.is_file() else {}
     for pair in PAIRS:
         if pair.ours not in known or not words or any(word in pair.ours for word in words):

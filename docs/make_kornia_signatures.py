@@ -19,13 +19,13 @@ from blear_kornia.params import LEFT_OUT
 
 FILE = Path(__file__).parents[1] / "plugins" / "blear_kornia" / "signatures.json"
 _DEFAULTS: dict[str, dict[str, Any]] = {name: {"order": [0, 1, 2, 3]} for name in ("ColorJiggle", "ColorJitter")}
-"""Defaults that replace kornia's: without an order, kornia draws one for the whole batch; null is this order."""
+"""Defaults that replace kornia's: without an order, kornia draws one for the whole batch. null means this order."""
 _NOT_A_PARAMETER = ("self", "same_on_batch", "keepdim", "p_batch", "kwargs")
 """Arguments that describe a batch as a whole. A draw of blear belongs to one clip."""
 
 
 def classes() -> dict[str, type]:
-    """Every class of `kornia.augmentation.__all__` that augments 2-D images, by name; also those that mix samples."""
+    """Returns all classes of `kornia.augmentation.__all__` for 2-D images by name, including those that mix samples."""
     from kornia import augmentation
     from kornia.augmentation._2d.base import AugmentationBase2D
 
@@ -39,7 +39,7 @@ def classes() -> dict[str, type]:
 
 
 def read_signatures() -> dict[str, Any]:
-    """Class name -> summary and parameters; a parameter has a type expression, help and, unless required, a default."""
+    """Returns class name -> summary and parameters. A parameter has a type expression, help and maybe a default."""
     return {name: _signature(name, kind) for name, kind in classes().items() if name not in LEFT_OUT}
 
 
@@ -58,7 +58,7 @@ def _signature(name: str, kind: type) -> dict[str, Any]:
 
 
 def _expression(hint: Any) -> str:
-    """A hint as a Python expression of plain types; a tensor only where nothing else is allowed."""
+    """Returns a type hint as a Python expression of plain types; a tensor only if no other type is allowed."""
     plain = {_part(argument) for argument in (get_args(hint) if _is_union(hint) else (hint,))}
     if TENSOR in plain and plain - {"None", TENSOR}:
         plain -= {TENSOR}
@@ -88,7 +88,7 @@ def _is_union(hint: Any) -> bool:
 
 
 def _help(text: str, key: str) -> str:
-    """What the docstring's `Args` says of a parameter, in one line."""
+    """Returns a parameter's description in the docstring's `Args`, in one line."""
     found = re.search(
         rf"^ *{key} *(?:\([^)\n]*\))?: *(.*?)(?=\n\s*\n|\n *\w+ *(?:\([^)\n]*\))?: |\Z)", text, re.S | re.M
     )

@@ -1,4 +1,4 @@
-"""The hooks by which a plugin registers its components.
+"""The hooks with which a plugin registers its components.
 
 A plugin is a module that defines `PLUGIN_API` and implements any of the five hooks:
 

@@ -1,4 +1,4 @@
-"""Degradations of quality and the geometric augmentations of training, batched on the device."""
+"""Degradations of image quality, and geometric augmentations for training, batched on the device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLUGIN_API = 1
 
 @hookimpl
 def register_degradations() -> list[Component]:
-    """The components of each subject."""
+    """Returns the components of all subjects."""
     subjects = (
         resolution,
         geometry,

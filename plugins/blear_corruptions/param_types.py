@@ -1,4 +1,4 @@
-"""Types that the parameters of several subjects share."""
+"""Parameter types that several subjects share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Pixels = Annotated[float, Field(ge=0, le=256)]
 Per = Literal["frame", "clip"]
-PER_DRAW = "What one draw is for: each frame alone, or all frames of a clip alike."
-PER_PATTERN = "What one random pattern is for: each frame alone, or all frames of a clip alike."
+PER_DRAW = "Scope of one random draw: each frame has its own, or all frames of a clip share one."
+PER_PATTERN = "Scope of one random pattern: each frame has its own, or all frames of a clip share one."
 
 
 class StrengthParams(Params):
-    """Strengths that are one number or two."""
+    """Base of parameter models whose strengths are one number, or [lowest, highest]."""
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:

@@ -1,9 +1,10 @@
 """Random patterns of the operations: pure functions of a key, the same on every device.
 
-Two fixed tables of a million independent numbers each are read in a row from two places that the key chooses, and the
-two rows are added: normal numbers, divided by the root of 2, stay normal; uniform ones, without their whole part, stay
-uniform. Within a pattern all numbers are independent. Two keys share both places once in 10^12 pairs; they share one,
-which correlates their patterns by one half, once in half a million. It is ten times faster than a hash for each number.
+Two fixed tables hold a million independent numbers each. A key chooses one start in each table, and the pattern is the
+sum of the two rows from there. Normal sums are divided by the root of 2 and stay normal; uniform sums lose their whole
+part and stay uniform. All numbers of one pattern are independent. Two keys share both starts once in 10^12 pairs, and
+one start once in half a million pairs; a shared start correlates two patterns by one half. Reading tables is ten times
+faster than a hash for each number.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ _HELD: dict[tuple[int, bool, str], tuple[Tensor, Tensor]] = {}
 
 
 def normal_pattern(keys_M: Tensor, shape: tuple[int, ...], stream: int = 0) -> Tensor:
-    """Standard normal float32 [M, *shape]; patterns of different streams are independent."""
+    """Returns standard normal float32 [M, *shape]; patterns of different streams are independent."""
     first, second = _rows(keys_M, math.prod(shape), stream, uniform=False)
     return (first + second).mul_(math.sqrt(0.5)).unflatten(1, shape)
 
 
 def uniform_pattern(keys_M: Tensor, shape: tuple[int, ...], stream: int = 0) -> Tensor:
-    """Uniform float32 in [0, 1), [M, *shape]; patterns of different streams are independent."""
+    """Returns uniform float32 in [0, 1), [M, *shape]; patterns of different streams are independent."""
     first, second = _rows(keys_M, math.prod(shape), stream, uniform=True)
     return (first + second).frac_().clamp_(max=_BELOW_ONE).unflatten(1, shape)
 
 
 def _rows(keys_M: Tensor, count: int, stream: int, uniform: bool) -> tuple[Tensor, Tensor]:
-    """A row of each table for each key, [M, count]."""
+    """Returns one row of each table for each key, [M, count]."""
     longest = 1 << max(count - 1, 2**16).bit_length()
     tables = _tables(longest, uniform, keys_M.device)
     number = torch.arange(2, device=keys_M.device) + 2 * stream
@@ -43,7 +44,10 @@ def _rows(keys_M: Tensor, count: int, stream: int, uniform: bool) -> tuple[Tenso
 
 
 def _tables(longest: int, uniform: bool, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Both tables, of a million places and as many numbers more as the longest pattern has; made once for a device."""
+    """Returns both tables, computed once for each device.
+
+    A table has a million starts, and after the last start as many numbers as the longest pattern needs.
+    """
     key = (longest, uniform, str(device))
     if key in _HELD:
         return _HELD[key]
@@ -59,9 +63,14 @@ def _tables(longest: int, uniform: bool, device: torch.device) -> tuple[Tensor, 
 
 
 def normal(keys_B: Tensor, counters: Tensor) -> Tensor:
-    """Standard normal float32 of the shape of `counters` [B or 1, ...]: a pure function of key and counter.
+    """Returns standard normal float32, one number for each counter: a pure function of key and counter.
 
-    SplitMix64 (Steele, Lea, Flood 2014), whose two halves are the uniform numbers of Box and Muller (1958).
+    SplitMix64 (Steele, Lea, Flood 2014) gives 64 bits. Its two halves are the two uniform numbers of Box and Muller
+    (1958).
+
+    Args:
+        keys_B: int64.
+        counters: int64 [B or 1, ...].
     """
     state = _mix(keys_B.view(-1, *[1] * (counters.ndim - 1)))
     bits = _mix(state ^ (counters * _GOLDEN))
@@ -71,12 +80,12 @@ def normal(keys_B: Tensor, counters: Tensor) -> Tensor:
 
 
 def _mix(z: Tensor) -> Tensor:
-    z = z + _GOLDEN  # int64 wraps, as the algorithm asks
+    z = z + _GOLDEN  # int64 addition wraps, as SplitMix64 requires
     z = (z ^ _right(z, 30)) * _FIRST
     z = (z ^ _right(z, 27)) * _SECOND
     return z ^ _right(z, 31)
 
 
 def _right(z: Tensor, bits: int) -> Tensor:
-    """Shifts to the right without the sign."""
+    """Returns `z` shifted to the right, with zeros instead of the sign bit."""
     return (z >> bits) & ((1 << (64 - bits)) - 1)

@@ -11,10 +11,10 @@ from blear_corruptions.param_types import Per
 
 
 def draws_per_clip(per: Per, context: BuildContext, name: str) -> int:
-    """Returns the number of draws of a clip: 1, or the number of its frames.
+    """Returns the number of draws of one clip: 1, or the number of its frames.
 
     Raises:
-        PluginError: one for each frame, but the clip's length is unknown.
+        PluginError: each frame needs a draw, but the clip's length is unknown.
     """
     if per == "clip":
         return 1
@@ -25,5 +25,5 @@ def draws_per_clip(per: Per, context: BuildContext, name: str) -> int:
 
 
 def uniform_draws(keys: DrawKeys, draws: int, n: int) -> Tensor:
-    """Float64 in [0, 1), [B, draws, n]; a longer clip's first draws are those of a shorter one."""
+    """Returns uniform float64 in [0, 1), [B, draws, n]. The first draws of a long clip equal those of a short clip."""
     return torch.from_numpy(keys.uniform(draws * n)).unflatten(1, (draws, n))

@@ -2,7 +2,8 @@
 
 Strengths are drawn for each clip, random patterns for each clip or frame.
 
-Shapes beside those of `blear.contracts`: N images (all frames of all clips), M random patterns (clips, or frames).
+Shapes in addition to `blear.contracts`: N images (all frames of all clips), M random patterns (one for each clip or
+frame).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SMALLEST = 6
 
 
 def draw_strengths(params: StrengthParams, names: Sequence[str], uniform_BS: Tensor) -> Draws:
-    """Returns name -> float32 [B]: the fixed number of the job, or a uniform draw between its two numbers."""
+    """Returns name -> float32 [B]: the job's fixed number, or a uniform draw between the job's two numbers."""
     draws = {}
     for name, place_B in zip(names, uniform_BS.T, strict=True):
         value = getattr(params, name)
@@ -41,17 +42,17 @@ def levels_of(params: StrengthParams, swept: tuple[str, tuple[float, ...]]) -> l
 
 
 class StrengthOperation(ABC):
-    """An operation on single images; frames are clipped to [0, 1] afterwards.
+    """An operation on single images. Frames are clipped to [0, 1] before and after the operation.
 
     Attributes:
-        name: of the component.
+        name: name of the component.
         strengths: parameters that are drawn for each clip; [N, 1, 1, 1] in `change`.
-        swept: the parameter that evaluation sweeps by default, and its values, mildest first.
-        channels: how many channels frames may have; empty: any number.
+        swept: the parameter that an evaluation sweeps by default, and its values, mildest first.
+        channels: permitted numbers of channels; empty: any number.
 
     Raises:
-        PluginError: frames smaller than 6 pixels or of unsuitable channels, here (if the clip's shape is known) or in
-            `apply`.
+        PluginError: the frames are smaller than 6 pixels or have an unsuitable number of channels. Raised here if the
+            clip's shape is known, otherwise in `apply`.
     """
 
     name: ClassVar[str]
@@ -67,7 +68,7 @@ class StrengthOperation(ABC):
             self.check(context.clip.channels, context.clip.height, context.clip.width)
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """The strengths, float32 [B]; `key`: int64 [B, T or 1], from which a random pattern is made."""
+        """Returns the strengths, float32 [B], and `key`, int64 [B, T or 1], the key of each random pattern."""
         uniform = torch.from_numpy(keys.uniform(len(self.strengths) + self._patterns))
         draws = draw_strengths(self._given, self.strengths, uniform[:, : len(self.strengths)])
         if self._patterns:
@@ -75,19 +76,19 @@ class StrengthOperation(ABC):
         return draws
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Frames of the same shape, in [0, 1]."""
+        """Returns frames of the same shape, in [0, 1]."""
         batch, length, channels, height, width = frames_BTCHW.shape
         self.check(channels, height, width)
-        if not batch:  # which some of PyTorch's and kornia's operations refuse
+        if not batch:  # some operations of PyTorch and kornia refuse an empty batch
             return frames_BTCHW
         strengths = {
             name: value.repeat_interleave(length)[:, None, None, None] for name, value in draws.items() if name != "key"
         }
         pattern = torch.empty(batch * length, 0, device=frames_BTCHW.device)
         if self._patterns:
-            keys_BD = draws["key"][:, :length]  # of a clip that was shortened since, those of its first frames
+            keys_BD = draws["key"][:, :length]  # a clip that was shortened after the draw keeps its first frames' keys
             if keys_BD.shape[1] not in (1, length):
-                what = f"drawn for {keys_BD.shape[1]} frames, but the clips have {length}"
+                what = f"the draws are for {keys_BD.shape[1]} frames, but the clips have {length}"
                 raise PluginError(what, f"corruptions/{self.name}", "set per: clip")
             pattern = self.pattern(keys_BD.flatten(), channels, height, width)
             if keys_BD.shape[1] != length:
@@ -98,11 +99,11 @@ class StrengthOperation(ABC):
         return changed.clamp(0, 1).unflatten(0, (batch, length)).to(frames_BTCHW.dtype)
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """The strengths that evaluation sweeps by default."""
+        """Returns the strengths that an evaluation sweeps by default."""
         return levels_of(self._given, self.swept)
 
     def pattern(self, keys_M: Tensor, channels: int, height: int, width: int) -> Tensor:
-        """Returns the random pattern, float32 [M, ...], a pure function of the keys. Strengths are not part of it."""
+        """Returns the random pattern, float32 [M, ...]: a pure function of the keys, independent of the strengths."""
         return torch.empty(len(keys_M), 0, device=keys_M.device)
 
     @abstractmethod
@@ -111,9 +112,9 @@ class StrengthOperation(ABC):
 
         Args:
             images_NCHW: float32 in [0, 1].
-            strengths: what was drawn for the clip, name -> [N, 1, 1, 1].
-            pattern_N: what `pattern` gave for each image's clip or frame.
-            time_N: int64, number of the frame in its clip.
+            strengths: the clip's strengths for each image, name -> [N, 1, 1, 1].
+            pattern_N: the random pattern of each image's clip or frame, from `pattern`.
+            time_N: int64, index of the frame in its clip.
         """
 
     def check(self, channels: int, height: int, width: int) -> None:

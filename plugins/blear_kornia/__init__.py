@@ -1,4 +1,4 @@
-"""Every 2-D augmentation of `kornia.augmentation` as a degradation, by the name of its class."""
+"""Every 2-D augmentation of `kornia.augmentation` as a degradation, named like its class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PLUGIN_API = 1
 
 @hookimpl
 def register_degradations() -> list[Component]:
-    """Returns one component for each class that keeps the contract; `left_out.json` has the others."""
+    """Returns one component for each class that keeps the contract. `left_out.json` lists the other classes."""
     examples = {name: {"p": 1, **SEVERITIES.get(name, {}).get("example", {})} for name in SIGNATURES}
     return [
         Component(name, signature["summary"], MODELS[name], partial(_build, name), (examples[name],))
@@ -23,7 +23,7 @@ def register_degradations() -> list[Component]:
 
 
 def _build(name: str, params: Params, context: BuildContext) -> Any:
-    """Imports kornia when the first component is built."""
+    """Builds a component. kornia is imported here, when the first component is built."""
     from blear_kornia.augmentation import Augmentation
 
     return Augmentation(name, params, context)

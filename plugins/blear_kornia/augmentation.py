@@ -1,4 +1,4 @@
-"""A class of `kornia.augmentation` as a degradation: drawn by keys, one draw for all frames of a clip."""
+"""Wraps a class of `kornia.augmentation` as a degradation with keyed draws, one draw for all frames of a clip."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from blear_kornia.keyed_random import KeyedRandom
 from blear_kornia.params import SEVERITIES, SIGNATURES
 
 _OF_THE_BATCH = ("batch_idx", "forward_input_shape", "idx", "order")
-"""Entries of kornia's parameters that do not belong to one sample: made anew for the batch that is applied."""
+"""Entries of kornia's parameters that belong to the whole batch: computed again in `apply`."""
 
 
 class Augmentation:
     """Draws with the class's parameter generator and applies its `forward` with these parameters.
 
     Args:
-        name: of the class.
+        name: name of the class.
         params: arguments of the class.
-        context: `draw` needs the clip's shape.
+        context: has the clip's shape, which `draw` needs.
 
     Raises:
-        PluginError: kornia refuses the parameters; frames that are neither grey nor RGB, or grey for a class that
-            changes colour, here (if the clip's shape is known) or in `apply`.
+        PluginError: kornia refuses the parameters; or the frames are neither grey nor RGB, or grey for a class that
+            changes colour. Wrong frames raise here if the clip's shape is known, otherwise in `apply`.
     """
 
     def __init__(self, name: str, params: Params, context: BuildContext) -> None:
@@ -47,9 +47,9 @@ class Augmentation:
             self._check(self._clip.channels)
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """Kornia's parameters of each sample, first dimension B, on the CPU; nothing for an empty batch."""
+        """Returns kornia's parameters with the first dimension B, on the CPU; no draws for an empty batch."""
         if self._clip is None:
-            raise self._error("needs the shape of the clips to draw", "build it with a context that has `clip`")
+            raise self._error("needs the shape of the clips for its draws", "build it with a context that has `clip`")
         count = len(keys.samples_B)
         if self._name not in ONE_BY_ONE:
             return self._drawn(keys) if count else {}
@@ -57,7 +57,7 @@ class Augmentation:
         return {key: torch.cat([part[key] for part in parts]) for key in parts[0]} if parts else {}
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Frames of the same shape, in [0, 1]."""
+        """Returns frames of the same shape, in [0, 1]."""
         self._check(channels := frames_BTCHW.shape[2])
         if not len(frames_BTCHW):
             return frames_BTCHW
@@ -69,7 +69,7 @@ class Augmentation:
         return changed.clamp(0, 1).unflatten(0, (batch, length)).to(frames_BTCHW.dtype)
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """Values of the class's natural severity, applied to every clip; none where a class has no such parameter."""
+        """Returns values of the class's severity parameter, applied to every clip; empty without such a parameter."""
         known = SEVERITIES.get(self._name, {})
         given = self._params.model_dump(mode="json", exclude_defaults=True) | {"p": 1.0}
         return [given | {known["swept"]: value} for value in known.get("levels", ())]

@@ -13,16 +13,16 @@ from blear.contracts import DrawKeys
 
 
 class KeyedRandom(TorchFunctionMode):
-    """While active in a thread, `torch.rand` and its relatives return numbers that depend on the samples' keys alone.
+    """Replaces torch's random functions in the current thread by functions of the samples' keys.
 
-    The rows of sample b are a function of its key and of the number of the call. torch's global generator is
-    neither read nor changed, so that other threads may use it. `torch.randperm` returns the numbers in order.
+    The rows of sample b are a function of its key and of the index of the call. torch's global generator is neither
+    read nor changed, so that other threads may use it. `torch.randperm` returns the numbers in ascending order.
 
     Args:
-        keys: of B samples. The first dimension of every random tensor is a multiple of B, sample after sample.
+        keys: keys of B samples. The first dimension of every random tensor is a multiple of B, sample after sample.
 
     Raises:
-        RuntimeError: a random tensor has another first dimension. With one sample any shape is allowed.
+        RuntimeError: the first dimension of a random tensor is no multiple of B. With one sample any shape is allowed.
     """
 
     def __init__(self, keys: DrawKeys) -> None:
@@ -32,25 +32,27 @@ class KeyedRandom(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Calls `func`, unless it is a random function."""
+        """Returns keyed numbers for a random function; calls any other function."""
         kwargs = kwargs or {}
         if func in (torch.rand, torch.randn):
             numbers = self._uniform(tuple(args[0]) if isinstance(args[0], Sequence) else tuple(args))
-            numbers = torch.special.ndtri(numbers + 2.0**-54) if func is torch.randn else numbers  # never of 0
+            numbers = (
+                torch.special.ndtri(numbers + 2.0**-54) if func is torch.randn else numbers
+            )  # + 2^-54: ndtri(0) is infinite
             return numbers.to(kwargs.get("dtype") or torch.float32)
         if func is torch.bernoulli:
             return (self._uniform(tuple(args[0].shape)) < args[0]).to(args[0].dtype)
         if func is torch.randint:
             return (self._uniform(tuple(args[-1])) * args[-2]).long() if len(args) == 2 else NotImplemented
-        if func is torch.randperm:  # an order of steps belongs to a batch, not to a sample
+        if func is torch.randperm:  # an order of steps is drawn for a batch, not for a sample
             return torch.arange(args[0])
         return func(*args, **kwargs)
 
     def _uniform(self, shape: tuple[int, ...]) -> Tensor:
-        """Float64 in [0, 1)."""
+        """Returns uniform float64 in [0, 1)."""
         count = len(self._keys.samples_B)
         if count != 1 and (not shape or shape[0] % count):
-            raise RuntimeError(f"a random tensor of shape {shape} for a batch of {count} has no rows for each sample")
+            raise RuntimeError(f"a random tensor of shape {shape} cannot be divided among a batch of {count} samples")
         keys = self._keys.nested(self._calls)
         self._calls += 1
         return torch.from_numpy(keys.uniform(torch.Size(shape).numel() // count)).reshape(shape)

@@ -1,4 +1,4 @@
-"""Parameters of the components: one model for each class, made from `signatures.json`."""
+"""Parameters of the components: one model for each class, created from `signatures.json`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from blear.contracts import Params
 __all__ = ["MODELS", "SEVERITIES", "SIGNATURES", "Literal"]
 _FOLDER = Path(__file__).parent
 SIGNATURES: dict[str, Any] = json.loads((_FOLDER / "signatures.json").read_text())
-"""Class -> summary and parameters, written by `docs/make_kornia_signatures.py`."""
+"""Class -> summary and parameters. The file is written by `docs/make_kornia_signatures.py`."""
 LEFT_OUT: dict[str, str] = json.loads((_FOLDER / "left_out.json").read_text())
-"""Class -> the reason why it is no component."""
+"""Class -> reason why the class is not a component."""
 SEVERITIES: dict[str, Any] = json.loads((_FOLDER / "severities.json").read_text())
-"""Class -> example: parameters without which no frame changes; swept, levels: parameter and values of its severity."""
+"""Class -> `example` (parameters that change frames), `swept` and `levels` (parameter and values of the severity)."""
 
 
 def _model(name: str, signature: dict[str, Any]) -> type[Params]:
@@ -31,4 +31,4 @@ def _model(name: str, signature: dict[str, Any]) -> type[Params]:
 
 
 MODELS = {name: _model(name, signature) for name, signature in SIGNATURES.items()}
-globals().update({model.__name__: model for model in MODELS.values()})  # where pickle looks for them
+globals().update({model.__name__: model for model in MODELS.values()})  # pickle finds the models by these names

@@ -63,7 +63,7 @@ class T91Params(Params):
     stride: int = Field(default=14, ge=1, description="Grid step of the training patches in pixels")
     stride_test: int = Field(default=20, ge=1, description="Grid step of the test patches in pixels")
     factor: int = Field(
-        default=12, ge=1, description="Factor by which whole pictures are downscaled and upscaled; 1: not degraded here"
+        default=12, ge=1, description="Factor of downscaling and upscaling of whole images; 1: no degradation here"
     )
 
     @model_validator(mode="after")

@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", help="parts of the names of the benchmarks to run; none: all")
     parser.add_argument("--out", type=Path, default=HERE.parents[1] / "build" / "bench.json")
-    parser.add_argument("--folder", type=Path, default=HERE, help="where the bench_*.py lie")
+    parser.add_argument("--folder", type=Path, default=HERE, help="folder of the bench_*.py")
     parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)  # file for the rows of one benchmark
     options = parser.parse_args(arguments)
     if options.alone is not None:
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     files = sorted(path for path in options.folder.glob("bench_*.py"))
     chosen = [path for path in files if not options.words or any(word in path.stem for word in options.words)]
     if not chosen:
-        parser.error(f"no benchmark is named so; there are: {', '.join(path.stem for path in files)}")
+        parser.error(f"no benchmark has such a name; choose from: {', '.join(path.stem for path in files)}")
     result: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(),

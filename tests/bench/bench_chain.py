@@ -1,4 +1,4 @@
-"""Benchmark: a chain of separable operations, fused into one operator or applied one after another."""
+"""Benchmark: a chain of separable operations, either fused into one operator or applied one after another."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Plain:
 
 
 def measure() -> list[Row]:
-    """Times every list at every size, on two threads."""
+    """Measures every chain at every size with two threads."""
     rows: list[Row] = []
     with threads(2):
         for batch, length, channels, size in SIZES:

@@ -98,7 +98,10 @@ def _coded(store: Store, whole: Preprocessing) -> None:
 
 def _overlap(store: Store, whole: Preprocessing, step: Callable[[Batch], object], what: str) -> list[Row]:
     ahead, rest = whole.split_cpu()
-    order, room = Sampler(store.counts, 32, 0), 3 * 32 * 4 * TRAINED**2 * (4 + 1)  # little is done before it is timed
+    order, room = (
+        Sampler(store.counts, 32, 0),
+        3 * 32 * 4 * TRAINED**2 * (4 + 1),
+    )  # a small buffer, so that few batches are ready before the timing starts
     seconds = {}
     for name, work, left in (("in the step", None, whole), ("ahead of it", ahead, rest)):
         count = 1 if work is None else 2

@@ -1,12 +1,17 @@
-"""The first and the later epochs of the store against bare decoders and webdataset's own pipeline.
+"""Benchmark: first and later epochs of the store, compared with bare decoders and webdataset's own pipeline.
 
     python tests/bench/bench_data.py
 
-48 px grey, 96 px grey, 224 px colour; JPEG and PNG; one core and two. Procedural faces, repeated to fill four shards.
-The bare decoders have the encoded bytes in memory and throw the pixels away; on two cores they, and webdataset, are
-two processes without exchange of data. Our first epoch opens a store without a cache, decodes, writes the cache and
-copies every batch; our later epochs take shuffled batches from the cache. Its worker processes run already: what they
-need to start is a row of its own.
+48 px grey, 96 px grey, 224 px colour; JPEG and PNG; one core and two. Procedural faces fill four shards.
+
+| arm | work |
+| --- | --- |
+| bare decoder | decodes bytes in memory and discards the pixels; two cores: two independent processes |
+| webdataset | its own pipeline; two cores: two independent processes |
+| first epoch | opens a store without a cache, decodes, writes the cache, copies every batch |
+| later epochs | copy shuffled batches from the cache |
+
+The store's worker processes already run; the time of their start is a separate row.
 """
 
 from __future__ import annotations
@@ -51,7 +56,7 @@ CASES = ((48, 1, 24000), (96, 1, 9600), (224, 3, 1920))
 """Pixels, channels, samples."""
 SHARDS = 4
 SLOW = 8
-"""webdataset reads this part of each shard."""
+"""Part of each shard that webdataset reads."""
 BATCH = 128
 REPEATS = 3
 FACES = 32
@@ -61,7 +66,7 @@ OPENCV, FIRST = "OpenCV", "first epoch"
 
 
 def kornia_rs_like(first: bytes) -> Decoder:
-    """kornia-rs, which wants to be told what the pictures are; it holds Python's lock while it decodes."""
+    """Returns kornia-rs's decoder for images like the first one. kornia-rs holds Python's lock while it decodes."""
     picture = Image.open(io.BytesIO(first))
     mode, shape = "mono" if picture.mode == "L" else "rgb", (picture.height, picture.width)
     if picture.format == "PNG":
@@ -75,11 +80,11 @@ DECODERS: dict[str, Callable[[bytes], Decoder]] = {
     "torchvision": lambda _: lambda data: decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8)),
     "kornia-rs": kornia_rs_like,
 }
-"""Name -> the decoder of pictures like the first one."""
+"""Name -> function that returns a decoder for images like the first one."""
 
 
 def measure(cases: Sequence[tuple[int, int, int]] = CASES, repeats: int = REPEATS) -> list[Row]:
-    """Samples per second of each arm for each size, format and number of cores; memory of one pass."""
+    """Measures samples/s of each arm for each size, format and number of cores, and the memory of two epochs."""
     rows: list[Row] = []
     allowed = os.sched_getaffinity(0)
     if len(allowed) > 1:
@@ -98,13 +103,13 @@ def measure(cases: Sequence[tuple[int, int, int]] = CASES, repeats: int = REPEAT
                     finally:
                         os.sched_setaffinity(0, allowed)
             rows.append(
-                Row(f"{size} px png: memory that two epochs add, mapped files included", memory(prepared), "MB")
+                Row(f"{size} px png: memory added by two epochs, including mapped files", memory(prepared), "MB")
             )
     return rows
 
 
 def compared(prepared: Prepared, prefix: str, cores: int, repeats: int) -> list[Row]:
-    """One table: every arm in turns."""
+    """Returns the rows of one size, format and number of cores. The arms run in turns."""
     shards, count = prepared.shards("train"), prepared.count("train")
     kept, fresh = prepared.folder / f"kept-{cores}", prepared.folder / f"fresh-{cores}"
     cached = Store.open(prepared, "train", kept)
@@ -123,7 +128,7 @@ def compared(prepared: Prepared, prefix: str, cores: int, repeats: int) -> list[
         seconds = in_turns(arms, repeats, fresh)
     seconds["webdataset"] = [took * SLOW for took in seconds["webdataset"]]
     fastest = min(DECODERS, key=lambda name: statistics.median(seconds[name]))
-    bare = tuple(dict.fromkeys((OPENCV, fastest)))  # ours, and the fastest
+    bare = tuple(dict.fromkeys((OPENCV, fastest)))  # our decoder and the fastest one
     against = {FIRST: (*bare, "webdataset"), "no cache": bare, "later epochs": ("webdataset",)}
     rows = []
     for name, times in seconds.items():
@@ -137,10 +142,11 @@ def compared(prepared: Prepared, prefix: str, cores: int, repeats: int) -> list[
 
 
 def in_turns(arms: dict[str, Callable[[], object]], repeats: int, cache: Path) -> dict[str, list[float]]:
-    """Seconds of each call of each arm, in turns, the first turn not counted; before each call the cache is emptied.
+    """Returns the seconds of each call of each arm. The arms run in turns; the first turn is not counted.
 
-    Emptied untimed, and each time; and the call that fills it is made once before, untimed. Memory that has been free
-    for a second or two goes back from a virtual machine to its host, and what is measured else is how it comes again.
+    The cache is emptied before each call and filled once before the first turn, both untimed. A virtual machine returns
+    memory to its host after it has been free for a second or two; without this, the time to get it back would be
+    measured.
     """
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for turn in range(repeats + 1):
@@ -155,12 +161,12 @@ def in_turns(arms: dict[str, Callable[[], object]], repeats: int, cache: Path) -
 
 
 def epoch(store: Store, order: np.ndarray) -> int:
-    """Takes every sample once, in batches."""
+    """Reads every sample once, in batches. Returns the number of samples."""
     return sum(len(store.take(order[first : first + BATCH]).frames) for first in range(0, len(order), BATCH))
 
 
 def decode_shard(name: str, shard: Path) -> int:
-    """Decodes every picture of a shard from memory; the pixels are thrown away."""
+    """Decodes every image of a shard from memory and discards the pixels. Returns the number of images."""
     pictures = encoded(shard)
     decode = DECODERS[name](pictures[0])
     for picture in pictures:
@@ -172,7 +178,7 @@ _read: dict[Path, list[bytes]] = {}
 
 
 def encoded(shard: Path) -> list[bytes]:
-    """The pictures of a shard; read once in a process, in the warm-up."""
+    """Returns the encoded images of a shard. A process reads them once, in the warm-up."""
     if shard not in _read:
         dataset = webdataset.WebDataset(str(shard), shardshuffle=False)
         _read[shard] = [one.get("jpg") or one["png"] for one in dataset]
@@ -180,20 +186,20 @@ def encoded(shard: Path) -> list[bytes]:
 
 
 def webdataset_shard(shard: Path) -> int:
-    """webdataset's own pipeline: tar, `decode`, JSON."""
+    """Reads a shard with webdataset's own pipeline: tar, `decode`, JSON. Returns the number of samples."""
     form = "l8" if Image.open(io.BytesIO(encoded(shard)[0])).mode == "L" else "rgb8"
     dataset = webdataset.WebDataset(str(shard), shardshuffle=False).decode(form).to_tuple("jpg;png", "json")
     return sum(1 for _ in itertools.islice(dataset, len(encoded(shard)) // SLOW))
 
 
 def quiet() -> None:
-    """One thread in each process for everything that has threads of its own."""
+    """Sets every library with its own threads to one thread in this process."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
 
 
 def drawn(size: int, channels: int) -> list[np.ndarray]:
-    """Procedural faces [size, size, channels]."""
+    """Returns procedural faces, uint8 [size, size, channels]."""
     params = ProceduralParams(
         size=size, color="luma" if channels == 1 else "rgb", subjects={"train": 4, "dev": 1}, per_subject=FACES // 4
     )
@@ -202,7 +208,7 @@ def drawn(size: int, channels: int) -> list[np.ndarray]:
 
 
 def written(folder: Path, faces: Sequence[np.ndarray], kind: str, count: int) -> Prepared:
-    """A prepared dataset of `count` samples in `SHARDS` shards, its pictures encoded as `kind`."""
+    """Writes a prepared dataset of `count` samples in `SHARDS` shards, with images encoded as `kind`."""
     (folder / "train").mkdir(parents=True)
     pictures = [picture_of(face, kind) for face in faces]
     infos = []
@@ -225,7 +231,7 @@ def written(folder: Path, faces: Sequence[np.ndarray], kind: str, count: int) ->
 
 
 def picture_of(face: np.ndarray, kind: str) -> bytes:
-    """The encoded picture; OpenCV's settings (JPEG quality 95)."""
+    """Returns the image encoded with OpenCV's default settings (JPEG quality 95)."""
     done, data = cv2.imencode(f".{kind}", np.ascontiguousarray(face[..., ::-1]))
     if not done:
         raise ValueError(f"a face of shape {face.shape} cannot be encoded as {kind}")
@@ -233,25 +239,25 @@ def picture_of(face: np.ndarray, kind: str) -> bytes:
 
 
 def memory(prepared: Prepared) -> float:
-    """MB by which the resident memory of a fresh process grows in a first and a later epoch at its peak."""
+    """Returns the peak growth of a fresh process's resident memory over a first and a later epoch, in MB."""
     return in_a_process(grown, prepared.folder)
 
 
 def in_a_process(call: Callable[..., float], *arguments: object) -> float:
-    """What the call returns in a fresh process."""
+    """Runs the call in a fresh process. Returns its result."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(call, *arguments).result()
 
 
 def start_up() -> float:
-    """Seconds until the worker processes take tasks; meanwhile a store decodes by itself."""
+    """Returns the seconds until the worker processes accept tasks. Until then a store decodes without them."""
     began = time.perf_counter()
     worker_pool.start_workers()
     return time.perf_counter() - began
 
 
 def grown(folder: Path) -> float:
-    """Peak memory after two epochs less that before, in this process; mapped files count."""
+    """Returns the growth of this process's peak memory over two epochs in MB, including mapped files."""
     before = peak_kb()
     store = Store.open(Prepared.open(folder), "train", folder / "cache-memory")
     for _ in range(2):
@@ -260,13 +266,13 @@ def grown(folder: Path) -> float:
 
 
 def peak_kb() -> int:
-    """Most resident memory so far, KiB; getrusage counts that of the parent before this process began, too."""
+    """Returns the peak resident memory of this process in KiB. getrusage would include the parent's memory."""
     status = Path("/proc/self/status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
 
 
 def main() -> None:
-    """Prints the table."""
+    """Measures and prints the table."""
     sys.stdout.write(table([asdict(row) for row in measure()]))
 
 

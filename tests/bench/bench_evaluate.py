@@ -1,4 +1,4 @@
-"""Statistics of an evaluation: resamples by matrix product against a loop, and the search for near-duplicates."""
+"""Benchmark of evaluation statistics: bootstrap resamples (matrix product or loop), search for near-duplicates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SAMPLES, CLASSES, RESAMPLES, HASHES = 3589, 7, 200, 1_000_000
 
 
 def measure() -> list[Row]:
-    """As FER2013's PublicTest: every sample its own cluster, three metrics, intervals and jackknife."""
+    """Measures a data set like FER2013's PublicTest: one cluster per sample, three metrics, intervals, jackknife."""
     rng = np.random.default_rng(0)
     truth = rng.integers(CLASSES, size=SAMPLES).astype(float)
     rows = ClusteredPredictions(truth, np.where(rng.random(SAMPLES) < 0.6, truth, 0.0), np.arange(SAMPLES), CLASSES)

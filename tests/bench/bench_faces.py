@@ -14,7 +14,7 @@ FACES = 256
 
 
 def draw(color: str, frames: int) -> int:
-    """Draws `FACES` frames through the dataset; returns their number."""
+    """Renders `FACES` frames with the dataset. Returns their number."""
     per_subject = FACES // (8 * frames)
     params = ProceduralParams(
         size=96, color=color, frames=frames, subjects={"train": 8, "dev": 1}, per_subject=per_subject
@@ -24,7 +24,7 @@ def draw(color: str, frames: int) -> int:
 
 
 def measure() -> list[Row]:
-    """Times every colour and length, on one and on two threads."""
+    """Measures every colour and clip length with one and with two threads."""
     rows: list[Row] = []
     for cores in (1, 2):
         with threads(cores):

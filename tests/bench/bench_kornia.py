@@ -1,4 +1,4 @@
-"""Cost of each component of kornia: the draw from keys, the draw and the application, and kornia's own call."""
+"""Benchmark of the kornia components: keyed draw, draw with application, and kornia's own call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REPEATS = 5
 
 
 def measure() -> list[Row]:
-    """Every component with its example on one thread, in CPU time."""
+    """Measures every component with its example parameters, in CPU time on one thread."""
     torch.manual_seed(0)
     with threads(1), torch.no_grad():
         found = load_plugins().components["degradation"]

@@ -1,9 +1,10 @@
-"""The 19 ImageNet-C operations against imagecorruptions, kornia, torchvision v2 and Pillow, at 48, 96 and 224 px.
+"""Benchmark: the 19 ImageNet-C operations, compared with imagecorruptions, kornia, torchvision v2 and Pillow.
 
-All at severity 3 of the table for 224 pixels, on the same faces in one run, the arms in turns. Ours and kornia's take a
-float batch, the others an 8-bit picture at a time. On one thread times are CPU seconds of this process, so that other
-load does not count; on two, and on a GPU if there is one, wall time. "Together": every operation once for every image,
-as for a corrupted copy of a data set. imagecorruptions is installed by `pip install --group bench`.
+Sizes are 48, 96 and 224 px. All arms use severity 3 of the table for 224 pixels on the same faces and run in turns. Our
+operations and kornia's process a float batch, the others one 8-bit image per call. Times on one thread are CPU seconds
+of this process, independent of other load; on two threads and on a GPU they are wall time. "Together" is every
+operation once for every image, as in a corrupted copy of a data set. `pip install --group bench` installs
+imagecorruptions.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ PILLOW: Mapping[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def faces(size: int, count: int) -> Tensor:
-    """Float32 [count, 1, 3, size, size] in 8-bit steps."""
+    """Returns procedural faces, float32 [count, 1, 3, size, size] in 8-bit steps."""
     params = ProceduralParams(size=size, subjects={"train": 4, "dev": 1}, per_subject=count // 4, recordings=1)
     data = ProceduralFaces(params, BuildContext(seed=0))
     pictures = [sample.frames for part in data.parts("train") for sample in data.samples("train", part)]
@@ -92,10 +93,12 @@ def faces(size: int, count: int) -> Tensor:
 
 
 def measure() -> list[Row]:
-    """A row for each operation, size, number of threads and arm; then what the ratios amount to."""
+    """Returns one row for each operation, size, number of threads and arm, then a summary of the ratios."""
     theirs = corrupt()
     if theirs is None:
-        sys.stdout.write("imagecorruptions is not installed: left out\n")
+        sys.stdout.write(
+            "imagecorruptions is not installed and is left out; install it with `pip install --group bench`\n"
+        )
     rows: list[Row] = []
     places = [("cpu", 1), ("cpu", 2), *([("cuda", 1)] if torch.cuda.is_available() else [])]
     before = cv2.getNumThreads()
@@ -124,7 +127,7 @@ def _one_size(frames: Tensor, cores: int, theirs: Callable[..., np.ndarray] | No
 
 
 def _altogether(taken: Mapping[str, Mapping[str, float]], prefix: str) -> list[Row]:
-    """Ratio of summed times, also without imagecorruptions' slowest; mean and least of the ratios."""
+    """Returns ratios of summed times (with and without imagecorruptions' slowest), and their mean and minimum."""
     ours, other = ({name: each[arm] for name, each in taken.items()} for arm in ("blear", "imagecorruptions"))
     slowest = max(other, key=other.__getitem__)
     ratios = [other[name] / ours[name] for name in taken]
@@ -140,7 +143,7 @@ def _altogether(taken: Mapping[str, Mapping[str, float]], prefix: str) -> list[R
 
 
 def _arms(name: str, frames: Tensor, theirs: Callable[..., np.ndarray] | None) -> dict[str, tuple[Call, int]]:
-    """Arm -> what to call, and how many pictures a call makes."""
+    """Returns arm -> function to call, and number of images per call."""
     count, size = len(frames), frames.shape[-1]
     context = BuildContext(clip=ClipSpec(*frames.shape[1:]))
     operation = load_plugins().get("degradation", f"corruptions/{name}").build({"severity": 3, "table": 224}, context)
@@ -171,13 +174,13 @@ def _arms(name: str, frames: Tensor, theirs: Callable[..., np.ndarray] | None) -
 
 
 def _few(change: Callable[[Any], object], pictures: Sequence[Any]) -> tuple[Call, int]:
-    """What changes the next few of the pictures, one at a time."""
+    """Returns a call that changes the next few images one after another, and their number."""
     turn = itertools.cycle(pictures)
     return lambda: [change(picture) for picture in itertools.islice(turn, FEW)], FEW
 
 
 def _seconds(arms: Mapping[str, tuple[Call, int]], on_gpu: bool, cores: int) -> dict[str, list[float]]:
-    """Of one picture, for each turn; a turn lasts at least 20 ms, because CPU time is counted in steps."""
+    """Returns seconds per image for each turn. A turn lasts at least 20 ms, because the CPU clock has coarse steps."""
     clock = time.process_time if cores == 1 and not on_gpu else time.perf_counter
     calls, repeated = {}, {}
     for arm, (call, _) in arms.items():

@@ -1,4 +1,4 @@
-"""The sampler for 10**9 samples in 100,000 shards of different sizes, on one of 1,024 workers."""
+"""Benchmark of the sampler: 10**9 samples in 100,000 shards of different sizes, on one of 1,024 workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORLD, BATCH, SAMPLES, SHARDS = 1024, 1024 * 32, 10**9, 100_000
 
 
 def measure() -> list[Row]:
-    """Times, memory and locality; every timed epoch and window is one that was not open yet."""
+    """Measures times, memory and locality. Every timed epoch and window is opened for the first time."""
     counts = np.random.default_rng(0).integers(1, 20_000, SHARDS)
     counts[0] += SAMPLES - counts.sum()
     sampler = Sampler(counts, BATCH, seed=1)
@@ -65,7 +65,7 @@ def _timed(name: str, call: Callable[[], object], repeats: int = 7) -> Row:
 
 
 def _memory(name: str, counts: np.ndarray | list[int]) -> Row:
-    """Most that is held at once over the first batches of two epochs."""
+    """Returns the peak memory over the first batches of two epochs."""
     tracemalloc.start()
     sampler = Sampler(counts, BATCH, seed=2)
     for epoch in range(2):
@@ -77,7 +77,7 @@ def _memory(name: str, counts: np.ndarray | list[int]) -> Row:
 
 
 def _local() -> list[Row]:
-    """Shards that 100 batches of 1,024 samples come from."""
+    """Returns the number of shards that 100 batches of 1,024 samples read."""
     counts = np.random.default_rng(0).integers(1, 20_000, SHARDS)
     ends = np.cumsum(counts)
     sampler = Sampler(counts, 1024, seed=3)

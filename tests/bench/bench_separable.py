@@ -20,7 +20,7 @@ SIZES = ((128, 1, 48), (128, 1, 96), (32, 3, 224))
 
 
 def kornia_down_up(frames: Tensor, index: Tensor, antialias: bool = True) -> Tensor:
-    """A loop over the samples. Kornia's antialias is a Gaussian blur before the resize, not a widened kernel."""
+    """Resizes sample by sample. kornia's antialiasing is a Gaussian blur before the resize, not a wider kernel."""
     size, done = tuple(frames.shape[-2:]), []
     for sample, k in zip(frames, index.tolist(), strict=True):
         small = tuple(math.ceil(side / FACTORS[k]) for side in size)
@@ -29,7 +29,7 @@ def kornia_down_up(frames: Tensor, index: Tensor, antialias: bool = True) -> Ten
 
 
 def kornia_classes(size: int) -> list[torch.nn.Sequential]:
-    """Kornia's augmentation classes, built once for each factor."""
+    """Returns kornia's augmentation classes, built once for each factor."""
     cubic = {"resample": Resample.BICUBIC, "antialias": True}
     return [
         torch.nn.Sequential(Resize((small, small), **cubic), Resize((size, size), **cubic))
@@ -38,7 +38,7 @@ def kornia_classes(size: int) -> list[torch.nn.Sequential]:
 
 
 def torch_down_up(frames: Tensor, index: Tensor) -> Tensor:
-    """A loop over the samples with torch's resize, which the matrices are made from."""
+    """Resizes sample by sample with torch's `interpolate`, the source of the matrices."""
     size, done = tuple(frames.shape[-2:]), []
     for sample, k in zip(frames, index.tolist(), strict=True):
         for shape in (tuple(math.ceil(side / FACTORS[k]) for side in size), size):
@@ -48,7 +48,7 @@ def torch_down_up(frames: Tensor, index: Tensor) -> Tensor:
 
 
 def measure() -> list[Row]:
-    """Times every size on one and two threads, and the degradation's share of a small training step."""
+    """Measures every size with one and two threads, and the degradation's share of a small training step."""
     torch.manual_seed(0)
     rows: list[Row] = []
     for cores in (1, 2):
@@ -85,7 +85,7 @@ def _compare(batch: int, channels: int, size: int, cores: int) -> list[Row]:
 
 
 def _share(cores: int) -> Row:
-    """The degradation's share of a training step: CNN+D of a quarter of its width, 128 images of 48 px."""
+    """Returns the degradation's share of a training step: CNN+D x 0.25 on 128 images of 48 px."""
     frames = torch.rand(128, 1, 1, 48, 48)
     index = torch.randint(len(FACTORS), (128,))
     bank = down_up_bank(FACTORS, 48, 48)

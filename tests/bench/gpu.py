@@ -1,11 +1,12 @@
-"""What needs a GPU, measured in one run of at most eight minutes and written as one JSON file.
+"""Benchmarks for a GPU: one run of at most eight minutes, with the results in one JSON file.
 
     python tests/bench/gpu.py [--out gpu.json] [--device cuda] [--minutes 8] [--fer FER2013.npy] [--tiny]
 
-Needs torch, torchvision and numpy: the checkout need not be installed. With kornia, parts `blur` and `resize`
-compare its functions with matrices; the choice stands in blear_corruptions/blur/separable_filter.py. `--fer` is a uint8
-array [N, 48, 48]; without it random pictures take its place. `--device cpu --tiny` runs every part in seconds.
-Times are CUDA events around several calls, medians with quartiles over repeats. Arms that are compared run in turns.
+The script needs torch, torchvision and numpy; the project need not be installed. If kornia is installed, the parts
+`blur` and `resize` compare its functions with matrices. blear_corruptions/blur/separable_filter.py holds the choice
+between the two. `--fer` is a uint8 array [N, 48, 48]; the default is random images. `--device cpu --tiny` runs every
+part in seconds. Times are CUDA events around several calls, given as median and quartiles over repeats. Compared arms
+run in turns.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from torch.nn.functional import cross_entropy, max_pool2d, relu
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet18
 
-# the package without its __init__, which asks for an installed distribution
+# import the package without its __init__, which needs an installed distribution
 _BLEAR = types.ModuleType("blear")
 _BLEAR.__path__ = [str(Path(__file__).resolve().parents[2] / "platform" / "blear")]
 sys.modules.setdefault("blear", _BLEAR)
@@ -46,7 +47,7 @@ from blear.separable import SeparableBank, compose, down_up, down_up_bank  # noq
 FACTORS = (3, 4, 6, 8, 12, 16)
 FER_COUNT = 28_709
 DENSE_BF16_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "L4": 121.0, "A10": 125.0}
-"""Data sheets, dense, by a part of the device's name."""
+"""Part of the device's name -> dense bf16 TFLOP/s of the data sheet."""
 
 
 SHAPES = [(128, 1, 96), (8192, 1, 96), (128, 3, 224), (512, 3, 224)]
@@ -54,12 +55,12 @@ TINY_SHAPES = [(6, 1, 96), (2, 3, 224)]
 NETWORKS = [("CNN+D", 1024, (1, 96, 96)), ("ResNet-18", 256, (3, 224, 224))]
 TINY_NETWORKS = [("CNN+D", 4, (1, 32, 32)), ("ResNet-18", 2, (3, 32, 32))]
 RESERVE_S = 60
-"""No part begins with less time left: a compiled part takes about so long."""
+"""No part starts with less remaining time: about the duration of a compiled part."""
 Part = Callable[[], list[dict[str, Any]]]
 
 
 class Cnn5x5(nn.Module):
-    """CNN+D with K outputs, layer by layer that of `vlqr/cnn5x5`: frames [B, 1, H, W] -> [B, K]."""
+    """CNN+D with K outputs and the layers of `vlqr/cnn5x5`: frames [B, 1, H, W] -> [B, K]."""
 
     def __init__(self, size: int, width: float = 1.0, classes: int = 7) -> None:
         super().__init__()
@@ -70,14 +71,14 @@ class Cnn5x5(nn.Module):
         self.fc4, self.dropout, self.fc5 = nn.Linear(c * size * size, d), nn.Dropout(0.5), nn.Linear(d, classes)
 
     def embedding(self, x: Tensor) -> Tensor:
-        """After ReLU, [B, D]."""
+        """Returns the embedding after ReLU, [B, D]."""
         x = relu(max_pool2d(self.conv1(x), 2, ceil_mode=True))
         x = relu(max_pool2d(self.conv2(x), 2, ceil_mode=True))
         x = relu(max_pool2d(self.conv3(x), 4, ceil_mode=True))
         return relu(self.fc4(x.flatten(1)))
 
     def forward(self, frames_BCHW: Tensor) -> Tensor:
-        """Logits [B, K]."""
+        """Returns logits [B, K]."""
         return self.fc5(self.dropout(self.embedding(frames_BCHW)))
 
 
@@ -89,22 +90,22 @@ NETWORK_OF = {"CNN+D": Cnn5x5, "ResNet-18": _resnet18}
 
 
 class Clock:
-    """Times calls on a device, and says when the script's time is up."""
+    """Measures calls on a device, and the script's remaining time."""
 
     def __init__(self, device: torch.device, minutes: float, repeats: int) -> None:
         self.device, self.repeats = device, repeats
         self._began, self._limit = time.monotonic(), minutes * 60
 
     def left(self) -> float:
-        """Seconds until the limit."""
+        """Returns the seconds until the limit."""
         return self._limit - (time.monotonic() - self._began)
 
     def spent(self) -> float:
-        """Seconds since the start."""
+        """Returns the seconds since the start."""
         return time.monotonic() - self._began
 
     def seconds(self, call: Callable[[], object], calls: int) -> float:
-        """Seconds of one call, over `calls` in a row."""
+        """Returns the seconds of one call, averaged over `calls` calls in a row."""
         if self.device.type != "cuda":
             began = time.perf_counter()
             for _ in range(calls):
@@ -120,7 +121,7 @@ class Clock:
         return first.elapsed_time(last) / 1e3 / calls
 
     def compare(self, arms: Mapping[str, Callable[[], object]], around: float = 0.05) -> dict[str, list[float]]:
-        """Seconds of one call of each arm in turns, each time over as many calls as take about `around` seconds."""
+        """Returns the seconds of one call of each arm. Arms run in turns of about `around` seconds."""
         calls = {}
         for name, call in arms.items():
             self.seconds(call, 3)  # compilation, cuDNN's choice of algorithms, allocation
@@ -131,18 +132,18 @@ class Clock:
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """Median and quartiles."""
+    """Returns median and quartiles."""
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
     return {"median": statistics.median(values), "low": low, "high": high}
 
 
 def quotient(ours: list[float], theirs: list[float]) -> float:
-    """Median of the pairs' quotients `theirs / ours`: how many times faster ours is."""
+    """Returns the median of `theirs / ours` over the turns: the speed-up of our arm."""
     return statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
 
 
 def copy_bandwidth(clock: Clock, size: int) -> dict[str, float]:
-    """GB/s, read and written, of copying `size` bytes on the device."""
+    """Measures a copy of `size` bytes on the device in GB/s, read and written."""
     source = torch.empty(size, dtype=torch.uint8, device=clock.device).fill_(1)
     target = torch.empty_like(source)
     seconds = clock.compare({"copy": lambda: target.copy_(source)})["copy"]
@@ -150,7 +151,7 @@ def copy_bandwidth(clock: Clock, size: int) -> dict[str, float]:
 
 
 def matmul_peak(clock: Clock, side: int) -> dict[str, Any]:
-    """TFLOP/s of a square bf16 matrix product here, and the data sheet's figure where the device's name is known."""
+    """Measures TFLOP/s of a square bf16 matrix product; adds the data sheet's number if the device is known."""
     a, b = (torch.randn(side, side, dtype=torch.bfloat16, device=clock.device) for _ in range(2))
     seconds = clock.compare({"matmul": lambda: a @ b})["matmul"]
     name = torch.cuda.get_device_name() if clock.device.type == "cuda" else "CPU"
@@ -160,7 +161,7 @@ def matmul_peak(clock: Clock, side: int) -> dict[str, Any]:
 
 
 def draw(epoch: int, samples_B: np.ndarray) -> Tensor:
-    """The operator of each sample, as the platform draws it."""
+    """Returns the index of each sample's operator, drawn as in the platform."""
     words = uniform(0, 0, np.full(len(samples_B), epoch), samples_B, 1)[:, 0]
     return torch.from_numpy((words * len(FACTORS)).astype(np.int64))
 
@@ -168,7 +169,7 @@ def draw(epoch: int, samples_B: np.ndarray) -> Tensor:
 def degradation(
     clock: Clock, shape: tuple[int, int, int], copy_gb_s: float, backend: str | None
 ) -> list[dict[str, Any]]:
-    """GB/s, read and written, of a batch of mixed factors: frames counted once in and once out, matrices not."""
+    """Measures a batch of mixed factors in GB/s: frames are read once and written once; matrices do not count."""
     batch, channels, size = shape
     frames = torch.rand(batch, 1, channels, size, size, device=clock.device)
     index = draw(0, np.arange(batch)).to(clock.device)
@@ -204,7 +205,7 @@ def degradation(
 
 
 def blur(clock: Clock, shape: tuple[int, int, int]) -> list[dict[str, Any]]:
-    """Images/s of a Gaussian blur of a sigma for each sample: kornia's filter, and two batched matrix products."""
+    """Measures images/s of a Gaussian blur with one sigma per sample: kornia's filter, and two matrix products."""
     from kornia.filters import filter2d_separable, get_gaussian_kernel1d
 
     batch, channels, size = shape
@@ -228,7 +229,7 @@ def blur(clock: Clock, shape: tuple[int, int, int]) -> list[dict[str, Any]]:
 
 
 def resized(clock: Clock, shape: tuple[int, int, int]) -> list[dict[str, Any]]:
-    """Images/s of one down-up by 3 for all samples: kornia's resize twice, and the bank's matrices."""
+    """Measures images/s of a down-up by 3 for all samples: two resizes by kornia, and the bank's matrices."""
     from kornia.geometry.transform import resize
 
     batch, channels, size = shape
@@ -256,7 +257,7 @@ def _with_tf32(call: Callable[[], Tensor]) -> Tensor:
 
 
 class Trainer:
-    """One network on uint8 batches: float, degraded, stepped, in bfloat16."""
+    """Trains one network on uint8 batches in bfloat16: conversion to float, degradation, optimizer step."""
 
     def __init__(self, model: nn.Module, frames_B: Tensor, backend: str | None, channels_last: bool = False) -> None:
         device = frames_B.device
@@ -268,19 +269,19 @@ class Trainer:
         self.bank.to(device)
 
     def loss(self, degraded: Tensor, labels_B: Tensor) -> Tensor:
-        """Of a batch that is float already."""
+        """Returns the loss of a degraded float batch."""
         with torch.autocast(degraded.device.type, torch.bfloat16):
             return cross_entropy(self.forward(degraded).float(), labels_B)
 
     def step(self, frames_B: Tensor, labels_B: Tensor, index_B: Tensor) -> None:
-        """From uint8 [B, C, H, W] on the device to new weights."""
+        """Runs one training step on uint8 frames [B, C, H, W] on the device."""
         degraded = self.bank(frames_B.float().div_(255).unsqueeze(1), index_B).squeeze(1)
         self.optimizer.zero_grad(set_to_none=True)
         self.loss(degraded.contiguous(memory_format=self.layout), labels_B).backward()
         self.optimizer.step()
 
     def flops(self, frames_B: Tensor, labels_B: Tensor) -> int:
-        """Of the network's forward and backward pass, as torch counts them; the degradation is not in it."""
+        """Returns torch's FLOP count of the network's forward and backward pass, without the degradation."""
         plain, self.forward = self.forward, self.model
         with FlopCounterMode(display=False) as counter:
             self.loss(frames_B.float(), labels_B).backward()
@@ -289,7 +290,7 @@ class Trainer:
 
 
 class HostBatches:
-    """Batches of a memory-mapped array: gathered by threads into pinned buffers, copied on a stream of their own."""
+    """Batches of a memory-mapped array. Threads gather them into pinned buffers; a separate stream copies them."""
 
     def __init__(self, array: np.ndarray, batch: int, device: torch.device, ahead: int = 4) -> None:
         self.source, self.batch, self.device = array, batch, device
@@ -313,11 +314,13 @@ class HostBatches:
         if copied is not None:
             copied.synchronize()  # the copy out of this buffer may still run
         samples_B = np.random.default_rng(step).integers(0, len(self.source), self.batch)
-        np.take(self.source, samples_B, axis=0, out=self.buffers[slot].numpy(), mode="clip")  # "raise" would buffer
+        np.take(
+            self.source, samples_B, axis=0, out=self.buffers[slot].numpy(), mode="clip"
+        )  # mode "raise" would use a buffer
         return slot, draw(step, samples_B)
 
     def next(self) -> tuple[Tensor, Tensor]:
-        """(uint8 frames [B, C, H, W], operator of each) on the device."""
+        """Returns the next batch on the device: uint8 frames [B, C, H, W], and the operator of each."""
         slot, index_B = self.waiting.popleft().result()
         if self.stream is None:
             frames = self.buffers[slot].clone()
@@ -333,14 +336,14 @@ class HostBatches:
         return frames, index_B.to(self.device, non_blocking=True)
 
     def close(self) -> None:
-        """Ends the threads."""
+        """Stops the threads."""
         self.pool.shutdown(wait=True, cancel_futures=True)
 
 
 def steps(
     clock: Clock, name: str, make: Callable[[], nn.Module], batch: int, shape: tuple[int, int, int], arm: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Step rate held in memory, resident on the device and from the host, and the share of peak arithmetic."""
+    """Measures steps/s of one batch in memory, of data on the device and of data on the host; share of peak FLOP/s."""
     count = 8 * batch
     with tempfile.TemporaryDirectory() as folder:
         array = np.lib.format.open_memmap(Path(folder) / "frames.npy", "w+", np.uint8, (count, *shape))
@@ -382,7 +385,7 @@ def steps(
 
 
 def fer2013(clock: Clock, file: Path | None, batch: int, width: float, backend: str | None) -> list[dict[str, Any]]:
-    """Epochs a second of CNN+D on pictures of FER2013's shape, all of them on the device, degraded."""
+    """Measures epochs/s of CNN+D on degraded images of FER2013's shape, all of them on the device."""
     if file is None:
         frames_N = torch.randint(0, 256, (FER_COUNT, 1, 48, 48), dtype=torch.uint8)
     else:
@@ -413,7 +416,7 @@ def fer2013(clock: Clock, file: Path | None, batch: int, width: float, backend: 
 
 
 def plan(clock: Clock, tiny: bool, fer: Path | None, copy: float, peak: float) -> list[tuple[str, str, Part]]:
-    """(name, key of the result, what to run) of every part, the most wanted first."""
+    """Returns (name, key of the result, function) of every part, the most important first."""
     backend = backend_of(clock)
     parts: list[tuple[str, str, Part]] = []
     for shape in (TINY_SHAPES if tiny else SHAPES) if importlib.util.find_spec("kornia") else ():
@@ -435,7 +438,7 @@ def plan(clock: Clock, tiny: bool, fer: Path | None, copy: float, peak: float) -
 
 
 def measure(clock: Clock, tiny: bool, fer: Path | None, out: Path, facts: dict[str, Any]) -> dict[str, Any]:
-    """Everything. Written after each part; `skipped` names those that no time was left for, `failed` has errors."""
+    """Runs all parts and writes the results after each. `skipped` lists parts without time, `failed` has errors."""
     result = facts | {"compiler": backend_of(clock), "skipped": [], "failed": {}}
     result |= {"blur": [], "resize": [], "degradation": [], "steps": [], "fer2013": []}
     result["copy_gb_s"] = copy_bandwidth(clock, 2**20 if tiny else 2**30)
@@ -447,7 +450,7 @@ def measure(clock: Clock, tiny: bool, fer: Path | None, out: Path, facts: dict[s
             continue
         try:
             result[key] += run()
-        except RuntimeError as error:  # memory, or no compiler here: the other parts still count
+        except RuntimeError as error:  # out of memory, or no compiler: the other parts still run
             result["failed"][name] = str(error)
         result["seconds"] = clock.spent()
         sys.stderr.write(f"{clock.spent():5.0f} s  {name}\n")
@@ -459,13 +462,13 @@ def measure(clock: Clock, tiny: bool, fer: Path | None, out: Path, facts: dict[s
 
 
 def backend_of(clock: Clock) -> str:
-    """The compiler to measure; on a CPU only that tracing works, since nothing there is worth minutes of compiling."""
+    """Returns the compiler to measure. On a CPU it only traces: compilation for a CPU would take minutes."""
     return "inductor" if clock.device.type == "cuda" else "aot_eager"
 
 
 @contextlib.contextmanager
 def settings(device: torch.device) -> Iterator[None]:
-    """cuDNN chooses by measurement; float32 products stay exact."""
+    """Enables cuDNN's benchmark mode and exact float32 products for a block of code."""
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -474,7 +477,7 @@ def settings(device: torch.device) -> Iterator[None]:
 
 
 def main() -> int:
-    """The command line; returns the exit code."""
+    """Runs the command line. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("gpu.json"))
     parser.add_argument("--device", type=torch.device, default=torch.device("cuda"))

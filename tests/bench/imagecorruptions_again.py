@@ -1,4 +1,4 @@
-"""The package imagecorruptions 1.1.2 (2020) on current NumPy, SciPy, scikit-image and setuptools, to compare with."""
+"""Compatibility of imagecorruptions 1.1.2 (2020) with current NumPy, SciPy, scikit-image and setuptools."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 
 def corrupt() -> Callable[..., np.ndarray] | None:
-    """Its `corrupt(image, severity=, corruption_name=)` on uint8 [H, W, 3]; None where it is not installed."""
+    """Returns its `corrupt(image, severity=, corruption_name=)` for uint8 [H, W, 3], or None if not installed."""
     with _as_it_was():
         try:
             import imagecorruptions
@@ -28,13 +28,13 @@ def corrupt() -> Callable[..., np.ndarray] | None:
     def gaussian(image: np.ndarray, *sigma: float, multichannel: bool = False, **given: Any) -> np.ndarray:
         return smooth(image, *sigma, channel_axis=-1 if multichannel else None, **given)
 
-    corruptions.gaussian = gaussian  # scikit-image renamed the argument
+    corruptions.gaussian = gaussian  # scikit-image has renamed the argument
     return imagecorruptions.corrupt
 
 
 @contextlib.contextmanager
 def _as_it_was() -> Iterator[None]:
-    """Names that it imports and that are gone."""
+    """Restores the removed names that imagecorruptions imports, for a block of code."""
     import scipy.ndimage
 
     resources = types.ModuleType("pkg_resources")

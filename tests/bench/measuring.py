@@ -1,4 +1,4 @@
-"""Functions of all benchmarks: interleaved timing of arms, quartiles, rows of the table."""
+"""Functions that all benchmarks share: interleaved timing of arms, quartiles, rows of the table."""
 
 from __future__ import annotations
 

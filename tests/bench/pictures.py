@@ -1,4 +1,4 @@
-"""Procedural faces, prepared as shards in a throw-away folder: the data of the step benchmarks."""
+"""Data of the step benchmarks: procedural faces, prepared as shards in a temporary folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from blear.plugin.component_ref import ComponentRef
 
 
 def prepared_faces(folder: Path, size: int, count: int) -> Prepared:
-    """`count` grey stills with valence, in the split "train"."""
+    """Prepares `count` grey stills with valence in the split "train"."""
     params = {
         "size": size,
         "color": "luma",

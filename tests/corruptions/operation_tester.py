@@ -1,4 +1,4 @@
-"""The questions that every ImageNet-C operation answers alike; a test class inherits them and names its operations."""
+"""Tests for every operation of ImageNet-C. A test class inherits the tests and lists its operations."""
 
 import itertools
 
@@ -12,12 +12,12 @@ from blear_faces.params import ProceduralParams, Subjects
 
 
 def keys(count, epoch=0, first=0):
-    """Keys of `count` samples in turn."""
+    """Returns keys of `count` consecutive samples."""
     return DrawKeys(3, 1, np.full(count, epoch), np.arange(first, first + count))
 
 
 def faces(count, size):
-    """Drawn faces, float32 [count, 1, 3, size, size] in 8-bit steps."""
+    """Returns procedural faces, float32 [count, 1, 3, size, size] in 8-bit steps."""
     params = ProceduralParams(size=max(size, 24), subjects=Subjects(train=count, dev=1), per_subject=1, recordings=1)
     dataset = ProceduralFaces(params, BuildContext(seed=3))
     pictures = [s.frames for part in dataset.parts("train") for s in dataset.samples("train", part)]
@@ -25,17 +25,17 @@ def faces(count, size):
 
 
 def context(length, channels, height, width):
-    """What a clip of this shape tells a component."""
+    """Returns the build context of a component for clips of this shape."""
     return BuildContext(clip=ClipSpec(length, channels, height, width))
 
 
 class OperationTester:
-    """Base of the tests; a subclass parametrises `name` and says how an operation is built.
+    """Base class of the tests. A subclass parametrises `name` and defines `build`.
 
     Attributes:
-        certain: operations that draw no pattern: two samples of one severity are changed alike.
+        certain: operations without a random pattern: two samples with one severity are changed alike.
         untaught: operations without a gradient.
-        uneven: (operation, table) whose PSNR does not fall at every severity by the published numbers.
+        uneven: (operation, table) pairs with published numbers whose PSNR does not fall at every severity.
     """
 
     certain: frozenset[str] = frozenset()
@@ -43,7 +43,7 @@ class OperationTester:
     uneven: frozenset[tuple[str, int]] = frozenset()
 
     def build(self, name, context, **params):
-        """The operation."""
+        """Returns the operation."""
         raise NotImplementedError
 
     @pytest.mark.parametrize(("channels", "height", "width"), [(1, 6, 9), (3, 9, 6), (3, 40, 33)])
@@ -61,7 +61,7 @@ class OperationTester:
             assert out.max() <= 1
             assert op.apply(clips.half(), draws).dtype == torch.float16
 
-    def test_is_a_function_of_the_key_whatever_the_batch(self, name):
+    def test_result_depends_on_the_key_and_not_on_the_batch(self, name):
         clips = faces(1, 24).expand(6, 2, 3, 24, 24)
         for per in ("clip", "frame"):
             op = self.build(name, context(2, 3, 24, 24), per=per)
@@ -73,7 +73,7 @@ class OperationTester:
             first, later = (fixed.apply(clips, fixed.draw(keys(6, epoch))) for epoch in (0, 1))
             assert torch.equal(first, later) == (name in self.certain)
 
-    def test_frames_of_a_clip_are_changed_alike_or_each_alone(self, name):
+    def test_per_clip_and_per_frame_patterns(self, name):
         clips = faces(1, 24).expand(2, 3, 3, 24, 24)
         alike, apart, longer = (
             self.build(name, context(length, 3, 24, 24), per=per, severity=4)
@@ -86,7 +86,7 @@ class OperationTester:
         assert torch.equal(longer.draw(keys(2))["key"][:, :3], apart.draw(keys(2))["key"])
 
     @pytest.mark.parametrize("table", [224, 64, 32])
-    def test_every_level_is_worse_than_the_one_before(self, name, table):
+    def test_psnr_falls_from_level_to_level(self, name, table):
         clips = faces(4, 48).expand(4, 1, 3, 48, 48)
         levels = self.build(name, BuildContext(), table=table).levels()
         assert [level["severity"] for level in levels] == [1, 2, 3, 4, 5]
@@ -99,7 +99,7 @@ class OperationTester:
         assert falls == ((name, table) not in self.uneven), psnr
         assert psnr[0] < 60
 
-    def test_has_the_gradient_that_differences_have(self, name):
+    def test_gradient_equals_finite_differences(self, name):
         generator = torch.Generator().manual_seed(2)
         clips = (0.4 + 0.2 * torch.rand(1, 1, 3, 16, 16, generator=generator)).requires_grad_()
         op = self.build(name, context(1, 3, 16, 16), severity=2)
@@ -122,6 +122,6 @@ class OperationTester:
         clips = torch.rand(2, 1, 3, 16, 16, generator=torch.Generator().manual_seed(4))
         op = self.build(name, context(1, 3, 16, 16), severity=1, table=32)
         draws = op.draw(keys(2))
-        torch.compiler.reset()  # all operations share one `apply`, which Dynamo compiles for at most eight
+        torch.compiler.reset()  # all operations share one `apply`; Dynamo compiles one function at most eight times
         compiled = torch.compile(op.apply, fullgraph=True, backend="eager")
         torch.testing.assert_close(compiled(clips, draws), op.apply(clips, draws), atol=1e-5, rtol=0)

@@ -1,4 +1,4 @@
-"""Blur kernels against BasicSR's formulae, written again with numpy and scipy, and the convolution with them."""
+"""Blur kernels compared with BasicSR's formulae in numpy and scipy, and the convolution with the kernels."""
 
 import math
 
@@ -14,14 +14,14 @@ ONE = {"sigma_x": 1.0, "sigma_y": 1.0, "theta": 0.0, "beta": 1.0, "cutoff": 1.0}
 
 
 def draws(*rows):
-    """Of dictionaries, one for each kernel."""
+    """Returns the draws of several kernels, given as one dictionary for each kernel."""
     whole = {name: torch.tensor([row[name] for row in rows]) for name in ("kind", "size")}
     real = {name: torch.tensor([float(row.get(name, ONE[name])) for row in rows]) for name in ONE}
     return KernelDraws(**whole, **real)
 
 
 def square(size, sigma_x, sigma_y, theta):
-    """x^T S^-1 x, S the rotated covariance, at every pixel."""
+    """Returns x^T S^-1 x at every pixel x, where S is the rotated covariance."""
     turn = np.array([[np.cos(theta), -np.sin(theta)], [np.sin(theta), np.cos(theta)]])
     inverse = np.linalg.inv(turn @ np.diag([sigma_x**2, sigma_y**2]) @ turn.T)
     axis = np.arange(size) - size // 2

@@ -1,4 +1,4 @@
-"""The two ways to blur: matrices, and kornia's filter, which is the default on CUDA."""
+"""Both implementations of blur: matrices, and kornia's filter, the default on CUDA."""
 
 import pytest
 import torch

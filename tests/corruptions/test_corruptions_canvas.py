@@ -1,4 +1,4 @@
-"""Resizing many sizes at once against torch's interpolate, image by image."""
+"""Resize of a batch with different sizes, compared with torch's interpolate of single images."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The questions that every registered degradation answers alike. One that is not in the table here fails a test."""
+"""Tests for every registered degradation. A degradation that is missing in the table of this file fails a test."""
 
 import importlib
 import itertools
@@ -15,23 +15,23 @@ from blear_corruptions.imagenet_c.components import components as imagenet_c
 
 COMPONENTS = {component.name: component for component in blear_corruptions.register_degradations()}
 TESTED_ELSEWHERE = {"rafdb_c", "imagenet_p", *(component.name for component in imagenet_c())}
-"""Those whose test classes inherit `operation_tester.OperationTester`, which asks the same and more; and ImageNet-P's
-sequences, whose first frame is clean and whose severity is the frame."""
+"""Degradations with other tests: subclasses of `operation_tester.OperationTester` have the same tests and more, and the
+first frame of ImageNet-P's sequences is clean."""
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What a component promises.
+    """Expected behaviour of a component.
 
     Attributes:
-        params: with which it is sure to act on every clip, drawn anew in each epoch.
-        still: parameters with which all frames of a clip are changed alike; None: there are none.
-        gradient: of differences; "rounded": it passes over roundings; None: there is none.
-        overshoots: how far values may leave [0, 1].
-        resizes: whether it changes the size.
-        colours: whether it needs RGB.
-        compiles: as one graph; None: not asked, since Dynamo takes 10 s and more.
-        smallest: side of the smallest square frame that it serves.
+        params: parameters that change every clip, with new draws in each epoch.
+        still: parameters that change all frames of a clip alike; None: no such parameters exist.
+        gradient: comparison with finite differences; "rounded": the gradient ignores roundings; None: no gradient.
+        overshoots: largest distance of values from [0, 1].
+        resizes: true if the component changes the frames' size.
+        colours: true if the component needs RGB.
+        compiles: true if the component compiles as one graph; None: not tested, because Dynamo takes 10 s and more.
+        smallest: side of the smallest square frame that the component supports.
     """
 
     params: dict = field(default_factory=dict)
@@ -119,7 +119,7 @@ def test_shape_type_and_range(name, channels, height, width):
 
 
 @pytest.mark.parametrize("name", TRAITS)
-def test_a_function_of_the_key_whatever_the_batch(name):
+def test_result_depends_on_the_key_and_not_on_the_batch(name):
     clips = faces(1, 24).expand(5, 2, 3, 24, 24)
     op = build(name, context(2, 3, 24, 24))
     out = op.apply(clips, op.draw(keys(5)))
@@ -148,7 +148,7 @@ def test_frames_of_a_clip_are_changed_alike_where_declared(name):
 
 
 @pytest.mark.parametrize("name", LEVELLED)
-def test_every_level_is_worse_than_the_one_before(name):
+def test_psnr_falls_from_level_to_level(name):
     clips = faces(4, 48).expand(4, 1, 3, 48, 48)
     psnr = []
     levels = list(build(name, context(1, 3, 48, 48)).levels())
@@ -161,7 +161,7 @@ def test_every_level_is_worse_than_the_one_before(name):
 
 
 @pytest.mark.parametrize("name", TRAITS)
-def test_the_gradient_is_that_of_differences(name):
+def test_gradient_equals_finite_differences(name):
     generator = torch.Generator().manual_seed(2)
     clips = (0.4 + 0.2 * torch.rand(1, 1, 3, 16, 16, generator=generator)).requires_grad_()
     op = build(name, context(1, 3, 16, 16))
@@ -186,7 +186,7 @@ def test_the_gradient_is_that_of_differences(name):
 @pytest.mark.parametrize("name", TRAITS)
 def test_compiles_as_one_graph(name):
     if TRAITS[name].compiles is None:
-        pytest.skip("Dynamo takes too long")
+        pytest.skip("compilation with Dynamo takes too long")
     clips = torch.rand(2, 1, 3, 16, 16, generator=torch.Generator().manual_seed(4))
     op = build(name, context(1, 3, 16, 16))
     draws = op.draw(keys(2))
@@ -200,7 +200,7 @@ def test_compiles_as_one_graph(name):
 
 
 @pytest.mark.parametrize("name", TRAITS)
-def test_sizes_from_6_to_512_or_a_clear_refusal(name):
+def test_sizes_from_6_to_512_are_supported_or_refused_with_a_reason(name):
     for side in (6, 512):
         frame = torch.rand(1, 1, 3, side, side, generator=torch.Generator().manual_seed(5))
         op = build(name, context(1, 3, side, side))

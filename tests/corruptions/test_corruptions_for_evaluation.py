@@ -1,4 +1,4 @@
-"""What evaluation does in place of an augmentation that changes the frames' size."""
+"""The evaluation-time version of augmentations that change the frames' size."""
 
 import numpy as np
 import pytest
@@ -28,12 +28,12 @@ def resized(frames, height, width):
 
 def test_a_random_crop_becomes_the_centre_crop():
     out, chain, clip = for_evaluation({"use": "random_flip"}, {"use": "random_crop", "size": 6}, {"use": "hsv_jitter"})
-    assert len(chain.nodes) == 1  # the others leave the size alone
-    assert torch.equal(out, FRAMES[..., 2:8, 3:9])  # of an excess of 3 rows, 2 above
+    assert len(chain.nodes) == 1  # the other augmentations keep the size
+    assert torch.equal(out, FRAMES[..., 2:8, 3:9])  # of a margin of 3 rows, 2 are at the top
     assert clip == ClipSpec(3, 1, 6, 6)
 
 
-def test_or_the_whole_frame_resized():
+def test_a_random_crop_becomes_a_resize_of_the_whole_frame():
     out, _, clip = for_evaluation({"use": "random_crop", "size": 6, "tested": "resize"})
     torch.testing.assert_close(out, resized(FRAMES, 6, 6))
     assert clip == ClipSpec(3, 1, 6, 6)

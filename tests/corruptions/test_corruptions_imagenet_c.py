@@ -1,4 +1,4 @@
-"""Every ImageNet-C operation against the base tester's questions, its parameters and the choice of a table."""
+"""Tests of every ImageNet-C operation: the tests of the base class, parameters, choice of a table."""
 
 import importlib
 
@@ -30,8 +30,8 @@ class TestImageNetC(OperationTester):
         | {"jpeg_compression"}
     )
     untaught = frozenset({"shot_noise"})
-    # The published numbers themselves: fewer rounds, smaller shifts, another liquid, frost as bright as the face, a
-    # radius that adds nothing to sigma.
+    # The published numbers are not monotonic: fewer rounds, smaller shifts, another liquid, frost as bright as the
+    # face, a radius without effect beside its sigma.
     uneven = frozenset(
         {(name, table) for name in ("glass_blur", "frost", "elastic_transform") for table in (224, 64, 32)}
         | {("spatter", 32), ("saturate", 32), ("motion_blur", 32)}
@@ -95,8 +95,8 @@ def test_each_sample_has_its_own_severity():
         torch.testing.assert_close(clip, one.apply(clips[:1], one.draw(keys(1)))[0], atol=1e-6, rtol=0)
 
 
-def test_mistakes_are_named():
-    with pytest.raises(ValidationError, match="severity fixes what mix would draw"):
+def test_invalid_input_is_refused_with_a_reason():
+    with pytest.raises(ValidationError, match="severity and mix exclude each other"):
         ImageNetCParams(severity=2, mix={1: 1})
     with pytest.raises(ValidationError, match="weights of mix are all 0"):
         ImageNetCParams(mix={1: 0})

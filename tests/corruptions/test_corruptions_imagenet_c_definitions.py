@@ -1,7 +1,7 @@
-"""Each ImageNet-C operation against its definition, written with numpy, scipy, OpenCV and Pillow, at 224, 64 and 32 px.
+"""ImageNet-C operations compared with their definitions in numpy, scipy, OpenCV and Pillow, at 224, 64 and 32 px.
 
-The random pattern goes into both, so that tolerances are those of arithmetic; where an operation differs by design, the
-test says by how much.
+Operation and definition get the same random pattern, so that tolerances cover arithmetic only. Where an operation
+differs by design, the tolerance of its test is the difference.
 """
 
 import colorsys
@@ -29,7 +29,7 @@ HELD = {}
 
 
 class Case:
-    """One face, one operation: what it made (`out`), the face (`image`), both float64 [H, W, 3], and the randomness."""
+    """One operation on one face: result `out` and face `image`, both float64 [H, W, 3], and the random pattern."""
 
     def __init__(self, name, side, severity):
         if side not in HELD:
@@ -142,7 +142,10 @@ def test_glass_blur(side, severity):
         for h in range(side - most, most, -1):
             for w in range(side - most, most, -1):
                 dy, dx = moves[:, h, w]
-                x[h, w], x[h + dy, w + dx] = x[h + dy, w + dx], x[h, w]  # as the original: numpy's views make it a copy
+                x[h, w], x[h + dy, w + dx] = (
+                    x[h + dy, w + dx],
+                    x[h, w],
+                )  # as in the original: numpy's views turn the swap into a copy
     near(case.out, blurred(x), 1e-5)
 
 
@@ -181,7 +184,7 @@ def test_motion_blur(side, severity):
 
 
 def reference_plasma(chance, decay):
-    """The diamond-square algorithm place by place; `chance` in [-1, 1) is added to each place's mean."""
+    """The diamond-square algorithm, cell by cell; `chance` in [-1, 1) is added to the mean of each cell."""
     size = len(chance)
     heights, step, amplitude = np.zeros((size, size)), size, 100.0
     while step >= 2:
@@ -271,7 +274,7 @@ def test_contrast(side, severity):
 
 
 def reference_spatter(image, row, z):
-    """As the authors' script has it, with OpenCV."""
+    """Spatter as in the authors' script, with OpenCV."""
     mean, deviation, sigma, threshold, strength, mud = row
     liquid = ndimage.gaussian_filter(mean + deviation * z, sigma, mode="nearest")
     liquid[liquid < threshold] = 0
@@ -300,7 +303,7 @@ def test_spatter(side, severity):
     turquoise = np.array([175, 238, 238]) / 255
     near(case.out, case.image + case.pattern[0][:, :, None] * turquoise, 1e-5)
     assert case.pattern[0].max() == pytest.approx(case.row[4], abs=1e-5)
-    # Edges are found in another way, on purpose.
+    # The edge detection differs by design.
     assert np.abs(case.pattern[0] - expected).mean() < 0.03
     assert np.corrcoef(case.pattern[0].ravel(), expected.ravel())[0, 1] > (0.8 if severity == 2 else 0.65)
 

@@ -1,4 +1,4 @@
-"""ImageNet-P's sequences: numbers of the authors' scripts, shapes, and that neighbours differ less than ends."""
+"""Sequences of ImageNet-P: numbers of the authors' scripts, shapes, smaller differences between adjacent frames."""
 
 import math
 
@@ -96,7 +96,7 @@ def test_moves_are_those_of_opencv():
     centre = (side - 1) / 2
     angle = math.radians(20 - 15)
     away = math.hypot(side, side)
-    # The authors' tilt, about the middle of the pixels.
+    # The authors' tilt, about the centre of the frame.
     onto = np.array([[1, 0, -centre], [0, 1, -centre], [0, 0, 1], [0, 0, 1]])
     cos, sin = math.cos(angle), math.sin(angle)
     about_x = np.array([[1, 0, 0, 0], [0, cos, -sin, 0], [0, sin, cos, 0], [0, 0, 0, 1]])
@@ -122,12 +122,12 @@ def test_a_shear_moves_rows_along_and_zoom_averages():
     still = faces(1, 24)
     out = sequence("zoom_blur", still)[0]
     torch.testing.assert_close(out[0], still[0, 0])
-    second = 2 * out[1] - out[0]  # the first magnification alone
+    second = 2 * out[1] - out[0]  # the first magnification without the image
     assert (second - still[0, 0]).abs().mean() < 0.01
     assert not torch.allclose(second, still[0, 0], atol=1e-3)
 
 
-def test_mistakes_are_named():
+def test_invalid_input_is_refused_with_a_reason():
     with pytest.raises(ValidationError, match="Input should be 1, 2 or 3"):
         ImageNetPParams(perturbation="tilt", difficulty=4)
     with pytest.raises(PluginError, match="5 x 5 pixels are too small"):

@@ -153,5 +153,5 @@ def test_blur_draws_every_pair_of_sizes_alike():
 def test_impossible_blurs_are_refused():
     with pytest.raises(PluginError, match=r"kernel of 9 pixels does not fit into frames of 4 x 7"):
         RandomBlur(RandomBlurParams(), BuildContext(clip=ClipSpec(1, 3, 4, 7)))
-    with pytest.raises(ValidationError, match="only if its size is odd: 4"):
+    with pytest.raises(ValidationError, match="must be odd; replace 4"):
         RandomBlurParams(kernels=(3, 4))

@@ -1,4 +1,4 @@
-"""RAF-DB-C: the base tester's questions for the compounds, and numbers against the authors' script written again."""
+"""RAF-DB-C: the tests of the base class for the compounds, and numbers compared with the authors' formulae."""
 
 import colorsys
 
@@ -18,14 +18,14 @@ FLAT = (0.4, 0.33, 0.24, 0.16, 0.1)
 
 
 def build(name, context, **params):
-    params.pop("table", None)  # there is one only
+    params.pop("table", None)  # RAF-DB-C has one table
     return RafDbC(RafDbCParams(**{"corruption": name} | params), context)
 
 
 @pytest.mark.parametrize("name", [*ALL[-5:], "contrast_plus", "brightness_minus"])
 class TestRafDbC(OperationTester):
     certain = frozenset(name for name in ALL if not name.startswith(("gaussian", "motion")))
-    # The published pairs: severity 4 changes the contrast less than severity 3.
+    # Published pairs in which severity 4 changes the contrast less than severity 3.
     uneven = frozenset(
         (f"{name}_contrast_brightness_minus", table) for name in ("motion_blur", "pixelate") for table in (224, 64, 32)
     )
@@ -34,7 +34,7 @@ class TestRafDbC(OperationTester):
         return build(name, context, **params)
 
 
-def test_there_are_thirteen_and_five():
+def test_thirteen_single_and_five_compound_corruptions_exist():
     assert len(ALL) == 18
     for name in ALL:
         levels = build(name, context(1, 3, 12, 12)).levels()

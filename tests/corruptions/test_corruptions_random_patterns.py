@@ -1,4 +1,4 @@
-"""Random patterns: their distributions by Kolmogorov and Smirnov, and that keys, streams and places are independent."""
+"""Random patterns: Kolmogorov-Smirnov tests of the distributions; independence of keys, streams and positions."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Real-ESRGAN, BSRGAN, GFPGAN and RealBasicVSR: what all recipes answer alike, and what each draws."""
+"""Real-ESRGAN, BSRGAN, GFPGAN and RealBasicVSR: tests for all recipes, and the draws of each recipe."""
 
 import itertools
 import math
@@ -40,7 +40,7 @@ class TestRecipe:
         assert 0 <= out.min() < out.max() <= 1
         assert op.apply(clips.half(), draws).dtype == torch.float16
 
-    def test_is_a_function_of_the_key_whatever_the_batch(self, name):
+    def test_result_depends_on_the_key_and_not_on_the_batch(self, name):
         clips = faces(1, 24)[..., :16, :16].expand(4, 2, 3, 16, 16)
         op = build(name, context(2, 3, 16, 16))
         out = op.apply(clips, op.draw(keys(4)))
@@ -49,9 +49,9 @@ class TestRecipe:
         torch.testing.assert_close(out, alone, atol=2e-4, rtol=0)
         assert not torch.allclose(out, op.apply(clips, op.draw(keys(4, epoch=1))), atol=1e-2)
         assert not torch.allclose(out[0], out[1], atol=1e-2)
-        assert not torch.equal(out[:, 0], out[:, 1])  # noise is new in every frame
+        assert not torch.equal(out[:, 0], out[:, 1])  # every frame has its own noise
 
-    def test_every_level_is_worse_than_the_one_before(self, name):
+    def test_psnr_falls_from_level_to_level(self, name):
         clips = faces(12, 32)[:, :, :, ::2, ::2]
         psnr = []
         for level in build(name, context(1, 3, 16, 16)).levels():
@@ -70,7 +70,7 @@ class TestRecipe:
 
     def test_compiles_as_one_graph(self, name):
         if name in ("bsrgan", "real_basicvsr"):
-            pytest.skip("each step of bsrgan picks its images; real_basicvsr is real_esrgan with other draws")
+            pytest.skip("each step of bsrgan selects images; real_basicvsr is real_esrgan with other draws")
         clips = faces(2, 24)
         op = build(name, context(1, 3, 24, 24))
         draws = op.draw(keys(2))
@@ -78,7 +78,7 @@ class TestRecipe:
         compiled = torch.compile(op.apply, fullgraph=True, backend="eager")
         torch.testing.assert_close(compiled(clips, draws), op.apply(clips, draws), atol=2e-4, rtol=0)
 
-    def test_mistakes_are_named(self, name):
+    def test_invalid_input_is_refused_with_a_reason(self, name):
         with pytest.raises(PluginError, match="5 x 9 pixels are too small"):
             build(name, context(1, 3, 5, 9))
         with pytest.raises(PluginError, match="2 channels are neither grey nor RGB"):
@@ -153,7 +153,7 @@ def test_gfpgan_blurs_in_proportion_to_the_face():
     for name, low, high in (("sigma_x", 0.1, 10), ("scale", 0.8, 8), ("sigma", 0, 20 / 255), ("quality", 60, 100)):
         assert (drawn[name].min().item(), drawn[name].max().item()) == pytest.approx((low, high), abs=high / 100)
     assert (drawn["shift0"] != 0).float().mean().item() == pytest.approx(0.3, abs=0.03)
-    # Only blur left: a face twice as large is blurred over twice as many pixels.
+    # With blur alone, a face twice as large is blurred over twice as many pixels.
     only = {"scale": 1.0, "sigma": 0.0, "quality": 100.0, "shift0": 0.0, "shift1": 0.0, "shift2": 0.0}
     spread = []
     for side in (48, 96):

@@ -65,7 +65,7 @@ def test_mix_equals_torch_with_each_clips_own_factor():
         torch.testing.assert_close(out[sample], reference(clips[sample], factor), atol=1e-5, rtol=0)
 
 
-def test_weights_are_what_is_drawn():
+def test_factors_are_drawn_by_their_weights():
     op = mix(factors={2: 1, 4: 0, 8: 3})
     drawn = factors_of(op, op.draw(keys(20_000))["index"])
     assert set(drawn) == {2, 8}
@@ -155,7 +155,7 @@ PILLOW = {
 @pytest.mark.parametrize("shrink", ["bicubic", "bilinear", "area", "lanczos"])
 @pytest.mark.parametrize("factor", [1.7, 3.0])
 def test_every_pair_of_kernels_equals_pillow_and_torch(factor, shrink, enlarge, height_width):
-    """Pillow resizes float pictures along columns, then rows; its weights are exact but for single precision."""
+    """Pillow resizes float images along columns, then rows; its weights are exact up to single precision."""
     height, width = height_width
     frame = frames(1, 1, 1, height, width)
     op = downscale(DownscaleParams(factor=factor, interpolation=shrink, enlarge=enlarge), BuildContext())
@@ -193,13 +193,13 @@ def test_a_schedule_moves_the_mixture_in_lines():
         drawn = op.draw(dataclasses.replace(keys(8000), progress=progress))["index"]
         assert np.bincount(drawn, minlength=4) / 8000 == pytest.approx(shares, abs=0.02), progress
     assert [level["factors"] for level in op.levels()] == [[1], [3], [4], [6]]
-    assert set(op.draw(keys(100))["index"].tolist()) == {3}  # evaluation sees the end
+    assert set(op.draw(keys(100))["index"].tolist()) == {3}  # an evaluation uses the last mixture
 
 
 def test_mistakes_of_schedules_are_named():
-    with pytest.raises(ValidationError, match="give `factors` or `schedule`"):
+    with pytest.raises(ValidationError, match="give exactly one of `factors` and `schedule`"):
         ScaleMixParams()
-    with pytest.raises(ValidationError, match="give `factors` or `schedule`"):
+    with pytest.raises(ValidationError, match="give exactly one of `factors` and `schedule`"):
         ScaleMixParams(factors=[3], schedule={0: {3: 1}})
     with pytest.raises(ValidationError, match=r"schedule: at 0.5 the weights are all 0"):
         ScaleMixParams(schedule={0: {3: 1}, 0.5: {4: 0}})

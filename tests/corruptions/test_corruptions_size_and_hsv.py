@@ -1,4 +1,4 @@
-"""The augmentations of FER-VGG-GRU, drawn for each frame or each clip, against independent references."""
+"""Augmentations of FER-VGG-GRU with a draw for each frame or clip, compared with independent references."""
 
 import colorsys
 import math
@@ -74,7 +74,7 @@ def test_a_draw_for_each_frame_needs_the_length(kind):
 
 
 def reference_box(frame_CHW, top, bottom, left, right, size):
-    """Crop of a picture padded with black, then torch's resize. Moves of the borders, positive down and right."""
+    """Crop of a frame padded with black, then torch's resize. Border moves are positive down and right."""
     height, width = frame_CHW.shape[-2:]
     room = max(height, width)
     padded = pad(frame_CHW, (room, room, room, room))
@@ -98,7 +98,7 @@ def test_box_is_the_resized_crop_with_black_outside(size):
 
 
 def test_box_moves_every_border_by_each_whole_pixel_alike():
-    """Of rows with the value of their number, crops at native scale tell their first and last row."""
+    """Every row has its index as value, so that a crop at native scale shows its first and last row."""
     op = build("box", per="clip", size=(20, 15))
     places = op.draw(keys(9000))["borders"][:, 0, 0]
     moves = torch.bincount((places * 9).floor().long().clamp(max=8))

@@ -1,4 +1,4 @@
-"""The menu's own operations against independent references, in the units that their parameters state."""
+"""Operations with strengths in stated units, compared with independent references."""
 
 import importlib
 import io
@@ -69,7 +69,7 @@ def test_a_box_between_two_whole_widths_counts_the_edges_in_part():
 
 
 @pytest.mark.parametrize(("length", "degrees"), [(7.0, 0.0), (6.3, 90.0), (9.0, 45.0), (11.4, 17.0), (5.0, 200.0)])
-def test_the_kernel_of_a_line_is_how_much_of_it_lies_in_each_pixel(length, degrees):
+def test_line_kernel_weights_are_the_part_of_the_line_in_each_pixel(length, degrees):
     kernel = line_kernels(torch.tensor([length]), torch.tensor([degrees]), 7)[0].numpy()
     along = (np.arange(200_000) + 0.5) / 200_000 * length - length / 2
     x, y = along * math.cos(math.radians(degrees)), along * math.sin(math.radians(degrees))
@@ -108,7 +108,7 @@ def test_a_clip_of_fewer_frames_gets_the_patterns_of_the_first_ones():
     draws = op.draw(keys(3))
     whole = op.apply(clips, draws)
     assert torch.equal(op.apply(clips[:, :2], draws), whole[:, :2])
-    with pytest.raises(PluginError, match="drawn for 4 frames, but the clips have 6"):
+    with pytest.raises(PluginError, match="draws are for 4 frames, but the clips have 6"):
         op.apply(ones(3, length=6), draws)
 
 
@@ -199,7 +199,7 @@ def test_an_occlusion_moves_its_pixels_from_frame_to_frame_and_stays_inside():
 
 
 @pytest.mark.parametrize(("fill", "value"), [("black", 0.0), ("grey", 0.5), ("white", 1.0), ("mean", 0.25)])
-def test_what_fills_a_cover(fill, value):
+def test_filling_of_a_cover(fill, value):
     out = run("occlusion", ones(value=0.25), area=1.0, fill=fill)
     torch.testing.assert_close(out, ones(value=value))
     noisy = run("occlusion", ones(2, value=0.25), area=1.0, fill="noise")
@@ -246,7 +246,7 @@ def test_differentiable_jpeg_is_near_libjpeg():
             assert (coded[0] - real).abs().mean() < most
 
 
-def test_mistakes_are_named():
+def test_invalid_input_is_refused_with_a_reason():
     with pytest.raises(ValidationError, match="sigma: the lowest value, 5, is above the highest, 2"):
         COMPONENTS["noise"].params(sigma=[5, 2])
     for name, wrong in (

@@ -1,4 +1,4 @@
-"""Each operation of ours that kornia has too, beside kornia's function: the claims of docs/degradations.md."""
+"""The comparison of our operations with kornia's functions in docs/degradations.md."""
 
 import importlib.util
 import json

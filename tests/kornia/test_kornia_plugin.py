@@ -1,4 +1,4 @@
-"""Kornia's augmentations as components: their parameters, which are left out, and the draws by keys."""
+"""kornia's augmentations as components: parameters, classes that are left out, keyed draws."""
 
 import importlib.util
 import json
@@ -43,7 +43,7 @@ def clips(count, length=1, channels=3, size=32):
     return 0.1 + 0.8 * torch.rand(count, length, channels, size, size, generator=torch.Generator().manual_seed(1))
 
 
-def test_at_least_forty_components_and_the_rest_is_left_out_by_name():
+def test_every_class_is_a_component_or_left_out_by_name():
     assert blear_kornia.PLUGIN_API == 1
     assert len(COMPONENTS) >= 40
     assert set(script().classes()) == set(COMPONENTS) | set(LEFT_OUT)
@@ -79,7 +79,7 @@ def test_parameters_of_the_class():
 
 
 @pytest.mark.parametrize("name", COMPONENTS)
-def test_a_clip_has_one_draw_whatever_the_batch_and_the_generator_of_torch(name):
+def test_draw_of_a_clip_is_independent_of_the_batch_and_of_torchs_generator(name):
     operation = build(name, length=2)
     frames = clips(5).expand(-1, 2, -1, -1, -1)
     state = torch.get_rng_state()
@@ -97,7 +97,7 @@ def test_a_clip_has_one_draw_whatever_the_batch_and_the_generator_of_torch(name)
 
 
 @pytest.mark.parametrize("name", COMPONENTS)
-def test_grey_frames_or_a_clear_refusal(name):
+def test_grey_frames_are_supported_or_refused_with_a_reason(name):
     if name in COLOUR_ONLY:
         with pytest.raises(PluginError, match="no colour to change"):
             build(name, channels=1)
@@ -108,7 +108,7 @@ def test_grey_frames_or_a_clear_refusal(name):
 
 
 @pytest.mark.parametrize("name", [name for name in SEVERITIES if "levels" in SEVERITIES[name]])
-def test_every_level_is_worse_than_the_one_before(name):
+def test_psnr_falls_from_level_to_level(name):
     frames = torch.nn.functional.avg_pool2d(clips(4, size=48).flatten(0, 1), 5, 1, 2).unflatten(0, (4, 1))
     errors = []
     for level in build(name, size=48).levels():
@@ -119,7 +119,7 @@ def test_every_level_is_worse_than_the_one_before(name):
     assert errors[0] > 0
 
 
-def test_another_epoch_is_another_draw_and_the_probability_is_the_component_s():
+def test_each_epoch_has_a_new_draw_with_probability_p():
     operation = build("RandomGaussianNoise")
     first, second = (operation.draw(keys(3, epoch=epoch)) for epoch in (0, 1))
     assert not torch.equal(first["gaussian_noise"], second["gaussian_noise"])
@@ -136,7 +136,7 @@ def test_kernel_sizes_differ_within_a_batch():
     torch.testing.assert_close(operation.apply(frames, draws), torch.cat(alone), atol=1e-6, rtol=0)
 
 
-def test_keyed_numbers_have_the_distributions_of_torch_s():
+def test_keyed_numbers_have_the_distributions_of_torch():
     with KeyedRandom(keys(400)):
         uniform, normal = torch.rand(400, 50), torch.randn((400, 50))
         coins = torch.bernoulli(torch.full((400, 5), 0.3))
@@ -148,7 +148,7 @@ def test_keyed_numbers_have_the_distributions_of_torch_s():
     with KeyedRandom(keys(1)):
         assert torch.randperm(9).tolist() == list(range(9))
         assert 0 <= int(torch.randint(7, (1,))) < 7
-    with KeyedRandom(keys(4)), pytest.raises(RuntimeError, match="no rows for each sample"):
+    with KeyedRandom(keys(4)), pytest.raises(RuntimeError, match="cannot be divided among"):
         torch.rand(3)
 
 

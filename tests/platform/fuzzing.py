@@ -107,7 +107,7 @@ def _child(module: str, seed: int, count: int, folder: Path) -> None:
                 result["refused"][error.what.split("\n")[0][:40]] += 1
                 if not error.what:
                     result["failures"].append(f"an error without words; input {data[:3000]!r}")
-            except (Exception, _HangError):  # noqa: BLE001 - whatever it is, it is what we look for
+            except (Exception, _HangError):  # noqa: BLE001 - every exception is a finding
                 text = "".join(traceback.format_exc()[-1500:])
                 result["failures"].append(f"{text}\ninput {base64.b64encode(data[:20000]).decode()}")
             finally:

@@ -1,4 +1,4 @@
-"""Fingerprints of components, by which all workers of a job are checked to have the same plugins."""
+"""Fingerprints of components. All workers of a job must have the driver's fingerprints."""
 
 from __future__ import annotations
 

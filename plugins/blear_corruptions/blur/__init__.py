@@ -1,1 +1,1 @@
-"""Blur of one kernel for each clip."""
+"""Blur with one kernel for each clip."""

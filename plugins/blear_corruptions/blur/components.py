@@ -1,4 +1,4 @@
-"""Blur of one kernel for each clip: the components."""
+"""Components of blur, with one kernel for each clip."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from blear_corruptions.blur.params import BlurParams, BoxBlurParams, LineBlurPar
 
 
 def components() -> list[Component]:
-    """One for each operation."""
+    """Returns one component for each operation."""
     return [
         Component(
             "random_blur",
@@ -17,21 +17,21 @@ def components() -> list[Component]:
         ),
         Component(
             "blur",
-            "Gaussian blur of a sigma in pixels",
+            "Gaussian blur with a sigma in pixels",
             BlurParams,
             "blear_corruptions.blur.filters:Blur",
             examples=({}, {"sigma": [0, 3.5]}),
         ),
         Component(
             "box_blur",
-            "Averages over a box of a width in pixels",
+            "Averages over a square box with a width in pixels",
             BoxBlurParams,
             "blear_corruptions.blur.filters:BoxBlur",
             examples=({}, {"width": [1, 4.5]}),
         ),
         Component(
             "line_blur",
-            "Motion blur of a length in pixels and an angle in degrees, the exact kernel of a line",
+            "Motion blur with a length in pixels and an angle in degrees; the kernel is an exact line",
             LineBlurParams,
             "blear_corruptions.blur.filters:LineBlur",
             examples=({}, {"length": [1, 9.5], "angle": 30}),

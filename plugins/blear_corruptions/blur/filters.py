@@ -1,4 +1,4 @@
-"""Blur of a stated width for each clip: Gaussian and box as matrices, motion as the exact kernel of a line."""
+"""Blur with a given width for each clip: Gaussian and box as matrices, motion as a kernel that is an exact line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from blear_corruptions.strength_operation import StrengthOperation, draw_strengt
 
 
 class _SymmetricFilter(ABC):
-    """A symmetric filter along both axes, the border repeated. Linear: frames are not clipped."""
+    """A symmetric filter along both axes. The border is repeated. The filter is linear: frames are not clipped."""
 
     strength: ClassVar[str]
     swept: ClassVar[tuple[str, tuple[float, ...]]]
@@ -30,28 +30,28 @@ class _SymmetricFilter(ABC):
         self._most = max(value) if isinstance(value, tuple) else value
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """The strength, float32 [B]."""
+        """Returns the strength, float32 [B]."""
         return draw_strengths(self._given, (self.strength,), torch.from_numpy(keys.uniform()))
 
     def operators(self, draws: Draws, height: int, width: int) -> Operators:
-        """One matrix along each axis."""
+        """Returns one matrix for each axis."""
         weights_BK = self.weights(draws[self.strength])
         return [_matrices(weights_BK, height)], [_matrices(weights_BK, width)]
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Frames of the same shape."""
+        """Returns frames of the same shape."""
         if uses_kornia(frames_BTCHW):
             weights_BK = self.weights(draws[self.strength])
             return blur_with_kornia(frames_BTCHW, weights_BK, weights_BK, "replicate")
         return apply_operators(frames_BTCHW, self.operators(draws, *frames_BTCHW.shape[-2:]))
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """The strengths that evaluation sweeps by default."""
+        """Returns the strengths that an evaluation sweeps by default."""
         return levels_of(self._given, self.swept)
 
     @abstractmethod
     def weights(self, strength_B: Tensor) -> Tensor:
-        """Weights [B, 2 r + 1] with the sum 1 at whole distances from -r to r."""
+        """Returns weights [B, 2 r + 1] at the distances -r to r in whole pixels; each row has the sum 1."""
 
 
 class Blur(_SymmetricFilter):
@@ -61,7 +61,7 @@ class Blur(_SymmetricFilter):
     swept = ("sigma", (0.5, 1, 2, 3, 5))
 
     def weights(self, strength_B: Tensor) -> Tensor:
-        """The Gaussian; of sigma 0 the unit impulse."""
+        """Returns the Gaussian; for sigma 0 the unit impulse."""
         sigma = strength_B[:, None]
         radius = math.ceil(4 * self._most)
         weights = get_gaussian_kernel1d(2 * radius + 1, sigma.clamp(min=1e-6))
@@ -70,13 +70,13 @@ class Blur(_SymmetricFilter):
 
 
 class BoxBlur(_SymmetricFilter):
-    """The mean over a box; of the pixels at its edge, the part inside counts."""
+    """The mean over a box. A pixel on the edge of the box is weighted by its part inside the box."""
 
     strength = "width"
     swept = ("width", (2, 3, 5, 8, 12))
 
     def weights(self, strength_B: Tensor) -> Tensor:
-        """Overlap of each pixel with the box."""
+        """Returns the overlap of each pixel with the box."""
         half = strength_B[:, None] / 2
         d = _distances(math.ceil((self._most - 1) / 2), strength_B)
         return (torch.minimum(d + 0.5, half) - torch.maximum(d - 0.5, -half)).clamp(min=0) / (2 * half)
@@ -87,7 +87,7 @@ def _distances(radius: int, like: Tensor) -> Tensor:
 
 
 def _matrices(weights_BK: Tensor, size: int) -> Tensor:
-    """The filter along an axis of `size` pixels, [B, size, size]."""
+    """Returns the filter along an axis of `size` pixels as matrices [B, size, size]."""
     radius = weights_BK.shape[1] // 2
     steps = torch.arange(-radius, radius + 1, device=weights_BK.device)
     places = (torch.arange(size, device=weights_BK.device)[:, None] + steps).clamp(0, size - 1)
@@ -97,9 +97,9 @@ def _matrices(weights_BK: Tensor, size: int) -> Tensor:
 
 
 class LineBlur(StrengthOperation):
-    """Motion in a straight line while the shutter is open, the border repeated.
+    """Blur of a straight motion while the shutter is open. The border is repeated.
 
-    A pixel's weight is the part of the line that lies in it, so that length and angle need not be whole.
+    A pixel's weight is the part of the line inside the pixel, so that length and angle need not be whole numbers.
     """
 
     name = "line_blur"
@@ -112,22 +112,22 @@ class LineBlur(StrengthOperation):
         self._radius = math.ceil(most / 2 - 0.5)
 
     def change(self, images_NCHW: Tensor, strengths: Mapping[str, Tensor], pattern_N: Tensor, time_N: Tensor) -> Tensor:
-        """Smeared images."""
+        """Returns images blurred along the line."""
         kernels = line_kernels(strengths["length"].flatten(), strengths["angle"].flatten(), self._radius)
         return filter2d(images_NCHW, kernels, "replicate")
 
 
 def line_kernels(length_N: Tensor, degrees_N: Tensor, radius: int) -> Tensor:
-    """Part of each pixel in a line about the middle, float32 [N, 2 radius + 1, 2 radius + 1], each with the sum 1.
+    """Returns kernels of centred lines, float32 [N, 2 radius + 1, 2 radius + 1], each with the sum 1.
 
-    The line is cut by the sides of the pixel's square (Liang and Barsky 1984).
+    A weight is the part of the line inside the pixel's square, by the line clipping of Liang and Barsky (1984).
     """
     d = torch.arange(-radius, radius + 1, device=length_N.device, dtype=torch.float64)
     half = length_N.double()[:, None, None] / 2
     angle = torch.deg2rad(degrees_N.double())[:, None, None]
     enter, leave = -half, half
     for way, middle in ((angle.cos(), d), (angle.sin(), d[:, None])):
-        # how far along the line the sides lie; a line that runs along them is inside or not
+        # positions along the line where it crosses the sides; a line parallel to the sides is either inside or outside
         along = way.abs() < 1e-9
         steep = torch.where(along, 1, way)
         sides = torch.stack([(middle - 0.5) / steep, (middle + 0.5) / steep])

@@ -25,12 +25,12 @@ class BoxBlurParams(StrengthParams):
     """Box blur."""
 
     width: Width | tuple[Width, Width] = Field(
-        3.0, description="Side of the box in pixels, need not be whole; 1 is clean."
+        3.0, description="Side of the box in pixels; need not be a whole number; 1 is clean."
     )
 
 
 class LineBlurParams(StrengthParams):
-    """Motion in a straight line."""
+    """Blur of a straight motion."""
 
     length: Length | tuple[Length, Length] = Field(
         7.0, description="Pixels that a point moves during the exposure; 1 is nearly clean."
@@ -43,9 +43,9 @@ class LineBlurParams(StrengthParams):
 class RandomBlurParams(Params):
     """Gaussian blur."""
 
-    p: float = Field(0.1, ge=0, le=1, description="Probability that a clip is changed.")
+    p: float = Field(0.1, ge=0, le=1, description="Probability that a clip is blurred.")
     kernels: tuple[Kernel, ...] = Field(
-        (3, 5, 7, 9), min_length=1, description="Odd kernel sizes in pixels; height and width are drawn apart."
+        (3, 5, 7, 9), min_length=1, description="Odd kernel sizes in pixels; height and width are drawn independently."
     )
 
     @field_validator("kernels")
@@ -53,5 +53,5 @@ class RandomBlurParams(Params):
     def _odd(cls, kernels: tuple[int, ...]) -> tuple[int, ...]:
         even = [kernel for kernel in kernels if kernel % 2 == 0]
         if even:
-            raise ValueError(f"a kernel has a middle only if its size is odd: {', '.join(map(str, even))}")
+            raise ValueError(f"kernel sizes must be odd; replace {', '.join(map(str, even))}")
         return kernels

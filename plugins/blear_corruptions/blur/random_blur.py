@@ -1,4 +1,4 @@
-"""Gaussian blur of a random kernel with probability p for each clip, two batched matrix products."""
+"""Gaussian blur with a random kernel and with probability p for each clip, as two batched matrix products."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from blear_corruptions.blur.separable_filter import blur_with_kornia, uses_korni
 
 
 class RandomBlur:
-    """Blurs a clip with a kernel whose height and width are drawn apart; its weights are OpenCV's for sigma 0.
+    """Blurs a clip with a Gaussian kernel whose height and width are drawn independently.
 
-    That is sigma = 0.3 ((size - 1) / 2 - 1) + 0.8, and OpenCV's own table of rounded weights for small sizes. The
-    border is mirrored without the edge, as OpenCV does.
+    The weights are those of OpenCV for sigma 0: sigma = 0.3 ((size - 1) / 2 - 1) + 0.8, and OpenCV's table of rounded
+    weights for small sizes. The border is mirrored without the edge, as in OpenCV.
 
     Raises:
-        PluginError: the frames are not larger than half a kernel, here (if the clip's shape is known) or in `apply`.
+        PluginError: the frames are not larger than half a kernel. Raised here if the clip's shape is known, otherwise
+            in `apply`.
     """
 
     def __init__(self, params: RandomBlurParams, context: BuildContext) -> None:
@@ -35,14 +36,14 @@ class RandomBlur:
             self._make_bank(context.clip.height, context.clip.width)
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """`index`: int64 [B]; 0 stays as it is, 1 + i n + j has the i-th kernel size as height, the j-th as width."""
+        """Returns `index`, int64 [B]: 0 is no blur; 1 + i n + j is the i-th of n sizes as height, the j-th as width."""
         n = len(self._kernels)
         chosen, height, width = torch.from_numpy(keys.uniform(3)).T
         index = 1 + (height * n).long() * n + (width * n).long()
         return {"index": torch.where(chosen < self._p, index, 0)}
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Frames of the same shape; an average of values in [0, 1] stays there."""
+        """Returns frames of the same shape, in [0, 1]: an average of values stays in their range."""
         if uses_kornia(frames_BTCHW):
             self._check(*frames_BTCHW.shape[-2:])
             rows_BK, columns_BK = self.weights(draws["index"])
@@ -50,11 +51,11 @@ class RandomBlur:
         return self._bank(*frames_BTCHW.shape[-2:])(frames_BTCHW, draws["index"])
 
     def operators(self, draws: Draws, height: int, width: int) -> Operators:
-        """One matrix along each axis."""
+        """Returns one matrix for each axis."""
         return self._bank(height, width).operators(draws["index"])
 
     def weights(self, index_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Each clip's weights along the rows' axis and the columns' axis, float32 [B, largest kernel]."""
+        """Returns each clip's weights along the height and along the width, both float32 [B, largest kernel]."""
         sizes = (1, *self._kernels)
         largest = max(sizes)
         padded = [pad(gaussian_weights(size), ((largest - size) // 2,) * 2) for size in sizes]
@@ -64,7 +65,7 @@ class RandomBlur:
         return stack[rows], stack[columns]
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """None: an augmentation has no severity to sweep."""
+        """Returns no levels: an augmentation has no severity to sweep."""
         return ()
 
     def _bank(self, height: int, width: int) -> SeparableBank:
@@ -84,16 +85,18 @@ class RandomBlur:
         largest = max(self._kernels)
         if largest // 2 >= min(height, width):
             what = f"a kernel of {largest} pixels does not fit into frames of {height} x {width}"
-            raise PluginError(what, "corruptions/random_blur", f"leave kernels above {2 * min(height, width) - 1} out")
+            raise PluginError(
+                what, "corruptions/random_blur", f"use kernels of at most {2 * min(height, width) - 1} pixels"
+            )
 
 
 def gaussian_weights(kernel: int) -> Tensor:
-    """OpenCV's weights of a Gaussian of `kernel` pixels, float64 [kernel]."""
+    """Returns OpenCV's weights of a Gaussian of `kernel` pixels, float64 [kernel]."""
     return torch.from_numpy(cv2.getGaussianKernel(kernel, 0, cv2.CV_64F))[:, 0]
 
 
 def _matrix(size: int, kernel: int) -> Tensor:
-    """The blur along one axis of `size` pixels, float64 [size, size]."""
+    """Returns the blur along one axis of `size` pixels as a matrix, float64 [size, size]."""
     weights = gaussian_weights(kernel)[None, None, :, None]
     border = (0, 0, kernel // 2, kernel // 2)
     return from_operation(lambda image: conv2d(pad(image, border, mode="reflect"), weights), size)

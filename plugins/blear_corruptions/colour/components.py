@@ -1,4 +1,4 @@
-"""Light and colour: the components."""
+"""Components of light and colour."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from blear_corruptions.colour.params import (
 
 
 def components() -> list[Component]:
-    """One for each operation."""
+    """Returns one component for each operation."""
     return [
         Component(
             "random_brightness",
@@ -31,14 +31,14 @@ def components() -> list[Component]:
         ),
         Component(
             "white_balance",
-            "The face under light of a colour temperature in kelvin",
+            "Changes the light to a colour temperature in kelvin",
             WhiteBalanceParams,
             "blear_corruptions.colour.shifts:WhiteBalance",
             examples=({}, {"kelvin": 3200}),
         ),
         Component(
             "channel_gain",
-            "A factor for each of red, green and blue",
+            "Multiplies red, green and blue by one factor each",
             ChannelGainParams,
             "blear_corruptions.colour.shifts:ChannelGain",
             examples=({}, {"red": 0.7, "green": 1, "blue": [1, 1.3]}),
@@ -52,7 +52,7 @@ def components() -> list[Component]:
         ),
         Component(
             "hue",
-            "Turns the hue by degrees",
+            "Rotates the hue by an angle in degrees",
             HueParams,
             "blear_corruptions.colour.shifts:Hue",
             examples=({}, {"degrees": 60}),

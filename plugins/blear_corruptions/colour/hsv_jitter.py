@@ -1,4 +1,4 @@
-"""Jitter of colour: hue, saturation and value (FER-VGG-GRU, 4.2)."""
+"""Colour jitter of hue, saturation and value (FER-VGG-GRU, section 4.2)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from blear_corruptions.random_streams import draws_per_clip, uniform_draws
 
 
 class HsvJitter:
-    """Shifts the hue, and multiplies saturation and value each by u or, as often, by 1 / u; u is uniform from 1.
+    """Shifts the hue, and multiplies saturation and value by one factor each.
 
-    Saturation and value are cut at 1. Of grey frames only the value changes.
+    A factor is u or 1 / u with equal probability; u is uniform between 1 and the parameter. Saturation and value are
+    limited to 1. In grey frames only the value changes.
 
     Raises:
-        PluginError: the frames have neither one nor three channels, here (if the clip's shape is known) or in `apply`.
+        PluginError: the frames have neither one nor three channels. Raised here if the clip's shape is known,
+            otherwise in `apply`.
     """
 
     def __init__(self, params: HsvJitterParams, context: BuildContext) -> None:
@@ -32,7 +34,7 @@ class HsvJitter:
             _check(context.clip.channels)
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """All float32 [B, T or 1]: `hue` in radians; `saturation` and `value`, factors."""
+        """Returns `hue` in radians, `saturation` and `value` as factors; each float32 [B, T or 1]."""
         hue, saturation, saturate, value, brighten = uniform_draws(keys, self._draws, 5).unbind(dim=-1)
         return {
             "hue": ((2 * hue - 1) * (2 * math.pi * self._params.hue)).float(),
@@ -41,7 +43,7 @@ class HsvJitter:
         }
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Frames of the same shape, in [0, 1]."""
+        """Returns frames of the same shape, in [0, 1]."""
         _check(frames_BTCHW.shape[2])
         hue, saturation, value = (draws[name][..., None, None] for name in ("hue", "saturation", "value"))
         frames = frames_BTCHW.clamp(0, 1)
@@ -52,7 +54,7 @@ class HsvJitter:
         return hsv_to_rgb(torch.stack(jittered, dim=2))
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """None: an augmentation has no severity to sweep."""
+        """Returns no levels: an augmentation has no severity to sweep."""
         return ()
 
 

@@ -15,10 +15,11 @@ Degrees = Annotated[float, Field(ge=-360, le=360)]
 
 
 class WhiteBalanceParams(StrengthParams):
-    """The colour of the light."""
+    """Colour temperature of the light."""
 
     kelvin: Kelvin | tuple[Kelvin, Kelvin] = Field(
-        (2500.0, 10000.0), description="Colour temperature of the light, for a camera set to 6500 K; less is warmer."
+        (2500.0, 10000.0),
+        description="Colour temperature of the light in kelvin, for a camera set to 6500 K; lower is warmer.",
     )
 
 
@@ -31,25 +32,27 @@ class ChannelGainParams(StrengthParams):
 
 
 class SaturationParams(StrengthParams):
-    """Distance from grey."""
+    """Scale of the saturation."""
 
     factor: Gain | tuple[Gain, Gain] = Field(0.0, description="Factor of the saturation; 1 is clean, 0 is grey.")
 
 
 class HueParams(StrengthParams):
-    """Turned colours."""
+    """Rotation of the hue."""
 
     degrees: Degrees | tuple[Degrees, Degrees] = Field(
-        (-30.0, 30.0), description="Angle by which the colour circle turns."
+        (-30.0, 30.0), description="Rotation of the colour circle, in degrees."
     )
 
 
 class HsvJitterParams(Params):
     """Jitter of hue, saturation and value."""
 
-    hue: float = Field(0.1, ge=0, le=0.5, description="Largest shift of the hue either way, as a share of the circle.")
-    saturation: float = Field(1.5, ge=1, description="Largest factor u; saturation is multiplied by u or by 1 / u.")
-    value: float = Field(1.5, ge=1, description="Largest factor u; value is multiplied by u or by 1 / u.")
+    hue: float = Field(
+        0.1, ge=0, le=0.5, description="Largest shift of the hue in either direction, as a share of the colour circle."
+    )
+    saturation: float = Field(1.5, ge=1, description="Largest factor u; the saturation is multiplied by u or by 1 / u.")
+    value: float = Field(1.5, ge=1, description="Largest factor u; the HSV value is multiplied by u or by 1 / u.")
     per: Per = Field("frame", description=PER_DRAW)
 
 
@@ -57,4 +60,8 @@ class RandomBrightnessParams(Params):
     """A constant added to all pixels."""
 
     p: float = Field(0.1, ge=0, le=1, description="Probability that a clip is changed.")
-    offset: float = Field(0.01, ge=0, description="Largest offset either way; drawn uniformly for each clip.")
+    offset: float = Field(
+        0.01,
+        ge=0,
+        description="Largest absolute offset of values in [0, 1]; the offset is drawn uniformly for each clip.",
+    )

@@ -1,4 +1,4 @@
-"""Shifts of colour: white balance, gains, saturation, hue. All are linear in the values, so that all have gradients."""
+"""Shifts of colour: white balance, gains, saturation, hue. All are linear in the pixel values and have gradients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _CAMERA_K, _GAMMA, _STEP_K = 6500, 2.2, 50
 
 
 def light(kelvin: np.ndarray) -> np.ndarray:
-    """Linear sRGB [..., 3] of a black body: the Planckian locus by Kim et al. (2002), 1667 to 25000 K, green 1."""
+    """Returns the linear sRGB colour of a black body, [..., 3], scaled to green 1.
+
+    The Planckian locus is the approximation of Kim et al. (2002) for 1667 to 25000 K.
+    """
     t = 1e3 / kelvin
     x = np.where(
         kelvin < 4000,
@@ -38,7 +41,7 @@ def light(kelvin: np.ndarray) -> np.ndarray:
 
 
 class WhiteBalance(StrengthOperation):
-    """The face under another light: gains of a black body against 6500 K, green kept, in light of gamma 2.2."""
+    """Multiplies linear light (gamma 2.2) by the colour of a black body relative to 6500 K. Green is unchanged."""
 
     name = "white_balance"
     strengths = ("kelvin",)
@@ -46,7 +49,7 @@ class WhiteBalance(StrengthOperation):
     channels = (3,)
 
     def change(self, images_NCHW: Tensor, strengths: Mapping[str, Tensor], pattern_N: Tensor, time_N: Tensor) -> Tensor:
-        """Warmer or colder images."""
+        """Returns warmer or colder images."""
         gains_K3 = torch.from_numpy(_GAINS).to(images_NCHW.device)
         place = (strengths["kelvin"].flatten() - 2000) / _STEP_K
         low = place.floor().long().clamp(0, len(gains_K3) - 2)
@@ -67,16 +70,16 @@ class ChannelGain(StrengthOperation):
     channels = (3,)
 
     def levels(self) -> list[dict[str, float]]:
-        """Less and less red; the other channels stay."""
+        """Returns decreasing factors of red; green and blue are unchanged."""
         return [{"red": red, "green": 1.0, "blue": 1.0} for red in self.swept[1]]
 
     def change(self, images_NCHW: Tensor, strengths: Mapping[str, Tensor], pattern_N: Tensor, time_N: Tensor) -> Tensor:
-        """Images with a cast."""
+        """Returns images with a colour cast."""
         return images_NCHW * torch.cat([strengths[name] for name in self.strengths], dim=1)
 
 
 class Saturation(StrengthOperation):
-    """Moves values away from, or towards, the pixel's Rec. 601 luma."""
+    """Scales the distance of each channel from the pixel's Rec. 601 luma."""
 
     name = "saturation"
     strengths = ("factor",)
@@ -84,12 +87,12 @@ class Saturation(StrengthOperation):
     channels = (3,)
 
     def change(self, images_NCHW: Tensor, strengths: Mapping[str, Tensor], pattern_N: Tensor, time_N: Tensor) -> Tensor:
-        """Paler or stronger images."""
+        """Returns images with lower or higher saturation."""
         return adjust_saturation_with_gray_subtraction(images_NCHW, strengths["factor"].flatten())
 
 
 class Hue(StrengthOperation):
-    """Turns the colour plane of YIQ, so that luma stays."""
+    """Rotates the chroma plane of YIQ. Luma is unchanged."""
 
     name = "hue"
     strengths = ("degrees",)
@@ -97,7 +100,7 @@ class Hue(StrengthOperation):
     channels = (3,)
 
     def change(self, images_NCHW: Tensor, strengths: Mapping[str, Tensor], pattern_N: Tensor, time_N: Tensor) -> Tensor:
-        """Images of other colours."""
+        """Returns images with rotated hues."""
         device = images_NCHW.device
         to_yiq = torch.tensor(_TO_YIQ, dtype=torch.float64, device=device)
         back = torch.linalg.inv(to_yiq).float()

@@ -1,1 +1,1 @@
-"""Compression with a gradient."""
+"""Differentiable compression."""

@@ -1,7 +1,7 @@
-"""JPEG with a gradient (Reich et al. 2024, arXiv 2309.06978): the numbers of kornia's codec in a quarter of the time.
+"""Differentiable JPEG (Reich et al. 2024, arXiv 2309.06978): equal to kornia's codec in a quarter of the time.
 
-Cosine transform and the change of chroma's size are linear and separable: matrices along both axes, made once. Between
-them coefficients are divided by the scaled tables and rounded with a cubic remainder, the tables too.
+The cosine transform and the chroma resampling are linear and separable: matrices along both axes, computed once. The
+coefficients are divided by the scaled quantisation tables. Tables and quotients are rounded with a cubic remainder.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _CHROMA_TABLE = (
     *(17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99),
     *(47, 66, 99, 99, 99, 99, 99, 99, *[99] * 32),
 )
-"""Of ITU-T T.81, annex K, in rows."""
+"""Quantisation table of ITU-T T.81, annex K, row by row."""
 
 _LUMA, _BLUE, _RED = (0.299, 0.587, 0.114), 0.564, 0.713
 _MIDDLE, _OFFSET = 128 / 255, 0.5 / 255  # kornia's chroma is 0.5 of 255 below the middle
-_BLOCK, _SQUARE = 8, 16  # sides in px of a block, and of what four blocks of luma and one of each chroma cover
-_PRODUCT = 64  # most rows of a matrix of blocks: larger ones multiply more zeros
+_BLOCK, _SQUARE = 8, 16  # sides in px of a block, and of a macroblock (four luma blocks, one block of each chroma)
+_PRODUCT = 64  # largest number of rows of a block matrix: more rows multiply more zeros
 _HELD: dict[tuple[int, str], tuple[Tensor, Tensor, Tensor]] = {}
 
 
 def soft_jpeg(images_NCHW: Tensor, quality_N: Tensor) -> Tensor:
-    """Coded and decoded images of the same shape, not clipped; 4:2:0.
+    """Returns images after encoding and decoding with 4:2:0 subsampling, of the same shape, not clipped.
 
     Args:
-        images_NCHW: float32 in [0, 1], RGB, or grey: coded as three equal channels.
-        quality_N: libjpeg's quality of each, above 0, at most 100; need not be whole.
+        images_NCHW: float32 in [0, 1], RGB or grey. Grey images are encoded as three equal channels.
+        quality_N: libjpeg's quality for each image, above 0, at most 100; need not be a whole number.
     """
     height, width = images_NCHW.shape[-2:]
     beyond = (0, -width % _SQUARE, 0, -height % _SQUARE)
@@ -60,7 +60,7 @@ def soft_jpeg(images_NCHW: Tensor, quality_N: Tensor) -> Tensor:
 
 
 def _quantised(coefficients_NCHW: Tensor, step_N88: Tensor) -> Tensor:
-    """Rounded to whole steps and a part of the rest, for the gradient's sake."""
+    """Rounds to whole quantisation steps plus a part of the remainder, which carries the gradient."""
     steps = step_N88.repeat(1, 1, coefficients_NCHW.shape[-1] // _BLOCK)[:, None, None]
     coefficients = coefficients_NCHW.unflatten(2, (-1, _BLOCK)) / steps
     whole = coefficients.round()
@@ -69,11 +69,11 @@ def _quantised(coefficients_NCHW: Tensor, step_N88: Tensor) -> Tensor:
 
 
 def _steps(quality_N: Tensor) -> list[Tensor]:
-    """Of luma and chroma in values of [0, 1], [N, 8, 8]."""
+    """Returns the quantisation steps of luma and of chroma for values in [0, 1], each [N, 8, 8]."""
     scale_N11 = _softly_floored(torch.where(quality_N < 50, 5000 / quality_N, 200 - 2 * quality_N))[:, None, None]
     tables = (torch.tensor(t, device=scale_N11.device).view(_BLOCK, _BLOCK) for t in (_LUMA_TABLE, _CHROMA_TABLE))
     scaled = [(table * scale_N11 + 50) / 100 for table in tables]
-    # kornia's soft limit: a step below 1 becomes a little less than 1, and that 0.12: finer than libjpeg's above 95
+    # kornia's soft limit turns steps below 1 into about 0.12: above quality 95 the steps are finer than libjpeg's
     limited = [torch.where(step < 1, 0.98 + 0.02 * torch.exp(step - 1), step).clamp(max=255) for step in scaled]
     return [_softly_floored(step) / 255 for step in limited]
 
@@ -83,13 +83,16 @@ def _softly_floored(x: Tensor) -> Tensor:
 
 
 def _by_blocks(images_NCHW: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Products along both axes with matrices that stand along the diagonal again and again."""
+    """Multiplies along both axes by matrices that repeat along the diagonal."""
     images = images_NCHW.unflatten(3, (-1, len(columns))) @ columns.mT
     return (rows @ images.flatten(3).unflatten(2, (-1, len(rows)))).flatten(2, 3)
 
 
 def _matrices(side: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Float32 [b, b], [side / 2, side], [side, side / 2]: cosine transforms of blocks, of the halved axis, and back."""
+    """Returns float32 matrices: the cosine transform of blocks, that of the halved axis, and the inverse of the latter.
+
+    Their shapes are [b, b], [side / 2, side] and [side, side / 2].
+    """
     if (side, str(device)) in _HELD:
         return _HELD[side, str(device)]
     place = torch.arange(_BLOCK, dtype=torch.float64)
@@ -97,7 +100,7 @@ def _matrices(side: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     cosines[0] /= 2**0.5
     most = max(b for b in range(_BLOCK, _PRODUCT + 1, _BLOCK) if side % b == 0)
     blocks, halved = (torch.block_diag(*[cosines] * (length // _BLOCK)) for length in (most, side // 2))
-    # kornia's antialiasing: three weights of a Gaussian of sigma 0.5
+    # kornia's antialiasing: three weights of a Gaussian with sigma 0.5
     mirrored = pad(torch.eye(side, dtype=torch.float64)[None], (0, 0, 1, 1), mode="reflect")[0]
     smooth = torch.lerp(mirrored[1:-1], (mirrored[:-2] + mirrored[2:]) / 2, 2 / (2 + math.exp(2)))
     halving, doubling = resize(side, side // 2, "area") @ smooth, resize(side // 2, side, "bilinear")

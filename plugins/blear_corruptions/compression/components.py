@@ -1,4 +1,4 @@
-"""Compression with a gradient: the components."""
+"""Components of differentiable compression."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from blear_corruptions.compression.params import SoftJpegParams
 
 
 def components() -> list[Component]:
-    """One for each operation."""
+    """Returns one component for each operation."""
     return [
         Component(
             "jpeg_differentiable",
-            "JPEG of a quality, with a gradient; codec/jpeg is the real one",
+            "Differentiable JPEG with a quality; codec/jpeg is libjpeg itself",
             SoftJpegParams,
             "blear_corruptions.compression.jpeg:SoftJpeg",
             examples=({}, {"quality": [10, 90]}),

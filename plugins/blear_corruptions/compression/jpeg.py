@@ -1,4 +1,4 @@
-"""JPEG with a gradient. What libjpeg really does is `codec/jpeg`."""
+"""Differentiable JPEG. The component `codec/jpeg` is libjpeg itself."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from blear_corruptions.strength_operation import StrengthOperation
 
 
 class SoftJpeg(StrengthOperation):
-    """The codec of Reich et al. (2024), as kornia has it: libjpeg's standard tables, 4:2:0, a quality for each clip.
+    """The codec of Reich et al. (2024) as in kornia: libjpeg's standard tables, 4:2:0, one quality for each clip.
 
-    Coefficients are rounded with a cubic remainder, for the gradient's sake, and nothing is in whole numbers: it
-    differs from libjpeg (docs/chains.md says by how much). Grey frames are coded as three equal channels.
+    Coefficients are rounded with a cubic remainder, which carries the gradient, and no step uses whole numbers. The
+    result therefore differs from libjpeg (docs/chains.md has the difference). Grey frames are encoded as three equal
+    channels.
     """
 
     name = "jpeg_differentiable"
@@ -23,5 +24,5 @@ class SoftJpeg(StrengthOperation):
     channels = (1, 3)
 
     def change(self, images_NCHW: Tensor, strengths: Mapping[str, Tensor], pattern_N: Tensor, time_N: Tensor) -> Tensor:
-        """Decoded images."""
+        """Returns the decoded images."""
         return soft_jpeg(images_NCHW, strengths["quality"].flatten())

@@ -12,6 +12,8 @@ Quality = Annotated[float, Field(ge=1, le=99)]
 
 
 class SoftJpegParams(StrengthParams):
-    """JPEG with a gradient."""
+    """Differentiable JPEG."""
 
-    quality: Quality | tuple[Quality, Quality] = Field(50.0, description="libjpeg's quality; need not be whole.")
+    quality: Quality | tuple[Quality, Quality] = Field(
+        50.0, description="libjpeg's quality; need not be a whole number."
+    )

@@ -1,4 +1,4 @@
-"""A small rotation, magnification and shift in one bilinear resampling, one draw for each clip."""
+"""A small random rotation, magnification and shift as one bilinear resampling, with one draw for each clip."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from blear_corruptions.geometry.params import RandomAffineParams
 
 
 class RandomAffine:
-    """Turns a clip about its centre, magnifies it, then shifts it; the border is repeated into what becomes free."""
+    """Rotates a clip about its centre, magnifies it, then shifts it. Uncovered pixels repeat the border."""
 
     def __init__(self, params: RandomAffineParams, context: BuildContext) -> None:
         self._params = params
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """All float32 [B].
+        """Returns `angle`, `scale`, `right` and `down`, each float32 [B].
 
-        `angle`: radians, counter-clockwise as seen; `scale`: magnification; `right`, `down`: shift as a share of the
-        width and the height.
+        `angle`: radians, counter-clockwise on the screen; `scale`: magnification; `right`, `down`: shift as a share of
+        the width and of the height.
         """
         angle, scale, right, down = torch.from_numpy(keys.uniform(4)).T
         params = self._params
@@ -38,13 +38,13 @@ class RandomAffine:
         return {name: value.float() for name, value in draws.items()}
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Frames of the same shape."""
+        """Returns frames of the same shape."""
         batch, length, channels, height, width = frames_BTCHW.shape
-        if not batch:  # which affine_grid refuses
+        if not batch:  # affine_grid refuses an empty batch
             return frames_BTCHW
         cosine, sine = torch.cos(draws["angle"]) / draws["scale"], torch.sin(draws["angle"]) / draws["scale"]
         right, down = 2 * draws["right"], 2 * draws["down"]  # the grid runs from -1 to 1
-        # Where each output pixel comes from: undo the shift, then the rotation, in pixels that are square.
+        # The source of each output pixel: invert the shift, then the rotation, in square pixels.
         ratio = height / width
         from_x = torch.stack([cosine, -sine * ratio, sine * ratio * down - cosine * right], dim=1)
         from_y = torch.stack([sine / ratio, cosine, -sine / ratio * right - cosine * down], dim=1)
@@ -55,5 +55,5 @@ class RandomAffine:
         return moved.reshape(frames_BTCHW.shape)
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """None: an augmentation has no severity to sweep."""
+        """Returns no levels: an augmentation has no severity to sweep."""
         return ()

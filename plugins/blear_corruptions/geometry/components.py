@@ -1,4 +1,4 @@
-"""Augmentations that move pixels or change the frames' size: the components."""
+"""Components of augmentations that move pixels or change the frames' size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from blear_corruptions.geometry.params import (
 
 
 def components() -> list[Component]:
-    """One for each operation."""
+    """Returns one component for each operation."""
     return [
         Component(
             "random_flip",
@@ -25,7 +25,7 @@ def components() -> list[Component]:
         ),
         Component(
             "random_crop",
-            "Cuts a square at a random place; changes the frames' size",
+            "Crops a square at a random position; changes the frames' size",
             RandomCropParams,
             "blear_corruptions.geometry.whole_pixels:RandomCrop",
             examples=({"size": 8},),
@@ -53,7 +53,7 @@ def components() -> list[Component]:
         ),
         Component(
             "random_box",
-            "Moves each border of the frame at random, in or out into black, and resizes the box",
+            "Crops a box with random borders, which may lie outside the frame (black), and resizes it",
             RandomBoxParams,
             "blear_corruptions.geometry.resize:RandomBox",
             examples=({}, {"move": 0.1, "size": [20, 12], "per": "clip"}),

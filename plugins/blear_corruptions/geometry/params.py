@@ -13,25 +13,26 @@ WholePixels = Annotated[int, Field(ge=1)]
 
 
 class RandomFlipParams(Params):
-    """Mirroring."""
+    """Random mirroring."""
 
     p: float = Field(0.5, ge=0, le=1, description="Probability that a clip, or a frame, is mirrored left to right.")
     per: Literal["clip", "frame"] = Field(
-        "clip", description="What one draw is for: all frames of a clip alike, or each frame alone."
+        "clip", description="Scope of one random draw: all frames of a clip share one, or each frame has its own."
     )
 
 
 class RandomCropParams(Params):
-    """Cropping."""
+    """Random crop of a square."""
 
     size: int = Field(ge=1, description="Rows and columns of the square that is kept, in pixels.")
     tested: Literal["crop", "resize"] = Field(
-        "crop", description="What evaluation does in its place: the centre crop, or the whole frame resized to `size`."
+        "crop",
+        description="Operation of an evaluation in its place: the centre crop, or the whole frame resized to `size`.",
     )
 
 
 class RandomShiftParams(Params):
-    """Shifting by whole pixels."""
+    """Random shift by whole pixels."""
 
     pixels: int = Field(
         ge=0, description="Largest shift in each direction, in pixels; whole pixels are drawn uniformly."
@@ -41,8 +42,10 @@ class RandomShiftParams(Params):
 class RandomAffineParams(Params):
     """Small rotation, scale and shift in one resampling."""
 
-    degrees: float = Field(0.0, ge=0, le=180, description="Largest rotation either way, in degrees.")
-    translate: float = Field(0.0, ge=0, le=1, description="Largest shift either way, as a share of width and height.")
+    degrees: float = Field(0.0, ge=0, le=180, description="Largest rotation in either direction, in degrees.")
+    translate: float = Field(
+        0.0, ge=0, le=1, description="Largest shift in either direction, as a share of width and height."
+    )
     scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = Field(
         (1.0, 1.0), description="Smallest and largest magnification."
     )
@@ -56,20 +59,20 @@ class RandomAffineParams(Params):
 
 
 class ResizeParams(Params):
-    """One size for all frames."""
+    """Resize to one size."""
 
     size: WholePixels | tuple[WholePixels, WholePixels] = Field(
-        description="Rows and columns; one number: of the shorter side, the other follows."
+        description="Rows and columns in pixels; one number: length of the shorter side, with the aspect ratio kept."
     )
 
 
 class RandomBoxParams(Params):
-    """Cropping by borders that move."""
+    """Crop of a box with random borders."""
 
     move: float = Field(
         0.2, ge=0, lt=0.5, description="Largest move of each border, inwards or outwards, as a share of the side."
     )
     size: tuple[WholePixels, WholePixels] | None = Field(
-        None, description="Rows and columns that the box is resized to; null: those of the frames."
+        None, description="Rows and columns of the resized box, in pixels; null: those of the frames."
     )
     per: Per = Field("frame", description=PER_DRAW)

@@ -1,4 +1,4 @@
-"""Changes of the frames' size: to a fixed one, or of a box with random borders."""
+"""Resizes of whole frames, or of a box with random borders."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Resize:
         self._size = params.size
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """Nothing."""
+        """Returns no draws."""
         return {}
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Frames [B, T, C, rows, columns]."""
+        """Returns frames [B, T, C, rows, columns]."""
         height, width = frames_BTCHW.shape[-2:]
         if isinstance(self._size, int):
             shorter = min(height, width)
@@ -36,18 +36,19 @@ class Resize:
         return resized.unflatten(0, frames_BTCHW.shape[:2])
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """None: a preparation has no severity to sweep."""
+        """Returns no levels: a preparation has no severity to sweep."""
         return ()
 
     def for_evaluation(self) -> Resize:
-        """Itself."""
+        """Returns this operation: it draws nothing."""
         return self
 
 
 class RandomBox:
-    """Cuts a box whose four borders have moved by whole pixels, drawn uniformly, and resizes it (FER-VGG-GRU, 4.2).
+    """Crops a box and resizes it (FER-VGG-GRU, section 4.2).
 
-    What lies outside the frame is black. Bilinear and antialiased: equal to torch's `interpolate` of the padded crop.
+    Each of the four borders is moved by a uniform random number of whole pixels. Pixels outside the frame are black.
+    The resize is bilinear and antialiased, equal to torch's `interpolate` of the padded crop.
     """
 
     def __init__(self, params: RandomBoxParams, context: BuildContext) -> None:
@@ -55,11 +56,11 @@ class RandomBox:
         self._draws = draws_per_clip(params.per, context, "corruptions/random_box")
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """`borders`: float32 [B, T or 1, 4] in [0, 1]: top, bottom, left, right; 0 moves furthest up or left."""
+        """Returns `borders`, float32 [B, T or 1, 4] in [0, 1]: top, bottom, left, right; 0 is furthest up or left."""
         return {"borders": uniform_draws(keys, self._draws, 4).float()}
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Frames [B, T, C, rows, columns]."""
+        """Returns frames [B, T, C, rows, columns]."""
         height, width = frames_BTCHW.shape[-2:]
         rows, columns = self._params.size or (height, width)
         borders_BT4 = draws["borders"]
@@ -68,23 +69,23 @@ class RandomBox:
         return down[:, :, None] @ frames_BTCHW @ across[:, :, None].mT
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """None: an augmentation has no severity to sweep."""
+        """Returns no levels: an augmentation has no severity to sweep."""
         return ()
 
     def for_evaluation(self) -> RandomBox:
-        """The box that has not moved: the frame, resized."""
+        """Returns the version with unmoved borders, which resizes the whole frame."""
         return RandomBox(self._params.model_copy(update={"move": 0.0, "per": "clip"}), BuildContext())
 
     def _weights(self, places_BT2: Tensor, side: int, size: int) -> Tensor:
-        """[B, T, size, side]: how much of each source pixel each target pixel takes, along one axis."""
+        """Returns the weight of each source pixel in each target pixel along one axis, [B, T, size, side]."""
         most = int(self._params.move * side)
-        # float32 may have rounded a place up to 1
+        # float32 rounding can give a place of 1
         moves_BT2 = (places_BT2 * (2 * most + 1)).floor().clamp(max=2 * most) - most
         start, end = moves_BT2[..., 0, None, None], side + moves_BT2[..., 1, None, None]
         scale = (end - start) / size
-        # the source is padded so far that every box lies inside; the padding is black, so its weights are dropped
+        # the padded source contains every possible box; the padding is black, so its weights are dropped
         source = torch.arange(-most, side + most, device=moves_BT2.device) + 0.5
         target = torch.arange(size, device=moves_BT2.device)[:, None] + 0.5
         hat = (1 - (source - start - target * scale).abs() / scale.clamp(min=1)).clamp(min=0)
-        hat = hat * ((source > start) & (source < end))  # a resized crop does not see what is beside it
+        hat = hat * ((source > start) & (source < end))  # pixels outside the crop have no weight
         return (hat / hat.sum(dim=-1, keepdim=True))[..., most : most + side]

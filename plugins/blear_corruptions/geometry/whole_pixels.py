@@ -1,4 +1,4 @@
-"""Augmentations that move whole pixels: flip, crop, shift. One draw for each clip, or of a flip for each frame."""
+"""Augmentations that move whole pixels: flip, crop, shift. One draw for each clip; a flip may draw for each frame."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ class RandomFlip:
         self._draws = draws_per_clip(params.per, context, "corruptions/random_flip")
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """`flip`: bool [B, T or 1]."""
+        """Returns `flip`, bool [B, T or 1]."""
         return {"flip": uniform_draws(keys, self._draws, 1)[..., 0] < self._p}
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Frames of the same shape."""
+        """Returns frames of the same shape."""
         return torch.where(draws["flip"][..., None, None, None], frames_BTCHW.flip(-1), frames_BTCHW)
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """None: an augmentation has no severity to sweep."""
+        """Returns no levels: an augmentation has no severity to sweep."""
         return ()
 
 
 class RandomCrop:
-    """Keeps a square of `size` pixels at a uniformly drawn whole-pixel place. The frames' size changes.
+    """Crops a square of `size` pixels at a uniform random position in whole pixels. The frames' size changes.
 
     Raises:
-        PluginError: the frames are smaller than the square, here (if the clip's shape is known) or in `apply`.
+        PluginError: the frames are smaller than the square. Raised here if the clip's shape is known, otherwise in
+            `apply`.
     """
 
     def __init__(self, params: RandomCropParams, context: BuildContext) -> None:
@@ -48,11 +49,11 @@ class RandomCrop:
             self._check(context.clip.height, context.clip.width)
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """`place`: float32 [B, 2] in [0, 1], the place among the possible rows and columns."""
+        """Returns `place`, float32 [B, 2] in [0, 1]: the position among the possible first rows and first columns."""
         return {"place": torch.from_numpy(keys.uniform(2)).float()}
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Frames [B, T, C, size, size]."""
+        """Returns frames [B, T, C, size, size]."""
         height, width = frames_BTCHW.shape[-2:]
         self._check(height, width)
         place_B2 = draws["place"]
@@ -62,11 +63,11 @@ class RandomCrop:
         return _take(frames_BTCHW, top_B[:, None] + steps, left_B[:, None] + steps)
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """None: an augmentation has no severity to sweep."""
+        """Returns no levels: an augmentation has no severity to sweep."""
         return ()
 
     def for_evaluation(self) -> Degradation:
-        """The centre crop, or the whole frame resized."""
+        """Returns the centre crop, or a resize of the whole frame."""
         if self._tested == "crop":
             return CentreCrop(self._size)
         return Resize(ResizeParams(size=(self._size, self._size)), BuildContext())
@@ -78,38 +79,38 @@ class RandomCrop:
 
 
 class CentreCrop:
-    """Keeps the middle square of `size` pixels; of an odd excess the larger part is cut above and left."""
+    """Crops the central square of `size` pixels. An odd margin is one pixel larger at the top and at the left."""
 
     def __init__(self, size: int) -> None:
         self._size = size
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """Nothing."""
+        """Returns no draws."""
         return {}
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Frames [B, T, C, size, size]."""
+        """Returns frames [B, T, C, size, size]."""
         top, left = ((side - self._size + 1) // 2 for side in frames_BTCHW.shape[-2:])
         return frames_BTCHW[..., top : top + self._size, left : left + self._size]
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """None: a preparation has no severity to sweep."""
+        """Returns no levels: a preparation has no severity to sweep."""
         return ()
 
 
 class RandomShift:
-    """Shifts a clip by -pixels..pixels rows and columns; the border is repeated into what becomes free."""
+    """Shifts a clip by -pixels to pixels rows and columns. Uncovered pixels repeat the border."""
 
     def __init__(self, params: RandomShiftParams, context: BuildContext) -> None:
         self._pixels = params.pixels
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """`shift`: int64 [B, 2], rows down and columns right, in pixels."""
+        """Returns `shift`, int64 [B, 2]: rows down and columns right, in pixels."""
         steps = torch.from_numpy(keys.uniform(2)) * (2 * self._pixels + 1)
         return {"shift": steps.floor().long().clamp(max=2 * self._pixels) - self._pixels}
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Frames of the same shape."""
+        """Returns frames of the same shape."""
         height, width = frames_BTCHW.shape[-2:]
         shift_B2 = draws["shift"]
         rows = torch.arange(height, device=frames_BTCHW.device) - shift_B2[:, :1]
@@ -117,12 +118,12 @@ class RandomShift:
         return _take(frames_BTCHW, rows.clamp(0, height - 1), columns.clamp(0, width - 1))
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """None: an augmentation has no severity to sweep."""
+        """Returns no levels: an augmentation has no severity to sweep."""
         return ()
 
 
 def _pick(place_B: Tensor, count: int) -> Tensor:
-    return (place_B * count).long().clamp(max=count - 1)  # float32 may have rounded the place up to 1
+    return (place_B * count).long().clamp(max=count - 1)  # float32 rounding can give a place of 1
 
 
 def _take(frames_BTCHW: Tensor, rows_BP: Tensor, columns_BQ: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""ImageNet-C."""
+"""The corruptions of ImageNet-C."""

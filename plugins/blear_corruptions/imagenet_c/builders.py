@@ -1,4 +1,4 @@
-"""The build functions of the 19 components of ImageNet-C: `build(params, context)`."""
+"""Build functions of the 19 components of ImageNet-C, each with the signature `build(params, context)`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ImageNet-C's changes of colour: brightness, contrast, saturate. Nothing is drawn."""
+"""Colour corruptions of ImageNet-C: brightness, contrast, saturate. They need no random numbers."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from blear_corruptions.imagenet_c.operation import Operation
 
 
 class Brightness(Operation):
-    """Adds to the HSV value; hue and saturation stay, so that RGB is multiplied. Of grey frames: adds to the values.
+    """Adds a number to the HSV value. Hue and saturation are unchanged, so that RGB values are multiplied.
 
-    A negative number makes it darker.
+    In grey frames the number is added to the pixel values. A negative number darkens the frame.
     """
 
     channels = (1, 3)
 
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
-        """Brighter images."""
+        """Returns brighter or darker images."""
         (more,) = self.strengths(index_N)
         value = images_NCHW.amax(dim=1, keepdim=True)
         brighter = (value + more).clamp(0, 1)
@@ -27,26 +27,26 @@ class Brightness(Operation):
 
 
 class Contrast(Operation):
-    """Moves every channel towards its mean over the image."""
+    """Scales the distance of every channel from its mean over the image."""
 
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
-        """Flatter images."""
+        """Returns images with another contrast."""
         (factor,) = self.strengths(index_N)
-        planes = images_NCHW.flatten(0, 1)[:, None]  # of RGB images kornia would take the mean of the grey image
+        planes = images_NCHW.flatten(0, 1)[:, None]  # for RGB images kornia would use the mean of the grey image
         factors = factor.flatten().repeat_interleave(images_NCHW.shape[1])
         return adjust_contrast_with_mean_subtraction(planes, factors).view_as(images_NCHW)
 
 
 class Saturate(Operation):
-    """Scales the HSV saturation and adds to it; grey pixels have the hue of red, as in scikit-image.
+    """Multiplies the HSV saturation by a factor and adds a number. Grey pixels have the hue of red, as in scikit-image.
 
-    Grey frames stay as they are: they have no saturation.
+    Grey frames have no saturation and are unchanged.
     """
 
     channels = (1, 3)
 
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
-        """Paler or more colourful images."""
+        """Returns images with another saturation."""
         if images_NCHW.shape[1] == 1:
             return images_NCHW
         factor, more = self.strengths(index_N)
@@ -54,7 +54,7 @@ class Saturate(Operation):
         chroma = value - least
         grey = chroma == 0
         saturation = chroma / torch.where(value == 0, 1, value)
-        depth = value * (saturation * factor + more).clamp(0, 1)  # how far the least channel will lie below the value
+        depth = value * (saturation * factor + more).clamp(0, 1)  # distance of the lowest channel from the HSV value
         red = torch.tensor([0.0, 1.0, 1.0], device=images_NCHW.device).view(1, 3, 1, 1)
         coloured = value - (value - images_NCHW) * torch.where(grey, 0, depth / torch.where(grey, 1, chroma))
         return torch.addcmul(coloured, torch.where(grey, depth, 0), red, value=-1)

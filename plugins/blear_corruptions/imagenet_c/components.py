@@ -1,4 +1,4 @@
-"""The 19 operations of ImageNet-C as components."""
+"""Components of the 19 corruptions of ImageNet-C."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from blear_corruptions.imagenet_c.params import ImageNetCParams
 
 _SUMMARIES = {
     "gaussian_noise": "adds Gaussian noise",
-    "shot_noise": "counts photons: Poisson noise",
-    "impulse_noise": "turns values black or white: salt and pepper",
+    "shot_noise": "adds Poisson noise of photon counts",
+    "impulse_noise": "sets values to black or white: salt and pepper noise",
     "speckle_noise": "adds Gaussian noise in proportion to the value",
-    "defocus_blur": "convolves with a disk, as out of focus",
-    "glass_blur": "moves pixels to near places, as behind frosted glass",
-    "motion_blur": "smears along a random direction",
-    "zoom_blur": "averages magnifications, as while zooming in",
+    "defocus_blur": "convolves with a disk, as an out-of-focus lens does",
+    "glass_blur": "exchanges pixels with pixels near them, as frosted glass does",
+    "motion_blur": "blurs along a random direction",
+    "zoom_blur": "averages magnifications, as a zooming camera does",
     "gaussian_blur": "convolves with a Gaussian",
-    "snow": "whitens and adds flakes with trails",
-    "frost": "adds frost, generated instead of photographed",
+    "snow": "whitens the frame and adds snowflakes with trails",
+    "frost": "mixes with generated frost (the original has photographs)",
     "fog": "adds a plasma fractal",
     "brightness": "adds to the HSV value",
     "spatter": "adds drops of water or mud",
     "contrast": "moves values towards their mean",
     "saturate": "changes the HSV saturation",
-    "elastic_transform": "bends by a random affine map and small displacements",
+    "elastic_transform": "warps by a random affine map and small displacements",
     "pixelate": "shrinks and enlarges with a box filter",
-    "jpeg_compression": "codes as JPEG, differentiable",
+    "jpeg_compression": "encodes and decodes as JPEG, differentiable",
 }
 
 
 def components() -> list[Component]:
-    """One for each operation, in the benchmark's names."""
+    """Returns one component for each corruption, named as in the benchmark."""
     return [
         Component(
             name,

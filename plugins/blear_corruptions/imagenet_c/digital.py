@@ -1,4 +1,4 @@
-"""ImageNet-C's digital corruptions: elastic transform, pixelate, JPEG compression."""
+"""Digital corruptions of ImageNet-C: elastic transform, pixelate, JPEG compression."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from blear_corruptions.random_patterns import uniform_pattern
 class ElasticTransform(Operation):
     """A random affine map, then a smoothed random displacement of every pixel.
 
-    Its numbers grow with the frames' shorter side; they are the authors' at 224, 64 and 32 pixels.
+    The table's numbers are multiplied by the frames' shorter side and equal the authors' at 224, 64 and 32 pixels.
     """
 
     def __init__(self, rows_KP: np.ndarray, height: int, width: int) -> None:
@@ -26,7 +26,7 @@ class ElasticTransform(Operation):
         self._smooth = gaussian_bank(self.rows_KP[:, 1], height, width, "symmetric", 3.0)
 
     def pattern(self, keys_M: Tensor, index_M: Tensor, channels: int) -> Tensor:
-        """[M, 6 + 2 H W]: shifts of three corners, x and y, then displacement right and down, all in px."""
+        """Returns shifts of three corners (x and y), then displacements right and down, [M, 6 + 2 H W], in pixels."""
         amplitude, _, corner = (strength[:, :, 0, 0] for strength in self.strengths(index_M))
         shifts = (2 * uniform_pattern(keys_M, (6,)) - 1) * corner
         moves_M2HW = 2 * uniform_pattern(keys_M, (2, self.height, self.width), stream=1) - 1
@@ -34,7 +34,7 @@ class ElasticTransform(Operation):
         return torch.cat([shifts, smooth_M2HW.flatten(1) * amplitude], dim=1)
 
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
-        """Bent images."""
+        """Returns the warped images."""
         device = images_NCHW.device
         rows = torch.arange(self.height, device=device)[:, None]
         columns = torch.arange(self.width, device=device)
@@ -44,8 +44,8 @@ class ElasticTransform(Operation):
         return sample(images, rows + down, columns + right, mirror_edge=True)
 
     def _back(self, shifts_N6: Tensor) -> Tensor:
-        """The affine map from the bent image's (x, y, 1) to the given image's (x, y), [N, 2, 3]."""
-        middle_x, middle_y = self.height // 2, self.width // 2  # the authors' script has them in this order
+        """Returns the affine map from (x, y, 1) of the warped image to (x, y) of the given image, [N, 2, 3]."""
+        middle_x, middle_y = self.height // 2, self.width // 2  # swapped as in the authors' script
         reach = min(self.height, self.width) // 3
         corners = [[middle_x + reach, middle_y + reach], [middle_x + reach, middle_y - reach]]
         corners_32 = torch.tensor(
@@ -57,7 +57,7 @@ class ElasticTransform(Operation):
 
 
 class Pixelate(Operation):
-    """Pillow's box filter down to int(side x factor) pixels and up again, as matrices."""
+    """Shrinks to int(side x factor) pixels with Pillow's box filter and enlarges again, both as matrices."""
 
     def __init__(self, rows_KP: np.ndarray, height: int, width: int) -> None:
         super().__init__(rows_KP, height, width)
@@ -67,22 +67,22 @@ class Pixelate(Operation):
         )
 
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
-        """Images of larger pixels."""
+        """Returns images with larger pixels."""
         return self._bank(images_NCHW[:, None], index_N)[:, 0]
 
 
 class JpegCompression(Operation):
-    """JPEG on the device, differentiable (Reich et al. 2024, as kornia has it): libjpeg's standard tables, 4:2:0.
+    """Differentiable JPEG on the device (Reich et al. 2024, as in kornia): libjpeg's standard tables, 4:2:0.
 
-    It differs from libjpeg: coefficients are rounded with a cubic remainder (up to 1/8 of a step is kept, for the
-    gradient's sake), the cosine transform and the colours are not in whole numbers, and colour is enlarged bilinearly.
-    Grey frames are coded as RGB with three equal channels.
+    The result differs from libjpeg in three ways. Coefficients are rounded with a cubic remainder, at most 1/8 of a
+    step, which carries the gradient. The cosine transform and the colours are not rounded to whole numbers. Chroma is
+    enlarged bilinearly. Grey frames are encoded as RGB with three equal channels.
     """
 
     channels = (1, 3)
 
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
-        """Decoded images."""
+        """Returns the decoded images."""
         (quality,) = self.strengths(index_N)
         return soft_jpeg(images_NCHW, quality.flatten())
 

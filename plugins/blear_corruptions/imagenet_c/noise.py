@@ -1,4 +1,4 @@
-"""ImageNet-C's noises: Gaussian, shot, impulse and speckle. Every value has its own number, as in the original."""
+"""Noises of ImageNet-C: Gaussian, shot, impulse, speckle. Every value has its own random number, as in the original."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch.nn.functional import grid_sample
 from blear_corruptions.imagenet_c.operation import Operation
 from blear_corruptions.random_patterns import normal_pattern, uniform_pattern
 
-_MEANS, _PLACES, _REACH = 256, 512, 5.5  # of the table of quantiles: rows, columns, largest |z|
-_MANY = 33  # 1 + the root of the mean from which on the expansion does
-_SPAN, _HALVINGS = 16.0, 24  # of the search for the quantile
+_MEANS, _PLACES, _REACH = 256, 512, 5.5  # table of quantiles: rows, columns, largest |z|
+_MANY = 33  # 1 + the root of the mean from which the expansion is accurate enough
+_SPAN, _HALVINGS = 16.0, 24  # bisection for the quantile: width of the interval, number of halvings
 _HELD: dict[str, Tensor] = {}
 
 
 class _Noise(Operation):
     def pattern(self, keys_M: Tensor, index_M: Tensor, channels: int) -> Tensor:
-        """Standard normal [M, C, H, W]."""
+        """Returns standard normal numbers [M, C, H, W]."""
         return normal_pattern(keys_M, (channels, self.height, self.width))
 
 
@@ -26,7 +26,7 @@ class GaussianNoise(_Noise):
     """x + std z."""
 
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
-        """Images with noise."""
+        """Returns images with noise."""
         (std,) = self.strengths(index_N)
         return images_NCHW + std * pattern_N
 
@@ -35,20 +35,20 @@ class SpeckleNoise(_Noise):
     """x + x std z."""
 
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
-        """Images with noise."""
+        """Returns images with noise."""
         (std,) = self.strengths(index_N)
         return images_NCHW + images_NCHW * std * pattern_N
 
 
 class ShotNoise(_Noise):
-    """Poisson(photons x) / photons: the quantile of the key's number. Counts have no gradient."""
+    """Poisson(photons x) / photons, as the quantile of a random number. Counts have no gradient."""
 
     def __init__(self, rows_KP: np.ndarray, height: int, width: int) -> None:
         super().__init__(rows_KP, height, width)
         _table(torch.device("cpu"))
 
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
-        """Images with noise."""
+        """Returns images with noise."""
         (photons,) = self.strengths(index_N)
         with torch.no_grad():
             counts = poisson_quantile(images_NCHW * photons, pattern_N)
@@ -56,29 +56,29 @@ class ShotNoise(_Noise):
 
 
 class ImpulseNoise(Operation):
-    """Salt and pepper: each value becomes 0 or 1, as often, with the probability `amount`."""
+    """Salt and pepper: with the probability `amount` a value becomes 0 or 1, both equally likely."""
 
     def pattern(self, keys_M: Tensor, index_M: Tensor, channels: int) -> Tensor:
-        """Uniform [M, C, H, W]."""
+        """Returns uniform numbers [M, C, H, W]."""
         return uniform_pattern(keys_M, (channels, self.height, self.width))
 
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
-        """Images with noise."""
+        """Returns images with noise."""
         (amount,) = self.strengths(index_N)
         salt = (pattern_N < amount / 2).to(images_NCHW.dtype)
         return torch.where(pattern_N < amount, salt, images_NCHW)
 
 
 def poisson_quantile(mean: Tensor, z: Tensor) -> Tensor:
-    """Smallest count whose Poisson distribution reaches that of a standard normal `z`; float32, for |z| up to 5.5.
+    """Returns Poisson quantiles, float32: the smallest count with at least the probability of the normal number `z`.
 
-    The distribution of counts, a regularised incomplete gamma function, is continued to real x; its quantile less
-    s (s + z), where s is the root of the mean, is smooth, and read from a table between whose places lines run. That
-    misses the real quantile by less than 1e-4, so that one count in 10,000 is another one.
+    The Poisson distribution function is a regularised incomplete gamma function, which is also defined between whole
+    counts. Its quantile minus s (s + z), where s is the root of the mean, is smooth and is interpolated linearly in a
+    table. The error is below 1e-4, so that one count in 10,000 differs from the exact quantile.
 
     Args:
         mean: at least 0, [N, ...].
-        z: of the same shape, or one that broadcasts with it.
+        z: standard normal, |z| up to 5.5, of a shape that broadcasts with `mean`.
     """
     mean, z = torch.broadcast_tensors(mean.float(), z.float())
     s = mean.sqrt()
@@ -89,12 +89,17 @@ def poisson_quantile(mean: Tensor, z: Tensor) -> Tensor:
 
 
 def _table(device: torch.device) -> Tensor:
-    """x - 1 - s (s + z) of the real quantile x, float32 at places of [1 / (1 + s), z]; made once for a device."""
+    """Returns the table of x - 1 - s (s + z) for the real quantile x, float32, computed once for each device.
+
+    Rows: values of 1 / (1 + s). Columns: values of z.
+    """
     if str(device) in _HELD:
         return _HELD[str(device)]
     z = torch.linspace(-_REACH, _REACH, _PLACES, dtype=torch.float64)
     s = 1 / torch.linspace(0, 1, _MEANS, dtype=torch.float64)[1:, None] - 1
-    rest = (z * z + 2) / 6 + (z - z**3) / (72 * s.clamp(min=1))  # Cornish and Fisher 1938, for many photons
+    rest = (z * z + 2) / 6 + (z - z**3) / (
+        72 * s.clamp(min=1)
+    )  # expansion of Cornish and Fisher (1938) for large means
     near = s[_MEANS // _MANY :] * (s[_MEANS // _MANY :] + z)
     mean = (s[_MEANS // _MANY :] ** 2).expand_as(near)
     low = (near + rest[_MEANS // _MANY :] - _SPAN / 2).clamp(min=0)

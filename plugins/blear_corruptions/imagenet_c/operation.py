@@ -1,8 +1,8 @@
-"""Base classes of the ImageNet-C operations: draws, severities, tables, sizes (Hendrycks and Dietterich 2019).
+"""Base classes of the ImageNet-C operations (Hendrycks and Dietterich 2019): draws, severities, tables, frame sizes.
 
-An `Operation` is one corruption at K severities for frames of one size; `Corruption` makes it a degradation. Shapes
-beside those of `blear.contracts`: N images (all frames of all clips), M random patterns (one for each clip or frame),
-K severities, P numbers of a row of the table.
+An `Operation` is one corruption at K severities for frames of one size. A `Corruption` wraps it as a degradation.
+Shapes in addition to `blear.contracts`: N images (all frames of all clips), M random patterns (one for each clip or
+frame), K severities, P numbers of a row of the table.
 """
 
 from __future__ import annotations
@@ -29,50 +29,50 @@ class Operation(ABC):
     """A corruption at K severities for frames of one size.
 
     Args:
-        rows_KP: float64, for each severity the numbers of its table.
+        rows_KP: float64, the row of the table for each severity.
         height, width: of the frames, in pixels.
     """
 
     channels: tuple[int, ...] = ()
-    """How many channels frames may have; empty: any number."""
+    """Permitted numbers of channels; empty: any number."""
 
     def __init__(self, rows_KP: np.ndarray, height: int, width: int) -> None:
         self.rows_KP, self.height, self.width = rows_KP, height, width
         self._rows = torch.from_numpy(rows_KP).float()
 
     def strengths(self, index_N: Tensor) -> tuple[Tensor, ...]:
-        """The P numbers of each image's severity, each float32 [N, 1, 1, 1]."""
+        """Returns the P table numbers of each image's severity, each float32 [N, 1, 1, 1]."""
         return self._rows.to(index_N.device)[index_N][..., None, None, None].unbind(dim=1)
 
     def pattern(self, keys_M: Tensor, index_M: Tensor, channels: int) -> Tensor:
-        """All that is random, float32 [M, ...]: a pure function of key and severity. Nothing, unless overridden."""
+        """Returns the random pattern, float32 [M, ...]: a pure function of key and severity. Default: no numbers."""
         return torch.empty(len(keys_M), 0, device=keys_M.device)
 
     @abstractmethod
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
-        """The corrupted images, of the same shape; need not be clipped.
+        """Returns the corrupted images, of the same shape; need not be clipped.
 
         Args:
             images_NCHW: float32 in [0, 1].
-            index_N: int64, severity of each.
-            pattern_N: what `pattern` gave for each image's clip or frame.
+            index_N: int64, index of each image's severity.
+            pattern_N: the random pattern of each image's clip or frame, from `pattern`.
         """
 
 
 class Corruption:
-    """An operation as a degradation: a severity for each clip, a random pattern for each clip or frame.
+    """Wraps an operation as a degradation: one severity for each clip, one random pattern for each clip or frame.
 
     Args:
-        name: of the component.
+        name: name of the component.
         operation: class of the corruption.
-        rows_of: (height, width) of the frames -> the numbers of severity 1 to 5.
+        rows_of: (height, width) of the frames -> the table's rows for severities 1 to 5.
 
-    Frames are clipped to [0, 1] before and after. The original works on 8-bit pictures and rounds on the way; this does
-    not. What is an image's own (its mean, its maximum) is each frame's own.
+    Frames are clipped to [0, 1] before and after. Intermediate values are not rounded to 8 bits, unlike the original's.
+    Statistics of an image (mean, maximum) are those of each frame.
 
     Raises:
-        PluginError: frames smaller than 6 pixels or of unsuitable channels, here (if the clip's shape is known) or in
-            `apply`.
+        PluginError: the frames are smaller than 6 pixels or have an unsuitable number of channels. Raised here if the
+            clip's shape is known, otherwise in `apply`.
     """
 
     def __init__(
@@ -95,17 +95,17 @@ class Corruption:
             self.operation_for(context.clip.height, context.clip.width)
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """`index`: int64 [B], which severity; `key`: int64 [B, T or 1], from which the random pattern is made."""
+        """Returns `index`, int64 [B], of the severity, and `key`, int64 [B, T or 1], of the random pattern."""
         drawn = keys.uniform(1 + self._patterns)
         index_B = np.searchsorted(self._inner_edges, drawn[:, 0], side="right")
         key = (torch.from_numpy(drawn[:, 1:]) * 2**53).long()
         return {"index": torch.from_numpy(index_B.astype(np.int64)), "key": key}
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Frames of the same shape, in [0, 1]."""
+        """Returns frames of the same shape, in [0, 1]."""
         batch, length, channels, height, width = frames_BTCHW.shape
         self._check(channels)
-        if not batch:  # which some of PyTorch's and kornia's operations refuse
+        if not batch:  # some operations of PyTorch and kornia refuse an empty batch
             return frames_BTCHW
         if (height, width) not in self._sized:
             self.operation_for(height, width)
@@ -119,16 +119,16 @@ class Corruption:
         changed = operation.change(images, index_B.repeat_interleave(length), pattern)
         clipped = (
             changed.clamp(0, 1) if changed.requires_grad else changed.clamp_(0, 1)
-        )  # in new memory it takes longer
+        )  # in place: new memory is slower
         return clipped.unflatten(0, (batch, length)).to(frames_BTCHW.dtype)
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """The five severities of the benchmark."""
+        """Returns the five severities of the benchmark."""
         return [{"severity": severity} for severity in (1, 2, 3, 4, 5)]
 
     @not_compiled
     def operation_for(self, height: int, width: int) -> Operation:
-        """The operation for frames of this size; made once."""
+        """Returns the operation for frames of this size, built once for each size."""
         if min(height, width) < SMALLEST:
             what = f"frames of {height} x {width} pixels are too small"
             raise PluginError(what, self._name, f"use frames of at least {SMALLEST} x {SMALLEST}")

@@ -1,4 +1,4 @@
-"""Clouds: the diamond-square fractal (Fournier, Fussell, Carpenter 1982) as ImageNet-C's fog has it, batched."""
+"""The diamond-square (plasma) fractal of Fournier, Fussell, Carpenter (1982) as in ImageNet-C's fog, batched."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from blear_corruptions.random_patterns import uniform_pattern
 
 
 def plasma(uniform_MSS: Tensor, decay_M11: Tensor) -> Tensor:
-    """Fractal heights in [0, 1], [M, S, S]; S is a power of two.
+    """Returns fractal heights in [0, 1], [M, S, S]; S is a power of two.
 
     Args:
-        uniform_MSS: in [0, 1), what each place of the map adds to the mean of its four neighbours.
-        decay_M11: how many times smaller the amplitude's root becomes at each halving of the step.
+        uniform_MSS: in [0, 1), the random part that a map cell adds to the mean of its four neighbours.
+        decay_M11: divisor of the root of the amplitude at each halving of the step.
     """
     size = uniform_MSS.shape[-1]
     chance = 2 * uniform_MSS - 1
@@ -37,6 +37,6 @@ def plasma(uniform_MSS: Tensor, decay_M11: Tensor) -> Tensor:
 
 
 def plasma_pattern(keys_M: Tensor, decay_M11: Tensor, height: int, width: int, stream: int = 0) -> Tensor:
-    """The upper left height x width pixels of a fractal of the next power of two, [M, 1, H, W]."""
+    """Returns a fractal of the next power of two, cropped to its upper left height x width pixels, [M, 1, H, W]."""
     size = 1 << (max(height, width) - 1).bit_length()
     return plasma(uniform_pattern(keys_M, (size, size), stream), decay_M11)[:, None, :height, :width]

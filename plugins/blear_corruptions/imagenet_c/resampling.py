@@ -1,4 +1,4 @@
-"""Resampling that ImageNet-C's operations share: bilinear look-up, the clipped zoom, the trail of a motion."""
+"""Resampling functions of ImageNet-C's operations: bilinear sampling, clipped zoom, motion blur."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch.nn.functional import grid_sample, interpolate, pad
 
 
 def sample(images_NCHW: Tensor, y_NHW: Tensor, x_NHW: Tensor, *, mirror_edge: bool = False) -> Tensor:
-    """Bilinear values at pixel coordinates, mirrored outside.
+    """Returns bilinear values at pixel coordinates. Coordinates outside the image are mirrored into it.
 
     Args:
         images_NCHW: float32.
         y_NHW, x_NHW: coordinates; any shape that broadcasts to [N, H, W].
-        mirror_edge: mirror about the outer border of the edge pixel (scipy's "reflect"), not about its middle (OpenCV's
-            BORDER_REFLECT_101).
+        mirror_edge: true mirrors at the outer border of the edge pixel (scipy's "reflect"), false at the centre of the
+            edge pixel (OpenCV's BORDER_REFLECT_101).
     """
     y, x = torch.broadcast_tensors(y_NHW, x_NHW)
     height, width = images_NCHW.shape[-2:]
@@ -28,9 +28,9 @@ def sample(images_NCHW: Tensor, y_NHW: Tensor, x_NHW: Tensor, *, mirror_edge: bo
 
 
 def zoom_line(side: int, factor: float) -> tuple[float, float]:
-    """Where pixel 0 of the zoomed line comes from, and the step to the next, in pixels.
+    """Returns the source of pixel 0 of a zoomed row or column, and the step to the next source, in pixels.
 
-    `clipped_zoom` of the authors' script: scipy's `zoom` of the ceil(side / factor) pixels in the middle, trimmed.
+    The zoom is `clipped_zoom` of the authors' script: scipy's `zoom` of the ceil(side / factor) central pixels, cut.
     """
     kept = math.ceil(side / factor)
     enlarged = round(kept * factor)
@@ -39,7 +39,7 @@ def zoom_line(side: int, factor: float) -> tuple[float, float]:
 
 
 def clipped_zoom(images_NCHW: Tensor, factor: float) -> Tensor:
-    """What `zoom_line` says of both axes: the middle enlarged and trimmed, of the same shape."""
+    """Returns images whose centre is enlarged and trimmed to the same shape, by `zoom_line` along both axes."""
     sides = images_NCHW.shape[-2:]
     for axis, side in enumerate(sides, start=2):
         kept = math.ceil(side / factor)
@@ -52,12 +52,15 @@ def clipped_zoom(images_NCHW: Tensor, factor: float) -> Tensor:
 
 
 def trail(images_NCHW: Tensor, radius: Tensor, sigma: Tensor, degrees: Tensor, longest: int) -> Tensor:
-    """ImageMagick's MotionBlurImage: a half Gaussian of 2 radius + 1 pixels in one direction, borders repeated.
+    """Returns images after ImageMagick's MotionBlurImage: a half Gaussian of 2 radius + 1 pixels in one direction.
+
+    The border is repeated.
 
     Args:
         images_NCHW: float32.
-        radius, sigma, degrees: in pixels and degrees, clockwise from the right; each [N, 1, 1, 1].
-        longest: the largest radius of them.
+        radius, sigma: in pixels, [N, 1, 1, 1].
+        degrees: direction, clockwise from the right, [N, 1, 1, 1].
+        longest: the largest radius of the batch.
     """
     device = images_NCHW.device
     step = torch.arange(2 * longest + 1, device=device)
@@ -80,7 +83,7 @@ def trail(images_NCHW: Tensor, radius: Tensor, sigma: Tensor, degrees: Tensor, l
 
 
 def _trail_by_image(images_NCHW: Tensor, weights: Tensor, down: Tensor, right: Tensor, reach: int) -> Tensor:
-    """The same as sums of shifted views of the padded image, ten times faster than look-ups on a CPU."""
+    """Returns the same as `trail`, ten times faster on a CPU: a sum of shifted views of the padded image."""
     height, width = images_NCHW.shape[-2:]
     padded = pad(images_NCHW, (reach, reach, reach, reach), mode="replicate")
     done = []

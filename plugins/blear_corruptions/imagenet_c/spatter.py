@@ -1,4 +1,4 @@
-"""ImageNet-C's spatter: drops of water (severities 1 to 3) or of mud (4 and 5), made from smoothed noise."""
+"""Spatter of ImageNet-C: drops of water (severities 1 to 3) or of mud (4 and 5) from smoothed noise."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ _FAR = 20
 
 
 class Spatter(Operation):
-    """Mud covers the image in brown; water adds a pale turquoise, embossed by the distance from the drops' edges.
+    """Drops of mud or water. Mud is brown; water is pale turquoise, embossed by the distance from the drops' edges.
 
-    Mud follows the original. For water, edges are the drops' inner borders instead of Canny's, which OpenCV finds image
-    by image, and distances are exact instead of OpenCV's nearly Euclidean ones. Above severity 3 it is mud.
+    Mud is equal to the original. Water differs in two ways: the edges are the drops' inner borders (the original has
+    OpenCV's Canny edges, computed image by image), and the distances are exactly Euclidean (OpenCV's are approximate).
+    Severities above 3 are mud.
     """
 
     channels = (1, 3)
@@ -33,7 +34,7 @@ class Spatter(Operation):
         self._edge = gaussian_bank(np.where(mud_K, rows_KP[:, 4], 0), height, width)
 
     def pattern(self, keys_M: Tensor, index_M: Tensor, channels: int) -> Tensor:
-        """How much of each pixel is covered, in [0, 1], [M, 1, H, W]."""
+        """Returns the covered part of each pixel, in [0, 1], [M, 1, H, W]."""
         mean, deviation, _, threshold, opacity, mud = self.strengths(index_M)
         field = mean + deviation * normal_pattern(keys_M, (1, self.height, self.width))
         liquid = self._smooth(field[:, None], index_M)[:, 0]
@@ -46,14 +47,14 @@ class Spatter(Operation):
         return covered
 
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
-        """Images with drops."""
+        """Returns images with drops."""
         mud = (self.strengths(index_N)[5] > 0).float()
         colour = torch.lerp(tinted(_WATER, images_NCHW), tinted(_MUD, images_NCHW), mud)
         return torch.addcmul(images_NCHW, pattern_N, colour - mud * images_NCHW)
 
 
 def _water(liquid_M1HW: Tensor) -> Tensor:
-    """Embossed drops, the strongest pixel of an image 1; in the original's 8-bit steps."""
+    """Returns embossed drops in the original's 8-bit steps; the largest value of an image is 1."""
     liquid = (liquid_M1HW.clamp(0, 1) * 255).floor()
     relief = _equalised(_mean3(_distance(liquid > 0)).floor())
     drops = liquid * _mean3(_embossed(relief).clamp(0, 255)).round()
@@ -62,7 +63,10 @@ def _water(liquid_M1HW: Tensor) -> Tensor:
 
 
 def _distance(inside_M1HW: Tensor) -> Tensor:
-    """Euclidean distance from the borders of the drops in px, cut at 20: squares are least along columns, then rows."""
+    """Returns the Euclidean distance from the borders of the drops in pixels, at most 20.
+
+    The smallest squared distance is computed along the columns first, then along the rows.
+    """
     inner = pad(inside_M1HW, (1, 1, 1, 1), value=True)
     inner = inner[:, :, :-2] & inner[:, :, 1:-1] & inner[:, :, 2:]
     inner = inner[..., :-2] & inner[..., 1:-1] & inner[..., 2:]
@@ -76,7 +80,7 @@ def _distance(inside_M1HW: Tensor) -> Tensor:
 
 
 def _equalised(levels_M1HW: Tensor) -> Tensor:
-    """OpenCV's equalizeHist of whole levels 0 to 20, for each image."""
+    """Returns OpenCV's equalizeHist of the whole levels 0 to 20, for each image."""
     levels = levels_M1HW.flatten(1).long()
     counts = torch.zeros(len(levels), _FAR + 1, device=levels.device)
     counts = counts.scatter_add(1, levels, torch.ones_like(levels, dtype=counts.dtype))
@@ -89,7 +93,7 @@ def _equalised(levels_M1HW: Tensor) -> Tensor:
 
 
 def _embossed(images_M1HW: Tensor) -> Tensor:
-    """With the kernel -2 -1 0, -1 1 1, 0 1 2."""
+    """Returns images filtered with the emboss kernel -2 -1 0, -1 1 1, 0 1 2."""
     p = pad(images_M1HW, (1, 1, 1, 1), mode="reflect")
     middle = slice(1, -1)
     slope = p[:, :, 2:, middle] - p[:, :, :-2, middle] + p[:, :, middle, 2:] - p[:, :, middle, :-2]

@@ -1,8 +1,8 @@
 """The severities of ImageNet-C in numbers (Hendrycks and Dietterich 2019, arXiv 1903.12261).
 
 All tables are those of the authors' repository `hendrycks/robustness`, folder `ImageNet-C/create_c`: 224 pixels from
-`make_imagenet_c.py`, 64 from `make_tinyimagenet_c.py`, 32 from `make_cifar_c.py`. None had to be derived. A row is a
-severity, 1 to 5; its columns are said in `UNITS`. Values of pixels are in [0, 1]; px: pixels.
+`make_imagenet_c.py`, 64 from `make_tinyimagenet_c.py`, 32 from `make_cifar_c.py`. No table is derived. A row is a
+severity, 1 to 5; `UNITS` describes the columns. Pixel values are in [0, 1]; px: pixels.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ UNITS: dict[str, str] = {
     "shot_noise": "photons at full brightness",
     "impulse_noise": "share of the values that become 0 or 1",
     "speckle_noise": "standard deviation as a share of the value",
-    "defocus_blur": "radius of the disk in px, sigma in px of the Gaussian that smooths the disk's edge",
+    "defocus_blur": "radius of the disk in px, sigma in px of the Gaussian that smooths the disk",
     "glass_blur": "sigma in px of the Gaussian before and after, largest move in px, rounds",
-    "motion_blur": "radius in px (the trail has 2 radius + 1 pixels), sigma in px of the trail",
-    "zoom_blur": "magnifications run from 1 to below the first number in steps of the second, as numpy's arange has it",
+    "motion_blur": "radius in px (the kernel has 2 radius + 1 pixels), sigma of the kernel in px",
+    "zoom_blur": "magnifications are numpy's arange from 1 to the first number (excluded) in steps of the second",
     "gaussian_blur": "sigma in px",
-    "snow": "mean and deviation of the flakes' field, its magnification, threshold, radius and sigma of the trail "
-    "in px, share of the picture that is not whitened",
-    "frost": "factor of the picture, factor of the frost",
+    "snow": "mean and deviation of the flakes' noise, magnification of the noise, threshold, radius and sigma of the "
+    "trail in px, share of the image that is not whitened",
+    "frost": "factor of the image, factor of the frost",
     "fog": "thickness, decay of the fractal's amplitude at each halving of its step",
     "brightness": "added to the HSV value",
-    "spatter": "mean and deviation of the liquid's field, sigma in px that smooths it, threshold, opacity of water "
-    "or sigma in px of mud's edge, 0 water or 1 mud",
+    "spatter": "mean and deviation of the liquid's noise, sigma in px of its smoothing, threshold, opacity of water "
+    "or sigma in px of mud's edge, 0 for water or 1 for mud",
     "contrast": "factor of the distance from the mean",
-    "saturate": "factor of the HSV saturation, what is added to it then",
-    "elastic_transform": "amplitude, sigma that smooths it, largest shift of a corner of the affine map: shares of the "
-    "shorter side. The authors' numbers for 224 px are shares of 244 px",
+    "saturate": "factor of the HSV saturation, number that is added afterwards",
+    "elastic_transform": "amplitude, sigma of its smoothing, largest shift of a corner of the affine map, all as "
+    "shares of the shorter side. The authors' numbers for 224 px are shares of 244 px",
     "pixelate": "factor of the side",
     "jpeg_compression": "libjpeg's quality",
 }
-"""What the columns of each table are."""
+"""Corruption -> description of the table's columns."""
 
 TABLES: dict[str, dict[int, Rows]] = {
     "gaussian_noise": {
@@ -185,7 +185,7 @@ TABLES: dict[str, dict[int, Rows]] = {
 
 
 def table_for(height: int, width: int) -> int:
-    """The table for frames of this size: the one whose side is nearest to the shorter side, as a ratio."""
+    """Returns the table for frames of this size: the side with the smallest ratio to the frames' shorter side."""
     shorter = min(height, width)
     if shorter * shorter >= 224 * 64:
         return 224

@@ -1,4 +1,4 @@
-"""ImageNet-C's weather: fog, frost and snow."""
+"""Weather of ImageNet-C: fog, frost and snow."""
 
 from __future__ import annotations
 
@@ -17,49 +17,49 @@ _FROST_DECAY = 1.7
 
 
 def tinted(colour: tuple[float, float, float], images_NCHW: Tensor) -> Tensor:
-    """A colour for RGB images, its grey for grey ones: [1, C, 1, 1]."""
+    """Returns the colour for RGB images, or its grey value for grey images, [1, C, 1, 1]."""
     rgb = torch.tensor(colour, device=images_NCHW.device).view(1, 3, 1, 1)
     return rgb if images_NCHW.shape[1] == 3 else rgb_to_grayscale(rgb)
 
 
 class Fog(Operation):
-    """Adds a plasma fractal and scales back to the brightest value of the image."""
+    """Adds a plasma fractal, and scales the sum to the image's former maximum."""
 
     def pattern(self, keys_M: Tensor, index_M: Tensor, channels: int) -> Tensor:
-        """Fog in [0, 1], [M, 1, H, W]."""
+        """Returns fog in [0, 1], [M, 1, H, W]."""
         _, decay = self.strengths(index_M)
         return plasma_pattern(keys_M, decay[:, 0], self.height, self.width)
 
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
-        """Images in fog."""
+        """Returns images with fog."""
         thickness, _ = self.strengths(index_N)
         brightest = images_NCHW.amax(dim=(1, 2, 3), keepdim=True)
         return (images_NCHW + thickness * pattern_N) * brightest / (brightest + thickness)
 
 
 class Frost(Operation):
-    """The image and frost in the table's proportions.
+    """A mixture of the image and frost in the table's proportions.
 
-    The original's frost is cut from six photographs; here it is made: crystals along the middle heights of one plasma
-    fractal over the haze of another, bluish white, 0.3 to 0.65 on average. Only the mixing is the original's.
+    The original crops frost from six photographs. Here frost is generated: crystals along the middle heights of one
+    plasma fractal over the haze of another, bluish white, with means of 0.3 to 0.65. The mixing is the original's.
     """
 
     channels = (1, 3)
 
     def pattern(self, keys_M: Tensor, index_M: Tensor, channels: int) -> Tensor:
-        """Frost in [0, 1], [M, 1, H, W]."""
+        """Returns frost in [0, 1], [M, 1, H, W]."""
         decay = torch.full((len(keys_M), 1, 1), _FROST_DECAY, device=keys_M.device)
         crystals, haze = (plasma_pattern(keys_M, decay, self.height, self.width, stream) for stream in (0, 1))
         return 0.7 * (1 - (2 * crystals - 1).abs()) ** 2 + 0.3 * haze
 
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
-        """Images behind frost."""
+        """Returns images with frost."""
         image, frost = self.strengths(index_N)
         return image * images_NCHW + frost * pattern_N * tinted(_FROST, images_NCHW)
 
 
 class Snow(Operation):
-    """Whitens the image and adds flakes with trails, and the same flakes turned by 180 degrees."""
+    """Whitens the image and adds flakes with trails, and the same flakes rotated by 180 degrees."""
 
     channels = (1, 3)
 
@@ -70,14 +70,14 @@ class Snow(Operation):
         self._longest = int(np.rint(rows_KP[:, 4]).max())
 
     def pattern(self, keys_M: Tensor, index_M: Tensor, channels: int) -> Tensor:
-        """Flakes in [0, 1], [M, 1, H, W]; they fall at -135 to -45 degrees from the right, drawn uniformly."""
+        """Returns flakes in [0, 1], [M, 1, H, W]; they fall at a uniform angle, -135 to -45 degrees from the right."""
         _, _, _, _, radius, sigma, _ = self.strengths(index_M)
         flakes = self.flakes(normal_pattern(keys_M, (1, self.height, self.width)), index_M)
         direction = uniform_pattern(keys_M, (1, 1, 1), stream=1) * 90 - 135
         return trail(flakes, radius.round(), sigma, direction, self._longest)
 
     def flakes(self, normal_M1HW: Tensor, index_M: Tensor) -> Tensor:
-        """Flakes without trails, in [0, 1], [M, 1, H, W]; from standard normal numbers."""
+        """Returns flakes without trails in [0, 1], [M, 1, H, W], from standard normal numbers."""
         mean, deviation, _, threshold, _, _, _ = self.strengths(index_M)
         top, down, left, right = self._lines_K4.to(index_M.device)[index_M][..., None, None].unbind(dim=1)
         rows = torch.arange(self.height, device=index_M.device)[:, None]
@@ -86,7 +86,7 @@ class Snow(Operation):
         return torch.where(flakes < threshold, 0, flakes).clamp(0, 1)
 
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
-        """Images in snow."""
+        """Returns images with snow."""
         kept = self.strengths(index_N)[6]
         grey = images_NCHW if images_NCHW.shape[1] == 1 else rgb_to_grayscale(images_NCHW)
         white = torch.maximum(images_NCHW, grey * 1.5 + 0.5)

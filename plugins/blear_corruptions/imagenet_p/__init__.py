@@ -1,1 +1,1 @@
-"""ImageNet-P."""
+"""The perturbation sequences of ImageNet-P."""

@@ -1,4 +1,4 @@
-"""Moves of the whole frame as ImageNet-P has them: shift, rotation, tilt, scale, shear; a 3 x 3 matrix each."""
+"""Moves of the whole frame in ImageNet-P: shift, rotation, tilt, scale, shear. Each is a 3 x 3 matrix."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from torch.nn.functional import grid_sample
 
 
 def move_of(name: str, place_N: Tensor, height: int, width: int, small: bool) -> Tensor:
-    """Where a pixel's value comes from, homogeneous (x, y, 1) in pixels from the middle: float32 [N, 3, 3].
+    """Returns matrices from an output pixel to its source pixel, float32 [N, 3, 3].
+
+    Coordinates are homogeneous (x, y, 1), in pixels from the centre.
 
     Args:
         name: translate, rotate, tilt, scale, shear or zoom.
-        place_N: float, place in the sequence, 0 to 30.
-        height, width: of the frames.
-        small: the numbers for small frames.
+        place_N: float, position in the sequence, 0 to 30.
+        height, width: of the frames, in pixels.
+        small: selects the numbers for small frames.
     """
     zero, one = torch.zeros_like(place_N), torch.ones_like(place_N)
     match name:
@@ -37,7 +39,7 @@ def move_of(name: str, place_N: Tensor, height: int, width: int, small: bool) ->
 
 
 def moved(images_NCHW: Tensor, matrix_N33: Tensor, black: bool) -> Tensor:
-    """Bilinear values at the places that a matrix gives; outside black, or the border repeated."""
+    """Returns bilinear values at the matrix's source pixels. Outside the frame: black, or the repeated border."""
     height, width = images_NCHW.shape[-2:]
     device = images_NCHW.device
     y = torch.arange(height, device=device) - (height - 1) / 2
@@ -50,7 +52,7 @@ def moved(images_NCHW: Tensor, matrix_N33: Tensor, black: bool) -> Tensor:
 
 
 def _tilt(angle_N: Tensor, away: float) -> Tensor:
-    """Back from the picture turned about both axes by the same angle, seen from `away` pixels."""
+    """Returns the inverse of a rotation about both axes by the same angle, seen from a distance of `away` pixels."""
     zero, one, cos, sin = torch.zeros_like(angle_N), torch.ones_like(angle_N), angle_N.cos(), angle_N.sin()
     about_x = _rows((one, zero, zero), (zero, cos, -sin), (zero, sin, cos))
     about_y = _rows((cos, zero, -sin), (zero, one, zero), (sin, zero, cos))

@@ -26,15 +26,15 @@ Perturbation = Literal[
 
 
 class ImageNetPParams(Params):
-    """One perturbation and how far it goes from frame to frame."""
+    """One perturbation, and its change from frame to frame."""
 
-    perturbation: Perturbation = Field(description="What changes a little from frame to frame.")
+    perturbation: Perturbation = Field(description="Perturbation that changes a little from frame to frame.")
     difficulty: Literal[1, 2, 3] = Field(
         1,
-        description="Of noise: one of three strengths. Of everything else: how many steps of the published sequence "
-        "lie between two frames.",
+        description="Noise: one of three strengths. Other perturbations: number of steps of the published sequence "
+        "between two frames.",
     )
     frames: int = Field(
-        31, ge=2, le=250, description="A still becomes a clip of so many frames; clips keep their length."
+        31, ge=2, le=250, description="Number of frames of the clip that a still becomes; clips keep their length."
     )
-    first: int = Field(0, ge=0, le=30, description="Which of the published 31 frames a clip begins with.")
+    first: int = Field(0, ge=0, le=30, description="First frame of a clip, as an index into the published 31 frames.")

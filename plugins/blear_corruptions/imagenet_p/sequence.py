@@ -1,11 +1,11 @@
-"""Smooth perturbation sequences: each frame a little more changed than the one before (ImageNet-P).
+"""Smooth perturbation sequences of ImageNet-P: each frame is changed a little more than the frame before.
 
-Hendrycks and Dietterich 2019 (arXiv 1903.12261, section 4.2); numbers are those of the authors'
-`ImageNet-P/create_p/make_imagenet_p.py`, for frames whose shorter side is under 85 pixels (the mean ratio of 224 and
-32) those of `make_cifar_p.py`. Their sequences have 31 frames (some 41, 21 or 16; here all have 31); longer clips walk
-back and forth. Theirs are cropped from larger pictures; here what lies outside repeats the border, and is
-black for `scale`.
-`blear.evaluate.statistics.flip_rate` counts how often a decision changes on the way.
+Source: Hendrycks and Dietterich 2019 (arXiv 1903.12261, section 4.2). The numbers are those of the authors'
+`ImageNet-P/create_p/make_imagenet_p.py`. Frames with a shorter side below 85 pixels (the geometric mean of 224 and 32)
+use those of `make_cifar_p.py`. All sequences have 31 frames here (some of the authors' have 41, 21 or 16). Longer clips
+go back and forth through the sequence. The authors crop frames from larger images; here pixels outside the frame repeat
+the border, or are black for `scale`. `blear.evaluate.statistics.flip_rate` counts the changes of a decision within a
+sequence.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ _NOISE: Mapping[str, Mapping[bool, tuple[float, float, float]]] = {
     "shot_noise": {False: (300, 120, 60), True: (700, 400, 200)},
     "speckle_noise": {False: (0.05, 0.10, 0.15), True: (0.05, 0.07, 0.10)},
 }
-"""Of large and of small frames: for each difficulty the number of the table in `imagenet_c_tables`."""
+"""Noise -> whether frames are small -> a number for the table of `imagenet_c.tables` for each difficulty."""
 
 
 class ImageNetP:
     """Builds `corruptions/imagenet_p`.
 
     Raises:
-        PluginError: frames smaller than 6 pixels or of unsuitable channels, here (if the clip's shape is known) or in
-            `apply`.
+        PluginError: the frames are smaller than 6 pixels or have an unsuitable number of channels. Raised here if the
+            clip's shape is known, otherwise in `apply`.
     """
 
     def __init__(self, params: ImageNetPParams, context: BuildContext) -> None:
@@ -59,11 +59,11 @@ class ImageNetP:
             self._check(context.clip.channels, context.clip.height, context.clip.width)
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """`key`: int64 [B, 1], what noise and flakes hang on."""
+        """Returns `key`, int64 [B, 1], the key of noise and flakes."""
         return {"key": (torch.from_numpy(keys.uniform()) * 2**53).long()}
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Frames in [0, 1]; stills become clips, [B, frames, C, H, W]."""
+        """Returns frames in [0, 1]; stills become clips, [B, frames, C, H, W]."""
         batch, length, channels, height, width = frames_BTCHW.shape
         self._check(channels, height, width)
         if length == 1:
@@ -74,17 +74,17 @@ class ImageNetP:
         return changed.clamp(0, 1).unflatten(0, (batch, length)).to(frames_BTCHW.dtype)
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """The three difficulties."""
+        """Returns the three difficulties."""
         return [{"perturbation": self._params.perturbation, "difficulty": difficulty} for difficulty in (1, 2, 3)]
 
     def _places(self, length: int, device: torch.device) -> Tensor:
-        """Which of the published frames each frame is, int64 [T]: back and forth between 0 and 30."""
+        """Returns the index of the published frame for each frame, int64 [T]: back and forth between 0 and 30."""
         step = 1 if self._params.perturbation in _NOISES else self._params.difficulty
         places = (self._params.first + step * torch.arange(length, device=device)) % (2 * _LAST)
         return torch.minimum(places, 2 * _LAST - places)
 
     def _changed(self, images_NCHW: Tensor, places_N: Tensor, key_B1: Tensor, length: int) -> Tensor:
-        """N = B T images, each at its place of the sequence."""
+        """Returns N = B T images, each changed by its position in the sequence."""
         name, (height, width) = self._params.perturbation, images_NCHW.shape[-2:]
         small = min(height, width) < _SMALL
         place = places_N.float()[:, None, None, None]
@@ -110,7 +110,7 @@ class ImageNetP:
                 return moved(images_NCHW, move_of(name, place[:, 0, 0, 0], height, width, small), name == "scale")
 
     def _noisy(self, images_NCHW: Tensor, keys_N: Tensor, length: int, small: bool) -> Tensor:
-        """All frames but the first with noise of their own."""
+        """Returns images with independent noise in every frame but the first."""
         name, (channels, height, width) = self._params.perturbation, images_NCHW.shape[1:]
         strength = _NOISE[name][small][self._params.difficulty - 1]
         operation = _NOISES[name](np.array([[strength]]), height, width)
@@ -129,7 +129,7 @@ class ImageNetP:
 
 
 def _zoomed(images_NCHW: Tensor, places_N: Tensor) -> Tensor:
-    """The mean of the image and of its first `place` magnifications."""
+    """Returns the mean of each image and of its first `place` magnifications."""
     total, (height, width) = images_NCHW, images_NCHW.shape[-2:]
     for number in range(1, _LAST + 1):
         larger = move_of("zoom", torch.full_like(places_N, number).float(), height, width, False)
@@ -139,7 +139,7 @@ def _zoomed(images_NCHW: Tensor, places_N: Tensor) -> Tensor:
 
 
 def _snowy(images_NCHW: Tensor, place_N111: Tensor, key_B1: Tensor, length: int, small: bool) -> Tensor:
-    """The same flakes in all frames of a clip, falling in a direction that turns."""
+    """Returns images with snow: all frames of a clip have the same flakes, and their direction rotates."""
     factor, radius, sigma = (2.0, 10, 2.0) if small else (3.0, 14, 4.0)
     height, width = images_NCHW.shape[-2:]
     snow = Snow(np.array([[0.05, 0.3, factor, 0.5, radius, sigma, 0.85]]), height, width)

@@ -1,1 +1,1 @@
-"""Noise and too little light."""
+"""Noise and low light."""

@@ -1,4 +1,4 @@
-"""Noise and too little light: the components."""
+"""Components of noise and low light."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from blear_corruptions.noise.params import LowLightParams, NoiseParams, RandomNo
 
 
 def components() -> list[Component]:
-    """One for each operation."""
+    """Returns one component for each operation."""
     return [
         Component(
             "random_noise",
@@ -17,7 +17,7 @@ def components() -> list[Component]:
         ),
         Component(
             "noise",
-            "Gaussian noise of a sigma on the scale of 0 to 255",
+            "Gaussian noise with a sigma on the scale of 0 to 255",
             NoiseParams,
             "blear_corruptions.noise.sensor:Noise",
             examples=({}, {"sigma": [0, 50], "grey": 0.5, "per": "clip"}),
@@ -31,7 +31,7 @@ def components() -> list[Component]:
         ),
         Component(
             "low_light",
-            "Less light by stops, with shot noise and read noise",
+            "Reduces the light by stops and adds shot noise and read noise",
             LowLightParams,
             "blear_corruptions.noise.sensor:LowLight",
             examples=({}, {"exposure": [-4, 0], "photons": [100, 2000], "lift": True, "per": "clip"}),

@@ -1,7 +1,7 @@
 """Gaussian noise with probability p for each clip.
 
-The noise is counter-based: value k of a clip gets a normal number that is a pure function of the clip's key and k. The
-noise of a clip does not depend on the other samples of its batch, on the worker or on the device.
+The noise is counter-based: the normal number of value k of a clip is a pure function of the clip's key and of k. The
+noise of a clip therefore does not depend on the other samples of its batch, on the worker or on the device.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from blear_corruptions.random_patterns import normal
 
 
 class RandomNoise:
-    """Adds zero-mean Gaussian noise and clips to [0, 1]; what is not drawn stays as it is."""
+    """Adds zero-mean Gaussian noise and limits values to [0, 1]. Clips that are not drawn are unchanged."""
 
     def __init__(self, params: RandomNoiseParams, context: BuildContext) -> None:
         self._params = params
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """`std`: float32 [B], 0 without noise; `grey`: bool [B]; `key`: int64 [B], what the pixels' numbers hang on."""
+        """Returns `std`, float32 [B], 0 without noise; `grey`, bool [B]; `key`, int64 [B], the key of the noise."""
         chosen, std, grey, key = torch.from_numpy(keys.uniform(4)).T
         return {
             "std": torch.where(chosen < self._params.p, std * self._params.std, 0).float(),
@@ -33,18 +33,18 @@ class RandomNoise:
         }
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Frames of the same shape."""
+        """Returns frames of the same shape."""
         std_B1111 = draws["std"][:, None, None, None, None]
         noise = normal(draws["key"], self._places(frames_BTCHW, draws["grey"]))
         noisy = (frames_BTCHW + std_B1111 * noise).clamp(0, 1).to(frames_BTCHW.dtype)
         return torch.where(std_B1111 > 0, noisy, frames_BTCHW)
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """None: an augmentation has no severity to sweep."""
+        """Returns no levels: an augmentation has no severity to sweep."""
         return ()
 
     def _places(self, frames_BTCHW: Tensor, grey_B: Tensor) -> Tensor:
-        """Number of each value in its clip, int64 [B, T or 1, C, H, W]; values with one number get the same noise."""
+        """Returns the counter of each value, int64 [B, T or 1, C, H, W]; equal counters give equal noise."""
         _, length, channels, height, width = frames_BTCHW.shape
         count = torch.arange(channels * height * width, device=frames_BTCHW.device).view(1, 1, channels, height, width)
         places = torch.where(grey_B[:, None, None, None, None], count % (height * width), count)

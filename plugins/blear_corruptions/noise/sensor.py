@@ -1,4 +1,4 @@
-"""Noise of a sensor: Gaussian noise, dead pixels, too little light. Every value has its own counter-based number."""
+"""Noise of a sensor: Gaussian noise, dead pixels, low light. Every value has its own counter-based random number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from blear_corruptions.strength_operation import StrengthOperation
 
 
 class Noise(StrengthOperation):
-    """Adds sigma / 255 times a standard normal number."""
+    """Adds sigma / 255 times a standard normal number to every value."""
 
     name = "noise"
     strengths = ("sigma",)
@@ -25,22 +25,22 @@ class Noise(StrengthOperation):
         self._grey = params.grey
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """Beside `sigma` and `key`: `grey`, bool [B], whether all channels get the same noise."""
+        """Returns `sigma` and `key` of the base class, and `grey`, bool [B]: true if all channels share the noise."""
         grey = torch.from_numpy(keys.nested(0).uniform()[:, 0] < self._grey)
         return {**super().draw(keys), "grey": grey}
 
     def pattern(self, keys_M: Tensor, channels: int, height: int, width: int) -> Tensor:
-        """Standard normal [M, C, H, W]."""
+        """Returns standard normal numbers [M, C, H, W]."""
         return normal_pattern(keys_M, (channels, height, width))
 
     def change(self, images_NCHW: Tensor, strengths: Mapping[str, Tensor], pattern_N: Tensor, time_N: Tensor) -> Tensor:
-        """Images with noise."""
+        """Returns images with noise."""
         noise = torch.where(strengths["grey"], pattern_N[:, :1], pattern_N)
         return images_NCHW + strengths["sigma"] / 255 * noise
 
 
 class SaltPepper(StrengthOperation):
-    """Turns pixels, or single values, black or white."""
+    """Sets random pixels, or random values, to black or white."""
 
     name = "salt_pepper"
     strengths = ("amount",)
@@ -51,22 +51,22 @@ class SaltPepper(StrengthOperation):
         self._salt, self._alone = params.salt, params.each == "channel"
 
     def pattern(self, keys_M: Tensor, channels: int, height: int, width: int) -> Tensor:
-        """Uniform [M, C or 1, H, W]."""
+        """Returns uniform numbers [M, C or 1, H, W]."""
         return uniform_pattern(keys_M, (channels if self._alone else 1, height, width))
 
     def change(self, images_NCHW: Tensor, strengths: Mapping[str, Tensor], pattern_N: Tensor, time_N: Tensor) -> Tensor:
-        """Images with dead pixels."""
+        """Returns images with dead pixels."""
         amount = strengths["amount"]
         white = (pattern_N < amount * self._salt).to(images_NCHW.dtype)
         return torch.where(pattern_N < amount, white, images_NCHW)
 
 
 class LowLight(StrengthOperation):
-    """Less light, counted in photons, with read noise.
+    """Low light with the shot noise of photons and the read noise of the sensor.
 
-    Light is the frame to the power gamma, times 2^exposure. A pixel counts Poisson(photons x light) photons, by Cornish
-    and Fisher's expansion (1938) of the quantile, at most one photon off; the sensor adds Gaussian noise. Counts have
-    no gradient.
+    Light is the frame to the power gamma, times 2^exposure. A pixel counts Poisson(photons x light) photons. The count
+    is a quantile by the expansion of Cornish and Fisher (1938), at most one photon off. The sensor adds Gaussian noise.
+    Counts have no gradient.
     """
 
     name = "low_light"
@@ -78,12 +78,12 @@ class LowLight(StrengthOperation):
         self._params = params
 
     def pattern(self, keys_M: Tensor, channels: int, height: int, width: int) -> Tensor:
-        """Standard normal [M, 2, C, H, W]: of the photons and of the sensor."""
+        """Returns standard normal numbers [M, 2, C, H, W]: of the photons and of the sensor."""
         return normal_pattern(keys_M, (2, channels, height, width))
 
     @torch.no_grad()
     def change(self, images_NCHW: Tensor, strengths: Mapping[str, Tensor], pattern_N: Tensor, time_N: Tensor) -> Tensor:
-        """Darker images with noise."""
+        """Returns darker images with noise."""
         gain, photons, gamma = 2.0 ** strengths["exposure"], strengths["photons"], self._params.gamma
         mean, z = images_NCHW**gamma * gain * photons, pattern_N[:, 0]
         counts = torch.floor(mean + mean.sqrt() * z + (z * z - 1) / 6 + 0.5).clamp(min=0)

@@ -1,1 +1,1 @@
-"""Covers in front of the face."""
+"""Occlusion of the face."""

@@ -1,4 +1,4 @@
-"""Covers in front of the face: the components."""
+"""Components of occlusion."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from blear_corruptions.occlusion.params import BarsParams, FaceBandParams, Occlu
 
 
 def components() -> list[Component]:
-    """One for each operation."""
+    """Returns one component for each operation."""
     return [
         Component(
             "occlusion",
-            "Covers a share of the frame with rectangles that stay or move",
+            "Covers a share of the frame with resting or moving rectangles",
             OcclusionParams,
             "blear_corruptions.occlusion.covers:Occlusion",
             examples=({}, {"area": [0, 0.3], "aspect": [0.5, 2], "count": 3, "move": 2, "fill": "noise"}),
@@ -25,14 +25,14 @@ def components() -> list[Component]:
         ),
         Component(
             "face_band",
-            "Sunglasses or a mask on an aligned face",
+            "Covers the eyes (sunglasses) or the mouth (mask) of an aligned face",
             FaceBandParams,
             "blear_corruptions.occlusion.covers:FaceBand",
             examples=({}, {"part": "mouth", "fill": "white", "cover": [0.5, 1]}),
         ),
         Component(
             "patches",
-            "Covers squares of a grid at random",
+            "Covers random squares of a grid",
             PatchesParams,
             "blear_corruptions.occlusion.covers:Patches",
             examples=({}, {"share": [0, 0.5], "grid": 4, "per": "frame", "fill": "grey"}),

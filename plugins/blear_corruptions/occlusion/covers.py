@@ -1,6 +1,6 @@
 """Occlusion of the face: rectangles, bars, sunglasses or a mask, missing squares.
 
-The edge of a cover may lie inside a pixel. Such a pixel is covered in part, so that the covered area is exact.
+A pixel on the edge of a cover is covered in part, so that the covered area is exact.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _BANDS = {"eyes": (0.22, 0.46), "mouth": (0.54, 1.0)}
 
 
 class _Cover(StrengthOperation):
-    """A mask and its filling. The first numbers of a pattern place the mask, the others are the filling."""
+    """Base class: a mask and its filling. The first numbers of a pattern position the mask, the others fill it."""
 
     numbers = 0
-    """Random numbers of a mask."""
+    """Number of random numbers that position a mask."""
 
     def __init__(
         self, params: OcclusionParams | BarsParams | FaceBandParams | PatchesParams, context: BuildContext
@@ -33,14 +33,14 @@ class _Cover(StrengthOperation):
         super().__init__(params, context)
 
     def pattern(self, keys_M: Tensor, channels: int, height: int, width: int) -> Tensor:
-        """Uniform [M, numbers + C H W where noise fills]."""
+        """Returns uniform numbers [M, `numbers`], or [M, `numbers` + C H W] if noise fills the mask."""
         places = uniform_pattern(keys_M, (self.numbers,))
         if self._fill != "noise":
             return places
         return torch.cat([places, uniform_pattern(keys_M, (channels * height * width,), stream=1)], dim=1)
 
     def change(self, images_NCHW: Tensor, strengths: Mapping[str, Tensor], pattern_N: Tensor, time_N: Tensor) -> Tensor:
-        """Covered images."""
+        """Returns the covered images."""
         height, width = images_NCHW.shape[-2:]
         mask = self.mask(height, width, strengths, pattern_N[:, : self.numbers, None, None], time_N)
         if self._fill == "noise":
@@ -55,23 +55,23 @@ class _Cover(StrengthOperation):
     def mask(
         self, height: int, width: int, strengths: Mapping[str, Tensor], places_NK11: Tensor, time_N: Tensor
     ) -> Tensor:
-        """Covered part of each pixel, [N, 1, H, W]."""
+        """Returns the covered part of each pixel, [N, 1, H, W]."""
 
 
 def overlap(size: int, start: Tensor, end: Tensor) -> Tensor:
-    """Part of each of `size` pixels between two places, [..., size]; the places broadcast, in pixels."""
+    """Returns the part of each of `size` pixels between two positions, [..., size]; the positions are in pixels."""
     edges = torch.arange(size + 1, device=start.device, dtype=torch.float32)
     return (torch.minimum(end, edges[1:]) - torch.maximum(start, edges[:-1])).clamp(0, 1)
 
 
 def reflect_within(place: Tensor, room: Tensor) -> Tensor:
-    """Returns places that are reflected at 0 and at `room`, so that they stay within [0, room]."""
+    """Returns positions reflected at 0 and at `room`, so that they stay within [0, room]."""
     turned = place.remainder((2 * room).clamp(min=1e-6))
     return torch.minimum(turned, 2 * room - turned).clamp(min=0)
 
 
 class Occlusion(_Cover):
-    """Rectangles, wholly inside the frame, that stay or move through the clip."""
+    """Rectangles inside the frame, at rest or moving through the clip."""
 
     name = "occlusion"
     strengths = ("area", "aspect", "move")
@@ -85,10 +85,10 @@ class Occlusion(_Cover):
     def mask(
         self, height: int, width: int, strengths: Mapping[str, Tensor], places_NK11: Tensor, time_N: Tensor
     ) -> Tensor:
-        """Union of the rectangles."""
+        """Returns the covered part of each pixel under the union of the rectangles."""
         area, aspect, move = (strengths[name][:, 0] for name in self.strengths)  # [N, 1, 1]
         each = area * height * width / self._count
-        # a rectangle that is too long for the frame is as long as the frame, and broader
+        # a rectangle too long for the frame becomes as long as the frame, and broader
         rows = (each * aspect).sqrt().clamp(max=height)
         rows = torch.maximum(rows, each / width).clamp(max=height)
         columns = (each / rows.clamp(min=1e-6)).clamp(max=width)
@@ -106,7 +106,7 @@ class Occlusion(_Cover):
 
 
 class Bars(_Cover):
-    """Bars of one width at one distance."""
+    """Parallel bars with one width and one spacing."""
 
     name = "bars"
     strengths = ("share", "move")
@@ -120,7 +120,7 @@ class Bars(_Cover):
     def mask(
         self, height: int, width: int, strengths: Mapping[str, Tensor], places_NK11: Tensor, time_N: Tensor
     ) -> Tensor:
-        """Covered part of each row or column."""
+        """Returns the covered part of each row or column."""
         size = height if self._rows else width
         period = size / self._count
         bar = strengths["share"][:, 0, 0] * period
@@ -145,14 +145,14 @@ class FaceBand(_Cover):
     def mask(
         self, height: int, width: int, strengths: Mapping[str, Tensor], places_NK11: Tensor, time_N: Tensor
     ) -> Tensor:
-        """Covered part of each row."""
+        """Returns the covered part of each row."""
         top, bottom = (share * height for share in self._band)
         middle, half = (top + bottom) / 2, strengths["cover"][:, 0, 0] * (bottom - top) / 2
         return overlap(height, middle - half, middle + half)[:, None, :, None]
 
 
 class Patches(_Cover):
-    """Squares of a grid, each covered or not."""
+    """Squares of a grid, each covered with a probability."""
 
     name = "patches"
     strengths = ("share",)
@@ -165,7 +165,7 @@ class Patches(_Cover):
     def mask(
         self, height: int, width: int, strengths: Mapping[str, Tensor], places_NK11: Tensor, time_N: Tensor
     ) -> Tensor:
-        """1 where the pixel's middle lies in a covered square."""
+        """Returns 1 for pixels whose centre is in a covered square, 0 for others."""
         squares = (places_NK11[:, :, 0, 0] < strengths["share"][:, 0, 0]).float().unflatten(1, (self._grid, self._grid))
         device = places_NK11.device
         rows, columns = (torch.arange(size, device=device) * self._grid // size for size in (height, width))

@@ -1,1 +1,1 @@
-"""RAF-DB-C."""
+"""The corruptions of RAF-DB-C."""

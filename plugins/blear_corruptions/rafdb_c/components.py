@@ -1,4 +1,4 @@
-"""RAF-DB-C: the components."""
+"""The component of RAF-DB-C."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from blear_corruptions.rafdb_c.params import RafDbCParams
 
 
 def components() -> list[Component]:
-    """One for each operation."""
+    """Returns one component for each operation."""
     return [
         Component(
             "rafdb_c",

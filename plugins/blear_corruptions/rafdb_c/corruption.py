@@ -2,8 +2,9 @@
 
 "Benchmarking deep networks for facial emotion recognition in the wild", doi 10.1007/s11042-022-12790-7. Operations,
 numbers and pairs of severities are those of the authors' repository `MiviaLab/emotion-robustness` (`corruptions.py`,
-`ferplus_aug_dataset.py`). Theirs are faces of 100 pixels; lengths are in pixels, but where they grow with the side.
-Of ours: nothing is rounded to 8 bits on the way, and a trail below 1 pixel (sides under 48) is one of 1 pixel.
+`ferplus_aug_dataset.py`), written for faces of 100 pixels. Lengths are in pixels, except for the `_Growing` classes.
+Two differences from the authors' code: intermediate values are not rounded to 8 bits, and a motion below 1 pixel (sides
+under 48) becomes 1 pixel.
 """
 
 from __future__ import annotations
@@ -23,27 +24,31 @@ from blear_corruptions.imagenet_c.spatter import Spatter
 from blear_corruptions.imagenet_c.tables import TABLES, Rows
 from blear_corruptions.rafdb_c.params import RafDbCParams
 
-_SIDE = 48  # of the faces that lengths in shares of the side were written for
+_SIDE = 48  # side of the faces, in pixels, for which the growing lengths were published
 
 
 class _GrowingDefocus(DefocusBlur):
-    """Radius and edge grow with the shorter side."""
+    """Defocus blur whose radius and edge are proportional to the shorter side."""
 
     def __init__(self, rows_KP: np.ndarray, height: int, width: int) -> None:
         super().__init__(rows_KP * (min(height, width) / _SIDE), height, width)
 
 
 class _GrowingMotion(MotionBlur):
-    """Radius and sigma are a third of what the table says for 48 pixels, grown with the shorter side, rounded down."""
+    """Motion blur whose radius and sigma are proportional to the shorter side.
+
+    They are a third of the table's numbers at 48 pixels, rounded down.
+    """
 
     def __init__(self, rows_KP: np.ndarray, height: int, width: int) -> None:
         super().__init__(np.maximum(np.floor(rows_KP * (min(height, width) / _SIDE) / 3), 1), height, width)
 
 
 class Compound(Operation):
-    """Operations in turn, clipped to [0, 1] between; only the first one draws a pattern.
+    """A sequence of operations, with values limited to [0, 1] after each. Only the first one has a random pattern.
 
-    A subclass names the parts and how many columns of the table each takes.
+    Attributes:
+        parts: the operations in order, each with its number of columns of the table.
     """
 
     parts: tuple[tuple[type[Operation], int], ...]
@@ -57,11 +62,11 @@ class Compound(Operation):
         ]
 
     def pattern(self, keys_M: Tensor, index_M: Tensor, channels: int) -> Tensor:
-        """What the first part draws."""
+        """Returns the random pattern of the first part."""
         return self._operations[0].pattern(keys_M, index_M, channels)
 
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
-        """Images after all parts."""
+        """Returns the images after all parts."""
         for operation in self._operations:
             images_NCHW = operation.change(images_NCHW, index_N, pattern_N).clamp(0, 1)
         return images_NCHW
@@ -106,7 +111,7 @@ _SINGLE: Mapping[str, tuple[type[Operation], Rows]] = {
     "pixelate": (Pixelate, _column(0.6, 0.5, 0.41, 0.3, 0.25)),
     "jpeg_compression": (JpegCompression, TABLES["jpeg_compression"][224]),
 }
-"""Columns as in `imagenet_c_tables`."""
+"""Corruption -> operation and its table; the columns are those of `imagenet_c.tables`."""
 
 _PAIRS: Mapping[str, tuple[type[Operation], tuple[str, ...], tuple[tuple[int, ...], ...]]] = {
     "contrast_brightness_plus": (
@@ -135,11 +140,11 @@ _PAIRS: Mapping[str, tuple[type[Operation], tuple[str, ...], tuple[tuple[int, ..
         ((1, 1, 1), (2, 2, 1), (3, 2, 2), (4, 2, 1), (4, 3, 3)),
     ),
 }
-"""Compound -> its operations in turn, and for each of its severities the severity of each."""
+"""Compound -> operation, its parts in order, and for each severity of the compound the severities of the parts."""
 
 
 def operation_of(corruption: str) -> tuple[type[Operation], Rows]:
-    """The operation, and its numbers at severity 1 to 5."""
+    """Returns the operation, and its table for the severities 1 to 5."""
     if corruption in _SINGLE:
         return _SINGLE[corruption]
     operation, names, severities = _PAIRS[corruption]
@@ -159,5 +164,5 @@ class RafDbC(Corruption):
         self._corruption = params.corruption
 
     def levels(self) -> list[dict[str, object]]:
-        """The five severities of this corruption."""
+        """Returns the five severities of this corruption."""
         return [{"corruption": self._corruption, "severity": severity} for severity in (1, 2, 3, 4, 5)]

@@ -31,9 +31,9 @@ RafDbCorruption = Literal[
 
 
 class RafDbCParams(SeverityParams):
-    """One of the 18, and its severity."""
+    """One of the 18 corruptions, and its severity."""
 
     corruption: RafDbCorruption = Field(
-        description="Which of the benchmark's 18; the last five change noise, motion or resolution, light and contrast "
-        "one after another."
+        description="One of the benchmark's 18 corruptions. The last five are compounds: noise, motion blur or loss of "
+        "resolution, then brightness, then contrast."
     )

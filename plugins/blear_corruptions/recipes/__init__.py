@@ -1,1 +1,1 @@
-"""Recipes of blind restoration."""
+"""Degradation recipes of blind restoration: BSRGAN, GFPGAN, Real-ESRGAN, RealBasicVSR."""

@@ -1,8 +1,8 @@
-"""Blur kernels of blind restoration, a kernel for each image, and the convolution with them.
+"""Blur kernels of blind restoration, one kernel for each image, and the convolution with the kernels.
 
-Isotropic and anisotropic Gaussian, generalised Gaussian, plateau and sinc, as BasicSR defines them
-(`basicsr/data/degradations.py`, version 1.4.2), which Real-ESRGAN, GFPGAN and RealBasicVSR use. k: rows and columns of
-the largest kernel, odd.
+Isotropic and anisotropic Gaussian, generalised Gaussian, plateau and sinc, as in BasicSR 1.4.2
+(`basicsr/data/degradations.py`), the library of Real-ESRGAN, GFPGAN and RealBasicVSR.
+k: rows and columns of the largest kernel, odd.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from torch import Tensor
 from blear.contracts import Draws
 
 GAUSSIAN, PLATEAU, SINC, NONE = range(4)
-"""Kinds. A plain Gaussian is a generalised one with beta 1, an isotropic one has two equal sigmas."""
+"""Kinds of kernels. A plain Gaussian is a generalised one with beta 1; an isotropic one has two equal sigmas."""
 
 
 @dataclass(frozen=True)
 class KernelDraws:
-    """Parameters of kernels; tensors of one shape.
+    """Parameters of kernels, as tensors of one shape.
 
     Attributes:
-        kind: int64, one of the four.
-        size: odd number of pixels; the kernel is 0 beyond.
-        sigma_x, sigma_y: in pixels, along and across the direction `theta` (radians).
+        kind: int64, one of the four kinds.
+        size: odd number of pixels; the kernel is 0 outside.
+        sigma_x, sigma_y: in pixels, along and across the direction `theta`.
+        theta: in radians.
         beta: shape of a generalised Gaussian or of a plateau.
-        cutoff: of a sinc, radians per pixel; pi keeps everything.
+        cutoff: cutoff frequency of a sinc in radians per pixel; pi keeps all frequencies.
     """
 
     kind: Tensor
@@ -42,20 +43,20 @@ class KernelDraws:
     cutoff: Tensor
 
     def with_prefix(self, prefix: str) -> Draws:
-        """Returns draws whose names begin with the prefix."""
+        """Returns the parameters as draws whose names begin with the prefix."""
         return {f"{prefix}{name}": value for name, value in vars(self).items()}
 
     @classmethod
     def from_draws(cls, draws: Draws, prefix: str) -> Self:
-        """From draws that `with_prefix` gave, made flat."""
+        """Returns flattened parameters from the draws of `with_prefix`."""
         return cls(**{name: draws[f"{prefix}{name}"].flatten() for name in cls.__dataclass_fields__})
 
 
 def kernels(draws: KernelDraws, k: int) -> Tensor:
-    """Float32 [N, k, k], each with the sum 1; of `NONE` the unit impulse.
+    """Returns float32 kernels [N, k, k], each with the sum 1; for `NONE` the unit impulse.
 
     Args:
-        draws: of N kernels.
+        draws: parameters of N kernels.
         k: rows and columns, odd, at least the largest size.
     """
     device = draws.size.device
@@ -79,8 +80,8 @@ def kernels(draws: KernelDraws, k: int) -> Tensor:
 
 
 def convolve(images_NCHW: Tensor, kernels_Nkk: Tensor) -> Tensor:
-    """Each image with its own kernel, one depthwise convolution; the border is repeated.
+    """Filters each image with its own kernel in one depthwise convolution. The border is repeated.
 
-    A correlation, as OpenCV's `filter2D` and BasicSR's `filter2D` are.
+    The operation is a correlation, as are OpenCV's and BasicSR's `filter2D`.
     """
     return filter2d(images_NCHW, kernels_Nkk, "replicate")

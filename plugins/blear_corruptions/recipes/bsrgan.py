@@ -1,9 +1,9 @@
 """BSRGAN's degradations in random order (Zhang, Liang, Van Gool, Timofte 2021, arXiv 2103.14006, section 3).
 
-Two blurs, two resizes, Gaussian noise and JPEG in an order of each clip's own (the second resize stays behind the
-first), JPEG again at the end; numbers are those of `degradation_bsrgan` in the authors' `utils_blindsr.py`. Their
-camera pipeline, which needs a network, is left out. A quarter of the first resizes take every n-th pixel after a
-shifted Gaussian: that is a Gaussian, then bilinear without antialiasing.
+Each clip has its own random order of two blurs, two resizes, Gaussian noise and JPEG; the first resize always comes
+before the second. A second JPEG is the last step. The numbers are those of `degradation_bsrgan` in the authors'
+`utils_blindsr.py`. Their camera pipeline needs a network and is left out. A quarter of the authors' first resizes keep
+every n-th pixel after a shifted Gaussian. Here these are a Gaussian and a bilinear resize without antialiasing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from blear_corruptions.recipes.random_draws import RandomNumbers, as_float, as_i
 from blear_corruptions.recipes.recipe import Recipe
 
 _BLUR1, _BLUR2, _RESIZE1, _RESIZE2, _NOISE, _JPEG = range(6)
-_LARGEST = 25  # pixels of a kernel
+_LARGEST = 25  # largest kernel, in pixels
 _QUALITY, _CODED = (30.0, 95.0), 0.9
 _HALVED, _RANDOM_SCALE = 0.25, 0.75
 _STD = (2 / 255, 25 / 255)
@@ -37,7 +37,7 @@ class Bsrgan(Recipe):
         self._scale = params.scale
 
     def parameters(self, numbers: RandomNumbers, share_B: np.ndarray) -> Draws:
-        """`step0` to `step5`: what comes first, second, ..."""
+        """Returns the parameters of all steps, and their order: `step0` is the first step, `step5` the last."""
         draws: Draws = {"key": numbers.key()}
         scale_B = self._scale**share_B
         for number in (0, 1):
@@ -66,7 +66,7 @@ class Bsrgan(Recipe):
         }
 
     def change(self, canvas: Canvas, draws: Draws, key_B1: Tensor, length: int) -> Canvas:
-        """Six steps in each image's order, JPEG, enlarged back with bicubic."""
+        """Applies the six steps in each image's order, then JPEG, and enlarges with a bicubic resize."""
         height, width = canvas.images_NCHW.shape[-2:]
         full = canvas.rows_N, canvas.columns_N
         keys = frame_keys(key_B1, length)
@@ -79,7 +79,7 @@ class Bsrgan(Recipe):
 
 
 def _resizes_in_turn(order_B6: np.ndarray) -> np.ndarray:
-    """The order with the first resize before the second."""
+    """Returns the order with the first resize before the second."""
     first, second = ((order_B6 == step).argmax(axis=1) for step in (_RESIZE1, _RESIZE2))
     turned = order_B6.copy()
     rows = np.arange(len(order_B6))
@@ -88,7 +88,10 @@ def _resizes_in_turn(order_B6: np.ndarray) -> np.ndarray:
 
 
 def _step(canvas: Canvas, step_N: Tensor, draws: Draws, sizes: tuple[Tensor, Tensor], keys_N: Tensor) -> Canvas:
-    """One step of every image; each operation sees only its own images, so that compiling breaks the graph here."""
+    """Applies one step to every image.
+
+    An operation runs only on the images of this step; the selection breaks a compiled graph.
+    """
     rows, columns, images = canvas.rows_N, canvas.columns_N, canvas.images_NCHW
     for operation in range(6):
         which = (step_N == operation).nonzero()[:, 0]
@@ -127,7 +130,7 @@ def _shrunk(canvas: Canvas, sizes: tuple[Tensor, Tensor], factor_N: Tensor, mode
 
 
 def _noisy(canvas: Canvas, draws: Draws, keys_N: Tensor) -> Tensor:
-    """Coloured, grey, or correlated between the channels."""
+    """Returns images with coloured, grey or channel-correlated noise."""
     kind, std = draws["noise"], draws["std"][:, None, None, None]
     z = noise(canvas, keys_N, kind == 1, 0)
     added = std * z
@@ -156,7 +159,7 @@ def _before_every_nth(numbers: RandomNumbers, scale_B: np.ndarray, random: np.nd
 
 
 def _mixing(numbers: RandomNumbers, most_B: np.ndarray) -> Draws:
-    """Nine numbers of a matrix that makes independent noise that of a random covariance, at most `most_B` squared."""
+    """Returns nine numbers: a matrix that gives independent noise a random covariance, at most `most_B` squared."""
     share = np.stack([numbers.column()[:, 0] for _ in range(3)], axis=1)
     axes, _ = np.linalg.qr(np.stack([numbers.column()[:, 0] for _ in range(9)], axis=1).reshape(-1, 3, 3))
     mixing = axes.transpose(0, 2, 1) * (np.sqrt(share) * most_B[:, None])[:, None, :]

@@ -1,8 +1,8 @@
 """Resizes a batch in which every image has its own size. All tensors have fixed shapes.
 
-A canvas holds an image in its upper left corner; beyond it, the last row and column are repeated, so that a blur or an
-8 x 8 block at the border sees what a padded image would show. A resize is two batched matrix products with matrices
-made from each image's sizes; they are those of torch's `interpolate` without antialiasing, which Real-ESRGAN uses.
+A canvas holds an image in its upper left corner. The rest of the canvas repeats the last row and column, so that a blur
+or an 8 x 8 block at the border has the values of a padded image. A resize is two batched matrix products; the matrices
+depend on each image's sizes and are equal to torch's `interpolate` without antialiasing, as in Real-ESRGAN.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 AREA, BILINEAR, BICUBIC = range(3)
-_A = -0.75  # torch's and OpenCV's cubic
+_A = -0.75  # parameter of the cubic kernel in torch and OpenCV
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Canvas:
 
     Attributes:
         images_NCHW: float32, the canvases.
-        rows_N, columns_N: int64, how much of each is the image.
+        rows_N, columns_N: int64, size of the image on each canvas.
     """
 
     images_NCHW: Tensor
@@ -41,12 +41,12 @@ class Canvas:
         return Canvas(images_NCHW, self.rows_N, self.columns_N)
 
     def resized(self, rows_N: Tensor, columns_N: Tensor, mode_N: Tensor, height: int, width: int) -> Canvas:
-        """Each image resized to its rows and columns, on canvases of height x width.
+        """Returns each image resized to its rows and columns, on canvases of height x width.
 
         Args:
-            rows_N, columns_N: int64, at least 1; what does not fit on the canvas is cut off.
+            rows_N, columns_N: int64, at least 1; parts outside the canvas are cut off.
             mode_N: int64, `AREA` (adaptive mean), `BILINEAR` or `BICUBIC`.
-            height, width: of the new canvases.
+            height, width: of the new canvases, in pixels.
         """
         full_rows, full_columns = self.images_NCHW.shape[-2:]
         down = resize_matrices(self.rows_N, rows_N, mode_N, full_rows, height)
@@ -63,12 +63,14 @@ class Canvas:
 
 
 def resize_matrices(from_N: Tensor, to_N: Tensor, mode_N: Tensor, size: int, out: int) -> Tensor:
-    """Float32 [N, out, size]: resizes the first `from_N` samples to `to_N`; rows beyond repeat the last one.
+    """Returns matrices that resize the first `from_N` pixels of an axis to `to_N`, float32 [N, out, size].
+
+    Rows after the first `to_N` repeat the last row.
 
     Args:
         from_N, to_N, mode_N: int64.
-        size: columns, samples of a canvas before.
-        out: rows, samples of a canvas after.
+        size: columns of a matrix: length of the old canvas.
+        out: rows of a matrix: length of the new canvas.
     """
     device = from_N.device
     given, wanted, mode = from_N[:, None], to_N[:, None], mode_N[:, None]
@@ -86,7 +88,7 @@ def resize_matrices(from_N: Tensor, to_N: Tensor, mode_N: Tensor, size: int, out
     taps = torch.minimum(taps, given[..., None] - 1)
     matrix = torch.zeros(len(from_N), out, size, device=device).scatter_add(2, taps, weights)
     i = torch.arange(size, device=device)
-    start, end = o * given // wanted, -(-(o + 1) * given // wanted)  # of what an output sample covers
+    start, end = o * given // wanted, -(-(o + 1) * given // wanted)  # first and last input pixel under an output pixel
     covered = (i >= start[..., None]) & (i < end[..., None])
     mean = covered / (end - start)[..., None]
     return torch.where((mode == AREA)[..., None], mean, matrix)

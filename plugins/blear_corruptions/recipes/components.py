@@ -1,4 +1,4 @@
-"""Recipes of blind restoration: the components."""
+"""Components of the recipes of blind restoration."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from blear_corruptions.recipes.params import FaceRecipeParams, ScaledRecipeParam
 
 
 def components() -> list[Component]:
-    """One for each operation."""
+    """Returns one component for each operation."""
     return [
         Component(
             "real_esrgan",
-            "Real-ESRGAN: blur, resize, noise and JPEG twice over, then a sinc filter",
+            "Real-ESRGAN: two rounds of blur, resize, noise and JPEG, then a sinc filter",
             ScaledRecipeParams,
             "blear_corruptions.recipes.real_esrgan:real_esrgan",
             examples=({}, {"severity": {1: 1, 3: 2}, "scale": 2}),
@@ -25,14 +25,14 @@ def components() -> list[Component]:
         ),
         Component(
             "gfpgan",
-            "GFPGAN's range for faces: blur, loss of resolution, noise, JPEG, colour",
+            "GFPGAN for faces: blur, loss of resolution, noise, JPEG, colour",
             FaceRecipeParams,
             "blear_corruptions.recipes.gfpgan:Gfpgan",
             examples=({}, {"severity": 3, "jitter": 0}),
         ),
         Component(
             "real_basicvsr",
-            "RealBasicVSR: Real-ESRGAN whose parameters walk from frame to frame; its video codecs as JPEG",
+            "RealBasicVSR: Real-ESRGAN whose parameters are a random walk over the frames; JPEG replaces video codecs",
             ScaledRecipeParams,
             "blear_corruptions.recipes.real_esrgan:real_basicvsr",
             examples=({}, {"severity": 2.5}),

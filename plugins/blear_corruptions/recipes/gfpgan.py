@@ -1,8 +1,8 @@
-"""GFPGAN's range of degradations of faces (Wang, Li, Zhang, Shan 2021, arXiv 2101.04061, section 4).
+"""GFPGAN's degradations of faces (Wang, Li, Zhang, Shan 2021, arXiv 2101.04061, section 4).
 
-Blur, shrink, noise, JPEG, enlarge, sometimes a shift of each colour channel or grey: ranges of the authors'
-`options/train_gfpgan_v1.yml`, written for faces of 512 pixels. Their second colour jitter (brightness, contrast,
-saturation and hue by torchvision) is left out.
+The steps are blur, shrink, noise, JPEG, enlarge, and sometimes a shift of each colour channel or a conversion to grey.
+The ranges are those of the authors' `options/train_gfpgan_v1.yml`, written for faces of 512 pixels. Their second colour
+jitter (brightness, contrast, saturation and hue by torchvision) is left out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Gfpgan(Recipe):
         self._params = params
 
     def parameters(self, numbers: RandomNumbers, share_B: np.ndarray) -> Draws:
-        """`sigma_x` and `sigma_y` are for faces of the reference's size."""
+        """Returns the parameters of all steps; `sigma_x` and `sigma_y` are for faces of the reference size."""
         draws: Draws = {"key": numbers.key()}
         round_one = numbers.bernoulli(0.5)
         sigma_x, sigma_y = (numbers.uniform(_SIGMA[0], _SIGMA[0] + share_B * (_SIGMA[1] - _SIGMA[0])) for _ in range(2))
@@ -58,7 +58,7 @@ class Gfpgan(Recipe):
         )
 
     def change(self, canvas: Canvas, draws: Draws, key_B1: Tensor, length: int) -> Canvas:
-        """Blurred, small, noisy, coded, enlarged with bilinear, recoloured."""
+        """Blurs, shrinks, adds noise, applies JPEG, enlarges with a bilinear resize, and changes the colour."""
         channels, height, width = canvas.images_NCHW.shape[1:]
         canvas = canvas.with_images(convolve(canvas.images_NCHW, self._kernels(draws, min(height, width))))
         rows, columns = ((side / draws["scale"]).long().clamp(min=1) for side in (canvas.rows_N, canvas.columns_N))

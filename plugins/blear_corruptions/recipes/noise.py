@@ -1,4 +1,4 @@
-"""Noise of the recipes on canvases: Gaussian or Poisson, coloured or grey, as Real-ESRGAN has it; JPEG."""
+"""Noise of the recipes on canvases (Gaussian or Poisson, coloured or grey, as in Real-ESRGAN), and JPEG."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _FRAMES = 2**40
 
 
 def frame_keys(key_B1: Tensor, length: int) -> Tensor:
-    """Int64 [B T]: a key for each frame of each clip, so that no two frames have the same noise."""
+    """Returns one key for each frame of each clip, int64 [B T], so that every frame has its own noise."""
     return (key_B1 + torch.arange(length, device=key_B1.device) * _FRAMES).flatten()
 
 
 def noise(canvas: Canvas, keys_N: Tensor, grey_N: Tensor, stream: int) -> Tensor:
-    """Standard normal [N, C, H, W], one number for all channels where grey."""
+    """Returns standard normal noise [N, C, H, W]; grey noise has one number for all channels."""
     channels, height, width = canvas.images_NCHW.shape[1:]
     coloured = normal_pattern(keys_N, (channels, height, width), stream)
     return torch.where(grey_N[:, None, None, None], coloured[:, :1], coloured)
@@ -27,17 +27,18 @@ def noise(canvas: Canvas, keys_N: Tensor, grey_N: Tensor, stream: int) -> Tensor
 def gaussian_or_poisson(
     canvas: Canvas, normal_NCHW: Tensor, gaussian_N: Tensor, sigma_N: Tensor, scale_N: Tensor, grey_N: Tensor
 ) -> Tensor:
-    """Images with noise, clipped to [0, 1] (BasicSR's `random_add_*_noise_pt`).
+    """Returns images with noise, limited to [0, 1] (BasicSR's `random_add_*_noise_pt`).
 
-    A photon is 1 / 2^ceil(log2 n) of full brightness, n how many of the 256 levels the image has. Counts are those of
-    Cornish and Fisher's expansion (1938) of the Poisson quantile, at most one photon off.
+    One photon is 1 / 2^ceil(log2 n) of full brightness; n is the number of different levels (of 256) in the image.
+    Photon counts are Poisson quantiles by the expansion of Cornish and Fisher (1938), at most one photon off.
 
     Args:
-        normal_NCHW: standard normal.
-        gaussian_N: bool; false: Poisson.
-        sigma_N: standard deviation of values in [0, 1].
+        canvas: the images.
+        normal_NCHW: standard normal numbers.
+        gaussian_N: bool; true: Gaussian noise, false: Poisson noise.
+        sigma_N: standard deviation of Gaussian noise, of values in [0, 1].
         scale_N: factor of the Poisson noise.
-        grey_N: bool; Poisson noise is then that of the grey image.
+        grey_N: bool; true: the Poisson noise is that of the grey image.
     """
     images = canvas.images_NCHW
     sigma, scale, gaussian, grey = (v[:, None, None, None] for v in (sigma_N, scale_N, gaussian_N, grey_N))
@@ -54,7 +55,7 @@ def gaussian_or_poisson(
 
 
 def jpeg(images_NCHW: Tensor, quality_N: Tensor) -> Tensor:
-    """The differentiable JPEG, a quality for each image; grey images as three equal channels."""
+    """Returns images after differentiable JPEG, one quality for each image. Grey images have three equal channels."""
     return soft_jpeg(images_NCHW.clamp(0, 1), quality_N).clamp(0, 1)
 
 
@@ -66,7 +67,7 @@ def _luma(images_NCHW: Tensor) -> Tensor:
 
 
 def _distinct(levels_NCHW: Tensor, inside_N1HW: Tensor) -> Tensor:
-    """How many of the 256 levels occur inside, float32 [N]."""
+    """Returns the number of different levels (of 256) inside each image, float32 [N]."""
     places = torch.where(inside_N1HW, levels_NCHW, levels_NCHW[:, :1, :1, :1]).flatten(1).long()
     seen = torch.zeros(len(places), 256, device=places.device)
     return seen.scatter(1, places, 1.0).sum(dim=1)

@@ -14,12 +14,12 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class RecipeParams(Params):
-    """How bad a recipe may get."""
+    """Severity of a recipe."""
 
     severity: Severity | dict[Severity, Weight] = Field(
         5.0,
-        description="How much of the published ranges is drawn from: 5 all of it, 1 a fifth; blur, noise and loss of "
-        "resolution then end earlier, JPEG's quality begins higher. {severity: weight} is drawn from for each clip.",
+        description="Share of the published ranges: 5 is the whole range, 1 a fifth. A lower severity limits blur, "
+        "noise and loss of resolution, and raises JPEG's lowest quality. {severity: weight}: drawn for each clip.",
     )
 
     @field_validator("severity")
@@ -30,27 +30,30 @@ class RecipeParams(Params):
         return severity
 
     def weights(self) -> dict[float, float]:
-        """Severity -> weight, those of weight 0 left out."""
+        """Returns severity -> weight for all positive weights."""
         given = self.severity if isinstance(self.severity, dict) else {self.severity: 1.0}
         return {severity: weight for severity, weight in given.items() if weight > 0}
 
 
 class ScaledRecipeParams(RecipeParams):
-    """A recipe that ends at a smaller size."""
+    """A recipe whose last frames are smaller, before they are enlarged."""
 
     scale: float = Field(
-        4.0, ge=1, le=16, description="How many times smaller frames are at the end, before they are enlarged back."
+        4.0,
+        ge=1,
+        le=16,
+        description="Factor between the given frames and the small frames at the end, before they are enlarged.",
     )
 
 
 class FaceRecipeParams(RecipeParams):
-    """A recipe whose lengths were published for large faces."""
+    """A recipe with lengths that were published for large faces."""
 
     reference: float = Field(
         512.0,
         gt=0,
-        description="Side in pixels of the faces that blur was published for; sigmas and kernels shrink in proportion "
-        "to the frames' shorter side. Loss of resolution is a ratio and stays.",
+        description="Side in pixels of the faces for which the blur was published. Sigmas and kernels are scaled to "
+        "the frames' shorter side. Loss of resolution is a ratio and is not scaled.",
     )
     jitter: float = Field(0.3, ge=0, le=1, description="Probability that each colour channel is shifted.")
-    grey: float = Field(0.01, ge=0, le=1, description="Probability that the frames lose their colour.")
+    grey: float = Field(0.01, ge=0, le=1, description="Probability that a clip becomes grey.")

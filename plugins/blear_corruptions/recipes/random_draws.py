@@ -1,4 +1,4 @@
-"""Random numbers of a recipe, for each clip, or as a random walk over its frames. F: 1, or the frames of a clip."""
+"""Random numbers of a recipe: one for each clip, or a random walk over its frames. F: 1, or the frames of a clip."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import Tensor
 from blear.contracts import DrawKeys
 
 _COLUMNS = 80
-"""Most numbers that a recipe draws for a frame."""
+"""Largest number of draws of a recipe for one frame."""
 
 Bound = float | np.ndarray
-"""A number for all clips or one for each, [B]."""
+"""One number for all clips, or one for each clip, [B]."""
 
 
 class RandomNumbers:
-    """The random numbers of a batch. Every call uses the next column: the order of the calls is part of a recipe.
+    """The random numbers of a batch. Every call uses the next column, so that the order of calls is part of a recipe.
 
     Args:
-        keys: of B samples.
-        frames: F; above 1, numbers from a range are a random walk over the frames.
+        keys: keys of B samples.
+        frames: F. Above 1, numbers of `uniform` are a random walk over the frames.
     """
 
     def __init__(self, keys: DrawKeys, frames: int) -> None:
@@ -30,13 +30,13 @@ class RandomNumbers:
         self._taken = 0
 
     def column(self) -> np.ndarray:
-        """Float64 in [0, 1), [B, F]."""
+        """Returns the next column, float64 in [0, 1), [B, F]."""
         column = self._uniform_BFn[:, :, self._taken]
         self._taken += 1
         return column
 
     def uniform(self, low: Bound, high: Bound, step: float = 0.0) -> np.ndarray:
-        """Uniform within the range, [B, F]; a walk's steps are uniform in -step to step and cut at the range."""
+        """Returns uniform numbers in the range, [B, F]. A random walk has uniform steps in -step to step."""
         chance = self.column()
         low_B, high_B = (np.broadcast_to(np.asarray(bound, np.float64), len(chance)) for bound in (low, high))
         walked = np.empty_like(chance)
@@ -46,26 +46,26 @@ class RandomNumbers:
         return walked
 
     def bernoulli(self, probability: Bound) -> np.ndarray:
-        """Bool [B, F], the same for all frames of a clip."""
+        """Returns bool [B, F], the same for all frames of a clip."""
         chance = self.column()
         return np.broadcast_to(chance[:, :1] < np.reshape(probability, (-1, 1)), chance.shape)
 
     def choice(self, weights: Sequence[float]) -> np.ndarray:
-        """Int64 [B, F], a place in `weights`, the same for all frames of a clip."""
+        """Returns an index into `weights`, int64 [B, F], the same for all frames of a clip."""
         chance = self.column()
         inner_edges = (np.cumsum(weights) / np.sum(weights))[:-1]
         return np.broadcast_to(np.searchsorted(inner_edges, chance[:, :1], side="right"), chance.shape)
 
     def key(self) -> Tensor:
-        """Int64 [B, 1]: the key of a clip's noise."""
+        """Returns the key of each clip's noise, int64 [B, 1]."""
         return torch.from_numpy((self.column()[:, :1] * 2**53).astype(np.int64))
 
 
 def as_float(values: np.ndarray) -> Tensor:
-    """Float32 tensor."""
+    """Returns a float32 tensor."""
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
 
 
 def as_int(values: np.ndarray) -> Tensor:
-    """Int64 tensor."""
+    """Returns an int64 tensor."""
     return torch.from_numpy(np.ascontiguousarray(values).astype(np.int64))

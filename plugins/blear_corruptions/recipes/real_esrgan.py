@@ -1,11 +1,11 @@
-"""Degradation twice over: Real-ESRGAN (Wang et al. 2021, arXiv 2107.10833), and RealBasicVSR (Chan et al. 2022,
-arXiv 2111.12704), which lets the parameters walk from frame to frame.
+"""Second-order degradation: Real-ESRGAN (Wang et al. 2021, arXiv 2107.10833) and RealBasicVSR (Chan et al. 2022, arXiv
+2111.12704), in which the parameters are a random walk over the frames.
 
-Blur, resize, noise and JPEG, twice, with a sinc filter at the end. Ranges and probabilities are those of the authors'
-`train_realesrgan_x4plus.yml` and MMEditing's `realbasicvsr_c64b20_1x30x8_lr5e-5_150k_reds.py`.
-Of ours: borders are repeated, not mirrored; every clip has its own sizes (Real-ESRGAN: every batch); frames are not
-sharpened first. RealBasicVSR's video codecs are JPEG here, at a quality of 20 to 80 (chosen here) that walks too,
-merged with the JPEG before it: the worse of two qualities. Real codecs are `codec/*`.
+The steps are two rounds of blur, resize, noise and JPEG, and a sinc filter at the end. Ranges and probabilities are
+those of the authors' `train_realesrgan_x4plus.yml` and MMEditing's `realbasicvsr_c64b20_1x30x8_lr5e-5_150k_reds.py`.
+Differences from the authors: borders are repeated, not mirrored; every clip has its own sizes (Real-ESRGAN: every
+batch); frames are not sharpened first. JPEG replaces RealBasicVSR's video codecs: its quality is a random walk between
+20 and 80 (our choice) and is merged with the JPEG before it as the lower of two qualities. `codec/*` are real codecs.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from blear_corruptions.recipes.params import ScaledRecipeParams
 from blear_corruptions.recipes.random_draws import RandomNumbers, as_float, as_int
 from blear_corruptions.recipes.recipe import Recipe
 
-_LARGEST = 21  # pixels of a kernel
-_KINDS = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)  # Gaussian, generalised, plateau; each round, then elongated
+_LARGEST = 21  # largest kernel, in pixels
+_KINDS = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)  # Gaussian, generalised, plateau; each isotropic, then anisotropic
 _SINC, _FINAL_SINC = 0.1, 0.8
 _GAUSSIAN, _GREY = 0.5, 0.4
 _JPEG, _VIDEO = (30.0, 95.0), (20.0, 80.0)
@@ -41,11 +41,11 @@ class RoundRanges:
 
     Attributes:
         blurred: probability of a blur.
-        sigma: largest, in pixels; the smallest is 0.2.
-        resized: weights of enlarging, shrinking and neither.
-        scale: smallest and largest.
-        scale_step: of a walk.
-        noise: largest standard deviation, of 255; the smallest is 1.
+        sigma: largest sigma, in pixels; the smallest is 0.2.
+        resized: weights of enlarging, shrinking and no resize.
+        scale: smallest and largest scale.
+        scale_step: largest step of the scale's random walk.
+        noise: largest standard deviation, on the scale of 0 to 255; the smallest is 1.
         poisson: largest factor of Poisson noise; the smallest is 0.05.
     """
 
@@ -65,12 +65,13 @@ ROUNDS = (
 
 
 class SecondOrder(Recipe):
-    """Two rounds and an end.
+    """Two rounds of degradation and a final filter.
 
     Args:
-        name: of the component.
-        walks: parameters walk over the frames and video codecs take part: RealBasicVSR.
-        params, context: as of every degradation; a walk needs the clip's length.
+        name: name of the component.
+        walks: true for RealBasicVSR: the parameters are a random walk over the frames, and JPEG replaces the video
+            codecs.
+        params, context: as for every degradation; a random walk needs the clip's length.
     """
 
     def __init__(self, name: str, walks: bool, params: ScaledRecipeParams, context: BuildContext) -> None:
@@ -80,7 +81,7 @@ class SecondOrder(Recipe):
         self._least_share, self._largest_share = float(self._shares.min()), float(self._shares.max())
 
     def parameters(self, numbers: RandomNumbers, share_B: np.ndarray) -> Draws:
-        """Of the rounds (0 and 1 in their names), then of the end."""
+        """Returns the parameters of both rounds (0 and 1 in their names) and of the final filter."""
         draws: Draws = {"key": numbers.key()}
         for number, order in enumerate(ROUNDS):
             draws |= _blur(numbers, order, share_B).with_prefix(f"blur{number}_")
@@ -105,7 +106,7 @@ class SecondOrder(Recipe):
         }
 
     def change(self, canvas: Canvas, draws: Draws, key_B1: Tensor, length: int) -> Canvas:
-        """Degraded twice, filtered, enlarged back with bicubic."""
+        """Degrades twice, filters, and enlarges with a bicubic resize."""
         height, width = canvas.images_NCHW.shape[-2:]
         keys = frame_keys(key_B1, length)
         full = canvas.rows_N.float(), canvas.columns_N.float()
@@ -121,11 +122,11 @@ class SecondOrder(Recipe):
         return canvas.resized(full[0].long(), full[1].long(), cubic, height, width)
 
     def _least(self, side: int) -> int:
-        """Largest number of pixels of the small frames."""
+        """Returns the largest side of the small frames at the end, in pixels."""
         return max(1, math.floor(side / self._scale**self._least_share))
 
     def _largest(self, height: int, width: int, number: int) -> tuple[int, int]:
-        """Of the frames within a round."""
+        """Returns the largest height and width of frames within a round, in pixels."""
         up = 1 + self._largest_share * (ROUNDS[number].scale[1] - 1)
         sides = (height, width) if number == 0 else (self._least(height), self._least(width))
         return math.ceil(sides[0] * up), math.ceil(sides[1] * up)
@@ -192,7 +193,11 @@ def _kernels(draws: Draws, prefix: str) -> Tensor:
 def _degraded(
     canvas: Canvas, draws: Draws, keys_N: Tensor, number: int, sides: Sequence[Tensor], room: tuple[int, int]
 ) -> Canvas:
-    """Blur, resize and noise of a round; `sides`: rows and columns that its scale refers to."""
+    """Applies blur, resize and noise of one round.
+
+    Args:
+        sides: rows and columns at scale 1.
+    """
     canvas = canvas.with_images(convolve(canvas.images_NCHW, _kernels(draws, f"blur{number}_")))
     rows, columns = ((side * draws[f"scale{number}"]).long().clamp(min=1) for side in sides)
     canvas = canvas.resized(rows, columns, draws[f"mode{number}"], *room)

@@ -1,7 +1,7 @@
 """Base class of the recipes of blind restoration: severities, shapes and levels.
 
-A recipe draws its parameters for each clip (RealBasicVSR lets them walk over its frames); noise is new in every frame.
-The result has the size of the given frames: the small frames are enlarged at the end.
+A recipe draws its parameters for each clip (in RealBasicVSR they are a random walk over the frames). Every frame has
+its own noise. The small frames are enlarged at the end, so that the result has the size of the given frames.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Recipe(ABC):
     """A degradation of several steps on canvases.
 
     Args:
-        name: of the component.
+        name: name of the component.
         params: severities.
-        context: where the clip's shape is known, unsuitable ones are refused at once.
-        frames: how many draws a clip gets, 1 or its length.
+        context: if it has the clip's shape, unsuitable frames raise an error here.
+        frames: number of draws for one clip, 1 or its length.
 
     Raises:
-        PluginError: frames smaller than 6 pixels or of other than 1 or 3 channels, here or in `apply`.
+        PluginError: the frames are smaller than 6 pixels, or have neither 1 nor 3 channels; here or in `apply`.
     """
 
     def __init__(self, name: str, params: RecipeParams, context: BuildContext, frames: int = 1) -> None:
@@ -44,16 +44,16 @@ class Recipe(ABC):
             self._check(context.clip.channels, context.clip.height, context.clip.width)
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """All parameters, [B, 1] or [B, T]."""
+        """Returns all parameters, [B, 1] or [B, T]."""
         numbers = RandomNumbers(keys, self._frames)
         share_B = self._shares[np.searchsorted(self._inner_edges, numbers.column()[:, 0], side="right")]
         return self.parameters(numbers, share_B)
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Frames of the same shape, in [0, 1]."""
+        """Returns frames of the same shape, in [0, 1]."""
         batch, length, channels, height, width = frames_BTCHW.shape
         self._check(channels, height, width)
-        if not batch:  # which some of PyTorch's and kornia's operations refuse
+        if not batch:  # some operations of PyTorch and kornia refuse an empty batch
             return frames_BTCHW
         each = {name: value.expand(batch, length).flatten() for name, value in draws.items() if name != "key"}
         images = frames_BTCHW.flatten(0, 1).float().clamp(0, 1)
@@ -61,27 +61,27 @@ class Recipe(ABC):
         return done.images_NCHW.clamp(0, 1).unflatten(0, (batch, length)).to(frames_BTCHW.dtype)
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """A fifth of the published ranges, two fifths, to all of them."""
+        """Returns five severities: one fifth, two fifths, up to the whole of the published ranges."""
         return [{"severity": severity} for severity in (1, 2, 3, 4, 5)]
 
     @abstractmethod
     def parameters(self, numbers: RandomNumbers, share_B: np.ndarray) -> Draws:
-        """The draws, and `key` among them.
+        """Returns the draws, with the noise's `key`.
 
         Args:
             numbers: random numbers.
-            share_B: how much of its ranges each clip may use, in (0, 1].
+            share_B: share of the published ranges for each clip, in (0, 1].
         """
 
     @abstractmethod
     def change(self, canvas: Canvas, draws: Draws, key_B1: Tensor, length: int) -> Canvas:
-        """The degraded images, on canvases of the same size that they fill.
+        """Returns the degraded images. They fill canvases of the same size as before.
 
         Args:
-            canvas: N = B `length` images.
-            draws: what `parameters` gave, a number for each image.
-            key_B1: int64, for the noise.
-            length: frames of a clip.
+            canvas: N = B x `length` images.
+            draws: the draws of `parameters`, one number for each image.
+            key_B1: int64, key of the noise.
+            length: number of frames of a clip.
         """
 
     def _check(self, channels: int, height: int, width: int) -> None:

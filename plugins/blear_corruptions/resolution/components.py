@@ -1,4 +1,4 @@
-"""Loss of resolution: the components."""
+"""Components of loss of resolution."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from blear_corruptions.resolution.params import DownscaleParams, ScaleMixParams
 
 
 def components() -> list[Component]:
-    """One for each operation."""
+    """Returns one component for each operation."""
     return [
         Component(
             "downscale",
-            "Shrinks frames by one factor and enlarges them back",
+            "Shrinks frames by one factor and enlarges them to their former size",
             DownscaleParams,
             "blear_corruptions.resolution.down_up:downscale",
             examples=({"factor": 3}, {"factor": 2.5, "interpolation": "area"}),
         ),
         Component(
             "scale_mix",
-            "Shrinks each clip by a factor drawn from a mixture and enlarges it back",
+            "Shrinks each clip by a factor from a mixture and enlarges it to its former size",
             ScaleMixParams,
             "blear_corruptions.resolution.down_up:scale_mix",
             examples=({"factors": [3, 4, 6]}, {"factors": {1: 1, 4: 3}, "frozen_mix": True}),

@@ -1,4 +1,4 @@
-"""Loss of resolution: down-up by one factor or by a mixture (VLQR, data sections on the LQ set and the mixed set)."""
+"""Loss of resolution: shrink and enlarge by one factor, or by a mixture (VLQR, sections on the LQ and mixed sets)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _SWEEP = (1, 2, 3, 4, 6, 8, 12, 16)
 
 
 class DownUp:
-    """Each clip shrunk by a factor of a mixture and enlarged back, all frames of a clip alike.
+    """Shrinks each clip by a factor from a mixture and enlarges it to its former size. All frames share the factor.
 
     Args:
-        mixtures: fraction of the stage's steps -> factor -> weight, in order; in lines between two fractions. Factors
-            whose weights are all 0 are left out.
-        kernels: how frames shrink, and how they are enlarged.
+        mixtures: fraction of the stage's steps -> factor -> weight, in order. Weights between two fractions are
+            interpolated linearly. Factors whose weights are all 0 are left out.
+        kernels: filters for shrinking and for enlarging.
         frozen: draw without the epoch, so that a clip keeps its factor.
-        clip: shape of the clips, if known: the operators are made at once and impossible factors refused.
-        levels: what `levels()` answers.
+        clip: shape of the clips. If it is known, the operators are computed here and impossible factors refused.
+        levels: return value of `levels()`.
 
     Raises:
         PluginError: a factor leaves less than one pixel, here or in `apply`.
@@ -51,23 +51,23 @@ class DownUp:
             self._make_bank(clip.height, clip.width)
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """`index`: int64 [B] into `factors`."""
+        """Returns `index`, int64 [B], the position in `factors`."""
         keys = keys.frozen() if self._frozen else keys
         weights = np.array([np.interp(keys.progress, self._times, column) for column in self._weights.T])
-        inner_edges = (np.cumsum(weights) / weights.sum())[:-1]  # the last edge is 1 whatever rounding says
+        inner_edges = (np.cumsum(weights) / weights.sum())[:-1]  # the last edge is 1 and must not be rounded
         index_B = np.searchsorted(inner_edges, keys.uniform()[:, 0], side="right")
         return {"index": torch.from_numpy(index_B.astype(np.int64))}
 
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
-        """Frames of the same shape, not clipped: bicubic overshoots a little."""
+        """Returns frames of the same shape, not clipped: a bicubic filter overshoots a little."""
         return self._bank(*frames_BTCHW.shape[-2:])(frames_BTCHW, draws["index"])
 
     def operators(self, draws: Draws, height: int, width: int) -> Operators:
-        """Down and up along each axis, or both in one matrix where little shrinks."""
+        """Returns the matrices that shrink and enlarge along each axis, or their product if the factor is small."""
         return self._bank(height, width).operators(draws["index"])
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """Parameters of each severity, mildest first."""
+        """Returns the parameters of each severity, mildest first."""
         return self._levels
 
     def _bank(self, height: int, width: int) -> SeparableBank:
@@ -81,7 +81,7 @@ class DownUp:
 
 
 def downscale(params: DownscaleParams, context: BuildContext) -> DownUp:
-    """Builds `corruptions/downscale`; its levels are the factors of the VLQR study that the clip's size allows."""
+    """Builds `corruptions/downscale`. Its levels are the VLQR study's factors that are possible for the clip's size."""
     clip = context.clip
     possible = [factor for factor in _SWEEP if clip is None or factor <= min(clip.height, clip.width)]
     levels = [{"factor": factor, **_kernels(params)} for factor in possible]
@@ -89,7 +89,7 @@ def downscale(params: DownscaleParams, context: BuildContext) -> DownUp:
 
 
 def scale_mix(params: ScaleMixParams, context: BuildContext) -> DownUp:
-    """Builds `corruptions/scale_mix`; its levels are its own factors, one at a time."""
+    """Builds `corruptions/scale_mix`. Its levels are the single factors of its mixture."""
     mixtures = params.mixtures
     factors = sorted({factor for mixture in mixtures.values() for factor, weight in mixture.items() if weight > 0})
     levels = [{"factors": [factor], **_kernels(params)} for factor in factors]
@@ -97,6 +97,6 @@ def scale_mix(params: ScaleMixParams, context: BuildContext) -> DownUp:
 
 
 def _kernels(params: DownscaleParams | ScaleMixParams) -> dict[str, str]:
-    """What differs from bicubic."""
+    """Returns the filters that differ from bicubic."""
     kernels = {"interpolation": params.interpolation, "enlarge": params.enlarge}
     return {name: kernel for name, kernel in kernels.items() if name == "interpolation" or kernel != "bicubic"}

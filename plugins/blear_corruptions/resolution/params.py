@@ -11,35 +11,35 @@ from blear_corruptions.param_types import Share, Weight
 
 Factor = Annotated[float, Field(ge=1, allow_inf_nan=False)]
 Kernel = Literal["bicubic", "bilinear", "area", "lanczos"]
-_SHRINK = "How frames shrink (antialiased)."
-_ENLARGE = "How they are enlarged back; area repeats what it has."
+_SHRINK = "Filter for shrinking (antialiased)."
+_ENLARGE = "Filter for enlarging; area repeats pixels."
 
 
 class DownscaleParams(Params):
     """One factor for all clips."""
 
     factor: Factor = Field(
-        description="How many times smaller the frames get before they are enlarged back; 1 is clean."
+        description="Factor of shrinking before the frames are enlarged to their former size; 1 is clean."
     )
     interpolation: Kernel = Field("bicubic", description=_SHRINK)
     enlarge: Kernel = Field("bicubic", description=_ENLARGE)
 
 
 class ScaleMixParams(Params):
-    """A mixture of factors, one drawn for each clip."""
+    """A mixture of factors; one factor is drawn for each clip."""
 
     factors: Annotated[dict[Factor, Weight] | list[Factor], Field(min_length=1)] | None = Field(
         None, description="Factor -> weight of the mixture, or a list of factors with equal weights."
     )
     schedule: Annotated[dict[Share, dict[Factor, Weight]], Field(min_length=1)] | None = Field(
         None,
-        description="In place of `factors`: fraction of the stage's steps -> mixture; in lines between two, constant "
-        "outside them; in evaluation the last one.",
+        description="In place of `factors`: fraction of the stage's steps -> mixture. Interpolated linearly between "
+        "two fractions, constant before the first and after the last. An evaluation uses the last mixture.",
     )
     interpolation: Kernel = Field("bicubic", description=_SHRINK)
     enlarge: Kernel = Field("bicubic", description=_ENLARGE)
     frozen_mix: bool = Field(
-        False, description="Keep each clip's first draw for all epochs, as a mixture made offline would."
+        False, description="Keep each clip's first draw for all epochs, as an offline mixture does."
     )
 
     @field_validator("factors")
@@ -54,7 +54,7 @@ class ScaleMixParams(Params):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if (self.factors is None) == (self.schedule is None):
-            raise ValueError("give `factors` or `schedule`, one of them")
+            raise ValueError("give exactly one of `factors` and `schedule`")
         for at, mixture in (self.schedule or {}).items():
             if not sum(mixture.values()) > 0:
                 raise ValueError(f"schedule: at {at:g} the weights are all 0; give at least one a positive weight")
@@ -62,7 +62,7 @@ class ScaleMixParams(Params):
 
     @property
     def mixtures(self) -> dict[float, dict[float, float]]:
-        """Fraction of the steps -> factor -> weight, in order; of a fixed mixture the fraction is 1."""
+        """Fraction of the steps -> factor -> weight, in order; a fixed mixture has the fraction 1."""
         if self.schedule is not None:
             return {at: self.schedule[at] for at in sorted(self.schedule)}
         factors = self.factors or {}

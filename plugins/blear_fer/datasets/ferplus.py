@@ -87,7 +87,7 @@ class Ferplus:
 
     def _check_order(self) -> None:
         if not self._pictures.source.ordered:
-            what = "class folders have lost the official row order, by which the votes are joined"
+            what = "class folders have lost the official row order, which joins the votes to the images"
             raise DataError(what, str(self._pictures.path), "set `source` to fer2013.csv or icml_face_data.csv")
 
     def _raise_mismatch(self, row: int, ours: int, theirs: int) -> None:

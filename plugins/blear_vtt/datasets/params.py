@@ -28,7 +28,7 @@ class CropParams(Params):
         1.0,
         ge=1,
         le=4,
-        description="Factor by which the stored crop is larger than the face crop (size x room pixels). Augmentations "
+        description="Side of the stored crop as a multiple of the face crop (size x room pixels). Augmentations "
         "can then shift and scale the crop without padding; 1.3 is enough for shifts and scales of 10 %",
     )
 

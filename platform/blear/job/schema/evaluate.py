@@ -39,7 +39,7 @@ class Sweep(Use):
     )
     group: dict[str, str | int | float] = Field(
         default_factory=dict,
-        description="key -> value, by which sweeps are grouped. Key `codec`: the levels are points of a "
+        description="key -> value; sweeps with the same value form a group. Key `codec`: the levels are points of a "
         "rate-accuracy curve "
         "(bit rate, metric), and all keys together name the curve, for instance {codec: h264, shrink: 2}. Key `flips`: "
         "the flip rate is computed, the fraction of frames whose decision differs from that of the `previous` frame, "
