@@ -76,7 +76,7 @@ def ray_head(tmp_path_factory: pytest.TempPathFactory, ray_storage: Path, ray_to
         **ray_token,
     }
     port, dashboard = free_port(), free_port()
-    arguments = ["start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=4"]
+    arguments = ["start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=2"]
     arguments += [
         f"--dashboard-agent-listen-port={free_port()}",
         "--dashboard-host=127.0.0.1",

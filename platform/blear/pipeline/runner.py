@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
+from typing import Any
 
 
 def uses_ray(runner: str) -> bool:
@@ -28,7 +29,8 @@ def ray_session(wanted: bool, *, local: bool = False) -> Iterator[None]:
 
     already = ray.is_initialized()
     if not already:
-        ray.init(address="local" if local else None, logging_level=logging.WARNING)
+        options: dict[str, Any] = {"address": "local", "include_dashboard": False} if local else {}
+        ray.init(logging_level=logging.WARNING, **options)
     try:
         yield
     finally:
