@@ -236,7 +236,7 @@ Draws = dict[str, "Tensor"]
 
 @runtime_checkable
 class Degradation(Protocol):
-    """A batched operation on frames that runs on the device, with a strength of its own for each sample."""
+    """A batched operation on frames that runs on the device, with one strength for each sample."""
 
     def draw(self, keys: DrawKeys) -> Draws:
         """Draws the parameters of B samples, on the CPU. The result depends on the keys only."""

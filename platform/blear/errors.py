@@ -12,7 +12,7 @@ class BlearError(Exception):
     Args:
         what: what happened, one sentence.
         where: the file, key or component in which it happened.
-        do: what the user can do.
+        do: the remedy for the user.
     """
 
     def __init__(self, what: str, where: str = "", do: str = "") -> None:

@@ -27,7 +27,7 @@ STOPPED_EXIT_CODE = 143
 
 @contextlib.contextmanager
 def _connection_errors(address: str) -> Iterator[None]:
-    """Context that converts the exceptions of Ray's client to a RunError that says what to do."""
+    """Context that converts the exceptions of Ray's client to a RunError with a remedy."""
     try:
         yield
     except AuthenticationError as error:

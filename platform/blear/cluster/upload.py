@@ -20,7 +20,7 @@ class Upload:
     Attributes:
         folder: the working directory, absolute.
         sizes: path below `folder` -> bytes.
-        known: False if this version of Ray does not tell which files it packs; `sizes` is then empty.
+        known: False if this version of Ray does not list the files that it packs; `sizes` is then empty.
     """
 
     folder: Path

@@ -26,7 +26,9 @@ import click
     help="Score of a member for a clip: mean or sum of the probabilities of its rows.",
 )
 @click.option(
-    "--by", type=click.Choice(["sample", "video"]), help="What one decision is. Default: as in the runs' evaluations."
+    "--by",
+    type=click.Choice(["sample", "video"]),
+    help="Unit of one decision. Default: the unit of the runs' evaluations.",
 )
 def ensemble(
     runs: tuple[str, ...], out: Path, weights: str, score: Literal["mean", "sum"], by: Literal["sample", "video"] | None

@@ -1,4 +1,4 @@
-"""Which frames of each clip are used: random, evenly spaced or first frames, and sliding windows.
+"""Frame sampling within each clip: random, evenly spaced or first frames, and sliding windows.
 
 The selection is a pure function of (seed, epoch, sample) and the number of frames of the clip.
 """

@@ -1,1 +1,1 @@
-"""How degradations are drawn, mixed and applied on the device."""
+"""Random draws, mixing and application of degradations on the device."""

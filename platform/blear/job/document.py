@@ -1,4 +1,4 @@
-"""A YAML document that knows the position of every value, and validation with that position in each message."""
+"""A YAML document with the position of every value, and validation that adds the position to each message."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ def validate(document: Document, model: type[Model], data: Any, where: Where) ->
 
 
 def _inside(data: Any, loc: Sequence[Any], missing: bool) -> Where:
-    """Removes the tags of unions from pydantic's location; what remains are keys of the data, or a missing key."""
+    """Removes the tags of unions from pydantic's location. The rest are keys of the data, or a missing key."""
     where: list[Any] = []
     for number, part in enumerate(loc):
         last = number == len(loc) - 1

@@ -132,7 +132,7 @@ class _Loader:
 
 
 def _hook_suggestion(module: ModuleType) -> str:
-    """Lists the hooks, and those that misspelt functions of the module were probably meant to implement."""
+    """Lists the hooks, with suggestions for misspelt functions of the module."""
     names = [name for name in vars(module) if name.startswith("register")]
     meant = ", ".join(hook for name in names for hook in difflib.get_close_matches(name, hooks.SLOTS.values(), n=1))
     return f"the hooks are {', '.join(hooks.SLOTS.values())}{'; meant: ' + meant if meant else ''}"

@@ -31,7 +31,7 @@ MARGIN = 0.5
 
 @dataclass(frozen=True)
 class Framing:
-    """How a face of w x h pixels is cut out of a frame: a square about the centre of its box.
+    """Crop of a face of w x h pixels out of a frame: a square about the centre of its box.
 
     The side of the square is crop_scale * sqrt((w + m)(h + m)) with m = margin * (w + h).
 

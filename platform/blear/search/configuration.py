@@ -31,7 +31,7 @@ OnCurve = Callable[[int, Curve], None]
 
 @dataclass(frozen=True)
 class TrialContext:
-    """What all trials of a search share.
+    """Settings that all trials of a search share.
 
     Attributes:
         base: file of the resolved job without its search, on storage that every node can read.

@@ -136,7 +136,7 @@ class RemoteFolder:
         try:
             with file.open("wb") as out:
                 self._with_retries(name, _Download(self, name, size, sha256, out))
-        except OSError as error:  # of the local file; `_with_retries` converts those of the network
+        except OSError as error:  # error of the local file; `_with_retries` converts network errors
             raise _unwritable(file, error) from error
 
     def _with_retries(self, name: str, attempt: Callable[[], Result]) -> Result:
@@ -247,7 +247,7 @@ def _range_pieces(files: Any, path: str, start: int, end: int) -> Iterator[bytes
 
 
 def _options(protocol: str, timeout_s: float) -> dict[str, Any]:
-    """Options of each library: the timeout, and none of its own retries, since `RemoteFolder` retries."""
+    """Options of each library: the timeout, and no retries, since `RemoteFolder` retries."""
     from aiohttp import ClientTimeout
 
     if protocol == "s3":

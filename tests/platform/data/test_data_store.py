@@ -198,7 +198,7 @@ def test_each_sample_of_a_shard_with_another_layout_is_broken(tmp_path):
         new.with_name(f"{new.name}.idx").unlink()
     store = Store.open(other, "train", max_broken=6)
     assert everything(store).frames.shape == (0, 1, 1, 6, 5)
-    assert {cause for _, _, cause in store.broken} == {"there is a clean clip, dataset.json says that there is none"}
+    assert {cause for _, _, cause in store.broken} == {"the shard has a clean clip, but dataset.json declares none"}
 
 
 def test_the_error_of_a_truncated_shard_names_its_end(tmp_path):

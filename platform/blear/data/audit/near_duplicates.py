@@ -60,7 +60,7 @@ class NearDuplicates:
 
 
 def find_near_duplicates(prepared: Mapping[str, Prepared], radius: int) -> NearDuplicates:
-    """Scans every split of one or more datasets; the middle frame stands for a clip. Broken samples are left out.
+    """Scans every split of one or more datasets; the middle frame represents a clip. Broken samples are left out.
 
     Args:
         prepared: name -> dataset. Splits are named `name/split`, or `split` if there is one dataset.

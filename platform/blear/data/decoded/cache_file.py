@@ -125,6 +125,6 @@ def write_decoded_shard(
 
 
 def shard_state(shard: Path) -> list[int]:
-    """Size and modification time (ns) of an encoded shard; they tell a repaired shard from the broken one."""
+    """Size and modification time (ns) of an encoded shard. A repaired shard differs from the broken one in them."""
     state = shard.stat()
     return [state.st_size, state.st_mtime_ns]

@@ -81,7 +81,7 @@ def remove_if_unlocked(path: Path) -> bool:
     """Removes a file that no process has locked; returns whether it was removed.
 
     The file is removed under its lock. A writer that opened the file before the removal gets the lock afterwards, and
-    `is_same_file` tells it that the file is gone.
+    `is_same_file` then returns False.
     """
     try:
         descriptor = os.open(path, os.O_RDWR)

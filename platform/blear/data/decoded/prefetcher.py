@@ -7,7 +7,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 
-_MAX_RUNNING = 2  # the tasks of the second shard are queued before those of the first one end
+_MAX_RUNNING = 2  # the second shard's tasks are queued before the first shard's tasks end
 
 
 class ShardPrefetcher:

@@ -70,7 +70,7 @@ class ShardDecoder:
 
     @property
     def prefetches(self) -> bool:
-        """Whether decoding shards before they are needed pays; a prefetch of remote shards would fetch them."""
+        """Whether prefetching shards saves time; a prefetch of remote shards would also download them."""
         if self._cache is None or self._pool.threads < 2 or self.prepared.mirror is not None:
             return False
         return self.is_large or self._pool.has_worker

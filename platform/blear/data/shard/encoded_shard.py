@@ -51,7 +51,7 @@ class EncodedShard:
             clips.append(_ClipMembers.from_index(self.shard.index, "clean.", decoder, 1))
         elif any(suffix.startswith("clean.") for suffix in self.shard.index.suffixes):
             for row in _ClipMembers.from_index(self.shard.index, "clean.", frames, 1).present_N.nonzero()[0].tolist():
-                self.problems.setdefault(row, "there is a clean clip, dataset.json says that there is none")
+                self.problems.setdefault(row, "the shard has a clean clip, but dataset.json declares none")
         self.samples = EncodedSamples(clips, self.problems)
 
     def __len__(self) -> int:

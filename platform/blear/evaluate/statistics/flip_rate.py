@@ -33,7 +33,7 @@ def clip_flips(table: pa.Table, against: Literal["previous", "first"] = "previou
 
     Args:
         table: rows of the predictions table, the frames of a clip in sequence. A frame without a decision (null)
-            counts as a class of its own: a lost face is a flip, and so is its return.
+            counts as a separate class: a lost face is a flip, and so is its return.
         against: the earlier decision that each decision is compared with. "first" is for noise.
 
     Returns:

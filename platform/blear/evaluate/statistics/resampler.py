@@ -63,7 +63,7 @@ class Resampler:
         return draw_clusters(self.clusters, self.resamples, self.seed)
 
     def _counts_RK(self, dtype: np.dtype) -> np.ndarray:
-        """How often each resample contains each cluster."""
+        """Number of times that each resample contains each cluster."""
         return self._counts32_RK if dtype == np.float32 else self._counts64_RK
 
     @cached_property

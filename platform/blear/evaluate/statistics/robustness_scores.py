@@ -33,7 +33,7 @@ def robustness_scores(
 
     Args:
         excluded: conditions to leave out: the points of rate-accuracy curves, which have their own scores.
-        mce_reference: what the mean corruption error is relative to: the label of an arm, or error rates. None: no mCE.
+        mce_reference: reference of the mean corruption error: the label of an arm, or error rates. None: no mCE.
     """
     out: list[RobustnessScore] = []
     for arm in tested.arms:

@@ -31,7 +31,7 @@ class TestedPredictions:
         groups: in order of appearance in the table.
         metrics: the headline metric first.
         reference: label of the arm that the other arms are compared with.
-        kind: what the clusters are: videos, subjects or samples.
+        kind: unit of the clusters: videos, subjects or samples.
         resampler: draws the clusters; all groups share its draws.
     """
 

@@ -69,7 +69,7 @@ class Arm(StrictModel):
 
 
 class Pool(StrictModel):
-    """How several rows of the predictions table become one decision."""
+    """Pooling of several rows of the predictions table into one decision."""
 
     by: Literal["sample", "video"] = Field(
         "sample",

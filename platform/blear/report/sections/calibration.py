@@ -27,7 +27,7 @@ def section(view: View) -> Section | None:
         return None
     reliability = Figure(
         "reliability",
-        "Accuracy against confidence; a larger marker stands for more decisions. On the diagonal, an arm is "
+        "Accuracy against confidence; a larger marker means more decisions. On the diagonal, an arm is "
         "calibrated; below the diagonal, it is overconfident.",
         [Panel(f"reliability-{slug(p.text)}", _alt(p, of), _reliability(p, of)) for p, of in levels],
         _bins(known),

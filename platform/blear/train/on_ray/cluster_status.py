@@ -1,4 +1,4 @@
-"""Nodes of a Ray cluster: what is free now, and what the autoscaler may add."""
+"""Nodes of a Ray cluster: free resources, and nodes that the autoscaler may add."""
 
 from __future__ import annotations
 
@@ -99,5 +99,5 @@ def placement_groups(bundle: Mapping[str, float]) -> dict[str, int]:
 
 
 def count_bundles(resources: Mapping[str, float], bundle: Mapping[str, float]) -> int:
-    """How many bundles fit into the resources of one node."""
+    """Returns the number of bundles that fit into the resources of one node."""
     return min(math.floor(resources.get(name, 0.0) / amount + 1e-9) for name, amount in bundle.items())

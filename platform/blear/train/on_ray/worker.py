@@ -117,7 +117,7 @@ class RayWorker:
         """Prints nothing: `StageCallback` on the controller writes it to the history."""
 
     def should_checkpoint(self, step: int) -> bool:
-        """Whether any worker has a new request; polled about twice a second, by all workers at the same steps."""
+        """Whether any worker has a new request. All workers poll at the same steps, about twice a second."""
         if self._last_step is not None:
             self._last_step.write(step)
         if step < self._next_poll:
