@@ -23,7 +23,10 @@ def run(*arguments):
 
 def found_points(pictures):
     """Five points of the face in each 256x256 picture, float [N, 5, 2]."""
-    images = [Image.open(path) for path in pictures]
+    images = []
+    for path in pictures:
+        with Image.open(path) as image:
+            images.append(image.convert("RGB"))
     assert {image.size for image in images} == {(256, 256)}
     _, _, points = MTCNN().detect(images, landmarks=True)
     return np.stack([five[0] for five in points])
@@ -63,7 +66,7 @@ def test_faces_of_real_videos(real_data, tmp_path):
     assert "Val_AFEW/Happy/000001: 2 faces" in run(source, out, "--every", "30").stdout  # existing folders are skipped
     assert run(source, tmp_path / "boxes", "--every", "60", "--no-align").exit_code == 0
     boxes = list((tmp_path / "boxes" / "Val_AFEW" / "Happy" / "000001").iterdir())
-    assert [Image.open(path).size for path in boxes] == [(400, 400)] * 2
+    assert [cv2.imread(str(path)).shape for path in boxes] == [(400, 400, 3)] * 2
 
 
 def test_frames_are_1024_wide_and_numbered(tmp_path):

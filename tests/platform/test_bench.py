@@ -133,7 +133,7 @@ def test_words_select_and_a_failure_keeps_the_rest(bench, tmp_path: Path) -> Non
     assert "the disk is gone" in done.stderr
     done, _ = bench("nothing")
     assert done.returncode == 2
-    assert "there are: bench_bad, bench_good" in done.stderr
+    assert "choose from: bench_bad, bench_good" in done.stderr
 
 
 def test_every_benchmark_has_measure_which_needs_no_argument(repository: Path) -> None:

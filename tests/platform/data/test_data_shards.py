@@ -111,6 +111,7 @@ def test_an_error_leaves_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # WebDataset leaves its file to the garbage collector
 def test_webdataset_decodes_our_shards(tmp_path, samples):
     rgb, floats = samples[1], samples[2]
     write(tmp_path / "a.tar", [rgb, floats])

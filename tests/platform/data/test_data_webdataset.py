@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import tarfile
+import warnings
 
 import numpy as np
 import pytest
@@ -25,12 +26,13 @@ KINDS = ("stills", "clips", "floats", "varied")
 
 
 def sequential(shard):
-    """[(key, suffix -> content)] as webdataset reads a shard."""
-    samples = webdataset.WebDataset([str(shard)], shardshuffle=False)
-    return [
-        (one["__key__"], {suffix: data for suffix, data in one.items() if not suffix.startswith("__")})
-        for one in samples
-    ]
+    """[(key, suffix -> content)] as webdataset reads a shard; WebDataset leaves the file to the garbage collector."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        return [
+            (one["__key__"], {suffix: data for suffix, data in one.items() if not suffix.startswith("__")})
+            for one in webdataset.WebDataset([str(shard)], shardshuffle=False)
+        ]
 
 
 def indexed(shard):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import webdataset
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from blear.data.shard.archive import Shard
 from blear.data.shard.index import ShardIndex
@@ -18,7 +19,7 @@ _FIX = "delete the shard's .idx and verify again; if it still differs, delete th
 
 
 def compare_with_webdataset(path: Path) -> int:
-    """Reads a shard with `webdataset.WebDataset`, unshuffled and unsplit, and compares every sample of it.
+    """Reads a shard with the readers that `webdataset.WebDataset` is made of, and compares every sample of it.
 
     Compared are the keys and their order, the members of each sample to the byte, and labels, numbers of frames and
     columns of the index with the json member.
@@ -52,15 +53,15 @@ def compare_with_webdataset(path: Path) -> int:
 
 def _sequential_samples(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     """(key, suffix -> content) of each sample, as WebDataset reads them."""
-    samples = webdataset.WebDataset(
-        [str(path.absolute())], shardshuffle=False, nodesplitter=None, workersplitter=None, empty_check=False
-    )
     last = ""
     try:
-        for sample in samples:
-            last = f", after sample {sample['__key__']}"
-            members = {suffix: data for suffix, data in sample.items() if not suffix.startswith("__")}
-            yield sample["__key__"], members
+        with path.open("rb") as file:  # the file that `webdataset.WebDataset` opens is closed by the garbage collector
+            source = {"url": str(path), "stream": file}
+            samples = webdataset.DataPipeline(lambda: iter([source]), tar_file_expander, group_by_keys)
+            for sample in samples:
+                last = f", after sample {sample['__key__']}"
+                members = {suffix: data for suffix, data in sample.items() if not suffix.startswith("__")}
+                yield sample["__key__"], members
     except (ValueError, tarfile.TarError, OSError) as error:
         raise DataError(f"webdataset cannot read the shard: {error.args[0]}", f"{path}{last}", _FIX) from error
 
