@@ -192,3 +192,28 @@ def test_concatenated_dataset_names_the_source_and_can_be_prepared(csv, tmp_path
     assert prepared.split("train").class_counts == {"emotion": tuple(labels(samples).count(name) for name in EMOTIONS)}
     columns = Store.open(prepared, "train").metadata(np.arange(23))
     assert [meta["source"] for meta in columns.meta] == ["affectnet"] * 7 + ["raf"] * 16
+
+
+def test_a_quoted_header_and_windows_paths_are_read(csv):
+    plain = read(build(csv), "train")
+    for name in ("training.csv", "validation.csv"):
+        header, *lines = (csv / name).read_text().splitlines()
+        header = ",".join(f'"{column}"' for column in header.split(","))
+        lines = [line.replace("/", "\\", 1) for line in lines]
+        (csv / name).write_text("\n".join([header, *lines]) + "\n")
+    quoted = read(build(csv), "train")
+    assert labels(quoted) == labels(plain)
+    assert [sample.meta for sample in quoted] == [sample.meta for sample in plain]
+
+
+def test_a_repeated_header_is_named(csv):
+    text = (csv / "training.csv").read_text()
+    (csv / "training.csv").write_text(text + text.splitlines()[0] + "\n")
+    with pytest.raises(DataError, match="the header is repeated: a second table begins here"):
+        build(csv).parts("train")
+
+
+def test_files_of_macos_are_no_pictures(folders):
+    pictures = folders / "train_set" / "images"
+    (pictures / "._0.jpg").write_bytes(b"\0\5\x16\7")
+    assert len(read(build(folders), "train")) > 0

@@ -100,3 +100,16 @@ def test_file_system_errors_have_no_traceback(call, tmp_path: Path, monkeypatch:
     assert code == 2
     assert f"blear: {tmp_path}/taken/runs/vlqr: Not a directory" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("describe", [[], ["--describe"]])
+def test_prepare_names_a_parameter_that_does_not_exist(call, storage: Path, describe: list[str]) -> None:
+    code, _, err = call("prepare", "faces/procedural", "--set", "wrong=1", "--set", "sizes=48", *describe)
+    assert code == 2
+    assert "there is no parameter 'wrong'; known: " in err
+    assert "there is no parameter 'sizes'; did you mean 'size'?" in err
+    assert "pydantic" not in err
+    _, _, err = call("prepare", "vlqr/t91", "--set", "patch=many")
+    assert "parameter 'source' is required, but not given" in err
+    assert "patch: " in err
+    assert "got 'many'" in err
