@@ -18,10 +18,11 @@ from blear.pipeline.run_info import run_info, utc_now
 from blear.pipeline.runner import ray_session, uses_ray
 from blear.plugin.catalog import Catalog
 from blear.plugin.fingerprints import component_fingerprints
-from blear.progress import echo
+from blear.progress import console, echo
 from blear.report import build
 from blear.storage.root import storage_root
 from blear.storage.run_folder import RunFolder
+from blear.terminal import print_markdown
 from blear.train.loop import train_stage
 from blear.train.on_ray.runner import train_on_ray
 from blear.train.plan import StagePlan
@@ -66,7 +67,7 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
     if job.search is None:
         table = evaluate_arms(job, catalog, run, prepared, local_device("auto"))
     run.update_info(finished=utc_now(), seconds=run.info.get("seconds", 0.0) + time.monotonic() - began)
-    echo(table)
+    print_markdown(table, console)
     report = build(run.root)
     echo(f"report: {report}")
     return report

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import blear
 from blear.cli import cli, main
 from blear.plugin.discovery import load_plugins
 
@@ -113,3 +116,45 @@ def test_prepare_names_a_parameter_that_does_not_exist(call, storage: Path, desc
     assert "parameter 'source' is required, but not given" in err
     assert "patch: " in err
     assert "got 'many'" in err
+
+
+def test_show_lists_the_components_of_a_plugin(call) -> None:
+    code, out, _ = call("plugins", "show", "vlqr")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].startswith("vlqr  (blear ")
+    components = [name for slot in load_plugins().components.values() for name in slot if name.startswith("vlqr/")]
+    assert [line.split()[1] for line in lines[1:]] == components
+    _, out, _ = call("plugins", "show", "nonexistent")
+    assert out == ""
+
+
+def test_long_names_keep_a_gap(call) -> None:
+    _, out, _ = call("plugins")
+    names = {name: r for slot in load_plugins().components.values() for name, r in slot.items()}
+    assert max(map(len, names)) >= 28, "otherwise this test needs a longer name"
+    for name, registered in names.items():
+        assert f"{name}  " in out
+        assert f"  {registered.component.summary}\n" in out
+    for component in ("corruptions/real_esrgan", "fer/face_resnet"):
+        _, out, _ = call("plugins", "show", component)
+        for parameter in names[component].component.params.model_fields:
+            assert f"    {parameter}  " in out
+
+
+def test_python_m_blear_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "blear", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith(f"{blear.__version__}\n")
+
+
+def test_globs_in_the_documentation_are_quoted(repository: Path) -> None:
+    """zsh ends a command whose unquoted `*`, `?` or `[` matches no file."""
+    files = ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (repository / "docs").glob("*.md"))]
+    files += [f"jobs/{path.name}" for path in (repository / "jobs").glob("*.yaml")]
+    found = []
+    for name in files:
+        for number, line in enumerate((repository / name).read_text().splitlines(), 1):
+            for words in re.findall(r"(?:--set|--profile|pip install) [^`#]*", line):
+                if re.search(r"[*?\[]", re.sub(r"'[^']*'|\"[^\"]*\"", "", words)):
+                    found.append(f"{name}:{number}: {words}")
+    assert found == []

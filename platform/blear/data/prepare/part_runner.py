@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Generator, Sequence
+import signal
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
+from multiprocessing import resource_tracker
 
 from blear.data.dataset_info import PartInfo
-from blear.data.prepare.part_writer import Part, PrepareSpec, read_finished_part, use_one_thread, write_part
+from blear.data.prepare.part_writer import (
+    Part,
+    PrepareSpec,
+    read_finished_part,
+    start_worker_process,
+    write_part,
+    write_part_in_worker,
+)
 from blear.errors import DataError
 from blear.progress import track
 
@@ -62,10 +71,26 @@ def _write_here(spec: PrepareSpec, parts: Sequence[Part]) -> FinishedParts:
         yield part, write_part(spec, part)
 
 
-def _write_in_processes(spec: PrepareSpec, parts: Sequence[Part], count: int) -> FinishedParts:
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=use_one_thread)
+@contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Blocks SIGINT in this thread and in processes that it starts: Ctrl-C reaches the parent alone, after the block.
+
+    Worker processes would otherwise print a traceback each.
+    """
+    resource_tracker.ensure_running()  # its start unblocks signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        futures = {pool.submit(write_part, spec, part): part for part in parts}
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _write_in_processes(spec: PrepareSpec, parts: Sequence[Part], count: int) -> FinishedParts:
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=start_worker_process)
+    try:
+        with _sigint_blocked():
+            futures = {pool.submit(write_part_in_worker, spec, part): part for part in parts}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool as error:
@@ -73,5 +98,9 @@ def _write_in_processes(spec: PrepareSpec, parts: Sequence[Part], count: int) ->
         raise DataError(
             "the process was killed, probably because memory ran out", where, "run it again with fewer workers"
         ) from error
+    except (KeyboardInterrupt, GeneratorExit):
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
