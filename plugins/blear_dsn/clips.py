@@ -147,7 +147,7 @@ def main(source: Path, out: Path, every: int, *, aligned: bool, device: str) -> 
             partial = out / f".{name}.txt.partial"
             partial.write_text("".join(rows))
             partial.replace(out / f"{name}.txt")
-    except BlearError as error:
+    except (BlearError, OSError) as error:
         click.echo(str(error), err=True)
         sys.exit(2)
 

@@ -71,7 +71,8 @@ class HfDataset:
     def _label_columns(self, kinds: dict[str, str]) -> list[str]:
         """Returns the columns of type ClassLabel, else the column `label` or `labels`, whatever its type is."""
         found = [name for name, kind in kinds.items() if kind == "ClassLabel"]
-        found = found or [name for name in ("label", "labels") if name in kinds][:1]
+        if not found:
+            found = [name for name in kinds if name in ("label", "labels")][:1]
         if not found:
             do = f"name columns in `targets`; it has: {', '.join(kinds)}"
             raise DataError("no column of type ClassLabel, and none called label or labels", self._where, do)

@@ -122,7 +122,7 @@ def change(csv, row, text):
         (2, trees.affectnet_row("1/a.jpg", 1, box="5,6,x,30"), r"row 2: face_width 'x' is not a number"),
         (2, trees.affectnet_row("1/a.jpg", 1, box="5,6,0,30"), r"row 2: the box of 0 x 30 pixels has no area"),
         (2, trees.affectnet_row("../a.jpg", 1), r"row 2: '../a.jpg' is no picture of this folder"),
-        (2, trees.affectnet_row("1/a.jpg", 1), r"1/a.jpg: the picture cannot be read"),
+        (2, trees.affectnet_row("1/a.jpg", 1), r"1/a.jpg: the picture is missing"),
         (2, trees.affectnet_row("1/train1.jpg", 1, box="500,6,5,30"), r"row 2: .* does not overlap the image"),
         (0, "subDirectory_filePath,face_x", r"the header has no column face_y, face_width"),
     ],

@@ -84,7 +84,7 @@ def test_stills_and_frames_in_another_folder(friends, tmp_path):
     dataset = build(friends, window=(0,), frames=tmp_path)
     assert dataset.clip.length == 1
     assert read(dataset)["ep01/0001_ross_00003"].frames.shape == (1, 30, 30, 3)
-    with pytest.raises(ValidationError, match="must ascend"):
+    with pytest.raises(ValidationError, match="must be in ascending order"):
         FriendsParams(source=friends, window=(0, -1))
 
 

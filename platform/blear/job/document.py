@@ -52,7 +52,7 @@ class Document:
                 "no such job file", str(file), "give the path of a YAML job, for instance jobs/vlqr.yaml"
             ) from None
         except UnicodeDecodeError as error:
-            what = f"neither UTF-8 nor UTF-16 text: {error.reason} at byte {error.start}"
+            what = f"cannot be read: neither UTF-8 nor UTF-16 text: {error.reason} at byte {error.start}"
             raise JobError(what, str(file), "give the path of a YAML job, and save it as UTF-8") from error
         except OSError as error:
             raise JobError(f"cannot be read: {error}", str(file), "give the path of a YAML job") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,10 @@ import pytest
 
 import blear
 from blear.cli import cli, main
+from blear.errors import RunError
+from blear.pipeline.runner import require_linux
 from blear.plugin.discovery import load_plugins
+from blear.plugin.scaffold.new import write_file
 
 
 @pytest.fixture
@@ -158,3 +162,49 @@ def test_globs_in_the_documentation_are_quoted(repository: Path) -> None:
                 if re.search(r"[*?\[]", re.sub(r"'[^']*'|\"[^\"]*\"", "", words)):
                     found.append(f"{name}:{number}: {words}")
     assert found == []
+
+
+@pytest.fixture
+def failing_job(tmp_path: Path) -> Path:
+    """A job whose dataset raises an OSError without an error number."""
+    plugin, job = write_file("burning_disk", ("dataset",), tmp_path)
+    text = plugin.read_text()
+    plugin.write_text(
+        text.replace(
+            "        for number in range", "        raise OSError('disk on fire')\n        for number in range"
+        )
+    )
+    return job
+
+
+def test_an_os_error_has_no_traceback_but_a_log(call, storage: Path, failing_job: Path) -> None:
+    arguments = ["run", str(failing_job), "--set", "description=two words"]
+    code, _, err = call(*arguments)
+    assert code == 2
+    log = storage / "runs" / "burning_disk" / "run.log"
+    assert f"blear: disk on fire\n  -> fix the cause and run the same command again" in err
+    assert f"the traceback is in {log}" in err
+    assert "Traceback" not in err
+    logged = log.read_text()
+    assert "Traceback" in logged
+    assert "OSError: disk on fire" in logged
+    command = re.search(r"command: (.*)", logged)
+    assert command is not None
+    assert shlex.split(command[1]) == ["blear", *arguments], "can be pasted into a shell"
+    code, _, err = call("--debug", *arguments)
+    assert code == 2
+    assert "Traceback" in err
+
+
+def test_a_reader_that_ends_early_is_no_error() -> None:
+    command = f"{shlex.quote(sys.executable)} -m blear plugins docs | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+def test_other_systems_than_linux_are_refused(monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
+    require_linux()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(RunError, match=r"darwin: blear prepares, trains and evaluates on Linux only"):
+        require_linux()
+    assert "runs on Linux" in (repository / "README.md").read_text()
