@@ -48,7 +48,7 @@ def test_plugins_lists_every_component(call) -> None:
 def test_show_names_every_parameter_with_its_default(call) -> None:
     code, out, _ = call("plugins", "show", "vlqr/cnn5x5")
     assert code == 0
-    assert "Multiplies the channels 64, 128, 256 and the 300 hidden units (default 1.0)" in out
+    assert "Multiplier of the channels 64, 128, 256 and of 300 hidden units (default 1.0)" in out
     assert "{use: vlqr/cnn5x5" in out
     _, out, _ = call("plugins", "show", "avec2016")
     assert "ratings_gold_standard, ... (required)" in out
@@ -182,7 +182,7 @@ def test_an_os_error_has_no_traceback_but_a_log(call, storage: Path, failing_job
     code, _, err = call(*arguments)
     assert code == 2
     log = storage / "runs" / "burning_disk" / "run.log"
-    assert f"blear: disk on fire\n  -> fix the cause and run the same command again" in err
+    assert "blear: disk on fire\n  -> fix the cause and run the same command again" in err
     assert f"the traceback is in {log}" in err
     assert "Traceback" not in err
     logged = log.read_text()
