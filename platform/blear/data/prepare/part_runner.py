@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from multiprocessing import resource_tracker
 
 from blear.data.dataset_info import PartInfo
+from blear.data.prepare import part_writer
 from blear.data.prepare.part_writer import (
     Part,
     PrepareSpec,
@@ -87,7 +88,9 @@ def _sigint_blocked() -> Iterator[None]:
 
 def _write_in_processes(spec: PrepareSpec, parts: Sequence[Part], count: int) -> FinishedParts:
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=start_worker_process)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([part_writer.__name__, "webdataset"])  # imported once for all workers
+    pool = ProcessPoolExecutor(count, context, initializer=_initialise_worker, initargs=(dict(os.environ),))
     try:
         with _sigint_blocked():
             futures = {pool.submit(write_part_in_worker, spec, part): part for part in parts}
@@ -104,3 +107,10 @@ def _write_in_processes(spec: PrepareSpec, parts: Sequence[Part], count: int) ->
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _initialise_worker(environment: dict[str, str]) -> None:
+    """Gives a worker the current environment; the fork server has the one of its start."""
+    os.environ.clear()
+    os.environ.update(environment)
+    start_worker_process()

@@ -82,6 +82,7 @@ def cached_offline_chain(spec: PrepareSpec) -> Chain:
 
 def start_worker_process() -> None:
     """Initialises a worker process: one thread, because the processes alone use all cores; SIGTERM ends it tidily."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which then ends its workers
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     os.environ["OMP_NUM_THREADS"] = "1"  # for a torch that is imported later
     if "torch" in sys.modules:
