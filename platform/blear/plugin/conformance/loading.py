@@ -35,7 +35,10 @@ _TORCH, _NOT_INSTALLED = 3, 4  # exit codes of `_LOAD`
 
 
 def loading_checks(plugin: Plugin) -> Iterator[Check]:
-    """Iterates over the checks of a plugin's module and hooks. A one-file plugin has none: it is loaded by its jobs alone."""
+    """Iterates over the checks of a plugin's module and hooks.
+
+    A one-file plugin has none: only jobs that name it load it.
+    """
     if plugin.origin.endswith(".py"):
         return
     yield Check(plugin.name, 0, "declares its components without torch", functools.partial(_without_torch, plugin))
