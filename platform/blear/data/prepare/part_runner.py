@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
-from multiprocessing import resource_tracker
+from contextlib import closing
 
 from blear.data.dataset_info import PartInfo
-from blear.data.prepare import part_writer
-from blear.data.prepare.part_writer import (
-    Part,
-    PrepareSpec,
-    read_finished_part,
-    start_worker_process,
-    write_part,
-    write_part_in_worker,
-)
+from blear.data.prepare.part_writer import Part, PrepareSpec, read_finished_part, use_one_thread, write_part
 from blear.errors import DataError
 from blear.progress import track
 
@@ -72,28 +62,10 @@ def _write_here(spec: PrepareSpec, parts: Sequence[Part]) -> FinishedParts:
         yield part, write_part(spec, part)
 
 
-@contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Blocks SIGINT in this thread and in processes that it starts: Ctrl-C reaches the parent alone, after the block.
-
-    Worker processes would otherwise print a traceback each.
-    """
-    resource_tracker.ensure_running()  # its start unblocks signals
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _write_in_processes(spec: PrepareSpec, parts: Sequence[Part], count: int) -> FinishedParts:
-    others = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([part_writer.__name__, "webdataset"])  # imported once for all workers
-    pool = ProcessPoolExecutor(count, context, initializer=_initialise_worker, initargs=(dict(os.environ),))
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=use_one_thread)
     try:
-        with _sigint_blocked():
-            futures = {pool.submit(write_part_in_worker, spec, part): part for part in parts}
+        futures = {pool.submit(write_part, spec, part): part for part in parts}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool as error:
@@ -101,16 +73,5 @@ def _write_in_processes(spec: PrepareSpec, parts: Sequence[Part], count: int) ->
         raise DataError(
             "the process was killed, probably because memory ran out", where, "run it again with fewer workers"
         ) from error
-    except (KeyboardInterrupt, GeneratorExit):
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
-        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _initialise_worker(environment: dict[str, str]) -> None:
-    """Gives a worker the current environment; the fork server has the one of its start."""
-    os.environ.clear()
-    os.environ.update(environment)
-    start_worker_process()

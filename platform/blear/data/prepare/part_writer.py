@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -80,10 +79,8 @@ def cached_offline_chain(spec: PrepareSpec) -> Chain:
     return build_offline_chain(load_plugins(spec.ref.plugin_files), spec.degrade_once, spec.seed, cached_dataset(spec))
 
 
-def start_worker_process() -> None:
-    """Initialises a worker process: one thread, because the processes alone use all cores; SIGTERM ends it tidily."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which then ends its workers
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+def use_one_thread() -> None:
+    """Initialises a worker process: the processes alone use all cores."""
     os.environ["OMP_NUM_THREADS"] = "1"  # for a torch that is imported later
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
@@ -117,14 +114,6 @@ def write_part(spec: PrepareSpec, part: Part) -> PartInfo:
     finally:
         if not complete:  # also after Ctrl-C
             delete_part(spec, part)
-
-
-def write_part_in_worker(spec: PrepareSpec, part: Part) -> PartInfo:
-    """Calls `write_part`; after SIGTERM the process ends as soon as the files of the part are deleted."""
-    try:
-        return write_part(spec, part)
-    except SystemExit:
-        os._exit(1)  # the pool would give this process another part
 
 
 def delete_part(spec: PrepareSpec, part: Part) -> None:
