@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from blear.errors import RunError
+from blear.storage.durable import replace_durably
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file atomically: readers see the old file or the whole new one. Creates its folder."""
+    """Writes a file atomically, also at a power failure: the old file or the whole new one. Creates its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_bytes(content)
-    partial.replace(path)
+    replace_durably(partial, path)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 from blear.data.dataset_info import TrainedOn
 from blear.data.prepared import Prepared
 from blear.plugin.uses import DegradationEntry
+from blear.storage.durable import replace_durably
 from blear.storage.run_folder import write_text
 from blear.train import checkpoint
 from blear.train.setup import StageRun
@@ -37,7 +38,7 @@ def write_result(run: StageRun, seconds: float) -> None:
     else:
         model: nn.Module = run.model if run.modules.average is None else run.modules.average.module
         save_model(model, str(partial))
-    partial.replace(weights)
+    replace_durably(partial, weights)
     steps_of_run = state.step - run.first_step
     values = {
         "name": run.plan.stage,

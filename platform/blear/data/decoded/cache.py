@@ -3,7 +3,7 @@
 File names are `<digest of the content>.d<VERSION>`. When the budget is exceeded, the least recently used files are
 evicted first. A writer creates a file under a temporary name (`.partial`) and locks it, so that one process of a
 machine decodes a shard. An open store keeps a locked marker file (`.use`) that lists the names of its shards; these
-files are not evicted. Locks: see `cache_lock`. After a power failure a file may be damaged: delete the folder.
+files are not evicted. Locks: see `cache_lock`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from blear.data.decoded.cache_lock import CacheFileLock, LockFailure, is_same_file, remove_if_unlocked, reserve_space
 
-VERSION = 3
+VERSION = 4
 """Format version of the decoded files; files of other versions are evicted first."""
 
 _ENTRY = re.compile(r"[0-9a-f]{32}\.d(\d+)")

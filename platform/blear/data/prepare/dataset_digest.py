@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from blear.contracts import Params
-from blear.data.dataset_info import FORMAT
+
+_SHARD_FORMAT = 2  # of the samples in the shards; a new number prepares every dataset again
 
 
 def dataset_digest(name: str, params: Params, version: str, seed: int, degradations: Sequence[Any] = ()) -> str:
@@ -26,7 +27,7 @@ def dataset_digest(name: str, params: Params, version: str, seed: int, degradati
         Twelve hex digits of a SHA-256.
     """
     content = {
-        "format": FORMAT,
+        "format": _SHARD_FORMAT,
         "name": name,
         "params": params.model_dump(mode="json"),
         "version": version,

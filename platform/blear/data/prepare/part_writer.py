@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SHARD_BYTES = 64_000_000
 SHARD_SAMPLES = 10_000
+_REMEMBERED_KEYS = 200_000  # of a part, to find a repeated key early; all keys of a split are compared at the end
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,8 @@ def _checked_samples(spec: PrepareSpec, part: Part) -> Iterator[Sample]:
         check_sample(sample, dataset.clip, dataset.targets, where)
         if sample.key in keys:
             raise DataError(f"key {sample.key!r} comes twice", where, "keys must be unique within a split")
-        keys.add(sample.key)
+        if len(keys) < _REMEMBERED_KEYS:
+            keys.add(sample.key)
         yield sample
 
 

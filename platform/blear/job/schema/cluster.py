@@ -35,4 +35,15 @@ class Cluster(StrictModel):
         description="size limit of the cache of decoded shards on each machine, in 10^9 bytes; null: 80 % of the free "
         "disk space",
     )
+    device_gb: float | None = Field(
+        None,
+        ge=0,
+        description="size limit of the data that each worker keeps in the memory of its GPU, in 10^9 bytes; 0: none; "
+        "null: half of the free memory, of which a trial with a fraction of a GPU takes that fraction",
+    )
     resize_s: float = Field(60, ge=0, description="elastic workers: seconds between two checks for new nodes")
+
+    @property
+    def device_bytes(self) -> int | None:
+        """`device_gb` in bytes."""
+        return None if self.device_gb is None else int(self.device_gb * 1e9)
