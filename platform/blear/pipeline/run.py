@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from blear.data.prepared import Prepared
+from blear.data.prepared import Prepared, share_opened
 from blear.data.split_manifest import check_split_manifest
 from blear.errors import RunError
 from blear.evaluate.arms import evaluate_arms
@@ -25,6 +25,7 @@ from blear.storage.root import storage_root
 from blear.storage.run_folder import RunFolder
 from blear.storage.run_log import log_to_file
 from blear.terminal import print_markdown
+from blear.train.chains import check_clean_clips
 from blear.train.loop import train_stage
 from blear.train.on_ray.runner import train_on_ray
 from blear.train.plan import StagePlan
@@ -33,6 +34,7 @@ from blear.train.worker import LocalWorker, local_device
 _log = logging.getLogger(__name__)
 
 
+@share_opened()
 def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: str, profile: str | None) -> Path:
     """Runs a job from raw data to report.
 
@@ -61,6 +63,8 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
         prepared = prepare_data(job, catalog, runner=runner)
         opened = {name: Prepared.open(place) for name, place in prepared.items()}
         dry_run(job, catalog, {name: (data.clip, data.targets) for name, data in opened.items()})
+        for name, stage in job.stages.items():
+            check_clean_clips(job, name, catalog, opened[stage.data])
         check_split_manifest(job, run.root, prepared)
         run.update_info(**run_info(job, catalog, prepared, on_ray, command, profile))
         if job.search is not None:
@@ -95,6 +99,7 @@ def _train(job: Job, catalog: Catalog, run: RunFolder, prepared: dict[str, str |
                 train_stage(plan, worker)
 
 
+@share_opened()
 def evaluate_run(root: Path) -> str:
     """Evaluates the arms of a trained run again and rebuilds its report.
 

@@ -24,7 +24,7 @@ from blear.plugin.catalog import Catalog
 from blear.plugin.discovery import load_plugins
 from blear.progress import echo
 from blear.train import checkpoint
-from blear.train.chains import evaluation_augment, stage_chains
+from blear.train.chains import check_clean_clips, evaluation_augment, stage_chains
 from blear.train.checkpoint import CheckpointWriter, TrainedModules, TrainerState
 from blear.train.divergence import DivergenceGuard
 from blear.train.model import Recognizer, build_recognizer, stage_frame_sampler
@@ -35,7 +35,7 @@ from blear.train.step import Stepper, autocast
 from blear.train.training_metric import TrainingMetric
 from blear.train.transfer import TransferReport, load_initial_weights
 from blear.train.validation import Validator
-from blear.train.worker import Worker
+from blear.train.worker import Worker, ray_gpu_share
 
 
 @dataclass
@@ -163,11 +163,14 @@ def _build_data(plan: StagePlan, worker: Worker, catalog: Catalog) -> _StageData
     frame_sampler = stage_frame_sampler(stage, job.seed, prepared.clip)
     clip = prepared.clip if frame_sampler is None else frame_sampler.output_clip(prepared.clip)
     stored = BuildContext(job.seed, clip, prepared.targets, counts=prepared.split(split).class_counts)
+    check_clean_clips(job, plan.stage, catalog, prepared)
     augment, degrade, built = stage_chains(job, plan.stage, catalog, stored)
     cpu_preprocessing, preprocessing = Preprocessing(augment, degrade, worker.device).split_cpu(stage.steps)
     store: SampleSource = Store.open(prepared, split, max_broken=job.max_broken, cache_gb=job.cluster.cache_gb)
-    if cpu_preprocessing is None:  # with CPU preprocessing, every clip would have to return from the device
-        store = keep_on_device(store, worker.device)
+    if (
+        cpu_preprocessing is None and worker.device.type == "cuda"
+    ):  # with CPU preprocessing, every clip would have to return from the device
+        store = keep_on_device(store, worker.device, job.cluster.device_bytes, gpu_share=ray_gpu_share())
     sampler = _build_sampler(plan, prepared, split, store, worker.rank == 0)
     if stage.batch_size < worker.world_size * stage.accumulate:
         raise JobError(

@@ -25,6 +25,8 @@ class HsvJitter:
         PluginError: the frames have neither one nor three channels, here (if the clip's shape is known) or in `apply`.
     """
 
+    size_independent = True
+
     def __init__(self, params: HsvJitterParams, context: BuildContext) -> None:
         self._params = params
         self._draws = draws_per_clip(params.per, context, "corruptions/hsv_jitter")
