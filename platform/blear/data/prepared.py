@@ -147,7 +147,8 @@ class Prepared:
             DataError: there is no valid index, and the shard is missing, damaged or cannot be fetched.
         """
         file = self.mirror.index_file(shard) if self.mirror else index_path(self.folder / shard.name)
-        return read_verified_index(file, shard) or load_index(self.local(shard), shard)
+        index = read_verified_index(file, shard)
+        return load_index(self.local(shard), shard) if index is None else index
 
     def complete(self) -> bool:
         """Whether the folder holds every shard with its size; the content is not read."""

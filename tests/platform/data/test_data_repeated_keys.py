@@ -53,5 +53,8 @@ def test_a_part_finds_an_early_key_again_at_once_and_any_key_at_the_end(tmp_path
     with pytest.raises(DataError, match=r"part part1: key 'part1/001' comes twice"):
         prepare_toy(tmp_path, fault="twice")
     monkeypatch.setattr(part_writer, "_REMEMBERED_KEYS", 0)
+    with pytest.raises(DataError, match=r"part part1: key 'part1/001' comes twice"):  # in one shard
+        prepare_toy(tmp_path, fault="twice")
+    monkeypatch.setattr(part_writer, "SHARD_SAMPLES", 1)
     with pytest.raises(DataError, match=r"split test: key 'part1/001' is twice in part1"):
-        prepare_toy(tmp_path, fault="twice", log="other")
+        prepare_toy(tmp_path, fault="twice")

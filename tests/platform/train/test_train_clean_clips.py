@@ -49,7 +49,12 @@ def t91_job(repository: Path, storage: Path, tmp_path: Path):
     (tmp_path / "t91").mkdir()
     picture = np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "t91" / "a.png"), cv2.GaussianBlur(picture, (0, 0), 2))
-    given = (f"data.photos.source={tmp_path / 't91'}", "stages.sr.steps=1", "evaluate=null")
+    given = (
+        f"data.photos.source={tmp_path / 't91'}",
+        "stages.sr.steps=1",
+        "evaluate=null",
+        "data.faces.stand_in.per_subject=8",
+    )
 
     def make(*overrides: str):
         return read_job(repository / "jobs" / "vlqr.yaml", profile="tiny", overrides=(*given, *overrides))
@@ -59,7 +64,7 @@ def t91_job(repository: Path, storage: Path, tmp_path: Path):
 
 def test_an_augmentation_that_cannot_act_on_both_is_refused_before_training(t91_job, storage: Path) -> None:
     job, catalog = t91_job("stages.sr.augment=[{use: random_flip}, {use: random_shift, pixels: 2}]")
-    match = r"stages\.sr\.augment\.1: the clean clips of vlqr/t91 have 20x20 pixels, the frames 32x32"
+    match = r"stages\.sr\.augment\.1: the clean clips of vlqr/t91 have 16x16 pixels, the frames 32x32"
     with pytest.raises(JobError, match=match):
         run_job(job, catalog, runner="local", fresh=False, command="", profile=None)
     assert not (storage / "runs" / job.name / "stages").exists()
@@ -68,4 +73,4 @@ def test_an_augmentation_that_cannot_act_on_both_is_refused_before_training(t91_
 def test_a_flip_of_smaller_clean_clips_is_accepted(t91_job, tmp_path: Path) -> None:
     job, catalog = t91_job("stages.sr.augment=[{use: random_flip}]")
     plan = StagePlan(job, "sr", RunFolder(tmp_path / "run"), prepare_data(job, catalog, workers=1))
-    assert set_up(plan, ON_CPU).store.layout.stored.clean_shape == (1, 20, 20, 1)
+    assert set_up(plan, ON_CPU).store.layout.stored.clean_shape == (1, 16, 16, 1)

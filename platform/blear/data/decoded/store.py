@@ -109,7 +109,8 @@ class Store:
         values_BK = np.zeros((len(samples_B), self.layout.label_columns))
         good_B = np.ones(len(samples_B), dtype=np.bool_)
         step = self._open.at_once
-        frames_BT, arrays = None, None
+        frames_BT: np.ndarray | None = None
+        arrays: list[np.ndarray] | None = None
         if select_frames is not None and len(groups) > step:
             frames_BT = select_frames(self.lengths(samples_B))
         for first in range(0, max(1, len(groups)), step):

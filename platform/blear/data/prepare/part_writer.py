@@ -146,9 +146,13 @@ def _write_shards(spec: PrepareSpec, part: Part) -> PartInfo:
     while sample is not None:
         layout = layout or Layout.of(sample)
         name = f"{part.split}/{part.number:05d}-{len(shards):03d}.tar"
+        keys: set[str] = set()
         with ShardWriter(spec.folder / name) as shard:
             while sample is not None and shard.size < SHARD_BYTES and shard.samples < SHARD_SAMPLES:
                 check_layout(layout, Layout.of(sample), f"{_place(spec, part)}, sample {sample.key}")
+                if sample.key in keys:
+                    raise _repeated_key(sample.key, _place(spec, part))
+                keys.add(sample.key)
                 shard.add(sample.key, encode_sample(sample))
                 for target, per_class in counts.items():
                     per_class[int(sample.targets[target])] += 1
@@ -173,10 +177,14 @@ def _checked_samples(spec: PrepareSpec, part: Part) -> Iterator[Sample]:
     for sample in dataset.samples(part.split, part.name):
         check_sample(sample, dataset.clip, dataset.targets, where)
         if sample.key in keys:
-            raise DataError(f"key {sample.key!r} comes twice", where, "keys must be unique within a split")
+            raise _repeated_key(sample.key, where)
         if len(keys) < _REMEMBERED_KEYS:
             keys.add(sample.key)
         yield sample
+
+
+def _repeated_key(key: str, where: str) -> DataError:
+    return DataError(f"key {key!r} comes twice", where, "keys must be unique within a split")
 
 
 def _place(spec: PrepareSpec, part: Part) -> str:
