@@ -173,7 +173,8 @@ def _samples(spec: PrepareSpec, part: Part) -> Iterator[Sample]:
 
 
 def _checked_samples(spec: PrepareSpec, part: Part) -> Iterator[Sample]:
-    dataset, where, keys = cached_dataset(spec), _place(spec, part), set()
+    dataset, where = cached_dataset(spec), _place(spec, part)
+    keys: set[str] = set()
     for sample in dataset.samples(part.split, part.name):
         check_sample(sample, dataset.clip, dataset.targets, where)
         if sample.key in keys:
