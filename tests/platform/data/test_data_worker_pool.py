@@ -110,7 +110,7 @@ def test_the_next_shards_are_prefetched(tmp_path, workers_ready):
     store.take(np.array([0]))
     while store._open._prefetcher._running:
         time.sleep(0.01)
-    names = [f"{store.layout.cache_name(shard)}.d3" for shard in store.shards]
+    names = [f"{store.layout.cache_name(shard)}.d4" for shard in store.shards]
     assert [name in cached(tmp_path / "cache") for name in names] == [True, True, True, False]
     assert np.array_equal(store.take(np.arange(len(store))).frames.numpy(), truth(tmp_path, parts=4, samples=50))
 
@@ -207,7 +207,7 @@ def test_workers_die_with_their_parent(tmp_path):
 
 def test_an_interrupt_reaches_the_parent_only(tmp_path):
     process, pids = parent(tmp_path, "loop")
-    while not list(tmp_path.glob("cache/*.d3")):  # torch is imported by then
+    while not list(tmp_path.glob("cache/*.d4")):  # torch is imported by then
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)  # as the terminal does
     stderr = process.communicate(timeout=60)[1]

@@ -139,15 +139,15 @@ def write_decoded_shard(
     return broken
 
 
-def _block_checksums(descriptor: int, size: int) -> list[int]:
-    """CRC-32 of 16 blocks of 4 KiB, spread evenly over the first `size` bytes of an open file.
+def _block_checksums(descriptor: int, size: int) -> str:
+    """CRC-32 in hex digits of 16 blocks of 4 KiB, spread evenly over the first `size` bytes of an open file.
 
     The file is on the disk before it gets its name. The checksums find files whose pages were lost all the same, for
     instance by a disk that confirms writes too early.
     """
     last = max(0, size - _BLOCK_BYTES)
     offsets = [last * n // (_BLOCKS - 1) for n in range(_BLOCKS)]
-    return [zlib.crc32(os.pread(descriptor, min(_BLOCK_BYTES, size), offset)) for offset in offsets]
+    return "".join(f"{zlib.crc32(os.pread(descriptor, min(_BLOCK_BYTES, size), offset)):08x}" for offset in offsets)
 
 
 def shard_state(shard: Path) -> list[int]:
