@@ -75,7 +75,7 @@ class Summary(SummaryModel):
     metrics: list[MetricInfo] = Field(min_length=1, description="metrics, the headline metric first")
     arms: list[str] = Field(min_length=1, description="labels of the arms, in order of appearance")
     reference: str = Field(description="label of the arm that the other arms are compared with")
-    cluster: Literal["video", "subject", "sample"] = Field(description="what the bootstrap draws")
+    cluster: Literal["subject", "video", "sample"] = Field(description="the unit that bootstrap and tests resample")
     clusters: int = Field(description="number of clusters")
     pool: Pool | None = Field(None, description="how rows are pooled to decisions; null: each row is one decision")
     without_face: Literal["missed", "prior"] = Field(

@@ -74,7 +74,7 @@ def _count_differences(view: View, arm: str, levels: Sequence[_Level]) -> str:
     if not found:
         return "The runs have no common samples, so there is no paired difference."
     if all(d.excludes_zero is None for d in found):
-        return "There are too few recordings for an interval."
+        return f"There are too few {view.summary.cluster}s for an interval."
     sign = 1 if view.headline.higher_is_better else -1
     better = sum(sign * (d.value or 0) > 0 for d in significant)
     worse, open_ = len(significant) - better, len(found) - len(significant)

@@ -4,13 +4,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from evaluated import rows
+from evaluated import classes, rows
 
 from blear.contracts import Metric, Values
 from blear.errors import RunError
 from blear.evaluate.markdown import format_number, summary_markdown
+from blear.evaluate.statistics.paired_tests import paired_tests
+from blear.evaluate.statistics.tested_predictions import TestedPredictions
 from blear.evaluate.summarise import summarise
 from blear.evaluate.summary import read_summary
+from blear.metrics import CLASSIFICATION
 
 
 def _mae(truth, prediction):
@@ -63,13 +66,75 @@ def test_exact_values_of_a_small_table():
     [
         ({}, "sample", 6),
         ({"subjects": list("ppqqrr")}, "subject", 3),
-        ({"subjects": list("ppqqrr"), "videos": list("abcdef")}, "video", 6),
-        ({"subjects": list("ppqqrr"), "videos": [*"abcde", ""]}, "subject", 3),
+        ({"subjects": list("ppqqrr"), "videos": list("abcdef")}, "subject", 3),
+        ({"subjects": [*"ppqqr", ""], "videos": list("aabbcc")}, "video", 3),
+        ({"subjects": [*"ppqqr", ""], "videos": [*"abcde", ""]}, "sample", 6),
     ],
 )
-def test_clusters_are_videos_else_subjects_else_samples(columns, kind, count):
+def test_clusters_are_subjects_else_videos_else_samples(columns, kind, count):
     summary = summarise(_table("a", 1, range(6), range(6), **columns), [MAE], reference="a", seed=0, resamples=9)
     assert (summary.cluster, summary.clusters) == (kind, count)
+    assert f"{count} {kind}s" in summary_markdown(summary)
+
+
+def test_the_job_can_name_the_clusters():
+    table = _table("a", 1, range(6), [1, 2, 3, 4, 5, 9], subjects=list("ppqqrr"), videos=[*"abcde", ""])
+    summary = summarise(table, [MAE], reference="a", seed=0, resamples=9, cluster="sample")
+    assert (summary.cluster, summary.clusters) == ("sample", 6)
+    with pytest.raises(RunError, match="not every sample has a video") as error:
+        summarise(table, [MAE], reference="a", seed=0, resamples=9, cluster="video")
+    assert error.value.where == "evaluate.cluster"
+
+
+def test_means_over_videos_do_not_depend_on_the_clusters():
+    table = _table("a", 1, [0] * 6, [1, 3, 5, 5, 6, 8], subjects=list("ppqqrr"), videos=list("abccde"))
+    for cluster in ("subject", "video", "sample"):
+        summary = summarise(table, [MAE], reference="a", seed=0, resamples=9, cluster=cluster)
+        assert summary.estimates[0].per_video == (1 + 3 + 5 + 6 + 8) / 5
+
+
+def _recordings(rng, effects_S, videos=12, clips=4):
+    """Predictions of one class target whose accuracy differs between subjects and between their videos."""
+    subjects = len(effects_S)
+    video = np.repeat(np.arange(subjects * videos), clips)
+    accuracy_V = np.repeat(effects_S, videos) + rng.normal(0, 0.05, subjects * videos)
+    truth = rng.integers(3, size=len(video))
+    wrong = rng.random(len(video)) >= np.clip(accuracy_V, 0, 1)[video]
+    names = {"videos": [f"v{v}" for v in video], "subjects": [f"p{v // videos}" for v in video]}
+    return truth, (truth + wrong) % 3, names
+
+
+def test_the_95_percent_interval_covers_the_truth_where_subjects_have_several_videos():
+    """20 subjects of 12 videos each. Resamples of videos cover the true accuracy in about half of the experiments."""
+    rng, covered = np.random.default_rng(3), {"default": 0, "video": 0}
+    for seed in range(200):
+        truth, prediction, names = _recordings(rng, np.clip(rng.normal(0.6, 0.15, 20), 0.05, 0.95))
+        table = classes("a", 1, truth, prediction, **names)
+        for kind in covered:
+            of = TestedPredictions.of(table, CLASSIFICATION[:1], "a", 300, seed, None if kind == "default" else kind)
+            low, high = of.interval(of.estimate(("a", "blur", 1.0)), ("a", "blur", 1.0))
+            covered[kind] += low <= 0.6 <= high
+    assert 0.9 <= covered["default"] / 200 <= 0.97
+    assert covered["video"] / 200 < 0.7
+
+
+def test_paired_tests_reject_equal_arms_in_about_5_of_100_experiments():
+    """Each subject prefers one of the arms by chance, so that swaps of single videos find differences too often."""
+    rng, rejected = np.random.default_rng(4), {"default": 0, "video": 0}
+    for seed in range(100):
+        preference_S = rng.normal(0, 0.1, 10)
+        truth, prediction, names = _recordings(rng, 0.6 + preference_S)
+        tables = [classes("a", 1, truth, prediction, **names)]
+        other = (truth + (rng.random(len(truth)) >= np.repeat(0.6 - preference_S, 48))) % 3
+        tables.append(classes("b", 1, truth, other, **names))
+        for kind in rejected:
+            kinds = (None if kind == "default" else kind,)
+            (test,) = paired_tests(
+                TestedPredictions.of(pa.concat_tables(tables), CLASSIFICATION[:1], "a", 20, seed, *kinds)
+            )
+            rejected[kind] += test.p < 0.05
+    assert rejected["default"] <= 10
+    assert rejected["video"] > 25
 
 
 def test_differences_are_paired_and_signed():

@@ -121,6 +121,11 @@ class Evaluate(StrictModel):
         "the most "
         "frequent class of the training data",
     )
+    cluster: Literal["subject", "video", "sample"] | None = Field(
+        None,
+        description="the unit that intervals and tests resample, whose members are independent of each other; null: "
+        "subjects where every sample has one, else videos, else samples",
+    )
     resamples: Positive = Field(1000, description="number of bootstrap resamples")
     faces: int = Field(6, ge=0, description="number of sample faces in the report")
     equivalence: list[Equivalent] = Field(default_factory=list, description="pairs of arms to test for equivalence")
