@@ -46,7 +46,7 @@ class Equivalence(SummaryModel):
     low: float | None = Field(description="90 % interval of the difference")
     high: float | None
     p: float | None = Field(description="the larger of the two one-sided p values")
-    equivalent: bool | None = Field(description="p < 0.05; null: undefined")
+    equivalent: bool | None = Field(description="the 90 % interval lies within the margins: p < 0.05; null: undefined")
 
 
 RobustnessScoreName = Literal[
