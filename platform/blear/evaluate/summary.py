@@ -107,6 +107,14 @@ class Summary(SummaryModel):
         key = (arm, condition, severity)
         return next((d for d in self.differences if (d.arm, d.condition, d.severity) == key), None)
 
+    def headline_test(self, arm: str, condition: str, severity: float | None) -> PairedTest | None:
+        """Returns the permutation test of the headline metric of an arm against the reference; None where there is none.
+
+        It is the only source of verdicts on two arms; intervals of differences are not corrected for multiple tests.
+        """
+        key = ("permutation", arm, condition, severity)
+        return next((t for t in self.tests if (t.method, t.arm, t.condition, t.severity) == key), None)
+
     def severities(self) -> dict[str, list[float]]:
         """Returns condition -> severities of any arm, ascending. An arm of experts may lack some of them."""
         found: dict[str, set[float]] = {}

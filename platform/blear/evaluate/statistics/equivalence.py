@@ -8,10 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from blear.evaluate.statistics.bootstrap_estimate import BootstrapEstimate, paired_difference
-from blear.evaluate.statistics.results import Equivalence
+from blear.evaluate.statistics.results import ALPHA, Equivalence
 from blear.evaluate.statistics.tested_predictions import TestedPredictions
 
-ALPHA = 0.05
 MIN_RESAMPLES = 20
 """The smallest number of bootstrap resamples that can reach a p value below 5 %."""
 

@@ -11,6 +11,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
+ALPHA = 0.05
+"""The level of all tests."""
+
+
 class SummaryModel(BaseModel):
     """Base class of the parts of summary.json."""
 
@@ -31,6 +35,11 @@ class PairedTest(SummaryModel):
     difference: float | None = Field(description="arm minus against")
     p: float | None = Field(description="two-sided p value; null: fewer than 3 clusters, or undefined")
     holm: float | None = Field(description="p value after Holm's correction over all tests of this method")
+
+    @property
+    def significant(self) -> bool | None:
+        """Whether the corrected p value is below 5 %; None: not tested."""
+        return None if self.holm is None or self.difference is None else self.holm < ALPHA
 
 
 class Equivalence(SummaryModel):
