@@ -210,3 +210,19 @@ def test_a_path_of_windows_is_named(job) -> None:
     path = job((old, "faces: {use: vlqr/t91, source: 'D:\\sr\\t91'}"))
     with pytest.raises(JobError, match=r"no such file or folder: .*; a path of Windows: blear runs on Linux"):
         read_job(path)
+
+
+def test_arms_are_compared_on_the_same_data(job) -> None:
+    """Two arms with stages of different data, one of them an expert of each level."""
+    other = "  other: {use: faces/procedural, size: 48, color: luma, targets: [valence]}\nstages:\n  e_2:\n"
+    stage = JOB[JOB.index("    data: faces") : JOB.index("evaluate:")].replace("data: faces", "data: other")
+    arms = "arms: {clean: {stage: clean}, experts: {stage: \"e_{factor}\"}}"
+    changes = (("stages:\n", other + stage), ("arms: {clean: {stage: clean}}", arms))
+    text = problems(job(*changes))
+    assert "the arms have different data, but are compared on the same samples" in text
+    assert "arm 'clean' (stage 'clean') has 'faces', arm 'experts' (stage 'e_2') has 'other'" in text
+    assert "set evaluate.data" in text
+    read, _ = read_job(job(*changes, ("evaluate:\n", "evaluate:\n  data: faces\n")))
+    assert read.evaluate is not None
+    assert read.evaluate.data == "faces"
+    read_job(job(*changes, ("  e_2:", "  e_3:")))  # no level has this stage
