@@ -108,7 +108,7 @@ class Summary(SummaryModel):
         return next((d for d in self.differences if (d.arm, d.condition, d.severity) == key), None)
 
     def headline_test(self, arm: str, condition: str, severity: float | None) -> PairedTest | None:
-        """Returns the permutation test of the headline metric of an arm against the reference; None where there is none.
+        """Returns the permutation test of the headline metric against the reference arm; None where there is none.
 
         It is the only source of verdicts on two arms; intervals of differences are not corrected for multiple tests.
         """

@@ -216,7 +216,7 @@ def test_arms_are_compared_on_the_same_data(job) -> None:
     """Two arms with stages of different data, one of them an expert of each level."""
     other = "  other: {use: faces/procedural, size: 48, color: luma, targets: [valence]}\nstages:\n  e_2:\n"
     stage = JOB[JOB.index("    data: faces") : JOB.index("evaluate:")].replace("data: faces", "data: other")
-    arms = "arms: {clean: {stage: clean}, experts: {stage: \"e_{factor}\"}}"
+    arms = 'arms: {clean: {stage: clean}, experts: {stage: "e_{factor}"}}'
     changes = (("stages:\n", other + stage), ("arms: {clean: {stage: clean}}", arms))
     text = problems(job(*changes))
     assert "the arms have different data, but are compared on the same samples" in text

@@ -128,7 +128,9 @@ def _member(run: Path, arm: str, label: str, by: DecisionUnit) -> Member:
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     rows_N = np.array([rows[key] for key in keys])
-    return Member(label, run, arm, str(info.get("split", "")), info.get("cluster"), digest, decisions, rows_N, probabilities_NK)
+    return Member(
+        label, run, arm, str(info.get("split", "")), info.get("cluster"), digest, decisions, rows_N, probabilities_NK
+    )
 
 
 def _keys(table: pa.Table, by: str = "sample") -> list[tuple[str, float, str]]:

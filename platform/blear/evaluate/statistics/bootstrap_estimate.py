@@ -35,7 +35,6 @@ class BootstrapEstimate:
         """Returns the BCa interval (low, high); None where `bca` has none."""
         return bca(self.value, self.distribution_R, self.jackknife_J, confidence)
 
-
     def p_above(self, bound: float) -> float | None:
         """Returns the one-sided p value that the statistic is at most `bound`; it agrees with `interval`."""
         return bca_p_value(self.value, self.distribution_R, self.jackknife_J, bound)

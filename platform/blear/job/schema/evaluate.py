@@ -96,7 +96,9 @@ class Evaluate(StrictModel):
     """The evaluation: data, swept degradations, arms, and statistics."""
 
     split: str = Field("dev", description="the split to report on")
-    data: str | None = Field(None, description="name of an entry of `data`; null: the data of the arms' stages, which must be the same")
+    data: str | None = Field(
+        None, description="name of an entry of `data`; null: the data of the arms' stages, which must be the same"
+    )
     shares_validation: bool = Field(
         False,
         description="allow the selection of weights on the reported split, for datasets with only two splits; the "
