@@ -53,8 +53,8 @@ def compare_runs(names: Sequence[str], *, against: str | None = None, resamples:
         seed: of the resamples.
 
     Raises:
-        RunError: an arm is missing or named twice; the runs differ in target, classes, split, cluster or pooling; a common
-            condition has different samples or truths; or the runs have no common condition.
+        RunError: an arm is missing or named twice; the runs differ in target, classes, split, cluster or pooling; a
+            common condition has different samples or truths; or the runs have no common condition.
     """
     chosen = [pair for name in names for pair in parse_arms(name)]
     if len(chosen) < 2:

@@ -3,8 +3,8 @@
 The image is converted to grey and resized to 32x32. Each of the 8x8 lowest DCT coefficients gives one bit: whether the
 coefficient is above the median of the 64.
 
-A picture of one colour, a ramp, stripes or a checkerboard has only a few coefficients that are not zero. Its hash is that of
-every such picture, so that it has no meaning. `has_content` finds these pictures.
+A picture of one colour, a ramp, stripes or a checkerboard has only a few coefficients that are not zero. Such pictures
+have nearly the same hash although they differ. `has_content` finds them.
 """
 
 from __future__ import annotations

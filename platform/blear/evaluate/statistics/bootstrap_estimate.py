@@ -87,8 +87,8 @@ def bca_p_value(value: float, distribution_R: np.ndarray, jackknife_J: np.ndarra
     """Computes the one-sided p value of the hypothesis that a statistic is at most `bound`, by inversion of `bca`.
 
     The p value is the largest alpha for which the BCa interval of confidence 1 - 2 alpha does not lie above the bound
-    (Efron and Tibshirani 1993, section 15.4; DiCiccio and Efron 1996), so that interval and test always agree: p < alpha
-    if and only if the lower end of that interval is above the bound. It is at least 1 / (R + 1).
+    (Efron and Tibshirani 1993, section 15.4; DiCiccio and Efron 1996), so that interval and test always agree: p is
+    below alpha if and only if the lower end of that interval is above the bound. It is at least 1 / (R + 1).
 
     Returns:
         The p value; None where `bca` has no interval.
