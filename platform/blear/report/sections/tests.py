@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from blear.evaluate.markdown import ONE_SEED
 from blear.evaluate.statistics.results import Equivalence, PairedTest
 from blear.report.figure import Figure
 from blear.report.section import Section
@@ -32,6 +33,7 @@ def section(view: View) -> Section | None:
         "Tests",
         figures,
         {
+            "one_seed": ONE_SEED,
             "methods": methods,
             "method_names": _METHODS,
             "others": others,
