@@ -93,48 +93,44 @@ def test_means_over_videos_do_not_depend_on_the_clusters():
         assert summary.estimates[0].per_video == (1 + 3 + 5 + 6 + 8) / 5
 
 
-def _recordings(rng, effects_S, videos=12, clips=4):
-    """Predictions of one class target whose accuracy differs between subjects and between their videos."""
-    subjects = len(effects_S)
+def _recordings(subjects, arms, videos=12, clips=4):
+    """Rows of 4 clips in each of 12 videos of each subject; `_with_accuracy` replaces the predictions."""
     video = np.repeat(np.arange(subjects * videos), clips)
-    accuracy_V = np.repeat(effects_S, videos) + rng.normal(0, 0.05, subjects * videos)
-    truth = rng.integers(3, size=len(video))
-    wrong = rng.random(len(video)) >= np.clip(accuracy_V, 0, 1)[video]
     names = {"videos": [f"v{v}" for v in video], "subjects": [f"p{v // videos}" for v in video]}
-    return truth, (truth + wrong) % 3, names
+    return pa.concat_tables([classes(arm, 1, 0 * video, 0 * video, **names) for arm in arms])
+
+
+def _with_accuracy(rng, table, accuracy_S):
+    """Predictions that are right with the accuracy of the subject, which differs a little between its videos."""
+    accuracy_V = np.repeat(accuracy_S, 12) + rng.normal(0, 0.05, 12 * len(accuracy_S))
+    wrong = rng.random(table.num_rows) >= np.repeat(accuracy_V, 4)
+    return table.set_column(table.column_names.index("prediction"), "prediction", pa.array(wrong.astype(float)))
 
 
 def test_the_95_percent_interval_covers_the_truth_where_subjects_have_several_videos():
     """20 subjects of 12 videos each. Resamples of videos cover the true accuracy in about half of the experiments."""
-    rng, covered = np.random.default_rng(3), {"default": 0, "video": 0}
+    rng, covered, blank = np.random.default_rng(3), {None: 0, "video": 0}, _recordings(20, "a")
     for seed in range(200):
-        truth, prediction, names = _recordings(rng, np.clip(rng.normal(0.6, 0.15, 20), 0.05, 0.95))
-        table = classes("a", 1, truth, prediction, **names)
+        table = _with_accuracy(rng, blank, rng.normal(0.6, 0.15, 20))
         for kind in covered:
-            of = TestedPredictions.of(table, CLASSIFICATION[:1], "a", 300, seed, None if kind == "default" else kind)
-            low, high = of.interval(of.estimate(("a", "blur", 1.0)), ("a", "blur", 1.0))
+            tested = TestedPredictions.of(table, CLASSIFICATION[:1], "a", 300, seed, kind)
+            low, high = tested.interval(tested.estimate(("a", "blur", 1.0)), ("a", "blur", 1.0))
             covered[kind] += low <= 0.6 <= high
-    assert 0.9 <= covered["default"] / 200 <= 0.97
+    assert 0.9 <= covered[None] / 200 <= 0.97
     assert covered["video"] / 200 < 0.7
 
 
 def test_paired_tests_reject_equal_arms_in_about_5_of_100_experiments():
     """Each subject prefers one of the arms by chance, so that swaps of single videos find differences too often."""
-    rng, rejected = np.random.default_rng(4), {"default": 0, "video": 0}
+    rng, rejected, blank = np.random.default_rng(4), {None: 0, "video": 0}, _recordings(10, "ab")
     for seed in range(100):
-        preference_S = rng.normal(0, 0.1, 10)
-        truth, prediction, names = _recordings(rng, 0.6 + preference_S)
-        tables = [classes("a", 1, truth, prediction, **names)]
-        other = (truth + (rng.random(len(truth)) >= np.repeat(0.6 - preference_S, 48))) % 3
-        tables.append(classes("b", 1, truth, other, **names))
+        preference_S = rng.normal(0, 0.15, 10)
+        table = _with_accuracy(rng, blank, np.concatenate([0.6 + preference_S, 0.6 - preference_S]))
         for kind in rejected:
-            kinds = (None if kind == "default" else kind,)
-            (test,) = paired_tests(
-                TestedPredictions.of(pa.concat_tables(tables), CLASSIFICATION[:1], "a", 20, seed, *kinds)
-            )
+            (test,) = paired_tests(TestedPredictions.of(table, CLASSIFICATION[:1], "a", 20, seed, kind))
             rejected[kind] += test.p < 0.05
-    assert rejected["default"] <= 10
-    assert rejected["video"] > 25
+    assert rejected[None] <= 10
+    assert rejected["video"] > 20
 
 
 def test_differences_are_paired_and_signed():

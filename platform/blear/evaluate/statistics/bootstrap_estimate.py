@@ -105,6 +105,8 @@ def bca_p_value(value: float, distribution_R: np.ndarray, jackknife_J: np.ndarra
         return smallest if reached == 0 else 1.0
     below, above = ordered[reached - 1], ordered[reached]
     level = (reached - 1 + (bound - below) / (above - below)) / (len(ordered) - 1)  # inverse of np.quantile
+    if level <= 0:  # the bound is the smallest resample
+        return smallest
     bias, acceleration = _bias(value, defined), _acceleration(jackknife_J)
     away = ndtri(level) - bias
     stretch = 1 + acceleration * away
