@@ -140,6 +140,8 @@ def prepare_predictions(
     table = _of_target(predictions, target)
     if pool is not None:
         table = pool_predictions(table, pool.by, pool.score)
+        if pool.by == "video" and cluster == "sample":
+            cluster = "video"  # each decision is a video
     return TestedPredictions.of(table, metrics, reference, resamples, seed, cluster)
 
 
