@@ -4,13 +4,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from evaluated import classes, rows
+from evaluated import classes, make_tested, rows
 
 from blear.contracts import Metric, Values
 from blear.errors import RunError
 from blear.evaluate.markdown import format_number, summary_markdown
 from blear.evaluate.statistics.paired_tests import paired_tests
-from blear.evaluate.statistics.tested_predictions import TestedPredictions
 from blear.evaluate.summarise import summarise
 from blear.evaluate.summary import read_summary
 from blear.metrics import CLASSIFICATION
@@ -113,7 +112,7 @@ def test_the_95_percent_interval_covers_the_truth_where_subjects_have_several_vi
     for seed in range(200):
         table = _with_accuracy(rng, blank, rng.normal(0.6, 0.15, 20))
         for kind in covered:
-            tested = TestedPredictions.of(table, CLASSIFICATION[:1], "a", 300, seed, kind)
+            tested = make_tested(table, metrics=CLASSIFICATION[:1], resamples=300, seed=seed, cluster=kind)
             low, high = tested.interval(tested.estimate(("a", "blur", 1.0)), ("a", "blur", 1.0))
             covered[kind] += low <= 0.6 <= high
     assert 0.9 <= covered[None] / 200 <= 0.97
@@ -127,7 +126,9 @@ def test_paired_tests_reject_equal_arms_in_about_5_of_100_experiments():
         preference_S = rng.normal(0, 0.15, 10)
         table = _with_accuracy(rng, blank, np.concatenate([0.6 + preference_S, 0.6 - preference_S]))
         for kind in rejected:
-            (test,) = paired_tests(TestedPredictions.of(table, CLASSIFICATION[:1], "a", 20, seed, kind))
+            (test,) = paired_tests(
+                make_tested(table, metrics=CLASSIFICATION[:1], resamples=20, seed=seed, cluster=kind)
+            )
             rejected[kind] += test.p < 0.05
     assert rejected[None] <= 10
     assert rejected["video"] > 20
