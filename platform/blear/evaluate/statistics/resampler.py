@@ -114,11 +114,11 @@ class Resampler:
                     out.append(BootstrapEstimate(float(of_all[0]), bootstrap_R, jackknife_J))
                     continue
             pair = [(predictions.truth_N, predictions.prediction_N)]
-            parts = [
+            of_blocks = [
                 bootstrap_distributions(draws, predictions.clusters_N, pair, [metric.compute])[:, 0, 0]
                 for draws in self._draws()
             ]
-            out_R = np.concatenate([np.empty(0), *parts])
+            out_R = np.concatenate([np.empty(0), *of_blocks])
             out.append(BootstrapEstimate(value, out_R, self._jackknife(predictions, metric)))
         return out
 
