@@ -103,7 +103,7 @@ def test_a_job_has_one_decision_for_each_video(tmp_path: Path, without_face: str
         assert (estimate.n, estimate.missed) == (7, 1)
         assert estimate.value == pytest.approx(sum(right) / 7)
         assert estimate.with_missed == pytest.approx(sum(right) / 8)  # v7 is of class 1, the prior answers 0
-    title = "the class prior where no face is" if without_face == "prior" else "no face counted as wrong"
+    title = "class prior for missed faces" if without_face == "prior" else "missed faces counted as wrong"
     assert title in (root / "report.html").read_text()
     assert "One decision for each video: sum probabilities of its rows." in evaluate_run(root)
     load_plugins.cache_clear()

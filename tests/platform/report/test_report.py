@@ -137,7 +137,7 @@ def test_the_outcome_names_the_middle_level_and_counts(run):
     tests = [t for t in summary.tests if t.severity is not None]
     better = sum(t.holm < 0.05 and t.difference > 0 for t in tests)
     worse = sum(t.holm < 0.05 and t.difference < 0 for t in tests)
-    assert better >= 5
+    assert better >= 2
     assert counted.startswith(
         f"Of 8 levels it is better at {better}, worse at {worse}, and undecided at {8 - better - worse},"
     )
