@@ -22,6 +22,7 @@ from blear.degrade.chain import Chain
 from blear.errors import DataError, JobError, RunError
 from blear.plugin.catalog import Catalog
 from blear.plugin.discovery import load_plugins
+from blear.plugin.memory_format import to_channels_last
 from blear.progress import echo
 from blear.train import checkpoint
 from blear.train.chains import check_clean_clips, evaluation_augment, stage_chains
@@ -111,7 +112,7 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
     model, transfer = _build_model(plan, worker, catalog, data.built)
     optimizer = build_optimizer(model, stage.optimizer)
     if cluster.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+        to_channels_last(model)
     wrapped = worker.prepare_model(model)
     average = None
     if stage.ema is not None:

@@ -22,7 +22,8 @@ class Cluster(StrictModel):
     )
     channels_last: bool = Field(
         True,
-        description="store the weights of convolutions in channels-last order, which was never slower in measurements",
+        description="store the weights of 2-D convolutions in channels-last order, which was never slower in "
+        "measurements",
     )
     compile: bool = Field(False, description="compile the model with torch.compile")
     stall_s: float = Field(600, gt=0, description="seconds to wait for data or other workers before a run stops")

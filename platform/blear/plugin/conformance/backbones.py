@@ -12,6 +12,7 @@ from blear.contracts import BuildContext, ClipSpec, Features
 from blear.plugin.catalog import RegisteredComponent
 from blear.plugin.conformance.checks import Check, accelerator, expect, expect_close, for_each_example, shape
 from blear.plugin.conformance.modules import backbone_for, expect_same_start, expect_saves, frames_for, seeded
+from blear.plugin.memory_format import to_channels_last
 
 
 def backbone_checks(registered: RegisteredComponent) -> Iterator[Check]:
@@ -77,7 +78,8 @@ def _few(built: _Built) -> None:
 
 
 def _trains(built: _Built) -> None:
-    module = built.make().train()
+    """Trains with the memory format of `cluster.channels_last: true`."""
+    module = to_channels_last(built.make().train())
     sum(value.float().square().sum() for value in module(frames_for(built.clip, 2)).values()).backward()
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     if parameters:
