@@ -6,20 +6,23 @@ import contextlib
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from blear.data.dataset_info import ShardInfo
 from blear.data.shard.archive import index_path, read_verified_index
 from blear.errors import DataError
+from blear.storage.activity import record_activity
 from blear.storage.durable import replace_durably
 from blear.storage.remote import RemoteFolder
 
 GRACE_S = 60.0
 """A copy used within this time may not be open yet; it is not evicted, even over the budget."""
 _LEFTOVER_S = 86_400.0
+_POLL_S = 1.0
 
 
 def cache_root() -> Path:
@@ -55,7 +58,7 @@ class Mirror:
         try:
             while not _touch_copy(path, shard.bytes):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with FileLock(path.with_name(f".{path.name}.lock")):
+                with _fetch_lock(path):
                     if not _touch_copy(path, shard.bytes):
                         self._fetch(path, shard)
         except OSError as error:
@@ -95,7 +98,7 @@ class Mirror:
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(self.root / ".evict.lock"):
             evict_copies(self.root, shard.bytes, self.grace_s)
-        partial = path.with_name(f".{path.name}.partial")
+        partial = _partial(path)
         try:
             self.download(shard, partial)
             if read_verified_index(index_path(path), shard) is None:
@@ -117,6 +120,31 @@ class Mirror:
                 replace_durably(partial, beside)
         finally:
             partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _fetch_lock(path: Path) -> Iterator[None]:
+    """Holds the lock for fetching a shard; while another process fetches it, each growth of its file is activity."""
+    lock, partial, before = FileLock(path.with_name(f".{path.name}.lock")), _partial(path), -1
+    while True:
+        try:
+            lock.acquire(timeout=_POLL_S)
+        except Timeout:
+            now = partial.stat().st_size if partial.is_file() else -1
+            if now != before:
+                record_activity()
+            before = now
+        else:
+            break
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _partial(path: Path) -> Path:
+    """The file of a shard while it is fetched."""
+    return path.with_name(f".{path.name}.partial")
 
 
 def evict_copies(root: Path, needed: int, grace_s: float = GRACE_S) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blear.data.decoded.cache_lock import CacheFileLock, LockFailure, is_same_file, remove_if_unlocked, reserve_space
+from blear.storage.activity import record_activity
 
 VERSION = 4
 """Format version of the decoded files; files of other versions are evicted first."""
@@ -28,6 +29,7 @@ _ENTRY = re.compile(r"[0-9a-f]{32}\.d(\d+)")
 _TEMPORARY, _MARKER = ".partial", ".use"
 _DISK_SHARE = 0.8
 _SCAN_INTERVAL_S = 5.0
+_POLL_S = 0.02
 
 
 class ShardCache:
@@ -85,11 +87,16 @@ class ShardCache:
         path = self.path(name)
         temporary = path.with_name(path.name + _TEMPORARY)
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            os.close(descriptor)
-            return LockFailure.LOCKED
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not wait:
+                    os.close(descriptor)
+                    return LockFailure.LOCKED
+            record_activity()  # the writer is alive, else its lock would be free; its own loader notices its stalls
+            time.sleep(_POLL_S)
         lock = CacheFileLock(path, temporary, descriptor)
         if not is_same_file(descriptor, temporary):  # its writer renamed or removed it while we waited
             os.close(descriptor)

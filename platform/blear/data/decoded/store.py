@@ -22,6 +22,7 @@ from blear.data.mirror import cache_root
 from blear.data.prepared import Prepared
 from blear.data.sample_source import DecodedSamples
 from blear.data.shard.encoded_shard import EncodedShard
+from blear.storage.activity import activity
 
 _LARGE_BATCH_BYTES = 1 << 23
 
@@ -53,8 +54,8 @@ class Store:
 
     @property
     def progress(self) -> int:
-        """Grows while samples are decoded into the cache."""
-        return self._decoder.progress
+        """Grows while samples are decoded into the cache, shards are fetched, or a live process is waited for."""
+        return self._decoder.progress + activity()
 
     @staticmethod
     def open(
