@@ -78,7 +78,7 @@ class Mirror:
         try:
             if read_verified_index(index_path(path), shard) is None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with FileLock(path.with_name(f".{path.name}.lock")):
+                with _fetch_lock(path):
                     if read_verified_index(index_path(path), shard) is None and not _touch_copy(path, shard.bytes):
                         self._fetch_index(path, shard)
         except OSError as error:

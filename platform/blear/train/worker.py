@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from blear.errors import RunError
+from blear.errors import JobError, RunError
 from blear.progress import echo
 
 
@@ -125,8 +125,16 @@ class LocalWorker:
 
 
 def local_device(gpu: bool | str) -> torch.device:
-    """The device of a local run: `gpu` is True, False or "auto" (CUDA if there is a GPU)."""
-    return torch.device("cuda" if (gpu is True or (gpu == "auto" and torch.cuda.is_available())) else "cpu")
+    """The device of a local run: `gpu` is True, False or "auto" (CUDA if there is a GPU).
+
+    Raises:
+        JobError: `gpu` is True, and torch finds no GPU.
+    """
+    found = gpu is not False and torch.cuda.is_available()
+    if gpu is True and not found:
+        why = "" if torch.version.cuda or torch.version.hip else "; this torch is built for the CPU only"
+        raise JobError(f"it is true, but torch finds no GPU here{why}", "cluster.gpu", "set it to auto or false")
+    return torch.device("cuda" if found else "cpu")
 
 
 def ray_gpu_share() -> float:
