@@ -63,6 +63,22 @@ def load_initial_weights(backbone: nn.Module, spec: StartFrom, run: RunFolder) -
     return None if spec.file is None else _load_from_file(backbone, spec, Path(spec.file))
 
 
+def check_transfer(backbone: nn.Module, spec: StartFrom, stage_weights: Mapping[str, Tensor] | None) -> None:
+    """Copies the weights of `start_from` into a backbone before any stage is trained, to find mistakes early.
+
+    Args:
+        stage_weights: weights of the backbone of `spec.stage` at its initialisation; None: they are not known, and not
+            checked.
+
+    Raises:
+        BlearError: as `load_initial_weights`.
+    """
+    if spec.file and spec.stage is None:
+        _load_from_file(backbone, spec, Path(spec.file))
+    elif spec.stage is not None and stage_weights is not None:
+        _rename_and_copy(backbone, stage_weights, spec, spec.stage)
+
+
 def _load_from_file(backbone: nn.Module, spec: StartFrom, file: Path) -> TransferReport:
     sha256 = file_digest(file)
     if spec.sha256 not in (None, sha256):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,13 +65,7 @@ class Validator:
         Raises:
             JobError: the head has no such metric.
         """
-        if self.spec.metric == "loss":
-            return None
-        known = {metric.name: metric for metric in self.head.metrics()}
-        if self.spec.metric not in known:
-            do = f"choose one of: {', '.join(['loss', *known])}"
-            raise JobError(f"the head has no metric {self.spec.metric!r}", "validate.metric", do)
-        return known[self.spec.metric]
+        return require_metric(self.head.metrics(), self.spec.metric)
 
     def is_better(self, value: float, best: float | None) -> bool:
         """Whether a value is better than the best one so far; NaN never is."""
@@ -133,6 +127,21 @@ class Validator:
             truths, predictions = ([getattr(part, name) for part in gathered] for name in ("truth", "predicted"))
             values[f"validation_{metric.name}"] = metric.compute(np.concatenate(truths), np.concatenate(predictions))
         return values
+
+
+def require_metric(metrics: Sequence[Metric], name: str) -> Metric | None:
+    """The metric of this name; None for `loss`.
+
+    Raises:
+        JobError: the metric is missing.
+    """
+    if name == "loss":
+        return None
+    known = {metric.name: metric for metric in metrics}
+    if name not in known:
+        do = f"choose one of: {', '.join(['loss', *known])}"
+        raise JobError(f"the head has no metric {name!r}", "validate.metric", do)
+    return known[name]
 
 
 def decoded_values(decoded: Decoded) -> np.ndarray:

@@ -20,7 +20,8 @@ from blear.cluster.upload import plan_upload
 from blear.errors import DataError, JobError, RunError
 from blear.job.reader import dump_job, read_job
 from blear.job.schema import StartFrom
-from blear.storage.run_folder import RunFolder
+from blear.pipeline.resume import open_run
+from blear.storage.run_folder import RunFolder, write_text
 from blear.train.loop import train_stage
 from blear.train.plan import StagePlan
 from blear.train.transfer import copy_weights, load_initial_weights
@@ -201,12 +202,13 @@ def test_a_file_path_is_relative_to_the_job_and_its_digest_is_kept(job: Path, tm
 
 def test_another_file_is_another_run(job: Path, tmp_path: Path) -> None:
     first, _ = read_job(job)
-    RunFolder.start(tmp_path / "run", dump_job(first), fresh=False)
-    RunFolder.start(tmp_path / "run", dump_job(read_job(job)[0]), fresh=False)
+    run = open_run(first, tmp_path / "run", fresh=False)
+    open_run(read_job(job)[0], run.root, fresh=False)
+    write_text(run.stage("only") / "stage.json", "{}")
     file = job.parent / "weights" / "start.pth"
     torch.save({"conv1.weight": value(6, 1, 5, 5, seed=1)}, file)
-    with pytest.raises(RunError, match=r"belongs to another job; lines that differ:\n\s+sha256: "):
-        RunFolder.start(tmp_path / "run", dump_job(read_job(job)[0]), fresh=False)
+    with pytest.raises(RunError, match=r"stages.only.backbone.start_from.sha256: the run has [0-9a-f]{57}"):
+        open_run(read_job(job)[0], run.root, fresh=False)
     (tmp_path / "resolved.yaml").write_text(dump_job(first))
     assert "sha256: the file is another one: its SHA-256 is " in problems(tmp_path / "resolved.yaml")
     spec = first.stages["only"].backbone.start_from
