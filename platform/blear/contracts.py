@@ -319,6 +319,21 @@ class OnCpu(Degradation, Protocol):
     on_cpu: bool
 
 
+@runtime_checkable
+class SizeIndependent(Degradation, Protocol):
+    """Optional addition for augmentations that act alike on clips of different sizes, such as a flip.
+
+    Their draws do not depend on the size of the frames. With the same draws, `apply` of a downscaled clip is the
+    downscaled `apply` of the clip, and the same holds for the centre of a clip. A stage whose samples have a smaller
+    `clean` than their frames applies such augmentations to both, and refuses all others.
+
+    Attributes:
+        size_independent: whether this instance acts so.
+    """
+
+    size_independent: bool
+
+
 Features = dict[str, "Tensor"]
 """Feature name -> tensor. `embedding` is [B, T, D]; feature maps have any other name and are [B, T, C, h, w]."""
 

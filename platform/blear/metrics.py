@@ -2,6 +2,7 @@
 
 Classification metrics follow the definitions of scikit-learn. Each metric exists in two forms: from samples
 (`accuracy`, `ccc`), and from sums over samples (`accuracy_of`, `ccc_of`), which bootstrap resampling uses.
+Truth and prediction must have the same shape: no metric broadcasts one to the other.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ def confusion(truth_N: np.ndarray, prediction_N: np.ndarray, classes: int | None
         classes: K. None: one more than the largest index that occurs.
 
     Raises:
-        ValueError: the lengths differ, or an index is negative, not an integer, or not below `classes`.
+        ValueError: the shapes differ, or an index is negative, not an integer, or not below `classes`.
     """
-    pairs_2N = np.stack([_indices(truth_N), _indices(prediction_N)])
+    pairs_2N = np.stack([_indices(values) for values in _pair(truth_N, prediction_N)])
     largest = int(pairs_2N.max(initial=-1))
     size = largest + 1 if classes is None else classes
     if largest >= size:
@@ -30,17 +31,17 @@ def confusion(truth_N: np.ndarray, prediction_N: np.ndarray, classes: int | None
 
 
 def accuracy(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
-    """Fraction of correct predictions; NaN without samples."""
+    """Fraction of correct predictions; NaN without samples. Errors as in `confusion`."""
     return float(accuracy_of(confusion(truth_N, prediction_N)))
 
 
 def balanced_accuracy(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
-    """Mean recall over the classes that occur in the ground truth; NaN without samples."""
+    """Mean recall over the classes that occur in the ground truth; NaN without samples. Errors as in `confusion`."""
     return float(balanced_accuracy_of(confusion(truth_N, prediction_N)))
 
 
 def macro_f1(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
-    """Mean F1 over the classes that occur in the ground truth or the predictions; NaN without samples."""
+    """Mean F1 over the classes that occur in truth or predictions; NaN without samples. Errors as in `confusion`."""
     return float(macro_f1_of(confusion(truth_N, prediction_N)))
 
 
@@ -80,8 +81,11 @@ def moments(truth_N: np.ndarray, prediction_N: np.ndarray) -> np.ndarray:
 
     Returns:
         float64 [N, 6].
+
+    Raises:
+        ValueError: the shapes differ.
     """
-    truth, prediction = (np.asarray(values, dtype=np.float64).reshape(-1) for values in (truth_N, prediction_N))
+    truth, prediction = _float_pair(truth_N, prediction_N)
     return np.stack([np.ones_like(truth), truth, prediction, truth**2, prediction**2, truth * prediction], axis=-1)
 
 
@@ -107,20 +111,24 @@ def ccc(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
     """Concordance correlation coefficient (Lin 1989).
 
     0 for a constant prediction; NaN without samples, and if both arrays are the same constant.
+
+    Raises:
+        ValueError: the shapes differ.
     """
     covariance, truth, prediction, shift = _centred(truth_N, prediction_N)
     return float(_ratio(np.asarray(2 * covariance), np.asarray(truth + prediction + shift**2)))
 
 
 def cc(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
-    """Pearson's correlation; NaN without samples, and if an array is constant."""
+    """Pearson's correlation; NaN without samples, and if an array is constant. Errors as in `ccc`."""
     covariance, truth, prediction, _ = _centred(truth_N, prediction_N)
     return float(_ratio(np.asarray(covariance), np.asarray(np.sqrt(truth) * np.sqrt(prediction))))
 
 
 def rmse(truth_N: np.ndarray, prediction_N: np.ndarray) -> float:
-    """Root mean squared error; NaN without samples."""
-    error_N = np.asarray(truth_N, dtype=np.float64) - np.asarray(prediction_N, dtype=np.float64)
+    """Root mean squared error; NaN without samples. Errors as in `ccc`."""
+    truth, prediction = _float_pair(truth_N, prediction_N)
+    error_N = truth - prediction
     return float(np.sqrt((error_N**2).mean())) if error_N.size else float("nan")
 
 
@@ -132,9 +140,26 @@ REGRESSION = (
 """Metrics of a regression head, the headline metric first."""
 
 
+def _pair(truth_N: np.ndarray, prediction_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns both arrays as vectors.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    truth, prediction = np.asarray(truth_N), np.asarray(prediction_N)
+    if truth.shape != prediction.shape:
+        raise ValueError(f"truth has the shape {truth.shape}, prediction has {prediction.shape}; give equal shapes")
+    return truth.reshape(-1), prediction.reshape(-1)
+
+
+def _float_pair(truth_N: np.ndarray, prediction_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    truth, prediction = _pair(truth_N, prediction_N)
+    return truth.astype(np.float64), prediction.astype(np.float64)
+
+
 def _centred(truth_N: np.ndarray, prediction_N: np.ndarray) -> tuple[float, float, float, float]:
     """Covariance, both variances and difference of the means, in two passes to keep precision."""
-    truth, prediction = (np.asarray(values, dtype=np.float64).reshape(-1) for values in (truth_N, prediction_N))
+    truth, prediction = _float_pair(truth_N, prediction_N)
     if not truth.size:
         return (float("nan"),) * 4
     shift = prediction[0] - truth[0]

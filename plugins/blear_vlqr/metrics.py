@@ -79,11 +79,10 @@ def per_video(
 
 
 def _pair(truth_N: np.ndarray, prediction_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    truth = np.asarray(truth_N, dtype=np.float64).reshape(-1)
-    prediction = np.asarray(prediction_N, dtype=np.float64).reshape(-1)
-    if truth.size != prediction.size:
-        raise ValueError(f"{truth.size} true values but {prediction.size} predictions")
-    return truth, prediction
+    truth, prediction = np.asarray(truth_N, dtype=np.float64), np.asarray(prediction_N, dtype=np.float64)
+    if truth.shape != prediction.shape:
+        raise ValueError(f"truth has the shape {truth.shape}, prediction has {prediction.shape}; give equal shapes")
+    return truth.reshape(-1), prediction.reshape(-1)
 
 
 def _moments(truth_N: np.ndarray, prediction_N: np.ndarray, ddof: Ddof) -> tuple[float, float, float, float]:

@@ -114,7 +114,7 @@ def _plain_loop(frames_N: torch.Tensor, targets_N: torch.Tensor) -> list[float]:
 def _steps_per_s(plan: StagePlan, name: str, *, on_ray: bool) -> list[float]:
     """Steps per second in each log line of one run of the stage."""
     root = plan.run.root.with_name(name)
-    run = RunFolder.start(root, "", fresh=True)
+    run = RunFolder.start(root, fresh=True)
     plan = StagePlan(plan.job, plan.stage, run, plan.prepared)
     if on_ray:
         import ray

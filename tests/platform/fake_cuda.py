@@ -20,7 +20,7 @@ from blear.data.loader import RawBatch
 from blear.errors import BlearError
 from blear.job.reader import read_job
 from blear.job.schema import Stage
-from blear.pipeline.dry_run import data_shapes
+from blear.pipeline.data_facts import data_facts
 from blear.plugin.catalog import Catalog, RegisteredComponent
 from blear.plugin.discovery import load_plugins
 from blear.train.chains import stage_chains
@@ -109,13 +109,13 @@ def stages(results: Results) -> None:
     """Every stage of every job, as trained on its fallback data: forward, loss, decode."""
     for path in sorted((Path(__file__).resolve().parents[2] / "jobs").glob("*.yaml")):
         job, catalog = read_job(path)
-        stored, _ = data_shapes(job, catalog)
+        stored, _ = data_facts(job, catalog)
         seen = set()
         for name, stage in job.stages.items():
             alike = stage.model_copy(update={"steps": 1}).model_dump_json(exclude={"optimizer"})
             if alike not in seen:
                 seen.add(alike)
-                clip, targets = stored[stage.data]
+                clip, targets = stored[stage.data].clip, stored[stage.data].targets
                 sampler = stage_frame_sampler(stage, job.seed, clip)
                 context = BuildContext(job.seed, clip if sampler is None else sampler.output_clip(clip), targets)
                 chains = stage_chains(job, name, catalog, context)

@@ -59,10 +59,33 @@ def test_indices_must_be_whole(bad):
 
 
 def test_lengths_and_classes_must_fit():
-    with pytest.raises(ValueError, match="same shape"):
+    with pytest.raises(ValueError, match=r"truth has the shape \(2,\), prediction has \(1,\)"):
         accuracy(np.array([0, 1]), np.array([0]))
     with pytest.raises(ValueError, match="class index 3 among 3 classes"):
         confusion(TRUTH, PREDICTION, 3)
+
+
+FROM_SAMPLES = [metric.compute for metric in (*CLASSIFICATION, *REGRESSION)] + [confusion, moments]
+
+
+@pytest.mark.parametrize("metric", FROM_SAMPLES, ids=lambda metric: metric.__name__)
+@pytest.mark.parametrize("shape", [(4, 1), (1, 4), (1,), (2, 2), ()])
+def test_no_metric_broadcasts(metric, shape):
+    """Truth of shape [4] and predictions of another shape, once in each order: the message has both shapes."""
+    truth = np.arange(4)
+    other = np.zeros(shape, dtype=np.int64) if np.prod(shape) == 1 else truth.reshape(shape)
+    with pytest.raises(ValueError) as error:
+        metric(truth, other)
+    assert f"truth has the shape (4,), prediction has {shape}" in str(error.value)
+    with pytest.raises(ValueError) as error:
+        metric(other, truth)
+    assert f"truth has the shape {shape}, prediction has (4,)" in str(error.value)
+
+
+@pytest.mark.parametrize("metric", [*CLASSIFICATION, *REGRESSION], ids=lambda metric: metric.name)
+def test_metrics_of_clips_and_frames_are_those_of_all_frames(metric):
+    truth, prediction = np.arange(6).reshape(2, 3), np.arange(6).reshape(2, 3)[::-1]
+    assert metric.compute(truth, prediction) == metric.compute(truth.ravel(), prediction.ravel())
 
 
 def test_values_by_hand_and_what_is_undefined():

@@ -14,13 +14,13 @@ import sys
 from pathlib import Path
 from blear.contracts import BuildContext
 from blear.job.reader import read_job
-from blear.pipeline.dry_run import data_shapes
+from blear.pipeline.data_facts import data_facts
 from blear.train.chains import stage_chains
 
 job, catalog = read_job(Path("jobs/robust_fer2013.yaml"))
-stored, _ = data_shapes(job, catalog)
+stored, _ = data_facts(job, catalog)
 for name, stage in job.stages.items():
-    stage_chains(job, name, catalog, BuildContext(job.seed, *stored[stage.data]))
+    stage_chains(job, name, catalog, BuildContext(job.seed, stored[stage.data].clip, stored[stage.data].targets))
 print("torch" in sys.modules, "torch._dynamo" in sys.modules)
 """
 

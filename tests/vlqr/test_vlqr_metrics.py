@@ -68,7 +68,7 @@ def test_aggregations():
 
 
 def test_lengths_must_agree():
-    with pytest.raises(ValueError, match="4 true values but 3 predictions"):
+    with pytest.raises(ValueError, match=r"truth has the shape \(4,\), prediction has \(3,\)"):
         ccc(TRUTH, PREDICTION[:3])
     with pytest.raises(ValueError, match="4 frames but 3 video names"):
         per_video(ccc, TRUTH, PREDICTION, ["a"] * 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from blear.commands.options import job_options
     type=click.Choice(["auto", "local", "ray"]),
     default="auto",
     show_default=True,
-    help="auto: Ray if RAY_ADDRESS is set, as in a Ray job; else this process",
+    help="auto: Ray if RAY_ADDRESS is set, as in a Ray job, or if cluster.workers is above 1; else this process",
 )
 @click.option("--fresh", is_flag=True, help="delete an earlier run of the same name first")
 def run(job: Path, profile: str | None, overrides: tuple[str, ...], runner: str, fresh: bool) -> None:
@@ -26,6 +27,6 @@ def run(job: Path, profile: str | None, overrides: tuple[str, ...], runner: str,
     from blear.pipeline.run import run_job
 
     checked, catalog = read_job(job, profile=profile, overrides=overrides)
-    command = " ".join(["blear", *sys.argv[1:]])
+    command = shlex.join(["blear", *sys.argv[1:]])
     report = run_job(checked, catalog, runner=runner, fresh=fresh, command=command, profile=profile)
     click.echo(str(report))

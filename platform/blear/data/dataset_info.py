@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 from blear.contracts import ClipSpec, Sample, Target
 
-FORMAT = 2
-"""Version of the folder's format; part of the dataset digest."""
+FORMAT = 3
+"""Version of `dataset.json`: 3 has the digest of each index."""
+READABLE_FORMATS = (2, 3)
 
 
 class _Model(BaseModel):
@@ -24,12 +25,14 @@ class ShardInfo(_Model):
         samples: number of samples.
         bytes: size of the file.
         sha256: digest of the file, hexadecimal.
+        index_sha256: digest of the index beside it, hexadecimal. Empty in format 2, and for shards of other writers.
     """
 
     name: str
     samples: int
     bytes: int
     sha256: str
+    index_sha256: str = ""
 
 
 class Layout(_Model):

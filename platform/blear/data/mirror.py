@@ -6,19 +6,23 @@ import contextlib
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from blear.data.dataset_info import ShardInfo
-from blear.data.shard.index import ShardIndex
+from blear.data.shard.archive import index_path, read_verified_index
 from blear.errors import DataError
+from blear.storage.activity import record_activity
+from blear.storage.durable import replace_durably
 from blear.storage.remote import RemoteFolder
 
 GRACE_S = 60.0
 """A copy used within this time may not be open yet; it is not evicted, even over the budget."""
 _LEFTOVER_S = 86_400.0
+_POLL_S = 1.0
 
 
 def cache_root() -> Path:
@@ -54,13 +58,37 @@ class Mirror:
         try:
             while not _touch_copy(path, shard.bytes):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with FileLock(path.with_name(f".{path.name}.lock")):
+                with _fetch_lock(path):
                     if not _touch_copy(path, shard.bytes):
                         self._fetch(path, shard)
         except OSError as error:
             do = "set BLEAR_CACHE to a writable folder of this machine"
             raise DataError(f"cannot be written: {error.strerror or error}", str(path), do) from error
         return path
+
+    def index_file(self, shard: ShardInfo) -> Path:
+        """Path of the local copy of a shard's index, which is fetched if it is missing; the shard is not fetched.
+
+        The file is missing where the server has no verified index of the shard.
+
+        Raises:
+            DataError: the index cannot be fetched, or the cache cannot be written.
+        """
+        path = self.folder / shard.name
+        try:
+            if read_verified_index(index_path(path), shard) is None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with _fetch_lock(path):
+                    if read_verified_index(index_path(path), shard) is None and not _touch_copy(path, shard.bytes):
+                        self._fetch_index(path, shard)
+        except OSError as error:
+            do = "set BLEAR_CACHE to a writable folder of this machine"
+            raise DataError(f"cannot be written: {error.strerror or error}", str(path), do) from error
+        return index_path(path)
+
+    def remote_index(self, shard: ShardInfo) -> bytes | None:
+        """Content of a shard's index at the URL, unverified; None if there is none."""
+        return self.remote.read(f"{shard.name}.idx", shard.bytes + (1 << 20))
 
     def download(self, shard: ShardInfo, file: Path) -> None:
         """Downloads a shard to `file` and verifies its digest; bypasses the cache."""
@@ -70,34 +98,53 @@ class Mirror:
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(self.root / ".evict.lock"):
             evict_copies(self.root, shard.bytes, self.grace_s)
-        partial = path.with_name(f".{path.name}.partial")
+        partial = _partial(path)
         try:
             self.download(shard, partial)
-            self._fetch_index(path, shard)  # before the shard: a copy always has its index
-            partial.replace(path)
+            if read_verified_index(index_path(path), shard) is None:
+                self._fetch_index(path, shard)  # before the shard: a copy has its index where the server has it
+            replace_durably(partial, path)
         finally:
             partial.unlink(missing_ok=True)
 
     def _fetch_index(self, path: Path, shard: ShardInfo) -> None:
-        """Fetches the index of a shard if the server has a valid one; else the index is built from the shard.
-
-        `dataset.json` has no digest of the index, so its size and its number of samples are compared with the shard.
-        """
-        data = self.remote.read(f"{shard.name}.idx", shard.bytes + (1 << 20))
-        beside = path.with_name(f"{path.name}.idx")
+        """Fetches the index of a shard if the server has its verified index; else the index is built from the shard."""
+        data, beside = self.remote_index(shard), index_path(path)
         beside.unlink(missing_ok=True)
         if data is None:
             return
         partial = path.with_name(f".{beside.name}.partial")
         partial.write_bytes(data)
         try:
-            index = ShardIndex.load(partial)
-            if index.bytes == shard.bytes and len(index.keys) == shard.samples:
-                partial.replace(beside)
-        except DataError:
-            pass  # the index is built from the shard, whose digest was verified
+            if read_verified_index(partial, shard) is not None:
+                replace_durably(partial, beside)
         finally:
             partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _fetch_lock(path: Path) -> Iterator[None]:
+    """Holds the lock for fetching a shard; while another process fetches it, each growth of its file is activity."""
+    lock, partial, before = FileLock(path.with_name(f".{path.name}.lock")), _partial(path), -1
+    while True:
+        try:
+            lock.acquire(timeout=_POLL_S)
+        except Timeout:
+            now = partial.stat().st_size if partial.is_file() else -1
+            if now != before:
+                record_activity()
+            before = now
+        else:
+            break
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _partial(path: Path) -> Path:
+    """The file of a shard while it is fetched."""
+    return path.with_name(f".{path.name}.partial")
 
 
 def evict_copies(root: Path, needed: int, grace_s: float = GRACE_S) -> None:
@@ -117,8 +164,12 @@ def evict_copies(root: Path, needed: int, grace_s: float = GRACE_S) -> None:
     for used, size, file in sorted(copies):
         if held + needed <= limit or now - used < grace_s * 1e9:
             return
-        if not file.name.endswith(".idx"):
-            beside = file.with_name(f"{file.name}.idx")
+        if file.name.endswith(".idx"):
+            if not file.with_suffix("").exists():  # an index without its shard
+                held -= size
+                file.unlink(missing_ok=True)
+        else:
+            beside = index_path(file)
             held -= size + (beside.stat().st_size if beside.is_file() else 0)
             file.unlink(missing_ok=True)
             beside.unlink(missing_ok=True)

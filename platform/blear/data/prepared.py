@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import re
 import tempfile
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ValidationError
 
 from blear.contracts import ClipSpec, Target
-from blear.data.dataset_info import FORMAT, DatasetInfo, ShardInfo, SplitInfo
+from blear.data.dataset_info import READABLE_FORMATS, DatasetInfo, ShardInfo, SplitInfo
 from blear.data.mirror import Mirror, cache_root
+from blear.data.shard.archive import content_error, index_path, load_index, read_verified_index
+from blear.data.shard.index import ShardIndex
 from blear.errors import DataError
 from blear.progress import track
+from blear.storage.file_digest import file_digest
 from blear.storage.remote import DEFAULT_RETRY, RemoteFolder, RetryPolicy, is_url
 
 _AGAIN = "run `blear prepare` again: it writes what is missing"
@@ -44,24 +51,29 @@ class Prepared:
     def open(folder: Path | str, *, retry: RetryPolicy = DEFAULT_RETRY) -> Prepared:
         """Reads `dataset.json` of a folder, or of a URL that begins with one of `remote.PROTOCOLS`.
 
+        Within `share_opened`, a URL is read once.
+
         Raises:
             DataError: `dataset.json` is missing, damaged or of another format, or the URL cannot be read.
         """
         if is_url(folder):
-            remote = RemoteFolder.parse(str(folder), retry)
-            data = remote.read("dataset.json", _LARGEST_JSON)
-            if data is None:
-                do = "give the URL of the folder that `blear prepare` wrote, and check the credentials"
-                raise DataError("not a complete prepared dataset: no dataset.json", remote.url, do)
-            info = _read(data, f"{remote.url}/dataset.json")
-            name = f"{re.sub('[^A-Za-z0-9_-]', '-', info.name)}-{hashlib.sha256(data).hexdigest()[:12]}"
-            root = cache_root()
-            return Prepared(root / name, info, Mirror(remote, root, root / name))
+            return _opened_urls.get(RemoteFolder.parse(str(folder), retry))
         folder = Path(folder)
         file = folder / "dataset.json"
         if not file.is_file():
             raise DataError("not a complete prepared dataset: no dataset.json", str(folder), "run `blear prepare`")
         return Prepared(folder, _read(file.read_bytes(), str(file)))
+
+    @staticmethod
+    def _open_url(remote: RemoteFolder) -> Prepared:
+        data = remote.read("dataset.json", _LARGEST_JSON)
+        if data is None:
+            do = "give the URL of the folder that `blear prepare` wrote, and check the credentials"
+            raise DataError("not a complete prepared dataset: no dataset.json", remote.url, do)
+        info = _read(data, f"{remote.url}/dataset.json")
+        name = f"{re.sub('[^A-Za-z0-9_-]', '-', info.name)}-{hashlib.sha256(data).hexdigest()[:12]}"
+        root = cache_root()
+        return Prepared(root / name, info, Mirror(remote, root, root / name))
 
     @property
     def place(self) -> str:
@@ -128,6 +140,16 @@ class Prepared:
             raise DataError("the shard is missing", str(path), _AGAIN)
         return path
 
+    def index(self, shard: ShardInfo) -> ShardIndex:
+        """Reads the index of one shard. The shard itself is read, and at a URL fetched, only if the index is not valid.
+
+        Raises:
+            DataError: there is no valid index, and the shard is missing, damaged or cannot be fetched.
+        """
+        file = self.mirror.index_file(shard) if self.mirror else index_path(self.folder / shard.name)
+        index = read_verified_index(file, shard)
+        return load_index(self.local(shard), shard) if index is None else index
+
     def complete(self) -> bool:
         """Whether the folder holds every shard with its size; the content is not read."""
         return all(
@@ -137,7 +159,9 @@ class Prepared:
         )
 
     def verify(self, *, with_webdataset: bool = False) -> int:
-        """Reads every shard and compares its SHA-256 with `dataset.json`; shards at a URL are fetched again.
+        """Reads every shard and index, and compares their SHA-256 with `dataset.json`.
+
+        Shards at a URL are fetched again. An index that is missing is built from its shard.
 
         Args:
             with_webdataset: also read every shard sequentially with `webdataset.WebDataset`, and compare each sample
@@ -172,24 +196,82 @@ class Prepared:
         if self.mirror:
             with tempfile.TemporaryDirectory(prefix="blear-verify-") as folder:
                 self.mirror.download(shard, copy := Path(folder) / Path(shard.name).name)
+                data = self.mirror.remote_index(shard)
+                if data is not None:
+                    index_path(copy).write_bytes(data)
+                _verify_index(copy, shard, f"{self.place}/{shard.name}.idx")
                 if with_webdataset:
                     compare_with_webdataset(copy)
             return
         path = self.local(shard)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_digest(path)
         if digest != shard.sha256:
-            what = f"the content has changed: SHA-256 {digest[:12]}, written was {shard.sha256[:12]}"
-            raise DataError(what, str(path), "delete the shard and run `blear prepare` again")
+            raise content_error(path, digest, shard)
+        _verify_index(path, shard, str(index_path(path)))
         if with_webdataset:
             compare_with_webdataset(path)
 
 
+class _OpenedUrls:
+    """Datasets at URLs that were opened within `share_opened`. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.users, self.lock = 0, threading.Lock()
+        self._opened: dict[RemoteFolder, Prepared] = {}
+
+    def get(self, remote: RemoteFolder) -> Prepared:
+        """Opens a URL, or returns the dataset that was opened before."""
+        found = self._opened.get(remote)
+        if found is None:
+            found = Prepared._open_url(remote)
+            if self.users:
+                self._opened[remote] = found
+        return found
+
+    def clear(self) -> None:
+        """Forgets all datasets."""
+        self._opened.clear()
+
+
+_opened_urls = _OpenedUrls()
+
+
+@contextlib.contextmanager
+def share_opened() -> Iterator[None]:
+    """Context in which `Prepared.open` reads the `dataset.json` of each URL once; also a decorator.
+
+    A run opens its data many times. All of its steps see the same version of the data.
+    """
+    with _opened_urls.lock:
+        _opened_urls.users += 1
+    try:
+        yield
+    finally:
+        with _opened_urls.lock:
+            _opened_urls.users -= 1
+            if not _opened_urls.users:
+                _opened_urls.clear()
+
+
+def _verify_index(shard: Path, info: ShardInfo, where: str) -> None:
+    """Checks the index beside a shard, or builds a missing one.
+
+    Raises:
+        DataError: `dataset.json` states a digest of the index, and the file has another one.
+    """
+    if info.index_sha256 and index_path(shard).is_file() and read_verified_index(index_path(shard), info) is None:
+        what = "the index is damaged or belongs to another shard"
+        raise DataError(what, where, "delete the .idx: it is built again from the shard")
+    load_index(shard, info)
+
+
+@functools.lru_cache(maxsize=4)
 def _read(data: bytes, where: str) -> DatasetInfo:
     try:
         version = _Version.model_validate_json(data).format
-        if version != FORMAT:
-            raise DataError(f"format {version}, this blear reads {FORMAT}", where, "run `blear prepare` again")
+        if version not in READABLE_FORMATS:
+            readable = " and ".join(map(str, READABLE_FORMATS))
+            raise DataError(f"format {version}, this blear reads {readable}", where, "run `blear prepare` again")
         info = DatasetInfo.model_validate_json(data)
     except ValidationError as error:
         raise DataError(f"dataset.json is damaged: {error}", where, f"delete it; {_AGAIN}") from error

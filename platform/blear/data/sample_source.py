@@ -37,7 +37,8 @@ class SampleSource(Protocol):
 
     Attributes:
         shards: the shards of the split. Samples are numbered through the shards in order, broken samples included.
-        progress: a number that grows while a long `take` decodes samples; the loader's stall detection reads it.
+        progress: a number that grows while a long `take` decodes samples or receives bytes; the loader's stall
+            detection reads it.
     """
 
     @property

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blear.contracts import Coding, Degradation, DrawKeys, OnCpu, Separable
+from blear.contracts import Coding, Degradation, DrawKeys, OnCpu, Separable, SizeIndependent
 from blear.degrade.routes import Node, Route, all_samples, apply_fused, routes_through, split_by_choice
 from blear.plugin.uses import Schedule, schedule_value
 
@@ -37,6 +37,11 @@ class Operation:
     def separable(self) -> bool:
         """Whether the degradation has `operators` (`contracts.Separable`)."""
         return isinstance(self.operation, Separable)
+
+    @property
+    def size_independent(self) -> bool:
+        """Whether the degradation declares that it acts alike on clips of different sizes."""
+        return isinstance(self.operation, SizeIndependent) and self.operation.size_independent
 
     def routes(self, keys: DrawKeys) -> list[Route]:
         """One route for the whole batch."""
@@ -79,6 +84,11 @@ class RandomApply:
         """See `Node`."""
         return self.node.separable
 
+    @property
+    def size_independent(self) -> bool:
+        """See `Node`."""
+        return self.node.size_independent
+
     def routes(self, keys: DrawKeys) -> list[Route]:
         """A route without operations for the samples that are skipped, then the node's routes for the others."""
         mask_B = self.mask(keys)
@@ -118,6 +128,11 @@ class _Group:
     def separable(self) -> bool:
         """Whether all members are separable."""
         return all(member.separable for member in self.members)
+
+    @property
+    def size_independent(self) -> bool:
+        """Whether all members act alike on clips of different sizes."""
+        return all(member.size_independent for member in self.members)
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ class Node(Protocol):
     Attributes:
         on_cpu: whether every operation in the node runs on the CPU, wherever the frames are.
         separable: whether every operation in the node is linear and acts on rows and columns separately.
+        size_independent: whether every operation in the node acts alike on clips of different sizes.
     """
 
     @property
@@ -89,6 +90,9 @@ class Node(Protocol):
 
     @property
     def separable(self) -> bool: ...
+
+    @property
+    def size_independent(self) -> bool: ...
 
     def routes(self, keys: DrawKeys) -> list[Route]:
         """The routes of a batch through this node. Each sample belongs to exactly one route."""

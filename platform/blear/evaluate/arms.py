@@ -59,6 +59,7 @@ def evaluate_arms(
             "higher_is_better": metrics[0].higher_is_better,
         },
         split=evaluate.split,
+        cluster=evaluate.cluster,
         seen_in_selection=selected_on_test,
         sweeps=evaluator.sweeps(),
     )
@@ -104,5 +105,6 @@ def _summarise(evaluator: Evaluator, evaluate: Evaluate, run: RunFolder) -> Summ
         seed=evaluator.job.seed,
         resamples=evaluate.resamples,
         pool=pool,
+        cluster=evaluate.cluster,
         options=SummaryOptions.of(evaluate, temperatures),
     )

@@ -53,8 +53,8 @@ def compare_runs(names: Sequence[str], *, against: str | None = None, resamples:
         seed: of the resamples.
 
     Raises:
-        RunError: an arm is missing or named twice; the runs differ in target, classes, split or pooling; a common
-            condition has different samples or truths; or the runs have no common condition.
+        RunError: an arm is missing or named twice; the runs differ in target, classes, split, cluster or pooling; a
+            common condition has different samples or truths; or the runs have no common condition.
     """
     chosen = [pair for name in names for pair in parse_arms(name)]
     if len(chosen) < 2:
@@ -79,6 +79,7 @@ def compare_runs(names: Sequence[str], *, against: str | None = None, resamples:
         resamples=resamples,
         target=runs[0].summary.target,
         pool=runs[0].summary.pool,
+        cluster=runs[0].info.get("cluster"),
         options=SummaryOptions(groups=groups, mce=reference if class_names(table) else None),
     )
 
@@ -108,6 +109,7 @@ def _require_comparable(run: _EvaluatedRun, first: _EvaluatedRun) -> None:
     for what, ours, theirs in (
         ("target", run.summary.target, first.summary.target),
         ("split", run.info.get("split"), first.info.get("split")),
+        ("cluster", run.info.get("cluster"), first.info.get("cluster")),
         ("pooling", str(run.summary.pool), str(first.summary.pool)),
         ("classes", class_names(run.table), class_names(first.table)),
     ):

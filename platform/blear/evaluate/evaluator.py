@@ -95,16 +95,31 @@ class Evaluator:
         ]
 
     def require_levels(self) -> None:
-        """Checks that every arm has a stage for at least one level.
+        """Checks that every arm has a stage for at least one level, and that the stages have the evaluated data.
 
         Raises:
-            JobError: an arm has none; the message lists the parameters that its stage name can refer to.
+            JobError: an arm has no stage; the message lists the parameters that its stage name can refer to. Or the job
+                names no data to evaluate on and the stages of the arms have different data.
         """
+        self._require_same_data()
         parameters = sorted({level.parameter for level in self.levels if level.use} | {"condition"})
         for label, arm in self.evaluate.arms.items():
             if not any(self.stage_of(arm, level) for level in self.levels):
                 do = f"name a stage for each value of: {', '.join(parameters)}"
                 raise JobError(f"no level has a stage for this arm: {arm.stage}", f"evaluate.arms.{label}", do)
+
+    def _require_same_data(self) -> None:
+        if self.evaluate.data is not None:
+            return
+        arms = self.evaluate.arms
+        found: dict[str, str] = {}
+        for label, stage in ((a, self.stage_of(arm, level)) for a, arm in arms.items() for level in self.levels):
+            if stage is not None:
+                data = self.job.stages[stage].data
+                found.setdefault(data, f"arm {label!r} (stage {stage!r}) has {data!r}")
+        if len(found) > 1:
+            what = f"the arms have different data, but are compared on the same samples: {', '.join(found.values())}"
+            raise JobError(what, "evaluate", "set evaluate.data to the data that all of them are tested on")
 
     def tables(self, bar: ProgressBar) -> Iterator[pa.Table]:
         """Yields one table of predictions for each arm, level and batch."""

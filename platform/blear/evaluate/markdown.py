@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 from blear.evaluate.statistics.bootstrap import MIN_CLUSTERS
 from blear.evaluate.summary import Summary
 
+ONE_SEED = "Each arm is one training with one seed: intervals and tests do not cover the chance of training."
+"""The limit of every interval and test of an evaluation."""
+
 
 def summary_markdown(summary: Summary) -> str:
     """Formats the headline metric as one table of arms by severities for each condition, with notes."""
@@ -47,8 +50,8 @@ def _cell(summary: Summary, arm: str, condition: str, severity: float) -> str:
     e = summary.estimate(arm, condition, severity)
     if e is None:
         return "-"
-    d = summary.difference(arm, condition, severity)
-    mark = "\\*" if d is not None and d.excludes_zero else ""
+    test = summary.headline_test(arm, condition, severity)
+    mark = "\\*" if test is not None and test.significant else ""
     span = "" if e.low is None else f" [{format_number(e.low)}, {format_number(e.high)}]"
     return format_number(e.value) + mark + span
 
@@ -63,8 +66,9 @@ def _notes(summary: Summary) -> Iterator[str]:
         yield f"No intervals: only {summary.clusters} {summary.cluster}(s) to resample."
     else:
         yield f"In brackets: 95 % BCa interval, {summary.resamples} resamples of {summary.clusters} {summary.cluster}s."
-    if summary.differences and summary.clusters >= MIN_CLUSTERS:
-        yield f"\\*: the paired difference from {summary.reference} excludes zero."
+    if any(test.significant is not None for test in summary.tests):
+        yield f"\\*: differs from {summary.reference}, p below 5 % after Holm's correction over all levels and arms."
+        yield ONE_SEED
     missed = sum(e.missed for e in summary.estimates if e.metric == headline.name)
     if missed:
         rows = sum(e.n + e.missed for e in summary.estimates if e.metric == headline.name)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from blear.errors import RunError
+from blear.storage.durable import replace_durably
 
 SCHEMA = pa.schema(
     [
@@ -61,7 +62,7 @@ def write_predictions(path: Path, tables: Iterable[pa.Table]) -> int:
             count += table.num_rows
         writer = writer or pq.ParquetWriter(partial, SCHEMA)
         writer.close()
-        partial.replace(path)
+        replace_durably(partial, path)
     finally:
         if writer is not None:
             writer.close()  # a second close has no effect

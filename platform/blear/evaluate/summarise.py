@@ -18,7 +18,7 @@ from blear.evaluate.statistics.bootstrap_estimate import paired_difference
 from blear.evaluate.statistics.calibration import calibrations, confusion_matrices
 from blear.evaluate.statistics.equivalence import equivalence_tests
 from blear.evaluate.statistics.paired_tests import paired_tests
-from blear.evaluate.statistics.prediction_groups import GroupKey, PredictionGroup
+from blear.evaluate.statistics.prediction_groups import ClusterKind, GroupKey, PredictionGroup
 from blear.evaluate.statistics.rate_accuracy import ConditionGroups, rate_accuracy
 from blear.evaluate.statistics.robustness_scores import ReferenceErrors, flip_rate_scores, robustness_scores
 from blear.evaluate.statistics.slices import slices
@@ -62,12 +62,13 @@ def summarise(
     resamples: int = 1000,
     target: str | None = None,
     pool: Pool | None = None,
+    cluster: ClusterKind | None = None,
     options: SummaryOptions | None = None,
 ) -> Summary:
     """Computes every metric of every arm at every condition, and all statistics of summary.json.
 
-    Intervals are 95 % BCa intervals of a cluster bootstrap. Clusters are videos where every row has a video name, else
-    subjects, else samples. All arms share the resamples, so that differences from the reference arm are paired.
+    Intervals are 95 % BCa intervals of a cluster bootstrap. Clusters are subjects where every row has a subject, else
+    videos, else samples. All arms share the resamples, so that differences from the reference arm are paired.
     Decisions without a found face are excluded; `with_missed` includes them (`PredictionGroup.with_missed`).
 
     Args:
@@ -78,15 +79,16 @@ def summarise(
         resamples: number of bootstrap resamples.
         target: the predicted quantity; None: the target of the first row.
         pool: how rows are pooled to decisions; None: each row is one decision.
+        cluster: the unit that is resampled; None: the coarsest one that every row names.
         options: optional parts of the summary.
 
     Raises:
-        RunError: there are no rows, the reference arm is unknown, a truth or a prediction is not finite, or rows cannot
-            be pooled.
+        RunError: there are no rows, the reference arm is unknown, a truth or a prediction is not finite, rows cannot be
+            pooled, or a row has no name of the unit `cluster`.
         ValueError: there are no metrics.
     """
     options = options or SummaryOptions()
-    tested = prepare_predictions(predictions, metrics, reference, seed, resamples, target, pool)
+    tested = prepare_predictions(predictions, metrics, reference, seed, resamples, target, pool, cluster)
     curves, bd = rate_accuracy(tested, options.groups)
     with_bit_rate = {point.condition for curve in curves for point in curve.points}
     return Summary(
@@ -130,6 +132,7 @@ def prepare_predictions(
     resamples: int,
     target: str | None = None,
     pool: Pool | None = None,
+    cluster: ClusterKind | None = None,
 ) -> TestedPredictions:
     """Pools and groups the predictions of one target; arguments and errors as in `summarise`."""
     if not metrics:
@@ -137,7 +140,9 @@ def prepare_predictions(
     table = _of_target(predictions, target)
     if pool is not None:
         table = pool_predictions(table, pool.by, pool.score)
-    return TestedPredictions.of(table, metrics, reference, resamples, seed)
+        if pool.by == "video" and cluster == "sample":
+            cluster = "video"  # each decision is a video
+    return TestedPredictions.of(table, metrics, reference, resamples, seed, cluster)
 
 
 def _of_target(predictions: pa.Table, target: str | None) -> pa.Table:
@@ -153,14 +158,6 @@ def _of_target(predictions: pa.Table, target: str | None) -> pa.Table:
 def _summary_estimate(tested: TestedPredictions, key: GroupKey, group: PredictionGroup, metric: Metric) -> Estimate:
     clusters = np.unique(group.clusters_N)
     low, high = tested.interval(tested.estimate(key, metric), key)
-    per_video = None
-    if tested.kind == "video":
-        of_videos = [group.clusters_N == c for c in clusters]
-        values = np.array(
-            [compute_statistic(metric.compute, group.truth_N[i], group.prediction_N[i]) for i in of_videos]
-        )
-        defined = values[np.isfinite(values)]
-        per_video = float(defined.mean()) if len(defined) else None
     value = compute_statistic(metric.compute, group.truth_N, group.prediction_N)
     missed: tuple[float | None, ...] = (None, None, None)
     if len(group.missed_M) and group.classes != 1:
@@ -175,7 +172,7 @@ def _summary_estimate(tested: TestedPredictions, key: GroupKey, group: Predictio
         value=_finite(value),
         low=low,
         high=high,
-        per_video=per_video,
+        per_video=_mean_over_videos(tested, group, metric),
         n=len(group.truth_N),
         missed=len(group.missed_M),
         with_missed=missed[0],
@@ -185,6 +182,18 @@ def _summary_estimate(tested: TestedPredictions, key: GroupKey, group: Predictio
         face_px=group.face_px,
         kbps=group.kbps,
     )
+
+
+def _mean_over_videos(tested: TestedPredictions, group: PredictionGroup, metric: Metric) -> float | None:
+    """Computes the mean of the metric of each video; None where videos are unknown or no video has a defined metric."""
+    if tested.videos_N is None:
+        return None
+    videos_N = tested.videos_N[group.rows_N]
+    order = np.argsort(videos_N, kind="stable")
+    of_videos = np.split(order, np.flatnonzero(np.diff(videos_N[order])) + 1)
+    values = np.array([compute_statistic(metric.compute, group.truth_N[i], group.prediction_N[i]) for i in of_videos])
+    defined = values[np.isfinite(values)]
+    return float(defined.mean()) if len(defined) else None
 
 
 def _differences(tested: TestedPredictions) -> Iterator[Difference]:

@@ -75,7 +75,7 @@ class Summary(SummaryModel):
     metrics: list[MetricInfo] = Field(min_length=1, description="metrics, the headline metric first")
     arms: list[str] = Field(min_length=1, description="labels of the arms, in order of appearance")
     reference: str = Field(description="label of the arm that the other arms are compared with")
-    cluster: Literal["video", "subject", "sample"] = Field(description="what the bootstrap draws")
+    cluster: Literal["subject", "video", "sample"] = Field(description="the unit that bootstrap and tests resample")
     clusters: int = Field(description="number of clusters")
     pool: Pool | None = Field(None, description="how rows are pooled to decisions; null: each row is one decision")
     without_face: Literal["missed", "prior"] = Field(
@@ -106,6 +106,14 @@ class Summary(SummaryModel):
         """Returns one difference from the reference; None where there is none."""
         key = (arm, condition, severity)
         return next((d for d in self.differences if (d.arm, d.condition, d.severity) == key), None)
+
+    def headline_test(self, arm: str, condition: str, severity: float | None) -> PairedTest | None:
+        """Returns the permutation test of the headline metric against the reference arm; None where there is none.
+
+        It is the only source of verdicts on two arms; intervals of differences are not corrected for multiple tests.
+        """
+        key = ("permutation", arm, condition, severity)
+        return next((t for t in self.tests if (t.method, t.arm, t.condition, t.severity) == key), None)
 
     def severities(self) -> dict[str, list[float]]:
         """Returns condition -> severities of any arm, ascending. An arm of experts may lack some of them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from blear.job.document import Document, Where
 from blear.job.leakage import selected_on_reported_split
-from blear.job.schema import Job, Search
+from blear.job.schema import Arm, Evaluate, Job, Search
 
 
 def check_sections(document: Document, job: Job) -> None:
@@ -14,8 +14,35 @@ def check_sections(document: Document, job: Job) -> None:
             what = f"the weights of stage {name!r} are selected on {job.evaluate.split!r}, the split that `evaluate` "
             what += "reports on; validate on another split, or set evaluate.shares_validation: true (the report then "
             document.problem(("stages", name, "validate"), what + "shows a warning)")
+    if job.evaluate is not None and job.evaluate.data is None:
+        _check_evaluated_data(document, job, job.evaluate)
     if job.search is not None:
         _check_search(document, job, job.search)
+
+
+def _check_evaluated_data(document: Document, job: Job, evaluate: Evaluate) -> None:
+    """Adds a problem if the stages of the arms have different data: arms are compared on the same samples.
+
+    Levels that the job leaves to the degradation are not known here; the evaluation checks their stages.
+    """
+    found: dict[str, str] = {}
+    for label, arm in evaluate.arms.items():
+        for stage in _stages_of(job, evaluate, arm):
+            found.setdefault(job.stages[stage].data, f"arm {label!r} (stage {stage!r}) has {job.stages[stage].data!r}")
+    if len(found) > 1:
+        what = f"the arms have different data, but are compared on the same samples: {', '.join(found.values())}; "
+        document.problem(("evaluate",), what + "set evaluate.data to the data that all of them are tested on")
+
+
+def _stages_of(job: Job, evaluate: Evaluate, arm: Arm) -> list[str]:
+    """Returns the stages of an arm that exist: the stage itself, or that of each level of a template."""
+    names = {arm.stage}
+    for condition, sweep in evaluate.sweeps.items():
+        for parameter, values in (sweep.over or {}).items():
+            for value in values:
+                shown = str(int(value) if value == int(value) else value)
+                names.add(arm.stage.replace(f"{{{parameter}}}", shown).replace("{condition}", condition))
+    return [name for name in job.stages if name in names]
 
 
 def _check_search(document: Document, job: Job, search: Search) -> None:

@@ -1,4 +1,4 @@
-"""The dry run: sends one blank clip through all degradations of a job before anything is trained or evaluated."""
+"""The dry run: checks before the first step that every stage can be trained and every arm evaluated."""
 
 from __future__ import annotations
 
@@ -7,90 +7,166 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
-from blear.contracts import BuildContext, ClipSpec, Target
-from blear.data.prepared import Prepared
-from blear.errors import BlearError, JobError
+from blear.contracts import ClipSpec
+from blear.errors import BlearError, DataError, JobError
 from blear.evaluate.sweep import levels
 from blear.evaluate.transform import condition_chain, evaluation_transform
-from blear.job.schema import Evaluate, Job
+from blear.job.schema import Arm, Evaluate, Job
+from blear.pipeline.data_facts import DataFacts
+from blear.pipeline.stage_check import StageChecker, StageOutput, require_split
 from blear.plugin.catalog import Catalog
-from blear.train.chains import stage_chains
-from blear.train.model import stage_frame_sampler
-
-Stored = tuple[ClipSpec, Mapping[str, Target]]
-"""Shape and targets of the clips of one entry of `data`."""
 
 
-def dry_run(job: Job, catalog: Catalog, stored: Mapping[str, Stored]) -> None:
-    """Checks that every chain of degradations accepts the job's clips.
+class _Problems:
+    """The problems of a job, each once."""
 
-    Finds for instance frame sizes that an operation or a model does not accept, and encoders that are not installed.
+    def __init__(self) -> None:
+        self.lines: dict[str, None] = {}  # a dict as an ordered set
+
+    def attempt(self, where: str, call: Callable[[], object]) -> bool:
+        """Calls a check; returns whether it passed."""
+        try:
+            call()
+        except BlearError as error:
+            self.lines.setdefault(str(error) if error.where.startswith(where) else f"{where}: {error}")
+        except Exception as error:  # noqa: BLE001  a component may raise anything
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            self.lines.setdefault(f"{where}: {type(error).__name__}: {error} ({at.filename}, line {at.lineno})")
+        else:
+            return True
+        return False
+
+
+def dry_run(
+    job: Job,
+    catalog: Catalog,
+    facts: Mapping[str, DataFacts],
+    *,
+    distributed: bool = True,
+    outputs: dict[str, StageOutput] | None = None,
+) -> list[str]:
+    """Checks everything that can be known before training.
+
+    Each stage: split, batch size, `validate`, degradations on a blank clip, initial weights, and one step of gradients
+    of the model on a batch of the declared shape. The evaluation: splits, conditions, targets, classes, and the shape
+    of each model on the evaluated data.
 
     Args:
         job: the resolved job.
         catalog: the loaded plugins.
-        stored: name of data -> shape and targets. Stages and conditions with other data are not checked.
+        facts: name of data -> facts. Stages and conditions with other data are not checked.
+        distributed: whether `cluster.workers` workers train; False: one worker.
+        outputs: results of an earlier dry run of this job, which are not computed again; extended.
+
+    Returns:
+        Notes on what works, but may not be meant.
 
     Raises:
         JobError: lists every problem.
     """
-    problems: dict[str, None] = {}  # a dict as an ordered set
-
-    def attempt(where: str, call: Callable[[], object]) -> None:
-        try:
-            call()
-        except BlearError as error:
-            problems.setdefault(str(error) if error.where.startswith(where) else f"{where}: {error}")
-        except Exception as error:  # noqa: BLE001  a component may raise anything
-            at = traceback.extract_tb(error.__traceback__)[-1]
-            problems.setdefault(f"{where}: {type(error).__name__}: {error} ({at.filename}, line {at.lineno})")
-
+    problems = _Problems()
+    workers = job.cluster.workers if distributed else 1
+    least, most = workers if isinstance(workers, tuple) else (workers, workers)
+    checker = StageChecker(job, catalog, facts, least, most > 1, {} if outputs is None else outputs)
+    usable = set()
     for name, stage in job.stages.items():
-        if stage.data in stored:
-            clip, targets = stored[stage.data]
-            moments = stage_frame_sampler(stage, job.seed, clip)
-            context = BuildContext(job.seed, clip if moments is None else moments.output_clip(clip), targets)
-            attempt(f"stages.{name}", partial(stage_chains, job, name, catalog, context))
-    if job.evaluate is not None and not problems:
-        for where, call in _conditions(job, job.evaluate, catalog, stored):
-            attempt(where, call)
-    if problems:
-        raise JobError("\n".join(problems))
+        if stage.data in facts:
+            where = f"stages.{name}"
+            chains = problems.attempt(where, partial(checker.check_chains, name))
+            split = problems.attempt(where, partial(checker.check_split, name))
+            if chains and problems.attempt(where, partial(checker.check_validation, name)) and split:
+                usable |= {name} if problems.attempt(where, partial(checker.output, name)) else set()
+    if job.evaluate is not None:
+        for where, check in _split_checks(job, job.evaluate, facts):
+            problems.attempt(where, check)
+        if not problems.lines:
+            for where, check in _conditions(job, job.evaluate, catalog, facts):
+                problems.attempt(where, check)
+        for label, arm in job.evaluate.arms.items():
+            for name in sorted(usable):
+                for role, template in (("stage", arm.stage), ("restore", arm.restore)):
+                    if _is_named(name, template):
+                        where = f"evaluate.arms.{label}"
+                        problems.attempt(where, partial(_check_arm, checker, job.evaluate, role, name))
+    if problems.lines:
+        raise JobError("\n".join(problems.lines))
+    return checker.notes
 
 
-def data_shapes(job: Job, catalog: Catalog) -> tuple[dict[str, Stored], dict[str, str]]:
-    """Returns shapes and targets of a job's data before it is prepared.
+def _is_named(stage: str, template: str | None) -> bool:
+    """Whether a stage is named by an arm, or belongs to its family of experts."""
+    if template is None:
+        return False
+    first, brace, _ = template.partition("{")
+    return stage == template or (bool(brace) and stage.startswith(first))
 
-    Returns:
-        name of data -> shape and targets; and name of data -> reason, where they are not known.
+
+def _arm_stages(job: Job, evaluate: Evaluate) -> list[str]:
+    """The stages that arms evaluate."""
+    return [name for name in job.stages if any(_is_named(name, arm.stage) for arm in evaluate.arms.values())]
+
+
+def _split_checks(
+    job: Job, evaluate: Evaluate, facts: Mapping[str, DataFacts]
+) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Iterates over (name, check) of each split that the evaluation or the search reads."""
+    for data in {evaluate.data or job.stages[name].data: None for name in _arm_stages(job, evaluate)}:
+        for key, split in (("split", evaluate.split), ("temperature", evaluate.temperature)):
+            if split is not None and data in facts:
+                yield "evaluate", partial(require_split, facts[data], split, f"evaluate.{key}")
+    if job.search is not None and job.search.stage in job.stages:
+        data = evaluate.data or job.stages[job.search.stage].data
+        if data in facts:
+            yield "search", partial(require_split, facts[data], job.search.split, "search.split")
+
+
+def _check_arm(checker: StageChecker, evaluate: Evaluate, role: str, name: str) -> None:
+    """Checks that the output of a stage can be evaluated on the arm's data, or restores frames.
+
+    Raises:
+        BlearError: it cannot.
     """
-    stored: dict[str, Stored] = {}
-    unknown = {}
-    for name, data in job.used_data.items():
-        use, params = data.chosen
-        try:
-            if data.shards is not None:
-                prepared = Prepared.open(data.shards)
-                stored[name] = prepared.clip, prepared.targets
-            else:
-                dataset = catalog.get("dataset", use).build(params, BuildContext(job.seed))
-                stored[name] = dataset.clip, {target.name: target for target in dataset.targets}
-        except BlearError as error:
-            unknown[name] = error.what
-    return stored, unknown
+    output, stage = checker.output(name), checker.job.stages[name]
+    if role == "restore":
+        if not output.images:
+            raise JobError(f"stage {name!r} returns no images", "", "name a restoration stage in `restore`")
+        return
+    if output.images or not output.metrics:
+        raise JobError(f"stage {name!r} has no metric", "", "name a recognition stage")
+    data = evaluate.data or stage.data
+    if data not in checker.facts:
+        return
+    facts = checker.facts[data]
+    if output.target not in facts.targets:
+        raise DataError(f"the data {data!r} have no target {output.target!r}", "", "name other data in evaluate.data")
+    classes = facts.targets[output.target].classes
+    if output.classes and output.classes != classes:
+        what = f"stage {name!r} has the classes {', '.join(output.classes)}, the data {', '.join(classes)}"
+        raise DataError(what, "", "use data with these classes in this order")
+    targets = checker.facts[stage.data].targets
+    _, context = evaluation_transform(checker.job, name, checker.catalog, facts.clip, targets)
+    if data == stage.data:
+        return
+    shapes = {key: value.shape for key, value in checker.model(name, context).state_dict().items()}
+    different = [key for key, shape in shapes.items() if output.shapes.get(key) != shape]
+    if different:
+        what = f"stage {name!r} has other weights for the clips of {data!r}: {different[0]} is "
+        what += f"{tuple(output.shapes.get(different[0], ()))} in training, {tuple(shapes[different[0]])} in evaluation"
+        raise DataError(what, "", "resize the frames in the stage's augment, or evaluate on other data")
 
 
 def _conditions(
-    job: Job, evaluate: Evaluate, catalog: Catalog, stored: Mapping[str, Stored]
+    job: Job, evaluate: Evaluate, catalog: Catalog, facts: Mapping[str, DataFacts]
 ) -> Iterator[tuple[str, Callable[[], object]]]:
     """Iterates over (name, check) of each condition, once for each shape of clips that an arm is evaluated on."""
-    seen = set()
+    seen: set[ClipSpec | None] = set()
+    tested: list[Arm] = [arm for arm in evaluate.arms.values() if not arm.clean]
     for name, stage in job.stages.items():
         data = evaluate.data or stage.data
-        tested = any(name.startswith(arm.stage.split("{")[0]) for arm in evaluate.arms.values() if not arm.clean)
-        if data not in stored or not tested:
+        if data not in facts or not any(_is_named(name, arm.stage) for arm in tested):
             continue
-        _, context = evaluation_transform(job, name, catalog, stored[data][0], stored.get(stage.data, stored[data])[1])
+        targets = facts.get(stage.data, facts[data]).targets
+        _, context = evaluation_transform(job, name, catalog, facts[data].clip, targets)
         if evaluate.windows is not None and context.clip is not None:
             context = replace(context, clip=replace(context.clip, length=evaluate.windows.length))
         if context.clip in seen:

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from blear.data.prepared import Prepared
+from blear.data.prepared import Prepared, share_opened
 from blear.data.split_manifest import check_split_manifest
 from blear.errors import RunError
 from blear.evaluate.arms import evaluate_arms
-from blear.job.reader import dump_job, read_job
+from blear.job.reader import read_job
 from blear.job.schema import Job
+from blear.pipeline.data_facts import DataFacts, data_facts
 from blear.pipeline.dry_run import dry_run
 from blear.pipeline.prepare import prepare_data
+from blear.pipeline.resume import open_run
 from blear.pipeline.run_info import run_info, utc_now
-from blear.pipeline.runner import ray_session, uses_ray
+from blear.pipeline.runner import check_resources, ray_session, require_linux, trains_on_ray, uses_ray
+from blear.pipeline.stage_check import StageOutput
 from blear.plugin.catalog import Catalog
 from blear.plugin.fingerprints import component_fingerprints
-from blear.progress import echo
+from blear.progress import console, echo
 from blear.report import build
 from blear.storage.root import storage_root
 from blear.storage.run_folder import RunFolder
+from blear.storage.run_lock import run_lock
+from blear.storage.run_log import log_to_file
+from blear.terminal import print_markdown
+from blear.train.chains import check_clean_clips
 from blear.train.loop import train_stage
 from blear.train.on_ray.runner import train_on_ray
 from blear.train.plan import StagePlan
 from blear.train.worker import LocalWorker, local_device
 
+_log = logging.getLogger(__name__)
 
+
+@share_opened()
 def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: str, profile: str | None) -> Path:
     """Runs a job from raw data to report.
 
@@ -45,31 +56,46 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
     Raises:
         BlearError: the job, a plugin, the data or the run folder cannot be used.
     """
-    on_ray = uses_ray(runner)
-    run = RunFolder.start(storage_root() / "runs" / job.name, dump_job(job), fresh=fresh)
-    echo(f"run folder: {run.root}")
-    began = time.monotonic()
-    with ray_session(on_ray or job.search is not None, local=not on_ray):
-        prepared = prepare_data(job, catalog, runner=runner)
-        opened = {name: Prepared.open(place) for name, place in prepared.items()}
-        dry_run(job, catalog, {name: (data.clip, data.targets) for name, data in opened.items()})
-        check_split_manifest(job, run.root, prepared)
-        run.update_info(**run_info(job, catalog, prepared, on_ray, command, profile))
-        if job.search is not None:
-            from blear.search.run import search_job
+    require_linux()
+    on_ray = trains_on_ray(job, runner)
+    local = not uses_ray(runner)
+    check_resources(job, on_ray=on_ray, local=local)
+    outputs: dict[str, StageOutput] = {}
+    # before the run folder is touched, and before the data is prepared, which may take hours
+    notes = dry_run(job, catalog, data_facts(job, catalog)[0], distributed=on_ray, outputs=outputs)
+    root = storage_root() / "runs" / job.name
+    with run_lock(root):
+        run = open_run(job, root, fresh=fresh)
+        log_to_file(run.root / "run.log")
+        _log.info("command: %s", command)
+        echo(f"run folder: {run.root}")
+        began = time.monotonic()
+        with ray_session(on_ray or job.search is not None, local=local):
+            prepared = prepare_data(job, catalog, runner=runner)
+            opened = {name: Prepared.open(place) for name, place in prepared.items()}
+            facts = {name: DataFacts.of_prepared(data) for name, data in opened.items()}
+            notes += dry_run(job, catalog, facts, distributed=on_ray, outputs=outputs)
+            for note in dict.fromkeys(notes):
+                echo(note)
+            for name, stage in job.stages.items():
+                check_clean_clips(job, name, catalog, opened[stage.data])
+            check_split_manifest(job, run.root, prepared)
+            run.update_info(**run_info(job, catalog, prepared, on_ray, command, profile))
+            if job.search is not None:
+                from blear.search.run import search_job
 
-            table = search_job(job, catalog, run, prepared)
-        else:
-            _train(job, catalog, run, prepared, on_ray)
-    if job.evaluate is None:
-        return run.root
-    if job.search is None:
-        table = evaluate_arms(job, catalog, run, prepared, local_device("auto"))
-    run.update_info(finished=utc_now(), seconds=run.info.get("seconds", 0.0) + time.monotonic() - began)
-    echo(table)
-    report = build(run.root)
-    echo(f"report: {report}")
-    return report
+                table = search_job(job, catalog, run, prepared)
+            else:
+                _train(job, catalog, run, prepared, on_ray)
+        if job.evaluate is None:
+            return run.root
+        if job.search is None:
+            table = evaluate_arms(job, catalog, run, prepared, local_device("auto"))
+        run.update_info(finished=utc_now(), seconds=run.info.get("seconds", 0.0) + time.monotonic() - began)
+        print_markdown(table, console)
+        report = build(run.root)
+        echo(f"report: {report}")
+        return report
 
 
 def _train(job: Job, catalog: Catalog, run: RunFolder, prepared: dict[str, str | Path], on_ray: bool) -> None:
@@ -87,6 +113,7 @@ def _train(job: Job, catalog: Catalog, run: RunFolder, prepared: dict[str, str |
                 train_stage(plan, worker)
 
 
+@share_opened()
 def evaluate_run(root: Path) -> str:
     """Evaluates the arms of a trained run again and rebuilds its report.
 
@@ -97,14 +124,16 @@ def evaluate_run(root: Path) -> str:
         RunError: `root` is not a run folder, a stage is not trained, or the job has no `evaluate` section.
     """
     run = RunFolder.open(root)
+    log_to_file(run.root / "run.log")
     final = root / "final.yaml"  # of a search: the job of the best trial and of its baselines
     job, catalog = read_job(final if final.is_file() else root / "job.yaml")
     if job.evaluate is None:
         raise RunError("this job has no `evaluate` section", str(root / "job.yaml"), "add one to the job and run it")
     for name in job.stages:
         run.weights(name)
-    prepared = prepare_data(job, catalog)
-    check_split_manifest(job, run.root, prepared)
-    table = evaluate_arms(job, catalog, run, prepared, local_device("auto"))
-    build(root)
-    return table
+    with run_lock(root):
+        prepared = prepare_data(job, catalog)
+        check_split_manifest(job, run.root, prepared)
+        table = evaluate_arms(job, catalog, run, prepared, local_device("auto"))
+        build(root)
+        return table

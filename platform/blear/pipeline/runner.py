@@ -5,13 +5,65 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
+
+from blear.errors import JobError, RunError
+from blear.job.schema import Job
+from blear.progress import echo
 
 
 def uses_ray(runner: str) -> bool:
     """Whether Ray is used: if `runner` is "ray", or if it is "auto" and RAY_ADDRESS is set, as in every Ray job."""
     return runner == "ray" or (runner == "auto" and bool(os.environ.get("RAY_ADDRESS")))
+
+
+def require_linux() -> None:
+    """Refuses other systems: decoded frames are shared between processes through Linux's memory files.
+
+    Raises:
+        RunError: this is not Linux.
+    """
+    if sys.platform != "linux":
+        do = "use a Linux computer; on Windows, WSL 2; on a Mac, a Linux container"
+        raise RunError("blear prepares, trains and evaluates on Linux only", sys.platform, do)
+
+
+def trains_on_ray(job: Job, runner: str) -> bool:
+    """Whether Ray trains the stages: as `uses_ray`, and with "auto" if the job has several workers.
+
+    Without RAY_ADDRESS, a cluster is started in this process.
+    """
+    return uses_ray(runner) or (runner == "auto" and job.search is None and job.cluster.workers != 1)
+
+
+def check_resources(job: Job, *, on_ray: bool, local: bool) -> None:
+    """Checks that this machine has what the job asks for, where nothing else can provide it.
+
+    Args:
+        on_ray: whether Ray trains the stages.
+        local: whether no running cluster is used.
+
+    Raises:
+        JobError: the machine has no GPU, or too few CPUs for the workers.
+    """
+    if not local:
+        return
+    cluster = job.cluster
+    if cluster.gpu is True:
+        from blear.train.worker import local_device
+
+        local_device(True)
+    if not on_ray:
+        if cluster.workers != 1:
+            echo("cluster.workers is not used: one worker trains without Ray")
+        return
+    least = cluster.workers if isinstance(cluster.workers, int) else cluster.workers[0]
+    wanted, cores = least * cluster.cpus_per_worker, os.cpu_count() or 1
+    if wanted > cores:
+        what = f"{least} workers need {wanted:g} CPUs, this machine has {cores}"
+        raise JobError(what, "cluster.workers", "lower it or cluster.cpus_per_worker, or set RAY_ADDRESS")
 
 
 @contextlib.contextmanager

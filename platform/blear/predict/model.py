@@ -147,7 +147,7 @@ def open_stage(root: Path, stage: str | None, buffer: int | None) -> FaceModel:
     except (RuntimeError, SafetensorError) as error:
         what = f"the weights do not fit: {str(error).splitlines()[0]}"
         raise RunError(what, str(weights), "run the job again, or leave --buffer out") from error
-    device = local_device(job.cluster.gpu)
+    device = local_device("auto" if job.cluster.gpu else False)  # trained on a GPU, perhaps used without one
     return FaceModel(recognizer.eval().to(device), clip, transform, _framing(data), device, catalog)
 
 

@@ -55,17 +55,15 @@ def panel_curve(view: View, sweep: Sweep, limits: tuple[float, float] | None, *,
 
 
 def limits(view: View) -> tuple[float, float] | None:
-    """Returns the common vertical axis of all conditions: the range of values, and bands up to a quarter beyond it."""
+    """Returns the common vertical axis of all conditions: all values with their whole bands, and a margin."""
     swept = {sweep.condition for sweep in view.sweeps}
     found = [e for e in view.summary.estimates if e.metric == view.headline.name and e.condition in swept]
-    values = np.array([e.value for e in found if e.value is not None])
-    if not len(values):
+    drawn = [v for e in found if e.value is not None for v in (e.value, e.low, e.high) if v is not None]
+    drawn += [e.value for arm in view.arms if (e := view.clean(arm.label)) is not None and e.value is not None]
+    if not drawn:
         return None
-    ends = np.array([v for e in found if e.value is not None for v in (e.low, e.high) if v is not None])
-    span = float(np.ptp(values)) or 0.1
-    low = max(float(np.concatenate([values, ends]).min()), float(values.min()) - span / 4)
-    high = min(float(np.concatenate([values, ends]).max()), float(values.max()) + span / 4)
-    return low - span / 20, high + span / 20
+    margin = (max(drawn) - min(drawn) or 0.1) / 20
+    return min(drawn) - margin, max(drawn) + margin
 
 
 def _draw(axes: Axes, view: View, sweep: Sweep) -> list[tuple[float, float, str, str]]:

@@ -19,7 +19,7 @@ def outcome(view: View) -> list[str]:
 
     The best arm has the best mean of the headline metric over all swept levels; upper bounds, which are evaluated on
     clean frames, are excluded. The best arm is compared with the reference arm at the middle degraded level of the
-    first sweep, and by the number of levels at which it is better or worse.
+    first sweep, and by the number of levels at which it is better or worse by the corrected test.
     """
     sweep, reference = view.first_sweep, view.summary.reference
     severity = middle_level(sweep)
@@ -68,20 +68,20 @@ def _best_arm(view: View, arms: Sequence[str], levels: Sequence[_Level]) -> str 
 
 
 def _count_differences(view: View, arm: str, levels: Sequence[_Level]) -> str:
-    """Counts the levels at which the interval of the paired difference excludes zero, by direction."""
-    found = [d for level in levels if (d := view.difference(arm, *level))]
-    significant = [d for d in found if d.excludes_zero and d.value is not None]
+    """Counts the levels at which the permutation test rejects equality after Holm's correction, by direction."""
+    found = [test for level in levels if (test := view.headline_test(arm, *level))]
+    significant = [test for test in found if test.significant]
     if not found:
         return "The runs have no common samples, so there is no paired difference."
-    if all(d.excludes_zero is None for d in found):
-        return "There are too few recordings for an interval."
+    if all(test.significant is None for test in found):
+        return f"There are too few {view.summary.cluster}s for a test."
     sign = 1 if view.headline.higher_is_better else -1
-    better = sum(sign * (d.value or 0) > 0 for d in significant)
+    better = sum(sign * (test.difference or 0) > 0 for test in significant)
     worse, open_ = len(significant) - better, len(found) - len(significant)
     of = f"{len(found)} levels" if len(view.sweeps) == 1 else f"{len(found)} levels of {len(view.sweeps)} conditions"
     return (
-        f"Of {of} it is better at {better}, worse at {worse}, and undecided at {open_}, where the 95 % "
-        "interval of the paired difference includes zero."
+        f"Of {of} it is better at {better}, worse at {worse}, and undecided at {open_} (permutation test "
+        "of the paired difference, p below 5 % after Holm’s correction)."
     )
 
 

@@ -13,6 +13,7 @@ from blear.errors import RunError
 from blear.evaluate.compare import compare_runs
 from blear.evaluate.pool import pool_predictions
 from blear.evaluate.predictions import class_names
+from blear.evaluate.statistics.results import PairedTest
 from blear.evaluate.summary import Difference, Estimate, MetricInfo, Summary
 from blear.job.schema import CLEAN
 from blear.report.run_files import RunFiles
@@ -106,6 +107,11 @@ class View:
     def _differences(self) -> dict[tuple[str, str, float], Difference]:
         return {(d.arm, d.condition, d.severity): d for d in self.summary.differences}
 
+    @cached_property
+    def _headline_tests(self) -> dict[tuple[str, str, float | None], PairedTest]:
+        tests = (test for test in self.summary.tests if test.method == "permutation")
+        return {(test.arm, test.condition, test.severity): test for test in tests}
+
     def estimate(self, arm: str, condition: str, severity: float, metric: str | None = None) -> Estimate | None:
         """Returns one estimate; None where the arm was not evaluated. `metric` None: the headline metric."""
         return self._estimates.get((arm, condition, severity, metric or self.headline.name))
@@ -113,6 +119,10 @@ class View:
     def difference(self, arm: str, condition: str, severity: float) -> Difference | None:
         """Returns the difference of the headline metric from the reference arm; None where there is none."""
         return self._differences.get((arm, condition, severity))
+
+    def headline_test(self, arm: str, condition: str, severity: float | None) -> PairedTest | None:
+        """Returns the permutation test of the headline metric against the reference arm; None where there is none."""
+        return self._headline_tests.get((arm, condition, severity))
 
     def clean(self, arm: str) -> Estimate | None:
         """Returns the headline metric on clean frames; None where they were not evaluated."""

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from blear.errors import DataError
 from blear.progress import echo
+from blear.storage.activity import record_activity
 
 Result = TypeVar("Result")
 
@@ -232,6 +233,7 @@ def _stream_pieces(stream: Any) -> Iterator[bytes]:
     """Yields the pieces of an HTTP response."""
     with stream:
         while piece := stream.read(_PIECE):
+            record_activity()
             yield piece
 
 
@@ -240,6 +242,7 @@ def _range_pieces(files: Any, path: str, start: int, end: int) -> Iterator[bytes
     while start < end:
         wanted = min(_BLOCK, end - start)
         block = files.cat_file(path, start=start, end=start + wanted)
+        record_activity()
         yield block
         start += len(block)
         if len(block) < wanted:

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from blear.errors import RunError
+from blear.storage.durable import replace_durably
+from blear.storage.run_lock import LOCK_FILE
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file atomically: readers see the old file or the whole new one. Creates its folder."""
+    """Writes a file atomically, also at a power failure: the old file or the whole new one. Creates its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_bytes(content)
-    partial.replace(path)
+    replace_durably(partial, path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -30,7 +32,9 @@ class RunFolder:
     """The files of one run.
 
     job.yaml            the resolved job, full names
+    run.lock            host, process and job of the run that writes to the folder
     run.json            versions, seeds, host, data, times
+    run.log             log of all commands of the run, with the tracebacks of errors
     splits.lock.json    digests of the samples of each split that was used
     stages/NAME/        log.jsonl, tensorboard/, checkpoints/, model.safetensors, stage.json (written last: done)
     predictions.parquet, summary.json, faces.npz, report.html; validation.parquet where temperatures are fitted
@@ -50,31 +54,27 @@ class RunFolder:
         return cls(root)
 
     @classmethod
-    def start(cls, root: Path, job_text: str, *, fresh: bool) -> RunFolder:
-        """Creates a run folder, or opens the folder of an earlier run of the same job.
+    def start(cls, root: Path, *, fresh: bool) -> RunFolder:
+        """Creates a run folder, or opens the folder of an earlier run.
 
         Args:
             root: the run folder.
-            job_text: the resolved job as YAML.
-            fresh: whether an earlier run is deleted first.
+            fresh: whether an earlier run is deleted first; its lock stays.
 
         Raises:
-            RunError: the folder contains a run of another job, or `fresh` and it is not a run folder.
+            RunError: `fresh`, and the folder is not a run folder.
         """
-        folder = cls(root)
-        if fresh and root.exists():
-            if any(root.iterdir()) and not (root / "job.yaml").is_file():
+        entries = [path for path in root.iterdir() if path.name != LOCK_FILE] if root.is_dir() else []
+        if fresh and entries:
+            if not (root / "job.yaml").is_file():
                 raise RunError("not a run folder, so --fresh does not delete it", str(root), "give another name")
-            shutil.rmtree(root)
-        if (root / "job.yaml").is_file() and (root / "job.yaml").read_text() != job_text:
-            changed = sorted(set(job_text.splitlines()) ^ set((root / "job.yaml").read_text().splitlines()))
-            raise RunError(
-                "the run folder belongs to another job; lines that differ:\n    " + "\n    ".join(changed[:8]),
-                str(root),
-                "run the original command to resume it, --set name=OTHER for a new run, or --fresh to start over",
-            )
-        write_text(root / "job.yaml", job_text)
-        return folder
+            for path in entries:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+        root.mkdir(parents=True, exist_ok=True)
+        return cls(root)
 
     def stage(self, name: str) -> Path:
         """Returns the folder of a stage."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from blear.contracts import BuildContext
+from blear.data.prepared import Prepared
 from blear.degrade.chain import Chain, build_chain, evaluation_chain
+from blear.errors import JobError
 from blear.job.schema import Job
 from blear.plugin.catalog import Catalog
 
@@ -26,6 +28,38 @@ def stage_chains(job: Job, name: str, catalog: Catalog, context: BuildContext) -
     uses = [*own_degrade, *stage.degrade]
     degrade, context = build_chain(catalog, uses, context, f"{where}.degrade", first=len(augment.nodes))
     return augment, degrade, context
+
+
+def check_clean_clips(job: Job, name: str, catalog: Catalog, prepared: Prepared) -> None:
+    """Checks that a stage's augmentations can act on clean clips whose shape differs from that of the frames.
+
+    Args:
+        name: of the stage.
+        prepared: its data.
+
+    Raises:
+        JobError: an augmentation is not `contracts.SizeIndependent`, so that frames and clean clip would disagree.
+    """
+    stage, clip = job.stages[name], prepared.clip
+    clean = prepared.split(stage.split or prepared.splits[0]).layout.clean_shape
+    if clean is None or clean == (clip.length, clip.height, clip.width, clip.channels):
+        return
+    own = job.data[stage.data].extra[0]
+    augment, _ = build_chain(catalog, [*own, *stage.augment], BuildContext(job.seed, clip, prepared.targets))
+    for number, node in enumerate(augment.nodes):
+        if not node.size_independent or clean[0] != clip.length:
+            inside = number >= len(own)
+            where = (
+                f"stages.{name}.augment.{number - len(own)}"
+                if inside
+                else f"data.{stage.data}.stand_in.augment.{number}"
+            )
+            raise JobError(
+                f"the clean clips of {prepared.name} have {clean[2]}x{clean[1]} pixels, the frames {clip.width}x"
+                f"{clip.height}: this augmentation cannot act on both alike",
+                where,
+                "leave it out, or use one that is independent of the size (contracts.SizeIndependent), as random_flip",
+            )
 
 
 def evaluation_augment(job: Job, name: str, catalog: Catalog, context: BuildContext) -> tuple[Chain, BuildContext]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import pickle
@@ -14,11 +13,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
-from torch import nn
+from safetensors.torch import load_model
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from blear.errors import RunError
+from blear.train.state_copy import save_state, state_on_cpu
 
 _FAILURES = (OSError, RuntimeError, SafetensorError)
 
@@ -129,8 +129,8 @@ class CheckpointWriter:
             RunError: the previous checkpoint could not be written.
         """
         self.wait()
-        model = copy.deepcopy(modules.model).cpu()
-        average = None if modules.average is None else copy.deepcopy(modules.average.module).cpu()
+        model = state_on_cpu(modules.model)
+        average = None if modules.average is None else state_on_cpu(modules.average.module)
         optimizer = _on_cpu(modules.optimizer.state_dict())
         self._writing = self._pool.submit(_write, self.folder, replace(state), model, average, optimizer)
 
@@ -149,15 +149,17 @@ class CheckpointWriter:
         self._pool.shutdown(wait=True)
 
 
-def _write(folder: Path, state: TrainerState, model: nn.Module, average: nn.Module | None, optimizer: Any) -> None:
+def _write(
+    folder: Path, state: TrainerState, model: dict[str, Tensor], average: dict[str, Tensor] | None, optimizer: Any
+) -> None:
     target = checkpoint_path(folder, state.step)
     partial = target.with_name(f".{target.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        save_model(model, str(partial / "model.safetensors"))
+        save_state(model, partial / "model.safetensors")
         if average is not None:
-            save_model(average, str(partial / "average.safetensors"))
+            save_state(average, partial / "average.safetensors")
         torch.save(optimizer, partial / "optimizer.pt")
         (partial / "state.json").write_text(state.to_json())
         for file in (*partial.iterdir(), partial):

@@ -11,6 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from blear.errors import RunError
+from blear.storage.durable import replace_durably
 from blear.train.trackers import ExperimentTracker
 
 
@@ -34,7 +35,7 @@ class StageLog:
         self.last_step = max([start, *complete.values()])
         partial = self.path.with_name(".log.jsonl.partial")
         partial.write_text("".join(line for line in lines if line in complete and complete[line] <= start))
-        partial.replace(self.path)
+        replace_durably(partial, self.path)
 
     def write(self, step: int, **values: float) -> None:
         """Appends one line, and logs the values to each tracker.

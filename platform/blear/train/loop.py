@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from blear.data.loader import batches
+from blear.data.prepared import share_opened
 from blear.progress import track
 from blear.train.log import Audit, StageLog
 from blear.train.plan import StagePlan
@@ -33,6 +34,7 @@ def train_stage(plan: StagePlan, worker: Worker) -> None:
         BlearError: an error of the data or the job, or a run that diverged. The newest checkpoint remains.
     """
     with contextlib.ExitStack() as stack:
+        stack.enter_context(share_opened())
         run = set_up(plan, worker)
         writer = stack.enter_context(contextlib.closing(run.writer)) if run.writer is not None else None
         started = time.monotonic()

@@ -16,7 +16,8 @@ from blear.degrade.chain import Chain, as_float
 class Preprocessing:
     """Moves a batch to the device as float in [0, 1], augments it, then degrades it.
 
-    If a sample has a clean clip of the same shape, the clip gets the same augmentation.
+    A sample's own clean clip gets the same augmentation, also if it is smaller than the frames
+    (`contracts.SizeIndependent`).
     """
 
     augment: Chain
@@ -33,9 +34,8 @@ class Preprocessing:
         clean = self.augment(as_float(raw.frames_BTCHW, self.device), raw.epochs_B, raw.samples_B, progress)
         frames = self.degrade(clean, raw.epochs_B, raw.samples_B, progress)
         if raw.clean_BTCHW is not None:
-            clean = as_float(raw.clean_BTCHW, self.device)
-            if clean.shape == raw.frames_BTCHW.shape:
-                clean = self.augment(clean, raw.epochs_B, raw.samples_B, progress)
+            own = as_float(raw.clean_BTCHW, self.device)
+            clean = self.augment(own, raw.epochs_B, raw.samples_B, progress)
         return Batch(frames, clean, {name: value.to(self.device) for name, value in raw.targets.items()})
 
     def split_cpu(self, steps: int | None = None) -> tuple[CpuPreprocessing | None, Preprocessing]:

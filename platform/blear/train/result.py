@@ -6,15 +6,16 @@ import json
 import shutil
 from typing import Any
 
-from safetensors.torch import save_model
 from torch import nn
 
 from blear.data.dataset_info import TrainedOn
 from blear.data.prepared import Prepared
 from blear.plugin.uses import DegradationEntry
+from blear.storage.durable import replace_durably
 from blear.storage.run_folder import write_text
 from blear.train import checkpoint
 from blear.train.setup import StageRun
+from blear.train.state_copy import save_state, state_on_cpu
 
 
 def _trained_on(prepared: Prepared) -> dict[str, Any]:
@@ -36,8 +37,8 @@ def write_result(run: StageRun, seconds: float) -> None:
         )
     else:
         model: nn.Module = run.model if run.modules.average is None else run.modules.average.module
-        save_model(model, str(partial))
-    partial.replace(weights)
+        save_state(state_on_cpu(model), partial)
+    replace_durably(partial, weights)
     steps_of_run = state.step - run.first_step
     values = {
         "name": run.plan.stage,

@@ -22,20 +22,22 @@ from blear.degrade.chain import Chain
 from blear.errors import DataError, JobError, RunError
 from blear.plugin.catalog import Catalog
 from blear.plugin.discovery import load_plugins
+from blear.plugin.memory_format import to_channels_last
 from blear.progress import echo
 from blear.train import checkpoint
-from blear.train.chains import evaluation_augment, stage_chains
+from blear.train.chains import check_clean_clips, evaluation_augment, stage_chains
 from blear.train.checkpoint import CheckpointWriter, TrainedModules, TrainerState
 from blear.train.divergence import DivergenceGuard
 from blear.train.model import Recognizer, build_recognizer, stage_frame_sampler
 from blear.train.optimizer import build_optimizer
 from blear.train.plan import StagePlan
+from blear.train.precision import autocast, choose_precision
 from blear.train.preprocessing import CpuPreprocessing, Preprocessing
-from blear.train.step import Stepper, autocast
+from blear.train.step import Stepper
 from blear.train.training_metric import TrainingMetric
 from blear.train.transfer import TransferReport, load_initial_weights
 from blear.train.validation import Validator
-from blear.train.worker import Worker
+from blear.train.worker import Worker, ray_gpu_share
 
 
 @dataclass
@@ -111,7 +113,7 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
     model, transfer = _build_model(plan, worker, catalog, data.built)
     optimizer = build_optimizer(model, stage.optimizer)
     if cluster.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+        to_channels_last(model)
     wrapped = worker.prepare_model(model)
     average = None
     if stage.ema is not None:
@@ -120,13 +122,14 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
     folder = plan.run.stage(plan.stage) / "checkpoints"
     state = checkpoint.restore_checkpoint(folder, modules)
     _check_agreement(worker, state.step, folder)
-    validator = _build_validator(plan, worker, catalog, data, model)
+    precision = choose_precision(cluster.precision, worker)
+    validator = _build_validator(plan, worker, catalog, data, model, precision)
     metric = None if validator is None else validator.metric()
     stepper = Stepper(
         name=plan.stage,
         seed=plan.job.seed,
         stage=stage,
-        cluster=cluster,
+        precision=precision,
         worker=worker,
         forward=torch.compile(wrapped) if cluster.compile else wrapped,
         wrapped=wrapped,
@@ -163,11 +166,14 @@ def _build_data(plan: StagePlan, worker: Worker, catalog: Catalog) -> _StageData
     frame_sampler = stage_frame_sampler(stage, job.seed, prepared.clip)
     clip = prepared.clip if frame_sampler is None else frame_sampler.output_clip(prepared.clip)
     stored = BuildContext(job.seed, clip, prepared.targets, counts=prepared.split(split).class_counts)
+    check_clean_clips(job, plan.stage, catalog, prepared)
     augment, degrade, built = stage_chains(job, plan.stage, catalog, stored)
     cpu_preprocessing, preprocessing = Preprocessing(augment, degrade, worker.device).split_cpu(stage.steps)
     store: SampleSource = Store.open(prepared, split, max_broken=job.max_broken, cache_gb=job.cluster.cache_gb)
-    if cpu_preprocessing is None:  # with CPU preprocessing, every clip would have to return from the device
-        store = keep_on_device(store, worker.device)
+    if (
+        cpu_preprocessing is None and worker.device.type == "cuda"
+    ):  # with CPU preprocessing, every clip would have to return from the device
+        store = keep_on_device(store, worker.device, job.cluster.device_bytes, gpu_share=ray_gpu_share())
     sampler = _build_sampler(plan, prepared, split, store, worker.rank == 0)
     if stage.batch_size < worker.world_size * stage.accumulate:
         raise JobError(
@@ -194,7 +200,7 @@ def _build_model(
 
 
 def _build_validator(
-    plan: StagePlan, worker: Worker, catalog: Catalog, data: _StageData, model: Recognizer
+    plan: StagePlan, worker: Worker, catalog: Catalog, data: _StageData, model: Recognizer, precision: str
 ) -> Validator | None:
     """Builds the validation of the stage's `validate` section; None without one."""
     stage, job = plan.spec, plan.job
@@ -204,9 +210,16 @@ def _build_validator(
     even = None if data.frame_sampler is None else replace(data.frame_sampler, mode="even")
     augment, _ = evaluation_augment(job, plan.stage, catalog, data.stored)
     cpu_preprocessing, preprocessing = Preprocessing(augment, data.degrade, worker.device).split_cpu()
-    precision = functools.partial(autocast, job.cluster.precision, worker.device)
     return Validator(
-        stage.validate_, store, even, cpu_preprocessing, preprocessing, stage.batch_size, model.head, worker, precision
+        stage.validate_,
+        store,
+        even,
+        cpu_preprocessing,
+        preprocessing,
+        stage.batch_size,
+        model.head,
+        worker,
+        functools.partial(autocast, precision, worker.device),
     )
 
 

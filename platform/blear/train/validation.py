@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +13,29 @@ from torch import nn
 from blear.contracts import Categories, Decoded, Head, Metric, Values
 from blear.data.decoded.store import Store
 from blear.data.frame_sampling import FrameSampler
-from blear.data.loader import sequential_batches
-from blear.errors import JobError
+from blear.data.loader import spread_batches
+from blear.errors import DataError, JobError
 from blear.job.schema import Validate
 from blear.train.preprocessing import CpuPreprocessing, Preprocessing
 from blear.train.worker import Worker
+
+
+@dataclass(frozen=True)
+class _BatchResult:
+    """Result of one batch.
+
+    Attributes:
+        first: number of the batch's first sample in the split; it orders the batches of all workers.
+        samples: number of samples.
+        loss: mean loss of the samples.
+        truth, predicted: values of the metric, [samples x T]; empty without a metric.
+    """
+
+    first: int
+    samples: int
+    loss: float
+    truth: np.ndarray
+    predicted: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -48,13 +65,7 @@ class Validator:
         Raises:
             JobError: the head has no such metric.
         """
-        if self.spec.metric == "loss":
-            return None
-        known = {metric.name: metric for metric in self.head.metrics()}
-        if self.spec.metric not in known:
-            do = f"choose one of: {', '.join(['loss', *known])}"
-            raise JobError(f"the head has no metric {self.spec.metric!r}", "validate.metric", do)
-        return known[self.spec.metric]
+        return require_metric(self.head.metrics(), self.spec.metric)
 
     def is_better(self, value: float, best: float | None) -> bool:
         """Whether a value is better than the best one so far; NaN never is."""
@@ -67,6 +78,9 @@ class Validator:
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """Validates on clips that are degraded as in training, and not augmented.
 
+        The clips are spread evenly over the split. They, and the values on the CPU, are the same for every number of
+        workers.
+
         Args:
             model: the model or its moving average, without the worker's wrapper.
 
@@ -74,38 +88,60 @@ class Validator:
             `validation_loss`, and `validation_<metric>` if `validate.metric` is a metric.
         """
         metric = self.metric()
-        per_worker = -(-self.spec.batches // self.worker.world_size)
         worker = self.worker
-        reading = sequential_batches(
+        reading = spread_batches(
             self.store,
             self.batch_size,
+            self.spec.batches,
             worker.rank,
             worker.world_size,
             frame_sampler=self.frame_sampler,
             transform=self.cpu_preprocessing,
         )
-        loss, count, truth, predicted = 0.0, 0, [], []
+        parts: list[_BatchResult] = []
         model.eval()
         with contextlib.closing(reading):
-            for raw in itertools.islice(reading, per_worker):
+            for raw in reading:
                 batch = self.preprocessing(raw)
                 with self.autocast():
                     outputs = model(batch.frames_BTCHW)
-                    loss += float(self.head.loss(outputs, batch)) * len(raw.samples_B)
-                count += len(raw.samples_B)
+                    loss = float(self.head.loss(outputs, batch))
+                truth = predicted = np.empty(0)
                 if metric is not None:
                     target, decoded = next(iter(self.head.decode(outputs).items()))
                     values_BT = decoded_values(decoded)
-                    truth.append(np.repeat(batch.targets[target].cpu().numpy(), values_BT.shape[1]))
-                    predicted.append(values_BT.ravel())
+                    truth = np.repeat(batch.targets[target].cpu().numpy(), values_BT.shape[1])
+                    predicted = values_BT.ravel()
+                parts.append(_BatchResult(int(raw.samples_B[0]), len(raw.samples_B), loss, truth, predicted))
         model.train()
-        total = self.worker.all_reduce_sum(float(count))
-        values = {"validation_loss": self.worker.all_reduce_sum(loss) / total}
+        gathered = sorted((part for some in worker.all_gather(parts) for part in some), key=lambda part: part.first)
+        if not gathered:
+            raise DataError(
+                "every sample is broken",
+                f"{self.store.prepared.place}, split {self.store.split}",
+                "prepare the split again",
+            )
+        total = sum(part.samples for part in gathered)
+        values = {"validation_loss": sum(part.loss * part.samples for part in gathered) / total}
         if metric is not None:
-            parts = self.worker.all_gather((np.concatenate(truth), np.concatenate(predicted)) if truth else None)
-            truths, predictions = zip(*(part for part in parts if part is not None), strict=True)
+            truths, predictions = ([getattr(part, name) for part in gathered] for name in ("truth", "predicted"))
             values[f"validation_{metric.name}"] = metric.compute(np.concatenate(truths), np.concatenate(predictions))
         return values
+
+
+def require_metric(metrics: Sequence[Metric], name: str) -> Metric | None:
+    """The metric of this name; None for `loss`.
+
+    Raises:
+        JobError: the metric is missing.
+    """
+    if name == "loss":
+        return None
+    known = {metric.name: metric for metric in metrics}
+    if name not in known:
+        do = f"choose one of: {', '.join(['loss', *known])}"
+        raise JobError(f"the head has no metric {name!r}", "validate.metric", do)
+    return known[name]
 
 
 def decoded_values(decoded: Decoded) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from blear.errors import RunError
+from blear.errors import JobError, RunError
 from blear.progress import echo
 
 
@@ -124,5 +125,29 @@ class LocalWorker:
 
 
 def local_device(gpu: bool | str) -> torch.device:
-    """The device of a local run: `gpu` is True, False or "auto" (CUDA if there is a GPU)."""
-    return torch.device("cuda" if (gpu is True or (gpu == "auto" and torch.cuda.is_available())) else "cpu")
+    """The device of a local run: `gpu` is True, False or "auto" (CUDA if there is a GPU).
+
+    Raises:
+        JobError: `gpu` is True, and torch finds no GPU.
+    """
+    found = gpu is not False and torch.cuda.is_available()
+    if gpu is True and not found:
+        why = "" if torch.version.cuda or torch.version.hip else "; this torch is built for the CPU only"
+        raise JobError(f"it is true, but torch finds no GPU here{why}", "cluster.gpu", "set it to auto or false")
+    return torch.device("cuda" if found else "cpu")
+
+
+def ray_gpu_share() -> float:
+    """Part of a GPU that Ray has assigned to this process, for instance 0.25 for a trial that shares a GPU.
+
+    Returns:
+        1 without Ray, and for a process with one GPU or more.
+    """
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return 1.0
+    context = ray.get_runtime_context()
+    if context.worker.mode != ray.WORKER_MODE:  # the driver
+        return 1.0
+    gpus = float(context.get_assigned_resources().get("GPU", 1.0))
+    return gpus if 0 < gpus < 1 else 1.0

@@ -27,6 +27,8 @@ class HsvJitter:
             otherwise in `apply`.
     """
 
+    size_independent = True
+
     def __init__(self, params: HsvJitterParams, context: BuildContext) -> None:
         self._params = params
         self._draws = draws_per_clip(params.per, context, "corruptions/hsv_jitter")

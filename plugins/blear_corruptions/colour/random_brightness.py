@@ -16,6 +16,8 @@ from blear_corruptions.colour.params import RandomBrightnessParams
 class RandomBrightness:
     """Adds one number to all values of a clip and limits values to [0, 1]. Clips that are not drawn are unchanged."""
 
+    size_independent = True
+
     def __init__(self, params: RandomBrightnessParams, context: BuildContext) -> None:
         self._params = params
 

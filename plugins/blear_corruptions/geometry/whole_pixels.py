@@ -18,6 +18,8 @@ from blear_corruptions.random_streams import draws_per_clip, uniform_draws
 class RandomFlip:
     """Mirrors a clip, or each of its frames alone, left to right with probability `p`."""
 
+    size_independent = True
+
     def __init__(self, params: RandomFlipParams, context: BuildContext) -> None:
         self._p = params.p
         self._draws = draws_per_clip(params.per, context, "corruptions/random_flip")

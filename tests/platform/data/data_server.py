@@ -27,6 +27,7 @@ class Faults:
     wrong: bool = False  # flip a bit
     longer: int = 0  # send so many bytes more than the file has
     slow_s: float = 0.0  # wait so long after each PIECE bytes
+    gate: threading.Semaphore | None = None  # acquired before each kilobyte
     ranges: bool = True
     requests: list[tuple[str, str]] = field(default_factory=list)  # (path, Range header)
     released: threading.Event = field(default_factory=threading.Event)
@@ -82,6 +83,10 @@ def serve(folder: Path, faults: Faults | None = None) -> Iterator[tuple[str, Fau
                 self.wfile.write(data[: state.stall_at])
                 self.wfile.flush()
                 state.released.wait(60)
+            elif state.gate is not None:
+                for start in range(0, len(data), 1024):
+                    state.gate.acquire(timeout=60)
+                    self.wfile.write(data[start : start + 1024])
             else:
                 for start in range(0, len(data), PIECE):
                     self.wfile.write(data[start : start + PIECE])

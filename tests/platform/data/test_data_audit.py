@@ -14,7 +14,7 @@ import scipy.fft
 from blear.cli import main
 from blear.data.audit.hamming_pairs import hamming_pairs
 from blear.data.audit.near_duplicates import find_near_duplicates, group_neighbours
-from blear.data.audit.perceptual_hash import perceptual_hashes
+from blear.data.audit.perceptual_hash import has_content, perceptual_hashes
 from blear.data.prepared import Prepared
 
 PLUGIN = '''
@@ -154,6 +154,48 @@ def test_copies_are_found_across_splits_and_with_conflicting_labels(shards, tmp_
     twice = find_near_duplicates({"one": Prepared.open(shards), "two": Prepared.open(shards)}, 0)
     assert set(twice.splits_N) == {"one/train", "one/dev", "two/train", "two/dev"}
     assert all(twice.crosses_splits(group) for group in twice.groups)
+
+
+def _without_content():
+    y, x = np.mgrid[:48, :48]
+    flat = [np.full((48, 48), level) for level in (0, 255, 128)]
+    ramps = [5 * x, 255 - 5 * y, 2.6 * (x + y)]
+    return [*flat, *ramps, 255 * ((x // 8 + y // 8) % 2), 255 * (x // 4 % 2)]
+
+
+def test_pictures_without_content_are_known_by_their_few_frequencies():
+    blank = np.stack([picture.astype(np.uint8) for picture in _without_content()])
+    assert not has_content(blank[:, None]).any()
+    assert not has_content(np.repeat(blank[:, None], 3, axis=1)).any()
+    rng = np.random.default_rng(0)
+    faces = np.stack([sum(cv2.resize(rng.normal(size=(n, n)), (48, 48)) for n in (3, 6, 12, 24)) for _ in range(20)])
+    faces = 128 + 25 * faces
+    dim, mirrored = 20 + 0.06 * faces, np.concatenate([faces[:, :, :24], faces[:, :, 23::-1]], axis=2)
+    for pictures in (faces, dim, mirrored):
+        assert has_content(np.clip(pictures, 0, 255).astype(np.uint8)[:, None]).all()
+
+
+def test_pictures_without_content_are_counted_apart(storage, tmp_path, monkeypatch, capsys):
+    """Black, white, grey, ramps, a checkerboard and stripes with labels in turns, beside two copies of one face."""
+    from blear.data.prepare.run import prepare_dataset
+    from blear.plugin.component_ref import ComponentRef
+
+    np.save(tmp_path / "blank.npy", np.stack([picture.astype(np.uint8) for picture in _without_content()]))
+    old = "            yield Sample("
+    assert PLUGIN.count(old) == 1
+    new = f"            if 0 < number < 9 and split == 'train':\n                frames = blank[number - 1]\n{old}"
+    load = f"blank = [frames[None, :, :, None] for frames in np.load({str(tmp_path / 'blank.npy')!r})]\n"
+    plugin = PLUGIN.replace(old, new).replace("PLUGIN_API", load + "PLUGIN_API").replace("face(3)", "face(0)")
+    (tmp_path / "blanks.py").write_text(plugin)
+    ref = ComponentRef("dataset", "blanks/copies", {}, (str(tmp_path / "blanks.py"),))
+    folder = prepare_dataset(ref, storage / "shards", version="1", seed=0, workers=1, use_ray=False).folder
+    monkeypatch.setattr(sys, "argv", ["blear", "data", "audit", str(folder)])
+    main()
+    text = capsys.readouterr().out
+    for row in ("| all | 1 | 2 |", "| across splits | 1 | 2 |", "| conflicting labels | 0 | 0 |"):
+        assert row in text
+    assert "| without content (one colour, stripes) | - | 8 |" in text
+    assert "Without content:\n- train:001 (sad)\n- train:002 (sad)\n" in text
 
 
 def test_the_known_groups_of_fer2013_are_found(repository):

@@ -55,17 +55,12 @@ def other_count(shard):
     shard.with_name(f"{shard.name}.idx").unlink()
 
 
-def damaged_index(shard):
-    shard.with_name(f"{shard.name}.idx").write_bytes(b"BLEARIDX" + bytes(100))
-
-
 DAMAGES = {
     missing: "the shard is missing",
     cut: "the shard has 3000 bytes",
     cut_without_index: "not a whole plain tar",
     no_tar: "not a whole plain tar",
     other_count: "the shard has 2 samples, dataset.json says 4",
-    damaged_index: "the header of the index is damaged",
 }
 
 
@@ -100,7 +95,7 @@ def test_a_shard_that_vanishes_while_training(toy, truth):
     store = Store.open(toy, "train", max_broken=4, cache_gb=0)
     for step, batch in enumerate(batches(store, sampler, 0, 8, prefetch_bytes=1)):
         if step == 1:
-            store._open._open.clear()  # as if more shards were in use than may be open
+            store._open.close_files()  # as if more shards were in use than may be open
             toy.shards("train")[2].unlink()
         seen.append(batch.samples_B)
         assert np.array_equal(batch.frames_BTCHW.numpy(), truth[batch.samples_B])

@@ -10,6 +10,7 @@ from blear.data.decoded.store import Store
 from blear.data.loader import batches, sequential_batches
 from blear.data.sampling.sampler import Sampler
 from blear.data.shard.archive import Shard
+from blear.job.schema import Cluster
 
 CPU = torch.device("cpu")
 COUNTS = [7, 7]
@@ -134,3 +135,13 @@ def test_a_split_without_a_good_sample_stays_in_its_store(tmp_path):
         path.write_bytes(bytes(path.stat().st_size))
     store = Store.open(prepared, "train", max_broken=2)
     assert keep_on_device(store, CPU, budget=2**30) is store
+
+
+def test_the_job_limits_the_device_memory_and_a_trial_takes_its_fraction(case, monkeypatch):
+    """Of a GPU with room for the split three times, half is enough, and a quarter of this half is not."""
+    store, size = case
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3 * 14 * size, 4 * 14 * size))
+    cuda = torch.device("cuda")
+    assert keep_on_device(store, cuda, gpu_share=0.25) is store
+    assert keep_on_device(store, cuda, Cluster(device_gb=0).device_bytes) is store
+    assert (Cluster().device_bytes, Cluster(device_gb=2.5).device_bytes) == (None, 2_500_000_000)

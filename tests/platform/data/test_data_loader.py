@@ -1,3 +1,4 @@
+import fcntl
 import gc
 import threading
 import time
@@ -11,6 +12,7 @@ from data_toy import prepare_toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blear.data.decoded.cache import VERSION
 from blear.data.decoded.store import Store
 from blear.data.loader import batches, sequential_batches
 from blear.data.prepared import Prepared
@@ -272,6 +274,47 @@ def test_a_slow_read_that_makes_progress_is_not_a_stall(store):
 
     sampler = Sampler(COUNTS, 6, 0)
     assert np.array_equal(next(batches(Decoding(store), sampler, 0, 1, stall_s=1.0)).samples_B, sampler.batch(0)[1])
+
+
+def grows(value, before):
+    """Waits until `value()` exceeds `before`."""
+    deadline = time.monotonic() + 20
+    while value() <= before and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return value() > before
+
+
+def test_each_piece_of_a_slow_fetch_is_progress(tmp_path, monkeypatch):
+    monkeypatch.setenv("BLEAR_CACHE", str(tmp_path / "cache"))
+    toy, gate = prepare_toy(tmp_path, samples=7), threading.Semaphore(0)
+    with serve(toy.folder, Faults(times=99, gate=gate)) as (url, _):
+        store = Store.open(Prepared.open(url), "train")
+        reading = threading.Thread(target=store.take, args=(np.arange(7),), daemon=True)
+        before = store.progress
+        reading.start()
+        for _ in range(3):
+            gate.release()
+            assert grows(lambda: store.progress, before)
+            before = store.progress
+        assert reading.is_alive()
+        gate.release(10_000)
+        reading.join(60)
+
+
+def test_waiting_for_a_process_that_decodes_the_shard_is_progress(tmp_path):
+    prepared = prepare_toy(tmp_path, samples=7)
+    first, second = (Store.open(prepared, "train", tmp_path / "decoded") for _ in range(2))
+    name = f"{first.layout.cache_name(first.shards[0])}.d{VERSION}.partial"
+    with (tmp_path / "decoded" / name).open("wb") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        reading = threading.Thread(target=second.take, args=(np.arange(7),), daemon=True)
+        before = second.progress
+        reading.start()
+        assert grows(lambda: second.progress, before)
+        assert reading.is_alive()
+        fcntl.flock(writer, fcntl.LOCK_UN)
+        reading.join(60)
+        assert not reading.is_alive()
 
 
 def test_invalid_arguments_are_refused(store):

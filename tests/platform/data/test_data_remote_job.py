@@ -15,6 +15,7 @@ from blear.errors import DataError, JobError
 from blear.job.json_schema import json_schema
 from blear.job.reader import dump_job, read_job
 from blear.pipeline.prepare import prepare_data
+from blear.pipeline.run import evaluate_run, run_job
 from blear.plugin.component_ref import ComponentRef
 from blear.plugin.discovery import load_plugins
 
@@ -161,3 +162,13 @@ def test_verify_counts_shards_and_samples(blear, faces, tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert f"blear: {shard}: the content has changed: SHA-256" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_evaluation_downloads_dataset_json_once(job, storage, faces):
+    """It was read 16 times, once for each use."""
+    with serve(faces.folder) as (url, seen):
+        resolved, catalog = read_job(job, overrides=[f"data.faces.shards={url}"])
+        page = run_job(resolved, catalog, runner="local", fresh=False, command="", profile=None)
+        assert seen.count("dataset.json") == 1
+        assert "clean" in evaluate_run(page.parent)
+        assert seen.count("dataset.json") == 2  # a later command reads the data's present state

@@ -47,9 +47,9 @@ def test_the_least_recently_used_entry_is_evicted_first(folder):
     cache = ShardCache(folder, [], budget=250)
     write(cache, A, 100)
     write(cache, B, 100)
-    assert cache.find(A) == folder / f"{A}.d3"  # used now
+    assert cache.find(A) == folder / f"{A}.d4"  # used now
     write(cache, C, 100)
-    assert entries(folder) == [f"{A}.d3", f"{C}.d3"]
+    assert entries(folder) == [f"{A}.d4", f"{C}.d4"]
     assert cache.find(B) is None
 
 
@@ -59,21 +59,21 @@ def test_entries_of_an_open_store_are_never_evicted(folder):
     write(using, B, 100)
     other = ShardCache(folder, [C], budget=250)
     assert other.lock(C, 100) is LockFailure.NO_SPACE
-    assert entries(folder) == [f"{A}.d3", f"{B}.d3"]
+    assert entries(folder) == [f"{A}.d4", f"{B}.d4"]
     using.close()
     write(other, C, 100)
-    assert entries(folder) == [f"{B}.d3", f"{C}.d3"]
+    assert entries(folder) == [f"{B}.d4", f"{C}.d4"]
     other.close()
-    assert files(folder) == [f"{B}.d3", f"{C}.d3"]  # no marker stays
+    assert files(folder) == [f"{B}.d4", f"{C}.d4"]  # no marker stays
 
 
 def test_other_versions_are_evicted_first_and_unknown_files_are_kept(folder):
     cache = ShardCache(folder, [], budget=250)
-    (folder / f"{A}.d3").write_bytes(bytes(100))
+    (folder / f"{A}.d4").write_bytes(bytes(100))
     for name in (f"{B}.d1", "notes.txt"):  # younger
         (folder / name).write_bytes(bytes(100))
     write(cache, C, 100)
-    assert entries(folder) == [f"{A}.d3", f"{C}.d3"]
+    assert entries(folder) == [f"{A}.d4", f"{C}.d4"]
     assert (folder / "notes.txt").exists()
 
 
@@ -95,7 +95,7 @@ def test_a_writer_locks_its_entry_and_its_bytes_count(folder):
     waiter.join(30)
     assert isinstance(waited[1], CacheFileLock)  # its turn now
     waited[1].discard()
-    assert entries(folder) == [f"{A}.d3"]
+    assert entries(folder) == [f"{A}.d4"]
 
 
 DIES = """
@@ -113,11 +113,11 @@ def test_files_of_a_killed_process_are_removed(folder):
     dead = subprocess.run([sys.executable, "-c", DIES, str(folder)], check=False, timeout=100)
     assert dead.returncode == -9
     left = files(folder)
-    assert f"{A}.d3.partial" in left
+    assert f"{A}.d4.partial" in left
     assert sum(name.endswith(".use") for name in left) == 1
     cache = ShardCache(folder, [], budget=250)
     write(cache, C, 200)  # needs the space of both
-    assert entries(folder) == [f"{C}.d3"]
+    assert entries(folder) == [f"{C}.d4"]
     assert sum(name.endswith(".use") for name in files(folder)) == 1  # the cache's own
     write(cache, A, 30)
 
@@ -183,15 +183,15 @@ def test_the_cache_follows_the_digests_and_the_environment(tmp_path, monkeypatch
     assert not np.array_equal(everything(Store.open(prepared, "train")), everything(Store.open(other, "train")))
     assert len(entries(tmp_path / "node" / "decoded")) == 4
     assert not (prepared.folder / "cache").exists()
-    times = [file.stat().st_ino for file in sorted((tmp_path / "node" / "decoded").glob("*.d3"))]
+    times = [file.stat().st_ino for file in sorted((tmp_path / "node" / "decoded").glob("*.d4"))]
     assert np.array_equal(everything(Store.open(prepared, "train")), truth(tmp_path))
-    assert [file.stat().st_ino for file in sorted((tmp_path / "node" / "decoded").glob("*.d3"))] == times
+    assert [file.stat().st_ino for file in sorted((tmp_path / "node" / "decoded").glob("*.d4"))] == times
 
 
 def test_a_damaged_entry_is_decoded_again(tmp_path):
     prepared = prepare_toy(tmp_path)
     everything(Store.open(prepared, "train"))
-    first, second = sorted((prepared.folder / "cache").glob("*.d3"))
+    first, second = sorted((prepared.folder / "cache").glob("*.d4"))
     os.truncate(first, first.stat().st_size - 5)
     second.write_bytes(b"")
     assert np.array_equal(everything(Store.open(prepared, "train")), truth(tmp_path))

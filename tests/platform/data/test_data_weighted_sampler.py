@@ -28,6 +28,7 @@ from blear.data.sampling.weighted_sampler import SamplingGroup, WeightedSampler
 from blear.data.shard.archive import index_path
 from blear.errors import DataError, JobError
 from blear.job.schema import DrawEntry
+from blear.storage.file_digest import file_digest
 from blear.train.loop import train_stage
 from blear.train.worker import LocalWorker
 
@@ -262,6 +263,10 @@ def test_labels_that_cannot_be_used_count_as_broken(tmp_path: Path) -> None:
     shard = prepared.shards("train")[0]
     shard.write_bytes(shard.read_bytes().replace(b'"emotion": 1', b'"emotion": 9'))
     index_path(shard).unlink()
+    train = prepared.info.splits["train"]
+    changed = train.shards[0].model_copy(update={"sha256": file_digest(shard), "index_sha256": ""})
+    train = train.model_copy(update={"shards": (changed, *train.shards[1:])})
+    prepared = Prepared(prepared.folder, prepared.info.model_copy(update={"splits": {"train": train}}))
     with pytest.raises(DataError, match="1 samples have labels that cannot be used"):
         SplitColumns.read(prepared, "train", ["emotion"])
     columns = SplitColumns.read(prepared, "train", ["emotion"], max_broken=1)

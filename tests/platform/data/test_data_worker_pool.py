@@ -108,7 +108,7 @@ def test_the_next_shards_are_prefetched(tmp_path, workers_ready):
     prepared = prepare_toy(tmp_path, parts=4, samples=50)
     store = Store.open(prepared, "train", tmp_path / "cache")
     store.take(np.array([0]))
-    files = [tmp_path / "cache" / f"{store.layout.cache_name(shard)}.d3" for shard in store.shards]
+    files = [tmp_path / "cache" / f"{store.layout.cache_name(shard)}.d4" for shard in store.shards]
     deadline = time.monotonic() + 60
     while not all(file.exists() for file in files[:3]) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -209,7 +209,7 @@ def test_workers_die_with_their_parent(tmp_path):
 
 def test_an_interrupt_reaches_the_parent_only(tmp_path):
     process, pids = parent(tmp_path, "loop")
-    while not list(tmp_path.glob("cache/*.d3")):  # torch is imported by then
+    while not list(tmp_path.glob("cache/*.d4")):  # torch is imported by then
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)  # as the terminal does
     stderr = process.communicate(timeout=60)[1]

@@ -48,12 +48,12 @@ def values(arm, severity, truth, prediction, *, condition="blur", **columns):
     )
 
 
-def make_tested(*tables, reference="a", metrics=None, resamples=200, seed=0):
+def make_tested(*tables, reference="a", metrics=None, resamples=200, seed=0, cluster=None):
     """`TestedPredictions` of the tables together."""
     table = pa.concat_tables(tables)
     if metrics is None:
         metrics = CLASSIFICATION if table["probabilities"].null_count < table.num_rows else REGRESSION
-    return TestedPredictions.of(table, metrics, reference, resamples, seed)
+    return TestedPredictions.of(table, metrics, reference, resamples, seed, cluster)
 
 
 def noisy_predictions(rng, truth, accuracy, count=3):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from blear.evaluate.statistics.bootstrap import bootstrap_distributions, draw_clusters
+from blear.evaluate.statistics.bootstrap import bootstrap_distributions, draw_cluster_blocks, draw_clusters
 
 
 def _mean(truth, prediction):
@@ -39,3 +39,11 @@ def test_the_same_seed_draws_the_same():
     assert np.array_equal(draw_clusters(30, 5, 7), draw_clusters(30, 5, 7))
     assert not np.array_equal(draw_clusters(30, 5, 7), draw_clusters(30, 5, 8))
     assert draw_clusters(30, 5, 7).max() < 30
+
+
+@pytest.mark.parametrize("clusters", [1, 7, 8, 3589])
+@pytest.mark.parametrize("block", [1, 3, 20, 100])
+def test_blocks_of_draws_are_the_draws(clusters, block):
+    blocks = list(draw_cluster_blocks(clusters, 20, 7, block))
+    assert [len(one) for one in blocks] == [min(block, 20 - start) for start in range(0, 20, block)]
+    np.testing.assert_array_equal(np.concatenate(blocks), draw_clusters(clusters, 20, 7))

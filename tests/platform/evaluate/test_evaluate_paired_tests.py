@@ -110,6 +110,32 @@ def test_tost_is_near_the_t_test_for_a_mean():
     assert tost_p_value(BootstrapEstimate(0.0, np.empty(0), np.empty(0)), 0.2) is None
 
 
+def test_tost_agrees_with_the_interval_of_the_same_confidence():
+    """Means of 25 skewed differences against three margins: the p value is below alpha if the interval is inside."""
+    rng, inside = np.random.default_rng(0), 0
+    for _ in range(400):
+        gaps = rng.exponential(1, 25) - 1
+        draws = rng.integers(25, size=(1000, 25))
+        estimate = BootstrapEstimate(gaps.mean(), gaps[draws].mean(axis=1), (gaps.sum() - gaps) / 24)
+        for margin, alpha in itertools.product((0.3, 0.4, 0.5), (0.05, 0.1)):
+            low, high = estimate.interval(1 - 2 * alpha)
+            assert (-margin < low and high < margin) == (tost_p_value(estimate, margin) < alpha)
+            inside += -margin < low and high < margin
+    assert 200 < inside < 2200
+
+
+def test_tost_agrees_with_the_interval_of_few_distinct_values():
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        gaps = rng.choice([-1.0, 0.0, 1.0], 12, p=[0.1, 0.7, 0.2])
+        draws = rng.integers(12, size=(199, 12))
+        estimate = BootstrapEstimate(gaps.mean(), gaps[draws].mean(axis=1), (gaps.sum() - gaps) / 11)
+        low, high = estimate.interval(0.9)
+        assert (low > -0.25 and high < 0.25) == (tost_p_value(estimate, 0.25) < 0.05)
+    few = BootstrapEstimate(0.0, np.linspace(-0.1, 0.1, 19), np.empty(0))
+    assert tost_p_value(few, 0.5) is None  # 19 resamples reach no p value below 5 %
+
+
 def test_equivalence_at_all_levels_has_the_largest_p():
     rng = np.random.default_rng(3)
     truth = rng.integers(3, size=400)

@@ -207,3 +207,10 @@ def test_the_job_selects_the_pool() -> None:
     assert Evaluate.model_validate(job | {"pool": {}}).pool == Pool(by="sample", score="mean_logits")
     with pytest.raises(ValidationError, match="sum_probabilities"):
         Evaluate.model_validate(job | {"pool": {"score": "sum"}})
+
+
+def test_pooled_videos_are_resampled_where_the_job_names_samples() -> None:
+    summary = summarise(
+        MISSED, CLASSIFICATION, reference="a", seed=0, resamples=20, pool=Pool(by="video"), cluster="sample"
+    )
+    assert (summary.cluster, summary.clusters) == ("video", 4)

@@ -4,13 +4,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from evaluated import rows
+from evaluated import classes, make_tested, rows
 
 from blear.contracts import Metric, Values
 from blear.errors import RunError
 from blear.evaluate.markdown import format_number, summary_markdown
+from blear.evaluate.statistics.paired_tests import paired_tests
 from blear.evaluate.summarise import summarise
 from blear.evaluate.summary import read_summary
+from blear.metrics import CLASSIFICATION
 
 
 def _mae(truth, prediction):
@@ -63,13 +65,73 @@ def test_exact_values_of_a_small_table():
     [
         ({}, "sample", 6),
         ({"subjects": list("ppqqrr")}, "subject", 3),
-        ({"subjects": list("ppqqrr"), "videos": list("abcdef")}, "video", 6),
-        ({"subjects": list("ppqqrr"), "videos": [*"abcde", ""]}, "subject", 3),
+        ({"subjects": list("ppqqrr"), "videos": list("abcdef")}, "subject", 3),
+        ({"subjects": [*"ppqqr", ""], "videos": list("aabbcc")}, "video", 3),
+        ({"subjects": [*"ppqqr", ""], "videos": [*"abcde", ""]}, "sample", 6),
     ],
 )
-def test_clusters_are_videos_else_subjects_else_samples(columns, kind, count):
+def test_clusters_are_subjects_else_videos_else_samples(columns, kind, count):
     summary = summarise(_table("a", 1, range(6), range(6), **columns), [MAE], reference="a", seed=0, resamples=9)
     assert (summary.cluster, summary.clusters) == (kind, count)
+    assert f"{count} {kind}s" in summary_markdown(summary)
+
+
+def test_the_job_can_name_the_clusters():
+    table = _table("a", 1, range(6), [1, 2, 3, 4, 5, 9], subjects=list("ppqqrr"), videos=[*"abcde", ""])
+    summary = summarise(table, [MAE], reference="a", seed=0, resamples=9, cluster="sample")
+    assert (summary.cluster, summary.clusters) == ("sample", 6)
+    with pytest.raises(RunError, match="not every sample has a video") as error:
+        summarise(table, [MAE], reference="a", seed=0, resamples=9, cluster="video")
+    assert error.value.where == "evaluate.cluster"
+
+
+def test_means_over_videos_do_not_depend_on_the_clusters():
+    table = _table("a", 1, [0] * 6, [1, 3, 5, 5, 6, 8], subjects=list("ppqqrr"), videos=list("abccde"))
+    for cluster in ("subject", "video", "sample"):
+        summary = summarise(table, [MAE], reference="a", seed=0, resamples=9, cluster=cluster)
+        assert summary.estimates[0].per_video == (1 + 3 + 5 + 6 + 8) / 5
+
+
+def _recordings(subjects, arms, videos=12, clips=4):
+    """Rows of 4 clips in each of 12 videos of each subject; `_with_accuracy` replaces the predictions."""
+    video = np.repeat(np.arange(subjects * videos), clips)
+    names = {"videos": [f"v{v}" for v in video], "subjects": [f"p{v // videos}" for v in video]}
+    return pa.concat_tables([classes(arm, 1, 0 * video, 0 * video, **names) for arm in arms])
+
+
+def _with_accuracy(rng, table, accuracy_S):
+    """Predictions that are right with the accuracy of the subject, which differs a little between its videos."""
+    accuracy_V = np.repeat(accuracy_S, 12) + rng.normal(0, 0.05, 12 * len(accuracy_S))
+    wrong = rng.random(table.num_rows) >= np.repeat(accuracy_V, 4)
+    return table.set_column(table.column_names.index("prediction"), "prediction", pa.array(wrong.astype(float)))
+
+
+def test_the_95_percent_interval_covers_the_truth_where_subjects_have_several_videos():
+    """20 subjects of 12 videos each. Resamples of videos cover the true accuracy in about half of the experiments."""
+    rng, covered, blank = np.random.default_rng(3), {None: 0, "video": 0}, _recordings(20, "a")
+    for seed in range(200):
+        table = _with_accuracy(rng, blank, rng.normal(0.6, 0.15, 20))
+        for kind in covered:
+            tested = make_tested(table, metrics=CLASSIFICATION[:1], resamples=300, seed=seed, cluster=kind)
+            low, high = tested.interval(tested.estimate(("a", "blur", 1.0)), ("a", "blur", 1.0))
+            covered[kind] += low <= 0.6 <= high
+    assert 0.9 <= covered[None] / 200 <= 0.97
+    assert covered["video"] / 200 < 0.7
+
+
+def test_paired_tests_reject_equal_arms_in_about_5_of_100_experiments():
+    """Each subject prefers one of the arms by chance, so that swaps of single videos find differences too often."""
+    rng, rejected, blank = np.random.default_rng(4), {None: 0, "video": 0}, _recordings(10, "ab")
+    for seed in range(100):
+        preference_S = rng.normal(0, 0.15, 10)
+        table = _with_accuracy(rng, blank, np.concatenate([0.6 + preference_S, 0.6 - preference_S]))
+        for kind in rejected:
+            (test,) = paired_tests(
+                make_tested(table, metrics=CLASSIFICATION[:1], resamples=20, seed=seed, cluster=kind)
+            )
+            rejected[kind] += test.p < 0.05
+    assert rejected[None] <= 10
+    assert rejected["video"] > 20
 
 
 def test_differences_are_paired_and_signed():
@@ -127,9 +189,10 @@ def test_an_arm_may_lack_a_severity():
         "| MAE, downscale | 2 | 4 |",
         "| --- | ---: | ---: |",
         "| a | 0.000 [0.000, 0.000] | 0.000 [0.000, 0.000] |",
-        "| b | - | 1.000\\* [1.000, 1.000] |",
+        "| b | - | 1.000 [1.000, 1.000] |",
     ]
-    assert "\\*: the paired difference from a excludes zero." in summary_markdown(summary)
+    assert summary.differences[0].excludes_zero  # no star: with 5 samples the smallest p value is 2 / 32
+    assert "\\*: differs from a, p below 5 % after Holm's correction" in summary_markdown(summary)
     assert "5 samples" in summary_markdown(summary)
 
 

@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from blear.data.prepared import Prepared
 from blear.errors import JobError
 from blear.job.reader import read_job
-from blear.pipeline.dry_run import data_shapes, dry_run
+from blear.pipeline.data_facts import DataFacts, data_facts
+from blear.pipeline.dry_run import dry_run
+from blear.pipeline.prepare import prepare_data
+from blear.testing import NonconformityError, checks_of
 
 JOB = """name: sizes
 data:
-  faces: {use: faces/procedural, size: 24, color: luma, targets: [valence]}
+  faces: {use: faces/procedural, size: 48, color: luma, targets: [valence]}
   others: {use: hf/dataset, source: SOURCE}
 stages:
   clean: &stage
@@ -24,7 +28,7 @@ stages:
     steps: 4
   more:
     <<: *stage
-    augment: [{use: random_crop, size: 16}]
+    augment: [{use: random_crop, size: 32}]
 evaluate:
   split: dev
   data: faces
@@ -49,27 +53,27 @@ def job(tmp_path: Path):
     return write
 
 
-def found(path: Path) -> list[str]:
+def found(path: Path, *overrides: str) -> list[str]:
     """The problems of a job, one a line."""
-    read, catalog = read_job(path)
+    read, catalog = read_job(path, overrides=overrides)
     with pytest.raises(JobError) as caught:
-        dry_run(read, catalog, data_shapes(read, catalog)[0])
+        dry_run(read, catalog, data_facts(read, catalog)[0])
     return caught.value.what.splitlines()
 
 
 def test_stages_with_unsuitable_frames_are_reported(job) -> None:
-    problems = found(job(("{use: downscale, factor: 2}", "{use: random_crop, size: 20}, {use: random_crop, size: 22}")))
+    problems = found(job(("{use: downscale, factor: 2}", "{use: random_crop, size: 40}, {use: random_crop, size: 44}")))
     assert [line for line in problems if line.startswith("stages.")] == [
-        "stages.clean: corruptions/random_crop: a crop of 22 x 22 does not fit into frames of 20 x 20",
-        "stages.more: corruptions/random_crop: a crop of 20 x 20 does not fit into frames of 16 x 16",
+        "stages.clean: corruptions/random_crop: a crop of 44 x 44 does not fit into frames of 40 x 40",
+        "stages.more: corruptions/random_crop: a crop of 40 x 40 does not fit into frames of 32 x 32",
     ]
 
 
 def test_conditions_are_checked_at_the_frame_size_of_each_arm(job) -> None:
-    crop = "after: [{use: random_crop, size: 20}]"
+    crop = "after: [{use: random_crop, size: 40}]"
     [line, _] = found(job(("over: {factor: [1, 2]}", f"over: {{factor: [2]}}, {crop}")))
     assert line.startswith("evaluate.sweep (corruptions/downscale, factor 2): ")
-    assert line.endswith("corruptions/random_crop: a crop of 20 x 20 does not fit into frames of 16 x 16")
+    assert line.endswith("corruptions/random_crop: a crop of 40 x 40 does not fit into frames of 32 x 32")
 
 
 def test_a_valid_job_passes_and_missing_data_is_reported(job, blear) -> None:
@@ -81,12 +85,12 @@ def test_a_valid_job_passes_and_missing_data_is_reported(job, blear) -> None:
 
 
 def test_check_and_run_fail_before_training(job, blear, storage: Path) -> None:
-    path = job(("{use: downscale, factor: 2}", "{use: random_crop, size: 30}"))
+    path = job(("{use: downscale, factor: 2}", "{use: random_crop, size: 60}"))
     for command in ("check", "run"):
         done = blear(command, path)
         assert done.returncode == 2, done.stdout
         assert (
-            "stages.clean: corruptions/random_crop: a crop of 30 x 30 does not fit into frames of 24 x 24"
+            "stages.clean: corruptions/random_crop: a crop of 60 x 60 does not fit into frames of 48 x 48"
             in done.stderr
         )
     assert not list(storage.glob("runs/sizes/stages/*"))
@@ -125,3 +129,83 @@ def test_an_exception_of_a_component_is_one_line_with_its_position(job, tmp_path
     )
     line = f"ValueError: invalid literal for int() with base 10: 'one' ({tmp_path / 'bug.py'}, line 15)"
     assert found(path)[:2] == [f"stages.clean: {line}", f"stages.more: {line}"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["evaluate.split=test"], "evaluate.split: there is no split 'test'"),
+        (["evaluate.temperature=other"], "evaluate.temperature: there is no split 'other'"),
+        (["stages.more.split=extra"], "stages.more.split: there is no split 'extra'"),
+        (["stages.more.validate={every: 2, split: none}"], "stages.more.validate.split: there is no split 'none'"),
+        (["stages.more.validate={every: 2, metric: cc_}"], "the head has no metric 'cc_'"),
+        (["stages.more.head.use=vlqr/arousal"], "stages.more: "),
+        (["stages.more.optimizer.scale_lr={conv9: 0}"], "scale_lr: 'conv9' matches no parameter"),
+        (["stages.more.batch_size=3", "stages.more.accumulate=4"], "stages.more.batch_size: a batch of 3 samples"),
+        (["stages.more.backbone.start_from={stage: clean, take: [conv9]}"], "'conv9' took no weights"),
+    ],
+)
+def test_a_mistake_of_a_later_stage_or_of_the_evaluation_is_known_before_training(job, overrides, problem) -> None:
+    problems = found(job(), *overrides)
+    assert any(problem in line for line in problems), problems
+
+
+def test_a_batch_that_the_prepared_split_does_not_fill_is_reported(job, storage: Path) -> None:
+    read, catalog = read_job(job(), overrides=["data.faces.subjects={train: 1, dev: 1}", "data.faces.per_subject=5"])
+    prepared = Prepared.open(
+        prepare_data(read.model_copy(update={"stages": {"clean": read.stages["clean"]}}), catalog, workers=1)["faces"]
+    )
+    with pytest.raises(JobError, match="5 samples do not fill one batch of 128"):
+        dry_run(read, catalog, {"faces": DataFacts.of_prepared(prepared)})
+
+
+UNUSED = """from blear.contracts import Component, Params
+from blear.hooks import hookimpl
+from torch import nn
+
+PLUGIN_API = 1
+
+
+class Net(nn.Module):
+    def __init__(self, params, context):
+        super().__init__()
+        self.used, self.spare = nn.Conv2d(context.clip.channels, 4, 3), nn.Conv2d(4, 4, 3)
+
+    def forward(self, frames_BTCHW):
+        x = self.used(frames_BTCHW.flatten(0, 1)).relu().mean(dim=(2, 3))
+        return {"embedding": x.unflatten(0, frames_BTCHW.shape[:2])}
+
+
+@hookimpl
+def register_backbones():
+    return [Component("net", "Has a layer that nothing uses", Params, Net)]
+"""
+
+
+def test_parameters_without_a_gradient_are_an_error_for_several_workers_and_a_note_for_one(job, tmp_path: Path) -> None:
+    (tmp_path / "spare.py").write_text(UNUSED)
+    path = job(
+        ("data:\n  faces", "plugins: [spare.py]\ndata:\n  faces"), ("{use: cnn5x5, width: 0.05}", "{use: spare/net}")
+    )
+    path.write_text(
+        path.read_text()
+        .replace("{use: valence}", "{use: fer/emotion, target: emotion}")
+        .replace("targets: [valence]", "targets: [emotion]")
+    )
+    read, catalog = read_job(path)
+    notes = dry_run(read, catalog, data_facts(read, catalog)[0])
+    assert notes[0].startswith(
+        "stage clean: parameters without a gradient: backbone.spare.weight, backbone.spare.bias;"
+    )
+    problems = found(path, "cluster.workers=[1, 2]")
+    assert "several workers cannot train: backbone.spare.weight, backbone.spare.bias" in problems[0]
+    frozen = [f"stages.{name}.optimizer.scale_lr={{spare.*: 0}}" for name in ("clean", "more")]
+    read, catalog = read_job(path, overrides=["cluster.workers=2", *frozen])
+    assert dry_run(read, catalog, data_facts(read, catalog)[0]) == []
+
+
+def test_the_suite_reports_parameters_without_a_gradient(tmp_path: Path) -> None:
+    (tmp_path / "idle.py").write_text(UNUSED)
+    [check] = [check for check in checks_of(str(tmp_path / "idle.py")) if "can be trained" in str(check)]
+    with pytest.raises(NonconformityError, match=r"spare\.weight"):
+        check()

@@ -92,7 +92,7 @@ def test_running_a_finished_job_again_trains_nothing(finished: Path, blear) -> N
 def test_another_job_in_the_same_folder_is_refused(finished: Path, blear) -> None:
     done = blear("run", *VLQR, "--set", "stages.joint.steps=5", BLEAR_STORAGE=str(finished.parents[1]))
     assert done.returncode == 2
-    assert "steps: 5" in done.stderr
+    assert "stages.joint.steps: the run has 4, this job 5" in done.stderr
     assert "--fresh" in done.stderr
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from report_runs import CLASSES, CONDITION, LEVELS, REGRESSION, make_run
 
 from blear.errors import RunError
+from blear.evaluate.markdown import ONE_SEED, summary_markdown
 from blear.evaluate.predictions import read_predictions
 from blear.evaluate.summarise import summarise
 from blear.progress import duration
@@ -143,13 +145,35 @@ def test_the_outcome_names_the_middle_level_and_counts(run):
         f"At factor 6, mix-trained reaches CC {mix.value:.3f} [{mix.low:.3f}, {mix.high:.3f}], "
         f"where clean-trained reaches {clean.value:.3f} [{clean.low:.3f}, {clean.high:.3f}]."
     )
-    better = sum(bool(d.excludes_zero) and d.value > 0 for d in summary.differences)
-    worse = sum(bool(d.excludes_zero) and d.value < 0 for d in summary.differences)
-    assert better >= 5
+    tests = [t for t in summary.tests if t.severity is not None]
+    better = sum(t.holm < 0.05 and t.difference > 0 for t in tests)
+    worse = sum(t.holm < 0.05 and t.difference < 0 for t in tests)
+    assert better >= 2
     assert counted.startswith(
         f"Of 8 levels it is better at {better}, worse at {worse}, and undecided at {8 - better - worse},"
     )
     assert mildest.startswith("At factor 1: ")
+
+
+def test_page_and_table_say_that_one_seed_does_not_cover_the_chance_of_training(run, page):
+    assert ONE_SEED in page
+    assert ONE_SEED in summary_markdown(read_results(run)[0])
+
+
+def test_an_interval_that_excludes_zero_is_no_verdict(run, tmp_path):
+    """Intervals exclude zero and corrected p values are 0.65: no part of the page calls an arm better or worse."""
+    root = Path(shutil.copytree(run, tmp_path / "run"))
+    summary, _ = read_results(root)
+    tests = [test.model_copy(update={"holm": 0.65}) for test in summary.tests]
+    assert any(d.excludes_zero for d in summary.differences)
+    summary = summary.model_copy(update={"tests": tests})
+    (root / "summary.json").write_text(summary.model_dump_json())
+    page = build(root).read_text()
+    assert "Of 8 levels it is better at 0, worse at 0, and undecided at 8" in page
+    assert ">better<" not in page
+    assert ">worse<" not in page
+    assert page.count(">undecided<") == len(tests)
+    assert "\\*" not in summary_markdown(summary).partition("\\*: differs")[0]
 
 
 def test_an_upper_bound_is_never_the_outcome(run):
@@ -167,7 +191,7 @@ def test_lower_is_better_inverts_the_verdict(run):
     summary = summarise(
         read_predictions(run / "predictions.parquet"), metrics, reference="clean-trained", seed=0, resamples=100
     )
-    better = sum(bool(d.excludes_zero) and d.value < 0 for d in summary.differences)
+    better = sum(t.holm < 0.05 and t.difference < 0 for t in summary.tests if t.severity is not None)
     assert better >= 5
     assert f"better at {better}, worse at 0" in outcome(build_view([replace(read_run(run), summary=summary)]))[1]
 

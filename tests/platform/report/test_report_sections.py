@@ -5,6 +5,7 @@ import html
 import json
 import re
 import shutil
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -20,6 +21,7 @@ from blear.evaluate.statistics.results import RobustnessScore
 from blear.evaluate.summarise import SummaryOptions
 from blear.job.schema import Equivalent
 from blear.report import build, compare
+from blear.report.curves import limits, panel_curve
 from blear.report.levels import displayed_levels
 from blear.report.run_files import read_run
 from blear.report.text import format_p_value
@@ -100,6 +102,25 @@ def test_every_condition_has_a_panel_and_its_values(runs, page):
     }
     assert "Of 6 levels of 2 conditions it is better at" in page
     assert "Accuracy on clean frames" in page
+
+
+def test_bands_are_whole_in_every_panel(runs):
+    """One estimate has an interval four times as wide as the range of all values."""
+    view = build_view([read_run(runs[0])])
+    values = [e.value for e in view.summary.estimates if e.metric == "accuracy"]
+    span = max(values) - min(values)
+    wide = [
+        e.model_copy(update={"low": e.value - 2 * span, "high": e.value + 2 * span}) if e.condition == "soft" else e
+        for e in view.summary.estimates
+    ]
+    view = replace(view, summary=view.summary.model_copy(update={"estimates": wide}))
+    for sweep in view.sweeps:
+        (axes,) = panel_curve(view, sweep, limits(view), titled=True).axes
+        drawn = np.concatenate([path.vertices[:, 1] for band in axes.collections for path in band.get_paths()])
+        ends = [v for e in wide if e.condition == sweep.condition and e.metric == "accuracy" for v in (e.low, e.high)]
+        assert (drawn.min(), drawn.max()) == pytest.approx((min(ends), max(ends)))
+        low, high = axes.get_ylim()
+        assert low < drawn.min() < drawn.max() < high
 
 
 def test_confusion_counts_are_those_of_the_rows(runs, page):

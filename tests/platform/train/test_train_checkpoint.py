@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from blear.errors import RunError
 from blear.train import checkpoint
 from blear.train.checkpoint import CheckpointWriter, TrainedModules, TrainerState
+from blear.train.state_copy import state_on_cpu
 
 
 def make_modules(average: bool = False, width: int = 3) -> TrainedModules:
@@ -150,3 +151,42 @@ def test_a_full_disk_keeps_the_previous_checkpoint(tiny_disk: Path) -> None:
     assert checkpoint.restore_checkpoint(tiny_disk / "checkpoints", modules).step == 3
     save(tiny_disk / "checkpoints", modules, TrainerState(6))
     assert names(tiny_disk / "checkpoints") == ["step-00000006"]
+
+
+class KeepsActivation(nn.Module):
+    """Has tied weights, and keeps a part of the graph of its last forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.second.weight = self.first.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.last = self.first(x)
+        return self.second(self.last)
+
+
+def test_a_module_that_keeps_an_activation_is_saved_and_restored_with_its_tied_weights(tmp_path: Path) -> None:
+    def make() -> TrainedModules:
+        net = KeepsActivation()
+        mean = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.5), use_buffers=True)
+        return TrainedModules(net, torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9), mean)
+
+    modules, other = make(), make()
+    move(modules)
+    save(tmp_path, modules, TrainerState(1))
+    assert checkpoint.restore_checkpoint(tmp_path, other) == TrainerState(1)
+    for name, value in modules.model.state_dict().items():
+        assert torch.equal(value, other.model.state_dict()[name]), name
+    first, second = other.model.get_submodule("first"), other.model.get_submodule("second")
+    assert first.weight is second.weight
+
+
+def test_the_copy_of_the_state_shares_no_memory_with_the_module() -> None:
+    net = KeepsActivation()
+    before = net.first.weight.detach().clone()
+    state = state_on_cpu(net)
+    with torch.no_grad():
+        net.first.weight.zero_()
+    assert torch.equal(state["first.weight"], before)
+    assert state["first.weight"].data_ptr() == state["second.weight"].data_ptr()

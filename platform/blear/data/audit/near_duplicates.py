@@ -14,7 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from blear.data.audit.hamming_pairs import hamming_pairs
-from blear.data.audit.perceptual_hash import perceptual_hashes
+from blear.data.audit.perceptual_hash import has_content, perceptual_hashes
 from blear.data.decoded.store import Store
 from blear.data.prepared import Prepared
 from blear.progress import track
@@ -32,6 +32,8 @@ class NearDuplicates:
         splits_N, keys_N, labels_N: texts for each of N samples, in the order of the scan; a label joins the class names
             of all class targets.
         group_N: int64 number of the sample's group; -1: none.
+        content_N: whether the picture has content. Black, white and other pictures without content are in no group:
+            their hashes are equal although the pictures differ.
         radius: largest number of bits in which two neighbours differ; a group may hold pairs that differ more.
         seconds: duration of the scan.
     """
@@ -40,6 +42,7 @@ class NearDuplicates:
     keys_N: np.ndarray
     labels_N: np.ndarray
     group_N: np.ndarray
+    content_N: np.ndarray
     radius: int
     seconds: float
 
@@ -71,6 +74,7 @@ def find_near_duplicates(prepared: Mapping[str, Prepared], radius: int) -> NearD
     keys: list[str] = []
     labels: list[str] = []
     found: list[np.ndarray] = []
+    content: list[np.ndarray] = []
     total = sum(data.count(split) for data in prepared.values() for split in data.splits)
     with track("audit", total) as bar:
         for name, data in prepared.items():
@@ -82,25 +86,33 @@ def find_near_duplicates(prepared: Mapping[str, Prepared], radius: int) -> NearD
                     taken = store.take(wanted)
                     good = wanted[taken.good_B]
                     if len(good):
-                        found.append(perceptual_hashes(taken.frames[:, taken.frames.shape[1] // 2].numpy()))
+                        frames = taken.frames[:, taken.frames.shape[1] // 2].numpy()
+                        found.append(perceptual_hashes(frames))
+                        content.append(has_content(frames))
                     keys += store.keys(good)
                     splits += [label] * len(good)
                     labels += _labels(data, {key: value.numpy() for key, value in taken.targets.items()}, len(good))
                     bar.advance(len(wanted), label)
                 store.close()
     hashes_N = np.concatenate(found) if found else np.empty(0, dtype=np.uint64)
+    content_N = np.concatenate(content) if content else np.empty(0, dtype=bool)
+    group_N = np.full(len(hashes_N), -1)
+    group_N[content_N] = group_neighbours(hashes_N[content_N], radius)
     return NearDuplicates(
         np.array(splits),
         np.array(keys),
         np.array(labels),
-        group_neighbours(hashes_N, radius),
+        group_N,
+        content_N,
         radius,
         time.perf_counter() - began,
     )
 
 
 def format_markdown(found: NearDuplicates) -> str:
-    """Formats the counts, and the first groups across splits and with conflicting labels, as Markdown."""
+    """Formats the counts, the first groups across splits and with conflicting labels, and the first pictures without
+    content, as Markdown.
+    """
     groups = found.groups
     across = [group for group in groups if found.crosses_splits(group)]
     conflicting = [group for group in groups if found.has_label_conflict(group)]
@@ -113,11 +125,13 @@ def format_markdown(found: NearDuplicates) -> str:
     ]
     for name, chosen in (("all", groups), ("across splits", across), ("conflicting labels", conflicting)):
         lines.append(f"| {name} | {len(chosen)} | {sum(map(len, chosen))} |")
+    lines.append(f"| without content (one colour, stripes) | - | {np.count_nonzero(~found.content_N)} |")
     rows = [(split, int((found.splits_N == split).sum())) for split in dict.fromkeys(found.splits_N.tolist())]
     lines += ["", "| split | samples | with a near-duplicate in another split |", "| --- | ---: | ---: |"]
     for split, count in rows:
         lines.append(f"| {split} | {count} | {sum(int((found.splits_N[g] == split).sum()) for g in across)} |")
-    for name, chosen in (("Across splits", across), ("Conflicting labels", conflicting)):
+    blank = [np.array([i]) for i in np.flatnonzero(~found.content_N)]
+    for name, chosen in (("Across splits", across), ("Conflicting labels", conflicting), ("Without content", blank)):
         if chosen:
             shown = [
                 ", ".join(f"{found.splits_N[i]}:{found.keys_N[i]} ({found.labels_N[i]})" for i in g)

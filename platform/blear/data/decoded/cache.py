@@ -3,7 +3,7 @@
 File names are `<digest of the content>.d<VERSION>`. When the budget is exceeded, the least recently used files are
 evicted first. A writer creates a file under a temporary name (`.partial`) and locks it, so that one process of a
 machine decodes a shard. An open store keeps a locked marker file (`.use`) that lists the names of its shards; these
-files are not evicted. Locks: see `cache_lock`. After a power failure a file may be damaged: delete the folder.
+files are not evicted. Locks: see `cache_lock`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blear.data.decoded.cache_lock import CacheFileLock, LockFailure, is_same_file, remove_if_unlocked, reserve_space
+from blear.storage.activity import record_activity
 
-VERSION = 3
+VERSION = 4
 """Format version of the decoded files; files of other versions are evicted first."""
 
 _ENTRY = re.compile(r"[0-9a-f]{32}\.d(\d+)")
 _TEMPORARY, _MARKER = ".partial", ".use"
 _DISK_SHARE = 0.8
 _SCAN_INTERVAL_S = 5.0
+_POLL_S = 0.02
 
 
 class ShardCache:
@@ -85,11 +87,16 @@ class ShardCache:
         path = self.path(name)
         temporary = path.with_name(path.name + _TEMPORARY)
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            os.close(descriptor)
-            return LockFailure.LOCKED
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not wait:
+                    os.close(descriptor)
+                    return LockFailure.LOCKED
+            record_activity()  # the writer is alive, else its lock would be free; its own loader notices its stalls
+            time.sleep(_POLL_S)
         lock = CacheFileLock(path, temporary, descriptor)
         if not is_same_file(descriptor, temporary):  # its writer renamed or removed it while we waited
             os.close(descriptor)

@@ -37,7 +37,8 @@ class CacheFileLock:
     descriptor: int
 
     def commit(self) -> None:
-        """Renames the temporary file to its final path."""
+        """Renames the temporary file to its final path once its content is on the disk."""
+        os.fsync(self.descriptor)
         self.temporary.replace(self.path)
         os.close(self.descriptor)
 

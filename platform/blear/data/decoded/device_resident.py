@@ -23,7 +23,9 @@ MEMORY_SHARE = 0.5
 _UNREAD, _GOOD, _BROKEN = 0, 1, 2
 
 
-def keep_on_device(store: SampleSource, device: torch.device, budget: int | None = None) -> SampleSource:
+def keep_on_device(
+    store: SampleSource, device: torch.device, budget: int | None = None, *, gpu_share: float = 1.0
+) -> SampleSource:
     """Returns a store that keeps the split on the device if its tensors fit the budget, else `store` itself.
 
     Args:
@@ -31,6 +33,7 @@ def keep_on_device(store: SampleSource, device: torch.device, budget: int | None
         device: device of the batches.
         budget: bytes; None: `MEMORY_SHARE` of the free memory of a CUDA device, and 0 for other devices, where
             the memory maps of the store have the same effect.
+        gpu_share: part of the GPU that this process may use; the default budget is multiplied by it.
 
     Raises:
         DataError: the store raises it. The first good sample is read to compute the size of the split.
@@ -38,7 +41,7 @@ def keep_on_device(store: SampleSource, device: torch.device, budget: int | None
     import torch
 
     if budget is None:
-        budget = int(torch.cuda.mem_get_info(device)[0] * MEMORY_SHARE) if device.type == "cuda" else 0
+        budget = int(torch.cuda.mem_get_info(device)[0] * MEMORY_SHARE * gpu_share) if device.type == "cuda" else 0
     first = _first_good(store) if budget > 0 else None
     if first is None:
         return store

@@ -12,9 +12,11 @@ from blear.data.decoded.cache import ShardCache
 from blear.data.decoded.cache_file import DecodedShard, shard_state, write_decoded_shard
 from blear.data.decoded.cache_lock import CacheFileLock, LockFailure, is_disk_full
 from blear.data.decoded.decoded_layout import DecodedLayout
-from blear.data.decoded.split_index import SplitIndex, sample_count_error
+from blear.data.decoded.open_files import too_many_open_files
+from blear.data.decoded.split_index import SplitIndex
 from blear.data.decoded.worker_pool import DecodePool
 from blear.data.prepared import Prepared
+from blear.data.shard.archive import sample_count_error
 from blear.data.shard.encoded_shard import EncodedShard
 from blear.errors import DataError
 from blear.progress import echo
@@ -101,6 +103,7 @@ class ShardDecoder:
 
         Raises:
             TooManyBroken: as of `record_broken`.
+            OSError: there are too many open files.
         """
         path = self._cache.find(self._name(shard)) if self._cache is not None else None
         if path is None:
@@ -124,6 +127,7 @@ class ShardDecoder:
 
         Raises:
             DataError: the shard is missing or damaged, or too many samples are broken.
+            OSError: there are too many open files.
         """
         while self._cache is not None:
             try:
@@ -133,6 +137,8 @@ class ShardDecoder:
                 elif lock is LockFailure.EXISTS:
                     advance(int(self.index.counts[shard]))
             except OSError as error:
+                if too_many_open_files(error):
+                    raise
                 self._disable_cache(error, str(self._cache.folder))
                 break
             if lock is LockFailure.LOCKED:
@@ -180,7 +186,7 @@ class ShardDecoder:
 
     def _open_encoded(self, shard: int) -> EncodedShard:
         info, layout = self.shards[shard], self.layout
-        encoded = EncodedShard(self._encoded_path(shard), layout.clip, layout.stored, layout.targets)
+        encoded = EncodedShard(self._encoded_path(shard), info, layout.clip, layout.stored, layout.targets)
         if len(encoded) != info.samples:
             raise sample_count_error(encoded.shard.path, len(encoded), info.samples)
         return encoded

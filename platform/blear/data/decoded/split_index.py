@@ -6,7 +6,6 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,7 @@ import numpy as np
 from blear.contracts import ClipSpec
 from blear.data.dataset_info import ShardInfo
 from blear.data.prepared import Prepared
-from blear.data.shard.archive import index_path, load_index
-from blear.data.shard.index import PREPARE_AGAIN, ShardIndex
-from blear.errors import DataError
+from blear.data.shard.index import ShardIndex
 
 _MAX_LOADED = 32
 
@@ -100,23 +97,8 @@ class SplitIndex:
         return SampleMetadata(self.keys(samples_B), *([record[name] for record in records] for name in names))
 
 
-def sample_count_error(path: Path, found: int, expected: int) -> DataError:
-    """The error of a shard whose number of samples differs from `dataset.json`."""
-    return DataError(f"the shard has {found} samples, dataset.json says {expected}", str(path), PREPARE_AGAIN)
-
-
 def _load_index(prepared: Prepared, shards: Sequence[ShardInfo], shard: int) -> ShardIndex:
-    info = shards[shard]
-    path = prepared.folder / info.name
-    try:
-        index = load_index(prepared.local(info))
-    except DataError:
-        if not index_path(path).is_file():
-            raise
-        index = ShardIndex.load(index_path(path))  # the shard is missing or damaged, but may be in the decoded cache
-    if len(index) != info.samples:
-        raise sample_count_error(path, len(index), info.samples)
-    return index
+    return prepared.index(shards[shard])
 
 
 def _load_columns(index: Callable[[int], ShardIndex], shard: int) -> dict[str, list[Any]]:

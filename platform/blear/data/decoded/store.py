@@ -22,6 +22,7 @@ from blear.data.mirror import cache_root
 from blear.data.prepared import Prepared
 from blear.data.sample_source import DecodedSamples
 from blear.data.shard.encoded_shard import EncodedShard
+from blear.storage.activity import activity
 
 _LARGE_BATCH_BYTES = 1 << 23
 
@@ -53,8 +54,8 @@ class Store:
 
     @property
     def progress(self) -> int:
-        """Grows while samples are decoded into the cache."""
-        return self._decoder.progress
+        """Grows while samples are decoded into the cache, shards are fetched, or a live process is waited for."""
+        return self._decoder.progress + activity()
 
     @staticmethod
     def open(
@@ -106,21 +107,25 @@ class Store:
         import torch
 
         groups = list(self._index.by_shard(samples_B))
-        opened = self._open.get([shard for shard, _, _ in groups])
         values_BK = np.zeros((len(samples_B), self.layout.label_columns))
-        for shard, rows, positions in groups:
-            values_BK[positions] = opened[shard].values_NK[rows]
-        frames_BT = None if select_frames is None else select_frames(self._lengths(values_BK))
-        specs = [
-            ((shape[0] if frames_BT is None else frames_BT.shape[1], *shape[1:]), dtype)
-            for shape, dtype in self.layout.arrays
-        ]
-        # NumPy allocates huge pages, torch does not: they save a third of the time of a large batch
-        arrays = [np.empty((len(samples_B), *shape), dtype) for shape, dtype in specs]
-        outputs = [channels_first(torch.from_numpy(array)) for array in arrays]
         good_B = np.ones(len(samples_B), dtype=np.bool_)
-        self._copy_decoded(groups, opened, arrays, frames_BT, good_B)
-        self._decode_encoded(groups, opened, arrays, frames_BT, good_B)
+        step = self._open.at_once
+        frames_BT: np.ndarray | None = None
+        arrays: list[np.ndarray] | None = None
+        if select_frames is not None and len(groups) > step:
+            frames_BT = select_frames(self.lengths(samples_B))
+        for first in range(0, max(1, len(groups)), step):
+            some = groups[first : first + step]
+            opened = self._open.get([shard for shard, _, _ in some])
+            for shard, rows, positions in some:
+                values_BK[positions] = opened[shard].values_NK[rows]
+            if select_frames is not None and frames_BT is None:
+                frames_BT = select_frames(self._lengths(values_BK))
+            arrays = self._allocate(len(samples_B), frames_BT) if arrays is None else arrays
+            self._copy_decoded(some, opened, arrays, frames_BT, good_B)
+            self._decode_encoded(some, opened, arrays, frames_BT, good_B)
+            del opened  # before the next shards are opened
+        outputs = [channels_first(torch.from_numpy(array)) for array in arrays or ()]
         if not good_B.all():
             good = torch.from_numpy(np.flatnonzero(good_B))
             outputs, values_BK = [output[good] for output in outputs], values_BK[good_B]
@@ -129,6 +134,14 @@ class Store:
             for target, values in zip(self.layout.targets, values_BK.T, strict=False)  # the lengths may follow
         }
         return DecodedSamples(good_B, outputs[0], outputs[1] if len(outputs) > 1 else None, targets)
+
+    def _allocate(self, count: int, frames_BT: np.ndarray | None) -> list[np.ndarray]:
+        """Allocates the frames [B, T, H, W, C] of a batch, and its clean clips if the split has them."""
+        # NumPy allocates huge pages, torch does not: they save a third of the time of a large batch
+        return [
+            np.empty((count, shape[0] if frames_BT is None else frames_BT.shape[1], *shape[1:]), dtype)
+            for shape, dtype in self.layout.arrays
+        ]
 
     def lengths(self, samples_B: np.ndarray) -> np.ndarray:
         """Number of frames of each clip, int64 [B]; reads indexes, no shard."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from blear.contracts import Params
-from blear.data.dataset_info import FORMAT
+
+_SHARD_FORMAT = 2  # of the samples in the shards; a new number prepares every dataset again
 
 
 def dataset_digest(name: str, params: Params, version: str, seed: int, degradations: Sequence[Any] = ()) -> str:
@@ -26,7 +27,7 @@ def dataset_digest(name: str, params: Params, version: str, seed: int, degradati
         Twelve hex digits of a SHA-256.
     """
     content = {
-        "format": FORMAT,
+        "format": _SHARD_FORMAT,
         "name": name,
         "params": params.model_dump(mode="json"),
         "version": version,
@@ -51,7 +52,14 @@ def _paths(value: Any) -> Iterator[Path]:
 
 
 def _state(path: Path) -> list[tuple[str, int, int]]:
-    """Lists (name relative to `path`, size, modification time in ns) of a file, or of all files below a folder."""
+    """Lists (name relative to `path`, size, modification time in ns) of a file, or of all files below a folder.
+
+    The files that macOS adds to a folder when it shows or copies it (`.DS_Store`, `._NAME`) are left out.
+    """
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    states = [(file.relative_to(path).as_posix(), file.stat()) for file in files if file.is_file()]
+    states = [
+        (file.relative_to(path).as_posix(), file.stat())
+        for file in files
+        if file.is_file() and file.name != ".DS_Store" and not file.name.startswith("._")
+    ]
     return [(name, state.st_size, state.st_mtime_ns) for name, state in states]

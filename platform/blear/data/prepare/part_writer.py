@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SHARD_BYTES = 64_000_000
 SHARD_SAMPLES = 10_000
+_REMEMBERED_KEYS = 200_000  # of a part, to find a repeated key early; all keys of a split are compared at the end
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,13 @@ def _write_shards(spec: PrepareSpec, part: Part) -> PartInfo:
     while sample is not None:
         layout = layout or Layout.of(sample)
         name = f"{part.split}/{part.number:05d}-{len(shards):03d}.tar"
+        keys: set[str] = set()
         with ShardWriter(spec.folder / name) as shard:
             while sample is not None and shard.size < SHARD_BYTES and shard.samples < SHARD_SAMPLES:
                 check_layout(layout, Layout.of(sample), f"{_place(spec, part)}, sample {sample.key}")
+                if sample.key in keys:
+                    raise _repeated_key(sample.key, _place(spec, part))
+                keys.add(sample.key)
                 shard.add(sample.key, encode_sample(sample))
                 for target, per_class in counts.items():
                     per_class[int(sample.targets[target])] += 1
@@ -168,13 +173,19 @@ def _samples(spec: PrepareSpec, part: Part) -> Iterator[Sample]:
 
 
 def _checked_samples(spec: PrepareSpec, part: Part) -> Iterator[Sample]:
-    dataset, where, keys = cached_dataset(spec), _place(spec, part), set()
+    dataset, where = cached_dataset(spec), _place(spec, part)
+    keys: set[str] = set()
     for sample in dataset.samples(part.split, part.name):
         check_sample(sample, dataset.clip, dataset.targets, where)
         if sample.key in keys:
-            raise DataError(f"key {sample.key!r} comes twice", where, "keys must be unique within a split")
-        keys.add(sample.key)
+            raise _repeated_key(sample.key, where)
+        if len(keys) < _REMEMBERED_KEYS:
+            keys.add(sample.key)
         yield sample
+
+
+def _repeated_key(key: str, where: str) -> DataError:
+    return DataError(f"key {key!r} comes twice", where, "keys must be unique within a split")
 
 
 def _place(spec: PrepareSpec, part: Part) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from pydantic import ValidationError
 
 import blear
 from blear.contracts import Dataset
@@ -23,9 +22,10 @@ from blear.data.prepare.part_writer import (
     check_layout,
     delete_part,
 )
+from blear.data.prepare.repeated_keys import find_repeated_key
 from blear.data.prepared import Prepared
 from blear.data.shard.archive import load_index
-from blear.errors import DataError, PluginError
+from blear.errors import DataError
 from blear.plugin.component_ref import ComponentRef
 from blear.plugin.discovery import load_plugins
 from blear.plugin.uses import DegradationEntry
@@ -62,10 +62,7 @@ def prepare_dataset(
     """
     catalog = load_plugins(ref.plugin_files)
     registered = catalog.get("dataset", ref.name)
-    try:
-        params = registered.params(ref.params)
-    except ValidationError as error:
-        raise PluginError(str(error), registered.name, f"see `blear plugins show {registered.name}`") from error
+    params = registered.checked_params(ref.params)
     degradations: list[dict[str, Any]] = []
     if degrade_once:
         from blear.data.prepare.offline_degradation import degradation_records  # imports torch
@@ -135,15 +132,20 @@ def _check_parts(spec: PrepareSpec, split: str, parts: Mapping[Part, PartInfo]) 
     if not layouts:
         raise DataError("the split has no sample", where, "check the raw files and the dataset's parameters")
     first = next(iter(layouts.values()))
-    part_of_key: dict[str, str] = {}
     for part, layout in layouts.items():
         check_layout(first, layout, f"{where}, part {part.name}")
-        for shard in parts[part].shards:
-            for key in load_index(spec.folder / shard.name).keys:
-                if key in part_of_key:
-                    what = f"key {key!r} is in part {part_of_key[key]} and in part {part.name}"
-                    raise DataError(what, where, "keys must be unique within a split")
-                part_of_key[key] = part.name
+
+    def keys() -> Iterator[tuple[str, Sequence[str]]]:
+        for part in layouts:
+            for shard in parts[part].shards:
+                yield part.name, load_index(spec.folder / shard.name, shard).keys
+
+    samples = sum(shard.samples for part in layouts for shard in parts[part].shards)
+    repeated = find_repeated_key(keys, samples, spec.folder)
+    if repeated is not None:
+        key, one, other = repeated
+        what = f"key {key!r} is in part {one} and in part {other}" if one != other else f"key {key!r} is twice in {one}"
+        raise DataError(what, where, "keys must be unique within a split")
     return first
 
 

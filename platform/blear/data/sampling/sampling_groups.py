@@ -14,7 +14,6 @@ import numpy as np
 
 from blear.data.prepared import Prepared
 from blear.data.sampling.weighted_sampler import SamplingGroup
-from blear.data.shard.archive import load_index
 from blear.data.shard.labels import read_labels
 from blear.errors import DataError, JobError
 from blear.job.schema import DrawEntry
@@ -52,7 +51,7 @@ class SplitColumns:
 
     @staticmethod
     def read(prepared: Prepared, split: str, names: Iterable[str], max_broken: int = 0) -> SplitColumns:
-        """Reads the index of every shard, and no sample. Shards at a URL are fetched.
+        """Reads the index of every shard, and no shard, also at a URL.
 
         Args:
             names: columns to read; names that the split does not have are ignored.
@@ -68,7 +67,7 @@ class SplitColumns:
         metas: list[Mapping[str, Any]] = []
         broken = 0
         for info in prepared.split(split).shards:
-            index = load_index(prepared.local(info))
+            index = prepared.index(info)
             values_NK, problems = read_labels(index, targets)
             for target, values_N in zip(targets, values_NK.T, strict=True):
                 if target.name in classes:

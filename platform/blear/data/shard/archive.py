@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from blear.data.dataset_info import ShardInfo
 from blear.data.shard.index import PREPARE_AGAIN, ShardIndex
 from blear.data.shard.tar_index import build_index
 from blear.errors import DataError
+from blear.progress import echo
+from blear.storage.file_digest import file_digest
 
 
 def index_path(shard: Path) -> Path:
@@ -17,14 +21,78 @@ def index_path(shard: Path) -> Path:
     return shard.with_name(f"{shard.name}.idx")
 
 
-def load_index(shard: Path) -> ShardIndex:
-    """Reads the index beside a shard. A missing index is built from the tar headers, and saved where that is possible.
+def sample_count_error(path: Path, found: int, expected: int) -> DataError:
+    """The error of a shard whose number of samples differs from `dataset.json`."""
+    return DataError(f"the shard has {found} samples, dataset.json says {expected}", str(path), PREPARE_AGAIN)
+
+
+def read_verified_index(file: Path, info: ShardInfo) -> ShardIndex | None:
+    """Reads the file of an index; returns None if it is missing, damaged, or not the index of this shard.
+
+    The index must carry the digest of the shard that `dataset.json` states, and its own digest must be the one stated
+    there. For datasets without that second digest (format 2, other writers) the first one decides.
+    """
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    if info.index_sha256 and hashlib.sha256(data).hexdigest() != info.index_sha256:
+        return None
+    try:
+        index = ShardIndex.parse(data, str(file))
+    except DataError:
+        return None
+    found = (index.shard_sha256, index.bytes, len(index))
+    return index if found == (info.sha256, info.bytes, info.samples) else None
+
+
+def load_index(shard: Path, info: ShardInfo | None = None) -> ShardIndex:
+    """Reads the index beside a shard.
+
+    An index that is missing, or not the verified index of this shard, is built from the tar, whose digest is verified
+    first. It is saved where that is possible.
+
+    Args:
+        shard: path of the tar.
+        info: the shard in `dataset.json`; None: a tar of unknown origin, of which only the size is compared.
 
     Raises:
-        DataError: the shard is missing, truncated or not a plain tar, or the index belongs to another shard.
+        DataError: the shard is missing, truncated, changed or not a plain tar.
     """
+    if info is not None and (index := read_verified_index(index_path(shard), info)) is not None:
+        return _check_size(shard, index)
+    return _load_unverified(shard) if info is None else _rebuild_index(shard, info)
+
+
+def _rebuild_index(shard: Path, info: ShardInfo) -> ShardIndex:
+    _check_exists(shard)
+    index = build_index(shard, info.sha256)
+    if len(index) != info.samples:
+        raise sample_count_error(shard, len(index), info.samples)
+    digest = file_digest(shard)
+    if digest != info.sha256:
+        raise content_error(shard, digest, info)
+    beside = index_path(shard)
+    if os.access(shard.parent, os.W_OK):
+        if info.index_sha256 and beside.is_file():
+            echo(f"{beside}: it is not the index of this shard; a new one was built from the shard")
+        index.save(beside)
+    return index
+
+
+def content_error(path: Path, digest: str, info: ShardInfo) -> DataError:
+    """The error of a shard whose digest differs from `dataset.json`."""
+    what = f"the content has changed: SHA-256 {digest[:12]}, written was {info.sha256[:12]}"
+    return DataError(what, str(path), "delete the shard and run `blear prepare` again")
+
+
+def _check_exists(shard: Path) -> None:
     if not shard.is_file():
         raise DataError("the shard is missing", str(shard), "run `blear prepare` again: it writes what is missing")
+
+
+def _load_unverified(shard: Path) -> ShardIndex:
+    _check_exists(shard)
     beside = index_path(shard)
     if beside.is_file():
         index = ShardIndex.load(beside)
@@ -32,6 +100,11 @@ def load_index(shard: Path) -> ShardIndex:
         index = build_index(shard)
         if os.access(shard.parent, os.W_OK):
             index.save(beside)
+    return _check_size(shard, index)
+
+
+def _check_size(shard: Path, index: ShardIndex) -> ShardIndex:
+    _check_exists(shard)
     size = shard.stat().st_size
     if size != index.bytes:
         raise DataError(
@@ -51,9 +124,9 @@ class Shard:
     descriptor: int
 
     @staticmethod
-    def open(path: Path) -> Shard:
-        """Opens a shard and its index; errors as of `load_index`."""
-        return Shard(path, load_index(path), os.open(path, os.O_RDONLY))
+    def open(path: Path, info: ShardInfo | None = None) -> Shard:
+        """Opens a shard and its index; arguments and errors as of `load_index`."""
+        return Shard(path, load_index(path, info), os.open(path, os.O_RDONLY))
 
     def __len__(self) -> int:
         return len(self.index.keys)

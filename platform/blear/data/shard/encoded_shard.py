@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from blear.contracts import ClipSpec, Target
-from blear.data.dataset_info import Layout
+from blear.data.dataset_info import Layout, ShardInfo
 from blear.data.shard.archive import Shard
 from blear.data.shard.clip_codec import CLIP_SUFFIXES
 from blear.data.shard.clip_decoder import ClipDecoder
@@ -34,8 +34,8 @@ class EncodedShard:
         problems: sample number -> why its metadata or labels cannot be used.
     """
 
-    def __init__(self, path: Path, clip: ClipSpec, layout: Layout, targets: Sequence[Target]) -> None:
-        self.shard = Shard.open(path)
+    def __init__(self, path: Path, info: ShardInfo, clip: ClipSpec, layout: Layout, targets: Sequence[Target]) -> None:
+        self.shard = Shard.open(path, info)
         self._closer = weakref.finalize(
             self, self.shard.close
         )  # a thread may still read after the store has dropped it

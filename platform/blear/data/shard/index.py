@@ -1,7 +1,8 @@
 """The binary index of one shard: offset and size of every member, and the content of the json members.
 
 Layout of the file, little-endian: the magic `BLEARIDX`; a uint64 length and a JSON header of that length (version,
-samples, suffixes, targets, problems, size of the shard, bytes of the key block, SHA-256 of the rest of the file); int64
+samples, suffixes, targets, problems, size and SHA-256 of the shard, bytes of the key block, SHA-256 of the rest of the
+file); int64
 [samples, suffixes, 2] of offset and size, offset -1 where a sample has no such member; float64 [samples, targets];
 int64 [samples, 2], frames of the clip and of the clean clip, 0 where the json member holds no valid number; uint8
 [samples, targets], whether the target is given; the keys as UTF-8, separated by line feeds; the columns `subject`,
@@ -15,7 +16,7 @@ import functools
 import hashlib
 import json
 import math
-import os
+import secrets
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,11 +27,12 @@ import numpy as np
 
 from blear.data.shard.sample_metadata import SampleMetadata
 from blear.errors import DataError
+from blear.storage.durable import replace_durably
 
 PREPARE_AGAIN = "delete the shard and its .idx, and run `blear prepare` again"
 Block = bytes  # inside `ShardIndex`, the name `bytes` is a field
 _MAGIC = b"BLEARIDX"
-_VERSION = 2
+_VERSION = 3
 _COLUMNS = ("subject", "video", "time", "meta")
 
 
@@ -49,6 +51,7 @@ class ShardIndex:
         problems: sample number -> why the sample cannot be used.
         key_block: the keys as UTF-8; parsed by `keys`.
         column_block: JSON; parsed by `columns`.
+        shard_sha256: SHA-256 of the shard, hexadecimal; empty if it is not known.
     """
 
     suffixes: tuple[str, ...]
@@ -61,10 +64,14 @@ class ShardIndex:
     problems: Mapping[int, str]
     key_block: Block
     column_block: Block
+    shard_sha256: str = ""
 
     @staticmethod
     def build(
-        places: Mapping[str, Mapping[str, tuple[int, int]]], metadata: Sequence[SampleMetadata], size: int
+        places: Mapping[str, Mapping[str, tuple[int, int]]],
+        metadata: Sequence[SampleMetadata],
+        size: int,
+        shard_sha256: str = "",
     ) -> ShardIndex:
         """Builds the index of a shard of `size` bytes.
 
@@ -72,6 +79,7 @@ class ShardIndex:
             places: key -> suffix -> (offset, size) of each member, in the order of the shard.
             metadata: content of the json members, in the same order.
             size: of the shard in bytes.
+            shard_sha256: of the shard; empty if it is not known.
         """
         suffixes = tuple(sorted({suffix for members in places.values() for suffix in members}))
         table = np.full((len(places), len(suffixes), 2), -1, dtype="<i8")
@@ -96,6 +104,7 @@ class ShardIndex:
             json.dumps(
                 {name: [getattr(one, name) for one in metadata] for name in _COLUMNS}, ensure_ascii=False
             ).encode(),
+            shard_sha256,
         )
 
     def __len__(self) -> int:
@@ -136,8 +145,8 @@ class ShardIndex:
         row, column = np.unravel_index(int(starts.argmin()), starts.shape)
         return f"it ends inside sample {self.keys[row]}, whose {self.suffixes[column]} lies at byte {starts.min()}"
 
-    def save(self, path: Path) -> None:
-        """Writes the index to a temporary file, then renames it."""
+    def save(self, path: Path) -> str:
+        """Writes the index to a temporary file, then renames it; returns the SHA-256 of the file."""
         body = b"".join(
             [
                 self.places_NS2.astype("<i8").tobytes(),
@@ -156,14 +165,17 @@ class ShardIndex:
                 "targets": self.targets,
                 "problems": self.problems,
                 "bytes": self.bytes,
+                "shard_sha256": self.shard_sha256,
                 "key_bytes": len(self.key_block),
                 "sha256": hashlib.sha256(body).hexdigest(),
             }
         ).encode()
         header += b" " * (-len(header) % 8)  # aligns the arrays
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(_MAGIC + struct.pack("<Q", len(header)) + header + body)
-        partial.replace(path)
+        content = _MAGIC + struct.pack("<Q", len(header)) + header + body
+        partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")  # threads may write the same index
+        partial.write_bytes(content)
+        replace_durably(partial, path)
+        return hashlib.sha256(content).hexdigest()
 
     @staticmethod
     def load(path: Path) -> ShardIndex:
@@ -172,26 +184,34 @@ class ShardIndex:
         Raises:
             DataError: the file is not an index, of another version, or damaged.
         """
-        data = path.read_bytes()
+        return ShardIndex.parse(path.read_bytes(), str(path))
+
+    @staticmethod
+    def parse(data: Block, where: str) -> ShardIndex:
+        """Reads an index from the content of its file; `where` names the file in messages.
+
+        Raises:
+            DataError: the content is not an index, of another version, or damaged.
+        """
         rebuild = "delete the .idx: it is built again from the shard"
         start = len(_MAGIC) + 8
         if data[: len(_MAGIC)] != _MAGIC or len(data) < start:
-            raise DataError("not a shard index", str(path), rebuild)
+            raise DataError("not a shard index", where, rebuild)
         end = start + struct.unpack("<Q", data[start - 8 : start])[0]
         try:
             header = json.loads(data[start:end])
         except (ValueError, RecursionError):
-            raise DataError("the header of the index is damaged", str(path), rebuild) from None
+            raise DataError("the header of the index is damaged", where, rebuild) from None
         version = header.get("version") if isinstance(header, dict) else None
         if version != _VERSION:
-            raise DataError(f"index version {version}, this blear has {_VERSION}", str(path), rebuild)
+            raise DataError(f"index version {version}, this blear has {_VERSION}", where, rebuild)
         body = data[end:]
         if hashlib.sha256(body).hexdigest() != header.get("sha256"):
-            raise DataError("the index is damaged", str(path), rebuild)
+            raise DataError("the index is damaged", where, rebuild)
         try:
             return _from_body(header, body)
         except (KeyError, ValueError, TypeError, AttributeError, OverflowError):  # the digest covers the body alone
-            raise DataError("the header of the index is damaged", str(path), rebuild) from None
+            raise DataError("the header of the index is damaged", where, rebuild) from None
 
 
 def _from_body(header: Mapping[str, Any], body: bytes) -> ShardIndex:
@@ -222,6 +242,5 @@ def _from_body(header: Mapping[str, Any], body: bytes) -> ShardIndex:
     problems = {int(row): str(cause) for row, cause in header["problems"].items()}
     if not all(isinstance(name, str) for name in (*suffixes, *targets)) or not problems.keys() <= set(range(count)):
         raise ValueError("names or problems of another shard")
-    return ShardIndex(
-        suffixes, places, size, targets, values, given, frames, problems, keys, body[offset + len(keys) :]
-    )
+    columns, shard_sha256 = body[offset + len(keys) :], str(header["shard_sha256"])
+    return ShardIndex(suffixes, places, size, targets, values, given, frames, problems, keys, columns, shard_sha256)

@@ -14,11 +14,15 @@ from blear.errors import DataError
 _MAX_HEADER_BYTES = 1 << 20
 
 
-def build_index(shard: Path) -> ShardIndex:
+def build_index(shard: Path, shard_sha256: str = "") -> ShardIndex:
     """Builds the index of a plain tar. As in WebDataset, a name splits into key and suffix at the first dot.
 
     A sample with unusable headers (two members of one suffix, a name that leads out of the folder, a sparse file) is
     indexed with that problem. No file is created under a member's name.
+
+    Args:
+        shard: the tar.
+        shard_sha256: digest of the tar for the index; empty if it is not known.
 
     Raises:
         DataError: the file is not a plain tar, or truncated.
@@ -56,7 +60,7 @@ def build_index(shard: Path) -> ShardIndex:
             SampleMetadata(problem=problems[key]) if key in problems else _read_metadata(stream, members.get("json"))
             for key, members in places.items()
         ]
-    return ShardIndex.build(places, metadata, shard.stat().st_size)
+    return ShardIndex.build(places, metadata, shard.stat().st_size, shard_sha256)
 
 
 class _BoundedFile:

@@ -13,6 +13,7 @@ from blear.data.dataset_info import ShardInfo
 from blear.data.shard.archive import index_path
 from blear.data.shard.index import ShardIndex
 from blear.data.shard.sample_metadata import SampleMetadata, parse_metadata
+from blear.storage.durable import replace_durably
 
 _BUFFER_BYTES = 1 << 20
 
@@ -66,9 +67,11 @@ class ShardWriter:
         """
         self._writer.close()
         self._file.close()
-        ShardIndex.build(self._places, self._metadata, self._file.size).save(index_path(self.path))
-        self._partial.replace(self.path)
-        return ShardInfo(name=name, samples=self.samples, bytes=self._file.size, sha256=self._file.digest.hexdigest())
+        digest, size = self._file.digest.hexdigest(), self._file.size
+        index = ShardIndex.build(self._places, self._metadata, size, digest)
+        index_digest = index.save(index_path(self.path))
+        replace_durably(self._partial, self.path)
+        return ShardInfo(name=name, samples=self.samples, bytes=size, sha256=digest, index_sha256=index_digest)
 
     def discard(self) -> None:
         """Deletes the temporary file; does nothing after `close`."""

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from blear.errors import RunError
 from blear.evaluate.ensemble.members import DecisionUnit, Member, read_members
 from blear.evaluate.ensemble.weights import GRID_STEPS, MAX_MEMBERS, cross_validated_fusion, fuse, search_weights
 from blear.evaluate.markdown import format_number
 from blear.evaluate.predictions import SCHEMA, write_predictions
+from blear.evaluate.statistics.prediction_groups import choose_cluster_kind
 from blear.evaluate.summarise import summarise
 from blear.evaluate.summary import Summary
 from blear.metrics import CLASSIFICATION
@@ -82,7 +82,9 @@ def fuse_runs(
     weighting = _choose_weights(members, scores_MNK, weights, score, seed)
     tables = [_named(member.table, member.label) for member in members]
     table = pa.concat_tables([*tables, _fused(members, weighting)])
-    summary = summarise(table, CLASSIFICATION, reference=members[0].label, seed=seed, resamples=resamples)
+    summary = summarise(
+        table, CLASSIFICATION, reference=members[0].label, seed=seed, resamples=resamples, cluster=members[0].cluster
+    )
     record = {
         "members": [m.record | {"weight": w} for m, w in zip(members, weighting.weights_M.tolist(), strict=True)],
         "weights": weighting.source,
@@ -122,7 +124,7 @@ def _searched(members: Sequence[Member], scores_MNK: np.ndarray, seed: int) -> _
             "--weights search",
             "give fewer members",
         )
-    groups_N = _groups(first.table)
+    groups_N = np.array(first.table[choose_cluster_kind(first.table, first.cluster)].to_pylist())  # in one fold each
     folds = min(_FOLDS, len(np.unique(groups_N)))
     if folds < 2:
         do = "give more clips, or the weights with --weights"
@@ -131,17 +133,6 @@ def _searched(members: Sequence[Member], scores_MNK: np.ndarray, seed: int) -> _
     fused_NK = cross_validated_fusion(scores_MNK, truth_N, groups_N, folds, seed)
     source = f"grid search in steps of 1/{GRID_STEPS} for accuracy on {first.split}"
     return _Weighting(search_weights(scores_MNK, truth_N), source, CROSS_VALIDATED, fused_NK, folds)
-
-
-def _groups(table: pa.Table) -> np.ndarray:
-    """Returns the group of each row; a fold contains whole groups.
-
-    Groups are subjects where every row has one, else videos, else samples.
-    """
-    for kind in ("subject", "video"):
-        if pc.all(pc.fill_null(pc.not_equal(table[kind], ""), False)).as_py():
-            return np.array(table[kind].to_pylist())
-    return np.array(table["sample"].to_pylist())
 
 
 def _given(members: Sequence[Member], text: str) -> np.ndarray:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from blear.errors import RunError
 from blear.evaluate.pool import pool_predictions
 from blear.evaluate.predictions import class_names, read_predictions
+from blear.evaluate.statistics.prediction_groups import ClusterKind
 from blear.evaluate.summary import read_summary
 from blear.storage.run_folder import RunFolder
 
@@ -29,6 +30,7 @@ class Member:
     Attributes:
         label: name in the ensemble: the arm's name, with the run's name in front where two arms have the same name.
         split: the evaluated split.
+        cluster: the unit of resampling that the run's job names; None: none.
         sha256: digest of the run's predictions table.
         table: one row for each decision, in the same order for all members.
         rows_N: number of rows with a found face of each decision.
@@ -39,6 +41,7 @@ class Member:
     run: Path
     arm: str
     split: str
+    cluster: ClusterKind | None
     sha256: str
     table: pa.Table
     rows_N: np.ndarray
@@ -121,11 +124,13 @@ def _member(run: Path, arm: str, label: str, by: DecisionUnit) -> Member:
         rows[key] += bool(found)
     lists = decisions["probabilities"].to_pylist()
     probabilities_NK = np.array([[0.0] * len(classes) if one is None else one for one in lists])
-    split = str(RunFolder(run).info.get("split", ""))
+    info = RunFolder(run).info
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     rows_N = np.array([rows[key] for key in keys])
-    return Member(label, run, arm, split, digest, decisions, rows_N, probabilities_NK)
+    return Member(
+        label, run, arm, str(info.get("split", "")), info.get("cluster"), digest, decisions, rows_N, probabilities_NK
+    )
 
 
 def _keys(table: pa.Table, by: str = "sample") -> list[tuple[str, float, str]]:
@@ -138,7 +143,7 @@ def _ordered(table: pa.Table) -> pa.Table:
 
 
 def _require_compatible(member: Member, first: Member) -> Member:
-    """Checks that a member has the same classes, target, split, decisions and truths as the first one.
+    """Checks that a member has the same classes, target, split, cluster unit, decisions and truths as the first one.
 
     Raises:
         RunError: the member differs.
@@ -156,6 +161,9 @@ def _require_compatible(member: Member, first: Member) -> Member:
     if member.split != first.split:
         what = f"it was evaluated on {member.split or 'an unknown split'}, {first.label} on {first.split}"
         raise RunError(what, where, "evaluate all runs on the same split")
+    if member.cluster != first.cluster:
+        what = f"its evaluate.cluster is {member.cluster}, that of {first.label} is {first.cluster}"
+        raise RunError(what, where, "evaluate all runs with the same unit")
     ours, theirs = set(_keys(first.table)), set(_keys(member.table))
     if ours != theirs:
         odd = sorted(ours ^ theirs)

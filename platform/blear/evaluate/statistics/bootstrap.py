@@ -6,7 +6,7 @@ the intervals.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -20,6 +20,13 @@ MIN_CLUSTERS = 3
 def draw_clusters(clusters: int, resamples: int, seed: int) -> np.ndarray:
     """Draws the cluster indices of each resample with replacement: int64 [resamples, clusters]."""
     return np.random.default_rng(seed).integers(clusters, size=(resamples, clusters))
+
+
+def draw_cluster_blocks(clusters: int, resamples: int, seed: int, block: int) -> Iterator[np.ndarray]:
+    """Yields the rows of `draw_clusters` in blocks of at most `block` resamples, without the whole array in memory."""
+    generator = np.random.default_rng(seed)
+    for start in range(0, resamples, block):
+        yield generator.integers(clusters, size=(min(block, resamples - start), clusters))
 
 
 def bootstrap_distributions(

@@ -35,6 +35,10 @@ class BootstrapEstimate:
         """Returns the BCa interval (low, high); None where `bca` has none."""
         return bca(self.value, self.distribution_R, self.jackknife_J, confidence)
 
+    def p_above(self, bound: float) -> float | None:
+        """Returns the one-sided p value that the statistic is at most `bound`; it agrees with `interval`."""
+        return bca_p_value(self.value, self.distribution_R, self.jackknife_J, bound)
+
 
 def combine(function: Callable[..., np.ndarray], *estimates: BootstrapEstimate) -> BootstrapEstimate:
     """Applies an element-wise function of several paired estimates to their values and distributions."""
@@ -67,17 +71,59 @@ def bca(
     Returns:
         (low, high); None where `value` or more than a tenth of the distribution is undefined.
     """
-    defined = distribution_R[np.isfinite(distribution_R)]
-    if not np.isfinite(value) or not len(defined) or len(defined) < _MIN_DEFINED * len(distribution_R):
+    defined = _defined(value, distribution_R)
+    if defined is None:
         return None
     if np.ptp(defined) <= _EQUAL * max(1.0, abs(value)):
         return float(defined.min()), float(defined.max())
-    below = (np.count_nonzero(defined < value) + np.count_nonzero(defined <= value)) / 2  # ties count half
-    bias = ndtri(np.clip(below, 0.5, len(defined) - 0.5) / len(defined))
+    bias = _bias(value, defined)
     tail = ndtri((1 - confidence) / 2)
     levels = ndtr(_adjusted(np.array([tail, -tail]) + bias, bias, _acceleration(jackknife_J)))
     low, high = np.quantile(defined, levels)
     return float(low), float(high)
+
+
+def bca_p_value(value: float, distribution_R: np.ndarray, jackknife_J: np.ndarray, bound: float) -> float | None:
+    """Computes the one-sided p value of the hypothesis that a statistic is at most `bound`, by inversion of `bca`.
+
+    The p value is the largest alpha for which the BCa interval of confidence 1 - 2 alpha does not lie above the bound
+    (Efron and Tibshirani 1993, section 15.4; DiCiccio and Efron 1996), so that interval and test always agree: p is
+    below alpha if and only if the lower end of that interval is above the bound. It is at least 1 / (R + 1).
+
+    Returns:
+        The p value; None where `bca` has no interval.
+    """
+    defined = _defined(value, distribution_R)
+    if defined is None:
+        return None
+    smallest = 1 / (len(defined) + 1)
+    if np.ptp(defined) <= _EQUAL * max(1.0, abs(value)):
+        return smallest if defined.min() > bound else 1.0
+    ordered = np.sort(defined)
+    reached = int(np.searchsorted(ordered, bound, side="right"))  # resamples up to the bound
+    if reached in (0, len(ordered)):
+        return smallest if reached == 0 else 1.0
+    below, above = ordered[reached - 1], ordered[reached]
+    level = (reached - 1 + (bound - below) / (above - below)) / (len(ordered) - 1)  # inverse of np.quantile
+    if level <= 0:  # the bound is the smallest resample
+        return smallest
+    bias, acceleration = _bias(value, defined), _acceleration(jackknife_J)
+    away = ndtri(level) - bias
+    stretch = 1 + acceleration * away
+    z = away / stretch - bias if stretch > 0 else np.sign(away) * np.inf
+    return float(min(1.0, max(smallest, ndtr(z))))
+
+
+def _defined(value: float, distribution_R: np.ndarray) -> np.ndarray | None:
+    """Returns the defined resamples; None where the statistic or more than a tenth of the resamples is undefined."""
+    defined = distribution_R[np.isfinite(distribution_R)]
+    enough = len(defined) and len(defined) >= _MIN_DEFINED * len(distribution_R)
+    return defined if enough and np.isfinite(value) else None
+
+
+def _bias(value: float, defined_R: np.ndarray) -> float:
+    below = (np.count_nonzero(defined_R < value) + np.count_nonzero(defined_R <= value)) / 2  # ties count half
+    return float(ndtri(np.clip(below, 0.5, len(defined_R) - 0.5) / len(defined_R)))
 
 
 def _adjusted(z_2: np.ndarray, bias: float, acceleration: float) -> np.ndarray:

@@ -16,7 +16,8 @@ from blear.evaluate.predictions import class_names, class_priors
 GroupKey = tuple[str, str, float]
 """(arm, condition, severity)."""
 
-ClusterKind = Literal["video", "subject", "sample"]
+ClusterKind = Literal["subject", "video", "sample"]
+"""The independent unit that is resampled, the coarsest first."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,30 @@ class PredictionGroup:
         )
 
 
-def choose_cluster_kind(table: pa.Table) -> ClusterKind:
-    """Returns "video" where every row has a video name, else "subject" where every row has a subject, else "sample"."""
-    kinds: tuple[ClusterKind, ...] = ("video", "subject")
-    for kind in kinds:
-        if pc.all(pc.fill_null(pc.not_equal(table[kind], ""), False)).as_py():
-            return kind
-    return "sample"
+def choose_cluster_kind(table: pa.Table, wanted: ClusterKind | None = None) -> ClusterKind:
+    """Chooses the unit of resampling: the coarsest one that is known of every row.
+
+    Videos of one subject resemble each other, so that a bootstrap of videos gives intervals that are too narrow.
+
+    Args:
+        wanted: the unit that the job names; None: "subject" where every row has a subject, else "video" where every
+            row has a video name, else "sample".
+
+    Raises:
+        RunError: a row has no name of the wanted unit.
+    """
+    if wanted is not None:
+        if not has_names(table, wanted):
+            what = f"not every sample has a {wanted}, the unit that the intervals shall resample"
+            raise RunError(what, "evaluate.cluster", "leave it out, or name another unit: subject, video, sample")
+        return wanted
+    kinds: tuple[ClusterKind, ...] = ("subject", "video")
+    return next((kind for kind in kinds if has_names(table, kind)), "sample")
+
+
+def has_names(table: pa.Table, kind: ClusterKind) -> bool:
+    """Returns whether every row has a name in the column of a unit."""
+    return bool(pc.all(pc.fill_null(pc.not_equal(table[kind], ""), False)).as_py())
 
 
 def group_predictions(table: pa.Table, kind: ClusterKind) -> Iterator[tuple[GroupKey, PredictionGroup]]:

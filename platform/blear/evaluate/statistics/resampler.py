@@ -3,24 +3,31 @@
 All arms and conditions share the same draws, so their distributions are paired. For a metric with `from_sums`, all
 resamples are computed by one matrix product: [resamples, clusters], how often each cluster is drawn, times
 [clusters, sums], the contribution of each cluster. Other metrics are computed resample by resample.
+
+Resamples and permutations are made in blocks, so that memory does not grow with resamples x clusters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from blear.contracts import Metric
-from blear.evaluate.statistics.bootstrap import bootstrap_distributions, compute_statistic, draw_clusters
+from blear.evaluate.statistics.bootstrap import bootstrap_distributions, compute_statistic, draw_cluster_blocks
 from blear.evaluate.statistics.bootstrap_estimate import BootstrapEstimate
 from blear.metrics import moments
 
 _MAX_JACKKNIFE_GROUPS = 200
 _MAX_EXACT_CLUSTERS = 12
-_PERMUTATIONS_PER_BLOCK = 512
+_MAX_PERMUTATIONS_PER_BLOCK = 512
+_CELLS_PER_BLOCK = 1 << 22
+"""Resamples x clusters that are in memory at once."""
+_KEPT_BYTES = 1 << 27
+"""Counts and permutations up to this size are kept between calls; larger ones are drawn again."""
 _TOLERANCE = 1e-6
 
 
@@ -57,24 +64,30 @@ class Resampler:
     seed: int
     permutations: int = 9999
 
-    @cached_property
-    def draws_RK(self) -> np.ndarray:
-        """Cluster indices of each resample."""
-        return draw_clusters(self.clusters, self.resamples, self.seed)
+    @property
+    def _rows_per_block(self) -> int:
+        return max(1, _CELLS_PER_BLOCK // max(1, self.clusters))
 
-    def _counts_RK(self, dtype: np.dtype) -> np.ndarray:
-        """Number of times that each resample contains each cluster."""
-        return self._counts32_RK if dtype == np.float32 else self._counts64_RK
+    def _draws(self) -> Iterator[np.ndarray]:
+        """Yields the cluster indices of the resamples, [r, K] for each block of resamples."""
+        return draw_cluster_blocks(self.clusters, self.resamples, self.seed, self._rows_per_block)
+
+    def _drawn_sums(self, sums_KS: np.ndarray) -> np.ndarray:
+        """Sums the contributions of the drawn clusters, [R, S]."""
+        blocks = self._kept_counts if self.resamples * self.clusters <= _KEPT_BYTES else self._counts()
+        parts = [counts_rK.astype(sums_KS.dtype) @ sums_KS for counts_rK in blocks]
+        return np.concatenate([np.empty((0, sums_KS.shape[1]), sums_KS.dtype), *parts])
 
     @cached_property
-    def _counts64_RK(self) -> np.ndarray:
-        return self._counts32_RK.astype(np.float64)
+    def _kept_counts(self) -> list[np.ndarray]:
+        return list(self._counts())
 
-    @cached_property
-    def _counts32_RK(self) -> np.ndarray:
-        cells = self.draws_RK + np.arange(self.resamples)[:, None] * self.clusters
-        counts = np.bincount(cells.ravel(), minlength=self.resamples * self.clusters)
-        return counts.reshape(self.resamples, self.clusters).astype(np.float32)
+    def _counts(self) -> Iterator[np.ndarray]:
+        """Yields how often each resample contains each cluster, uint8 [r, K] for each block of resamples."""
+        for draws_rK in self._draws():
+            cells = draws_rK + np.arange(len(draws_rK))[:, None] * self.clusters
+            counts = np.bincount(cells.ravel(), minlength=draws_rK.size).reshape(draws_rK.shape)
+            yield counts.astype(np.uint8)  # a count above 255 has a probability below 10^-500
 
     def estimate(self, predictions: ClusteredPredictions, metric: Metric) -> BootstrapEstimate:
         """Computes one metric with its bootstrap and jackknife distributions."""
@@ -93,7 +106,7 @@ class Resampler:
             if metric.from_sums is not None:
                 if not sums:
                     sums_KS, shape = self._sums(predictions, _offset(predictions))
-                    total_S, drawn_RS = sums_KS.sum(axis=0, dtype=np.float64), self._counts_RK(sums_KS.dtype) @ sums_KS
+                    total_S, drawn_RS = sums_KS.sum(axis=0, dtype=np.float64), self._drawn_sums(sums_KS)
                     parts = (total_S[None], drawn_RS.astype(np.float64), total_S - sums_KS)
                     sums = tuple(part.reshape(-1, *shape) for part in parts)
                 of_all, bootstrap_R, jackknife_J = (metric.from_sums(part) for part in sums)
@@ -101,7 +114,11 @@ class Resampler:
                     out.append(BootstrapEstimate(float(of_all[0]), bootstrap_R, jackknife_J))
                     continue
             pair = [(predictions.truth_N, predictions.prediction_N)]
-            out_R = bootstrap_distributions(self.draws_RK, predictions.clusters_N, pair, [metric.compute])[:, 0, 0]
+            of_blocks = [
+                bootstrap_distributions(draws, predictions.clusters_N, pair, [metric.compute])[:, 0, 0]
+                for draws in self._draws()
+            ]
+            out_R = np.concatenate([np.empty(0), *of_blocks])
             out.append(BootstrapEstimate(value, out_R, self._jackknife(predictions, metric)))
         return out
 
@@ -110,7 +127,7 @@ class Resampler:
         sums_K2 = np.stack([np.bincount(clusters_N, w, self.clusters) for w in (values_N, np.ones(len(values_N)))], 1)
         total_2 = sums_K2.sum(axis=0)
         with np.errstate(all="ignore"):
-            means = [each[..., 0] / each[..., 1] for each in (total_2, self._counts64_RK @ sums_K2, total_2 - sums_K2)]
+            means = [each[..., 0] / each[..., 1] for each in (total_2, self._drawn_sums(sums_K2), total_2 - sums_K2)]
         return BootstrapEstimate(float(means[0]), means[1], means[2])
 
     def permutation_distribution(self, a: ClusteredPredictions, b: ClusteredPredictions, metric: Metric) -> np.ndarray:
@@ -134,8 +151,7 @@ class Resampler:
             if not _agree(metric.from_sums(total_S.reshape(1, *shape))[0], value):
                 return self._permutation_distribution_by_loop(a, b, metric)
         out = []
-        for start in range(0, len(self._swap_masks), _PERMUTATIONS_PER_BLOCK):
-            packed = self._swap_masks[start : start + _PERMUTATIONS_PER_BLOCK]
+        for packed in self._swap_masks():
             mask_PK = np.unpackbits(packed, axis=1)[:, differing]
             moved_PS = mask_PK.astype(gain_KS.dtype) @ gain_KS
             of_a = metric.from_sums((total_a_S + moved_PS).reshape(-1, *shape))
@@ -147,14 +163,25 @@ class Resampler:
         """Whether permutation distributions contain all 2^K permutations."""
         return self.clusters <= _MAX_EXACT_CLUSTERS
 
+    def _swap_masks(self) -> Iterator[np.ndarray]:
+        """Yields packed bits, [p, K / 8] for each block of permutations: whether a permutation swaps a cluster."""
+        small = self.all_permutations or self.permutations * self.clusters <= 8 * _KEPT_BYTES
+        yield from self._kept_swap_masks if small else self._drawn_swap_masks()
+
     @cached_property
-    def _swap_masks(self) -> np.ndarray:
-        """Packed bits [P, K / 8]: whether a permutation swaps a cluster."""
+    def _kept_swap_masks(self) -> list[np.ndarray]:
+        return list(self._drawn_swap_masks())
+
+    def _drawn_swap_masks(self) -> Iterator[np.ndarray]:
         if self.all_permutations:
             ways = np.arange(2**self.clusters)
-            return np.packbits((ways[:, None] >> np.arange(self.clusters)) & 1, axis=1)
-        shape = (self.permutations, -(-self.clusters // 8))
-        return np.random.default_rng([self.seed, 1]).integers(256, size=shape, dtype=np.uint8)
+            yield np.packbits((ways[:, None] >> np.arange(self.clusters)) & 1, axis=1)
+            return
+        generator, width = np.random.default_rng([self.seed, 1]), -(-self.clusters // 8)
+        # rows in fours: the generator draws 4 bytes at once, so that the blocks contain the bytes of one whole draw
+        rows = 4 * max(1, min(_MAX_PERMUTATIONS_PER_BLOCK, self._rows_per_block) // 4)
+        for start in range(0, self.permutations, rows):
+            yield generator.integers(256, size=(min(rows, self.permutations - start), width), dtype=np.uint8)
 
     def _sums(self, predictions: ClusteredPredictions, offset: float) -> tuple[np.ndarray, tuple[int, ...]]:
         """Returns each cluster's contribution to the sums of a metric, [K, S], and the shape that `from_sums` expects.
@@ -190,17 +217,17 @@ class Resampler:
         self, a: ClusteredPredictions, b: ClusteredPredictions, metric: Metric
     ) -> np.ndarray:
         """Computes the permutation distribution of a metric without `from_sums`."""
-        masks = self._swap_masks if self.all_permutations else self._swap_masks[: self.resamples]
-        out = np.empty(len(masks))
-        for p, packed in enumerate(masks):
+        masks = itertools.chain.from_iterable(self._swap_masks())
+        out = []
+        for packed in masks if self.all_permutations else itertools.islice(masks, self.resamples):
             mask_K = np.unpackbits(packed).astype(bool)
             swapped_A, swapped_B = mask_K[a.clusters_N], mask_K[b.clusters_N]
             sides = [
                 (np.concatenate([x.truth_N[~i], y.truth_N[j]]), np.concatenate([x.prediction_N[~i], y.prediction_N[j]]))
                 for x, i, y, j in ((a, swapped_A, b, swapped_B), (b, swapped_B, a, swapped_A))
             ]
-            out[p] = compute_statistic(metric.compute, *sides[0]) - compute_statistic(metric.compute, *sides[1])
-        return out
+            out.append(compute_statistic(metric.compute, *sides[0]) - compute_statistic(metric.compute, *sides[1]))
+        return np.array(out)
 
 
 def _offset(predictions: ClusteredPredictions) -> float:

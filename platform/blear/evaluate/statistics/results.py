@@ -10,6 +10,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+ALPHA = 0.05
+"""The level of all tests."""
+
 
 class SummaryModel(BaseModel):
     """Base class of the parts of summary.json."""
@@ -32,6 +35,11 @@ class PairedTest(SummaryModel):
     p: float | None = Field(description="two-sided p value; null: fewer than 3 clusters, or undefined")
     holm: float | None = Field(description="p value after Holm's correction over all tests of this method")
 
+    @property
+    def significant(self) -> bool | None:
+        """Whether the corrected p value is below 5 %; None: not tested."""
+        return None if self.holm is None or self.difference is None else self.holm < ALPHA
+
 
 class Equivalence(SummaryModel):
     """Two one-sided tests of whether two arms differ by less than the margin of the job."""
@@ -46,7 +54,7 @@ class Equivalence(SummaryModel):
     low: float | None = Field(description="90 % interval of the difference")
     high: float | None
     p: float | None = Field(description="the larger of the two one-sided p values")
-    equivalent: bool | None = Field(description="p < 0.05; null: undefined")
+    equivalent: bool | None = Field(description="the 90 % interval lies within the margins: p < 0.05; null: undefined")
 
 
 RobustnessScoreName = Literal[

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
+import numpy as np
 import pyarrow as pa
 
 from blear.contracts import Metric
@@ -18,6 +20,7 @@ from blear.evaluate.statistics.prediction_groups import (
     PredictionGroup,
     choose_cluster_kind,
     group_predictions,
+    has_names,
 )
 from blear.evaluate.statistics.resampler import ClusteredPredictions, Resampler
 
@@ -31,7 +34,7 @@ class TestedPredictions:
         groups: in order of appearance in the table.
         metrics: the headline metric first.
         reference: label of the arm that the other arms are compared with.
-        kind: unit of the clusters: videos, subjects or samples.
+        kind: unit of the clusters: subjects, videos or samples.
         resampler: draws the clusters; all groups share its draws.
     """
 
@@ -44,16 +47,25 @@ class TestedPredictions:
     _estimates: dict[tuple[GroupKey, str, bool], BootstrapEstimate] = field(default_factory=dict, repr=False)
 
     @staticmethod
-    def of(table: pa.Table, metrics: Sequence[Metric], reference: str, resamples: int, seed: int) -> TestedPredictions:
+    def of(
+        table: pa.Table,
+        metrics: Sequence[Metric],
+        reference: str,
+        resamples: int,
+        seed: int,
+        cluster: ClusterKind | None = None,
+    ) -> TestedPredictions:
         """Groups the rows of a table.
 
         Args:
             table: predictions of one target, one row for each decision.
+            cluster: what the clusters are; None: the coarsest known unit (`choose_cluster_kind`).
 
         Raises:
-            RunError: the reference arm has no rows, or a truth or a prediction is not finite.
+            RunError: the reference arm has no rows, a truth or a prediction is not finite, or a row has no name of the
+                unit `cluster`.
         """
-        kind = choose_cluster_kind(table)
+        kind = choose_cluster_kind(table, cluster)
         count = len(table[kind].unique())
         groups = dict(group_predictions(table, kind))
         arms = list(dict.fromkeys(arm for arm, _, _ in groups))
@@ -75,6 +87,13 @@ class TestedPredictions:
         for _, condition, severity in self.groups:
             found.setdefault(condition, set()).add(severity)
         return {condition: sorted(severities) for condition, severities in found.items()}
+
+    @cached_property
+    def videos_N(self) -> np.ndarray | None:
+        """Index of the video of each row of the table; None where a row has no video name."""
+        if not has_names(self.table, "video"):
+            return None
+        return np.asarray(self.table["video"].combine_chunks().dictionary_encode().indices)
 
     @property
     def headline(self) -> Metric:

@@ -18,14 +18,21 @@ class Cluster(StrictModel):
     cpus_per_worker: float = Field(1, gt=0, description="logical CPUs that each worker reserves")
     gpu: Literal["auto"] | bool = Field("auto", description="whether each worker uses a GPU; auto: if there is one")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="precision of the model's arithmetic; auto: bfloat16 on a GPU, else float32"
+        "auto",
+        description="precision of the model's arithmetic; auto: bfloat16 if every worker's GPU or CPU computes it "
+        "itself, else float32",
     )
     channels_last: bool = Field(
         True,
-        description="store the weights of convolutions in channels-last order, which was never slower in measurements",
+        description="store the weights of 2-D convolutions in channels-last order, which was never slower in "
+        "measurements",
     )
     compile: bool = Field(False, description="compile the model with torch.compile")
-    stall_s: float = Field(600, gt=0, description="seconds to wait for data or other workers before a run stops")
+    stall_s: float = Field(
+        600,
+        gt=0,
+        description="seconds without a byte of data, a decoded sample or the other workers before a run stops",
+    )
     failures: int = Field(
         3, ge=-1, description="restarts of a stage after a lost worker, without pre-emptions; -1: unlimited"
     )
@@ -35,4 +42,15 @@ class Cluster(StrictModel):
         description="size limit of the cache of decoded shards on each machine, in 10^9 bytes; null: 80 % of the free "
         "disk space",
     )
+    device_gb: float | None = Field(
+        None,
+        ge=0,
+        description="size limit of the data that each worker keeps in the memory of its GPU, in 10^9 bytes; 0: none; "
+        "null: half of the free memory, of which a trial with a fraction of a GPU takes that fraction",
+    )
     resize_s: float = Field(60, ge=0, description="elastic workers: seconds between two checks for new nodes")
+
+    @property
+    def device_bytes(self) -> int | None:
+        """`device_gb` in bytes."""
+        return None if self.device_gb is None else int(self.device_gb * 1e9)

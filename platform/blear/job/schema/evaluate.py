@@ -96,7 +96,9 @@ class Evaluate(StrictModel):
     """The evaluation: data, swept degradations, arms, and statistics."""
 
     split: str = Field("dev", description="the split to report on")
-    data: str | None = Field(None, description="name of an entry of `data`; null: the data of each arm's stage")
+    data: str | None = Field(
+        None, description="name of an entry of `data`; null: the data of the arms' stages, which must be the same"
+    )
     shares_validation: bool = Field(
         False,
         description="allow the selection of weights on the reported split, for datasets with only two splits; the "
@@ -120,6 +122,11 @@ class Evaluate(StrictModel):
         description="how a second table counts decisions without a detected face: `missed`: as wrong; `prior`: as "
         "the most "
         "frequent class of the training data",
+    )
+    cluster: Literal["subject", "video", "sample"] | None = Field(
+        None,
+        description="the unit that intervals and tests resample, whose members are independent of each other; null: "
+        "subjects where every sample has one, else videos, else samples",
     )
     resamples: Positive = Field(1000, description="number of bootstrap resamples")
     faces: int = Field(6, ge=0, description="number of sample faces in the report")

@@ -86,7 +86,9 @@ class Validate(StrictModel):
 
     every: Positive = Field(description="number of steps between two validations")
     split: str = Field("dev", description="the validation split")
-    batches: Positive = Field(100, description="largest number of batches of one validation")
+    batches: Positive = Field(
+        100, description="largest number of batches of one validation; their samples are spread evenly over the split"
+    )
     metric: str = Field(
         "loss",
         description="criterion of the best model: `loss`, or a metric of the head; the metric is also computed on "

@@ -12,6 +12,7 @@ from blear.contracts import BuildContext, ClipSpec, Features
 from blear.plugin.catalog import RegisteredComponent
 from blear.plugin.conformance.checks import Check, accelerator, expect, expect_close, for_each_example, shape
 from blear.plugin.conformance.modules import backbone_for, expect_same_start, expect_saves, frames_for, seeded
+from blear.plugin.memory_format import to_channels_last
 
 
 def backbone_checks(registered: RegisteredComponent) -> Iterator[Check]:
@@ -77,12 +78,15 @@ def _few(built: _Built) -> None:
 
 
 def _trains(built: _Built) -> None:
-    module = built.make().train()
+    """Trains with the memory format of `cluster.channels_last: true`."""
+    module = to_channels_last(built.make().train())
     sum(value.float().square().sum() for value in module(frames_for(built.clip, 2)).values()).backward()
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    if parameters:
-        moved = [parameter for parameter in parameters if parameter.grad is not None]
-        expect(bool(moved), "forward", "features that depend on the parameters", "no gradient in any of them")
+    trained = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+    without = [name for name, parameter in trained.items() if parameter.grad is None]
+    if trained:
+        expect(len(without) < len(trained), "forward", "features that depend on the parameters", "no gradient in any")
+        wanted = "a gradient in every parameter (several workers wait for each; freeze or remove the others)"
+        expect(not without, "forward", wanted, f"none in {', '.join(without[:4])}")
 
 
 def _moves(built: _Built) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys, Draws, Resizing
+from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys, Draws, Resizing, SizeIndependent
 from blear.errors import BlearError
 from blear.plugin.catalog import RegisteredComponent
 from blear.plugin.conformance.checks import TOLERANCE, Check, accelerator, expect, expect_close, for_each_example, shape
@@ -34,6 +34,7 @@ def degradation_checks(registered: RegisteredComponent) -> Iterator[Check]:
         "is deterministic": _deterministic,
         "a batch equals its samples one by one": _one_by_one,
         "accepts empty batches and single samples": _few,
+        "acts alike on clips of different sizes, if declared": _acts_alike,
         "its levels can be built": _levels,
         "moves to a device": _moves,
     }
@@ -135,6 +136,16 @@ def _few(built: _Built) -> None:
     for count in (0, 1):
         out = built.run(built.frames_BTCHW[:count], keys(count))
         expect(len(out) == count, "apply", f"{count} clips of a batch of {count}", shape(out))
+
+
+def _acts_alike(built: _Built) -> None:
+    if isinstance(built.operation, SizeIndependent) and built.operation.size_independent:
+        whole, part = built.run(built.frames_BTCHW, keys()), built.run(_centre(built.frames_BTCHW), keys())
+        expect_close("apply", "the centre of a clip to become the centre of the result", _centre(whole), part, 1e-4)
+
+
+def _centre(frames_BTCHW: Tensor) -> Tensor:
+    return frames_BTCHW[..., 4:-4, 4:-4].contiguous()
 
 
 def _levels(built: _Built) -> None:

@@ -14,6 +14,7 @@ from blear.errors import BlearError
 from blear.plugin.catalog import Catalog, RegisteredComponent
 from blear.plugin.conformance.checks import Check, accelerator, expect, expect_close, for_each_example, shape
 from blear.plugin.conformance.modules import CLIPS, backbone_for, expect_same_start, expect_saves, frames_for, seeded
+from blear.plugin.memory_format import to_channels_last
 
 _CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 _WIDTH = 16
@@ -116,7 +117,7 @@ def _loss_of(built: _Built, rows: slice, module: Any = None) -> Tensor:
 
 
 def _loss(built: _Built) -> None:
-    module: Any = built.make().train()
+    module: Any = to_channels_last(built.make().train())
     features, batch = built.some(slice(None))
     leaves = {name: value.detach().clone().requires_grad_() for name, value in features.items()}
     loss = module.loss(module(leaves), batch)

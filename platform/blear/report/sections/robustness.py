@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from blear.evaluate.markdown import format_number
+from blear.evaluate.statistics.bootstrap import MIN_CLUSTERS
 from blear.job.schema import CLEAN
 from blear.report.curves import limits, panel_curve, wide_curve
 from blear.report.figure import Cell, Figure, Panel, slug
@@ -20,6 +21,7 @@ def section(view: View) -> Section:
         [_figure(view)],
         {
             "with_missed": any(e.with_missed is not None for e in view.summary.estimates),
+            "per_video": any(e.per_video is not None for e in estimates),
             "missed": sum(e.missed for e in estimates),
             "clean": any(view.clean(arm.label) for arm in view.arms),
         },
@@ -41,7 +43,11 @@ def _figure(view: View) -> Figure:
             Panel(f"robustness-{name}", _alt(view, sweep), panel_curve(view, sweep, shared, titled=True))
             for name, sweep in zip(unique, view.sweeps, strict=True)
         ]
-    caption = f"{view.headline.label} against severity; bands are 95 % intervals."
+    summary = view.summary
+    caption = f"{view.headline.label} against severity"
+    if summary.clusters >= MIN_CLUSTERS:
+        caption += f"; bands are 95 % intervals, from resamples of {summary.clusters} {summary.cluster}s"
+    caption += "."
     if any(view.clean(arm.label) for arm in view.arms):
         caption += " Dotted: clean frames."
     if view.upper_bounds:

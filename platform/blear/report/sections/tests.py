@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from blear.evaluate.markdown import ONE_SEED
 from blear.evaluate.statistics.results import Equivalence, PairedTest
 from blear.report.figure import Figure
 from blear.report.section import Section
 from blear.report.view import View
 
-ALPHA = 0.05
 _METHODS = {
     "permutation": "Permutation test: predictions of two arms swapped in whole clusters",
     "mcnemar": "McNemar’s exact test of correct predictions",
@@ -33,6 +33,7 @@ def section(view: View) -> Section | None:
         "Tests",
         figures,
         {
+            "one_seed": ONE_SEED,
             "methods": methods,
             "method_names": _METHODS,
             "others": others,
@@ -45,10 +46,15 @@ def section(view: View) -> Section | None:
 
 
 def verdict(test: PairedTest, *, higher_is_better: bool) -> tuple[str, str]:
-    """Returns (word, CSS class) for the corrected p value at the 5 % level."""
-    if test.holm is None or test.difference is None:
+    """Returns (word, CSS class) for the corrected p value at the 5 % level.
+
+    Only the permutation test of the headline metric has a word, so that a page has one verdict on two arms.
+    """
+    if test.method != "permutation":
+        return "", ""
+    if test.significant is None or test.difference is None:
         return "untested", ""
-    if test.holm >= ALPHA:
+    if not test.significant:
         return "undecided", ""
     return ("better", "good") if (test.difference > 0) == higher_is_better else ("worse", "bad")
 

@@ -1,0 +1,115 @@
+"""Opens the run folder of a job: what trained stages depend on must be the same, the rest of the job may change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML, YAMLError
+
+from blear.errors import RunError
+from blear.job.reader import dump_job
+from blear.job.schema import Job
+from blear.storage.run_folder import RunFolder, write_text
+from blear.train.checkpoint import list_checkpoints
+
+_FREE_OF_SEARCH = ("cluster", "trackers", "description", "profiles")
+_SHOWN = 12
+_WIDTH = 60
+_MISSING = object()
+
+
+def open_run(job: Job, root: Path, *, fresh: bool) -> RunFolder:
+    """Creates the run folder of a job, or opens the folder of an earlier run of the same name.
+
+    Args:
+        root: the run folder.
+        fresh: whether an earlier run is deleted first.
+
+    Raises:
+        RunError: a stage that is trained, or partly trained, depends on a value that the job changes; or `fresh` and
+            the folder is not a run folder.
+    """
+    run = RunFolder.start(root, fresh=fresh)
+    file = root / "job.yaml"
+    if file.is_file() and file.read_text() != dump_job(job):
+        _check_changes(run, file, job)
+    write_text(file, dump_job(job))
+    return run
+
+
+def _check_changes(run: RunFolder, file: Path, job: Job) -> None:
+    own = "--set name=OTHER for a new run, or --fresh to delete this one"
+    try:
+        before = Job.model_validate(YAML(typ="safe", pure=True).load(file.read_text()))
+    except (YAMLError, ValidationError) as error:
+        what = f"the job of this run cannot be read: {str(error).splitlines()[0]}"
+        raise RunError(what, str(file), own) from error
+    changes = list(_locked_changes(run, before, job))
+    if not changes:
+        return
+    listed = "".join(
+        f"\n    {path}: the run has {_short(old)}, this job {_short(new)}" for path, old, new in changes[:_SHOWN]
+    )
+    listed += f"\n    and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
+    stages = [name for name in before.stages if _started(run, name)]
+    do = f"give the values of the run; {own}"
+    if before.search is None and job.search is None:
+        folders = ", ".join(f"stages/{name}" for name in stages)
+        do += f"; or delete the folders of the stages to train again (trained: {folders})"
+    raise RunError(f"trained stages depend on values that this job changes:{listed}", str(run.root), do)
+
+
+def _locked_changes(run: RunFolder, before: Job, job: Job) -> Iterator[tuple[str, Any, Any]]:
+    """Iterates over (path, value of the run, value of the job) of each change that is not permitted."""
+    old, new = (each.model_dump(mode="json", by_alias=True) for each in (before, job))
+    if before.search is not None or job.search is not None:  # every trial depends on the whole job
+        for values in (old, new):
+            for key in _FREE_OF_SEARCH:
+                values.pop(key)
+        yield from _differences("", old, new)
+        return
+    trained = _with_sources(before, [name for name in before.stages if _started(run, name)])
+    paths = {("seed",): None} if trained else {}
+    for name in trained:
+        paths |= {("stages", name): None, ("data", before.stages[name].data): None}
+    for path in paths:
+        values = [old, new]
+        for key in path:
+            values = [value.get(key, _MISSING) if isinstance(value, dict) else _MISSING for value in values]
+        yield from _differences(".".join(path), *values)
+
+
+def _started(run: RunFolder, name: str) -> bool:
+    """Whether a stage is trained, or has a checkpoint."""
+    return run.stage_done(name) or bool(list_checkpoints(run.stage(name) / "checkpoints"))
+
+
+def _with_sources(job: Job, names: list[str]) -> list[str]:
+    """The stages and all stages that they start from."""
+    found: dict[str, None] = {}
+    while names:
+        name = names.pop()
+        found[name] = None
+        start = job.stages[name].backbone.start_from
+        names += [start.stage] if start is not None and start.stage is not None else []
+    return [name for name in job.stages if name in found]
+
+
+def _differences(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*old, *new]):
+            yield from _differences(f"{path}.{key}" if path else key, old.get(key, _MISSING), new.get(key, _MISSING))
+    elif old != new:
+        yield path, old, new
+
+
+def _short(value: Any) -> str:
+    """Formats a value for a message."""
+    if value is _MISSING:
+        return "nothing"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."

@@ -1,0 +1,250 @@
+"""Checks one stage before training: builds everything that training builds, and computes one step of gradients."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from blear.contracts import BuildContext, Categories, ClipSpec, Images, Metric, Target
+from blear.data.dataset_info import Layout
+from blear.data.raw_batch import RawBatch
+from blear.data.sampling.sampling_groups import SplitColumns, build_groups, column_names
+from blear.errors import DataError, JobError
+from blear.job.schema import Job, Stage
+from blear.pipeline.data_facts import DataFacts
+from blear.plugin.catalog import Catalog
+from blear.train.chains import evaluation_augment, stage_chains
+from blear.train.model import Recognizer, build_recognizer, stage_frame_sampler
+from blear.train.optimizer import build_optimizer
+from blear.train.preprocessing import Preprocessing
+from blear.train.transfer import check_transfer
+from blear.train.validation import decoded_values, require_metric
+
+_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class StageOutput:
+    """What a stage's head gives for one batch.
+
+    Attributes:
+        target: name of the first decoded target.
+        images: whether it is images.
+        classes: its classes; empty for images and regression.
+        metrics: the head's metrics, the headline metric first.
+        shapes: name of a weight -> its shape.
+    """
+
+    target: str
+    images: bool
+    classes: tuple[str, ...]
+    metrics: Sequence[Metric]
+    shapes: Mapping[str, torch.Size]
+
+
+@dataclass
+class StageChecker:
+    """Checks the stages of a job. Stages that are built alike are computed once.
+
+    Attributes:
+        workers: the number of workers that train a stage, at least.
+        several: whether a stage may be trained by more than one worker.
+        outputs: results of earlier checks, by everything that they depend on.
+        notes: what works, but may not be meant.
+    """
+
+    job: Job
+    catalog: Catalog
+    facts: Mapping[str, DataFacts]
+    workers: int
+    several: bool
+    outputs: dict[str, StageOutput] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def check_split(self, name: str) -> None:
+        """Checks split, batch size and groups of a stage.
+
+        Raises:
+            JobError, DataError: the data lack the split, a batch cannot be filled or shared, or a group is empty.
+        """
+        stage, facts = self.job.stages[name], self.facts[self.job.stages[name].data]
+        split = stage.split or facts.splits[0]
+        require_split(facts, split, f"stages.{name}.split")
+        if stage.batch_size < self.workers * stage.accumulate:
+            raise JobError(
+                f"a batch of {stage.batch_size} samples cannot be shared by {self.workers} workers"
+                f" in {stage.accumulate} micro-batches",
+                f"stages.{name}.batch_size",
+                "raise batch_size, or lower cluster.workers or accumulate",
+            )
+        draw = self.job.data[stage.data].draw(stage.draw)
+        if draw and facts.prepared is not None:
+            columns = SplitColumns.read(facts.prepared, split, column_names(draw), self.job.max_broken)
+            build_groups(draw, columns, f"stages.{name}.draw")
+        elif not draw and facts.samples.get(split, stage.batch_size) < stage.batch_size:
+            raise DataError(
+                f"{facts.samples[split]} samples do not fill one batch of {stage.batch_size}",
+                f"stage {name}, data {stage.data}",
+                "prepare more data, or lower batch_size",
+            )
+
+    def check_validation(self, name: str) -> None:
+        """Checks the split of a stage's `validate`, and builds its preprocessing.
+
+        Raises:
+            JobError, DataError: the data lack the split, or the split has no sample.
+        """
+        stage, facts = self.job.stages[name], self.facts[self.job.stages[name].data]
+        if stage.validate_ is not None:
+            require_split(facts, stage.validate_.split, f"stages.{name}.validate.split")
+            evaluation_augment(self.job, name, self.catalog, self._stored(name))
+
+    def check_chains(self, name: str) -> None:
+        """Builds the augmentations and degradations of a stage; a blank clip passes through each.
+
+        Raises:
+            BlearError: an operation does not fit the clips.
+        """
+        stage_chains(self.job, name, self.catalog, self._stored(name))
+
+    def output(self, name: str) -> StageOutput:
+        """Builds model, initial weights and optimizer of a stage, and computes the gradients of one batch.
+
+        Raises:
+            BlearError: parts of the stage do not fit together, or several workers cannot train it.
+        """
+        key = self._key(name)
+        if key not in self.outputs:
+            self.outputs[key] = self._compute(name)
+        return self.outputs[key]
+
+    def model(self, name: str, context: BuildContext) -> Recognizer:
+        """Builds the model of a stage, without initial weights."""
+        return build_recognizer(self.catalog, self.job.stages[name], name, context)
+
+    def _compute(self, name: str) -> StageOutput:
+        stage, stored = self.job.stages[name], self._stored(name)
+        augment, degrade, built = stage_chains(self.job, name, self.catalog, stored)
+        model = self.model(name, built)
+        if stage.backbone.start_from is not None:
+            source = stage.backbone.start_from.stage
+            check_transfer(model.backbone, stage.backbone.start_from, self._backbone_state(source))
+        build_optimizer(model, stage.optimizer)
+        assert stored.clip is not None
+        facts, split = self.facts[stage.data], stage.split or self.facts[stage.data].splits[0]
+        preprocess = Preprocessing(augment, degrade, torch.device("cpu"))
+        count = max(1, min(2, stage.batch_size // (self.workers * stage.accumulate)))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.job.seed)
+            batch = preprocess(example_batch(stored.clip, facts.targets, facts.layouts.get(split), count))
+            outputs = model.train()(batch.frames_BTCHW)
+            with torch.no_grad():
+                target, decoded = next(iter(model.head.decode(outputs).items()))
+            if isinstance(decoded, Images) and facts.dataset is not None:  # the loss depends on the clean clips
+                batch = preprocess(example_batch(stored.clip, facts.targets, facts.layout(split), count))
+            loss = model.head.loss(outputs, batch)
+        if not (isinstance(loss, Tensor) and loss.ndim == 0):
+            raise JobError("the head's loss is no scalar", f"stages.{name}.head", "return the mean over the clips")
+        if not loss.requires_grad:
+            raise JobError("no parameter has a gradient", f"stages.{name}", "train at least one parameter of the loss")
+        loss.backward()
+        self._check_gradients(name, stage, model)
+        metrics = list(model.head.metrics())
+        if stage.validate_ is not None and require_metric(metrics, stage.validate_.metric) is not None:
+            decoded_values(decoded)
+            if target not in batch.targets:
+                do = "name other data, or validate.metric: loss"
+                raise JobError(f"the data have no target {target!r}", f"stages.{name}.validate.metric", do)
+        classes = decoded.classes if isinstance(decoded, Categories) else ()
+        shapes = {key: value.shape for key, value in model.state_dict().items()}
+        return StageOutput(target, isinstance(decoded, Images), classes, metrics, shapes)
+
+    def _check_gradients(self, name: str, stage: Stage, model: nn.Module) -> None:
+        """Several workers wait for the gradient of every parameter; the second step fails if there is none."""
+        without = [key for key, value in model.named_parameters() if value.requires_grad and value.grad is None]
+        if not without:
+            return
+        shown = ", ".join(without[:_SHOWN]) + (f" and {len(without) - _SHOWN} more" if len(without) > _SHOWN else "")
+        do = "use them in `forward`, remove them, or freeze them with optimizer.scale_lr: {NAME: 0}"
+        if self.several:
+            what = f"parameters without a gradient, which several workers cannot train: {shown}"
+            raise JobError(what, f"stages.{name}", do)
+        self.notes.append(f"stage {name}: parameters without a gradient: {shown}; with several workers, {do}")
+
+    def _stored(self, name: str) -> BuildContext:
+        """The context of a stage's clips as they are stored."""
+        stage = self.job.stages[name]
+        facts = self.facts[stage.data]
+        sampler = stage_frame_sampler(stage, self.job.seed, facts.clip)
+        clip = facts.clip if sampler is None else sampler.output_clip(facts.clip)
+        counts = facts.class_counts.get(stage.split or facts.splits[0])
+        if counts is None:  # not counted yet
+            counts = {key: (1,) * len(target.classes) for key, target in facts.targets.items() if target.classes}
+        return BuildContext(self.job.seed, clip, facts.targets, counts=counts)
+
+    def _backbone_state(self, source: str | None) -> Mapping[str, Tensor] | None:
+        """Weights of another stage's backbone before training; None without a stage, or if its data are not known."""
+        if source is None or self.job.stages[source].data not in self.facts:
+            return None
+        _, _, built = stage_chains(self.job, source, self.catalog, self._stored(source))
+        return self.model(source, built).backbone.state_dict()
+
+    def _key(self, name: str) -> str:
+        """Everything that the check of a stage's model depends on."""
+        stage = self.job.stages[name]
+        used = {"data", "split", "frames", "augment", "degrade", "backbone", "head", "optimizer", "accumulate"}
+        values = stage.model_dump(mode="json", by_alias=True, include=used | {"batch_size", "validate_"})
+        stored = self._stored(name)
+        empty = [key for key, counts in stored.counts.items() if 0 in counts]
+        layout = self.facts[stage.data].layouts.get(stage.split or self.facts[stage.data].splits[0])
+        facts = [repr(stored.clip), repr(stored.targets), repr(layout and layout.clean_shape), empty, self.workers]
+        return json.dumps([values, facts], sort_keys=True)
+
+
+def require_split(facts: DataFacts, split: str, where: str) -> None:
+    """Checks that data have a split with samples.
+
+    Raises:
+        JobError: the data lack it.
+        DataError: it has no sample.
+    """
+    if split not in facts.splits:
+        raise JobError(f"there is no split {split!r}", where, f"use one of: {', '.join(facts.splits)}")
+    if facts.samples.get(split) == 0:
+        raise DataError(f"the split {split!r} has no sample", where, "name another split, or prepare more data")
+
+
+def example_batch(clip: ClipSpec, targets: Mapping[str, Target], layout: Layout | None, count: int) -> RawBatch:
+    """Returns `count` clips of random pixels with labels that the targets allow.
+
+    Args:
+        clip: shape of the clips.
+        layout: array types, and the shape of the clean clips; None: uint8 without clean clips.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def pixels(kind: str, *shape: int) -> Tensor:
+        if kind == "float32":
+            return torch.rand(shape, generator=generator)
+        return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+
+    frames = pixels(
+        "uint8" if layout is None else layout.frames, count, clip.length, clip.channels, clip.height, clip.width
+    )
+    clean = None
+    if layout is not None and layout.clean is not None and layout.clean_shape is not None:
+        _, height, width, channels = layout.clean_shape
+        clean = pixels(layout.clean, count, clip.length, channels, height, width)
+    labels = {
+        name: torch.arange(count) % len(target.classes)
+        if target.kind == "class"
+        else torch.full((count,), sum(target.bounds) / 2 if target.bounds else 0.0)
+        for name, target in targets.items()
+    }
+    numbers = np.arange(count, dtype=np.int64)
+    return RawBatch(np.zeros_like(numbers), numbers, frames, clean, labels)

@@ -1,0 +1,49 @@
+"""Copies of a module's weights in CPU memory, and their file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_model
+from torch import Tensor, nn
+
+
+def state_on_cpu(module: nn.Module) -> dict[str, Tensor]:
+    """Copies the state dict of a module to CPU memory; attributes of the module that are no state are not copied.
+
+    Each storage is copied once, directly from its device: tied weights stay tied, and no second copy is made on a GPU.
+    """
+    storages: dict[tuple[torch.device, int], torch.UntypedStorage] = {}
+
+    def copy(tensor: Tensor) -> Tensor:
+        source = tensor.untyped_storage()
+        key = tensor.device, source.data_ptr()
+        if source.nbytes() == 0 or key not in storages:
+            storages[key] = source.cpu() if tensor.device.type != "cpu" else source.clone()
+        view = torch.empty(0, dtype=tensor.dtype)
+        return view.set_(storages[key], tensor.storage_offset(), tensor.size(), tensor.stride())
+
+    return {name: copy(value.detach()) for name, value in module.state_dict().items()}
+
+
+def save_state(state: dict[str, Tensor], path: Path) -> None:
+    """Writes a state dict to a safetensors file; `safetensors.torch.load_model` reads it, tied weights included.
+
+    Raises:
+        SafetensorError, OSError: the file cannot be written.
+    """
+    save_model(_State(state), str(path))
+
+
+class _State(nn.Module):
+    """Gives a state dict the interface that `save_model` needs: it handles tied weights, `save_file` refuses them."""
+
+    def __init__(self, state: dict[str, Tensor]) -> None:
+        super().__init__()
+        self._state = state
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Returns the state."""
+        return self._state

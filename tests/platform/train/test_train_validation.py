@@ -1,0 +1,86 @@
+"""Validation sees an even spread over its split, the same for every number of workers."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from blear.data.decoded.store import Store
+from blear.data.loader import spread_batches
+from blear.data.prepared import Prepared
+from blear.train.setup import set_up
+from blear.train.worker import LocalWorker
+
+SMALL = "stages.clean.validate={every: 2, batches: 2, metric: ccc}"  # 32 of 48 samples, of three subjects
+
+
+class ThreadWorker(LocalWorker):
+    """One of several workers, each in a thread of this process."""
+
+    def __init__(self, rank: int, shared: list[Any], barrier: threading.Barrier) -> None:
+        super().__init__(torch.device("cpu"))
+        self.rank, self.world_size = rank, len(shared)
+        self.shared, self.barrier = shared, barrier
+
+    def all_gather(self, value: Any) -> list[Any]:
+        self.shared[self.rank] = value
+        self.barrier.wait(60)
+        return list(self.shared)
+
+    def all_reduce_sum(self, value: float) -> float:
+        gathered = sum(self.all_gather(value))
+        self.barrier.wait(60)
+        return gathered
+
+
+def validated(run, world: int) -> list[dict[str, float]]:
+    """The values that each of `world` workers gets."""
+    shared, barrier = [None] * world, threading.Barrier(world)
+    found: list[dict[str, float]] = [{} for _ in range(world)]
+
+    def work(rank: int) -> None:
+        validator = replace(run.validator, worker=ThreadWorker(rank, shared, barrier))
+        found[rank] = validator(copy.deepcopy(run.model))
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(world)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    return found
+
+
+def test_the_values_do_not_depend_on_the_number_of_workers(plan) -> None:
+    run = set_up(plan("watched", SMALL), LocalWorker(torch.device("cpu")))
+    (alone,) = validated(run, 1)
+    assert set(alone) == {"validation_loss", "validation_ccc"}
+    for world in (2, 3):  # of three workers one has no batch
+        assert validated(run, world) == [alone] * world
+
+
+def test_every_subject_is_validated(plan) -> None:
+    data = Prepared.open(plan("spread").prepared["faces"])
+    store = Store.open(data, "dev")
+    (batch,) = spread_batches(store, 16, 1)
+    subjects = store.metadata(batch.samples_B).subjects
+    counts = [subjects.count(name) for name in sorted(set(subjects))]
+    assert len(counts) == len(set(store.metadata(np.arange(len(store))).subjects)) == 3
+    assert max(counts) - min(counts) <= 1
+
+
+@pytest.mark.parametrize(("batches", "count"), [(1, 5), (3, 15), (100, 48)])
+def test_batches_are_an_even_spread_of_single_samples(plan, batches: int, count: int) -> None:
+    store = Store.open(Prepared.open(plan("spread").prepared["faces"]), "dev")
+    alone = [raw.samples_B.tolist() for raw in spread_batches(store, 5, batches)]
+    samples = np.concatenate(alone)
+    assert len(samples) == len(set(samples.tolist())) == count
+    assert np.diff([-1, *samples, 48]).max() <= -(-48 // count) + 1
+    for world in (2, 4):
+        shares = [[raw.samples_B.tolist() for raw in spread_batches(store, 5, batches, n, world)] for n in range(world)]
+        assert sorted(batch for share in shares for batch in share) == alone
