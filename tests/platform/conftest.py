@@ -14,12 +14,10 @@ from blear.train.plan import StagePlan
 
 @pytest.fixture
 def plan(repository: Path, storage: Path, tmp_path: Path):
-    """plan("name", "stages.clean.steps=6", ...) -> the tiny clean-trained stage in float32, in its own run folder."""
+    """plan("name", "stages.clean.steps=6", ...) -> the tiny clean-trained stage in a run folder of its own."""
 
     def make(name: str, *overrides: str) -> StagePlan:
-        job, catalog = read_job(
-            repository / "jobs" / "vlqr.yaml", profile="tiny", overrides=("cluster.precision=float32", *overrides)
-        )
+        job, catalog = read_job(repository / "jobs" / "vlqr.yaml", profile="tiny", overrides=overrides)
         return StagePlan(job, "clean", RunFolder(tmp_path / name), prepare_data(job, catalog, workers=1))
 
     return make

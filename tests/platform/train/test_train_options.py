@@ -23,7 +23,6 @@ from blear.metrics import ccc
 from blear.train.checkpoint import list_checkpoints
 from blear.train.loop import train_stage
 from blear.train.plan import StagePlan
-from blear.train.precision import choose_precision, native_bfloat16
 from blear.train.setup import set_up
 from blear.train.trackers import MLflow
 from blear.train.worker import LocalWorker, local_device
@@ -268,28 +267,3 @@ def test_a_gpu_that_is_missing_is_one_message() -> None:
     with pytest.raises(JobError, match=r"cluster\.gpu: it is true, but torch finds no GPU here"):
         local_device(True)
     assert local_device("auto") == local_device(False) == torch.device("cpu")
-
-
-def test_automatic_precision_is_bfloat16_where_every_worker_computes_it_itself(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Two(LocalWorker):
-        """Gathers the value of another worker, whose processor has no bfloat16, beside its own."""
-
-        def all_gather(self, value: object) -> list[object]:
-            return [value, False]
-
-    cpu = torch.device("cpu")
-    known = torch.cpu.get_capabilities()
-    own = bool(known.get("avx512_bf16") or known.get("amx_bf16"))
-    assert native_bfloat16(cpu) == own
-    assert choose_precision("auto", LocalWorker(cpu)) == ("bfloat16" if own else "float32")
-    assert choose_precision("auto", Two(cpu)) == "float32"
-    assert choose_precision("bfloat16", Two(cpu)) == "bfloat16"
-    assert not native_bfloat16(torch.device("meta"))
-    seen = []
-    monkeypatch.setattr(
-        torch.cuda, "is_bf16_supported", lambda including_emulation=True: seen.append(including_emulation)
-    )
-    native_bfloat16(torch.device("cuda"))
-    assert seen == [False]

@@ -18,9 +18,7 @@ class Cluster(StrictModel):
     cpus_per_worker: float = Field(1, gt=0, description="logical CPUs that each worker reserves")
     gpu: Literal["auto"] | bool = Field("auto", description="whether each worker uses a GPU; auto: if there is one")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto",
-        description="precision of the model's arithmetic; auto: bfloat16 if every worker's GPU or CPU computes it "
-        "itself, else float32",
+        "auto", description="precision of the model's arithmetic; auto: bfloat16 on a GPU, else float32"
     )
     channels_last: bool = Field(
         True,
@@ -28,11 +26,7 @@ class Cluster(StrictModel):
         "measurements",
     )
     compile: bool = Field(False, description="compile the model with torch.compile")
-    stall_s: float = Field(
-        600,
-        gt=0,
-        description="seconds without a byte of data, a decoded sample or the other workers before a run stops",
-    )
+    stall_s: float = Field(600, gt=0, description="seconds to wait for data or other workers before a run stops")
     failures: int = Field(
         3, ge=-1, description="restarts of a stage after a lost worker, without pre-emptions; -1: unlimited"
     )
