@@ -73,14 +73,18 @@ def _locked_changes(run: RunFolder, before: Job, job: Job) -> Iterator[tuple[str
         yield from _differences("", old, new)
         return
     trained = _with_sources(before, [name for name in before.stages if _started(run, name)])
-    paths = {("seed",): None} if trained else {}
+    paths: dict[tuple[str, ...], None] = {("seed",): None} if trained else {}
     for name in trained:
         paths |= {("stages", name): None, ("data", before.stages[name].data): None}
     for path in paths:
-        values = [old, new]
-        for key in path:
-            values = [value.get(key, _MISSING) if isinstance(value, dict) else _MISSING for value in values]
-        yield from _differences(".".join(path), *values)
+        yield from _differences(".".join(path), _value_at(old, path), _value_at(new, path))
+
+
+def _value_at(section: Any, path: tuple[str, ...]) -> Any:
+    """The value at a path of nested dictionaries; `_MISSING` if there is none."""
+    for key in path:
+        section = section.get(key, _MISSING) if isinstance(section, dict) else _MISSING
+    return section
 
 
 def _started(run: RunFolder, name: str) -> bool:

@@ -44,6 +44,6 @@ class _State(nn.Module):
         super().__init__()
         self._state = state
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Returns the state."""
         return self._state
