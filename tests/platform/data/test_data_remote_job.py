@@ -61,11 +61,12 @@ def job(tmp_path, monkeypatch):
     return path
 
 
-def test_a_run_from_a_url_gives_equal_weights_to_a_run_from_a_folder(blear, job, storage, faces):
-    """To the bit, though the server fails at first; no shard is prepared."""
+def test_a_run_from_a_url_gives_equal_weights_to_a_run_from_a_folder(blear, job, storage, faces, tmp_path):
+    """To the bit, though the server fails at first; no shard is prepared. Each run has a cache of its own."""
     with serve(faces.folder, Faults(times=1, status=503)) as (url, seen):
         for name, place in (("here", str(faces.folder)), ("there", url)):
-            done = blear("run", str(job), "--set", f"data.faces.shards={place}", "--set", f"name={name}")
+            given = ("--set", f"data.faces.shards={place}", "--set", f"name={name}")
+            done = blear("run", str(job), *given, BLEAR_CACHE=str(tmp_path / f"cache-{name}"))
             assert done.returncode == 0, done.stderr
             assert f"prepared shards at {place}" in done.stderr
         assert seen.count() >= 2

@@ -150,7 +150,7 @@ def test_the_outcome_names_the_middle_level_and_counts(run):
     worse = sum(t.holm < 0.05 and t.difference < 0 for t in tests)
     assert better >= 2
     assert counted.startswith(
-        f"Of 8 levels it is better at {better}, worse at {worse}, and undecided at {8 - better - worse},"
+        f"Of 8 levels it is better at {better}, worse at {worse}, and undecided at {8 - better - worse} ("
     )
     assert mildest.startswith("At factor 1: ")
 
