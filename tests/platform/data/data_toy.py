@@ -1,5 +1,6 @@
 """A one-file plugin with a small dataset; shared by the tests of `blear.data`."""
 
+import hashlib
 from pathlib import Path
 
 from blear.data.prepare.run import prepare_dataset
@@ -145,3 +146,19 @@ def toy_samples(folder: Path, split: str, *, seed=0, **params):
 
     dataset = toy_ref(folder, **params).build(BuildContext(seed=seed))
     return [sample for part in dataset.parts(split) for sample in dataset.samples(split, part)]
+
+
+def restate(prepared):
+    """The dataset with a dataset.json that states its changed shards, as a writer of such shards would have done."""
+    path = prepared.folder / "dataset.json"
+    text = path.read_text()
+    for split in prepared.splits:
+        for info in prepared.split(split).shards:
+            shard = prepared.folder / info.name
+            digest = hashlib.sha256(shard.read_bytes()).hexdigest()
+            if digest != info.sha256:
+                shard.with_name(f"{shard.name}.idx").unlink(missing_ok=True)
+                text = text.replace(info.index_sha256, "").replace(info.sha256, digest)
+                text = text.replace(f'"bytes": {info.bytes}', f'"bytes": {shard.stat().st_size}')
+    path.write_text(text)
+    return Prepared.open(prepared.folder)

@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from data_toy import prepare_toy, toy_samples
+from data_toy import prepare_toy, restate, toy_samples
 
 from blear.data.decoded.store import Store
 from blear.data.prepare.run import prepare_dataset
@@ -95,7 +95,7 @@ def test_opening_reads_no_shard_and_decoded_shards_replace_encoded_ones(tmp_path
         store.take(np.array([3]))
 
 
-def damage(prepared, *numbers, member="png", rebuild=False):
+def damage(prepared, *numbers, member="png"):
     """Zeroes the middle of a member of samples of the first training shard."""
     shard = prepared.shards("train")[0]
     index = build_index(shard)
@@ -104,8 +104,6 @@ def damage(prepared, *numbers, member="png", rebuild=False):
         offset, size = index.members(number)[member]
         data[offset + size // 4 : offset + size // 2] = bytes(size // 2 - size // 4)
     shard.write_bytes(data)
-    if rebuild:
-        shard.with_name(f"{shard.name}.idx").unlink()
 
 
 @pytest.mark.parametrize("cache_gb", [None, 0])
@@ -127,7 +125,8 @@ def test_broken_samples_over_the_limit_are_named_and_not_cached(tmp_path, cache_
 def test_broken_samples_within_the_limit_are_left_out_and_logged_once(tmp_path, capfd, cache_gb, second):
     prepared = prepare_toy(tmp_path)
     damage(prepared, 0)
-    damage(prepared, second, member="json", rebuild=True)
+    damage(prepared, second, member="json")
+    prepared = restate(prepared)
     capfd.readouterr()
     for _ in range(2):
         store = Store.open(prepared, "train", max_broken=2, cache_gb=cache_gb)
@@ -182,7 +181,7 @@ def test_a_sample_that_does_not_match_the_dataset_is_broken(tmp_path, old, new, 
     data = shard.read_bytes()
     assert data.count(old) >= 1
     shard.write_bytes(data.replace(old, new, 1))
-    shard.with_name(f"{shard.name}.idx").unlink()
+    prepared = restate(prepared)
     for cache_gb in (None, 0):
         store = Store.open(prepared, "train", max_broken=1, cache_gb=cache_gb)
         assert everything(store).good_B.sum() == 5
@@ -195,7 +194,7 @@ def test_each_sample_of_a_shard_with_another_layout_is_broken(tmp_path):
     other = prepare_toy(tmp_path)
     for old, new in zip(prepared.shards("train"), other.shards("train"), strict=True):
         new.write_bytes(old.read_bytes())
-        new.with_name(f"{new.name}.idx").unlink()
+    other = restate(other)
     store = Store.open(other, "train", max_broken=6)
     assert everything(store).frames.shape == (0, 1, 1, 6, 5)
     assert {cause for _, _, cause in store.broken} == {"the shard has a clean clip, but dataset.json declares none"}
@@ -228,7 +227,7 @@ def test_a_shard_with_another_number_of_samples_is_an_error(tmp_path):
     prepared, more = prepare_toy(tmp_path), prepare_toy(tmp_path, samples=4)
     shard = prepared.shards("train")[0]
     shard.write_bytes(more.shards("train")[0].read_bytes())
-    shard.with_name(f"{shard.name}.idx").unlink()
+    prepared = restate(prepared)
     with pytest.raises(DataError, match=r"the shard has 4 samples, dataset\.json says 3"):
         everything(Store.open(prepared, "train"))
 
