@@ -8,27 +8,29 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from PIL import Image
 
 from blear.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
 """Lower-case endings of picture files in folders of raw data."""
 
 _ORIENTATION = 0x0112  # EXIF tag
 _TURNED = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
 }
-_DAMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+_DAMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 
 
 def picture_files(folder: Path, suffixes: Iterable[str] = PICTURE_SUFFIXES) -> list[Path]:
@@ -70,17 +72,19 @@ def read_picture(
     Raises:
         DataError: the file is missing, damaged, no picture, or has values without a defined range (32-bit float).
     """
+    from PIL import Image
+
     named = f"the picture {picture}" if where and isinstance(picture, Path) else "the picture"
     where = where or (str(picture) if isinstance(picture, Path) else "")
     try:
         with Image.open(picture if isinstance(picture, Path) else io.BytesIO(picture)) as image:
             turned = _TURNED.get(_orientation(image))
             plain = _eight_bits(image)
-            upright = plain if turned is None else plain.transpose(turned)
+            upright = plain if turned is None else plain.transpose(Image.Transpose[turned])
             return np.array(_opaque(upright, background).convert("RGB" if color == "rgb" else "L"))
     except FileNotFoundError as error:
         raise DataError(f"{named} is missing", where, "unpack all of the data, or fix the list") from error
-    except _DAMAGE_ERRORS as error:  # Pillow raises SyntaxError for damaged PNG chunks
+    except (*_DAMAGE_ERRORS, Image.DecompressionBombError) as error:  # Pillow raises SyntaxError for damaged PNG chunks
         raise DataError(f"{named} cannot be read: {error}", where, "replace it by an intact copy") from error
 
 
@@ -94,6 +98,8 @@ def _orientation(image: Image.Image) -> int:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Returns a picture of more than 8 bits as 8-bit grey; any other picture unchanged."""
+    from PIL import Image
+
     if image.mode == "F":
         raise ValueError("its values are 32-bit floats, whose range is not defined: save it with 8 or 16 bits")
     if not image.mode.startswith("I"):
@@ -106,6 +112,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def _opaque(image: Image.Image, background: int) -> Image.Image:
     """Blends a picture with transparency over a uniform grey; returns any other picture unchanged."""
+    from PIL import Image
+
     if not image.has_transparency_data:
         return image
     colours = image.convert("RGBA")

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +23,7 @@ from blear.train.checkpoint import list_checkpoints
 from blear.train.loop import train_stage
 from blear.train.plan import StagePlan
 from blear.train.setup import set_up
-from blear.train.trackers import MLflow
 from blear.train.worker import LocalWorker, local_device
-from ports import free_port
 
 PLAIN = ("stages.clean.backbone.dropout=0", "stages.clean.optimizer={use: sgd, lr: 0.05, momentum: 0}")
 
@@ -221,44 +218,6 @@ def test_mlflow_receives_the_parameters_and_the_metrics(plan, tmp_path: Path, mo
     assert run.data.params["backbone"] == "vlqr/cnn5x5"
     points = {point.step: point.value for point in client.get_metric_history(run.info.run_id, "loss")}
     assert points == pytest.approx(log(tracked, "loss"))
-
-
-def test_an_outage_of_mlflow_does_not_end_training(plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that worked for an earlier stage refuses connections; training ends, and the log is complete."""
-    pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    tracked = plan("outage", "trackers=[mlflow]", "stages.clean.log_every=2")
-    with pytest.raises(JobError, match="MLflow refuses"):  # the first contact: rather a mistake than an outage
-        trained(tracked)
-    earlier = tracked.run.stage("earlier")
-    earlier.mkdir(parents=True)
-    (earlier / "mlflow_run_id").write_text("1")
-    trained(tracked)
-    assert facts(tracked)["steps"] == max(log(tracked, "loss"))
-
-
-def test_an_outage_of_mlflow_in_the_middle_of_a_stage_loses_no_value(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The file store is a file for a while, so that every write fails."""
-    mlflow = pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlflow").as_uri())
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    tracker = MLflow(tmp_path, "outages", "one", {})
-    (tmp_path / "mlflow").rename(tmp_path / "away")
-    (tmp_path / "mlflow").write_text("")
-    tracker.log_metrics(1, {"loss": 1.0})
-    deadline = time.monotonic() + 60
-    while "MLflow cannot be reached" not in capsys.readouterr().err and time.monotonic() < deadline:
-        time.sleep(0.01)
-    (tmp_path / "mlflow").unlink()
-    (tmp_path / "away").rename(tmp_path / "mlflow")
-    tracker.log_metrics(2, {"loss": 0.5})
-    tracker.close()
-    client = mlflow.MlflowClient()
-    points = client.get_metric_history((tmp_path / "mlflow_run_id").read_text(), "loss")
-    assert {point.step: point.value for point in points} == {1: 1.0, 2: 0.5}
 
 
 def test_a_gpu_that_is_missing_is_one_message() -> None:
