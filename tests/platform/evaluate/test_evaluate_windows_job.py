@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from blear.data.prepared import Prepared
-from blear.errors import DataError
+from blear.errors import JobError
 from blear.evaluate.predictions import read_predictions
 from blear.evaluate.summary import read_summary
 from blear.job.reader import read_job
@@ -136,7 +136,7 @@ def test_data_with_other_classes_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(JOB)
     overrides = ["data.others={use: long_clips/others}", "evaluate.data=others"]
     job, catalog = read_job(tmp_path / "job.yaml", overrides=overrides)
-    with pytest.raises(DataError, match="'only' has the classes sad, glad, calm, the data calm, glad, sad"):
+    with pytest.raises(JobError, match="'only' has the classes sad, glad, calm, the data calm, glad, sad"):
         run_job(job, catalog, runner="local", fresh=False, command="blear run", profile=None)
     load_plugins.cache_clear()
 
