@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import sys
 import warnings
+from typing import NoReturn
 
 import click
 
@@ -23,12 +24,15 @@ from blear.commands.submit import submit
 from blear.commands.timeline import timeline
 from blear.commands.verify import verify
 from blear.errors import BlearError
+from blear.storage.run_log import log_error, log_to_stderr
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
-def cli() -> None:
+@click.option("--debug", is_flag=True, help="Print the whole log and the tracebacks of errors.")
+def cli(*, debug: bool) -> None:
     """blear: recognition that survives bad video."""
+    log_to_stderr(debug=debug)
 
 
 for command in (
@@ -51,29 +55,36 @@ for command in (
 
 def main() -> None:
     """Entry point of the `blear` command."""
-    logging.captureWarnings(capture=True)
+    log_to_stderr(debug=False)
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         cli(standalone_mode=False)
     except BlearError as error:
-        click.echo(f"blear: {error}", err=True)
-        sys.exit(2)
+        _fail(str(error))
+    except BrokenPipeError:  # the reader of the output has ended, as in `blear plugins | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:  # for instance a full disk or missing permissions: a traceback would not help
-        if error.strerror is None:
-            raise
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(
-            f"blear: {where}{error.strerror}\n  -> fix the cause and run the same command again; it continues "
-            f"from here",
-            err=True,
-        )
-        sys.exit(2)
+        what = error.strerror or str(error) or type(error).__name__
+        _fail(f"{where}{what}\n  -> fix the cause and run the same command again; it continues from here")
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("blear: interrupted; run the same command again to continue", err=True)
         sys.exit(130)
+    except Exception:
+        log_error()
+        raise
+
+
+def _fail(message: str) -> NoReturn:
+    """Prints an error without its traceback, which goes to the run's log, and exits with code 2."""
+    click.echo(f"blear: {message}", err=True)
+    if (log := log_error()) is not None:
+        click.echo(f"  -> the traceback is in {log}", err=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,124 @@
-"""Public image functions that several plugins share: luma, bicubic resize as in MATLAB, face boxes and crops."""
+"""Public image functions that several plugins share: picture files, luma, bicubic resize, face boxes and crops."""
 
 from __future__ import annotations
 
+import io
 import math
+import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+from blear.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
+"""Lower-case endings of picture files in folders of raw data."""
+
+_ORIENTATION = 0x0112  # EXIF tag
+_TURNED = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+_DAMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+
+
+def picture_files(folder: Path, suffixes: Iterable[str] = PICTURE_SUFFIXES) -> list[Path]:
+    """Lists the picture files of a folder, sorted by name, without those of its subfolders.
+
+    Hidden files are left out. macOS writes a file `._NAME` beside each file NAME on disks of other systems; it ends
+    like a picture, but holds no pixels.
+
+    Args:
+        folder: an existing folder.
+        suffixes: endings in lower case; file names may have them in any case.
+    """
+    endings = tuple(suffixes)
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in endings and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def read_picture(
+    picture: Path | bytes, where: str = "", *, color: Literal["rgb", "grey"] = "rgb", background: int = 0
+) -> np.ndarray:
+    """Reads a picture file of any format of Pillow as uint8 RGB [H, W, 3] or grey [H, W], upright.
+
+    - EXIF: a picture with an orientation tag is turned as the tag states. Boxes and landmarks must count its pixels
+      upright, too.
+    - 16 bits: the upper 8 bits of each value are kept, as libpng and OpenCV do. 0 stays 0, 65535 becomes 255.
+    - Palettes become colours, CMYK becomes RGB, one bit becomes 0 or 255.
+    - Alpha: a transparent picture is blended over a uniform grey of the value `background`; 0 is black.
+    - Grey is BT.601 luma in full range; grey pictures become RGB by repetition.
+
+    Args:
+        picture: path of the file, or its content.
+        where: for messages: the row of a list that names the picture; empty: the path itself.
+        color: the result's channels.
+        background: grey value, 0 to 255, behind transparent pixels.
+
+    Raises:
+        DataError: the file is missing, damaged, no picture, or has values without a defined range (32-bit float).
+    """
+    from PIL import Image
+
+    named = f"the picture {picture}" if where and isinstance(picture, Path) else "the picture"
+    where = where or (str(picture) if isinstance(picture, Path) else "")
+    try:
+        with Image.open(picture if isinstance(picture, Path) else io.BytesIO(picture)) as image:
+            turned = _TURNED.get(_orientation(image))
+            plain = _eight_bits(image)
+            upright = plain if turned is None else plain.transpose(Image.Transpose[turned])
+            return np.array(_opaque(upright, background).convert("RGB" if color == "rgb" else "L"))
+    except FileNotFoundError as error:
+        raise DataError(f"{named} is missing", where, "unpack all of the data, or fix the list") from error
+    except (*_DAMAGE_ERRORS, Image.DecompressionBombError) as error:  # Pillow raises SyntaxError for damaged PNG chunks
+        raise DataError(f"{named} cannot be read: {error}", where, "replace it by an intact copy") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """Returns the EXIF orientation, 1 (upright) to 8; 1 if there is none, or if the EXIF data are damaged."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except (SyntaxError, ValueError, TypeError, KeyError, OverflowError, struct.error):
+        return 1
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Returns a picture of more than 8 bits as 8-bit grey; any other picture unchanged."""
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("its values are 32-bit floats, whose range is not defined: save it with 8 or 16 bits")
+    if not image.mode.startswith("I"):
+        return image
+    values_HW = np.asarray(image).astype(np.int64)
+    if values_HW.min() < 0 or values_HW.max() > 65535:
+        raise ValueError("its values have more than 16 bits: save it with 8 or 16 bits")
+    return Image.fromarray((values_HW >> 8).astype(np.uint8))
+
+
+def _opaque(image: Image.Image, background: int) -> Image.Image:
+    """Blends a picture with transparency over a uniform grey; returns any other picture unchanged."""
+    from PIL import Image
+
+    if not image.has_transparency_data:
+        return image
+    colours = image.convert("RGBA")
+    behind = Image.new("RGBA", colours.size, (background, background, background, 255))
+    return Image.alpha_composite(behind, colours)
 
 
 def studio_luma(rgb_HWC: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 console = Console(stderr=True, highlight=False)
 _LINE_EVERY_S = 10.0
+_log = logging.getLogger(__name__)
 
 
 class ProgressBar(Protocol):
@@ -75,8 +77,9 @@ def track(what: str, total: int, done: int = 0, every: float = _LINE_EVERY_S) ->
 
 
 def echo(text: str) -> None:
-    """Prints one line to stderr, above the progress bars."""
+    """Prints one line to stderr, above the progress bars, and logs it."""
     console.print(text, markup=False, soft_wrap=True)
+    _log.info(text)
 
 
 def duration(seconds: float | None) -> str:

@@ -39,7 +39,7 @@ def read_video(video: Path, every: int = 1) -> Iterator[VideoFrame]:
     """
     if not video.is_file():
         raise DataError("there is no such file", str(video), "check the path")
-    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
+    capture = cv2.VideoCapture(str(video.absolute()), cv2.CAP_FFMPEG)  # ffmpeg takes `12:` in 12:30.mp4 for a protocol
     count = 0
     try:
         stated = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0

@@ -27,6 +27,7 @@ import numpy as np
 from PIL import Image
 
 from blear.errors import BlearError, DataError
+from blear.imaging import picture_files
 from blear.video import read_video
 from blear_dsn.align import align
 from blear_dsn.face_crops import crop_face, display_size, select_face
@@ -44,12 +45,19 @@ _MIN_DEPTH = 2  # path components: emotion and clip
 
 
 def videos(source: Path) -> list[tuple[Path, int]]:
-    """Finds the videos below a folder. Returns (path, class index of the folder's emotion), sorted by path.
+    """Finds the videos below a folder, without hidden files.
+
+    Returns:
+        (path, class index of the emotion that names the folder), sorted by path.
 
     Raises:
         DataError: there is no video, or a folder name is not an emotion.
     """
-    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = sorted(
+        path
+        for path in source.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(source).parts)
+    )
     if not found:
         raise DataError(f"holds no video ({', '.join(SUFFIXES)})", str(source), "give the folder of the clips")
     labelled = []
@@ -129,7 +137,7 @@ def main(source: Path, out: Path, every: int, *, aligned: bool, device: str) -> 
             place = video.relative_to(source).with_suffix("")
             folder = out / place
             if folder.is_dir():
-                count = len(list(folder.iterdir()))
+                count = len(picture_files(folder))
             else:
                 count = extract(video, folder, locator, every, aligned=aligned)
             click.echo(f"{place}: {count} faces")
@@ -139,7 +147,7 @@ def main(source: Path, out: Path, every: int, *, aligned: bool, device: str) -> 
             partial = out / f".{name}.txt.partial"
             partial.write_text("".join(rows))
             partial.replace(out / f"{name}.txt")
-    except BlearError as error:
+    except (BlearError, OSError) as error:
         click.echo(str(error), err=True)
         sys.exit(2)
 

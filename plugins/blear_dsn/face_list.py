@@ -12,8 +12,10 @@ import numpy as np
 
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
+from blear.imaging import PICTURE_SUFFIXES, picture_files, read_picture
 from blear_dsn.data_params import FaceListParams
-from blear_dsn.pictures import SUFFIXES, read_rgb, stretch
+from blear_dsn.pictures import stretch
+from blear_emotions.listed_paths import listed_path
 from blear_emotions.published import compared_with_published
 
 BLOCK = 512
@@ -73,19 +75,19 @@ class FaceList:
             raise DataError(f"no part {part!r} in split {split!r}", "dsn/face_list", "take one of parts(split)")
         for row in blocks[part]:
             if not row.path.is_dir():
-                yield self._sample(row.key, read_rgb(row.path, row.where), row)
+                yield self._sample(row.key, read_picture(row.path, row.where), row)
                 continue
-            pictures = sorted(_pictures(row.path))
+            pictures = picture_files(row.path)
             if not pictures:
                 yield self._black_sample(row)
             for number, path in enumerate(pictures):
-                yield self._sample(f"{row.key}/{number:05d}", read_rgb(path, row.where), row, row.key)
+                yield self._sample(f"{row.key}/{number:05d}", read_picture(path, row.where), row, row.key)
 
     def describe(self) -> Mapping[str, str]:
         """Missing pictures and folders, and the number of folders without pictures."""
         rows = [row for split in self.splits for row in (self._train if split == "train" else self._dev)]
         absent = [str(row.path) for row in rows if not row.path.exists()]
-        empty = sum(row.path.is_dir() and not any(_pictures(row.path)) for row in rows)
+        empty = sum(row.path.is_dir() and not picture_files(row.path) for row in rows)
         return compared_with_published({}, missing=absent) | ({"clips without a face": str(empty)} if empty else {})
 
     def _sample(self, key: str, image_HWC: np.ndarray, row: Row, video: str = "", found: int = 1) -> Sample:
@@ -115,22 +117,18 @@ class FaceList:
         return read_list(self.params.source, self.params.dev or "", len(self.params.classes))
 
 
-def _pictures(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-
-
-def read_list(root: Path, name: str, classes: int) -> list[Row]:
+def read_list(root: Path, file_name: str, classes: int) -> list[Row]:
     """Reads the rows of one list.
 
     Args:
         root: folder of the list. Paths in the list are relative to it.
-        name: file name of the list.
+        file_name: file name of the list.
         classes: number of classes; labels are 0 to `classes` - 1.
 
     Raises:
         DataError: the list is missing or empty, a row is not `<path> <label>`, or two rows have the same key.
     """
-    file = root / name
+    file = root / file_name
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -143,7 +141,8 @@ def read_list(root: Path, name: str, classes: int) -> list[Row]:
         path, _, label = " ".join(line.split("\t")).strip().rpartition(" ")
         if not path.strip() or not label.isdecimal() or int(label) >= classes:
             raise DataError(f"{line!r} is not <path> <label 0..{classes - 1}>", where, "fix this row")
-        row = Row(root / path.strip(), int(label), where, _key(path.strip()))
+        name = listed_path(path, where)
+        row = Row(root / name, int(label), where, _key(name))
         if (twin := rows.setdefault(row.key, row)) is not row:
             raise DataError(f"has the same key as {twin.where}: {row.key}", where, "rename one of them")
     if not rows:
@@ -153,6 +152,6 @@ def read_list(root: Path, name: str, classes: int) -> list[Row]:
 
 def _key(path: str) -> str:
     """Converts a path to a sample key: without extension; other characters than letters, digits and "-" become "_"."""
-    name = path[: -len(Path(path).suffix)] if Path(path).suffix.lower() in SUFFIXES else path
+    name = path[: -len(Path(path).suffix)] if Path(path).suffix.lower() in PICTURE_SUFFIXES else path
     parts = (re.sub(r"[^A-Za-z0-9-]+", "_", part).strip("_") for part in name.split("/"))
     return "/".join(part for part in parts if part) or "face"

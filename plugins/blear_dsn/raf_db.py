@@ -9,10 +9,11 @@ import numpy as np
 
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
+from blear.imaging import read_picture
 from blear_dsn.align import align
 from blear_dsn.data_params import RafDbParams
 from blear_dsn.face_crops import crop_face
-from blear_dsn.pictures import read_rgb, stretch
+from blear_dsn.pictures import stretch
 from blear_emotions.labels import AFEW, RAF
 from blear_emotions.published import compared_with_published
 from blear_emotions.rafdb import RafFace, read_package
@@ -89,8 +90,8 @@ class RafDb:
     def _picture(self, face: RafFace) -> np.ndarray:
         size = self.params.size
         if self.params.face == "aligned":
-            return stretch(read_rgb(face.aligned, face.where), size)
-        image_HWC = read_rgb(face.image, face.where)
+            return stretch(read_picture(face.aligned, face.where), size)
+        image_HWC = read_picture(face.image, face.where)
         try:
             if self.params.face == "box":
                 box = face.box()

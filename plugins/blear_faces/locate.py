@@ -170,7 +170,7 @@ def main(video: Path, out: Path | None, every: int, device: str) -> None:
     try:
         table = locate_video(video, FaceLocator(device), every)
         write_boxes(table, out)
-    except BlearError as error:
+    except (BlearError, OSError) as error:
         click.echo(str(error), err=True)
         sys.exit(2)
     click.echo(f"{out}: {len(table)} frames, {int((table[:, 3] > 0).sum())} with a face")

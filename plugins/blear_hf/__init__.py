@@ -22,7 +22,9 @@ class HfParams(Params):
     revision: str | None = Field(None, description="commit or tag on the hub; null: the newest")
     frames: str | None = Field(None, description="column of images or videos; null: the first such column")
     targets: list[str] = Field(
-        [], description="target columns: classes, words (classes) or numbers (regression); empty: all class columns"
+        [],
+        description="target columns: classes, words (classes) or numbers (regression); empty: all columns of type "
+        "ClassLabel, else the column `label`, in which whole numbers are classes",
     )
     subject: str | None = Field(
         None, description="column of the subject's identity; confidence intervals cluster by it"

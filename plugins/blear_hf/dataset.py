@@ -11,8 +11,11 @@ from PIL import Image, ImageOps
 
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
+from blear.imaging import read_picture
 from blear.video import read_video
 from blear_hf import HfParams
+
+_MOST_CLASSES = 1000  # of a column of text or whole numbers; more different values are no classes
 
 
 class HfDataset:
@@ -37,9 +40,7 @@ class HfDataset:
         )
         self._check("column", [*(frame_columns or ["image"]), *params.targets, *filter(None, [params.subject])], kinds)
         self._frames, self._video = frame_columns[0], kinds[frame_columns[0]] == "Video"
-        label_columns = params.targets or [name for name, kind in kinds.items() if kind == "ClassLabel"]
-        self._check("class column, so name `targets`; no", [] if label_columns else ["label"], kinds)
-        self.targets = tuple(map(self._target, label_columns))
+        self.targets = tuple(map(self._target, params.targets or self._label_columns(kinds)))
         length = params.length if self._video else 1
         self.clip = ClipSpec(length, 3 if params.color == "rgb" else 1, params.size, params.size)
 
@@ -54,7 +55,10 @@ class HfDataset:
         rows = self._rows[split]
         for number in range(int(part), min(int(part) + 1000, len(rows))):
             row, where = rows[number], f"{self._where}, {split}, row {number}"
-            targets = {target.name: _label(target, row[target.name], where) for target in self.targets}
+            targets = {
+                target.name: _label(target, self._columns[target.name], row[target.name], where)
+                for target in self.targets
+            }
             subject = str(row[self._params.subject]) if self._params.subject else ""
             yield Sample(f"{split}_{number:08d}", self._clip(row[self._frames], where), targets, subject=subject)
 
@@ -64,20 +68,42 @@ class HfDataset:
                 f"no {what} {', '.join(map(repr, missing))}", self._where, f"it has: {', '.join(available)}"
             )
 
+    def _label_columns(self, kinds: dict[str, str]) -> list[str]:
+        """Returns the columns of type ClassLabel, else the column `label` or `labels`, whatever its type is."""
+        found = [name for name, kind in kinds.items() if kind == "ClassLabel"]
+        if not found:
+            found = [name for name in kinds if name in ("label", "labels")][:1]
+        if not found:
+            do = f"name columns in `targets`; it has: {', '.join(kinds)}"
+            raise DataError("no column of type ClassLabel, and none called label or labels", self._where, do)
+        return found
+
     def _target(self, name: str) -> Target:
-        feature = self._columns[name]
-        names = getattr(feature, "names", None)
-        if names is None and getattr(feature, "dtype", "") in ("string", "large_string", "bool"):
-            names = sorted({str(word) for split in self.splits for word in self._rows[split].unique(name)} - {"None"})
-        return Target(name, "class", classes=tuple(names)) if names else Target(name, "value")
+        feature, named = self._columns[name], name in self._params.targets
+        kind = str(getattr(feature, "dtype", type(feature).__name__))
+        if isinstance(feature, datasets.ClassLabel):
+            return Target(name, "class", classes=tuple(feature.names))
+        if kind in ("string", "large_string", "bool") or (kind.removeprefix("u").startswith("int") and not named):
+            values = {value for split in self.splits for value in self._rows[split].unique(name)} - {None}
+            if len(values) > _MOST_CLASSES:
+                do = f"for regression of numbers set `targets: [{name}]`, else name another column"
+                raise DataError(f"column {name!r} has {len(values)} different values", self._where, do)
+            return Target(name, "class", classes=tuple(map(str, sorted(values))))
+        if kind.removeprefix("u").startswith(("int", "float", "double")):
+            return Target(name, "value")
+        raise DataError(
+            f"column {name!r} is of type {kind}", self._where, "name columns of classes, text or numbers in `targets`"
+        )
 
     def _clip(self, stored: dict[str, Any], where: str) -> np.ndarray:
         """Decodes an image or video, given as bytes or path, to frames uint8 [T, H, W, C]."""
         try:
+            encoded = stored["bytes"] or Path(stored["path"]).read_bytes()
+            if not self._video:
+                picture = read_picture(encoded, where, color=self._params.color)
+                return self._resized(Image.fromarray(picture))[None]
             with tempfile.NamedTemporaryFile() as file:
-                Path(file.name).write_bytes(stored["bytes"] or Path(stored["path"]).read_bytes())
-                if not self._video:
-                    return self._resized(Image.open(file.name))[None]
+                Path(file.name).write_bytes(encoded)
                 frames = [frame.image_HWC for frame in read_video(Path(file.name))]
         except (OSError, TypeError) as error:
             raise DataError(f"cannot be decoded: {error}", where, "fix the file or leave the row out") from error
@@ -90,11 +116,12 @@ class HfDataset:
         return picture.reshape(size, size, self.clip.channels)
 
 
-def _label(target: Target, value: Any, where: str) -> int | float:
-    if value is None or (target.kind == "class" and value == -1):  # -1 is the library's value for an unknown class
+def _label(target: Target, feature: Any, value: Any, where: str) -> int | float:
+    if value is None or (isinstance(feature, datasets.ClassLabel) and value == -1):  # -1: an unknown class
         raise DataError(f"{target.name} is missing", where, "leave the row out")
-    index = value if type(value) is int or target.kind == "value" else target.classes.index(str(value))
-    return float(index) if target.kind == "value" else int(index)
+    if target.kind == "value":
+        return float(value)
+    return value if isinstance(feature, datasets.ClassLabel) else target.classes.index(str(value))
 
 
 def _load(params: HfParams, where: str) -> dict[str, Any]:

@@ -155,7 +155,7 @@ class Avec2016:
 
 def _frames(path: Path, count: int) -> Iterator[np.ndarray]:
     """Yields the first `count` frames of a video, uint8 BGR [H, W, 3]."""
-    video = cv2.VideoCapture(str(path))
+    video = cv2.VideoCapture(str(path.absolute()))  # ffmpeg takes `12:` in 12:30.mp4 for a protocol
     try:
         if not video.isOpened():
             raise DataError("the video cannot be opened", str(path), "replace it by an intact copy")

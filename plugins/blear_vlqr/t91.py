@@ -7,14 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
-from blear.imaging import resize_bicubic, studio_luma
+from blear.imaging import PICTURE_SUFFIXES, picture_files, read_picture, resize_bicubic, studio_luma
 from blear_vlqr.params import T91Params
-
-_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
 
 
 class T91:
@@ -51,7 +48,7 @@ class T91:
     def samples(self, split: str, part: str) -> Iterator[Sample]:
         """Yields the patches of one picture, row by row."""
         params, path = self.params, self._pictures[split][part]
-        clean = _read_luma(path)
+        clean = studio_luma(read_picture(path))
         height, width = (n - n % params.factor for n in clean.shape)
         clean = clean[:height, :width]
         corners = grid(height, width, params.patch, params.stride if split == "train" else params.stride_test)
@@ -95,22 +92,13 @@ def _pictures(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataError("no such folder", str(folder), "give the folder that holds the pictures")
     pictures: dict[str, Path] = {}
-    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES):
+    for path in picture_files(folder):
         part = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)
         if part in pictures:
             raise DataError(f"has the same key as {pictures[part].name}: {part}", str(path), "rename one of them")
         pictures[part] = path
     if not pictures:
-        raise DataError(f"holds no picture ({', '.join(_SUFFIXES)})", str(folder), "give the folder of the pictures")
-    return pictures
-
-
-def _read_luma(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            rgb = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises SyntaxError for damaged PNG chunks
         raise DataError(
-            f"the picture cannot be read: {error}", str(path), "replace the file by an intact copy"
-        ) from error
-    return studio_luma(rgb)
+            f"holds no picture ({', '.join(PICTURE_SUFFIXES)})", str(folder), "give the folder of the pictures"
+        )
+    return pictures

@@ -148,3 +148,18 @@ def test_the_description_names_what_is_missing_and_counts_clips_without_a_face(l
     for picture in (lists / "Val_AFEW/001").iterdir():
         picture.unlink()
     assert dataset(lists).describe() == {"missing": str(lists / "crops/train 1.v1.png"), "clips without a face": "1"}
+
+
+def test_files_of_macos_are_no_pictures(lists):
+    (lists / "Val_AFEW" / "000" / "._000-  0.png").write_bytes(b"\0\5\x16\7")
+    assert len(samples(dataset(lists), "dev")) == 5
+
+
+def test_a_list_written_on_windows(lists):
+    rows = (lists / "Train_RAF_Face.txt").read_text()
+    (lists / "Train_RAF_Face.txt").write_text(rows.replace("/", "\\").replace("\n", "\r\n"))
+    assert [sample.key for sample in samples(dataset(lists), "train")] == [f"crops/train_{n}_v1" for n in range(4)]
+    for path in ("D:\\faces\\1.png", "D:/faces/1.png", "\\\\server\\faces\\1.png"):
+        write(lists / "Train_RAF_Face.txt", [f"{path} 3"])
+        with pytest.raises(DataError, match=r"Train_RAF_Face.txt:1: .* is a path of a Windows computer"):
+            samples(dataset(lists), "train")

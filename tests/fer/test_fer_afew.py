@@ -242,7 +242,7 @@ def test_damaged_files_are_rejected(videos, tmp_path):
     )
     folder = write_pictures(tmp_path / "Faces" / "Train" / "Sad" / "5", drawn_clips(1, 2, 48)[0])
     (folder / "images0002.jpg").write_bytes(b"\xff\xd8\xff broken")
-    refused(afew(tmp_path / "Faces", faces="given"), "images0002.jpg", "cannot be decoded")
+    refused(afew(tmp_path / "Faces", faces="given"), "images0002.jpg", "cannot be read")
 
 
 def test_located_faces_of_a_real_video(real_data, tmp_path):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from blear.contracts import BuildContext, ClipSpec, Dataset
 from blear.errors import DataError
-from blear_fer.datasets import face_source
+from blear_fer.datasets import csv_source, face_source
 from blear_fer.datasets.fer2013 import Fer2013
 from blear_fer.datasets.params import Fer2013Params
 
@@ -195,10 +195,10 @@ def test_invalid_class_folders_are_rejected(rows, tmp_path):
     victim = tmp_path / "train/fear/Training_1002.png"
     whole = victim.read_bytes()
     victim.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"Training_1002\.png: the picture cannot be decoded"):
+    with pytest.raises(DataError, match=r"Training_1002\.png: the picture cannot be read"):
         read(dataset(tmp_path), "train")
     victim.write_bytes(b"not a picture")
-    with pytest.raises(DataError, match=r"Training_1002\.png: the picture cannot be decoded"):
+    with pytest.raises(DataError, match=r"Training_1002\.png: the picture cannot be read"):
         read(dataset(tmp_path), "train")
     Image.new("L", (64, 48)).save(victim)
     with pytest.raises(DataError, match="the picture is 48 x 64, not 48 x 48 pixels"):
@@ -217,7 +217,7 @@ def test_a_truncated_jpeg_is_rejected(rows, tmp_path):
     place.mkdir(parents=True)
     Image.fromarray(rows.faces[0]).save(place / "a.jpg")
     (place / "a.jpg").write_bytes((place / "a.jpg").read_bytes()[:-400])
-    with pytest.raises(DataError, match=r"a\.jpg: the picture cannot be decoded"):
+    with pytest.raises(DataError, match=r"a\.jpg: the picture cannot be read"):
         read(dataset(tmp_path), "train")
 
 
@@ -287,3 +287,38 @@ def test_protocol_of_fer_vgg_gru_trains_on_both_and_tests_on_private(rows, tmp_p
 def picked_rows(rows, samples):
     """The row of each sample, found by its pixels."""
     return [int(np.flatnonzero((rows.faces == s.frames[0, ..., 0]).all(axis=(1, 2)))[0]) for s in samples]
+
+
+def test_a_quoted_comma_and_a_lower_case_usage_are_read(rows, tmp_path):
+    path = rows.write_csv(tmp_path / "fer2013.csv")
+    _, *lines = path.read_text().splitlines()
+    quoted = [",".join(['"web, 2013"', *(f'"{field}"' for field in line.split(","))]) for line in lines]
+    path.write_text("\n".join(['"note","Emotion","pixels","usage"', *quoted]).replace("Training", "training") + "\n")
+    samples = read(dataset(path), "train")
+    assert [sample.targets["emotion"] for sample in samples] == rows.labels[:7]
+    assert all(np.array_equal(sample.frames[0, :, :, 0], rows.faces[row]) for row, sample in enumerate(samples))
+
+
+@pytest.mark.parametrize("second", ["emotion,pixels,Usage\n", "\n0,1 2,Training\n", "\nusage,rows\nTraining,7\n"])
+def test_a_second_table_in_the_csv_is_named(rows, tmp_path, second):
+    path = rows.write_csv(tmp_path / "fer2013.csv")
+    path.write_text(path.read_text() + second)
+    with pytest.raises(DataError, match=r"row 12: .*a second table begins here\n  -> .* from this row on"):
+        dataset(path).parts("train")
+
+
+def test_more_rows_than_fer2013_has_are_a_second_table(rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_source, "ROWS", 11)
+    with pytest.raises(DataError, match=r"row 11: FER2013 has 11 rows, and this is one more: a second table"):
+        dataset(rows.write_csv(tmp_path / "fer2013.csv")).parts("train")
+
+
+def test_a_repeated_header_in_the_labels_of_the_zip_is_named(rows, tmp_path):
+    rows.write_zip(tmp_path)
+    table = tmp_path / "labels.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines, lines[0]]))
+    with pytest.raises(DataError, match="row 12: the header is repeated: a second table begins here"):
+        dataset(tmp_path).parts("train")
+    table.write_text("\n".join([lines[0].replace("usage", "Usage"), *lines[1:]]))
+    assert len(read(dataset(tmp_path), "train")) == 7

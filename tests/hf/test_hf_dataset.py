@@ -143,11 +143,45 @@ def test_missing_names_are_reported_with_available_names(folders, tmp_path):
     with pytest.raises(DataError, match="cannot be loaded"):
         build(source=tmp_path / "nowhere")
     (folders / "train" / "red" / "1.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"train, row 4: cannot be decoded"):
+    with pytest.raises(DataError, match=r"train, row 4: the picture cannot be read"):
         read(build(source=folders), "train")
     for params in ({}, {"source": folders, "hub": "a/b"}):
         with pytest.raises(ValidationError, match="give `source` or `hub`"):
             HfParams(**params)
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "classes", "found"),
+    [
+        (["sad", "happy", "sad"], "class", ("happy", "sad"), [1, 0, 1]),
+        ([10, 2, -1], "class", ("-1", "2", "10"), [2, 1, 0]),
+        ([True, False, True], "class", ("False", "True"), [1, 0, 1]),
+        ([0.5, 0.25, 1.0], "value", None, [0.5, 0.25, 1.0]),
+    ],
+)
+def test_a_column_called_label_is_the_target_whatever_its_type(folders, tmp_path, labels, kind, classes, found):
+    pictures = [str(folders / "train" / "red" / f"{n}.png") for n in range(3)]
+    table = datasets.Dataset.from_dict({"image": pictures, "label": labels}).cast_column("image", datasets.Image())
+    datasets.DatasetDict({"train": table}).save_to_disk(tmp_path / "saved")
+    dataset = build(source=tmp_path / "saved", size=10)
+    (target,) = dataset.targets
+    assert (target.name, target.kind, target.classes or None) == ("label", kind, classes)
+    assert [sample.targets["label"] for sample in read(dataset, "train")] == found
+
+
+def test_a_column_that_is_no_label_is_named(folders, tmp_path):
+    pictures = [str(folders / "train" / "red" / "0.png")] * 1100
+    rows = {"image": pictures, "label": list(range(1100)), "mood": [["sad"]] * 1100, "boxes": [1] * 1100}
+    table = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
+    datasets.DatasetDict({"train": table}).save_to_disk(tmp_path / "saved")
+    with pytest.raises(DataError, match=r"column 'label' has 1100 different values\n  -> .*targets: \[label\]"):
+        build(source=tmp_path / "saved")
+    assert build(source=tmp_path / "saved", targets=["label"]).targets[0].kind == "value"
+    with pytest.raises(DataError, match="column 'mood' is of type "):
+        build(source=tmp_path / "saved", targets=["mood"])
+    datasets.DatasetDict({"train": table.remove_columns("label")}).save_to_disk(tmp_path / "unlabelled")
+    with pytest.raises(DataError, match=r"none called label or labels\n  -> name columns in `targets`"):
+        build(source=tmp_path / "unlabelled")
 
 
 def test_the_hub_without_a_connection(monkeypatch):

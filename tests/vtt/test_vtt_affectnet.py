@@ -122,7 +122,7 @@ def change(csv, row, text):
         (2, trees.affectnet_row("1/a.jpg", 1, box="5,6,x,30"), r"row 2: face_width 'x' is not a number"),
         (2, trees.affectnet_row("1/a.jpg", 1, box="5,6,0,30"), r"row 2: the box of 0 x 30 pixels has no area"),
         (2, trees.affectnet_row("../a.jpg", 1), r"row 2: '../a.jpg' is no picture of this folder"),
-        (2, trees.affectnet_row("1/a.jpg", 1), r"1/a.jpg: the picture cannot be read"),
+        (2, trees.affectnet_row("1/a.jpg", 1), r"1/a.jpg: the picture is missing"),
         (2, trees.affectnet_row("1/train1.jpg", 1, box="500,6,5,30"), r"row 2: .* does not overlap the image"),
         (0, "subDirectory_filePath,face_x", r"the header has no column face_y, face_width"),
     ],
@@ -192,3 +192,28 @@ def test_concatenated_dataset_names_the_source_and_can_be_prepared(csv, tmp_path
     assert prepared.split("train").class_counts == {"emotion": tuple(labels(samples).count(name) for name in EMOTIONS)}
     columns = Store.open(prepared, "train").metadata(np.arange(23))
     assert [meta["source"] for meta in columns.meta] == ["affectnet"] * 7 + ["raf"] * 16
+
+
+def test_a_quoted_header_and_windows_paths_are_read(csv):
+    plain = read(build(csv), "train")
+    for name in ("training.csv", "validation.csv"):
+        header, *lines = (csv / name).read_text().splitlines()
+        header = ",".join(f'"{column}"' for column in header.split(","))
+        lines = [line.replace("/", "\\", 1) for line in lines]
+        (csv / name).write_text("\n".join([header, *lines]) + "\n")
+    quoted = read(build(csv), "train")
+    assert labels(quoted) == labels(plain)
+    assert [sample.meta for sample in quoted] == [sample.meta for sample in plain]
+
+
+def test_a_repeated_header_is_named(csv):
+    text = (csv / "training.csv").read_text()
+    (csv / "training.csv").write_text(text + text.splitlines()[0] + "\n")
+    with pytest.raises(DataError, match="the header is repeated: a second table begins here"):
+        build(csv).parts("train")
+
+
+def test_files_of_macos_are_no_pictures(folders):
+    pictures = folders / "train_set" / "images"
+    (pictures / "._0.jpg").write_bytes(b"\0\5\x16\7")
+    assert len(read(build(folders), "train")) > 0

@@ -85,5 +85,5 @@ def test_missing_episodes_and_pictures_are_rejected(missoh):
     with pytest.raises(DataError, match="no part 'AnotherMissOh07' in split 'train'"):
         list(build(missoh).samples("train", "AnotherMissOh07"))
     (missoh / "AnotherMissOh_images/AnotherMissOh01/001/0078/IMAGE_0000004327.jpg").unlink()
-    with pytest.raises(DataError, match=r"IMAGE_0000004327.jpg: the picture cannot be read"):
+    with pytest.raises(DataError, match=r"IMAGE_0000004327.jpg: the picture is missing"):
         read(build(missoh), "train")

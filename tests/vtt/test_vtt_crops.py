@@ -5,7 +5,7 @@ import pytest
 
 from blear.errors import DataError
 from blear.imaging import Box, face_square
-from blear_vtt.datasets.crops import crop_face, read_rgb, resize_square
+from blear_vtt.datasets.crops import crop_face, resize_square
 from blear_vtt.datasets.params import CropParams
 
 
@@ -92,10 +92,3 @@ def test_downscaling_averages_areas():
 def test_a_box_outside_the_picture_is_rejected():
     with pytest.raises(DataError, match=r"row 7: .* does not overlap the image of 50x40"):
         crop_face(numbered(), Box(200, 200, 10, 10), CropParams(), "black", "row 7")
-
-
-def test_a_invalid_picture_is_rejected(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
-    for name in ("a.jpg", "b.jpg"):
-        with pytest.raises(DataError, match=rf"{name}: the picture cannot be read"):
-            read_rgb(tmp_path / name)

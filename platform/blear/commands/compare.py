@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 
 @click.command()
@@ -19,10 +20,11 @@ def compare(runs: tuple[str, ...], against: str | None, out: Path | None, resamp
     from blear.evaluate.compare import compare_runs
     from blear.evaluate.compare_markdown import comparison_markdown
     from blear.storage.run_folder import write_text
+    from blear.terminal import print_markdown
 
     summary = compare_runs(runs, against=against, resamples=resamples)
     text = comparison_markdown(summary)
     if out is not None:
         write_text(out / "comparison.json", summary.model_dump_json(indent=1))
         write_text(out / "comparison.md", text + "\n")
-    click.echo(text)
+    print_markdown(text, Console())

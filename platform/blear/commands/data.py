@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 
 @click.group()
@@ -32,6 +33,7 @@ def audit(target: str, profile: str | None, overrides: tuple[str, ...], radius: 
     from blear.data.prepared import Prepared
     from blear.job.reader import read_job
     from blear.pipeline.prepare import prepare_data
+    from blear.terminal import print_markdown
 
     if Path(target).suffix in (".yaml", ".yml"):
         job, catalog = read_job(Path(target), profile=profile, overrides=overrides)
@@ -42,4 +44,4 @@ def audit(target: str, profile: str | None, overrides: tuple[str, ...], radius: 
     found = find_near_duplicates(places, radius)
     if out is not None:
         write_csv(found, out)
-    click.echo(format_markdown(found))
+    print_markdown(format_markdown(found), Console())

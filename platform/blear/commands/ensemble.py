@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import click
+from rich.console import Console
 
 
 @click.command()
@@ -38,5 +39,6 @@ def ensemble(
     Writes predictions.parquet, summary.json and ensemble.json.
     """
     from blear.evaluate.ensemble.fusion import fuse_runs
+    from blear.terminal import print_markdown
 
-    click.echo(fuse_runs(runs, out, weights=weights, score=score, by=by))
+    print_markdown(fuse_runs(runs, out, weights=weights, score=score, by=by), Console())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 
 @click.command()
@@ -12,5 +13,6 @@ import click
 def evaluate(run: Path) -> None:
     """Evaluate the arms of a finished run again, and print the results."""
     from blear.pipeline.run import evaluate_run
+    from blear.terminal import print_markdown
 
-    click.echo(evaluate_run(run))
+    print_markdown(evaluate_run(run), Console())

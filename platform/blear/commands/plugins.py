@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from blear.commands.options import plugin_files
 from blear.errors import PluginError
+
+if TYPE_CHECKING:
+    from blear.plugin.catalog import Catalog, Plugin
 
 
 @click.group(invoke_without_command=True)
@@ -23,20 +27,24 @@ def plugins(context: click.Context, files: tuple[str, ...]) -> None:
 
     catalog = load_plugins(files)
     for plugin in catalog.plugins:
-        click.echo(f"{plugin.name}  ({plugin.origin})")
-        if plugin.problem:
-            click.echo(f"    did not load: {plugin.problem}")
-        for slot, components in catalog.components.items():
-            for name, registered in components.items():
-                if registered.plugin == plugin:
-                    click.echo(f"    {slot:<12}{name:<28}{registered.component.summary}")
+        _print_plugin(plugin, catalog)
+
+
+def _print_plugin(plugin: Plugin, catalog: Catalog) -> None:
+    click.echo(f"{plugin.name}  ({plugin.origin})")
+    if plugin.problem:
+        click.echo(f"    did not load: {plugin.problem}")
+    for slot, components in catalog.components.items():
+        for name, registered in components.items():
+            if registered.plugin == plugin:
+                click.echo(f"    {slot:<12}{name:<26}  {registered.component.summary}")
 
 
 @plugins.command()
 @click.argument("name")
 @click.pass_obj
 def show(files: tuple[str, ...], name: str) -> None:
-    """Show one component: summary, parameters, examples."""
+    """Show a component: summary, parameters, examples. With the name of a plugin: list its components."""
     from blear.plugin.descriptions import component_parameters, format_use
     from blear.plugin.discovery import load_plugins
 
@@ -44,7 +52,10 @@ def show(files: tuple[str, ...], name: str) -> None:
     found = [
         r for slot in catalog.components.values() for full, r in slot.items() if name in (full, full.split("/")[1])
     ]
-    if not found:
+    named = [plugin for plugin in catalog.plugins if plugin.name == name]
+    for plugin in named:
+        _print_plugin(plugin, catalog)
+    if not found and not named:
         for slot in catalog.components:
             try:
                 catalog.get(slot, name)
@@ -58,7 +69,7 @@ def show(files: tuple[str, ...], name: str) -> None:
             f"{registered.name}  ({registered.slot}, {registered.plugin.origin})\n{registered.component.summary}\n"
         )
         for parameter in component_parameters(registered.component):
-            click.echo(f"    {parameter.name:<20}{parameter.description} ({parameter.default})")
+            click.echo(f"    {parameter.name:<18}  {parameter.description} ({parameter.default})")
         for example in registered.component.examples:
             click.echo(f"\n    {format_use(registered.name, example)}")
         click.echo("")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -26,6 +27,6 @@ def run(job: Path, profile: str | None, overrides: tuple[str, ...], runner: str,
     from blear.pipeline.run import run_job
 
     checked, catalog = read_job(job, profile=profile, overrides=overrides)
-    command = " ".join(["blear", *sys.argv[1:]])
+    command = shlex.join(["blear", *sys.argv[1:]])
     report = run_job(checked, catalog, runner=runner, fresh=fresh, command=command, profile=profile)
     click.echo(str(report))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import copy
 import difflib
 import fnmatch
@@ -45,12 +46,15 @@ class Document:
         self.problems: list[str] = []
         try:
             with file.open("rb") as stream:
-                text = stream.read(_LARGEST + 1).decode()
+                text = _decoded(stream.read(2 * _LARGEST + 4))
         except FileNotFoundError:
             raise JobError(
                 "no such job file", str(file), "give the path of a YAML job, for instance jobs/vlqr.yaml"
             ) from None
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            what = f"cannot be read: neither UTF-8 nor UTF-16 text: {error.reason} at byte {error.start}"
+            raise JobError(what, str(file), "give the path of a YAML job, and save it as UTF-8") from error
+        except OSError as error:
             raise JobError(f"cannot be read: {error}", str(file), "give the path of a YAML job") from error
         tree = _parsed(text, str(file))
         if not isinstance(tree, CommentedMap):
@@ -114,6 +118,15 @@ def parse_value(text: str, origin: str) -> Any:
         JobError: the text is not YAML, or is too large.
     """
     return _Plain(origin, {}).value(_parsed(text, origin), ())
+
+
+def _decoded(content: bytes) -> str:
+    """Decodes the content of a YAML file: UTF-8 or UTF-16, by byte order mark or, without one, by the first NUL."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    if content[:1] == b"\0" or content[1:2] == b"\0":
+        return content.decode("utf-16-be" if content[:1] == b"\0" else "utf-16-le")
+    return content.decode("utf-8-sig")
 
 
 def _parsed(text: str, file: str) -> Any:

@@ -25,6 +25,13 @@ def absolute(path: Path) -> Path:
     return resolved
 
 
+def windows_hint(path: str) -> str:
+    """Returns a hint for the message on a missing path that is written as on Windows; empty for any other path."""
+    if re.match(r"[A-Za-z]:[\\/]", path):
+        return "; a path of Windows: blear runs on Linux, and in WSL, C:\\data is /mnt/c/data"
+    return "; a path of Windows: write / in place of \\" if "\\" in path else ""
+
+
 def matches_template(template: str, name: str) -> bool:
     """Whether a stage's name is a template with at least one character in place of each `{key}`.
 

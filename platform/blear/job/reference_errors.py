@@ -21,7 +21,7 @@ def read_errors(path: Path) -> dict[str, dict[float, float]]:
     """
     do = f"give a CSV with the columns {', '.join(_COLUMNS)}"
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise JobError(f"cannot be read: {error}", str(path), do) from error

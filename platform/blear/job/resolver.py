@@ -10,7 +10,7 @@ from typing import Any
 from blear.errors import DataError, JobError
 from blear.job.component_names import ComponentNames
 from blear.job.document import Document, Where
-from blear.job.paths import absolute, matches_template, unknown_name
+from blear.job.paths import absolute, matches_template, unknown_name, windows_hint
 from blear.job.reference_errors import read_errors
 from blear.job.schema import BackboneUse, Data, FallbackData, HeadUse, Sweep
 from blear.plugin.catalog import Catalog
@@ -63,7 +63,7 @@ class _Resolver:
         if isinstance(source, str):
             path = absolute(Path(source))
             if not path.exists():
-                self.document.problem((*where, "source"), f"no such file or folder: {source}")
+                self.document.problem((*where, "source"), f"no such file or folder: {source}{windows_hint(source)}")
             raw["source"] = str(path)
         if isinstance(shards, str):
             raw["shards"] = self.shards(shards, (*where, "shards"))
@@ -91,7 +91,9 @@ class _Resolver:
                 return place
         path = absolute(Path(place))
         if not (path / "dataset.json").is_file():
-            self.document.problem(where, f"not a folder of prepared shards (no dataset.json in it): {place}")
+            self.document.problem(
+                where, f"not a folder of prepared shards (no dataset.json in it): {place}{windows_hint(place)}"
+            )
         return str(path)
 
     def stage(
@@ -128,7 +130,9 @@ class _Resolver:
         given = start["file"]
         path = absolute(Path(given) if given.startswith("~") else self.document.file.parent / given)
         if not path.is_file():
-            self.document.problem((*where, "file"), f"no such file: {given} (relative to the job file)")
+            self.document.problem(
+                (*where, "file"), f"no such file: {given} (relative to the job file){windows_hint(given)}"
+            )
             return start
         try:
             found = file_digest(path)

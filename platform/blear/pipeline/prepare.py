@@ -11,7 +11,7 @@ from blear.data.prepare.run import prepare_dataset
 from blear.data.prepared import Prepared
 from blear.errors import DataError
 from blear.job.schema import Job
-from blear.pipeline.runner import ray_session, uses_ray
+from blear.pipeline.runner import ray_session, require_linux, uses_ray
 from blear.plugin.catalog import Catalog
 from blear.plugin.component_ref import ComponentRef
 from blear.plugin.discovery import load_plugins
@@ -37,6 +37,7 @@ def prepare_data(
     Raises:
         DataError: raw data or given shards cannot be used.
     """
+    require_linux()
     folders: dict[str, str | Path] = {}
     for name, data in job.used_data.items():
         use, params = data.chosen
@@ -65,6 +66,7 @@ def _given(place: str, use: str, name: str) -> str:
 
 def prepare_one(name: str, params: dict[str, Any], *, workers: int | None = None) -> Path:
     """Prepares one dataset by component name; returns the folder of its shards."""
+    require_linux()
     return _prepared(ComponentRef("dataset", name, params), load_plugins(), seed=0, workers=workers, runner="auto")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,17 +16,21 @@ from blear.job.schema import Job
 from blear.pipeline.dry_run import dry_run
 from blear.pipeline.prepare import prepare_data
 from blear.pipeline.run_info import run_info, utc_now
-from blear.pipeline.runner import ray_session, uses_ray
+from blear.pipeline.runner import ray_session, require_linux, uses_ray
 from blear.plugin.catalog import Catalog
 from blear.plugin.fingerprints import component_fingerprints
-from blear.progress import echo
+from blear.progress import console, echo
 from blear.report import build
 from blear.storage.root import storage_root
 from blear.storage.run_folder import RunFolder
+from blear.storage.run_log import log_to_file
+from blear.terminal import print_markdown
 from blear.train.loop import train_stage
 from blear.train.on_ray.runner import train_on_ray
 from blear.train.plan import StagePlan
 from blear.train.worker import LocalWorker, local_device
+
+_log = logging.getLogger(__name__)
 
 
 def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: str, profile: str | None) -> Path:
@@ -45,8 +50,11 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
     Raises:
         BlearError: the job, a plugin, the data or the run folder cannot be used.
     """
+    require_linux()
     on_ray = uses_ray(runner)
     run = RunFolder.start(storage_root() / "runs" / job.name, dump_job(job), fresh=fresh)
+    log_to_file(run.root / "run.log")
+    _log.info("command: %s", command)
     echo(f"run folder: {run.root}")
     began = time.monotonic()
     with ray_session(on_ray or job.search is not None, local=not on_ray):
@@ -66,7 +74,7 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
     if job.search is None:
         table = evaluate_arms(job, catalog, run, prepared, local_device("auto"))
     run.update_info(finished=utc_now(), seconds=run.info.get("seconds", 0.0) + time.monotonic() - began)
-    echo(table)
+    print_markdown(table, console)
     report = build(run.root)
     echo(f"report: {report}")
     return report
@@ -97,6 +105,7 @@ def evaluate_run(root: Path) -> str:
         RunError: `root` is not a run folder, a stage is not trained, or the job has no `evaluate` section.
     """
     run = RunFolder.open(root)
+    log_to_file(run.root / "run.log")
     final = root / "final.yaml"  # of a search: the job of the best trial and of its baselines
     job, catalog = read_job(final if final.is_file() else root / "job.yaml")
     if job.evaluate is None:

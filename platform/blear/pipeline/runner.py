@@ -5,13 +5,27 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
+
+from blear.errors import RunError
 
 
 def uses_ray(runner: str) -> bool:
     """Whether Ray is used: if `runner` is "ray", or if it is "auto" and RAY_ADDRESS is set, as in every Ray job."""
     return runner == "ray" or (runner == "auto" and bool(os.environ.get("RAY_ADDRESS")))
+
+
+def require_linux() -> None:
+    """Refuses other systems: decoded frames are shared between processes through Linux's memory files.
+
+    Raises:
+        RunError: this is not Linux.
+    """
+    if sys.platform != "linux":
+        do = "use a Linux computer; on Windows, WSL 2; on a Mac, a Linux container"
+        raise RunError("blear prepares, trains and evaluates on Linux only", sys.platform, do)
 
 
 @contextlib.contextmanager

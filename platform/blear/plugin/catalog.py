@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from blear.contracts import BuildContext, Component, Params
 from blear.errors import PluginError
@@ -54,17 +55,35 @@ class RegisteredComponent:
         """
         return self.component.params.model_validate(dict(given))
 
+    def checked_params(self, given: Mapping[str, Any]) -> Params:
+        """Validates parameters that do not come from a job file.
+
+        Raises:
+            PluginError: parameters are unknown, missing or wrong; the message names each of them.
+        """
+        try:
+            return self.params(given)
+        except ValidationError as error:
+            problems = "; ".join(map(self._problem, error.errors()))
+            raise PluginError(problems, self.name, f"see `blear plugins show {self.name}`") from error
+
+    def _problem(self, item: ErrorDetails) -> str:
+        where, known = ".".join(map(str, item["loc"])), list(self.component.params.model_fields)
+        if item["type"] == "missing":
+            return f"parameter {where!r} is required, but not given"
+        if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
+            close = difflib.get_close_matches(where, known, n=1)
+            advice = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
+            return f"there is no parameter {where!r}; {advice}"
+        return f"{where}: {item['msg']}, got {item['input']!r}" if where else item["msg"]
+
     def build(self, given: Mapping[str, Any], context: BuildContext) -> Any:
         """Builds the component.
 
         Raises:
             PluginError: a parameter is wrong, or `build` names a module or attribute that does not exist.
         """
-        try:
-            params = self.params(given)
-        except ValidationError as error:
-            raise PluginError(str(error), self.name, f"see `blear plugins show {self.name}`") from error
-        return self._builder()(params, context)
+        return self._builder()(self.checked_params(given), context)
 
     def attribute(self, name: str) -> Any:
         """Returns an attribute of the class that `build` names, without building it; None if there is none."""

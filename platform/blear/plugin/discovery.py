@@ -26,6 +26,7 @@ from blear.contracts import Component
 from blear.plugin.catalog import Catalog, Plugin, RegisteredComponent
 from blear.plugin.uses import RESERVED_KEYS
 
+_FILE_MODULES: set[str] = set()  # names of the one-file plugins that this process has imported
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -81,12 +82,18 @@ class _Loader:
         if any(p.name == plugin.name for p in self.plugins):
             self._add_problem(plugin, f"an installed plugin is already named {plugin.name!r}; rename the file")
             return
+        if other := _module_of_name(file):
+            self._add_problem(
+                plugin, f"named like the module {file.stem!r} ({other}), which it would replace; rename it"
+            )
+            return
         spec = importlib.util.spec_from_file_location(file.stem, file)
         if spec is None or spec.loader is None:
             self._add_problem(plugin, "not a Python file")
             return
         module = importlib.util.module_from_spec(spec)
         sys.modules[file.stem] = module  # for pickling of its classes, and for `build` strings
+        _FILE_MODULES.add(file.stem)
         try:
             spec.loader.exec_module(module)
         except Exception as error:  # noqa: BLE001  as above
@@ -129,6 +136,20 @@ class _Loader:
         self.plugins.append(plugin)
         for registered in found:
             self.components[registered.slot][registered.name] = registered
+
+
+def _module_of_name(file: Path) -> str:
+    """Returns the origin of a standard or installed module with the name of a one-file plugin; empty if none has it."""
+    if file.stem in _FILE_MODULES:
+        return ""
+    if file.stem in sys.stdlib_module_names:
+        return "standard library"
+    try:
+        spec = importlib.util.find_spec(file.stem)
+    except (ImportError, ValueError):  # ValueError: a module without a spec
+        return ""
+    origin = Path(spec.origin) if spec is not None and spec.origin else Path()
+    return str(origin) if {"site-packages", "dist-packages"} & set(origin.parts) else ""
 
 
 def _hook_suggestion(module: ModuleType) -> str:

@@ -119,7 +119,7 @@ def _centre_inside(face: Box, person: Box) -> bool:
 def _read_people(file: Path) -> Mapping[int, list[TrackedFace]]:
     """Frame number -> the persons in it."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
         return {int(frame): [_parse_person(person) for person in people] for frame, people in content.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         do = 'it must be {"<frame>": [{"id": 1, "topleft": {"x": 0, "y": 0}, "bottomright": {"x": 9, "y": 9}}]}'

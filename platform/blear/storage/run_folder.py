@@ -31,6 +31,7 @@ class RunFolder:
 
     job.yaml            the resolved job, full names
     run.json            versions, seeds, host, data, times
+    run.log             log of all commands of the run, with the tracebacks of errors
     splits.lock.json    digests of the samples of each split that was used
     stages/NAME/        log.jsonl, tensorboard/, checkpoints/, model.safetensors, stage.json (written last: done)
     predictions.parquet, summary.json, faces.npz, report.html; validation.parquet where temperatures are fitted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from blear.storage.run_folder import RunFolder
 from blear.weights.matlab import from_matlab
 from blear.weights.read import read_weights
 from blear.weights.rename_keys import rename_keys
+
+_WRAPPER = "model."
 
 
 @dataclass
@@ -81,9 +83,27 @@ def _rename_and_copy(
     backbone: nn.Module, weights: Mapping[str, Tensor], spec: StartFrom, source: str
 ) -> TransferReport:
     names = rename_keys(list(weights), spec.rename)
+    if not spec.rename:
+        names = _without_wrapper(names, backbone.state_dict())
     report = copy_weights(backbone, {names[name]: value for name, value in weights.items()}, spec.take, source)
     report.renamed = {new: name for name, new in names.items() if new != name}
     return report
+
+
+def _without_wrapper(names: Mapping[str, str], own: Mapping[str, Tensor]) -> dict[str, str]:
+    """Removes the prefix `model.` of a LightningModule's attribute where no name of the backbone has that prefix.
+
+    Names without the prefix, such as those of a loss, are kept.
+    """
+    if any(name in own for name in names.values()):
+        return dict(names)
+    return {name: bare if (bare := new.removeprefix(_WRAPPER)) in own else new for name, new in names.items()}
+
+
+def _prefix_advice(names: Iterable[str], own: Mapping[str, Tensor]) -> str:
+    """Returns the `rename` that removes the first component of the names, if the backbone has the remaining names."""
+    prefixes = {name.split(".")[0] for name in names if name not in own and name.partition(".")[2] in own}
+    return f'names differ by a prefix: add `rename: {{"{prefixes.pop()}.*": "*"}}`' if len(prefixes) == 1 else ""
 
 
 def copy_weights(
@@ -102,8 +122,10 @@ def copy_weights(
 
     Raises:
         RunError: a pattern of `take` copied nothing, so the stage would start from random weights without notice.
+        DataError: a copied weight has values that are NaN or infinite.
     """
     report, own = TransferReport(source), backbone.state_dict()
+    parameters = {name for name, _ in backbone.named_parameters()}
     for name, value in weights.items():
         if not _matches(name, take):
             report.skipped[name] = "not asked for"
@@ -114,6 +136,10 @@ def copy_weights(
         else:
             if own[name].shape != value.shape:
                 report.reshaped[name] = str(tuple(value.shape))
+            wrong = ~torch.isfinite(value) if name in parameters else torch.isnan(value)  # a mask may be infinite
+            if count := int(wrong.sum()):
+                what = f"{name}: {count} of {value.numel()} values are NaN or infinite"
+                raise DataError(what, source, "the training that wrote these weights diverged: use an earlier file")
             with torch.no_grad():
                 own[name].copy_(value.reshape(own[name].shape))
             report.taken.append(name)
@@ -123,9 +149,8 @@ def copy_weights(
     for pattern in take:
         if not any(_matches(name, [pattern]) for name in report.taken):
             reasons = {n: r for n, r in report.skipped.items() if _matches(n, [pattern])}
-            raise RunError(
-                f"start_from: {pattern!r} took no weights: {reasons or 'no such name'}", source, "fix `take`"
-            )
+            advice = _prefix_advice((name for name in weights if _matches(name, take)), own) or "fix `take`"
+            raise RunError(f"start_from: {pattern!r} took no weights: {reasons or 'no such name'}", source, advice)
     return report
 
 

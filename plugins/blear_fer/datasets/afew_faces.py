@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from blear.errors import DataError
-from blear.imaging import Box, crop
+from blear.imaging import Box, crop, read_picture
 from blear.video import read_video
 from blear_fer.datasets.afew_files import Clip, pictures_in
 from blear_fer.datasets.params import AfewParams
@@ -81,7 +81,7 @@ def read_faces(clip: Clip, params: AfewParams) -> Iterator[FaceFrame]:
 
 def _picture_faces(files: Sequence[Path], params: AfewParams) -> Iterator[FaceFrame]:
     for number, file in enumerate(files):
-        face_HWC = _read(file)
+        face_HWC = read_picture(file)
         yield FaceFrame(_resized(face_HWC, params), number, float(min(face_HWC.shape[:2])))
 
 
@@ -99,7 +99,7 @@ def _frames(path: Path) -> Iterator[np.ndarray]:
     """Yields the frames of a video, or the pictures of a folder, uint8 RGB [H, W, 3]."""
     if path.is_file():
         return (frame.image_HWC for frame in read_video(path))
-    return map(_read, pictures_in(path))
+    return map(read_picture, pictures_in(path))
 
 
 def _locate(locator: FaceDetector, frames: Sequence[np.ndarray]) -> Sequence[FaceDetection | None]:
@@ -129,11 +129,3 @@ def _resized(face_HWC: np.ndarray, params: AfewParams) -> np.ndarray:
     height, width = params.size
     shrinks = face_HWC.shape[0] > height
     return cv2.resize(face_HWC, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-
-
-def _read(file: Path) -> np.ndarray:
-    """Reads a picture as uint8 RGB [H, W, 3]."""
-    picture = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
-    if picture is None:
-        raise DataError("the picture cannot be decoded", str(file), "extract or fetch it again")
-    return picture

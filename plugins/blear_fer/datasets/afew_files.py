@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blear.errors import DataError
+from blear.imaging import picture_files
 from blear_emotions.labels import AFEW
+from blear_emotions.listed_paths import listed_path
 from blear_fer.datasets.params import Split
 
 SPLITS: dict[Split, tuple[str, ...]] = {"train": ("Train_AFEW", "Train_AFEW_all", "Train"), "dev": ("Val_AFEW", "Val")}
@@ -16,7 +18,6 @@ SPLITS: dict[Split, tuple[str, ...]] = {"train": ("Train_AFEW", "Train_AFEW_all"
 
 UNLABELLED = ("Test_AFEW", "Test")
 ALIGNED = "AlignedFaces_LBPTOP_Points*/Faces"
-PICTURES = {".jpg", ".jpeg", ".png", ".bmp"}
 _NOT_CLASSES = re.compile(r"\.|AlignedFaces_|LBPTOP$|Points$|__MACOSX$")
 
 
@@ -64,8 +65,9 @@ def pictures_in(folder: Path) -> list[Path]:
     """Lists the pictures of a folder in natural order: 2.jpg before 10.jpg. Empty if the folder does not exist."""
     if not folder.is_dir():
         return []
-    files = [file for file in folder.iterdir() if file.suffix.lower() in PICTURES and not file.name.startswith(".")]
-    return sorted(files, key=lambda file: [int(part) if part.isdecimal() else part for part in _parts(file.stem)])
+    return sorted(
+        picture_files(folder), key=lambda file: [int(part) if part.isdecimal() else part for part in _parts(file.stem)]
+    )
 
 
 def _parts(stem: str) -> list[str]:
@@ -93,7 +95,7 @@ def _clips_in_list(path: Path, source: Path) -> Iterable[Clip]:
         folder, _, word = line.strip().rpartition(" ")
         if not folder:
             raise DataError(f"{line.strip()!r} is not a folder and an emotion", where, "write `<folder> <Emotion>`")
-        place = source / folder
+        place = source / listed_path(folder, where)
         if not place.exists():
             raise DataError(f"there is no {place}", where, "folders of a list are relative to `source`")
         yield Clip(place.stem, _emotion(word, where), place, None)

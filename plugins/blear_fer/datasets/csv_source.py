@@ -6,6 +6,7 @@ a block contains its byte offset: another process can read the block without a s
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +15,16 @@ from typing import BinaryIO
 import numpy as np
 
 from blear.errors import DataError
-from blear_fer.datasets.face_source import Face, parse_block, parse_label, parse_usage, split_rows
-from blear_fer.datasets.protocols import SIDE
+from blear_fer.datasets.face_source import (
+    SECOND_TABLE,
+    Face,
+    find_columns,
+    parse_block,
+    parse_label,
+    parse_usage,
+    split_rows,
+)
+from blear_fer.datasets.protocols import ROWS, SIDE
 
 _NEEDED = ("emotion", "pixels", "Usage")
 
@@ -42,10 +51,10 @@ class CsvSource:
         """See `Source`."""
         first, last, offset = parse_block(block, self._path, 3)
         with self._open() as file:
-            columns = self._columns(file)
+            columns, count = self._columns(file)
             file.seek(offset)
             for row in range(first, last + 1):
-                fields = self._fields(file.readline(), row, len(columns))
+                fields = self._fields(file.readline(), row, count)
                 where = self._where(row)
                 if parse_usage(fields[columns["Usage"]], where) in usages:
                     pixels_HW = _pixels(fields[columns["pixels"]], where)
@@ -57,14 +66,19 @@ class CsvSource:
         usages: list[int] = []
         offsets: list[int] = []
         with self._open() as file:
-            columns = self._columns(file)
-            offset = file.tell()
+            columns, count = self._columns(file)
+            offset, ended = file.tell(), False
             for line in file:
-                if line.strip():  # many copies of the file end with blank lines
+                if line.strip():
                     row = len(usages)
-                    fields = self._fields(line, row, len(columns))
+                    if ended or row == ROWS:
+                        what = "rows follow a blank line" if ended else f"FER2013 has {ROWS} rows, and this is one more"
+                        raise DataError(f"{what}: a second table begins here", self._where(row), SECOND_TABLE)
+                    fields = self._fields(line, row, count)
                     usages.append(parse_usage(fields[columns["Usage"]], self._where(row)))
                     offsets.append(offset)
+                else:
+                    ended = bool(usages)  # many copies of the file end with blank lines
                 offset += len(line)
         return np.array(usages, dtype=np.uint8), np.array(offsets, dtype=np.int64)
 
@@ -74,19 +88,20 @@ class CsvSource:
         except OSError as error:
             raise DataError(f"cannot be read ({error.strerror})", str(self._path), "check `source`") from error
 
-    def _columns(self, file: BinaryIO) -> dict[str, int]:
-        header = file.readline(4096).decode("utf-8-sig", errors="replace")
-        columns = {name.strip().strip('"'): index for index, name in enumerate(header.split(","))}
+    def _columns(self, file: BinaryIO) -> tuple[dict[str, int], int]:
+        """Reads the header. Returns name -> index of the needed columns, and the number of all columns."""
+        header = _split(file.readline(4096).decode("utf-8-sig", errors="replace"))
+        columns = find_columns(header, _NEEDED)
         missing = [name for name in _NEEDED if name not in columns]
         if missing:
             what = f"the header has no column {', '.join(missing)}"
             raise DataError(
                 what, str(self._path), "use fer2013.csv or icml_face_data.csv, which hold all three columns"
             )
-        return columns
+        return columns, len(header)
 
     def _fields(self, line: bytes, row: int, count: int) -> list[str]:
-        fields = [field.strip(' "\r\n') for field in line.decode("latin-1").split(",")]
+        fields = _split(line.decode("latin-1"))
         if len(fields) != count:
             what = f"{len(fields)} columns instead of {count}"
             raise DataError(what, self._where(row), "the file may be cut off: fetch it again")
@@ -94,6 +109,14 @@ class CsvSource:
 
     def _where(self, row: int) -> str:
         return f"{self._path}, row {row}"
+
+
+def _split(line: str) -> list[str]:
+    """Splits one line of a csv file into fields without quotes and outer spaces. A quoted field may contain commas."""
+    try:
+        return [field.strip() for field in next(csv.reader([line], skipinitialspace=True), [])]
+    except csv.Error:  # a field of more than 128 kB
+        return []
 
 
 def _pixels(text: str, where: str) -> np.ndarray:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
 
 from blear.errors import DataError
+from blear.imaging import read_picture
 from blear_fer.datasets.protocols import SIDE, USAGES
 
 BLOCK = 4096
 """Rows per part: about 9 MB of 48 x 48 pixels."""
+
+SECOND_TABLE = "keep one table in the file: remove everything from this row on"
+"""Advice for a file that holds a second table behind the first one."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,23 @@ def parse_label(text: str, where: str) -> int:
 
 
 def parse_usage(text: str, where: str) -> int:
-    """Parses the column `Usage`. Returns an index into `USAGES`.
+    """Parses the column `Usage`, in any case. Returns an index into `USAGES`.
 
     Raises:
-        DataError: the usage is unknown.
+        DataError: the usage is unknown, or the value is the column's name, as in the header of a second table.
     """
-    if text not in USAGES:
+    known = [usage.casefold() for usage in USAGES]
+    if text.strip().casefold() == "usage":
+        raise DataError("the header is repeated: a second table begins here", where, SECOND_TABLE)
+    if text.strip().casefold() not in known:
         raise DataError(f"unknown Usage {text!r}", where, f"it must be one of {', '.join(USAGES)}")
-    return USAGES.index(text)
+    return known.index(text.strip().casefold())
+
+
+def find_columns(header: Sequence[str], needed: Sequence[str]) -> dict[str, int]:
+    """Finds columns by their names, in any case and with spaces around them. Returns name -> index of those found."""
+    plain = [name.strip().casefold() for name in header]
+    return {name: plain.index(name.casefold()) for name in needed if name.casefold() in plain}
 
 
 def decode(data: bytes, where: str) -> np.ndarray:
@@ -104,11 +115,7 @@ def decode(data: bytes, where: str) -> np.ndarray:
     Raises:
         DataError: the picture is damaged or has another size.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            pixels_HW = np.asarray(image.convert("L"))
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three for damaged files
-        raise DataError(f"the picture cannot be decoded ({error})", where, "fetch this file again") from error
+    pixels_HW = read_picture(data, where, color="grey")
     if pixels_HW.shape != (SIDE, SIDE):
         height, width = pixels_HW.shape
         what = f"the picture is {height} x {width}, not {SIDE} x {SIDE} pixels"

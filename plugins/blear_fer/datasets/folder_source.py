@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from blear.errors import DataError
+from blear.imaging import picture_files
 from blear_emotions.labels import FER2013
 from blear_fer.datasets.face_source import Face, decode, parse_block, split_rows
 from blear_fer.datasets.protocols import USAGES
-
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 
 
 class FolderSource:
@@ -56,10 +55,7 @@ class FolderSource:
                 if folder.name not in FER2013.names:
                     do = f"its folders must be called {', '.join(FER2013.names)}"
                     raise DataError(f"unknown class folder {folder.name!r}", str(folder), do)
-                pictures = [
-                    file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES and file.name[0] != "."
-                ]
-                for file in sorted(pictures):
+                for file in picture_files(folder):
                     if (twin := files.setdefault(_key(file), file)) is not file:
                         raise DataError(f"its name is too like that of {twin.name}", str(file), "rename one of them")
         return list(files.values())

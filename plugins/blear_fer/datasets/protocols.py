@@ -12,5 +12,8 @@ PROTOCOLS: dict[Protocol, dict[str, tuple[int, ...]]] = {
 }
 """Protocol -> split -> indices into `USAGES`."""
 
+ROWS = 35_887
+"""Number of rows of the official file."""
+
 SIDE = 48
 """Rows and columns of a face, in pixels."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from blear.errors import DataError
 from blear_emotions.labels import FERPLUS, FERPLUS_CLASSES
-from blear_fer.datasets.face_source import parse_usage
+from blear_fer.datasets.face_source import find_columns, parse_usage
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ def majority(counts_NV: np.ndarray) -> np.ndarray:
 def _columns(header: list[str], path: Path) -> tuple[list[int], int]:
     for prefix, usage in (("", "Usage"), ("ferplus_", "usage")):
         names = [prefix + name for name in FERPLUS.names]
-        if usage in header and set(names) <= set(header):
-            return [header.index(name) for name in names], header.index(usage)
+        columns = find_columns(header, [usage, *names])
+        if len(columns) == len(names) + 1:
+            return [columns[name] for name in names], columns[usage]
     what = f"the header lacks Usage or one of the vote columns {', '.join(FERPLUS.names)}"
     raise DataError(what, str(path), "set `votes` to FERPlus's fer2013new.csv")

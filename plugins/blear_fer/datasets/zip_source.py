@@ -11,7 +11,17 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 
 from blear.errors import DataError
-from blear_fer.datasets.face_source import Face, decode, parse_block, parse_label, parse_usage, split_rows
+from blear_fer.datasets.face_source import (
+    Face,
+    decode,
+    find_columns,
+    parse_block,
+    parse_label,
+    parse_usage,
+    split_rows,
+)
+
+_NEEDED = ("file", "usage", "label")
 
 
 class ZipSource:
@@ -49,13 +59,17 @@ class ZipSource:
     @cached_property
     def _rows(self) -> list[tuple[str, int, int]]:
         with self._table.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file)
-            missing = [name for name in ("file", "usage", "label") if name not in (table.fieldnames or ())]
+            table = csv.reader(file)
+            columns = find_columns(next(table, []), _NEEDED)
+            missing = [name for name in _NEEDED if name not in columns]
             if missing:
                 what = f"the header has no column {', '.join(missing)}"
                 raise DataError(what, str(self._table), "labels.csv must come with faces.zip")
             rows = []
-            for row, line in enumerate(table):
+            for row, line in enumerate(line for line in table if line):
                 where = f"{self._table}, row {row}"
-                rows.append((line["file"], parse_usage(line["usage"], where), parse_label(line["label"], where)))
+                if len(line) <= max(columns.values()):
+                    raise DataError(f"{len(line)} columns", where, "the file may be cut off: fetch it again")
+                name, usage, label = (line[columns[column]] for column in _NEEDED)
+                rows.append((name, parse_usage(usage, where), parse_label(label, where)))
         return rows

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from blear.errors import DataError
 from blear.imaging import Box
 from blear_emotions.labels import AFFECTNET
+from blear_emotions.listed_paths import listed_path
 from blear_vtt.datasets.stills import Still
 
 COLUMNS = (
@@ -67,7 +68,8 @@ class CsvRelease:
                     yield number, self._still(split, fields, row)
 
     def _still(self, split: str, fields: dict[str, str], row: int) -> Still:
-        where, path = self._where(split, row), fields[COLUMNS[0]]
+        where = self._where(split, row)
+        path = listed_path(fields[COLUMNS[0]], where)
         if not path or path.startswith("/") or ".." in path.split("/"):
             do = "it must be a path below Manually_Annotated_Images"
             raise DataError(f"{path!r} is no picture of this folder", where, do)
@@ -115,7 +117,7 @@ class CsvRelease:
 
     def _columns(self, split: str, file: BinaryIO) -> tuple[str, ...]:
         """Reads the column names. Afterwards the file position is at the first row."""
-        names = tuple(name.strip() for name in file.readline().decode("utf-8-sig", errors="replace").split(","))
+        names = tuple(_split(file.readline().decode("utf-8-sig", errors="replace")))
         if len(names) == len(COLUMNS) and "/" in names[0] and names[6].isdecimal():
             file.seek(0)
             return COLUMNS
@@ -126,18 +128,26 @@ class CsvRelease:
         return names
 
     def _fields(self, split: str, line: bytes, row: int, columns: tuple[str, ...]) -> dict[str, str]:
-        fields = next(csv.reader([line.decode("utf-8", errors="replace")]), [])
+        fields = _split(line.decode("utf-8", errors="replace"))
         if len(fields) != len(columns):
             what = f"{len(fields)} columns instead of {len(columns)}"
             raise DataError(what, self._where(split, row), "the file may be cut off: fetch it again")
-        return {name: field.strip() for name, field in zip(columns, fields, strict=True)}
+        return dict(zip(columns, fields, strict=True))
 
     def _number(self, split: str, fields: dict[str, str], row: int) -> int:
         text = fields["expression"]
+        if text == "expression":
+            do = "keep one table in the file: remove everything from this row on"
+            raise DataError("the header is repeated: a second table begins here", self._where(split, row), do)
         if not text.isdecimal() or int(text) >= len(AFFECTNET):
             what = f"expression {text!r} is not one of 0 to {len(AFFECTNET) - 1}"
             raise DataError(what, self._where(split, row), "use the csv file as released")
         return int(text)
+
+
+def _split(line: str) -> list[str]:
+    """Splits one line of a csv file into fields without quotes and outer spaces."""
+    return [field.strip() for field in next(csv.reader([line], skipinitialspace=True), [])]
 
 
 def _has_box(fields: dict[str, str]) -> bool:

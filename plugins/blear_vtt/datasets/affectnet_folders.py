@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from blear.errors import DataError
+from blear.imaging import picture_files
 from blear_emotions.labels import AFFECTNET
 from blear_vtt.datasets.stills import Still
 
@@ -54,7 +55,7 @@ class FolderRelease:
     def _listed(self, split: str) -> list[str]:
         if split not in self._names:
             folder = self._folder(split) / "images"
-            names = [file.stem for file in folder.glob("*.jpg")] if folder.is_dir() else []
+            names = [file.stem for file in picture_files(folder, (".jpg",))] if folder.is_dir() else []
             odd = sorted(name for name in names if not name.isdecimal())
             if odd:
                 raise DataError(f"{odd[0]}.jpg is not named by a number", str(folder), "use the release as it is")

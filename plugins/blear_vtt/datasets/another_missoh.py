@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 
 from blear.contracts import BuildContext, ClipSpec, Sample
 from blear.errors import DataError
-from blear.imaging import Box
+from blear.imaging import Box, read_picture
 from blear_emotions.labels import VTT
 from blear_emotions.published import compared_with_published
 from blear_vtt.datasets.annotations import parse_box, parse_emotion, require_key, require_list, require_object
-from blear_vtt.datasets.crops import crop_face, read_rgb
+from blear_vtt.datasets.crops import crop_face
 from blear_vtt.datasets.params import AnotherMissOhParams
 from blear_vtt.datasets.targets import emotion_labels, emotion_targets, one_hot
 
@@ -121,7 +121,7 @@ class AnotherMissOh:
         picture = self.params.source.joinpath(_IMAGES, *shot.key.split("_"), f"IMAGE_{number}.jpg")
         return Sample(
             key=f"{shot.key}/{number}_{person}",
-            frames=crop_face(read_rgb(picture), box, self.params, "black", where)[None],
+            frames=crop_face(read_picture(picture), box, self.params, "black", where)[None],
             targets=emotion_labels(one_hot(emotion, len(VTT)), VTT.names),
             subject=person.partition("_")[2],
             video=shot.key,

@@ -14,10 +14,10 @@ import numpy as np
 
 from blear.contracts import BuildContext, ClipSpec, Sample
 from blear.errors import DataError
-from blear.imaging import Box
+from blear.imaging import Box, read_picture
 from blear_emotions.labels import CANONICAL, CKPLUS, VTT, canonical
 from blear_emotions.published import compared_with_published
-from blear_vtt.datasets.crops import crop_face, read_rgb
+from blear_vtt.datasets.crops import crop_face
 from blear_vtt.datasets.params import CkPlusParams
 from blear_vtt.datasets.targets import emotion_labels, emotion_targets, one_hot
 
@@ -99,7 +99,7 @@ class CkPlus:
 
     def _sample(self, sequence: PosedSequence, frame: Path, emotion: int) -> Sample:
         box = self._box(sequence, frame) if self.params.crop == "landmarks" else None
-        image_HWC = read_rgb(frame)
+        image_HWC = read_picture(frame)
         sides = image_HWC.shape[:2] if box is None else (box.width, box.height)
         return Sample(
             key=f"{sequence.subject}/{sequence.name}/{frame.stem}",
@@ -129,7 +129,7 @@ class CkPlus:
             raise DataError("no such folder", str(root), f"give the folder that holds {_IMAGES}/, Emotion/, Landmarks/")
         found: list[PosedSequence] = []
         lost: Counter[str] = Counter()
-        for folder in sorted(path for path in root.glob("*/*") if path.is_dir()):
+        for folder in sorted(path for path in root.glob("[!.]*/[!.]*") if path.is_dir()):
             subject, name = folder.parent.name, folder.name
             frames = tuple(sorted(path for path in folder.glob("*.png") if re.fullmatch(r"\w+_\d+", path.stem)))
             if not frames:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from blear.errors import DataError
 from blear.imaging import Box, centred_square, face_square
@@ -46,19 +44,6 @@ def resize_square(image_HWC: np.ndarray, size: int) -> np.ndarray:
         return image_HWC
     how = cv2.INTER_AREA if image_HWC.shape[0] > size else cv2.INTER_LINEAR
     return cv2.resize(image_HWC, (size, size), interpolation=how)
-
-
-def read_rgb(path: Path) -> np.ndarray:
-    """Reads an image file as uint8 RGB [H, W, 3]. Grey is repeated to three channels.
-
-    Raises:
-        DataError: the file is missing or damaged.
-    """
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three for damaged files
-        raise DataError(f"the picture cannot be read: {error}", str(path), "replace it by an intact copy") from error
 
 
 def _width_square(box: Box, margin: float, scale: float) -> Box:

@@ -12,9 +12,10 @@ import numpy as np
 
 from blear.contracts import BuildContext, ClipSpec, Sample
 from blear.errors import DataError
+from blear.imaging import read_picture
 from blear_emotions.labels import VTT
 from blear_emotions.published import compared_with_published
-from blear_vtt.datasets.crops import crop_face, read_rgb
+from blear_vtt.datasets.crops import crop_face
 from blear_vtt.datasets.friends_files import LabelledFace, list_episodes, read_episode
 from blear_vtt.datasets.friends_index import IndexedFace, read_index
 from blear_vtt.datasets.params import INDEXED_WINDOW, FriendsParams
@@ -93,7 +94,7 @@ class Friends:
     def _annotated_sample(self, face: LabelledFace, part: str) -> Sample:
         frames = [
             crop_face(
-                read_rgb(_frame(self._frames / part, face.frame + step)), face.box, self.params, "black", face.where
+                read_picture(_frame(self._frames / part, face.frame + step)), face.box, self.params, "black", face.where
             )
             for step in self.params.window
         ]
@@ -101,7 +102,9 @@ class Friends:
 
     def _indexed_sample(self, face: IndexedFace) -> Sample:
         pictures = [face.pictures[INDEXED_WINDOW.index(step)] for step in self.params.window]
-        frames = [crop_face(read_rgb(self._frames / each), None, self.params, "black", face.where) for each in pictures]
+        frames = [
+            crop_face(read_picture(self._frames / each), None, self.params, "black", face.where) for each in pictures
+        ]
         return self._sample(face, frames, {})
 
     def _sample(self, face: LabelledFace | IndexedFace, frames: list[np.ndarray], meta: Mapping[str, float]) -> Sample:

@@ -15,6 +15,7 @@ from typing import Any
 
 from blear.errors import DataError
 from blear_emotions.labels import VTT
+from blear_emotions.listed_paths import listed_path
 from blear_vtt.datasets.annotations import require_key, require_list, require_object
 from blear_vtt.datasets.params import INDEXED_WINDOW
 from blear_vtt.datasets.plain_npy import load_object
@@ -75,7 +76,7 @@ def _indexed_face(emotion: int, entry: Any, where: str) -> IndexedFace:
     match = _EPISODE.fullmatch(str(episode))
     if match is None or not all(isinstance(number, int) and number >= 0 for number in (period, frame)):
         raise DataError(f"pos {place!r} is not episode, period, character, frame", where, _DO)
-    paths = tuple(str(picture) for picture in pictures)
+    paths = tuple(listed_path(str(picture), where) for picture in pictures)
     for path in paths:
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             raise DataError(f"{path!r} is no path below the folder of the frames", where, _DO)

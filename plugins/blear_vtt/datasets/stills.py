@@ -9,10 +9,10 @@ from typing import Protocol
 
 from blear.contracts import ClipSpec, Sample
 from blear.errors import DataError
-from blear.imaging import Box
+from blear.imaging import Box, read_picture
 from blear_emotions.labels import VTT
 from blear_emotions.published import compared_with_published
-from blear_vtt.datasets.crops import crop_face, read_rgb
+from blear_vtt.datasets.crops import crop_face
 from blear_vtt.datasets.params import StillParams
 from blear_vtt.datasets.targets import Shares, emotion_labels, emotion_targets
 
@@ -109,7 +109,7 @@ class StillDataset:
         }
 
     def _sample(self, source: str, still: Still, split: str) -> Sample:
-        image_HWC = read_rgb(still.picture)
+        image_HWC = read_picture(still.picture)
         padding = self.params.padding if split == "train" else "black"
         face_HWC = crop_face(image_HWC, still.box, self.params, padding, still.where)
         sides = image_HWC.shape[:2] if still.box is None else (still.box.width, still.box.height)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import blear
 from blear.cli import cli, main
+from blear.errors import RunError
+from blear.pipeline.runner import require_linux
 from blear.plugin.discovery import load_plugins
+from blear.plugin.scaffold.new import write_file
 
 
 @pytest.fixture
@@ -100,3 +107,104 @@ def test_file_system_errors_have_no_traceback(call, tmp_path: Path, monkeypatch:
     assert code == 2
     assert f"blear: {tmp_path}/taken/runs/vlqr: Not a directory" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("describe", [[], ["--describe"]])
+def test_prepare_names_a_parameter_that_does_not_exist(call, storage: Path, describe: list[str]) -> None:
+    code, _, err = call("prepare", "faces/procedural", "--set", "wrong=1", "--set", "sizes=48", *describe)
+    assert code == 2
+    assert "there is no parameter 'wrong'; known: " in err
+    assert "there is no parameter 'sizes'; did you mean 'size'?" in err
+    assert "pydantic" not in err
+    _, _, err = call("prepare", "vlqr/t91", "--set", "patch=many")
+    assert "parameter 'source' is required, but not given" in err
+    assert "patch: " in err
+    assert "got 'many'" in err
+
+
+def test_show_lists_the_components_of_a_plugin(call) -> None:
+    code, out, _ = call("plugins", "show", "vlqr")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].startswith("vlqr  (blear ")
+    components = [name for slot in load_plugins().components.values() for name in slot if name.startswith("vlqr/")]
+    assert [line.split()[1] for line in lines[1:]] == components
+    _, out, _ = call("plugins", "show", "nonexistent")
+    assert out == ""
+
+
+def test_long_names_keep_a_gap(call) -> None:
+    _, out, _ = call("plugins")
+    names = {name: r for slot in load_plugins().components.values() for name, r in slot.items()}
+    assert max(map(len, names)) >= 28, "otherwise this test needs a longer name"
+    for name, registered in names.items():
+        assert f"{name}  " in out
+        assert f"  {registered.component.summary}\n" in out
+    for component in ("corruptions/real_esrgan", "fer/face_resnet"):
+        _, out, _ = call("plugins", "show", component)
+        for parameter in names[component].component.params.model_fields:
+            assert f"    {parameter}  " in out
+
+
+def test_python_m_blear_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "blear", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith(f"{blear.__version__}\n")
+
+
+def test_globs_in_the_documentation_are_quoted(repository: Path) -> None:
+    """zsh ends a command whose unquoted `*`, `?` or `[` matches no file."""
+    files = ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (repository / "docs").glob("*.md"))]
+    files += [f"jobs/{path.name}" for path in (repository / "jobs").glob("*.yaml")]
+    found = []
+    for name in files:
+        for number, line in enumerate((repository / name).read_text().splitlines(), 1):
+            for words in re.findall(r"(?:--set|--profile|pip install) [^`#]*", line):
+                if re.search(r"[*?\[]", re.sub(r"'[^']*'|\"[^\"]*\"", "", words)):
+                    found.append(f"{name}:{number}: {words}")
+    assert found == []
+
+
+@pytest.fixture
+def failing_job(tmp_path: Path) -> Path:
+    """A job whose dataset raises an OSError without an error number."""
+    plugin, job = write_file("burning_disk", ("dataset",), tmp_path)
+    text = plugin.read_text()
+    plugin.write_text(
+        text.replace(
+            "        for number in range", "        raise OSError('disk on fire')\n        for number in range"
+        )
+    )
+    return job
+
+
+def test_an_os_error_has_no_traceback_but_a_log(call, storage: Path, failing_job: Path) -> None:
+    arguments = ["run", str(failing_job), "--set", "description=two words"]
+    code, _, err = call(*arguments)
+    assert code == 2
+    log = storage / "runs" / "burning_disk" / "run.log"
+    assert "blear: disk on fire\n  -> fix the cause and run the same command again" in err
+    assert f"the traceback is in {log}" in err
+    assert "Traceback" not in err
+    logged = log.read_text()
+    assert "Traceback" in logged
+    assert "OSError: disk on fire" in logged
+    command = re.search(r"command: (.*)", logged)
+    assert command is not None
+    assert shlex.split(command[1]) == ["blear", *arguments], "can be pasted into a shell"
+    code, _, err = call("--debug", *arguments)
+    assert code == 2
+    assert "Traceback" in err
+
+
+def test_a_reader_that_ends_early_is_no_error() -> None:
+    command = f"{shlex.quote(sys.executable)} -m blear plugins docs | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+def test_other_systems_than_linux_are_refused(monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
+    require_linux()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(RunError, match=r"darwin: blear prepares, trains and evaluates on Linux only"):
+        require_linux()
+    assert "runs on Linux" in (repository / "README.md").read_text()

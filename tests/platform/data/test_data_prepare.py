@@ -263,7 +263,7 @@ def test_a_key_in_two_parts_is_an_error_and_the_parts_are_read_again(tmp_path):
 
 
 def test_wrong_parameters_and_split_names_are_errors(tmp_path):
-    with pytest.raises(PluginError, match=r"toy/random: .*\n.*kind"):
+    with pytest.raises(PluginError, match=r"toy/random: kind: .*, got 'sounds'"):
         prepare_toy(tmp_path, kind="sounds")
     wrong = ComponentRef("dataset", "toy/radnom", {}, toy_ref(tmp_path).plugin_files)
     with pytest.raises(PluginError, match="there is no dataset 'toy/radnom'"):

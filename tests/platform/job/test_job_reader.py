@@ -190,3 +190,24 @@ def test_schema_refuses_what_the_check_refuses(job) -> None:
     wrong = YAML(typ="safe").load(job(("width: 0.1", "widht: 0.1")))
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(wrong, schema)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_job_in_utf_16_or_with_a_byte_order_mark_is_read(job, encoding: str) -> None:
+    path = job(("name: small", "description: Gesichter, grün\nname: small"))
+    path.write_bytes(path.read_text().encode(encoding))
+    assert read_job(path)[0].description == "Gesichter, grün"
+
+
+def test_a_job_that_is_no_text_is_named(job) -> None:
+    path = job()
+    path.write_bytes(path.read_bytes() + "grün".encode("latin-1"))
+    with pytest.raises(JobError, match=r"neither UTF-8 nor UTF-16 text: .*\n  -> .*save it as UTF-8"):
+        read_job(path)
+
+
+def test_a_path_of_windows_is_named(job) -> None:
+    old = "faces: {use: faces/procedural, size: 48, color: luma, targets: [valence]}"
+    path = job((old, "faces: {use: vlqr/t91, source: 'D:\\sr\\t91'}"))
+    with pytest.raises(JobError, match=r"no such file or folder: .*; a path of Windows: blear runs on Linux"):
+        read_job(path)

@@ -14,6 +14,8 @@ from blear.errors import PluginError
 from blear.plugin.component_ref import ComponentRef
 from blear.plugin.discovery import load_plugins
 from blear.plugin.fingerprints import check_fingerprints, component_fingerprints
+from blear.plugin.scaffold.new import write_package
+from blear.testing import NonconformityError, checks_of
 
 GOOD = """
 from blear.contracts import Component
@@ -43,8 +45,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(folder))
     load_plugins.cache_clear()
 
-    def install(distribution: str, version: str, plugin: str, module: str, source: str) -> None:
-        (folder / f"{module}.py").write_text(textwrap.dedent(source))
+    def install(distribution: str, version: str, plugin: str, module: str, source: str | None) -> None:
+        if source is not None:  # else the module is on the path already
+            (folder / f"{module}.py").write_text(textwrap.dedent(source))
         info = folder / f"{distribution}-{version}.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
@@ -178,3 +181,48 @@ def test_a_different_version_on_a_node_is_an_error_with_both_versions(site) -> N
     with pytest.raises(PluginError, match="node b lacks plugin absent: there is no backbone") as caught:
         check_fingerprints({}, load_plugins(), [("backbone", "absent/net")], "node b")
     assert "install one version everywhere" in caught.value.do
+
+
+@pytest.mark.parametrize("name", ["calendar", "pydantic"])
+def test_a_one_file_plugin_does_not_replace_a_module(tmp_path: Path, name: str) -> None:
+    file = tmp_path / f"{name}.py"
+    file.write_text(GOOD.format(name="own"))
+    before = sys.modules.get(name)
+    (plugin,) = (plugin for plugin in load_plugins((str(file),)).plugins if plugin.name == name)
+    assert f"named like the module {name!r} (" in plugin.problem
+    assert "rename it" in plugin.problem
+    assert sys.modules.get(name) is before
+    import calendar
+
+    assert calendar.isleap(2024)
+
+
+def loading_failure(plugin: str) -> str:
+    """The failure of the check that a plugin is loaded without torch; empty if it is met."""
+    (check,) = (check for check in checks_of(plugin) if "without torch" in check.requirement)
+    try:
+        check()
+    except NonconformityError as error:
+        return str(error)
+    return ""
+
+
+def test_a_plugin_that_imports_torch_when_it_is_loaded_fails_its_check(site) -> None:
+    site("heavy", "1.0", "heavy", "heavy_plugin", "import torch\n" + GOOD.format(name="net"))
+    assert "heavy_plugin.py:1" in loading_failure("heavy")
+    late = GOOD.format(name="net").replace("    return [Component", "    import torch\n    return [Component")
+    site("late", "1.0", "late", "late_plugin", late)
+    load_plugins.cache_clear()
+    assert "`import torch` at " in loading_failure("late")
+    site("light", "1.0", "light", "light_plugin", GOOD.format(name="net"))
+    load_plugins.cache_clear()
+    assert loading_failure("light") == ""
+
+
+def test_a_package_of_the_scaffold_is_loaded_without_torch(site, tmp_path: Path, monkeypatch) -> None:
+    write_package("airy", (), tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path / "blear-airy" / "src"))
+    site("blear-airy", "1.0", "airy", "blear_airy", None)
+    load_plugins.cache_clear()
+    assert loading_failure("airy") == ""
+    assert len([name for slot in load_plugins().components.values() for name in slot if name.startswith("airy/")]) == 4

@@ -43,6 +43,7 @@ def test_a_package_has_what_an_installable_plugin_needs(tmp_path: Path) -> None:
         "src/blear_wet_lens/__init__.py",
         "src/blear_wet_lens/degradation.py",
         "src/blear_wet_lens/head.py",
+        "src/blear_wet_lens/params.py",
         "tests/test_plugin.py",
     ]
     assert all(file.is_file() for file in files)

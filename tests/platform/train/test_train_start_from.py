@@ -271,3 +271,34 @@ def test_a_path_may_start_with_the_home_folder(job: Path, monkeypatch: pytest.Mo
     spec = read.stages["only"].backbone.start_from
     assert spec is not None
     assert spec.file == os.path.realpath(job.parent / "weights" / "start.pth")
+
+
+def test_the_prefix_of_a_lightning_module_is_removed(tmp_path: Path) -> None:
+    trunk = Trunk()
+    state = {f"model.{name}": torch.ones_like(tensor) for name, tensor in trunk.state_dict().items()}
+    torch.save({"state_dict": state | {"loss.weight": value(3)}, "epoch": 3}, tmp_path / "last.ckpt")
+    report = load_initial_weights(trunk, StartFrom(file=str(tmp_path / "last.ckpt"), take=["*"]), RunFolder(tmp_path))
+    assert report is not None
+    assert set(report.taken) == set(trunk.state_dict())
+    assert report.renamed["conv1.weight"] == "model.conv1.weight"
+    assert report.skipped == {"loss.weight": "not in this backbone"}
+    assert bool((trunk.fc6.weight == 1).all())
+    explicit = StartFrom(file=str(tmp_path / "last.ckpt"), take=["conv1"], rename={"model.*": "*"})
+    assert load_initial_weights(Trunk(), explicit, RunFolder(tmp_path)) is not None
+
+
+def test_another_prefix_is_named_with_its_remedy(tmp_path: Path) -> None:
+    torch.save({f"encoder.{name}": tensor for name, tensor in Trunk().state_dict().items()}, tmp_path / "a.pth")
+    with pytest.raises(RunError, match=r'names differ by a prefix: add `rename: \{"encoder\.\*": "\*"\}`'):
+        load_initial_weights(Trunk(), StartFrom(file=str(tmp_path / "a.pth"), take=["*"]), RunFolder(tmp_path))
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, wrong: float) -> None:
+    state = Trunk().state_dict()
+    state["conv2.weight"][0, 0] = wrong
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(DataError, match=r"a.pth: conv2.weight: 1 of 6 values are NaN or infinite"):
+        load_initial_weights(Trunk(), StartFrom(file=str(tmp_path / "a.pth"), take=["*"]), RunFolder(tmp_path))
+    only = StartFrom(file=str(tmp_path / "a.pth"), take=["conv1"])
+    assert load_initial_weights(Trunk(), only, RunFolder(tmp_path)) is not None

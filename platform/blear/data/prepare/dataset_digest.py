@@ -51,7 +51,14 @@ def _paths(value: Any) -> Iterator[Path]:
 
 
 def _state(path: Path) -> list[tuple[str, int, int]]:
-    """Lists (name relative to `path`, size, modification time in ns) of a file, or of all files below a folder."""
+    """Lists (name relative to `path`, size, modification time in ns) of a file, or of all files below a folder.
+
+    The files that macOS adds to a folder when it shows or copies it (`.DS_Store`, `._NAME`) are left out.
+    """
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    states = [(file.relative_to(path).as_posix(), file.stat()) for file in files if file.is_file()]
+    states = [
+        (file.relative_to(path).as_posix(), file.stat())
+        for file in files
+        if file.is_file() and file.name != ".DS_Store" and not file.name.startswith("._")
+    ]
     return [(name, state.st_size, state.st_mtime_ns) for name, state in states]

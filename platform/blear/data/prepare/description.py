@@ -6,10 +6,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from blear.contracts import BuildContext, Dataset, Described, Target
-from blear.errors import DataError, PluginError
+from blear.errors import DataError
 from blear.plugin.catalog import RegisteredComponent
 
 READ_S = 20.0
@@ -40,10 +38,7 @@ def describe_dataset(
         yield from _terms(registered)
         yield f"missing: source, {fields['source'].description}"
         return
-    try:
-        registered.params(given)
-    except ValidationError as error:
-        raise PluginError(str(error), registered.name, f"see `blear plugins show {registered.name}`") from error
+    registered.checked_params(given)
     try:
         dataset: Dataset = registered.build(given, BuildContext(seed=seed))
         splits = list(dataset.splits)

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 
 from blear.contracts import BuildContext, Dataset, Sample
 from blear.degrade.chain import Chain, as_float, build_chain
-from blear.errors import JobError, PluginError
+from blear.errors import JobError
 from blear.plugin.catalog import Catalog
 from blear.plugin.uses import DegradationEntry, DegradationUse
 
@@ -37,10 +36,7 @@ def degradation_records(catalog: Catalog, uses: Sequence[DegradationEntry]) -> l
             continue
         registered = catalog.get("degradation", use.use)
         own, _ = use.split(registered.component.params.model_fields)
-        try:
-            params = registered.params(own)
-        except ValidationError as error:
-            raise PluginError(str(error), registered.name, f"see `blear plugins show {registered.name}`") from error
+        params = registered.checked_params(own)
         version = registered.plugin.version
         named = {"use": registered.name, "params": params.model_dump(mode="json"), "version": version}
         records.append(named | use.options)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from pydantic import ValidationError
 
 import blear
 from blear.contracts import Dataset
@@ -25,7 +24,7 @@ from blear.data.prepare.part_writer import (
 )
 from blear.data.prepared import Prepared
 from blear.data.shard.archive import load_index
-from blear.errors import DataError, PluginError
+from blear.errors import DataError
 from blear.plugin.component_ref import ComponentRef
 from blear.plugin.discovery import load_plugins
 from blear.plugin.uses import DegradationEntry
@@ -62,10 +61,7 @@ def prepare_dataset(
     """
     catalog = load_plugins(ref.plugin_files)
     registered = catalog.get("dataset", ref.name)
-    try:
-        params = registered.params(ref.params)
-    except ValidationError as error:
-        raise PluginError(str(error), registered.name, f"see `blear plugins show {registered.name}`") from error
+    params = registered.checked_params(ref.params)
     degradations: list[dict[str, Any]] = []
     if degrade_once:
         from blear.data.prepare.offline_degradation import degradation_records  # imports torch

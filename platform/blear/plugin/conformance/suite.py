@@ -13,6 +13,7 @@ from blear.plugin.conformance.datasets import dataset_checks
 from blear.plugin.conformance.declarations import declaration_checks
 from blear.plugin.conformance.degradations import degradation_checks
 from blear.plugin.conformance.heads import head_checks
+from blear.plugin.conformance.loading import loading_checks
 from blear.plugin.conformance.locators import locator_checks
 from blear.plugin.discovery import load_plugins
 
@@ -47,7 +48,7 @@ def checks_of(plugin: str, *, only: Sequence[str] = ()) -> list[Check]:
     chosen = [c for c in components if not only or c.name in only or c.name.split("/")[1] in only]
     if not chosen:
         raise PluginError(f"no component {', '.join(only)}", name, f"it has: {', '.join(c.name for c in components)}")
-    return [check for component in chosen for check in _checks(component, catalog)]
+    return [*loading_checks(found[0]), *(check for component in chosen for check in _checks(component, catalog))]
 
 
 def _checks(registered: RegisteredComponent, catalog: Catalog) -> Iterator[Check]:

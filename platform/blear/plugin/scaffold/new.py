@@ -48,6 +48,7 @@ def write_package(name: str, slots: Sequence[str], folder: Path) -> list[Path]:
     facts |= {"package": package, "distribution": target.name, "file": False}
     files = {page: page for page in _PACKAGE} | {
         f"src/{package}/__init__.py": "plugin.py",
+        f"src/{package}/params.py": "params.py",
         "tests/test_plugin.py": "test_plugin.py",
     }
     files |= {f"src/{package}/{slot}.py": "module.py" for slot in facts["slots"]}
@@ -86,7 +87,8 @@ def _facts(name: str, slots: Sequence[str]) -> dict[str, Any]:
         raise PluginError(f"a plugin is already named {name!r}", taken[0].origin, "choose another name")
     chosen = [slot for slot in TEMPLATE_SLOTS if slot in slots] or list(TEMPLATE_SLOTS)
     parts = {slot: dict(zip(("name", "kind", "summary"), _COMPONENTS[slot], strict=True)) for slot in chosen}
-    return {"name": name, "slots": chosen, "parts": parts, "hooks": SLOTS, "version": __version__}
+    kinds = sorted(f"{part['kind']}Params" for part in parts.values())
+    return {"name": name, "slots": chosen, "parts": parts, "kinds": kinds, "hooks": SLOTS, "version": __version__}
 
 
 def _write(path: Path, template: str, facts: Mapping[str, Any]) -> None:
