@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,7 @@ def ray_head(tmp_path_factory: pytest.TempPathFactory, ray_storage: Path, ray_to
     """A real Ray head on loopback, started as its users do, in the checkout; gives the dashboard's address."""
     binaries = Path(sys.executable).parent
     log = tmp_path_factory.mktemp("ray") / "head.log"
+    ray_temporary = tempfile.mkdtemp(prefix="ray-")  # short: paths of sockets have at most 107 bytes
     environment = os.environ | {
         "PATH": f"{binaries}:{os.environ['PATH']}",
         "BLEAR_STORAGE": str(ray_storage),
@@ -87,6 +89,8 @@ def ray_head(tmp_path_factory: pytest.TempPathFactory, ray_storage: Path, ray_to
         "--dashboard-host=127.0.0.1",
         "--node-ip-address=127.0.0.1",
         "--disable-usage-stats",
+        # a temporary folder for each head: Ray's job supervisor finds its cluster by the address file in that folder
+        f"--temp-dir={ray_temporary}",
     ]
     with log.open("w") as output:
         head = subprocess.Popen(
@@ -107,6 +111,7 @@ def ray_head(tmp_path_factory: pytest.TempPathFactory, ray_storage: Path, ray_to
     finally:
         head.terminate()
         head.wait(60)
+        shutil.rmtree(ray_temporary, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
