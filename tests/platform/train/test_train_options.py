@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -24,6 +25,7 @@ from blear.train.loop import train_stage
 from blear.train.plan import StagePlan
 from blear.train.setup import set_up
 from blear.train.worker import LocalWorker, local_device
+from ports import free_port
 
 PLAIN = ("stages.clean.backbone.dropout=0", "stages.clean.optimizer={use: sgd, lr: 0.05, momentum: 0}")
 
@@ -218,6 +220,25 @@ def test_mlflow_receives_the_parameters_and_the_metrics(plan, tmp_path: Path, mo
     assert run.data.params["backbone"] == "vlqr/cnn5x5"
     points = {point.step: point.value for point in client.get_metric_history(run.info.run_id, "loss")}
     assert points == pytest.approx(log(tracked, "loss"))
+
+
+def test_training_ends_without_the_mlflow_server_of_an_earlier_stage(
+    plan, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    tracked = plan("outage", "trackers=[mlflow]", "stages.clean.log_every=2")
+    with pytest.raises(JobError, match="MLflow refuses"):  # the first contact: rather a mistake than an outage
+        trained(tracked)
+    earlier = tracked.run.stage("earlier")
+    earlier.mkdir(parents=True)
+    (earlier / "mlflow_run_id").write_text("1")
+    trained(tracked)
+    assert facts(tracked)["steps"] == max(log(tracked, "loss"))
+    printed = capfd.readouterr().err
+    assert printed.count("MLflow cannot be reached") == 1
+    assert re.search(r"MLflow did not receive \d+ values of stage clean; log.jsonl has them", printed)
 
 
 def test_a_gpu_that_is_missing_is_one_message() -> None:
