@@ -8,7 +8,7 @@ from measuring import Row, interleaved, rate_rows, threads
 from pydantic import TypeAdapter
 
 from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys
-from blear.degrade.chain import Chain, build_chain
+from blear.degradation.chain import Chain, build_chain
 from blear.plugin.discovery import load_plugins
 from blear.plugin.uses import DegradationEntry
 

@@ -25,7 +25,7 @@ from blear.data.loader import batches
 from blear.data.prepare.run import prepare_dataset
 from blear.data.raw_batch import RawBatch
 from blear.data.sampling.sampler import Sampler
-from blear.degrade.chain import Chain
+from blear.degradation.chain import Chain
 from blear.plugin.component_ref import ComponentRef
 from blear.plugin.discovery import load_plugins
 from blear.train.preprocessing import Preprocessing

@@ -18,7 +18,7 @@ from blear.data.decoded.store import Store
 from blear.data.loader import batches
 from blear.data.raw_batch import RawBatch
 from blear.data.sampling.sampler import Sampler
-from blear.degrade.chain import as_float
+from blear.degradation.chain import as_float
 
 CPU = torch.device("cpu")
 FACES = 512

@@ -11,7 +11,7 @@ from blear.data.decoded.store import Store
 from blear.data.loader import sequential_batches
 from blear.data.prepare.offline_degradation import degrade_samples
 from blear.data.prepared import Prepared
-from blear.degrade.chain import Chain
+from blear.degradation.chain import Chain
 from blear.errors import JobError
 from blear.evaluate.predictions import read_predictions
 from blear.job.reader import dump_job, read_job

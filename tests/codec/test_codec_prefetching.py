@@ -12,7 +12,7 @@ from blear.data.decoded.store import Store
 from blear.data.loader import batches
 from blear.data.prepared import Prepared
 from blear.data.sampling.sampler import Sampler
-from blear.degrade.chain import Chain
+from blear.degradation.chain import Chain
 from blear.errors import DataError
 from blear.job.reader import read_job
 from blear.pipeline.prepare import prepare_data

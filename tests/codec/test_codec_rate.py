@@ -9,7 +9,7 @@ from codec_clips import VIDEO, face, psnr
 from test_codec_plugin import batch, build, keys
 
 from blear.contracts import BuildContext, Coding
-from blear.degrade.chain import Chain
+from blear.degradation.chain import Chain
 from blear.evaluate.frames_cache import DegradedFramesCache
 from blear.evaluate.predictions import read_predictions
 from blear.imaging import resize_bicubic

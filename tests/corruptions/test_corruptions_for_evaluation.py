@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from blear.contracts import BuildContext, ClipSpec, DrawKeys, Resizing
-from blear.degrade.chain import evaluation_chain
+from blear.degradation.chain import evaluation_chain
 from blear.plugin.discovery import load_plugins
 from blear.plugin.uses import DegradationUse
 from blear_corruptions.geometry.whole_pixels import CentreCrop

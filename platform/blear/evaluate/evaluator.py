@@ -20,7 +20,7 @@ from blear.data.frame_sampling import FrameSampler, SlidingWindows
 from blear.data.loader import sequential_batches
 from blear.data.prepared import Prepared
 from blear.data.raw_batch import RawBatch
-from blear.degrade.chain import Chain, as_float
+from blear.degradation.chain import Chain, as_float
 from blear.errors import DataError, JobError
 from blear.evaluate.frames_cache import DegradedFramesCache
 from blear.evaluate.prediction_rows import ClipColumns, PredictionContext, prediction_rows

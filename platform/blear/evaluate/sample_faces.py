@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 
 from blear.data.decoded.store import Store
-from blear.degrade.chain import Chain, as_float
+from blear.degradation.chain import Chain, as_float
 from blear.evaluate.mistakes import MAX_MISTAKES, worst_mistakes_by_arm
 from blear.evaluate.sweep import Level
 from blear.job.schema import CLEAN

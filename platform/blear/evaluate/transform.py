@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from blear.contracts import BuildContext, ClipSpec, Target
-from blear.degrade.chain import Chain, swept_chain
+from blear.degradation.chain import Chain, swept_chain
 from blear.evaluate.sweep import Level
 from blear.job.schema import Evaluate, Job
 from blear.plugin.catalog import Catalog

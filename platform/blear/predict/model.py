@@ -15,7 +15,7 @@ from safetensors.torch import load_model
 
 from blear.contracts import Categories, ClipSpec
 from blear.data.dataset_info import TrainedOn
-from blear.degrade.chain import Chain, as_float
+from blear.degradation.chain import Chain, as_float
 from blear.errors import DataError, RunError
 from blear.evaluate.transform import evaluation_transform
 from blear.imaging import Box, crop, face_square

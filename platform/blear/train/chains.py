@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from blear.contracts import BuildContext
 from blear.data.prepared import Prepared
-from blear.degrade.chain import Chain, build_chain, evaluation_chain
+from blear.degradation.chain import Chain, build_chain, evaluation_chain
 from blear.errors import JobError
 from blear.job.schema import Job
 from blear.plugin.catalog import Catalog

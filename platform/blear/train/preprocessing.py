@@ -9,7 +9,7 @@ import torch
 
 from blear.contracts import Batch
 from blear.data.raw_batch import RawBatch
-from blear.degrade.chain import Chain, as_float
+from blear.degradation.chain import Chain, as_float
 
 
 @dataclass

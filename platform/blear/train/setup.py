@@ -18,7 +18,7 @@ from blear.data.sample_source import SampleSource
 from blear.data.sampling.sampler import Sampler
 from blear.data.sampling.sampling_groups import SplitColumns, build_groups, column_names, describe_groups
 from blear.data.sampling.weighted_sampler import WeightedSampler
-from blear.degrade.chain import Chain
+from blear.degradation.chain import Chain
 from blear.errors import DataError, JobError, RunError
 from blear.plugin.catalog import Catalog
 from blear.plugin.discovery import load_plugins

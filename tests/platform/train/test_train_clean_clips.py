@@ -11,7 +11,7 @@ import torch
 
 from blear.contracts import BuildContext, ClipSpec
 from blear.data.raw_batch import RawBatch
-from blear.degrade.chain import Chain, build_chain
+from blear.degradation.chain import Chain, build_chain
 from blear.errors import JobError
 from blear.job.reader import read_job
 from blear.pipeline.prepare import prepare_data

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from blear.contracts import BuildContext, Dataset, Sample
-from blear.degrade.chain import Chain, as_float, build_chain
+from blear.degradation.chain import Chain, as_float, build_chain
 from blear.errors import JobError
 from blear.plugin.catalog import Catalog
 from blear.plugin.uses import DegradationEntry, DegradationUse

@@ -22,7 +22,7 @@ from blear.plugin.uses import DegradationEntry
 from blear.storage.run_folder import write_text
 
 if TYPE_CHECKING:
-    from blear.degrade.chain import Chain
+    from blear.degradation.chain import Chain
 
 SHARD_BYTES = 64_000_000
 SHARD_SAMPLES = 10_000

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys, Resizing
-from blear.degrade.nodes import OneOf, Operation, RandomApply, RandomOrder, Sequential
-from blear.degrade.routes import Node
+from blear.degradation.nodes import OneOf, Operation, RandomApply, RandomOrder, Sequential
+from blear.degradation.routes import Node
 from blear.errors import JobError
 from blear.plugin.catalog import Catalog
 from blear.plugin.uses import DegradationEntry, DegradationUse, OneOfEntry, RandomOrderEntry, Schedule, SequentialEntry

@@ -12,7 +12,7 @@ import torch
 from pydantic import TypeAdapter
 
 from blear.contracts import BuildContext, ClipSpec, DrawKeys
-from blear.degrade.chain import build_chain, evaluation_chain, swept_chain
+from blear.degradation.chain import build_chain, evaluation_chain, swept_chain
 from blear.errors import JobError
 from blear.plugin.discovery import load_plugins
 from blear.plugin.uses import DegradationEntry, DegradationUse

@@ -8,8 +8,8 @@ import torch
 from pydantic import TypeAdapter
 
 from blear.contracts import BuildContext, ClipSpec, DrawKeys, Separable
-from blear.degrade.chain import build_chain
-from blear.degrade.nodes import OneOf, Operation, RandomApply
+from blear.degradation.chain import build_chain
+from blear.degradation.nodes import OneOf, Operation, RandomApply
 from blear.plugin.discovery import load_plugins
 from blear.plugin.uses import DegradationEntry
 from blear.separable import apply_operators, compose, fused

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from blear.contracts import BuildContext, Degradation, DrawKeys
-from blear.degrade.build import build_nodes, evaluation_nodes
-from blear.degrade.nodes import Operation, Sequential, apply_in_sequence
-from blear.degrade.routes import Node
+from blear.degradation.build import build_nodes, evaluation_nodes
+from blear.degradation.nodes import Operation, Sequential, apply_in_sequence
+from blear.degradation.routes import Node
 from blear.plugin.catalog import Catalog
 from blear.plugin.uses import DegradationEntry, DegradationUse
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from blear.contracts import Coding, Degradation, DrawKeys, OnCpu, Separable, SizeIndependent
-from blear.degrade.routes import Node, Route, all_samples, apply_fused, routes_through, split_by_choice
+from blear.degradation.routes import Node, Route, all_samples, apply_fused, routes_through, split_by_choice
 from blear.plugin.uses import Schedule, schedule_value
 
 _APPLY_STREAM, _CHOICE_STREAM = -1, -2
