@@ -82,13 +82,14 @@ class Target:
 
     Attributes:
         name: for instance "emotion".
-        kind: "class" for classification, with an index into `classes` as label; "value" for regression, with a float.
-        classes: class names, in the order of their indices.
+        kind: "class" for classification, with an index into `classes` as label; "value" for regression, with a float;
+            "distribution" for soft labels, with the share of each class as label.
+        classes: class names, in the order of their indices; empty for "value".
         bounds: smallest and largest value of a regression target; None: unbounded.
     """
 
     name: str
-    kind: Literal["class", "value"]
+    kind: Literal["class", "value", "distribution"]
     classes: tuple[str, ...] = ()
     bounds: tuple[float, float] | None = None
 
@@ -113,6 +114,10 @@ class BuildContext:
     counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
+Label = int | float | Sequence[float] | np.ndarray
+"""The label of one sample: a class index, a regression value, or the shares of K classes."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """One labelled clip from a dataset.
@@ -121,7 +126,8 @@ class Sample:
         key: identifier of the sample, unique within its split and the same each time, `[A-Za-z0-9_/-]+`. Dots are not
             allowed, because WebDataset splits file names at dots.
         frames: [T, H, W, C]; uint8 in 0..255 (stored losslessly as PNG), or float32 in about [0, 1] (stored as npy).
-        targets: target name -> class index (int) or regression value (float).
+        targets: target name -> class index (int), regression value (float), or the shares of the classes: K numbers
+            from 0 that sum to 1 within 1e-4, stored as float32.
         clean: `frames` without the degradation that the raw data already has, possibly at a lower resolution; the
             ground truth of restoration. None: training uses the frames before the job's degradations. Must be None
             in datasets whose clips differ in length.
@@ -135,7 +141,7 @@ class Sample:
 
     key: str
     frames: np.ndarray
-    targets: Mapping[str, int | float]
+    targets: Mapping[str, Label]
     clean: np.ndarray | None = None
     subject: str = ""
     video: str = ""
@@ -378,7 +384,8 @@ class Batch:
     Attributes:
         frames_BTCHW: degraded frames, float32 in [0, 1].
         clean_BTCHW: the frames before the job's degradations, or the samples' own `clean`; float32 in [0, 1].
-        targets: target name -> class indices, int64 [B], or regression values, float32 [B].
+        targets: target name -> class indices, int64 [B], regression values, float32 [B], or distributions,
+            float32 [B, K].
     """
 
     frames_BTCHW: Tensor
@@ -431,13 +438,13 @@ class Metric:
     Attributes:
         name: name of the column in tables, for instance "ccc".
         label: name in charts, for instance "CCC".
-        compute: called as `compute(truth_N, prediction_N)`; both are class indices for classification, and floats for
-            regression.
+        compute: called as `compute(truth_N, prediction_N)`; both are class indices for classification, floats for
+            regression, and shares [N, K] for distributions.
         higher_is_better: the direction of the metric.
         from_sums: the same metric from sums over samples, used for bootstrap resampling. Classification: from
             confusion counts [..., K, K] (row = true class) to [...]. Regression: from sums of `metrics.moments`
-            [..., 6] to [...]. NaN where the metric is undefined. None: each resample calls `compute`, which is more
-            than ten times slower.
+            [..., 6] to [...]. Distributions: from sums of `metrics.distribution_terms` [..., 4] to [...]. NaN where the
+            metric is undefined. None: each resample calls `compute`, which is more than ten times slower.
     """
 
     name: str

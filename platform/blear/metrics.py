@@ -1,4 +1,4 @@
-"""Public metrics of classification and regression.
+"""Public metrics of classification, regression and distributions over classes.
 
 Classification metrics follow the definitions of scikit-learn. Each metric exists in two forms: from samples
 (`accuracy`, `ccc`), and from sums over samples (`accuracy_of`, `ccc_of`), which bootstrap resampling uses.
@@ -140,6 +140,69 @@ REGRESSION = (
 """Metrics of a regression head, the headline metric first."""
 
 
+def distribution_terms(truth_NK: np.ndarray, prediction_NK: np.ndarray) -> np.ndarray:
+    """Returns the terms whose sums over samples determine the metrics of distributions.
+
+    The terms of a sample are 1; the Kullback-Leibler divergence sum_k t_k log(t_k / p_k), in nats; whether the largest
+    share belongs to the same class in both (ties: the first class); and the intersection sum_k min(t_k, p_k).
+
+    Args:
+        truth_NK: true shares t.
+        prediction_NK: predicted shares p. A predicted 0 counts as the smallest float32 above 0.
+
+    Returns:
+        float64 [N, 4].
+
+    Raises:
+        ValueError: the shapes differ, or are not [N, K].
+    """
+    truth, prediction = (np.asarray(shares, dtype=np.float64) for shares in (truth_NK, prediction_NK))
+    if truth.shape != prediction.shape or truth.ndim != 2:
+        raise ValueError(f"truth has the shape {truth.shape}, prediction has {prediction.shape}; give two [N, K]")
+    ratio_NK = np.where(truth > 0, truth, 1) / np.maximum(np.where(truth > 0, prediction, 1), _SMALLEST)
+    divergence_N = (truth * np.log(ratio_NK)).sum(axis=1)
+    same_N = truth.argmax(axis=1) == prediction.argmax(axis=1) if truth.shape[1] else np.ones(len(truth))
+    return np.stack([np.ones(len(truth)), divergence_N, same_N, np.minimum(truth, prediction).sum(axis=1)], axis=-1)
+
+
+def kl_of(terms_4: np.ndarray) -> np.ndarray:
+    """Mean Kullback-Leibler divergence from sums of `distribution_terms` [..., 4]."""
+    return _ratio(terms_4[..., 1], terms_4[..., 0])
+
+
+def majority_accuracy_of(terms_4: np.ndarray) -> np.ndarray:
+    """`majority_accuracy` from sums of `distribution_terms` [..., 4]."""
+    return _ratio(terms_4[..., 2], terms_4[..., 0])
+
+
+def intersection_of(terms_4: np.ndarray) -> np.ndarray:
+    """Mean intersection from sums of `distribution_terms` [..., 4]."""
+    return _ratio(terms_4[..., 3], terms_4[..., 0])
+
+
+def kl(truth_NK: np.ndarray, prediction_NK: np.ndarray) -> float:
+    """Mean Kullback-Leibler divergence of predicted from true shares, in nats; errors as in `distribution_terms`."""
+    return float(kl_of(distribution_terms(truth_NK, prediction_NK).sum(axis=0)))
+
+
+def majority_accuracy(truth_NK: np.ndarray, prediction_NK: np.ndarray) -> float:
+    """Fraction of samples whose largest predicted share belongs to the class with the largest true share."""
+    return float(majority_accuracy_of(distribution_terms(truth_NK, prediction_NK).sum(axis=0)))
+
+
+def intersection(truth_NK: np.ndarray, prediction_NK: np.ndarray) -> float:
+    """Mean overlap of predicted and true shares: 1 minus their total variation distance (Geng 2016)."""
+    return float(intersection_of(distribution_terms(truth_NK, prediction_NK).sum(axis=0)))
+
+
+DISTRIBUTION = (
+    Metric("kl", "KL divergence", kl, False, kl_of),
+    Metric("accuracy", "Accuracy of the majority", majority_accuracy, True, majority_accuracy_of),
+    Metric("intersection", "Intersection", intersection, True, intersection_of),
+)
+"""Metrics of a distribution over classes, the headline metric first."""
+
+
 def _pair(truth_N: np.ndarray, prediction_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns both arrays as vectors.
 
@@ -180,6 +243,8 @@ def _central(moments_6: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray,
     ]
     return product - truth * prediction, variances[0], variances[1], prediction - truth
 
+
+_SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
 
 _NOISE = 1e-12
 """A variance below this fraction of the mean square is a rounding error: the array is constant."""

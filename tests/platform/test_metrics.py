@@ -2,9 +2,11 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from blear.metrics import (
     CLASSIFICATION,
+    DISTRIBUTION,
     REGRESSION,
     accuracy,
     balanced_accuracy,
@@ -13,7 +15,11 @@ from blear.metrics import (
     ccc,
     ccc_of,
     confusion,
+    distribution_terms,
+    intersection,
+    kl,
     macro_f1,
+    majority_accuracy,
     moments,
     rmse,
     rmse_of,
@@ -104,3 +110,21 @@ def test_values_by_hand_and_what_is_undefined():
     assert math.isnan(ccc(constant, constant))
     assert all(math.isnan(metric.compute(np.array([]), np.array([]))) for metric in REGRESSION)
     assert cc(truth, 5 + 1e-9 * truth) == pytest.approx(1, abs=1e-6)
+
+
+def test_metrics_of_distributions_agree_with_scipy_and_with_their_sums():
+    truth, predicted = (np.random.default_rng(seed).dirichlet(np.ones(4), 50) for seed in (1, 2))
+    truth[0] = (0, 1, 0, 0)  # 0 log 0 is 0
+    expected = np.mean([scipy.stats.entropy(t, p) for t, p in zip(truth, predicted, strict=True)])
+    assert kl(truth, predicted) == pytest.approx(expected, abs=1e-12)
+    assert majority_accuracy(truth, predicted) == np.mean(truth.argmax(1) == predicted.argmax(1))
+    assert intersection(truth, predicted) == pytest.approx(1 - np.abs(truth - predicted).sum(1).mean() / 2, abs=1e-12)
+    sums = distribution_terms(truth, predicted).reshape(5, 10, 4).sum(axis=1)
+    for metric in DISTRIBUTION:
+        alone = [metric.compute(truth[n : n + 10], predicted[n : n + 10]) for n in range(0, 50, 10)]
+        np.testing.assert_allclose(metric.from_sums(sums), alone, atol=1e-12)
+        assert metric.compute(truth, truth) == (0 if metric.name == "kl" else pytest.approx(1))
+        assert math.isnan(metric.compute(truth[:0], predicted[:0]))
+    assert kl(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])) == pytest.approx(-np.log(2.0**-149))
+    with pytest.raises(ValueError, match=r"give two \[N, K\]"):
+        kl(truth, predicted[:, :3])

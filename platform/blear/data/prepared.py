@@ -287,6 +287,9 @@ def _inconsistency(info: DatasetInfo) -> str:
     if min(info.clip.length, info.clip.channels, info.clip.height, info.clip.width) < 1:
         return f"clips of {info.clip}"
     classes = {target.name: len(target.classes) for target in info.targets if target.kind == "class"}
+    for target in info.targets:
+        if target.kind == "distribution" and not target.classes:
+            return f"the distribution {target.name!r} has no classes"
     names: set[str] = set()
     for split in info.splits.values():
         counts = {name: len(per_class) for name, per_class in split.class_counts.items()}

@@ -21,7 +21,7 @@ class RawBatch:
         samples_B: int64 [B], the number of each sample in the split.
         frames_BTCHW: uint8 in 0..255 or float32 in about [0, 1].
         clean_BTCHW: clean clips that the dataset stores beside the frames; None if it stores none.
-        targets: target name -> int64 [B] class index or float32 [B] value.
+        targets: target name -> int64 [B] class index, float32 [B] value or float32 [B, K] distribution.
     """
 
     epochs_B: np.ndarray

@@ -23,7 +23,7 @@ class DecodedSamples:
         good_B: bool [B], whether each requested sample decodes and has valid labels.
         frames: uint8 in 0..255 or float32, [G, T, C, H, W]; the memory layout is the decoder's, [G, T, H, W, C].
         clean: clean clips that the dataset stores beside the frames, in the same layout; None if it stores none.
-        targets: target name -> int64 [G] class index or float32 [G] value.
+        targets: target name -> int64 [G] class index, float32 [G] value or float32 [G, K] distribution.
     """
 
     good_B: np.ndarray

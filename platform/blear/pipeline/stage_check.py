@@ -240,11 +240,15 @@ def example_batch(clip: ClipSpec, targets: Mapping[str, Target], layout: Layout 
     if layout is not None and layout.clean is not None and layout.clean_shape is not None:
         _, height, width, channels = layout.clean_shape
         clean = pixels(layout.clean, count, clip.length, channels, height, width)
-    labels = {
-        name: torch.arange(count) % len(target.classes)
-        if target.kind == "class"
-        else torch.full((count,), sum(target.bounds) / 2 if target.bounds else 0.0)
-        for name, target in targets.items()
-    }
+    labels = {name: _example_labels(target, count) for name, target in targets.items()}
     numbers = np.arange(count, dtype=np.int64)
     return RawBatch(np.zeros_like(numbers), numbers, frames, clean, labels)
+
+
+def _example_labels(target: Target, count: int) -> Tensor:
+    """Returns labels that a target allows: int64 [count] classes, float32 [count] values or [count, K] shares."""
+    if target.kind == "class":
+        return torch.arange(count) % len(target.classes)
+    if target.kind == "distribution":
+        return torch.full((count, len(target.classes)), 1 / len(target.classes))
+    return torch.full((count,), sum(target.bounds) / 2 if target.bounds else 0.0)

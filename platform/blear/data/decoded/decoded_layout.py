@@ -12,6 +12,7 @@ import numpy as np
 
 from blear.contracts import ClipSpec, Target
 from blear.data.dataset_info import Layout, ShardInfo
+from blear.data.shard.labels import label_columns
 
 ArraySpecs = Sequence[tuple[tuple[int, int, int, int], np.dtype]]
 """Shape [T, H, W, C] and type of a sample's frames, and of its clean clip if there is one."""
@@ -42,8 +43,8 @@ class DecodedLayout:
 
     @property
     def label_columns(self) -> int:
-        """Number of label columns: one for each target, and the number of frames where clips differ in length."""
-        return len(self.targets) + (self.clip.shortest is not None)
+        """Number of label columns: those of all targets, and the number of frames where clips differ in length."""
+        return label_columns(self.targets) + (self.clip.shortest is not None)
 
     @property
     def sample_bytes(self) -> int:

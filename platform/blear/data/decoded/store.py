@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from blear.contracts import Target
 from blear.data.broken_samples import BrokenSamples
 from blear.data.dataset_info import ShardInfo
 from blear.data.decoded.copy_samples import CopyJob, channels_first, copy_samples
@@ -22,6 +23,7 @@ from blear.data.mirror import cache_root
 from blear.data.prepared import Prepared
 from blear.data.sample_source import DecodedSamples
 from blear.data.shard.encoded_shard import EncodedShard
+from blear.data.shard.labels import label_slices
 from blear.storage.activity import activity
 
 _LARGE_BATCH_BYTES = 1 << 23
@@ -129,9 +131,10 @@ class Store:
         if not good_B.all():
             good = torch.from_numpy(np.flatnonzero(good_B))
             outputs, values_BK = [output[good] for output in outputs], values_BK[good_B]
+        declared = self.layout.targets
         targets = {
-            target.name: torch.from_numpy(values.astype(np.int64 if target.kind == "class" else np.float32))
-            for target, values in zip(self.layout.targets, values_BK.T, strict=False)  # the lengths may follow
+            target.name: torch.from_numpy(_typed_labels(target, values_BK[:, columns]))
+            for target, columns in zip(declared, label_slices(declared).values(), strict=True)
         }
         return DecodedSamples(good_B, outputs[0], outputs[1] if len(outputs) > 1 else None, targets)
 
@@ -218,3 +221,10 @@ class Store:
         if self.layout.clip.shortest is None:
             return np.full(len(values_BK), self.layout.clip.length, dtype=np.int64)
         return np.maximum(1, values_BK[:, -1].astype(np.int64))
+
+
+def _typed_labels(target: Target, values_BK: np.ndarray) -> np.ndarray:
+    """Converts the label columns of a target: int64 [B] classes, float32 [B] values, or float32 [B, K] shares."""
+    if target.kind == "distribution":
+        return values_BK.astype(np.float32)
+    return values_BK[:, 0].astype(np.int64 if target.kind == "class" else np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from blear.contracts import BuildContext, Dataset, Described, Target
 from blear.errors import DataError
@@ -67,6 +67,8 @@ def _target(target: Target) -> str:
     """Formats name and kind of a target."""
     if target.kind == "class":
         return f"{target.name}, one of {', '.join(target.classes)}"
+    if target.kind == "distribution":
+        return f"{target.name}, a distribution over {', '.join(target.classes)}"
     return f"{target.name}, a value{f' within {list(target.bounds)}' if target.bounds is not None else ''}"
 
 
@@ -81,7 +83,7 @@ def _split(dataset: Dataset, split: str, until: float) -> Iterator[str]:
             break
         samples += 1
         for name, per_class in counts.items():
-            per_class[int(sample.targets[name])] += 1
+            per_class[cast("int", sample.targets[name])] += 1
     found = f"{samples} samples" if complete else f"more than {samples} samples (not all were read)"
     yield f"split {split}: {len(parts)} parts, {found}"
     for name, per_class in counts.items():

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from blear.contracts import BuildContext, Dataset, Sample
 from blear.data.dataset_info import Layout, PartInfo, ShardInfo
@@ -155,7 +155,7 @@ def _write_shards(spec: PrepareSpec, part: Part) -> PartInfo:
                 keys.add(sample.key)
                 shard.add(sample.key, encode_sample(sample))
                 for target, per_class in counts.items():
-                    per_class[int(sample.targets[target])] += 1
+                    per_class[cast("int", sample.targets[target])] += 1
                 sample = next(samples, None)
             shards.append(shard.close(name))
     class_counts = {target: tuple(per_class) for target, per_class in counts.items()}

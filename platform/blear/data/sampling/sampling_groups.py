@@ -14,7 +14,7 @@ import numpy as np
 
 from blear.data.prepared import Prepared
 from blear.data.sampling.weighted_sampler import SamplingGroup
-from blear.data.shard.labels import read_labels
+from blear.data.shard.labels import label_slices, read_labels
 from blear.errors import DataError, JobError
 from blear.job.schema import DrawEntry
 
@@ -69,9 +69,9 @@ class SplitColumns:
         for info in prepared.split(split).shards:
             index = prepared.index(info)
             values_NK, problems = read_labels(index, targets)
-            for target, values_N in zip(targets, values_NK.T, strict=True):
-                if target.name in classes:
-                    labels[target.name].append(_class_codes(values_N, problems))
+            columns_of = label_slices(targets)
+            for name in classes:
+                labels[name].append(_class_codes(values_NK[:, columns_of[name].start], problems))
             broken += len(problems)
             metas += index.columns()["meta"]
         if not metas:

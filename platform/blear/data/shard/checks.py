@@ -15,6 +15,8 @@ from blear.errors import DataError
 _KEY = re.compile(r"[A-Za-z0-9_/-]+")
 BOUNDS_TOLERANCE = 1e-6
 """Tolerance of a target's bounds, for the rounding of float32 labels."""
+SHARES_TOLERANCE = 1e-4
+"""Tolerance of the sum of a distribution's shares."""
 
 
 def check_sample(sample: Sample, clip: ClipSpec, targets: Sequence[Target], where: str) -> None:
@@ -77,6 +79,10 @@ def targets_problem(given: Mapping[str, Any], targets: Sequence[Target]) -> str:
             ):
                 return f"target {target.name} is {value!r}, expected a class index below {len(target.classes)}"
             continue
+        if target.kind == "distribution":
+            if not _is_distribution(value, len(target.classes)):
+                return f"target {target.name} is {value!r}, expected {len(target.classes)} shares from 0 that sum to 1"
+            continue
         if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
             return f"target {target.name} is {value!r}, expected a finite number"
         if (
@@ -85,3 +91,15 @@ def targets_problem(given: Mapping[str, Any], targets: Sequence[Target]) -> str:
         ):
             return f"target {target.name} is {value!r}, outside {list(target.bounds)}"
     return ""
+
+
+def _is_distribution(value: Any, classes: int) -> bool:
+    try:
+        shares_K = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        return False
+    return (
+        shares_K.shape == (classes,)
+        and bool((shares_K >= 0).all())  # False for NaN
+        and abs(float(shares_K.sum()) - 1) <= SHARES_TOLERANCE
+    )

@@ -44,7 +44,7 @@ class ShardIndex:
         suffixes: S suffixes of members, sorted.
         places_NS2: int64 offset and size of each member; offset -1 where a sample has no such member.
         bytes: size of the shard.
-        targets: K names of targets that any sample has, sorted.
+        targets: K names of label columns that any sample has, sorted (`SampleMetadata.label_columns`).
         values_NK: float64 labels; 0 where a sample lacks the target.
         given_NK: bool, whether a sample has the target.
         frames_N2: int64 frames of the clip and of the clean clip; 0 where the json member holds no valid number.
@@ -87,9 +87,10 @@ class ShardIndex:
         for row, members in enumerate(places.values()):
             for suffix, place in members.items():
                 table[row, column[suffix]] = place
-        targets = tuple(sorted({name for one in metadata for name in one.targets}))
-        values = [[one.targets.get(name, 0.0) for name in targets] for one in metadata]
-        given = [[name in one.targets for name in targets] for one in metadata]
+        labels = [one.label_columns() for one in metadata]
+        targets = tuple(sorted({name for one in labels for name in one}))
+        values = [[one.get(name, 0.0) for name in targets] for one in labels]
+        given = [[name in one for name in targets] for one in labels]
         shape = (len(metadata), len(targets))
         return ShardIndex(
             suffixes,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from blear.contracts import Sample
+from blear.contracts import Label, Sample
 
 MAX_BYTES = 1 << 24
 """Largest json member that is parsed, 16 MiB; a larger one makes its sample broken."""
@@ -20,13 +21,13 @@ class SampleMetadata:
     """Content of a json member.
 
     Attributes:
-        targets: target name -> label.
+        targets: target name -> label; the shares of a distribution are a tuple.
         frames: number of frames of the clip; 0 where the member holds no valid number.
         clean_frames: the same of the clean clip.
         problem: why the member cannot be used; all other fields then have their defaults. Empty: it can be used.
     """
 
-    targets: Mapping[str, int | float] = field(default_factory=dict)
+    targets: Mapping[str, int | float | tuple[float, ...]] = field(default_factory=dict)
     frames: int = 1
     clean_frames: int = 1
     subject: str = ""
@@ -35,10 +36,33 @@ class SampleMetadata:
     meta: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
 
+    def label_columns(self) -> dict[str, int | float]:
+        """Returns column name -> number: a distribution `votes` has one column for each class, `votes[0]` and so on."""
+        columns: dict[str, int | float] = {}
+        for name, label in self.targets.items():
+            if isinstance(label, tuple):
+                columns |= {share_column(name, number): share for number, share in enumerate(label)}
+            else:
+                columns[name] = label
+        return columns
+
+
+def share_column(target: str, number: int) -> str:
+    """Returns the column name of the share of class `number`, for instance `votes[3]`."""
+    return f"{target}[{number}]"
+
+
+def target_of_column(column: str) -> str:
+    """Returns the target of a column, for instance `votes` of `votes[3]` and `emotion` of `emotion`."""
+    return _SHARE.sub("", column)
+
+
+_SHARE = re.compile(r"\[\d+\]$")
+
 
 def encode_metadata(sample: Sample) -> bytes:
     """Encodes the json member of a sample."""
-    content: dict[str, Any] = {"targets": dict(sample.targets), "frames": len(sample.frames)}
+    content: dict[str, Any] = {"targets": _to_json(sample.targets), "frames": len(sample.frames)}
     if sample.clean is not None:
         content["clean_frames"] = len(sample.clean)
     content |= {"subject": sample.subject, "video": sample.video, "time": sample.time, "meta": dict(sample.meta)}
@@ -64,11 +88,12 @@ def parse_metadata(data: bytes | None) -> SampleMetadata:
         return SampleMetadata(problem="the json member is not JSON")
     if not isinstance(given, dict) or not isinstance(given.get("targets"), dict):
         return SampleMetadata(problem="the json member has no `targets`")
-    targets = {}
+    targets: dict[str, int | float | tuple[float, ...]] = {}
     for name, value in given["targets"].items():
-        if _to_float(value) is None:
+        shares = isinstance(value, list) and len(value) > 0
+        if any(_to_float(number) is None for number in (value if shares else [value])):
             return SampleMetadata(problem=f"target {name} is {_short(value)}, expected a number")
-        targets[name] = value
+        targets[name] = tuple(value) if shares else value
     for name, (default, kind, expected) in _FIELDS.items():
         if not isinstance(given.get(name, default), kind):
             return SampleMetadata(problem=f"{name} is {_short(given[name])} in the json member, expected {expected}")
@@ -86,6 +111,14 @@ _FIELDS: dict[str, tuple[Any, type, str]] = {
     "video": ("", str, "text"),
     "meta": ({}, dict, "columns"),
 }
+
+
+def _to_json(targets: Mapping[str, Label]) -> dict[str, Any]:
+    """Converts distributions to lists of float32 shares; other labels are kept."""
+    return {
+        name: label if np.ndim(label) == 0 else np.asarray(label, dtype=np.float32).tolist()
+        for name, label in targets.items()
+    }
 
 
 def _to_python_number(value: Any) -> Any:

@@ -84,10 +84,11 @@ def _metadata_difference(index: ShardIndex, number: int, row: Mapping[str, objec
     given = index.given_NK[number].tolist()
     values = index.values_NK[number].tolist()
     labels = {name: value for name, value, there in zip(index.targets, values, given, strict=True) if there}
-    if labels.keys() != metadata.targets.keys() or not all(
-        np.array_equal(value, float(metadata.targets[name]), equal_nan=True) for name, value in labels.items()
+    columns = metadata.label_columns()
+    if labels.keys() != columns.keys() or not all(
+        np.array_equal(value, float(columns[name]), equal_nan=True) for name, value in labels.items()
     ):
-        return f"the labels are {labels} in the index, {dict(metadata.targets)} in the json member"
+        return f"the labels are {labels} in the index, {columns} in the json member"
     frames = tuple(index.frames_N2[number].tolist())
     if frames != (metadata.frames, metadata.clean_frames):
         return f"the numbers of frames are {frames} in the index, another in the json member"

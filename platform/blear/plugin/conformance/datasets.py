@@ -43,7 +43,7 @@ def _declares_content(dataset: Any) -> None:
     expect(len(dataset.targets) > 0, "targets", "at least one Target", "none")
     for target in dataset.targets:
         expect(isinstance(target, Target), "targets", "Target objects", type(target).__name__)
-        if target.kind == "class":
+        if target.kind != "value":
             count = len(set(target.classes))
             expect(count == len(target.classes) > 1, "targets", f"two classes or more in {target.name!r}", count)
     splits = list(dataset.splits)
@@ -82,6 +82,11 @@ def _fits_target(method: str, target: Target, value: Any) -> None:
         inside = whole and 0 <= value < len(target.classes)
         expect(bool(inside), where, f"a class index in 0..{len(target.classes) - 1}", repr(value))
         return
+    if target.kind == "distribution":
+        shares_K = np.asarray(value, dtype=np.float64)
+        inside = shares_K.shape == (len(target.classes),) and (shares_K >= 0).all() and abs(shares_K.sum() - 1) < 1e-4
+        expect(bool(inside), where, f"{len(target.classes)} shares from 0 that sum to 1", repr(value))
+        return
     low, high = target.bounds or (-np.inf, np.inf)
     inside = isinstance(value, float | int | np.floating) and low <= value <= high and np.isfinite(value)
     expect(bool(inside), where, f"a finite number in {low}..{high}", repr(value))
@@ -89,7 +94,8 @@ def _fits_target(method: str, target: Target, value: Any) -> None:
 
 def _same_twice(dataset: Any) -> None:
     for (split, first), (_, again) in zip(_some(dataset), _some(dataset), strict=True):
-        alike = first.key == again.key and dict(first.targets) == dict(again.targets)
+        alike = first.key == again.key and first.targets.keys() == again.targets.keys()
+        alike = alike and all(np.array_equal(label, again.targets[name]) for name, label in first.targets.items())
         alike = alike and np.array_equal(first.frames, again.frames)
         expect(alike, f"samples({split!r})", f"sample {first.key!r} as the first time", f"another {again.key!r}")
 
