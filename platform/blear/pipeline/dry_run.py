@@ -47,9 +47,9 @@ def dry_run(
 ) -> list[str]:
     """Checks everything that can be known before training.
 
-    Each stage: split, batch size, `validate`, degradations on a blank clip, initial weights, and one step of gradients
-    of the model on a batch of the declared shape. The evaluation: splits, conditions, targets, classes, and the shape
-    of each model on the evaluated data.
+    Each stage: split, batch size, `validate`, augmentations of smaller clean clips, degradations on a blank clip,
+    initial weights, and one step of gradients of the model on a batch of the declared shape. The evaluation: splits,
+    conditions, targets, classes, and the shape of each model on the evaluated data.
 
     Args:
         job: the resolved job.
@@ -73,6 +73,8 @@ def dry_run(
         if stage.data in facts:
             where = f"stages.{name}"
             chains = problems.attempt(where, partial(checker.check_chains, name))
+            if chains:
+                problems.attempt(where, partial(checker.check_clean, name))
             split = problems.attempt(where, partial(checker.check_split, name))
             if chains and problems.attempt(where, partial(checker.check_validation, name)) and split:
                 usable |= {name} if problems.attempt(where, partial(checker.output, name)) else set()

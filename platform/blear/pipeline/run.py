@@ -29,7 +29,6 @@ from blear.storage.run_folder import RunFolder
 from blear.storage.run_lock import run_lock
 from blear.storage.run_log import log_to_file
 from blear.terminal import print_markdown
-from blear.train.chains import check_clean_clips
 from blear.train.loop import train_stage
 from blear.train.on_ray.runner import train_on_ray
 from blear.train.plan import StagePlan
@@ -72,13 +71,10 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
         began = time.monotonic()
         with ray_session(on_ray or job.search is not None, local=local):
             prepared = prepare_data(job, catalog, runner=runner)
-            opened = {name: Prepared.open(place) for name, place in prepared.items()}
-            facts = {name: DataFacts.of_prepared(data) for name, data in opened.items()}
+            facts = {name: DataFacts.of_prepared(Prepared.open(place)) for name, place in prepared.items()}
             notes += dry_run(job, catalog, facts, distributed=on_ray, outputs=outputs)
             for note in dict.fromkeys(notes):
                 echo(note)
-            for name, stage in job.stages.items():
-                check_clean_clips(job, name, catalog, opened[stage.data])
             check_split_manifest(job, run.root, prepared)
             run.update_info(**run_info(job, catalog, prepared, on_ray, command, profile))
             if job.search is not None:

@@ -18,7 +18,7 @@ from blear.errors import DataError, JobError
 from blear.job.schema import Job, Stage
 from blear.pipeline.data_facts import DataFacts
 from blear.plugin.catalog import Catalog
-from blear.train.chains import evaluation_augment, stage_chains
+from blear.train.chains import CleanShape, check_clean_clips, evaluation_augment, stage_chains
 from blear.train.model import Recognizer, build_recognizer, stage_frame_sampler
 from blear.train.optimizer import build_optimizer
 from blear.train.preprocessing import Preprocessing
@@ -111,6 +111,23 @@ class StageChecker:
             BlearError: an operation does not fit the clips.
         """
         stage_chains(self.job, name, self.catalog, self._stored(name))
+
+    def check_clean(self, name: str) -> None:
+        """Checks that the augmentations of a stage act alike on frames and clean clips of another size.
+
+        Before the data is prepared, a stage with augmentations reads one sample.
+
+        Raises:
+            JobError: an augmentation depends on the size of the clips.
+        """
+        stage, facts = self.job.stages[name], self.facts[self.job.stages[name].data]
+        context = BuildContext(self.job.seed, facts.clip, facts.targets)
+
+        def clean_shape() -> CleanShape | None:
+            layout = facts.layout(stage.split or facts.splits[0])
+            return None if layout is None else layout.clean_shape
+
+        check_clean_clips(self.job, name, self.catalog, context, clean_shape)
 
     def output(self, name: str) -> StageOutput:
         """Builds model, initial weights and optimizer of a stage, and computes the gradients of one batch.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from blear.contracts import BuildContext
-from blear.data.prepared import Prepared
 from blear.degradation.chain import Chain, build_chain, evaluation_chain
 from blear.errors import JobError
 from blear.job.schema import Job
 from blear.plugin.catalog import Catalog
+
+CleanShape = tuple[int, int, int, int]
+"""Shape [T, H, W, C] of clean clips."""
 
 
 def stage_chains(job: Job, name: str, catalog: Catalog, context: BuildContext) -> tuple[Chain, Chain, BuildContext]:
@@ -30,22 +34,26 @@ def stage_chains(job: Job, name: str, catalog: Catalog, context: BuildContext) -
     return augment, degrade, context
 
 
-def check_clean_clips(job: Job, name: str, catalog: Catalog, prepared: Prepared) -> None:
+def check_clean_clips(
+    job: Job, name: str, catalog: Catalog, context: BuildContext, clean_shape: Callable[[], CleanShape | None]
+) -> None:
     """Checks that a stage's augmentations can act on clean clips whose shape differs from that of the frames.
 
     Args:
         name: of the stage.
-        prepared: its data.
+        context: context of the clips as they are stored, whole.
+        clean_shape: returns the shape [T, H, W, C] of the clean clips, None if the data has none. It is called only
+            where an augmentation depends on it.
 
     Raises:
         JobError: an augmentation is not `contracts.SizeIndependent`, so that frames and clean clip would disagree.
     """
-    stage, clip = job.stages[name], prepared.clip
-    clean = prepared.split(stage.split or prepared.splits[0]).layout.clean_shape
-    if clean is None or clean == (clip.length, clip.height, clip.width, clip.channels):
-        return
+    stage, clip = job.stages[name], context.clip
     own = job.data[stage.data].extra[0]
-    augment, _ = build_chain(catalog, [*own, *stage.augment], BuildContext(job.seed, clip, prepared.targets))
+    augment, _ = build_chain(catalog, [*own, *stage.augment], context)
+    clean = clean_shape() if augment.nodes and clip is not None else None
+    if clean is None or clip is None or clean == (clip.length, clip.height, clip.width, clip.channels):
+        return
     for number, node in enumerate(augment.nodes):
         if not node.size_independent or clean[0] != clip.length:
             inside = number >= len(own)
@@ -55,8 +63,8 @@ def check_clean_clips(job: Job, name: str, catalog: Catalog, prepared: Prepared)
                 else f"data.{stage.data}.stand_in.augment.{number}"
             )
             raise JobError(
-                f"the clean clips of {prepared.name} have {clean[2]}x{clean[1]} pixels, the frames {clip.width}x"
-                f"{clip.height}: this augmentation cannot act on both alike",
+                f"the clean clips of {job.data[stage.data].chosen[0]} have {clean[2]}x{clean[1]} pixels, the frames "
+                f"{clip.width}x{clip.height}: this augmentation cannot act on both alike",
                 where,
                 "leave it out, or use one that is independent of the size (contracts.SizeIndependent), as random_flip",
             )

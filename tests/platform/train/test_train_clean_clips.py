@@ -14,6 +14,8 @@ from blear.data.raw_batch import RawBatch
 from blear.degradation.chain import Chain, build_chain
 from blear.errors import JobError
 from blear.job.reader import read_job
+from blear.pipeline.data_facts import data_facts
+from blear.pipeline.dry_run import dry_run
 from blear.pipeline.prepare import prepare_data
 from blear.pipeline.run import run_job
 from blear.plugin.discovery import load_plugins
@@ -65,9 +67,11 @@ def t91_job(repository: Path, storage: Path, tmp_path: Path):
 def test_an_augmentation_that_cannot_act_on_both_is_refused_before_training(t91_job, storage: Path) -> None:
     job, catalog = t91_job("stages.sr.augment=[{use: random_flip}, {use: random_shift, pixels: 2}]")
     match = r"stages\.sr\.augment\.1: the clean clips of vlqr/t91 have 16x16 pixels, the frames 32x32"
+    with pytest.raises(JobError, match=match):  # as `blear check` does
+        dry_run(job, catalog, data_facts(job, catalog)[0])
     with pytest.raises(JobError, match=match):
         run_job(job, catalog, runner="local", fresh=False, command="", profile=None)
-    assert not (storage / "runs" / job.name / "stages").exists()
+    assert not storage.exists()  # neither prepared data nor a run folder
 
 
 def test_a_flip_of_smaller_clean_clips_is_accepted(t91_job, tmp_path: Path) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Generator, Sequence
+import signal
+import sys
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
+from types import FrameType
 
 from blear.data.dataset_info import PartInfo
 from blear.data.prepare import part_writer
@@ -64,11 +67,17 @@ def _write_here(spec: PrepareSpec, parts: Sequence[Part]) -> FinishedParts:
 
 
 def _write_in_processes(spec: PrepareSpec, parts: Sequence[Part], count: int) -> FinishedParts:
+    """Writes parts in worker processes.
+
+    Ctrl-C reaches this process alone, which ends the workers by SIGTERM: each deletes the files of its part.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([part_writer.__name__, "webdataset"])  # imported once for all workers
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(count, context, initializer=_initialise_worker, initargs=(dict(os.environ),))
     try:
-        futures = {pool.submit(write_part, spec, part): part for part in parts}
+        with _blocked_sigint():  # the fork server and its processes inherit it
+            futures = {pool.submit(_write_in_worker, spec, part): part for part in parts}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool as error:
@@ -76,8 +85,22 @@ def _write_in_processes(spec: PrepareSpec, parts: Sequence[Part], count: int) ->
         raise DataError(
             "the process was killed, probably because memory ran out", where, "run it again with fewer workers"
         ) from error
+    except (KeyboardInterrupt, GeneratorExit):
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _blocked_sigint() -> Iterator[None]:
+    """Blocks SIGINT in this thread; a SIGINT that arrives meanwhile is delivered at the end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _initialise_worker(environment: dict[str, str]) -> None:
@@ -85,3 +108,17 @@ def _initialise_worker(environment: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     use_one_thread()
+    signal.signal(signal.SIGTERM, _end_worker)
+
+
+def _end_worker(number: int, frame: FrameType | None) -> None:
+    """Ends a worker at its first SIGTERM, with the clean-up of its part."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
+def _write_in_worker(spec: PrepareSpec, part: Part) -> PartInfo:
+    try:
+        return write_part(spec, part)
+    except SystemExit as error:  # the pool would catch it and give this worker the next part
+        os._exit(error.code if isinstance(error.code, int) else 1)
