@@ -32,6 +32,7 @@ from blear.terminal import print_markdown
 from blear.train.loop import train_stage
 from blear.train.on_ray.runner import train_on_ray
 from blear.train.plan import StagePlan
+from blear.train.precision import recorded_precisions
 from blear.train.worker import LocalWorker, local_device
 
 _log = logging.getLogger(__name__)
@@ -107,6 +108,7 @@ def _train(job: Job, catalog: Catalog, run: RunFolder, prepared: dict[str, str |
             worker = LocalWorker(local_device(job.cluster.gpu))
             with worker.catch_sigterm():
                 train_stage(plan, worker)
+    run.update_info(precision=recorded_precisions(run, job.stages))
 
 
 @share_opened()

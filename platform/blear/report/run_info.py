@@ -122,4 +122,5 @@ class StageInfo(_RecordModel):
     trainable: int
     seconds: float
     samples_per_s: float | None = None
+    precision: str | None = None
     transfer: TransferInfo | None = None

@@ -32,12 +32,14 @@ class TrainerState:
         best: value of the best validation so far; None before the first one.
         best_step: its step.
         not_improved: number of validations since the best one.
+        precision: of the stage's arithmetic; None in a checkpoint of an earlier version.
     """
 
     step: int = 0
     best: float | None = None
     best_step: int | None = None
     not_improved: int = 0
+    precision: str | None = None
 
     def to_json(self) -> str:
         """The content of state.json."""

@@ -51,6 +51,7 @@ def write_result(run: StageRun, seconds: float) -> None:
         "steps": state.step,
         "weights_of_step": state.step if best is None else best,
         "batch_size": stage.batch_size,
+        "precision": state.precision,
         "parameters": sum(p.numel() for p in run.model.parameters()),
         "trainable": sum(p.numel() for p in run.model.parameters() if p.requires_grad),
         "seconds": seconds,

@@ -31,8 +31,9 @@ from blear.train.divergence import DivergenceGuard
 from blear.train.model import Recognizer, build_recognizer, stage_frame_sampler
 from blear.train.optimizer import build_optimizer
 from blear.train.plan import StagePlan
+from blear.train.precision import autocast, choose_precision
 from blear.train.preprocessing import CpuPreprocessing, Preprocessing
-from blear.train.step import Stepper, autocast
+from blear.train.step import Stepper
 from blear.train.training_metric import TrainingMetric
 from blear.train.transfer import TransferReport, load_initial_weights
 from blear.train.validation import Validator
@@ -121,13 +122,14 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
     folder = plan.run.stage(plan.stage) / "checkpoints"
     state = checkpoint.restore_checkpoint(folder, modules)
     _check_agreement(worker, state.step, folder)
-    validator = _build_validator(plan, worker, catalog, data, model)
+    state.precision = choose_precision(plan, worker, state)
+    validator = _build_validator(plan, worker, catalog, data, model, state.precision)
     metric = None if validator is None else validator.metric()
     stepper = Stepper(
         name=plan.stage,
         seed=plan.job.seed,
         stage=stage,
-        cluster=cluster,
+        precision=state.precision,
         worker=worker,
         forward=torch.compile(wrapped) if cluster.compile else wrapped,
         wrapped=wrapped,
@@ -199,7 +201,7 @@ def _build_model(
 
 
 def _build_validator(
-    plan: StagePlan, worker: Worker, catalog: Catalog, data: _StageData, model: Recognizer
+    plan: StagePlan, worker: Worker, catalog: Catalog, data: _StageData, model: Recognizer, precision: str
 ) -> Validator | None:
     """Builds the validation of the stage's `validate` section; None without one."""
     stage, job = plan.spec, plan.job
@@ -209,9 +211,16 @@ def _build_validator(
     even = None if data.frame_sampler is None else replace(data.frame_sampler, mode="even")
     augment, _ = evaluation_augment(job, plan.stage, catalog, data.stored)
     cpu_preprocessing, preprocessing = Preprocessing(augment, data.degrade, worker.device).split_cpu()
-    precision = functools.partial(autocast, job.cluster.precision, worker.device)
     return Validator(
-        stage.validate_, store, even, cpu_preprocessing, preprocessing, stage.batch_size, model.head, worker, precision
+        stage.validate_,
+        store,
+        even,
+        cpu_preprocessing,
+        preprocessing,
+        stage.batch_size,
+        model.head,
+        worker,
+        functools.partial(autocast, precision, worker.device),
     )
 
 

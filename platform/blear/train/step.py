@@ -14,19 +14,14 @@ from torch.optim.swa_utils import AveragedModel
 
 from blear.contracts import Head
 from blear.data.raw_batch import RawBatch
-from blear.job.schema import Cluster, Stage
+from blear.job.schema import Stage
 from blear.train.divergence import DivergenceGuard
 from blear.train.optimizer import set_learning_rate
+from blear.train.precision import autocast
 from blear.train.preprocessing import Preprocessing, micro_batches
 from blear.train.schedule import learning_rate
 from blear.train.training_metric import TrainingMetric
 from blear.train.worker import Worker
-
-
-def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """The autocast context of a job's `cluster.precision`; `auto` is bfloat16 on CUDA."""
-    use = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
-    return torch.autocast(device.type, torch.bfloat16) if use else contextlib.nullcontext()
 
 
 @dataclass
@@ -36,6 +31,7 @@ class Stepper:
     Attributes:
         name: the stage's name. Dropout depends on name, seed, step and rank.
         seed: the job's seed.
+        precision: "float32" or "bfloat16".
         forward: frames [B, T, C, H, W] -> outputs of the head: `wrapped`, compiled if the job says so.
         wrapped: the model as the worker prepared it.
         model: the model without the worker's wrapper.
@@ -45,7 +41,7 @@ class Stepper:
     name: str
     seed: int
     stage: Stage
-    cluster: Cluster
+    precision: str
     worker: Worker
     forward: Callable[[Tensor], Any]
     wrapped: nn.Module
@@ -80,7 +76,7 @@ class Stepper:
             weight = len(micro.samples_B) / self.stage.batch_size
             with self._gradient_sync(number == len(micros)):
                 batch = self.preprocessing(micro, step / self.stage.steps)
-                with autocast(self.cluster.precision, self.worker.device):
+                with autocast(self.precision, self.worker.device):
                     outputs = self.forward(batch.frames_BTCHW)
                     loss = self.head.loss(outputs, batch)
                 if self.training_metric is not None and self.stage.logged(step + 1):

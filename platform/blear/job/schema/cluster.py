@@ -18,7 +18,9 @@ class Cluster(StrictModel):
     cpus_per_worker: float = Field(1, gt=0, description="logical CPUs that each worker reserves")
     gpu: Literal["auto"] | bool = Field("auto", description="whether each worker uses a GPU; auto: if there is one")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="precision of the model's arithmetic; auto: bfloat16 on a GPU, else float32"
+        "auto",
+        description="precision of the model's arithmetic; auto: bfloat16 if the GPU or CPU of every worker has "
+        "instructions for it, else float32; a continued run keeps its precision",
     )
     channels_last: bool = Field(
         True,
