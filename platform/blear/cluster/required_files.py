@@ -15,7 +15,7 @@ from blear.job.schema import Job
 from blear.plugin.catalog import Catalog
 
 _PATH_KEYS = ("source", "shards")  # keys of an entry of `data`: a folder, a file or a URL
-_WEIGHTS = ".start_from.file"  # suffix of the key of a weight file
+_WEIGHTS = (".start_from.file", ".teacher.file")  # suffixes of the keys of weight files
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,10 @@ def _paths(file: Path, profile: str | None, overrides: Sequence[str]) -> tuple[t
         if isinstance(entry, dict) and isinstance(entry.get(key), str) and "://" not in entry[key]
     ]
     for name, entry in stages.items() if isinstance(stages, dict) else ():
-        value = entry
-        for key in ("backbone", "start_from", "file"):
-            value = value.get(key) if isinstance(value, dict) else None
-        if isinstance(value, str):
-            paths.append((f"stages.{name}.backbone{_WEIGHTS}", value))
+        for keys in (("backbone", "start_from", "file"), ("teacher", "file")):
+            value = entry
+            for key in keys:
+                value = value.get(key) if isinstance(value, dict) else None
+            if isinstance(value, str):
+                paths.append((".".join(("stages", str(name), *keys)), value))
     return tuple(paths)

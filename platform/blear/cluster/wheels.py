@@ -122,7 +122,7 @@ def _components(job: Job) -> set[str]:
     names = {use.use for use in data} | {use.stand_in.use for use in data if use.stand_in is not None}
     names |= {use.use for use in job.degradations}
     for stage in job.stages.values():
-        names |= {stage.backbone.use, stage.head.use}
+        names |= {use for _, use in stage.networks}
     return names | ({sweep.use for sweep in job.evaluate.sweeps.values()} if job.evaluate is not None else set())
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from blear.job.schema import Job, Stage
+from blear.job.schema import Job
 
 
 def selected_on_reported_split(job: Job) -> list[str]:
     """Returns the evaluated stages whose validation selects weights, or stops training, on the evaluated split.
 
-    Metrics on that split overestimate those on new samples. Stages that an evaluated stage starts from count as well.
+    Metrics on that split overestimate those on new samples. Stages whose weights an evaluated stage reads count too.
     """
     if job.evaluate is None:
         return []
@@ -27,18 +27,13 @@ def _selects_on_reported_split(job: Job, name: str) -> bool:
 
 
 def _evaluated_stages(job: Job) -> Iterator[str]:
-    """The stages that arms evaluate, and the stages that these start from."""
+    """The stages that arms evaluate, and the stages whose weights these read."""
     arms = job.evaluate.arms.values() if job.evaluate is not None else ()
     waiting = [name for name in job.stages for arm in arms if _names(arm.stage, name) or _names(arm.restore, name)]
     while waiting:
         name = waiting.pop()
         yield name
-        waiting += _start_stages(job.stages[name])
-
-
-def _start_stages(stage: Stage) -> list[str]:
-    start = stage.backbone.start_from
-    return [start.stage] if start is not None and start.stage is not None else []
+        waiting += job.stages[name].source_stages
 
 
 def _names(template: str | None, name: str) -> bool:

@@ -15,6 +15,7 @@ from blear.job.reference_errors import read_errors
 from blear.job.schema import BackboneUse, Data, FallbackData, HeadUse, Sweep
 from blear.plugin.catalog import Catalog
 from blear.plugin.discovery import load_plugins
+from blear.plugin.uses import Use
 from blear.storage.file_digest import file_digest
 from blear.storage.remote import RemoteFolder, is_url
 
@@ -110,7 +111,20 @@ class _Resolver:
             raw["backbone"] = self.backbone(backbone, (*where, "backbone"), earlier)
         if "head" in raw:
             raw["head"] = self.components.use("head", HeadUse, raw["head"], (*where, "head"))
+        if isinstance(teacher := raw.get("teacher"), dict):
+            raw["teacher"] = self.teacher(teacher, (*where, "teacher"), earlier)
         return raw
+
+    def teacher(self, raw: dict[str, Any], where: Where, earlier: Sequence[str]) -> dict[str, Any]:
+        """Resolves the teacher of a stage."""
+        raw = dict(raw)
+        for slot, model in (("backbone", Use), ("head", HeadUse)):
+            if slot in raw:
+                raw[slot] = self.components.use(slot, model, raw[slot], (*where, slot))
+        stage = raw.get("stage")
+        if isinstance(stage, str) and stage not in earlier:
+            self.document.problem((*where, "stage"), unknown_name("earlier stage", stage, earlier))
+        return self.weights(raw, where) if isinstance(raw.get("file"), str) else raw
 
     def backbone(self, raw: dict[str, Any], where: Where, earlier: Sequence[str]) -> dict[str, Any]:
         """Resolves a backbone and its `start_from`."""

@@ -93,13 +93,12 @@ def _started(run: RunFolder, name: str) -> bool:
 
 
 def _with_sources(job: Job, names: list[str]) -> list[str]:
-    """The stages and all stages that they start from."""
+    """The stages and all stages whose weights they read."""
     found: dict[str, None] = {}
     while names:
         name = names.pop()
         found[name] = None
-        start = job.stages[name].backbone.start_from
-        names += [start.stage] if start is not None and start.stage is not None else []
+        names += job.stages[name].source_stages
     return [name for name in job.stages if name in found]
 
 

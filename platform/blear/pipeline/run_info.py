@@ -41,7 +41,7 @@ def run_info(
     names = {("dataset", data.chosen[0]) for key, data in job.data.items() if key in prepared}
     names |= {("degradation", use.use) for use in job.degradations}
     for stage in job.stages.values():
-        names |= {("backbone", stage.backbone.use), ("head", stage.head.use)}
+        names |= stage.networks
     workers = job.cluster.workers if on_ray else 1
     data = {}
     for name, folder in prepared.items():

@@ -18,10 +18,17 @@ from blear.errors import DataError, JobError
 from blear.job.schema import Job, Stage
 from blear.pipeline.data_facts import DataFacts
 from blear.plugin.catalog import Catalog
-from blear.train.chains import CleanShape, check_clean_clips, evaluation_augment, stage_chains
+from blear.train.chains import (
+    CleanShape,
+    augmented_context,
+    check_clean_clips,
+    evaluation_augment,
+    stage_chains,
+)
 from blear.train.model import Recognizer, build_recognizer, stage_frame_sampler
 from blear.train.optimizer import build_optimizer
 from blear.train.preprocessing import Preprocessing
+from blear.train.teacher import Distillation, build_teacher
 from blear.train.transfer import check_transfer
 from blear.train.validation import decoded_values, require_metric
 
@@ -165,6 +172,11 @@ class StageChecker:
             if isinstance(decoded, Images) and facts.dataset is not None:  # the loss depends on the clean clips
                 batch = preprocess(example_batch(stored.clip, facts.targets, facts.layout(split), count))
             loss = model.head.loss(outputs, batch)
+            if stage.teacher is not None:
+                clean = augmented_context(self.job, name, self.catalog, stored)
+                teacher = build_teacher(self.catalog, self.job, name, clean if stage.teacher.sees == "clean" else built)
+                distillation = Distillation(stage.teacher, teacher, name)
+                loss = distillation.loss(model.head, outputs, batch, distillation.targets(batch))
         if not (isinstance(loss, Tensor) and loss.ndim == 0):
             raise JobError("the head's loss is no scalar", f"stages.{name}.head", "return the mean over the clips")
         if not loss.requires_grad:
@@ -214,11 +226,24 @@ class StageChecker:
     def _key(self, name: str) -> str:
         """Everything that the check of a stage's model depends on."""
         stage = self.job.stages[name]
-        used = {"data", "split", "frames", "augment", "degrade", "backbone", "head", "optimizer", "accumulate"}
+        used = {
+            "data",
+            "split",
+            "frames",
+            "augment",
+            "degrade",
+            "backbone",
+            "head",
+            "optimizer",
+            "accumulate",
+            "teacher",
+        }
         values = stage.model_dump(mode="json", by_alias=True, include=used | {"batch_size", "validate_"})
         stored = self._stored(name)
         empty = [key for key, counts in stored.counts.items() if 0 in counts]
         layout = self.facts[stage.data].layouts.get(stage.split or self.facts[stage.data].splits[0])
+        for source in stage.source_stages:
+            values[source] = self.job.stages[source].model_dump(mode="json", include={"backbone", "head"})
         facts = [repr(stored.clip), repr(stored.targets), repr(layout and layout.clean_shape), empty, self.workers]
         return json.dumps([values, facts], sort_keys=True)
 

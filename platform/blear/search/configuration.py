@@ -133,13 +133,12 @@ def _evaluator(context: TrialContext, job: Job, run: RunFolder) -> tuple[Evaluat
 
 
 def required_stages(job: Job, stage: str) -> list[str]:
-    """A stage and all stages that it starts from, directly or indirectly, in the order of the job."""
+    """A stage and all stages whose weights it reads, directly or indirectly, in the order of the job."""
     found, pending = set(), [stage]
     while pending:
         name = pending.pop()
         found.add(name)
-        start = job.stages[name].backbone.start_from
-        pending += [start.stage] if start is not None and start.stage is not None else []
+        pending += job.stages[name].source_stages
     return [name for name in job.stages if name in found]
 
 

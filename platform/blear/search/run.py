@@ -111,16 +111,15 @@ def search_job(job: Job, catalog: Catalog, run: RunFolder, prepared: Mapping[str
 
 
 def _shared_stages(job: Job, search: Search) -> list[str]:
-    """Stages that the searched stage starts from and that no value of the search changes, directly or indirectly."""
+    """Stages whose weights the searched stage reads and that no value of the search changes, directly or indirectly."""
     paths = [*search.space, *(path for values in search.baselines.values() for path in values)]
     changed = {path.split(".")[1] for path in paths if path.startswith("stages.")}
     changes_all = any(not path.startswith("stages.") for path in paths) or "*" in changed
     before = [name for name in required_stages(job, search.stage) if name != search.stage]
     shared: list[str] = []
     for name in before:
-        start = job.stages[name].backbone.start_from
-        source = start.stage if start is not None else None
-        if not changes_all and name not in changed and (source is None or source in shared):
+        sources = job.stages[name].source_stages
+        if not changes_all and name not in changed and all(source in shared for source in sources):
             shared.append(name)
     return shared
 

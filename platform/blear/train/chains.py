@@ -34,6 +34,16 @@ def stage_chains(job: Job, name: str, catalog: Catalog, context: BuildContext) -
     return augment, degrade, context
 
 
+def augmented_context(job: Job, name: str, catalog: Catalog, context: BuildContext) -> BuildContext:
+    """The context of a stage's clips after its augmentations: those of the clean view.
+
+    Args:
+        context: context of the clips as they are stored.
+    """
+    stage = job.stages[name]
+    return build_chain(catalog, [*job.data[stage.data].extra[0], *stage.augment], context, f"stages.{name}.augment")[1]
+
+
 def check_clean_clips(
     job: Job, name: str, catalog: Catalog, context: BuildContext, clean_shape: Callable[[], CleanShape | None]
 ) -> None:

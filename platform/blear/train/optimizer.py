@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
+import inspect
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +42,8 @@ def build_optimizer(model: nn.Module, spec: Optimizer) -> torch.optim.Optimizer:
     """Builds the optimizer, with one parameter group for each pair of multiplier and weight decay.
 
     Parameters with multiplier 0 are frozen and belong to no group. Weight decay applies to weights and biases, as in
-    Caffe, except the parameters of `no_decay`. PyTorch's momentum equals Caffe's while the learning rate is constant.
+    Caffe, except the parameters of `no_decay`, and those of one dimension if `decay_vectors` is false. PyTorch's
+    momentum equals Caffe's while the learning rate is constant.
 
     Raises:
         JobError: a pattern matches no parameter, or every parameter is frozen.
@@ -50,7 +54,8 @@ def build_optimizer(model: nn.Module, spec: Optimizer) -> torch.optim.Optimizer:
         if scale[name] == 0:
             parameter.requires_grad_(False)
         else:
-            groups[scale[name], 0.0 if name in without_decay else spec.weight_decay].append(parameter)
+            spared = name in without_decay or (parameter.ndim < 2 and not spec.decay_vectors)
+            groups[scale[name], 0.0 if spared else spec.weight_decay].append(parameter)
     if not groups:
         raise JobError("scale_lr freezes every parameter", do="leave at least one multiplier above 0")
     param_groups = [
@@ -61,7 +66,40 @@ def build_optimizer(model: nn.Module, spec: Optimizer) -> torch.optim.Optimizer:
         return torch.optim.Adam(param_groups, lr=spec.lr, betas=spec.betas, amsgrad=spec.amsgrad)
     if spec.use == "adamw":
         return torch.optim.AdamW(param_groups, lr=spec.lr, betas=spec.betas, amsgrad=spec.amsgrad)
+    if spec.use != "sgd":
+        return _of_torch(spec, param_groups)
     return torch.optim.SGD(param_groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov)
+
+
+def _of_torch(spec: Optimizer, param_groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Builds a class of torch.optim with the job's `options`.
+
+    Raises:
+        JobError: there is no such class, it lacks one of the arguments, or it refuses a value.
+    """
+    classes: dict[str, Any] = {
+        name: value
+        for name, value in vars(torch.optim).items()
+        if inspect.isclass(value) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
+    }
+    if spec.use not in classes:
+        close = difflib.get_close_matches(spec.use, classes, n=1)
+        do = f"did you mean {close[0]}?" if close else f"sgd, adam, adamw, {', '.join(sorted(classes))}"
+        raise JobError(f"torch.optim has no optimizer {spec.use!r}", "optimizer.use", do)
+    known = set(inspect.signature(classes[spec.use]).parameters) - {"params", "lr", "weight_decay"}
+    if unknown := sorted(spec.options.keys() - known):
+        what = f"{spec.use} has no argument {', '.join(unknown)}"
+        raise JobError(what, "optimizer.options", f"arguments: {', '.join(sorted(known))}")
+    try:
+        built: torch.optim.Optimizer = classes[spec.use](param_groups, lr=spec.lr, **_as_tuples(spec.options))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise JobError(f"{spec.use} refuses its arguments: {error}", "optimizer", "change options or lr") from error
+    return built
+
+
+def _as_tuples(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with tuples in place of lists, as torch expects them."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, base: float) -> None:

@@ -45,4 +45,7 @@ class StagePlan:
         stage, extra = self.spec, self.job.data[self.spec.data].extra
         lists = (*extra, stage.augment, stage.degrade)
         names = {("degradation", use.use) for entries in lists for use in degradations_of(entries)}
-        return sorted(names | {("backbone", stage.backbone.use), ("head", stage.head.use)})
+        names |= stage.networks
+        if stage.teacher is not None and stage.teacher.stage is not None:
+            names |= self.job.stages[stage.teacher.stage].networks
+        return sorted(names)

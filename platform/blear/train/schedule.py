@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from blear.job.schema import Optimizer
+from blear.plugin.uses import schedule_value
 
-_ONE_CYCLE_RISE = 0.3
 _ONE_CYCLE_START = 25.0
 _ONE_CYCLE_END = 1e4
 
@@ -14,9 +14,10 @@ _ONE_CYCLE_END = 1e4
 def learning_rate(spec: Optimizer, step: int, steps: int) -> float:
     """Base learning rate of a step.
 
-    `step` equals `StepLR` (Caffe's "step" policy) and `cosine` equals `CosineAnnealingLR` down to 0 (Loshchilov &
-    Hutter 2017), both over the steps after the warm-up. `one_cycle` equals `OneCycleLR` with PyTorch's defaults and
-    constant momentum (Smith & Topin 2018).
+    A mapping of fractions to factors of `lr` is interpolated linearly. `step` equals `StepLR` (Caffe's "step" policy)
+    and `cosine` equals `CosineAnnealingLR` down to 0 (Loshchilov & Hutter 2017). All three act on the steps after the
+    warm-up. `one_cycle` equals `OneCycleLR` with `pct_start` = `rise`, PyTorch's other defaults and constant momentum
+    (Smith & Topin 2018).
 
     Args:
         spec: the stage's `optimizer` section.
@@ -31,13 +32,15 @@ def learning_rate(spec: Optimizer, step: int, steps: int) -> float:
     if spec.schedule == "cosine":
         return _cosine(spec.lr, 0.0, step / steps)
     if spec.schedule == "one_cycle":
-        return _one_cycle(spec.lr, step, steps)
+        return _one_cycle(spec.lr, step, steps, spec.rise)
+    if not isinstance(spec.schedule, str):
+        return spec.lr * schedule_value(spec.schedule, step / max(steps - 1, 1))
     return spec.lr
 
 
-def _one_cycle(peak: float, step: int, steps: int) -> float:
+def _one_cycle(peak: float, step: int, steps: int, rise: float) -> float:
     lowest = peak / _ONE_CYCLE_START
-    peak_step, last = _ONE_CYCLE_RISE * steps - 1, steps - 1
+    peak_step, last = rise * steps - 1, steps - 1
     if step <= peak_step:
         return _cosine(lowest, peak, step / peak_step if peak_step > 0 else 1.0)
     return _cosine(peak, lowest / _ONE_CYCLE_END, (step - peak_step) / (last - peak_step))

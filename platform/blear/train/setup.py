@@ -25,7 +25,7 @@ from blear.plugin.discovery import load_plugins
 from blear.plugin.memory_format import to_channels_last
 from blear.progress import echo
 from blear.train import checkpoint
-from blear.train.chains import check_clean_clips, evaluation_augment, stage_chains
+from blear.train.chains import augmented_context, check_clean_clips, evaluation_augment, stage_chains
 from blear.train.checkpoint import CheckpointWriter, TrainedModules, TrainerState
 from blear.train.divergence import DivergenceGuard
 from blear.train.model import Recognizer, build_recognizer, stage_frame_sampler
@@ -34,6 +34,7 @@ from blear.train.plan import StagePlan
 from blear.train.precision import autocast, choose_precision
 from blear.train.preprocessing import CpuPreprocessing, Preprocessing
 from blear.train.step import Stepper
+from blear.train.teacher import Distillation, build_teacher, load_teacher
 from blear.train.training_metric import TrainingMetric
 from blear.train.transfer import TransferReport, load_initial_weights
 from blear.train.validation import Validator
@@ -85,6 +86,7 @@ class _StageData:
 
     Attributes:
         stored: context of the clips as they are stored.
+        clean: context of the clips after the augmentations.
         built: context of the clips that reach the model.
         preprocessing: on the device, after `cpu_preprocessing`.
         degrade: all degradations, which validation applies too.
@@ -95,6 +97,7 @@ class _StageData:
     sampler: Sampler | WeightedSampler
     frame_sampler: FrameSampler | None
     stored: BuildContext
+    clean: BuildContext
     built: BuildContext
     cpu_preprocessing: CpuPreprocessing | None
     preprocessing: Preprocessing
@@ -140,6 +143,7 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
         preprocessing=data.preprocessing,
         guard=DivergenceGuard(plan.stage, model, data.store.keys),
         training_metric=None if metric is None else TrainingMetric(model.head, metric, worker),
+        teacher=_build_distillation(plan, worker, catalog, data),
     )
     return StageRun(
         plan,
@@ -169,6 +173,7 @@ def _build_data(plan: StagePlan, worker: Worker, catalog: Catalog) -> _StageData
     whole = BuildContext(job.seed, prepared.clip, prepared.targets)
     check_clean_clips(job, plan.stage, catalog, whole, lambda: prepared.split(split).layout.clean_shape)
     augment, degrade, built = stage_chains(job, plan.stage, catalog, stored)
+    clean = augmented_context(job, plan.stage, catalog, stored)
     cpu_preprocessing, preprocessing = Preprocessing(augment, degrade, worker.device).split_cpu(stage.steps)
     store: SampleSource = Store.open(prepared, split, max_broken=job.max_broken, cache_gb=job.cluster.cache_gb)
     if (
@@ -183,7 +188,9 @@ def _build_data(plan: StagePlan, worker: Worker, catalog: Catalog) -> _StageData
             f"stages.{plan.stage}.batch_size",
             "raise batch_size, or lower cluster.workers or accumulate",
         )
-    return _StageData(prepared, store, sampler, frame_sampler, stored, built, cpu_preprocessing, preprocessing, degrade)
+    return _StageData(
+        prepared, store, sampler, frame_sampler, stored, clean, built, cpu_preprocessing, preprocessing, degrade
+    )
 
 
 def _build_model(
@@ -198,6 +205,16 @@ def _build_model(
         key = f"stages.{plan.stage}.backbone.start_from.file"
         echo(f"stage {plan.stage}: no weight file given, so it starts from random weights (--set {key}=PATH)")
     return model, report
+
+
+def _build_distillation(plan: StagePlan, worker: Worker, catalog: Catalog, data: _StageData) -> Distillation | None:
+    """Builds the stage's teacher and loads its weights; None without a teacher."""
+    spec = plan.spec.teacher
+    if spec is None:
+        return None
+    model = build_teacher(catalog, plan.job, plan.stage, data.clean if spec.sees == "clean" else data.built)
+    load_teacher(model, spec, plan.run, plan.stage)
+    return Distillation(spec, model.to(worker.device), plan.stage)
 
 
 def _build_validator(

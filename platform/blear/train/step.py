@@ -20,6 +20,7 @@ from blear.train.optimizer import set_learning_rate
 from blear.train.precision import autocast
 from blear.train.preprocessing import Preprocessing, micro_batches
 from blear.train.schedule import learning_rate
+from blear.train.teacher import Distillation
 from blear.train.training_metric import TrainingMetric
 from blear.train.worker import Worker
 
@@ -36,6 +37,7 @@ class Stepper:
         wrapped: the model as the worker prepared it.
         model: the model without the worker's wrapper.
         training_metric: receives the outputs of logged steps.
+        teacher: distillation from a frozen model.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Stepper:
     preprocessing: Preprocessing
     guard: DivergenceGuard
     training_metric: TrainingMetric | None = None
+    teacher: Distillation | None = None
 
     def __call__(self, step: int, raw: RawBatch) -> Tensor:
         """Performs one step.
@@ -77,8 +80,12 @@ class Stepper:
             with self._gradient_sync(number == len(micros)):
                 batch = self.preprocessing(micro, step / self.stage.steps)
                 with autocast(self.precision, self.worker.device):
+                    targets = None if self.teacher is None else self.teacher.targets(batch)
                     outputs = self.forward(batch.frames_BTCHW)
-                    loss = self.head.loss(outputs, batch)
+                    if self.teacher is None or targets is None:
+                        loss = self.head.loss(outputs, batch)
+                    else:
+                        loss = self.teacher.loss(self.head, outputs, batch, targets)
                 if self.training_metric is not None and self.stage.logged(step + 1):
                     self.training_metric.update(outputs, batch.targets)
                 (loss * (weight * self.worker.world_size)).backward()

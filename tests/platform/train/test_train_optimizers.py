@@ -59,6 +59,8 @@ CASES = [
     ({"use": "adamw", "amsgrad": True}, torch.optim.AdamW, {"amsgrad": True}),
     ({"use": "sgd", "momentum": 0.9, "nesterov": True}, torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
     ({"use": "sgd", "momentum": 0.9}, torch.optim.SGD, {"momentum": 0.9}),
+    ({"use": "RAdam", "options": {"betas": [0.8, 0.9]}}, torch.optim.RAdam, {"betas": (0.8, 0.9)}),
+    ({"use": "RMSprop", "options": {"momentum": 0.5}}, torch.optim.RMSprop, {"momentum": 0.5}),
 ]
 
 
@@ -75,6 +77,38 @@ def test_steps_equal_pytorch(given: dict, kind, options: dict, without_decay: li
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert torch.equal(found[name], value), name
+
+
+def test_parameters_of_one_dimension_are_spared_without_decay_vectors() -> None:
+    ours = Net()
+    theirs = copy.deepcopy(ours)
+    spec = Optimizer(lr=0.05, weight_decay=0.3, decay_vectors=False)
+    expected = steps(theirs, reference(theirs, SPARED, torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=0.3))
+    for name, value in steps(ours, build_optimizer(ours, spec)).items():
+        assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"use": "RAdm"}, "no optimizer 'RAdm'.*did you mean RAdam"),
+        ({"use": "Optimizer"}, "no optimizer 'Optimizer'"),
+        ({"use": "RAdam", "options": {"beta": 1}}, "RAdam has no argument beta.*betas"),
+        ({"use": "RAdam", "options": {"eps": -1}}, "RAdam refuses its arguments: Invalid epsilon value"),
+    ],
+)
+def test_an_unknown_class_or_argument_of_torch_is_an_error(given: dict, message: str) -> None:
+    with pytest.raises(JobError, match=f"(?s){message}"):
+        build_optimizer(Net(), Optimizer.model_validate({"lr": 0.1} | given))
+
+
+def test_keys_of_other_optimizers_are_errors() -> None:
+    with pytest.raises(ValidationError, match="momentum: give arguments of `RAdam` in `options`"):
+        Optimizer(use="RAdam", lr=0.1, momentum=0.9)
+    with pytest.raises(ValidationError, match="options: weight_decay has a key beside `options`"):
+        Optimizer(use="RAdam", lr=0.1, options={"weight_decay": 0.1})
+    with pytest.raises(ValidationError, match="options belong to a class"):
+        Optimizer(lr=0.1, options={"dampening": 0.1})
 
 
 def test_the_largest_second_moment_matters_as_gradients_shrink() -> None:

@@ -41,6 +41,16 @@ def test_step_cosine_and_one_cycle_equal_pytorch(steps: int) -> None:
         assert ours(steps, schedule="one_cycle") == pytest.approx(one_cycle)
 
 
+def test_one_cycle_may_rise_for_another_fraction_of_the_steps() -> None:
+    expected = reference(lambda o: OneCycleLR(o, LR, total_steps=40, pct_start=0.15, cycle_momentum=False), 40)
+    assert ours(40, schedule="one_cycle", rise=0.15) == pytest.approx(expected)
+
+
+def test_a_schedule_of_fractions_is_interpolated_over_the_steps_after_the_warm_up() -> None:
+    assert ours(5, schedule={0: 0.5, 0.5: 1, 1: 0}) == pytest.approx([LR * f for f in (0.5, 0.75, 1, 0.5, 0)])
+    assert ours(7, warmup=2, schedule={0.5: 1, 1: 0})[2:] == pytest.approx([LR * f for f in (1, 1, 1, 0.5, 0)])
+
+
 def test_the_warm_up_is_linear_and_the_schedule_starts_after_it() -> None:
     assert ours(6, warmup=3) == pytest.approx([LR / 3, 2 * LR / 3, LR, LR, LR, LR])
     assert ours(13, warmup=3, schedule="cosine")[3:] == pytest.approx(ours(10, schedule="cosine"))
@@ -52,3 +62,7 @@ def test_options_that_contradict_each_other_are_errors() -> None:
         Optimizer(lr=LR, schedule="step")
     with pytest.raises(ValidationError, match="leave warmup out"):
         Optimizer(lr=LR, schedule="one_cycle", warmup=5)
+    with pytest.raises(ValidationError, match="schedule is empty"):
+        Optimizer(lr=LR, schedule={})
+    with pytest.raises(ValidationError, match="rise belongs to schedule `one_cycle`"):
+        Optimizer(lr=LR, rise=0.1)

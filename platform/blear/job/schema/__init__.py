@@ -8,7 +8,17 @@ from blear.job.schema.evaluate import CLEAN, Arm, Equivalent, Evaluate, Pool, Sw
 from blear.job.schema.job import Job
 from blear.job.schema.optimizer import Optimizer
 from blear.job.schema.search import Dimension, Objective, Search
-from blear.job.schema.stages import MOST_STARS, SHUFFLE_WINDOW, BackboneUse, Frames, HeadUse, Stage, StartFrom, Validate
+from blear.job.schema.stages import (
+    MOST_STARS,
+    SHUFFLE_WINDOW,
+    BackboneUse,
+    Frames,
+    HeadUse,
+    Stage,
+    StartFrom,
+    Teacher,
+    Validate,
+)
 
 __all__ = [
     "Arm",
@@ -34,6 +44,7 @@ __all__ = [
     "FallbackData",
     "StartFrom",
     "Sweep",
+    "Teacher",
     "Validate",
     "Windows",
 ]

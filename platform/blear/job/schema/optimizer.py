@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from blear.plugin.uses import Positive, StrictModel
+from blear.plugin.uses import Positive, StrictModel, UnitInterval
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+OWN = ("sgd", "adam", "adamw")
+"""Optimizers with keys of their own."""
 
 
 class Optimizer(StrictModel):
     """The optimizer and its learning-rate schedule."""
 
-    use: Literal["sgd", "adam", "adamw"] = Field("sgd", description="`sgd` with momentum, `adam` or `adamw`")
+    use: str = Field(
+        "sgd",
+        description="`sgd` with momentum, `adam`, `adamw`, or the name of a class of `torch.optim`, such as `RAdam`",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of a class of `torch.optim`, checked by its signature"
+    )
     lr: float = Field(gt=0, description="base learning rate, multiplied by the schedule and by `scale_lr`")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of `sgd`")
     nesterov: bool = Field(False, description="`sgd`: use Nesterov momentum")
@@ -28,8 +37,16 @@ class Optimizer(StrictModel):
     no_decay: list[str] = Field(
         default_factory=list, description="patterns of names of parameters without weight decay"
     )
-    schedule: Literal["fixed", "step", "cosine", "one_cycle"] = Field(
-        "fixed", description="schedule of the learning rate after the warm-up"
+    decay_vectors: bool = Field(
+        True, description="false: no weight decay of parameters with one dimension: biases, scales of normalisations"
+    )
+    schedule: Literal["fixed", "step", "cosine", "one_cycle"] | dict[UnitInterval, NonNegative] = Field(
+        "fixed",
+        description="schedule of the learning rate after the warm-up; or fraction of the remaining steps -> factor of "
+        "`lr`, interpolated linearly and constant outside",
+    )
+    rise: float = Field(
+        0.3, gt=0, lt=1, description="`one_cycle`: fraction of the steps in which the learning rate rises"
     )
     warmup: int = Field(
         0, ge=0, description="number of first steps in which the learning rate rises linearly from 0 to `lr`"
@@ -50,10 +67,26 @@ class Optimizer(StrictModel):
             raise ValueError("schedule `step` needs drop_every")
         if self.schedule == "one_cycle" and self.warmup:
             raise ValueError("schedule `one_cycle` warms up by itself; leave warmup out")
+        if self.schedule == {}:
+            raise ValueError("schedule is empty; give fraction: factor, for instance {0: 0.1, 0.2: 1, 1: 0}")
+        if self.schedule != "one_cycle" and "rise" in self.model_fields_set:
+            raise ValueError("rise belongs to schedule `one_cycle`")
+        if self.use not in OWN:
+            return self._of_torch()
+        if self.options:
+            raise ValueError(f"options belong to a class of torch.optim; `{self.use}` has keys of its own")
         if self.nesterov and (self.use != "sgd" or not self.momentum):
             raise ValueError("nesterov needs `sgd` with a momentum above 0")
         if self.amsgrad and self.use == "sgd":
             raise ValueError("amsgrad needs `adam` or `adamw`")
         if self.no_decay and not self.weight_decay:
             raise ValueError("no_decay needs a weight_decay above 0")
+        return self
+
+    def _of_torch(self) -> Self:
+        """Checks the keys of a class of torch.optim; its options are checked when it is built."""
+        if own := {"momentum", "nesterov", "betas", "amsgrad"} & self.model_fields_set:
+            raise ValueError(f"{', '.join(sorted(own))}: give arguments of `{self.use}` in `options`")
+        if taken := {"lr", "weight_decay", "params"} & self.options.keys():
+            raise ValueError(f"options: {', '.join(sorted(taken))} has a key beside `options`")
         return self

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from blear.job.schema.data import DrawEntry, Matrix
 from blear.job.schema.optimizer import Fraction, Optimizer
-from blear.plugin.uses import DegradationEntry, Positive, StrictModel, Use
+from blear.plugin.uses import DegradationEntry, Positive, StrictModel, UnitInterval, Use
 
 MOST_STARS = 3
 """Largest number of wildcards in one pattern of `rename`."""
@@ -69,6 +69,39 @@ class BackboneUse(Use):
     start_from: StartFrom | None = Field(None, description="source of the initial weights; null: random initialisation")
 
 
+class Teacher(StrictModel):
+    """Knowledge distillation from a frozen model (Hinton, Vinyals & Dean 2015)."""
+
+    stage: str | None = Field(None, description="an earlier stage of this job, with its backbone and head")
+    file: str | None = Field(
+        None,
+        description="weights file of a stage (model.safetensors), relative to the job file, for `backbone` and `head`",
+    )
+    sha256: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="expected digest of `file`; null: the run records the digest"
+    )
+    backbone: Use | None = Field(None, description="`file`: backbone of the teacher; null: that of the stage")
+    head: HeadUse | None = Field(None, description="`file`: head of the teacher; null: that of the stage")
+    sees: Literal["clean", "degraded"] = Field(
+        "clean",
+        description="input of the teacher: the clean view of the same augmented sample, or the degraded frames",
+    )
+    weight: UnitInterval = Field(
+        0.5, description="share of the distillation in the loss; the rest is the loss of the head"
+    )
+    temperature: float = Field(
+        2.0, gt=0, description="divisor of the logits of student and teacher; classification targets only"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.stage is None) == (self.file is None):
+            raise ValueError("give `stage` or `file`, one of them")
+        if self.stage is not None and {"sha256", "backbone", "head"} & self.model_fields_set:
+            raise ValueError("sha256, backbone and head belong to `file`")
+        return self
+
+
 class Frames(StrictModel):
     """Selection of the frames of each clip."""
 
@@ -120,6 +153,7 @@ class Stage(StrictModel):
     )
     backbone: BackboneUse = Field(description="the backbone")
     head: HeadUse = Field(description="the head")
+    teacher: Teacher | None = Field(None, description="distillation from a frozen model; null: none")
     optimizer: Optimizer = Field(description="the optimizer")
     steps: Positive = Field(description="number of optimizer steps")
     batch_size: Positive = Field(128, description="clips of one step, summed over all workers")
@@ -146,6 +180,22 @@ class Stage(StrictModel):
     audit: bool = Field(False, description="write the samples of each step to samples/*.jsonl in the stage's folder")
     validate_: Validate | None = Field(None, alias="validate", description="validation while training")
     matrix: Matrix = None
+
+    @property
+    def source_stages(self) -> list[str]:
+        """Names of the earlier stages whose weights this stage reads."""
+        sources = (self.backbone.start_from, self.teacher)
+        return [source.stage for source in sources if source is not None and source.stage is not None]
+
+    @property
+    def networks(self) -> set[tuple[str, str]]:
+        """(slot, name) of the stage's backbone and head, and of those of a teacher from a file."""
+        found = {("backbone", self.backbone.use), ("head", self.head.use)}
+        if self.teacher is not None and self.teacher.backbone is not None:
+            found.add(("backbone", self.teacher.backbone.use))
+        if self.teacher is not None and self.teacher.head is not None:
+            found.add(("head", self.teacher.head.use))
+        return found
 
     def logged(self, done: int) -> bool:
         """Whether a line is logged after `done` steps."""
