@@ -13,27 +13,22 @@ from blear.train.checkpoint import TrainerState
 from blear.train.plan import StagePlan
 from blear.train.worker import Worker
 
-_NATIVE_ON_CPU = ("avx512_bf16", "amx_bf16")
 
+def prefers_bfloat16(device: torch.device) -> bool:
+    """Whether `auto` is bfloat16 on a device: on a GPU with instructions for it. Emulation is slower than float32.
 
-def native_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions for bfloat16. Cards and CPUs that emulate it are slower than with float32.
-
-    docs/benchmarks.md has the measurements: 1.3 to 1.5 times as fast with the instructions on a CPU, up to 3 times with
-    channels-last weights, half as fast without.
+    Never on a CPU, although CPUs with `avx512_bf16` train up to 3 times as fast: with torch 2.14, gradients of some
+    convolutions are wrong there (docs/benchmarks.md, "Options of the trainer").
     """
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return any(bool(known.get(name)) for name in _NATIVE_ON_CPU)
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def choose_precision(plan: StagePlan, worker: Worker, state: TrainerState) -> str:
     """Returns the precision of a stage, "float32" or "bfloat16". All workers call it, and all get the same.
 
     `auto` is the precision that the run has recorded, so that a run does not change it on another machine: in the
-    checkpoint that the stage continues from, else in the finished stages. A new run chooses bfloat16 if the device of
-    every worker has instructions for it, else float32.
+    checkpoint that the stage continues from, else in the finished stages. A new run chooses bfloat16 if every
+    worker has a GPU with instructions for it, else float32.
 
     Args:
         state: of the checkpoint that the stage continues from.
@@ -42,8 +37,8 @@ def choose_precision(plan: StagePlan, worker: Worker, state: TrainerState) -> st
     if asked != "auto":
         return asked
     recorded = _recorded(plan, state, worker.device) if worker.rank == 0 else None
-    of_workers = worker.all_gather((recorded, native_bfloat16(worker.device)))
-    return of_workers[0][0] or ("bfloat16" if all(native for _, native in of_workers) else "float32")
+    of_workers = worker.all_gather((recorded, prefers_bfloat16(worker.device)))
+    return of_workers[0][0] or ("bfloat16" if all(preferred for _, preferred in of_workers) else "float32")
 
 
 def recorded_precisions(run: RunFolder, stages: Iterable[str]) -> dict[str, str | None]:

@@ -19,7 +19,7 @@ class Cluster(StrictModel):
     gpu: Literal["auto"] | bool = Field("auto", description="whether each worker uses a GPU; auto: if there is one")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="precision of the model's arithmetic; auto: bfloat16 if the GPU or CPU of every worker has "
+        description="precision of the model's arithmetic; auto: bfloat16 if every worker has a GPU with "
         "instructions for it, else float32; a continued run keeps its precision",
     )
     channels_last: bool = Field(
