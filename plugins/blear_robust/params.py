@@ -13,7 +13,8 @@ Std = Annotated[float, Field(gt=0)]
 
 
 class PlainResNetParams(Params):
-    """Parameters of `robust/plain_resnet`. The defaults have 1.94 million parameters and 160 MMAC at 48 x 48 pixels."""
+    """Parameters of `robust/plain_resnet`. The defaults have 1.94 million parameters and 160 million
+    multiply-accumulates at 48 x 48 grey pixels."""
 
     channels: list[Count] = Field(
         default=[32, 64, 128, 256],

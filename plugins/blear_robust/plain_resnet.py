@@ -68,6 +68,7 @@ class _Residual(nn.Module):
         self.first, self.second = _convolution(channels, channels), _convolution(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Maps of the same shape."""
         return x + self.second(self.first(x))
 
 

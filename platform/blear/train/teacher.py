@@ -25,7 +25,7 @@ from blear.storage.file_digest import file_digest
 from blear.storage.run_folder import RunFolder
 from blear.train.model import Recognizer, build_recognizer
 
-_LEAST = 1e-30  # probabilities below this one have no gradient
+_LEAST = 1e-30  # smaller probabilities have no gradient
 
 
 @dataclass(frozen=True)
