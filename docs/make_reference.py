@@ -6,6 +6,7 @@ Run `make docs`. A test fails if a page is out of date; a change of surface.txt 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib
 import inspect
@@ -19,6 +20,7 @@ from typing import Any
 
 import click
 
+import blear
 from blear import contracts, hooks
 from blear.cli import cli
 from blear.job.schema import Job
@@ -39,6 +41,7 @@ def pages() -> dict[str, str]:
         "hooks.md": hooks_page(),
         "job.md": job_page(),
         "components.md": components_page(catalog, own),
+        "python.md": python_page(),
         "surface.txt": surface(),
     }
 
@@ -65,12 +68,40 @@ def hooks_page() -> str:
     return "\n".join(parts)
 
 
+def python_page() -> str:
+    """The names of `import blear`: functions with their signatures, classes with their members."""
+    parts = ["# Python", "", _markdown(inspect.getdoc(blear) or ""), ""]
+    for name, value in _api():
+        parts += [f"## blear.{name}", ""]
+        if inspect.isclass(value):
+            parts += _class_section(value)
+        else:
+            parts += [
+                "```python",
+                f"blear.{name}{_signature(value)}",
+                "```",
+                "",
+                _markdown(inspect.getdoc(value) or ""),
+                "",
+            ]
+    return "\n".join(parts)
+
+
+def _api() -> Iterator[tuple[str, Any]]:
+    for name in sorted(blear.__all__):
+        if not name.startswith("__"):
+            yield name, getattr(blear, name)
+
+
 def _class_section(kind: type) -> list[str]:
     """Docstring, fields with their types, and methods with their docstrings."""
     parts = [_markdown(inspect.getdoc(kind) or ""), ""]
     fields = [line for line in _members(kind) if "(" not in line.split(":")[0]]
     if fields:
         parts += ["```python", *fields, "```", ""]
+    for name, value in vars(kind).items():
+        if _is_property(value) and not name.startswith("_") and inspect.getdoc(value):
+            parts += [f"### {kind.__name__}.{name}", "", _markdown(inspect.getdoc(value) or ""), ""]
     for name, method in _methods(kind):
         parts += [f"### {kind.__name__}.{name}", "", "```python", f"{name}{_signature(method)}", "```", ""]
         parts += [_markdown(inspect.getdoc(method) or ""), ""]
@@ -117,6 +148,8 @@ def surface() -> str:
     """One line for each public name: hooks, contracts, public modules, commands, keys of a job."""
     lines = [f"hook {name}{inspect.signature(getattr(hooks, name))}" for name in hooks.SLOTS.values()]
     lines += [f"hooks.PLUGIN_API = {hooks.PLUGIN_API}"]
+    for name, value in _api():
+        lines += _lines(f"blear.{name}", value)
     for module in ("contracts", *PUBLIC):
         for name, value in _public(importlib.import_module(f"blear.{module}")):
             lines += _lines(f"{module}.{name}", value)
@@ -180,9 +213,20 @@ def _members(kind: Any) -> list[str]:
     """Returns the fields and methods that a class itself defines, with their annotations."""
     fields = {f.name: f.type for f in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else {}
     fields |= {n: t for n, t in inspect.get_annotations(kind).items() if not n.startswith("_") and n not in fields}
+    fields |= {n: _returned(p) for n, p in vars(kind).items() if _is_property(p) and not n.startswith("_")}
     methods = [(n, f) for n, f in vars(kind).items() if inspect.isfunction(f) and not n.startswith("_")]
     calls = [("__call__", vars(kind)["__call__"])] if inspect.isfunction(vars(kind).get("__call__")) else []
     return [f"{n}: {t}" for n, t in fields.items()] + [f"{n}{inspect.signature(f)}" for n, f in [*calls, *methods]]
+
+
+def _is_property(member: Any) -> bool:
+    return isinstance(member, property | functools.cached_property)
+
+
+def _returned(member: Any) -> str:
+    """The type of a property, as its source has it."""
+    function = member.fget if isinstance(member, property) else member.func
+    return str(inspect.get_annotations(function).get("return", "Any"))
 
 
 def _markdown(docstring: str) -> str:

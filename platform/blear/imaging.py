@@ -78,14 +78,26 @@ def read_picture(
     where = where or (str(picture) if isinstance(picture, Path) else "")
     try:
         with Image.open(picture if isinstance(picture, Path) else io.BytesIO(picture)) as image:
-            turned = _TURNED.get(_orientation(image))
-            plain = _eight_bits(image)
-            upright = plain if turned is None else plain.transpose(Image.Transpose[turned])
-            return np.array(_opaque(upright, background).convert("RGB" if color == "rgb" else "L"))
+            return picture_array(image, color=color, background=background)
     except FileNotFoundError as error:
         raise DataError(f"{named} is missing", where, "unpack all of the data, or fix the list") from error
     except (*_DAMAGE_ERRORS, Image.DecompressionBombError) as error:  # Pillow raises SyntaxError for damaged PNG chunks
         raise DataError(f"{named} cannot be read: {error}", where, "replace it by an intact copy") from error
+
+
+def picture_array(image: Image.Image, *, color: Literal["rgb", "grey"] = "rgb", background: int = 0) -> np.ndarray:
+    """Converts a picture of Pillow to uint8 RGB [H, W, 3] or grey [H, W], upright, by the rules of `read_picture`.
+
+    Raises:
+        ValueError: its values have no defined range (32-bit float), or more than 16 bits.
+        OSError: it was opened from a file that is damaged.
+    """
+    from PIL import Image
+
+    turned = _TURNED.get(_orientation(image))
+    plain = _eight_bits(image)
+    upright = plain if turned is None else plain.transpose(Image.Transpose[turned])
+    return np.array(_opaque(upright, background).convert("RGB" if color == "rgb" else "L"))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blear.errors import JobError
@@ -24,14 +24,14 @@ def apply_profile(document: Document, profile: str) -> None:
         document.assign(path, value, document.place(("profiles", profile, path)))
 
 
-def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
-    """Assigns `path=value` texts in their order.
+def apply_overrides(document: Document, overrides: Sequence[str] | Mapping[str, Any]) -> None:
+    """Assigns `path=value` texts, or path -> value, in their order.
 
     Raises:
         JobError: a text is malformed, or its path does not exist in the job.
     """
-    for text in overrides:
-        path, value = parse_override(text)
+    given = overrides.items() if isinstance(overrides, Mapping) else map(parse_override, overrides)
+    for path, value in given:
         document.assign(path, value, f"--set {path}")
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -17,13 +18,15 @@ from blear.job.schema import Job
 from blear.plugin.catalog import Catalog
 
 
-def read_job(file: Path, *, profile: str | None = None, overrides: Sequence[str] = ()) -> tuple[Job, Catalog]:
+def read_job(
+    file: Path, *, profile: str | None = None, overrides: Sequence[str] | Mapping[str, Any] = ()
+) -> tuple[Job, Catalog]:
     """Reads and checks a job; in the result, component names are full, paths absolute and matrices expanded.
 
     Args:
         file: the job file.
         profile: name of one of the job's `profiles`.
-        overrides: `path=value` texts, with values in YAML; applied after the profile.
+        overrides: `path=value` texts with values in YAML, or path -> value; applied after the profile.
 
     Returns:
         The job, and the plugins that it uses.
@@ -43,6 +46,22 @@ def read_job(file: Path, *, profile: str | None = None, overrides: Sequence[str]
     check_sections(document, job)
     document.raise_problems()
     return job, catalog
+
+
+def read_run_job(root: Path) -> Job:
+    """Reads the job of a run without looking up plugins, data or weights, which may have moved since.
+
+    Args:
+        root: the run folder. Of a search, the job of its best trial and of its baselines is read once it is known.
+
+    Raises:
+        JobError: the file is missing, or is no resolved job; lists every problem.
+    """
+    final = root / "final.yaml"
+    document = Document(final if final.is_file() else root / "job.yaml")
+    validate(document, Job, document.data, ())
+    document.raise_problems()
+    return Job.model_validate(document.data)
 
 
 def dump_job(job: Job) -> str:

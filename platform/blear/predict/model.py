@@ -18,34 +18,15 @@ from blear.data.dataset_info import TrainedOn
 from blear.degradation.chain import Chain, as_float
 from blear.errors import DataError, RunError
 from blear.evaluate.transform import evaluation_transform
-from blear.imaging import Box, crop, face_square
+from blear.imaging import Box, crop
 from blear.job.reader import read_job
+from blear.models.framing import Framing, stated_framing
+from blear.models.images import resize_face
 from blear.plugin.catalog import Catalog
 from blear.predict.video import FrameWindow
 from blear.storage.run_folder import RunFolder
 from blear.train.model import Recognizer, build_recognizer
 from blear.train.worker import local_device
-
-MARGIN = 0.5
-
-
-@dataclass(frozen=True)
-class Framing:
-    """Crop of a face of w x h pixels out of a frame: a square about the centre of its box.
-
-    The side of the square is crop_scale * sqrt((w + m)(h + m)) with m = margin * (w + h).
-
-    Attributes:
-        margin: share of the box's width plus height that is added to each side.
-        crop_scale: factor of the side.
-    """
-
-    margin: float = MARGIN
-    crop_scale: float = 1.0
-
-    def square(self, box: Box) -> Box:
-        """The square of a face, in whole pixels; parts of it may lie outside the frame."""
-        return face_square(box, self.margin, self.crop_scale)
 
 
 @dataclass(frozen=True)
@@ -85,9 +66,7 @@ class FaceModel:
             faces = [crop(image_HWC, square) for image_HWC in window.images]
         except ValueError as error:
             raise DataError(str(error), where, "give boxes of this video") from error
-        size = (self.clip.width, self.clip.height)
-        interpolation = cv2.INTER_AREA if square.width > self.clip.width else cv2.INTER_LINEAR
-        resized = np.stack([cv2.resize(face, size, interpolation=interpolation) for face in faces])
+        resized = np.stack([resize_face(face, self.clip.height, self.clip.width) for face in faces])
         if self.clip.channels == 3:
             return resized
         return np.stack([cv2.cvtColor(face, cv2.COLOR_RGB2GRAY) for face in resized])[..., None]
@@ -148,7 +127,9 @@ def open_stage(root: Path, stage: str | None, buffer: int | None) -> FaceModel:
         what = f"the weights do not fit: {str(error).splitlines()[0]}"
         raise RunError(what, str(weights), "run the job again, or leave --buffer out") from error
     device = local_device("auto" if job.cluster.gpu else False)  # trained on a GPU, perhaps used without one
-    return FaceModel(recognizer.eval().to(device), clip, transform, _framing(data), device, catalog)
+    return FaceModel(
+        recognizer.eval().to(device), clip, transform, Framing(**stated_framing(data.params)), device, catalog
+    )
 
 
 def _trained_on(file: Path) -> TrainedOn:
@@ -156,12 +137,3 @@ def _trained_on(file: Path) -> TrainedOn:
         return TrainedOn.model_validate(json.loads(file.read_bytes())["dataset"])
     except (ValueError, KeyError) as error:
         raise RunError(f"does not state the stage's training data: {error}", str(file), "run the job again") from error
-
-
-def _framing(data: TrainedOn) -> Framing:
-    """The framing in the dataset's parameters `margin` and `room` (the crop scale); the default where it has none."""
-    names = {"margin": "margin", "room": "crop_scale"}
-    given = {
-        ours: float(value) for key, ours in names.items() if isinstance(value := data.params.get(key), int | float)
-    }
-    return Framing(**given)

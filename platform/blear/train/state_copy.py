@@ -28,13 +28,13 @@ def state_on_cpu(module: nn.Module) -> dict[str, Tensor]:
     return {name: copy(value.detach()) for name, value in module.state_dict().items()}
 
 
-def save_state(state: dict[str, Tensor], path: Path) -> None:
+def save_state(state: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     """Writes a state dict to a safetensors file; `safetensors.torch.load_model` reads it, tied weights included.
 
     Raises:
         SafetensorError, OSError: the file cannot be written.
     """
-    save_model(_State(state), str(path))
+    save_model(_State(state), str(path), metadata)
 
 
 class _State(nn.Module):

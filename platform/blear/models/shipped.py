@@ -1,0 +1,81 @@
+"""Models that plugins ship: the folders `models/NAME` of their packages.
+
+A model needs no registration: the package of an installed plugin holds `models/NAME/card.json` and
+`models/NAME/model.safetensors`, as `Model.save` writes them. No plugin is imported to find them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from blear.errors import RunError
+from blear.models.card import CARD_FILE, ModelCard, read_card
+
+
+@dataclass(frozen=True)
+class ShippedModel:
+    """A model in the package of a plugin.
+
+    Attributes:
+        name: full name, `<plugin>/<model>`.
+        folder: the model's folder.
+    """
+
+    name: str
+    folder: Path
+
+    @property
+    def short_name(self) -> str:
+        """The name without the plugin's."""
+        return self.name.split("/")[1]
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's card.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        return read_card(self.folder / CARD_FILE)
+
+
+def shipped_models() -> list[ShippedModel]:
+    """Lists the models of all installed plugins, by plugin and name."""
+    found = {}
+    for point in entry_points(group="blear"):
+        for root in _package_folders(point.module):
+            for card in sorted(root.glob(f"models/*/{CARD_FILE}")):
+                found[f"{point.name}/{card.parent.name}"] = card.parent
+    return [ShippedModel(name, found[name]) for name in sorted(found)]
+
+
+def find_model(name: str) -> ShippedModel:
+    """Finds a shipped model by its name, or by its full name `<plugin>/<model>`.
+
+    Raises:
+        RunError: there is no such model, or several plugins have one.
+    """
+    models = shipped_models()
+    matching = [model for model in models if name in (model.name, model.short_name)]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        full = ", ".join(model.name for model in matching)
+        raise RunError(f"several plugins ship a model {name!r}", do=f"write the full name: {full}")
+    known = [model.short_name for model in models]
+    close = difflib.get_close_matches(name, known, n=1)
+    do = f"did you mean {close[0]!r}?" if close else f"shipped models: {', '.join(known) or 'none'}"
+    raise RunError(f"no file, folder or shipped model {name!r}", do=f"{do}; or give a model or run folder")
+
+
+def _package_folders(module: str) -> list[Path]:
+    """The folders of a package; empty for a module, and for a package that is not installed."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return []
+    return [Path(place) for place in (spec.submodule_search_locations or ())] if spec is not None else []
