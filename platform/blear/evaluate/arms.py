@@ -76,6 +76,7 @@ def _write_tables(evaluator: Evaluator, evaluate: Evaluate, run: RunFolder) -> N
     """Runs all models; writes predictions.parquet and, where temperatures are fitted, validation.parquet."""
     arms = evaluate.arms.values()
     passes = sum(1 for arm in arms for level in evaluator.levels if evaluator.stage_of(arm, level))
+    passes *= len(evaluator.trainings)
     with track("evaluate", passes) as bar:
         write_predictions(run.root / "predictions.parquet", evaluator.tables(bar))
         if evaluate.temperature is not None:

@@ -17,6 +17,13 @@ _NAMES = {
 }
 
 
+_METHODS = {
+    "permutation": "permutation of clusters",
+    "bootstrap": "bootstrap of clusters and seeds",
+    "mcnemar": "McNemar's test",
+}
+
+
 def comparison_markdown(summary: Summary) -> str:
     """Formats all tables of a comparison that have rows."""
     return "\n\n".join(
@@ -48,11 +55,11 @@ def _with_interval(value: float | None, low: float | None, high: float | None) -
 
 def _tests(summary: Summary) -> Iterator[str]:
     label = {metric.name: metric.label for metric in summary.metrics}
-    for method, what in (("permutation", "permutation of clusters"), ("mcnemar", "McNemar's test")):
+    for method, what in _METHODS.items():
         rows = []
         for t in (t for t in summary.tests if t.method == method):
             difference = summary.difference(t.arm, t.condition, t.severity) if t.severity is not None else None
-            span = (difference.low, difference.high) if difference and method == "permutation" else (None, None)
+            span = (difference.low, difference.high) if difference and t.of_headline else (None, None)
             at = "mean" if t.severity is None else f"{t.severity:g}"
             rows.append(
                 [

@@ -31,6 +31,7 @@ from blear.plugin.catalog import Catalog
 from blear.progress import ProgressBar
 from blear.storage.run_folder import RunFolder
 from blear.train.model import Recognizer, build_recognizer, stage_frame_sampler
+from blear.train.plan import seed_runs
 
 
 @dataclass
@@ -41,7 +42,8 @@ class Evaluator:
         prepared: name of the data in the job -> folder or URL of the prepared dataset.
         store: the evaluated split.
         levels: levels of all sweeps, the clean level first.
-        models: stage -> model. A stage that is missing here is read from the run folder at its first use.
+        models: stage -> model. A stage that is missing here is read from the run folder at its first use. With several
+            training seeds: the models of one seed at a time.
         headline: target and metrics of the last evaluated stage, the headline metric first.
     """
 
@@ -64,6 +66,8 @@ class Evaluator:
         self.levels = levels(self.evaluate, self.catalog, self.context)
         self.priors = self._priors() if self.evaluate.without_face == "prior" else None
         self.models: dict[str, Recognizer] = {}
+        self.trainings = {seed: run for seed, (_, run) in seed_runs(self.job, self.run).items()}
+        self._seed = next(iter(self.trainings))
         self.frames_cache = DegradedFramesCache()
         self.headline: tuple[str, list[Metric]] = ("", [])
 
@@ -122,13 +126,14 @@ class Evaluator:
             raise JobError(what, "evaluate", "set evaluate.data to the data that all of them are tested on")
 
     def tables(self, bar: ProgressBar) -> Iterator[pa.Table]:
-        """Yields one table of predictions for each arm, level and batch."""
-        for label, arm in self.evaluate.arms.items():
-            for level in self.levels:
-                stage = self.stage_of(arm, level)
-                if stage is not None:
-                    yield from self._predict(label, arm, stage, level, self.store)
-                    bar.advance(1, label)
+        """Yields one table of predictions for each training seed, arm, level and batch."""
+        for _ in self._each_seed():
+            for label, arm in self.evaluate.arms.items():
+                for level in self.levels:
+                    stage = self.stage_of(arm, level)
+                    if stage is not None:
+                        yield from self._predict(label, arm, stage, level, self.store)
+                        bar.advance(1, label)
 
     def validation(self, split: str) -> Iterator[pa.Table]:
         """Yields predictions of another split, for the fit of temperatures: one pass for each stage of each arm.
@@ -137,13 +142,22 @@ class Evaluator:
         """
         store = self._store(split)
         clean = Level(CLEAN, None, "", 0.0)
-        for label, arm in self.evaluate.arms.items():
-            done: set[str] = set()
-            for level in (clean, *self.levels):
-                stage = self.stage_of(arm, level)
-                if stage is not None and stage not in done:
-                    done.add(stage)
-                    yield from self._predict(label, arm, stage, level, store)
+        for _ in self._each_seed():
+            for label, arm in self.evaluate.arms.items():
+                done: set[str] = set()
+                for level in (clean, *self.levels):
+                    stage = self.stage_of(arm, level)
+                    if stage is not None and stage not in done:
+                        done.add(stage)
+                        yield from self._predict(label, arm, stage, level, store)
+
+    def _each_seed(self) -> Iterator[int]:
+        """Yields the training seeds; the models are those of the yielded seed."""
+        for seed in self.trainings:
+            if seed != self._seed:
+                self._seed = seed
+                self.models.clear()
+            yield seed
 
     def _store(self, split: str) -> Store:
         return Store.open(self.data, split, max_broken=self.job.max_broken, cache_gb=self.job.cluster.cache_gb)
@@ -166,7 +180,7 @@ class Evaluator:
                 what = f"stage {stage!r} has the classes {', '.join(decoded.classes)}, the data {', '.join(classes)}"
                 raise DataError(what, f"evaluate.arms.{label}", "use data with these classes in this order")
             self.headline = (target, metrics)
-            context = PredictionContext(label, stage, level.condition, level.severity, target)
+            context = PredictionContext(label, stage, level.condition, level.severity, target, self._seed)
             clips = self._clip_columns(store, raw.samples_B, kbps_B)
             yield prediction_rows(context, clips, raw.targets[target].numpy(), _on_cpu(decoded), self.priors)
 
@@ -184,7 +198,8 @@ class Evaluator:
         degrade = None if arm.clean else self.chain(level, context)
         trained = self.job.stages[stage]
         input_key = repr((level, trained.frames, self.job.data[trained.data].extra[0], trained.augment))
-        cached = degrade is not None and degrade.begins_on_cpu and store is self.store and len(self.evaluate.arms) > 1
+        several = len(self.evaluate.arms) * len(self.trainings) > 1
+        cached = degrade is not None and degrade.begins_on_cpu and store is self.store and several
         for number, raw in enumerate(
             sequential_batches(store, self.evaluate.batch_size, frame_sampler=self._frame_sampler(stage))
         ):
@@ -240,7 +255,7 @@ class Evaluator:
         if stage not in self.models:
             _, context = self.transform(stage)
             model = build_recognizer(self.catalog, self.job.stages[stage], stage, context)
-            load_model(model, str(self.run.weights(stage)))
+            load_model(model, str(self.trainings[self._seed].weights(stage)))
             self.models[stage] = model.eval().to(self.device)
         return self.models[stage]
 

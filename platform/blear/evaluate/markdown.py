@@ -7,8 +7,16 @@ from collections.abc import Callable, Iterator
 from blear.evaluate.statistics.bootstrap import MIN_CLUSTERS
 from blear.evaluate.summary import Summary
 
-ONE_SEED = "Each arm is one training with one seed: intervals and tests do not cover the chance of training."
-"""The limit of every interval and test of an evaluation."""
+
+def seeds_note(summary: Summary) -> str:
+    """Returns the sentence that says whether intervals and tests cover the chance of training."""
+    if not summary.seeds:
+        return "Each arm is one training with one seed: intervals and tests do not cover the chance of training."
+    names = ", ".join(map(str, summary.seeds))
+    return (
+        f"Each arm is the mean over {len(summary.seeds)} trainings (seeds {names}): intervals and tests resample the "
+        f"seeds as well as the {summary.cluster}s."
+    )
 
 
 def summary_markdown(summary: Summary) -> str:
@@ -68,7 +76,8 @@ def _notes(summary: Summary) -> Iterator[str]:
         yield f"In brackets: 95 % BCa interval, {summary.resamples} resamples of {summary.clusters} {summary.cluster}s."
     if any(test.significant is not None for test in summary.tests):
         yield f"\\*: differs from {summary.reference}, p below 5 % after Holm's correction over all levels and arms."
-        yield ONE_SEED
+    if summary.seeds or any(test.significant is not None for test in summary.tests):
+        yield seeds_note(summary)
     missed = sum(e.missed for e in summary.estimates if e.metric == headline.name)
     if missed:
         rows = sum(e.n + e.missed for e in summary.estimates if e.metric == headline.name)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from blear.errors import RunError
 from blear.evaluate.predictions import META, SCHEMA, class_names
 
-_KEYS = ("arm", "condition", "severity", "target")
+_KEYS = ("arm", "condition", "severity", "target", "seed")
 _SMALLEST = float(np.finfo(np.float32).smallest_subnormal)  # lower bound of a probability that float32 rounds to 0
 _FILE = "predictions.parquet"
 
@@ -19,7 +19,7 @@ PoolScore = Literal["mean_logits", "sum_probabilities"]
 
 
 def pool_predictions(table: pa.Table, by: Literal["sample", "video"], score: PoolScore = "mean_logits") -> pa.Table:
-    """Pools rows to one row for each (arm, condition, severity, target, sample or video), in order of appearance.
+    """Pools rows to one row for each (arm, condition, severity, target, seed, sample or video), in order of appearance.
 
     Rows without a found face are ignored. A decision of such rows alone has no found face and no prediction.
 

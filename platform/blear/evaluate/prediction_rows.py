@@ -25,6 +25,7 @@ class PredictionContext:
         condition: label of the sweep, or "clean".
         severity: value of the swept parameter.
         target: name of the predicted quantity.
+        seed: seed that the stage was trained with.
     """
 
     arm: str
@@ -32,6 +33,7 @@ class PredictionContext:
     condition: str
     severity: float
     target: str
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ def _clip_columns(
     return {
         "arm": [context.arm] * count,
         "stage": [context.stage] * count,
+        "seed": [context.seed] * count,
         "sample": clips.samples,
         "subject": clips.subjects if clips.subjects is not None else [""] * count,
         "video": clips.videos if clips.videos is not None else [""] * count,

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,6 +18,7 @@ SCHEMA = pa.schema(
     [
         ("arm", pa.string()),
         ("stage", pa.string()),
+        ("seed", pa.int64()),
         ("sample", pa.string()),
         ("subject", pa.string()),
         ("video", pa.string()),
@@ -35,10 +37,11 @@ SCHEMA = pa.schema(
 )
 """Columns of the table. `time`, `kbps`, `face_px` and `prediction` may be null.
 
-`time` is in seconds, `kbps` in kbit/s, and `face_px` is the width of the face in pixels. `truth` and `prediction` hold
-a class index or a regression value. `probabilities` is null for regression targets. `meta` holds the metadata columns
-of `evaluate.slices` as strings, and is null for a sample without such metadata."""
-META = "meta"
+`seed` is the seed that the stage was trained with. `time` is in seconds, `kbps` in kbit/s, and `face_px` is the width
+of the face in pixels. `truth` and `prediction` hold a class index or a regression value. `probabilities` is null for
+regression targets. `meta` holds the metadata columns of `evaluate.slices` as strings, and is null for a sample without
+such metadata."""
+META, SEED = "meta", "seed"
 
 CLASSES_KEY, PRIORS_KEY = b"blear.classes", b"blear.priors"
 """Keys of the file's metadata: the class names, and the class priors of each stage, both as JSON."""
@@ -85,6 +88,8 @@ def read_predictions(path: Path) -> pa.Table:
         raise RunError(f"cannot be read: {error}", str(path), again) from error
     if META not in table.column_names:  # a file written by blear 0.1
         table = table.append_column(SCHEMA.field(META), pa.nulls(table.num_rows, SCHEMA.field(META).type))
+    if SEED not in table.column_names:  # one seed, which run.json has
+        table = table.append_column(SCHEMA.field(SEED), pa.array(np.zeros(table.num_rows, np.int64)))
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
         raise RunError(f"columns missing: {', '.join(missing)}", str(path), again)

@@ -68,7 +68,9 @@ def summarise(
     """Computes every metric of every arm at every condition, and all statistics of summary.json.
 
     Intervals are 95 % BCa intervals of a cluster bootstrap. Clusters are subjects where every row has a subject, else
-    videos, else samples. All arms share the resamples, so that differences from the reference arm are paired.
+    videos, else samples. All arms share the resamples, so that differences from the reference arm are paired. Rows of
+    several training seeds: every value is the mean over the seeds, and the resamples contain the chance of training
+    (`Resampler.mean_over_seeds`).
     Decisions without a found face are excluded; `with_missed` includes them (`PredictionGroup.with_missed`).
 
     Args:
@@ -98,6 +100,7 @@ def summarise(
         reference=reference,
         cluster=tested.kind,
         clusters=tested.resampler.clusters,
+        seeds=list(tested.seeds),
         pool=pool,
         resamples=resamples,
         seed=seed,
@@ -156,9 +159,11 @@ def _of_target(predictions: pa.Table, target: str | None) -> pa.Table:
 
 
 def _summary_estimate(tested: TestedPredictions, key: GroupKey, group: PredictionGroup, metric: Metric) -> Estimate:
+    parts = group.of_each_seed
     clusters = np.unique(group.clusters_N)
     low, high = tested.interval(tested.estimate(key, metric), key)
-    value = compute_statistic(metric.compute, group.truth_N, group.prediction_N)
+    values = [compute_statistic(metric.compute, part.truth_N, part.prediction_N) for part in parts]
+    value = float(np.mean(values))
     missed: tuple[float | None, ...] = (None, None, None)
     if len(group.missed_M) and group.classes != 1:
         estimate = tested.estimate(key, metric, missed=True)
@@ -172,9 +177,10 @@ def _summary_estimate(tested: TestedPredictions, key: GroupKey, group: Predictio
         value=_finite(value),
         low=low,
         high=high,
-        per_video=_mean_over_videos(tested, group, metric),
-        n=len(group.truth_N),
-        missed=len(group.missed_M),
+        per_video=_mean_over_videos(tested, parts, metric),
+        seed_sd=_finite(float(np.std(values, ddof=1))) if len(values) > 1 else None,
+        n=len(parts[0].truth_N),
+        missed=len(parts[0].missed_M),
         with_missed=missed[0],
         with_missed_low=missed[1],
         with_missed_high=missed[2],
@@ -184,16 +190,22 @@ def _summary_estimate(tested: TestedPredictions, key: GroupKey, group: Predictio
     )
 
 
-def _mean_over_videos(tested: TestedPredictions, group: PredictionGroup, metric: Metric) -> float | None:
-    """Computes the mean of the metric of each video; None where videos are unknown or no video has a defined metric."""
+def _mean_over_videos(tested: TestedPredictions, groups: Sequence[PredictionGroup], metric: Metric) -> float | None:
+    """Computes the mean of the metric of each video, and the mean over the groups of the training seeds.
+
+    None where videos are unknown or no video has a defined metric.
+    """
     if tested.videos_N is None:
         return None
-    videos_N = tested.videos_N[group.rows_N]
-    order = np.argsort(videos_N, kind="stable")
-    of_videos = np.split(order, np.flatnonzero(np.diff(videos_N[order])) + 1)
-    values = np.array([compute_statistic(metric.compute, group.truth_N[i], group.prediction_N[i]) for i in of_videos])
-    defined = values[np.isfinite(values)]
-    return float(defined.mean()) if len(defined) else None
+    means = []
+    for group in groups:
+        videos_N = tested.videos_N[group.rows_N]
+        order = np.argsort(videos_N, kind="stable")
+        of_videos = np.split(order, np.flatnonzero(np.diff(videos_N[order])) + 1)
+        values = [compute_statistic(metric.compute, group.truth_N[i], group.prediction_N[i]) for i in of_videos]
+        defined = [value for value in values if np.isfinite(value)]
+        means += [float(np.mean(defined))] if defined else []
+    return float(np.mean(means)) if len(means) == len(groups) else None
 
 
 def _differences(tested: TestedPredictions) -> Iterator[Difference]:

@@ -42,7 +42,12 @@ class Estimate(SummaryModel):
     low: float | None = Field(description="lower end of the 95 % interval; null: fewer than 3 clusters, or undefined")
     high: float | None = Field(description="upper end")
     per_video: float | None = Field(description="mean over videos with a defined metric; null: no videos")
-    n: int = Field(description="decisions with a found face: rows, or pooled rows where the job has `pool`")
+    seed_sd: float | None = Field(
+        None, description="standard deviation over the training seeds, whose mean `value` is; null: one seed"
+    )
+    n: int = Field(
+        description="decisions of each seed with a found face: rows, or pooled rows where the job has `pool`"
+    )
     missed: int = Field(description="decisions without a found face; excluded from `value`")
     with_missed: float | None = Field(
         None,
@@ -77,6 +82,7 @@ class Summary(SummaryModel):
     reference: str = Field(description="label of the arm that the other arms are compared with")
     cluster: Literal["subject", "video", "sample"] = Field(description="the unit that bootstrap and tests resample")
     clusters: int = Field(description="number of clusters")
+    seeds: list[int] = Field([], description="training seeds that each arm is summarised over; empty: one seed")
     pool: Pool | None = Field(None, description="how rows are pooled to decisions; null: each row is one decision")
     without_face: Literal["missed", "prior"] = Field(
         "missed",
@@ -108,12 +114,12 @@ class Summary(SummaryModel):
         return next((d for d in self.differences if (d.arm, d.condition, d.severity) == key), None)
 
     def headline_test(self, arm: str, condition: str, severity: float | None) -> PairedTest | None:
-        """Returns the permutation test of the headline metric against the reference arm; None where there is none.
+        """Returns the test of the headline metric against the reference arm; None where there is none.
 
         It is the only source of verdicts on two arms; intervals of differences are not corrected for multiple tests.
         """
-        key = ("permutation", arm, condition, severity)
-        return next((t for t in self.tests if (t.method, t.arm, t.condition, t.severity) == key), None)
+        key = (True, arm, condition, severity)
+        return next((t for t in self.tests if (t.of_headline, t.arm, t.condition, t.severity) == key), None)
 
     def severities(self) -> dict[str, list[float]]:
         """Returns condition -> severities of any arm, ascending. An arm of experts may lack some of them."""

@@ -20,13 +20,14 @@ from blear.models.card import ModelCard, Training
 from blear.models.framing import stated_framing
 from blear.models.model import Model, load_weights
 from blear.storage.run_folder import RunFolder
+from blear.train.plan import seed_runs
 
 _NETWORK = ("backbone", "head", "heads", "augment")
 """Keys of a stage that define its network."""
 
 
 def stage_model(root: Path, stage: str | None = None) -> Model:
-    """Loads the final weights of a stage.
+    """Loads the final weights of a stage, of a job with several seeds those of the first seed.
 
     Args:
         root: the run folder.
@@ -40,10 +41,16 @@ def stage_model(root: Path, stage: str | None = None) -> Model:
     name = stage or list(job.stages)[-1]
     if name not in job.stages:
         raise RunError(f"there is no stage {name!r}", str(root), f"choose one of: {', '.join(job.stages)}")
-    weights = run.weights(name)
+    _, trained = _first_training(job, run)
+    weights = trained.weights(name)
     model = Model(stage_card(run, job, name))
     load_weights(model.network, weights)
     return model
+
+
+def _first_training(job: Job, run: RunFolder) -> tuple[Job, RunFolder]:
+    """Returns job and run folder of the first training seed."""
+    return next(iter(seed_runs(job, run).values()))
 
 
 def stage_card(run: RunFolder, job: Job, name: str) -> ModelCard:
@@ -52,7 +59,8 @@ def stage_card(run: RunFolder, job: Job, name: str) -> ModelCard:
     Raises:
         RunError: stage.json is missing or damaged.
     """
-    stage, data = job.stages[name], _trained_on(run.stage(name) / "stage.json")
+    seeded, trained = _first_training(job, run)
+    stage, data = job.stages[name], _trained_on(trained.stage(name) / "stage.json")
     length = data.clip.length if stage.frames is None else stage.frames.take
     network = stage.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=set(_NETWORK))
     network["backbone"].pop("start_from", None)
@@ -63,7 +71,7 @@ def stage_card(run: RunFolder, job: Job, name: str) -> ModelCard:
         summary=job.description,
         blear=__version__,
         plugins=tuple(job.plugins),
-        seed=job.seed,
+        seed=seeded.seed,
         network=network | ({"augment": augment} if augment else {}),
         clip=replace(data.clip, length=length, shortest=None),
         targets=data.targets,
@@ -77,7 +85,7 @@ def stage_card(run: RunFolder, job: Job, name: str) -> ModelCard:
             data=data.name,
             params={key: value for key, value in data.params.items() if not _is_path(key, value)},
         ),
-        metrics=_metrics(run, name),
+        metrics=_metrics(run, name) if job.seeds is None else [],  # means over the seeds are not of this model
     )
 
 

@@ -15,6 +15,7 @@ from blear.job.reader import dump_job
 from blear.job.schema import Job
 from blear.storage.run_folder import RunFolder, write_text
 from blear.train.checkpoint import list_checkpoints
+from blear.train.plan import seed_runs
 
 _FREE_OF_SEARCH = ("cluster", "trackers", "description", "profiles")
 _SHOWN = 12
@@ -55,10 +56,10 @@ def _check_changes(run: RunFolder, file: Path, job: Job) -> None:
         f"\n    {path}: the run has {_short(old)}, this job {_short(new)}" for path, old, new in changes[:_SHOWN]
     )
     listed += f"\n    and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
-    stages = [name for name in before.stages if _started(run, name)]
+    stages = [name for name in before.stages if _started(run, before, name)]
     do = f"give the values of the run; {own}"
     if before.search is None and job.search is None:
-        folders = ", ".join(f"stages/{name}" for name in stages)
+        folders = ", ".join(f"{'seeds/*/' if before.seeds else ''}stages/{name}" for name in stages)
         do += f"; or delete the folders of the stages to train again (trained: {folders})"
     raise RunError(f"trained stages depend on values that this job changes:{listed}", str(run.root), do)
 
@@ -72,8 +73,10 @@ def _locked_changes(run: RunFolder, before: Job, job: Job) -> Iterator[tuple[str
                 values.pop(key)
         yield from _differences("", old, new)
         return
-    trained = _with_sources(before, [name for name in before.stages if _started(run, name)])
+    trained = _with_sources(before, [name for name in before.stages if _started(run, before, name)])
     paths: dict[tuple[str, ...], None] = {("seed",): None} if trained else {}
+    if trained and (before.seeds is None) != (job.seeds is None):  # seeds of a list can be added and removed
+        paths["seeds",] = None
     for name in trained:
         paths |= {("stages", name): None, ("data", before.stages[name].data): None}
     for path in paths:
@@ -87,9 +90,12 @@ def _value_at(section: Any, path: tuple[str, ...]) -> Any:
     return section
 
 
-def _started(run: RunFolder, name: str) -> bool:
-    """Whether a stage is trained, or has a checkpoint."""
-    return run.stage_done(name) or bool(list_checkpoints(run.stage(name) / "checkpoints"))
+def _started(run: RunFolder, job: Job, name: str) -> bool:
+    """Whether a stage is trained, or has a checkpoint, with any seed of the job."""
+    return any(
+        own.stage_done(name) or bool(list_checkpoints(own.stage(name) / "checkpoints"))
+        for _, own in seed_runs(job, run).values()
+    )
 
 
 def _with_sources(job: Job, names: list[str]) -> list[str]:

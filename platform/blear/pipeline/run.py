@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from blear.storage.run_log import log_to_file
 from blear.terminal import print_markdown
 from blear.train.loop import train_stage
 from blear.train.on_ray.runner import train_on_ray
-from blear.train.plan import StagePlan
+from blear.train.plan import StagePlan, seed_runs
 from blear.train.precision import recorded_precisions
 from blear.train.worker import LocalWorker, local_device
 
@@ -96,6 +97,25 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
 
 
 def _train(job: Job, catalog: Catalog, run: RunFolder, prepared: dict[str, str | Path], on_ray: bool) -> None:
+    """Trains the stages of a job, with each of its seeds."""
+    trainings = seed_runs(job, run)
+    for seed, (own_job, own_run) in trainings.items():
+        if len(trainings) > 1:
+            echo(f"seed {seed}")
+            own_job = _with_precision(own_job, [other for _, other in trainings.values()])
+        _train_seed(own_job, catalog, own_run, prepared, on_ray)
+    run.update_info(precision=recorded_precisions(next(iter(trainings.values()))[1], job.stages))
+
+
+def _with_precision(job: Job, runs: Sequence[RunFolder]) -> Job:
+    """Returns a job with the precision that another seed has recorded, so that all seeds have the same."""
+    known = [precision for run in runs for precision in recorded_precisions(run, job.stages).values() if precision]
+    if job.cluster.precision != "auto" or not known:
+        return job
+    return job.model_copy(update={"cluster": job.cluster.model_copy(update={"precision": known[0]})})
+
+
+def _train_seed(job: Job, catalog: Catalog, run: RunFolder, prepared: dict[str, str | Path], on_ray: bool) -> None:
     for name in job.stages:
         if run.stage_done(name):
             echo(f"stage {name}: done by an earlier run")
@@ -108,7 +128,6 @@ def _train(job: Job, catalog: Catalog, run: RunFolder, prepared: dict[str, str |
             worker = LocalWorker(local_device(job.cluster.gpu))
             with worker.catch_sigterm():
                 train_stage(plan, worker)
-    run.update_info(precision=recorded_precisions(run, job.stages))
 
 
 @share_opened()
@@ -127,8 +146,9 @@ def evaluate_run(root: Path) -> str:
     job, catalog = read_job(final if final.is_file() else root / "job.yaml")
     if job.evaluate is None:
         raise RunError("this job has no `evaluate` section", str(root / "job.yaml"), "add one to the job and run it")
-    for name in job.stages:
-        run.weights(name)
+    for _, own_run in seed_runs(job, run).values():
+        for name in job.stages:
+            own_run.weights(name)
     with run_lock(root):
         prepared = prepare_data(job, catalog)
         check_split_manifest(job, run.root, prepared)

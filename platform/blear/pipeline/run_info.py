@@ -61,6 +61,7 @@ def run_info(
         "command": command,
         "profile": profile,
         "seed": job.seed,
+        "seeds": job.seeds,
         "runner": "ray" if on_ray else "local",
         "world": workers if isinstance(workers, int) else list(workers),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",

@@ -26,6 +26,7 @@ from blear.plugin.catalog import Catalog
 from blear.predict.video import FrameWindow
 from blear.storage.run_folder import RunFolder
 from blear.train.model import Recognizer, build_recognizer
+from blear.train.plan import seed_runs
 from blear.train.worker import local_device
 
 
@@ -108,6 +109,7 @@ def open_stage(root: Path, stage: str | None, buffer: int | None) -> FaceModel:
     name = stage or list(job.stages)[-1]
     if name not in job.stages:
         raise RunError(f"there is no stage {name!r}", str(root), f"choose one of: {', '.join(job.stages)}")
+    _, run = next(iter(seed_runs(job, run).values()))  # the first one of several seeds
     weights, spec = run.weights(name), job.stages[name]
     data = _trained_on(run.stage(name) / "stage.json")
     length = buffer or (spec.frames.take if spec.frames is not None else data.clip.length)

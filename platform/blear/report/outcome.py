@@ -68,7 +68,7 @@ def _best_arm(view: View, arms: Sequence[str], levels: Sequence[_Level]) -> str 
 
 
 def _count_differences(view: View, arm: str, levels: Sequence[_Level]) -> str:
-    """Counts the levels at which the permutation test rejects equality after Holm's correction, by direction."""
+    """Counts the levels at which the headline test rejects equality after Holm's correction, by direction."""
     found = [test for level in levels if (test := view.headline_test(arm, *level))]
     significant = [test for test in found if test.significant]
     if not found:
@@ -79,8 +79,9 @@ def _count_differences(view: View, arm: str, levels: Sequence[_Level]) -> str:
     better = sum(sign * (test.difference or 0) > 0 for test in significant)
     worse, open_ = len(significant) - better, len(found) - len(significant)
     of = f"{len(found)} levels" if len(view.sweeps) == 1 else f"{len(found)} levels of {len(view.sweeps)} conditions"
+    method = "bootstrap test over clusters and seeds" if view.summary.seeds else "permutation test"
     return (
-        f"Of {of} it is better at {better}, worse at {worse}, and undecided at {open_} (permutation test "
+        f"Of {of} it is better at {better}, worse at {worse}, and undecided at {open_} ({method} "
         "of the paired difference, p below 5 % after Holm’s correction)."
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +17,7 @@ from blear.errors import RunError
 from blear.evaluate.predictions import read_predictions
 from blear.evaluate.summary import Summary, read_summary
 from blear.report.run_info import RunInfo, StageInfo
+from blear.storage.run_folder import RunFolder
 
 _CONTINUE = "continue the run: run its command again"
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -86,7 +87,7 @@ def read_run(root: Path) -> RunFiles:
         root=root,
         info=info,
         job=job.read_text(),
-        stages=[_stage(folder) for folder in _stage_folders(root / "stages")],
+        stages=_stages(root, info.seeds),
         summary=summary,
         predictions=read_predictions(root / "predictions.parquet"),
         faces=_faces(root / "faces.npz"),
@@ -116,6 +117,17 @@ def _read_model(model: type[_Model], path: Path, do: str) -> _Model:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors()[:5])
         raise RunError(problems, str(path), do) from error
+
+
+def _stages(root: Path, seeds: Sequence[int] | None) -> list[tuple[StageInfo, StageLog]]:
+    """Reads the stages in the order of training; with several seeds, their names have the seed."""
+    if not seeds:
+        return [_stage(folder) for folder in _stage_folders(root / "stages")]
+    found = []
+    for seed in seeds:
+        for info, log in map(_stage, _stage_folders(RunFolder(root).of_seed(seed).root / "stages")):
+            found.append((info.model_copy(update={"name": f"{info.name}, seed {seed}"}), log))
+    return found
 
 
 def _stage_folders(stages: Path) -> list[Path]:

@@ -68,6 +68,7 @@ class RunInfo(_RecordModel):
     command: str = ""
     profile: str | None = None
     seed: int
+    seeds: list[int] | None = None
     runner: str = "local"
     world: int | list[int] = 1
     device: str = ""

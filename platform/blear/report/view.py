@@ -109,7 +109,7 @@ class View:
 
     @cached_property
     def _headline_tests(self) -> dict[tuple[str, str, float | None], PairedTest]:
-        tests = (test for test in self.summary.tests if test.method == "permutation")
+        tests = (test for test in self.summary.tests if test.of_headline)
         return {(test.arm, test.condition, test.severity): test for test in tests}
 
     def estimate(self, arm: str, condition: str, severity: float, metric: str | None = None) -> Estimate | None:
@@ -121,7 +121,7 @@ class View:
         return self._differences.get((arm, condition, severity))
 
     def headline_test(self, arm: str, condition: str, severity: float | None) -> PairedTest | None:
-        """Returns the permutation test of the headline metric against the reference arm; None where there is none."""
+        """Returns the test of the headline metric against the reference arm; None where there is none."""
         return self._headline_tests.get((arm, condition, severity))
 
     def clean(self, arm: str) -> Estimate | None:

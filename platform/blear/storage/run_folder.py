@@ -36,6 +36,7 @@ class RunFolder:
     run.json            versions, seeds, host, data, times
     run.log             log of all commands of the run, with the tracebacks of errors
     splits.lock.json    digests of the samples of each split that was used
+    seeds/SEED/         stages/ of each seed, where the job has `seeds`
     stages/NAME/        log.jsonl, tensorboard/, checkpoints/, model.safetensors, stage.json (written last: done)
     predictions.parquet, summary.json, faces.npz, report.html; validation.parquet where temperatures are fitted
     """
@@ -75,6 +76,10 @@ class RunFolder:
                     path.unlink()
         root.mkdir(parents=True, exist_ok=True)
         return cls(root)
+
+    def of_seed(self, seed: int) -> RunFolder:
+        """Returns the folder of the training with one of several seeds; it has `stages`."""
+        return RunFolder(self.root / "seeds" / str(seed))
 
     def stage(self, name: str) -> Path:
         """Returns the folder of a stage."""

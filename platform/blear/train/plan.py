@@ -11,6 +11,16 @@ from blear.plugin.uses import degradations_of
 from blear.storage.run_folder import RunFolder
 
 
+def seed_runs(job: Job, run: RunFolder) -> dict[int, tuple[Job, RunFolder]]:
+    """Returns the trainings of a job: seed -> (job with that seed alone, run folder of the seed).
+
+    A job without `seeds` has one training, in the run folder itself. Each seed of `seeds` has a folder `seeds/SEED`.
+    """
+    if job.seeds is None:
+        return {job.seed: (job, run)}
+    return {seed: (job.model_copy(update={"seed": seed, "seeds": None}), run.of_seed(seed)) for seed in job.seeds}
+
+
 @dataclass(frozen=True)
 class StagePlan:
     """One stage to train.

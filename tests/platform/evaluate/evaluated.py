@@ -13,7 +13,7 @@ from blear.metrics import CLASSIFICATION, REGRESSION
 def rows(*, truth_B, decoded, priors=None, **columns):
     """`prediction_rows` with the columns of both of its dataclasses as keyword arguments."""
     names = ("arm", "stage", "condition", "severity", "target")
-    context = PredictionContext(**{name: columns.pop(name) for name in names})
+    context = PredictionContext(**{name: columns.pop(name) for name in names}, seed=columns.pop("seed", 0))
     return prediction_rows(context, ClipColumns(**columns), truth_B, decoded, priors)
 
 

@@ -115,6 +115,9 @@ def _member(run: Path, arm: str, label: str, by: DecisionUnit) -> Member:
     table = whole.filter(pc.field("arm") == arm)
     target = table["target"][0].as_py()
     table = table.filter(pc.field("target") == target)
+    if len(seeds := pc.unique(table["seed"]).to_pylist()) > 1:
+        what = f"the arm {arm!r} has {len(seeds)} training seeds"
+        raise RunError(what, str(file), "evaluate a job with one of the seeds, and fuse that run")
     classes = class_names(whole)
     if not classes:
         raise RunError(f"{target} is a regression target", str(file), "give runs of a target with classes")

@@ -25,7 +25,7 @@ from blear.errors import RunError
 Condition = tuple[str, str, float]
 """(arm, condition, severity)."""
 
-_CLIP = ("arm", "condition", "severity", "target", "sample")
+_CLIP = ("arm", "condition", "severity", "target", "seed", "sample")
 
 
 def clip_flips(table: pa.Table, against: Literal["previous", "first"] = "previous") -> pa.Table:
@@ -37,8 +37,8 @@ def clip_flips(table: pa.Table, against: Literal["previous", "first"] = "previou
         against: the earlier decision that each decision is compared with. "first" is for noise.
 
     Returns:
-        The columns arm, condition, severity, target, sample, subject, video, frames (their number) and flip_rate, one
-        row for each clip in order of appearance.
+        The columns arm, condition, severity, target, seed, sample, subject, video, frames (their number) and flip_rate,
+        one row for each clip in order of appearance.
 
     Raises:
         RunError: the rows are of a regression target, or no clip has two frames.

@@ -1,9 +1,14 @@
-"""Paired tests between arms: permutation test of whole clusters, McNemar's test, Holm's correction.
+"""Paired tests between arms: permutation test of whole clusters, bootstrap test, McNemar's test, Holm's correction.
 
 Permutation test (Good 2005, chapter 3): if two arms are equally good, their predictions of a cluster can be swapped.
 The p value counts the observed assignment as one of the permutations (Phipson and Smyth 2010); it is exact where all
 permutations are computed. The test of the mean over severities applies the same permutations at all severities.
 McNemar 1947, exact; Holm 1979.
+
+With several training seeds, the p value is the inversion of the interval of the paired difference, which contains the
+chance of training (`bca_p_value`; `Resampler.mean_over_seeds`). Predictions of two arms cannot be swapped in clusters
+and seeds together, since the means over clusters and over seeds have variances of their own; and swaps of S pairs of
+trainings alone have 2^S permutations, whose smallest p value is 0.25 for three seeds.
 """
 
 from __future__ import annotations
@@ -14,8 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.stats
 
+from blear.evaluate.statistics.bootstrap_estimate import BootstrapEstimate, mean, paired_difference
 from blear.evaluate.statistics.prediction_groups import PredictionGroup
-from blear.evaluate.statistics.results import PairedTest
+from blear.evaluate.statistics.results import PairedTest, TestMethod
 from blear.evaluate.statistics.tested_predictions import TestedPredictions
 from blear.metrics import CLASSIFICATION
 
@@ -34,9 +40,12 @@ class _UncorrectedTest:
 def paired_tests(tested: TestedPredictions) -> list[PairedTest]:
     """Tests every other arm against the reference.
 
-    The headline metric has a permutation test at each severity, and one of the mean over each condition's severities.
-    Accuracy has McNemar's test where the target has classes and every sample is its own cluster.
+    The headline metric has a permutation test at each severity, and one of the mean over each condition's severities;
+    with several training seeds, a bootstrap test. Accuracy has McNemar's test where the target has classes, every
+    sample is its own cluster, and each arm has one training seed.
     """
+    if tested.seeds:
+        return _corrected(list(_bootstrap_tests(tested)), tested.reference, tested.headline.name, "bootstrap")
     permutation = list(_permutation_tests(tested))
     tests = _corrected(permutation, tested.reference, tested.headline.name, "permutation")
     if tested.kind == "sample" and tested.classes:
@@ -109,6 +118,33 @@ def _permutation_tests(tested: TestedPredictions) -> Iterator[_UncorrectedTest]:
             yield _UncorrectedTest(arm, condition, None, difference, p)
 
 
+def two_sided_p_value(difference: BootstrapEstimate) -> float | None:
+    """Computes the two-sided p value of a paired difference: its BCa intervals that exclude zero.
+
+    p is below alpha if and only if the interval of confidence 1 - alpha excludes zero.
+
+    Returns:
+        The p value; None where the difference is undefined.
+    """
+    negated = BootstrapEstimate(-difference.value, -difference.distribution_R, -difference.jackknife_J)
+    sides = [p for side in (difference, negated) if (p := side.p_above(0.0)) is not None]
+    return min(1.0, 2 * min(sides)) if len(sides) == 2 else None
+
+
+def _bootstrap_tests(tested: TestedPredictions) -> Iterator[_UncorrectedTest]:
+    by_condition: dict[tuple[str, str], list[BootstrapEstimate]] = {}
+    for key, base in tested.comparisons():
+        difference, p = paired_difference(tested.estimate(key), tested.estimate(base)), None
+        if tested.resampler.resamples and tested.has_enough_clusters(key, base):
+            p = two_sided_p_value(difference)
+            by_condition.setdefault((key[0], key[1]), []).append(difference)
+        yield _UncorrectedTest(*key, difference.value, p)
+    for (arm, condition), at_levels in by_condition.items():
+        if len(at_levels) > 1:
+            overall = mean(*at_levels)
+            yield _UncorrectedTest(arm, condition, None, overall.value, two_sided_p_value(overall))
+
+
 def _mcnemar_tests(tested: TestedPredictions) -> Iterator[_UncorrectedTest]:
     accuracy = CLASSIFICATION[0]
     for key, base in tested.comparisons():
@@ -124,7 +160,7 @@ def _correct_on_common_samples(a: PredictionGroup, b: PredictionGroup) -> tuple[
     return (a.truth_N == a.prediction_N)[in_a], (b.truth_N == b.prediction_N)[in_b]
 
 
-def _corrected(tests: Sequence[_UncorrectedTest], against: str, metric: str, method: str) -> list[PairedTest]:
+def _corrected(tests: Sequence[_UncorrectedTest], against: str, metric: str, method: TestMethod) -> list[PairedTest]:
     known = [one for one in tests if one.p is not None]
     corrected = {id(one): p for one, p in zip(known, holm_correction([one.p or 0.0 for one in known]), strict=True)}
     return [
@@ -134,7 +170,7 @@ def _corrected(tests: Sequence[_UncorrectedTest], against: str, metric: str, met
             condition=one.condition,
             severity=one.severity,
             metric=metric,
-            method="mcnemar" if method == "mcnemar" else "permutation",
+            method=method,
             difference=float(one.difference) if np.isfinite(one.difference) else None,
             p=one.p,
             holm=corrected.get(id(one)),

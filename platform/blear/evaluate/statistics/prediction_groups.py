@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -37,6 +37,7 @@ class PredictionGroup:
         face_px, kbps: means; None where all values are unknown.
         kbps_A: bit rate of all N + M decisions in the order of `with_missed`; NaN where it is unknown.
         prior: the class that is predicted for a missing face; None: a missing face counts as a wrong prediction.
+        by_seed: training seed -> the decisions of its models, seeds ascending; empty where there is one seed.
     """
 
     stages: list[str]
@@ -52,6 +53,12 @@ class PredictionGroup:
     kbps: float | None
     kbps_A: np.ndarray
     prior: int | None = None
+    by_seed: Mapping[int, PredictionGroup] = field(default_factory=dict)
+
+    @property
+    def of_each_seed(self) -> Sequence[PredictionGroup]:
+        """The groups of the training seeds; the group itself where there is one seed."""
+        return list(self.by_seed.values()) or [self]
 
     def with_missed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns truth, prediction and cluster of all N + M decisions, with substitutes for the missing predictions.
@@ -107,8 +114,34 @@ def group_predictions(table: pa.Table, kind: ClusterKind) -> Iterator[tuple[Grou
     numbered = {name: table[name].combine_chunks().dictionary_encode() for name in ("arm", "condition", "sample", kind)}
     codes = {name: np.asarray(array.indices) for name, array in numbered.items()}
     names = {name: numbered[name].dictionary.to_pylist() for name in ("arm", "condition")}
-    columns = {name: table[name].to_numpy() for name in ("severity", "found", "truth", "prediction", "face_px", "kbps")}
+    columns = {
+        name: table[name].to_numpy() for name in ("severity", "seed", "found", "truth", "prediction", "face_px", "kbps")
+    }
     classes, priors = len(class_names(table)), class_priors(table)
+
+    def make(key: GroupKey, rows: np.ndarray) -> PredictionGroup:
+        found = columns["found"][rows].astype(bool)
+        seen, unseen = rows[found], rows[~found]
+        _require_finite(key, "truth", columns["truth"][rows])
+        _require_finite(key, "prediction", columns["prediction"][seen])
+        stages = pc.unique(table["stage"].take(pa.array(rows))).to_pylist()
+        prior = priors.get(stages[0]) if len(stages) == 1 else None
+        return PredictionGroup(
+            stages=stages,
+            rows_N=seen,
+            samples_N=codes["sample"][seen],
+            truth_N=columns["truth"][seen],
+            prediction_N=columns["prediction"][seen],
+            clusters_N=codes[kind][seen],
+            missed_M=columns["truth"][unseen],
+            missed_clusters_M=codes[kind][unseen],
+            classes=classes,
+            face_px=_mean(columns["face_px"][seen]),
+            kbps=_mean(columns["kbps"][rows]),
+            kbps_A=columns["kbps"][np.concatenate([seen, unseen])].astype(np.float64),
+            prior=None if prior is None else int(np.argmax(prior)),
+        )
+
     severities, severity_codes = np.unique(columns["severity"], return_inverse=True)
     keys = np.stack([codes["arm"], codes["condition"], severity_codes])
     unique, first, inverse = np.unique(keys, axis=1, return_index=True, return_inverse=True)
@@ -117,30 +150,10 @@ def group_predictions(table: pa.Table, kind: ClusterKind) -> Iterator[tuple[Grou
         arm, condition, severity = unique[:, g]
         key = (names["arm"][arm], names["condition"][condition], float(severities[severity]))
         rows = members[g][np.argsort(codes["sample"][members[g]], kind="stable")]
-        found = columns["found"][rows].astype(bool)
-        seen, unseen = rows[found], rows[~found]
-        _require_finite(key, "truth", columns["truth"][rows])
-        _require_finite(key, "prediction", columns["prediction"][seen])
-        stages = pc.unique(table["stage"].take(pa.array(rows))).to_pylist()
-        prior = priors.get(stages[0]) if len(stages) == 1 else None
-        yield (
-            key,
-            PredictionGroup(
-                stages=stages,
-                rows_N=seen,
-                samples_N=codes["sample"][seen],
-                truth_N=columns["truth"][seen],
-                prediction_N=columns["prediction"][seen],
-                clusters_N=codes[kind][seen],
-                missed_M=columns["truth"][unseen],
-                missed_clusters_M=codes[kind][unseen],
-                classes=classes,
-                face_px=_mean(columns["face_px"][seen]),
-                kbps=_mean(columns["kbps"][rows]),
-                kbps_A=columns["kbps"][np.concatenate([seen, unseen])].astype(np.float64),
-                prior=None if prior is None else int(np.argmax(prior)),
-            ),
-        )
+        whole = make(key, rows)
+        seeds_N = columns["seed"][rows]
+        seeds = np.unique(seeds_N).tolist()
+        yield key, replace(whole, by_seed={seed: make(key, rows[seeds_N == seed]) for seed in seeds if len(seeds) > 1})
 
 
 def _require_finite(key: GroupKey, column: str, values: np.ndarray) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from blear.contracts import Metric
 from blear.evaluate.statistics.bootstrap import bootstrap_distributions, compute_statistic, draw_cluster_blocks
-from blear.evaluate.statistics.bootstrap_estimate import BootstrapEstimate
+from blear.evaluate.statistics.bootstrap_estimate import BootstrapEstimate, mean
 from blear.metrics import moments
 
 _MAX_JACKKNIFE_GROUPS = 200
@@ -129,6 +129,34 @@ class Resampler:
         with np.errstate(all="ignore"):
             means = [each[..., 0] / each[..., 1] for each in (total_2, self._drawn_sums(sums_K2), total_2 - sums_K2)]
         return BootstrapEstimate(float(means[0]), means[1], means[2])
+
+    def mean_over_seeds(self, estimates: Sequence[BootstrapEstimate]) -> BootstrapEstimate:
+        """Computes the mean of a statistic over S training seeds, with the chance of training in its distribution.
+
+        Resample r is the mean over the seeds of their resamples r of clusters, plus a deviation of the seeds:
+        sum_s w_rs (value_s - mean), with the same weights for every arm and condition, so that differences are paired.
+        The weights are a multiplier bootstrap: the deviation is distributed as Student's t with S - 1 degrees of
+        freedom times the standard error of the mean over the seeds. Seeds drawn with replacement, as clusters are,
+        give intervals that cover about 75 instead of 95 per cent with three seeds.
+
+        Args:
+            estimates: of each seed, from the same draws of clusters. One seed: returned unchanged.
+        """
+        if len(estimates) == 1:
+            return estimates[0]
+        average = mean(*estimates)
+        away_S = np.array([estimate.value for estimate in estimates]) - average.value
+        drawn_R = average.distribution_R
+        if len(drawn_R):
+            drawn_R = drawn_R + self._seed_weights(len(estimates)) @ away_S
+        return BootstrapEstimate(average.value, drawn_R, average.jackknife_J)
+
+    def _seed_weights(self, seeds: int) -> np.ndarray:
+        """Draws the weights [R, S] of the deviations of S seeds; all calls draw the same."""
+        generator, free = np.random.default_rng([self.seed, 2]), seeds - 1
+        normal_RS = generator.standard_normal((self.resamples, seeds))
+        scale_R1 = np.sqrt(generator.chisquare(free, (self.resamples, 1)) / free)
+        return normal_RS / scale_R1 / np.sqrt(seeds * free)
 
     def permutation_distribution(self, a: ClusteredPredictions, b: ClusteredPredictions, metric: Metric) -> np.ndarray:
         """Computes metric(a) - metric(b) under permutations that swap the predictions of a and b in whole clusters.

@@ -20,6 +20,9 @@ class SummaryModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+TestMethod = Literal["permutation", "bootstrap", "mcnemar"]
+
+
 class PairedTest(SummaryModel):
     """A test of whether two arms differ in a metric on the same decisions."""
 
@@ -28,12 +31,18 @@ class PairedTest(SummaryModel):
     condition: str
     severity: float | None = Field(description="null: the mean over the severities of both arms")
     metric: str
-    method: Literal["permutation", "mcnemar"] = Field(
-        description="permutation: predictions swapped in whole clusters; mcnemar: exact, each sample is a cluster"
+    method: TestMethod = Field(
+        description="permutation: predictions swapped in whole clusters; bootstrap: of clusters and training seeds, "
+        "for several seeds; mcnemar: exact, each sample is a cluster"
     )
     difference: float | None = Field(description="arm minus against")
     p: float | None = Field(description="two-sided p value; null: fewer than 3 clusters, or undefined")
     holm: float | None = Field(description="p value after Holm's correction over all tests of this method")
+
+    @property
+    def of_headline(self) -> bool:
+        """Whether this is the test of the headline metric, whose corrected p value is the verdict on two arms."""
+        return self.method != "mcnemar"
 
     @property
     def significant(self) -> bool | None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from blear.errors import RunError
 from blear.evaluate.predictions import META
+from blear.evaluate.statistics.prediction_groups import PredictionGroup
 from blear.evaluate.statistics.resampler import ClusteredPredictions
 from blear.evaluate.statistics.results import Slice
 from blear.evaluate.statistics.tested_predictions import TestedPredictions
@@ -40,11 +41,11 @@ def slices(tested: TestedPredictions, columns: Sequence[str]) -> Iterator[Slice]
             group_code_N = code_N[group.rows_N]
             for code in np.unique(group_code_N):
                 here = group_code_N == code
-                own = ClusteredPredictions(
-                    group.truth_N[here], group.prediction_N[here], group.clusters_N[here], group.classes
-                )
-                estimate = tested.resampler.estimate(own, tested.headline)
-                clusters = len(np.unique(own.clusters_N))
+                rows_n = group.rows_N[here]
+                parts = [_rows_of(one, rows_n) for one in group.of_each_seed]
+                estimates = [tested.resampler.estimate(part, tested.headline) for part in parts]
+                estimate = tested.resampler.mean_over_seeds(estimates)
+                clusters, n = len(np.unique(parts[0].clusters_N)), len(parts[0].truth_N)
                 interval = estimate.interval() if tested.resampler.resamples and clusters > 2 else None
                 yield Slice(
                     column=column,
@@ -56,10 +57,16 @@ def slices(tested: TestedPredictions, columns: Sequence[str]) -> Iterator[Slice]
                     value=estimate.value if np.isfinite(estimate.value) else None,
                     low=interval[0] if interval else None,
                     high=interval[1] if interval else None,
-                    n=len(own.truth_N),
+                    n=n,
                     clusters=clusters,
-                    small=len(own.truth_N) < _MIN_DECISIONS or clusters < _MIN_CLUSTERS,
+                    small=n < _MIN_DECISIONS or clusters < _MIN_CLUSTERS,
                 )
+
+
+def _rows_of(group: PredictionGroup, rows_N: np.ndarray) -> ClusteredPredictions:
+    """Returns the predictions of a group in some rows of the table."""
+    here = np.isin(group.rows_N, rows_N)
+    return ClusteredPredictions(group.truth_N[here], group.prediction_N[here], group.clusters_N[here], group.classes)
 
 
 def _slice_names(tested: TestedPredictions, column: str) -> np.ndarray:

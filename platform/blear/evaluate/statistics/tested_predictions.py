@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -35,7 +35,8 @@ class TestedPredictions:
         metrics: the headline metric first.
         reference: label of the arm that the other arms are compared with.
         kind: unit of the clusters: subjects, videos or samples.
-        resampler: draws the clusters; all groups share its draws.
+        resampler: draws the clusters and the deviations of seeds; all groups share its draws.
+        seeds: the training seeds of every arm; empty where each arm has one seed.
     """
 
     table: pa.Table
@@ -44,6 +45,7 @@ class TestedPredictions:
     reference: str
     kind: ClusterKind
     resampler: Resampler
+    seeds: tuple[int, ...] = ()
     _estimates: dict[tuple[GroupKey, str, bool], BootstrapEstimate] = field(default_factory=dict, repr=False)
 
     @staticmethod
@@ -62,8 +64,8 @@ class TestedPredictions:
             cluster: what the clusters are; None: the coarsest known unit (`choose_cluster_kind`).
 
         Raises:
-            RunError: the reference arm has no rows, a truth or a prediction is not finite, or a row has no name of the
-                unit `cluster`.
+            RunError: the reference arm has no rows, a truth or a prediction is not finite, a row has no name of the
+                unit `cluster`, or arms have different training seeds.
         """
         kind = choose_cluster_kind(table, cluster)
         count = len(table[kind].unique())
@@ -73,7 +75,7 @@ class TestedPredictions:
             what = f"no predictions of the reference arm {reference!r}"
             raise RunError(what, "predictions.parquet", f"known: {arms}")
         resampler = Resampler(count, resamples if count >= MIN_CLUSTERS else 0, seed)
-        return TestedPredictions(table, groups, metrics, reference, kind, resampler)
+        return TestedPredictions(table, groups, metrics, reference, kind, resampler, _common_seeds(groups))
 
     @property
     def arms(self) -> list[str]:
@@ -107,11 +109,10 @@ class TestedPredictions:
 
     def found_predictions(self, key: GroupKey) -> ClusteredPredictions:
         """Returns the predictions of a group, without those where no face was found."""
-        g = self.groups[key]
-        return ClusteredPredictions(g.truth_N, g.prediction_N, g.clusters_N, g.classes)
+        return _clustered(self.groups[key], missed=False)
 
     def estimate(self, key: GroupKey, metric: Metric | None = None, *, missed: bool = False) -> BootstrapEstimate:
-        """Computes a metric of a group, once; later calls return the same estimate.
+        """Computes a metric of a group, once; later calls return the same estimate. Several seeds: their mean.
 
         Args:
             metric: None: the headline metric.
@@ -120,13 +121,11 @@ class TestedPredictions:
         metric = metric or self.headline
         cache_key = (key, metric.name, missed)
         if cache_key not in self._estimates:
-            group = self.groups[key]
-            predictions = (
-                ClusteredPredictions(*group.with_missed(), group.classes) if missed else self.found_predictions(key)
-            )
             metrics = self.metrics if metric in self.metrics else [metric]
-            for one, estimate in zip(metrics, self.resampler.estimates(predictions, metrics), strict=True):
-                self._estimates[key, one.name, missed] = estimate
+            groups = self.groups[key].of_each_seed
+            of_seeds = [self.resampler.estimates(_clustered(group, missed), metrics) for group in groups]
+            for one, estimates in zip(metrics, zip(*of_seeds, strict=True), strict=True):
+                self._estimates[key, one.name, missed] = self.resampler.mean_over_seeds(estimates)
         return self._estimates[cache_key]
 
     def comparisons(self) -> Iterator[tuple[GroupKey, GroupKey]]:
@@ -147,3 +146,25 @@ class TestedPredictions:
         if not self.resampler.resamples or not self.has_enough_clusters(*keys):
             return None, None
         return estimate.interval(confidence) or (None, None)
+
+
+def _clustered(group: PredictionGroup, missed: bool) -> ClusteredPredictions:
+    """Returns the predictions of a group; `missed`: with substitutes for those where no face was found."""
+    if missed:
+        return ClusteredPredictions(*group.with_missed(), group.classes)
+    return ClusteredPredictions(group.truth_N, group.prediction_N, group.clusters_N, group.classes)
+
+
+def _common_seeds(groups: Mapping[GroupKey, PredictionGroup]) -> tuple[int, ...]:
+    """Returns the training seeds that all groups share; empty where each group has one seed.
+
+    Raises:
+        RunError: groups have different seeds.
+    """
+    found = {tuple(group.by_seed): key for key, group in groups.items()}
+    if len(found) > 1:
+        (first, key), (other, where), *_ = found.items()
+        what = f"the arms have different training seeds: {key[0]} {list(first) or 'one'}, {where[0]} "
+        what += f"{list(other) or 'one'}"
+        raise RunError(what, "predictions.parquet", "train all arms with the same `seeds`")
+    return next(iter(found))

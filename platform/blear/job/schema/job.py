@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from blear.job.schema.cluster import Cluster
 from blear.job.schema.data import Data
@@ -13,14 +13,20 @@ from blear.job.schema.search import Search
 from blear.job.schema.stages import Stage
 from blear.plugin.uses import DegradationUse, StrictModel, degradations_of
 
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
 
 class Job(StrictModel):
     """A job file: data, stages, evaluation, search and cluster."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="name of the run and of its folder")
     description: str = Field("", description="one paragraph for the report")
-    seed: int = Field(
-        0, ge=0, lt=2**31, description="seed of initialisation, sample order, degradations and procedural data"
+    seed: Seed = Field(0, description="seed of initialisation, sample order, degradations and procedural data")
+    seeds: list[Seed] | None = Field(
+        None,
+        min_length=2,
+        description="train each stage once with each of these seeds; results are means over the seeds, and intervals "
+        "and tests contain the chance of training. Data and evaluation keep `seed`. null: one training, with `seed`",
     )
     plugins: list[str] = Field(default_factory=list, description="paths of one-file plugins, relative to the job file")
     data: dict[str, Data] = Field(min_length=1, description="name -> data")
@@ -39,6 +45,14 @@ class Job(StrictModel):
         default_factory=dict,
         description="name -> overrides as {path: value}, applied by `--profile`; `*` in a path matches every key",
     )
+
+    @model_validator(mode="after")
+    def _different_seeds(self) -> Self:
+        if self.seeds is not None and len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("`seeds` names a seed twice")
+        if self.seeds is not None and self.search is not None:
+            raise ValueError("a search has one seed; leave `seeds` out, and train best.yaml with several")
+        return self
 
     @property
     def used_data(self) -> dict[str, Data]:

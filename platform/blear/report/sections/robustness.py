@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blear.evaluate.markdown import format_number
+from blear.evaluate.markdown import format_number, seeds_note
 from blear.evaluate.statistics.bootstrap import MIN_CLUSTERS
 from blear.job.schema import CLEAN
 from blear.report.curves import limits, panel_curve, wide_curve
@@ -22,6 +22,7 @@ def section(view: View) -> Section:
         {
             "with_missed": any(e.with_missed is not None for e in view.summary.estimates),
             "per_video": any(e.per_video is not None for e in estimates),
+            "seeds_note": seeds_note(view.summary) if view.summary.seeds else "",
             "missed": sum(e.missed for e in estimates),
             "clean": any(view.clean(arm.label) for arm in view.arms),
         },
@@ -47,6 +48,7 @@ def _figure(view: View) -> Figure:
     caption = f"{view.headline.label} against severity"
     if summary.clusters >= MIN_CLUSTERS:
         caption += f"; bands are 95 % intervals, from resamples of {summary.clusters} {summary.cluster}s"
+        caption += f" and {len(summary.seeds)} training seeds" if summary.seeds else ""
     caption += "."
     if any(view.clean(arm.label) for arm in view.arms):
         caption += " Dotted: clean frames."

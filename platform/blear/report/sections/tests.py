@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blear.evaluate.markdown import ONE_SEED
+from blear.evaluate.markdown import seeds_note
 from blear.evaluate.statistics.results import Equivalence, PairedTest
 from blear.report.figure import Figure
 from blear.report.section import Section
@@ -10,6 +10,7 @@ from blear.report.view import View
 
 _METHODS = {
     "permutation": "Permutation test: predictions of two arms swapped in whole clusters",
+    "bootstrap": "Bootstrap test: resamples of clusters and training seeds, inverted from the BCa interval",
     "mcnemar": "McNemar’s exact test of correct predictions",
 }
 _Cells = dict[tuple[str, str, float | None], PairedTest]
@@ -33,7 +34,8 @@ def section(view: View) -> Section | None:
         "Tests",
         figures,
         {
-            "one_seed": ONE_SEED,
+            "seeds_note": seeds_note(view.summary),
+            "headline_method": "bootstrap" if view.summary.seeds else "permutation",
             "methods": methods,
             "method_names": _METHODS,
             "others": others,
@@ -48,9 +50,9 @@ def section(view: View) -> Section | None:
 def verdict(test: PairedTest, *, higher_is_better: bool) -> tuple[str, str]:
     """Returns (word, CSS class) for the corrected p value at the 5 % level.
 
-    Only the permutation test of the headline metric has a word, so that a page has one verdict on two arms.
+    Only the test of the headline metric has a word, so that a page has one verdict on two arms.
     """
-    if test.method != "permutation":
+    if not test.of_headline:
         return "", ""
     if test.significant is None or test.difference is None:
         return "untested", ""
