@@ -76,7 +76,7 @@ def read_frames(video: Path, every: int = 1) -> Iterator[tuple[int, np.ndarray]]
     Raises:
         DataError: as `blear.video.read_video`.
     """
-    for frame in read_video(video, every):
+    for frame in read_video(video, every, damaged="skip", square_pixels=False):
         height, width = frame.image_HWC.shape[:2]
         size = display_size(width, height, frame.pixel_aspect)
         yield frame.number + 1, cv2.resize(frame.image_HWC, size, interpolation=cv2.INTER_CUBIC)

@@ -104,11 +104,13 @@ class HfDataset:
                 return self._resized(Image.fromarray(picture))[None]
             with tempfile.NamedTemporaryFile() as file:
                 Path(file.name).write_bytes(encoded)
-                frames = [frame.image_HWC for frame in read_video(Path(file.name))]
+                frames = list(read_video(Path(file.name), damaged="skip"))
         except (OSError, TypeError) as error:
             raise DataError(f"cannot be decoded: {error}", where, "fix the file or leave the row out") from error
+        if not frames:
+            raise DataError("every frame of the video is damaged", where, "fix the file or leave the row out")
         chosen = np.linspace(0, len(frames) - 1, self.clip.length).round().astype(int)
-        return np.stack([self._resized(Image.fromarray(frames[index])) for index in chosen])
+        return np.stack([self._resized(Image.fromarray(frames[index].image_HWC)) for index in chosen])
 
     def _resized(self, image: Image.Image) -> np.ndarray:
         coloured, size = image.convert("RGB" if self.clip.channels == 3 else "L"), self._params.size

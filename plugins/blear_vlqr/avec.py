@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
 from blear.imaging import Box, crop, resize_bicubic, studio_luma
+from blear.video import read_video
 from blear_vlqr.avec_files import nearest_rows, read_boxes, read_frame_times, read_gold_standard
 from blear_vlqr.params import Avec2016Params
 
@@ -82,13 +83,13 @@ class Avec2016:
                 meta={"face_px": float(sides[k])},
             )
 
-    def _face(self, bgr_HWC: np.ndarray, box: np.ndarray, where: str) -> np.ndarray:
+    def _face(self, frame_HWC: np.ndarray, box: np.ndarray, where: str) -> np.ndarray:
         left, top, width, height = (float(n) for n in box)
         try:  # pixels count from 1 in the file, from 0 in Box
-            face_HWC = crop(bgr_HWC, Box(left - 1, top - 1, width, height), pad="clip")
+            face_HWC = crop(frame_HWC, Box(left - 1, top - 1, width, height), pad="clip")
         except ValueError as error:
             raise DataError(str(error), where, "locate the faces in this very video, in its own pixels") from error
-        luma = studio_luma(face_HWC[..., ::-1]).astype(np.float32) / 255
+        luma = studio_luma(face_HWC).astype(np.float32) / 255
         face = resize_bicubic(luma, self.params.size, self.params.size)
         return face if self.params.precision == "float" else np.rint(face.clip(0, 1) * 255).astype(np.uint8)
 
@@ -154,19 +155,14 @@ class Avec2016:
 
 
 def _frames(path: Path, count: int) -> Iterator[np.ndarray]:
-    """Yields the first `count` frames of a video, uint8 BGR [H, W, 3]."""
-    video = cv2.VideoCapture(str(path.absolute()))  # ffmpeg takes `12:` in 12:30.mp4 for a protocol
-    try:
-        if not video.isOpened():
-            raise DataError("the video cannot be opened", str(path), "replace it by an intact copy")
-        for k in range(count):
-            ok, frame = video.read()
-            if not ok:
-                raise DataError(
-                    f"the video ends after {k} frames, but its frame times are {count}",
-                    str(path),
-                    "replace the video by an intact copy, or use the frame times that belong to it",
-                )
-            yield frame
-    finally:
-        video.release()
+    """Yields the first `count` frames of a video, uint8 RGB [H, W, 3]."""
+    read = 0
+    for frame in islice(read_video(path, damaged="refuse"), count):  # a missing frame would shift the frame times
+        yield frame.image_HWC
+        read += 1
+    if read < count:
+        raise DataError(
+            f"the video ends after {read} frames, but its frame times are {count}",
+            str(path),
+            "replace the video by an intact copy, or use the frame times that belong to it",
+        )

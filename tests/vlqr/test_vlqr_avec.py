@@ -224,7 +224,7 @@ def test_error_of_a_video_without_usable_faces_names_the_detector(avec_copy):
 def test_invalid_video_files_are_rejected(avec_copy):
     path = avec_copy / "recordings_video" / "train_1.mp4"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    refusal(lambda: read(avec_copy), path, "cannot be opened")
+    refusal(lambda: read(avec_copy), path, "no frame can be decoded")
 
 
 def test_video_shorter_than_its_times(avec_copy):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blear.video import read_video
+from blear.video import VideoFrame, read_video
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ def frame_windows(video: Path, every: int, length: int, static: bool = False) ->
         static: fill the window with the frame itself instead of the frames before it.
 
     Raises:
-        DataError: the file is missing, is not a video, or ends long before its stated length.
+        DataError: the file is missing, is not a video.
     """
-    buffer: deque[np.ndarray] = deque(maxlen=length)
+    buffer: deque[VideoFrame] = deque(maxlen=length)
     for frame in read_video(video):
-        buffer.append(frame.image_HWC)
+        buffer.append(frame)
         if frame.number % every == 0:
             missing = [buffer[0]] * (length - len(buffer))
-            images = (frame.image_HWC,) * length if static else (*missing, *buffer)
-            yield FrameWindow(frame.number, frame.seconds, images)
+            frames = (frame,) * length if static else (*missing, *buffer)
+            yield FrameWindow(frame.number, frame.seconds, tuple(shown.image_HWC for shown in frames))

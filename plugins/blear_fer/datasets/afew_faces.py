@@ -87,7 +87,7 @@ def _picture_faces(files: Sequence[Path], params: AfewParams) -> Iterator[FaceFr
 
 def _detected_faces(clip: Clip, params: AfewParams) -> Iterator[FaceFrame]:
     locator, (height, width) = _locator(params.locator), params.size
-    frames = enumerate(_frames(clip.path))
+    frames = _frames(clip.path)
     while block := list(islice(frames, _BATCH)):
         for (number, frame_HWC), face in zip(block, _locate(locator, [frame for _, frame in block]), strict=True):
             if face is not None:
@@ -95,11 +95,11 @@ def _detected_faces(clip: Clip, params: AfewParams) -> Iterator[FaceFrame]:
                 yield FaceFrame(_resized(crop(frame_HWC, grown), params), number, min(face.box.width, face.box.height))
 
 
-def _frames(path: Path) -> Iterator[np.ndarray]:
-    """Yields the frames of a video, or the pictures of a folder, uint8 RGB [H, W, 3]."""
+def _frames(path: Path) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields number and pixels, uint8 RGB [H, W, 3], of a video's undamaged frames, or of a folder's pictures."""
     if path.is_file():
-        return (frame.image_HWC for frame in read_video(path))
-    return map(read_picture, pictures_in(path))
+        return ((frame.number, frame.image_HWC) for frame in read_video(path, damaged="skip"))
+    return enumerate(map(read_picture, pictures_in(path)))
 
 
 def _locate(locator: FaceDetector, frames: Sequence[np.ndarray]) -> Sequence[FaceDetection | None]:

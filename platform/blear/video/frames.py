@@ -1,0 +1,75 @@
+"""A decoded frame, and its conversion to an RGB image: square pixels, upright, one size for the whole video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import av
+import numpy as np
+
+
+class VideoFrame:
+    """One frame of a video. The image is converted to RGB when `image_HWC` is first read.
+
+    Attributes:
+        number: index of the frame among the decoded frames of the video, from 0.
+        seconds: time from the start of the video stream, in seconds. Times never decrease.
+        pixel_aspect: width of a stored pixel divided by its height; 1.0 if the container does not give it.
+        damaged: the decoder reports wrong data in this frame, or the frames before it are missing.
+    """
+
+    def __init__(
+        self, number: int, seconds: float, convert: Callable[[], np.ndarray], pixel_aspect: float, damaged: bool
+    ) -> None:
+        self.number, self.seconds, self.pixel_aspect, self.damaged = number, seconds, pixel_aspect, damaged
+        self._convert: Callable[[], np.ndarray] | None = convert
+        self._image_HWC: np.ndarray | None = None
+
+    @property
+    def image_HWC(self) -> np.ndarray:
+        """RGB uint8 [H, W, 3], upright."""
+        if self._convert is not None:
+            self._image_HWC, self._convert = self._convert(), None  # frees the decoded frame
+        assert self._image_HWC is not None
+        return self._image_HWC
+
+
+class RgbConverter:
+    """Converts decoded frames to RGB images of one size.
+
+    Args:
+        width, height: size of the stored frames.
+        pixel_aspect: width of a stored pixel divided by its height. Images have square pixels: they are stretched in
+            one direction, never shrunk.
+    """
+
+    def __init__(self, width: int, height: int, pixel_aspect: float) -> None:
+        wide = max(1.0, pixel_aspect)
+        self.width, self.height = round(width * wide), round(height * wide / pixel_aspect)
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        """RGB uint8 [H, W, 3]."""
+        rgb = frame.reformat(self.width, self.height, "rgb24", interpolation="BICUBIC", threads=1)
+        image_HWC = rgb.to_ndarray()
+        return np.ascontiguousarray(_upright(image_HWC, frame))
+
+
+def _upright(image_HWC: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """Applies the container's display matrix, where it is made of quarter turns and mirrorings."""
+    turn = display_matrix(frame)
+    if turn is None:
+        return image_HWC
+    (xx, xy), (yx, yy) = turn  # x' = xx x + xy y, y' = yx x + yy y
+    if xx == 0:
+        image_HWC = image_HWC.transpose(1, 0, 2)
+    return image_HWC[:: yx + yy, :: xx + xy]
+
+
+def display_matrix(frame: av.VideoFrame) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """The signs of the display matrix of a frame; None: no matrix, or a turn that is no quarter turn."""
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return None
+    a, b, _, c, d = np.sign(np.frombuffer(bytes(data), np.int32)[:5]).tolist()
+    return ((a, c), (b, d)) if abs(a) + abs(c) == 1 and abs(b) + abs(d) == 1 and abs(a) == abs(d) else None

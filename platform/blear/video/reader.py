@@ -1,0 +1,165 @@
+"""Reads a video frame by frame: decodes, deinterlaces, computes times, reports damage."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+from blear.errors import DataError
+from blear.progress import echo
+from blear.video.container import (
+    choose_stream,
+    frame_rate,
+    is_cover,
+    open_container,
+    pixel_aspect,
+    time_base,
+    undecodable,
+)
+from blear.video.decoding import StreamDecoder
+from blear.video.deinterlace import Deinterlacer
+from blear.video.frames import RgbConverter, VideoFrame
+from blear.video.times import FrameTimes
+from blear.video.webp import is_animated_webp, read_webp
+
+Damaged = Literal["mark", "skip", "refuse"]
+_SHOWN_GAPS = 5
+
+
+def read_video(
+    video: Path,
+    every: int = 1,
+    *,
+    damaged: Damaged = "mark",
+    square_pixels: bool = True,
+    deinterlace: bool = True,
+    stream: int | None = None,
+    threads: int = 0,
+    hardware: str | None = None,
+    notice: Callable[[str], None] | None = None,
+) -> Iterator[VideoFrame]:
+    """Iterates over every `every`-th frame of a video, beginning with the first one.
+
+    All frames are decoded; only images that are read are converted to RGB. Images are upright, have square pixels and
+    the size of the first frame.
+
+    Args:
+        damaged: what happens to damaged frames: "mark" yields them with `VideoFrame.damaged`; "skip" leaves them out,
+            with their numbers; "refuse" raises an error.
+        square_pixels: stretch frames whose stored pixels are not square.
+        deinterlace: deinterlace the frames that the video marks as interlaced.
+        stream: number among the video streams; None: the largest one that is no cover picture.
+        threads: threads of the decoder; 0: one for each core.
+        hardware: a device that decodes, for instance "cuda"; the CPU where it cannot decode the video.
+        notice: receives messages, each at most once for a video: damage, deinterlacing, several streams, frames without
+            time stamps, frames of several sizes. Default: they are printed.
+
+    Raises:
+        DataError: the file is missing or is not a video; or it is damaged, and `damaged` is "refuse".
+    """
+    if is_animated_webp(video):
+        yield from read_webp(video, every)
+        return
+    notice = notice or echo
+    facts = _facts(video, stream)
+    for note in facts.notes:
+        notice(f"{video}: {note}")
+    decoder, deinterlacer = StreamDecoder(video, stream, threads, hardware), Deinterlacer()
+    times = FrameTimes(facts.start, facts.time_base, facts.rate)
+    timed = ((frame, (times(frame.pts, frame.dts, damaged=broken), broken)) for frame, broken in decoder.frames())
+    convert: RgbConverter | None = None
+    count, damage, said = 0, _Damage(), set[str]()
+    for count, (frame, (seconds, broken)) in enumerate(deinterlacer(timed) if deinterlace else timed, start=1):
+        size = (frame.width, frame.height)
+        if convert is None:
+            stored, convert = size, RgbConverter(*size, facts.pixel_aspect if square_pixels else 1.0)
+        for applies, text in (
+            (deinterlacer.used, "is interlaced; its frames are deinterlaced (bwdif)"),
+            (times.computed > 0, f"frames without a time stamp; their times follow from {facts.rate:g} frames/s"),
+            (size != stored, f"frames of several sizes; all are resized to {stored[0]} x {stored[1]} pixels"),
+        ):
+            if applies and text not in said:
+                said.add(text)
+                notice(f"{video}: {text}")
+        if broken:
+            damage.seconds.append(seconds)
+            if damaged == "refuse":
+                raise DataError(f"damaged at {seconds:.2f} s", str(video), "get a whole copy")
+        if (count - 1) % every == 0 and not (broken and damaged == "skip"):
+            yield VideoFrame(count - 1, seconds, functools.partial(convert, frame), facts.pixel_aspect, broken)
+    if count == 0:
+        raise undecodable(video)
+    report = damage.report(count, facts, decoder)
+    if report and damaged == "refuse":
+        raise DataError(report, str(video), "get a whole copy")
+    if report:
+        notice(f"{video}: {report}")
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """Facts of a stream: start in units of `time_base`; `frames` as stated, 0 where not; `notes` for the user."""
+
+    start: int | None
+    time_base: Fraction
+    rate: float
+    pixel_aspect: float
+    frames: int
+    notes: list[str]
+
+
+def _facts(video: Path, index: int | None) -> _Facts:
+    with open_container(video) as container:
+        stream = choose_stream(container, video, index)
+        others = [other for other in container.streams.video if not is_cover(other)]
+        notes = []
+        if index is None and len(others) > 1:
+            number = list(container.streams.video).index(stream)
+            context = stream.codec_context
+            notes = [f"{len(others)} video streams; stream {number} ({context.width} x {context.height}) is read"]
+        stated = 0 if is_cover(stream) else stream.frames
+        base = time_base(stream)
+        return _Facts(stream.start_time, base, frame_rate(stream), pixel_aspect(stream), stated, notes)
+
+
+class _Damage:
+    """Collects the times of damaged frames of one reading."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def report(self, count: int, facts: _Facts, decoder: StreamDecoder) -> str:
+        """One line on the damage; empty where there is none.
+
+        Args:
+            count: number of decoded frames.
+        """
+        lost = facts.frames - count - decoder.discarded
+        lost = lost if lost > max(5, 0.1 * facts.frames) or (lost > 0 and decoder.missing) else 0
+        if not (self.seconds or decoder.errors or lost):
+            return ""
+        base = facts.time_base
+        missing = [float((pts - (facts.start or 0)) * base) for pts in decoder.missing]
+        times = _ranges(sorted([*self.seconds, *missing]), 1.5 / facts.rate)
+        shown = ", ".join(times[:_SHOWN_GAPS]) + (f" and {len(times) - _SHOWN_GAPS} more" * (len(times) > _SHOWN_GAPS))
+        parts = [f"{count} frames decoded"]
+        if lost or missing:
+            parts.append(f"{max(lost, len(missing))} missing")
+        if self.seconds:
+            parts.append(f"{len(self.seconds)} marked as damaged")
+        return f"the file is damaged: {', '.join(parts)}{f' (at {shown} s)' if times else ''}"
+
+
+def _ranges(seconds: list[float], step: float) -> list[str]:
+    """Joins rising times that are at most `step` apart: ["0.50-0.62", "1.20"]."""
+    groups: list[list[float]] = []
+    for time in seconds:
+        if groups and time - groups[-1][-1] <= step:
+            groups[-1].append(time)
+        else:
+            groups.append([time])
+    return [f"{g[0]:.2f}" if len(g) == 1 else f"{g[0]:.2f}-{g[-1]:.2f}" for g in groups]
