@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -22,6 +23,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def _paths(value: Any) -> Iterator[Path]:
+    """Yields every path in nested parameters."""
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _paths(inner)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for inner in value:
+            yield from _paths(inner)
+
+
 class Params(BaseModel):
     """Base class of a component's parameters. Unknown keys are errors, and every field needs a description.
 
@@ -31,6 +44,13 @@ class Params(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def raw_files(self) -> Sequence[Path]:
+        """Returns the files and folders of raw data: shards are written again when one of them changes.
+
+        By default every path among the parameters. Override it if the parameters name files in another way.
+        """
+        return list(_paths(self.model_dump()))
 
 
 @dataclass(frozen=True)

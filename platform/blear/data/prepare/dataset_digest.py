@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ _SHARD_FORMAT = 2  # of the samples in the shards; a new number prepares every d
 
 
 def dataset_digest(name: str, params: Params, version: str, seed: int, degradations: Sequence[Any] = ()) -> str:
-    """Computes the digest of a dataset, which changes with the state of every file and folder among its parameters.
+    """Computes the digest of a dataset, which changes with the state of every raw file (`Params.raw_files`).
 
     Args:
         name: of the component.
@@ -32,23 +32,11 @@ def dataset_digest(name: str, params: Params, version: str, seed: int, degradati
         "params": params.model_dump(mode="json"),
         "version": version,
         "seed": seed,
-        "paths": {str(path): _state(path) for path in _paths(params.model_dump())},
+        "paths": {str(path): _state(path) for path in params.raw_files()},
     }
     if degradations:
         content["degrade_once"] = degradations
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _paths(value: Any) -> Iterator[Path]:
-    """Yields every path in nested parameters."""
-    if isinstance(value, Path):
-        yield value
-    elif isinstance(value, dict):
-        for inner in value.values():
-            yield from _paths(inner)
-    elif isinstance(value, list | tuple | set | frozenset):
-        for inner in value:
-            yield from _paths(inner)
 
 
 def _state(path: Path) -> list[tuple[str, int, int]]:

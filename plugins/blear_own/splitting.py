@@ -1,0 +1,95 @@
+"""Divides samples into splits by a hash of their subject, video or key, which is the same on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+from blear.errors import DataError
+from blear_own.split_params import SplitParams
+
+SPLITS = ("train", "dev", "test")
+_ALIASES = {
+    "train": ("train", "training", "trn"),
+    "dev": ("dev", "val", "valid", "validation"),
+    "test": ("test", "testing", "tst"),
+}
+_SUFFIX = re.compile(r"[ _-]?(set|data|split|images|imgs|faces|videos|clips)$")
+
+
+def known_split(name: str) -> str | None:
+    """Returns the split that a folder or file name means, for instance `dev` for `Validation_set`; None: no split."""
+    plain = _SUFFIX.sub("", name.casefold().strip())
+    return next((split for split, names in _ALIASES.items() if plain in names), None)
+
+
+def sort_splits(names: Sequence[str]) -> tuple[str, ...]:
+    """Sorts names of splits: train, dev, test, then all others by name."""
+    return tuple(sorted(set(names), key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name)))
+
+
+def position(group: str) -> float:
+    """Returns a pseudo-random number in [0, 1) that depends on the text alone."""
+    text = unicodedata.normalize("NFC", f"blear split {group}")  # macOS stores names in another normal form
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:7]) / 2**56
+
+
+def draw_splits(groups: Sequence[str], ranges: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Draws the split of each sample; all samples of a group get the same split.
+
+    The groups are sorted by their hash; each split gets a range of that order. A new group therefore moves at most the
+    groups at the borders of the ranges. Every split gets at least one group, if there are enough.
+
+    Args:
+        groups: group of each sample: its subject, video or key.
+        ranges: split -> range of the sorted groups, as shares of their number; the rest is `train`.
+    """
+    ordered = sorted(set(groups), key=lambda group: (position(group), group))
+    split_of = dict.fromkeys(ordered, "train")
+    for split, (start, end) in ranges.items():
+        first = round(start * len(ordered))
+        last = max(round(end * len(ordered)), first + 1)
+        for group in ordered[first:last]:
+            split_of[group] = split
+    return [split_of[group] for group in groups]
+
+
+def assign_splits(given: Sequence[str], groups: Sequence[str], params: SplitParams, where: str) -> list[str]:
+    """Returns the split of each sample: the given one, or a drawn one.
+
+    Args:
+        given: split of each sample in the data; empty where there is none.
+        groups: subject, else video, else key of each sample.
+        params: shares or folds to draw.
+        where: the source, for messages.
+
+    Raises:
+        DataError: the data have a split that is to be drawn, or only some samples have a split.
+    """
+    names = set(given)
+    if "" in names and len(names) > 1:
+        number = list(given).index("")
+        raise DataError(f"{groups[number]} has no split, others have", where, "give every sample a split, or none")
+    if "" in names:
+        names, given = {"train"}, ["train"] * len(given)
+    ranges = params.ranges() if params.drawn or names == {"train"} else {}
+    if params.test is None and params.folds is None and params.dev is not None and "test" in names:
+        ranges = {"dev": (0.0, params.dev)}  # the data have a test split, only dev is drawn
+    if twice := sorted(names & ranges.keys()):
+        do = f"remove `{'folds' if params.folds else twice[0]}`, or this split of the data"
+        raise DataError(f"the data have a split {twice[0]!r} already", where, do)
+    if not ranges:
+        return list(given)
+    if "train" not in names:
+        raise DataError(f"the splits are {', '.join(sorted(names))}, and none is train", where, "name one `train`")
+    chosen = [n for n, split in enumerate(given) if split == "train"]
+    drawn = draw_splits([groups[n] for n in chosen], ranges)
+    result = list(given)
+    for number, split in zip(chosen, drawn, strict=True):
+        result[number] = split
+    if "train" not in result:
+        what = f"{len({groups[n] for n in chosen})} subjects, videos or files cannot be divided"
+        raise DataError(what, where, "give more data, or a test split of its own")
+    return result
