@@ -15,6 +15,7 @@ from blear.commands.compare import compare
 from blear.commands.data import data
 from blear.commands.ensemble import ensemble
 from blear.commands.evaluate import evaluate
+from blear.commands.jobs import jobs
 from blear.commands.plugins import plugins
 from blear.commands.prepare import prepare
 from blear.commands.report import report
@@ -37,6 +38,7 @@ def cli(*, debug: bool) -> None:
 
 for command in (
     plugins,
+    jobs,
     schema,
     check,
     prepare,

@@ -12,6 +12,8 @@ from blear.cluster.job_server import JobServer
 from blear.cluster.required_files import check_job, find_missing
 from blear.cluster.upload import format_size, plan_upload
 from blear.cluster.wheels import build_wheel, local_plugins, registry_plugins, requirements
+from blear.errors import JobError
+from blear.job.shipped_jobs import find_job
 from blear.progress import echo
 
 DETACHED_EXIT_CODE = 130
@@ -41,6 +43,9 @@ def submit_job(
     Raises:
         BlearError: the job is wrong; the upload is too large or incomplete; the cluster cannot be reached, or refuses.
     """
+    if not file.exists() and find_job(file).exists():
+        do = f"copy it into the folder: blear jobs copy {file.stem}; blear submit {file.stem}.yaml"
+        raise JobError("a job that comes with blear lies outside of the folder that is uploaded", str(file), do)
     checked = check_job(file, profile=profile, overrides=overrides)
     name = checked.job.name
     upload = plan_upload(folder)

@@ -32,10 +32,11 @@ def audit(target: str, profile: str | None, overrides: tuple[str, ...], radius: 
     from blear.data.audit.near_duplicates import find_near_duplicates, format_markdown, write_csv
     from blear.data.prepared import Prepared
     from blear.job.reader import read_job
+    from blear.job.shipped_jobs import shipped_jobs
     from blear.pipeline.prepare import prepare_data
     from blear.terminal import print_markdown
 
-    if Path(target).suffix in (".yaml", ".yml"):
+    if Path(target).suffix in (".yaml", ".yml") or target in shipped_jobs():
         job, catalog = read_job(Path(target), profile=profile, overrides=overrides)
         places = {name: Prepared.open(place) for name, place in prepare_data(job, catalog).items()}
     else:

@@ -35,9 +35,10 @@ def prepare(
     """Write the shards of a job's data, or of one dataset read from SOURCE. A second run continues the first."""
     from blear.job.overrides import parse_override
     from blear.job.reader import read_job
+    from blear.job.shipped_jobs import shipped_jobs
     from blear.pipeline.prepare import describe_one, prepare_data, prepare_one
 
-    if Path(target).suffix in (".yaml", ".yml"):
+    if Path(target).suffix in (".yaml", ".yml") or target in shipped_jobs():
         if describe:
             raise click.UsageError("--describe needs a dataset, not a job")
         job, catalog = read_job(Path(target), profile=profile, overrides=overrides)

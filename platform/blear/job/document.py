@@ -17,6 +17,7 @@ from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from blear.errors import JobError
+from blear.job.shipped_jobs import find_job
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -31,6 +32,9 @@ _FLATTER = "a job needs no more than a few levels"
 class Document:
     """The plain data of a job file, with the position of each value and the problems found so far.
 
+    Args:
+        file: path of the file, or name of a job that comes with blear.
+
     Attributes:
         data: dicts, lists, texts, numbers, booleans and None.
         places: path of a value, for instance ("stages", "sr", "steps") -> "job.yaml:7:3" or "--set stages.sr.steps".
@@ -41,16 +45,12 @@ class Document:
     """
 
     def __init__(self, file: Path) -> None:
-        self.file = file
+        self.file = file = find_job(file)
         self.places: dict[Where, str] = {}
         self.problems: list[str] = []
         try:
             with file.open("rb") as stream:
                 text = _decoded(stream.read(2 * _LARGEST + 4))
-        except FileNotFoundError:
-            raise JobError(
-                "no such job file", str(file), "give the path of a YAML job, for instance jobs/vlqr.yaml"
-            ) from None
         except UnicodeDecodeError as error:
             what = f"cannot be read: neither UTF-8 nor UTF-16 text: {error.reason} at byte {error.start}"
             raise JobError(what, str(file), "give the path of a YAML job, and save it as UTF-8") from error
