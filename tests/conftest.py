@@ -24,6 +24,8 @@ if (
 ):  # as in a background job of a shell; processes that tests start would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: on a busy machine workers would hardly run
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests on Ray come first: they take longest, so that no worker waits for the other at the end."""

@@ -74,7 +74,7 @@ def run_trials(
                 scheduler=_scheduler(search, objective_evaluator, steps),
                 num_samples=search.trials,
                 max_concurrent_trials=resources.concurrent,
-                reuse_actors=False,
+                reuse_actors=True,
                 trial_dirname_creator=_folder_name,
             ),
             run_config=tune.RunConfig(

@@ -46,8 +46,19 @@ def test_a_missing_gpu_is_known_before_the_data_is_prepared(repository: Path) ->
 
 @pytest.mark.ray
 def test_a_job_with_two_workers_starts_ray_on_this_machine(storage: Path, blear) -> None:
-    job = ("jobs/vlqr.yaml", "--profile", "tiny", "--set", "cluster.workers=2", "--set", "evaluate=null")
-    done = blear("run", *job, timeout=290)
+    small = {
+        "data.faces.stand_in.size": "48",
+        "data.faces.stand_in.subjects": "{train: 2, dev: 1}",
+        "data.faces.stand_in.per_subject": "8",
+        "stages.hq.backbone.width": "0.0625",
+        "stages.hq.batch_size": "8",
+        "stages.hq.steps": "2",
+        "stages.hq.validate": "null",
+        "cluster.workers": "2",
+        "evaluate": "null",
+    }
+    changes = [part for path, value in small.items() for part in ("--set", f"{path}={value}")]
+    done = blear("run", "jobs/vlqr_hq.yaml", *changes, timeout=290)
     assert done.returncode == 0, done.stderr
-    info = json.loads((storage / "runs" / "vlqr" / "run.json").read_text())
+    info = json.loads((storage / "runs" / "vlqr_hq" / "run.json").read_text())
     assert (info["runner"], info["world"]) == ("ray", 2)
