@@ -34,14 +34,33 @@ def test_a_line_at_least_every_ten_seconds(monkeypatch: pytest.MonkeyPatch, caps
     assert capsys.readouterr().err == "sort: 2/4, 18 s\nsort: 4/4, 36 s\n"
 
 
-def test_a_bar_in_a_terminal() -> None:
+def in_a_terminal(code: str) -> str:
+    """Runs Python code with a terminal as stderr; returns what it shows."""
     lead, follow = pty.openpty()
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
-    done = subprocess.run([sys.executable, "-c", WORK], stderr=follow, env=environment, check=True)
+    subprocess.run([sys.executable, "-c", code], stderr=follow, env=environment, check=True)
     os.close(follow)
     shown = os.read(lead, 100_000).decode()
     os.close(lead)
-    assert done.returncode == 0
+    return shown
+
+
+def test_a_bar_in_a_terminal() -> None:
+    shown = in_a_terminal(WORK)
     assert "━" in shown
     assert "4/4" in shown
     assert "loss 0.5" in shown
+
+
+def test_a_bar_inside_another_one() -> None:
+    """As an evaluation during a stage. Before rich 14.1 the second bar is an error."""
+    nested = """
+from blear.progress import track
+with track("stage", 2) as outer:
+    with track("evaluate", 3) as inner:
+        inner.advance(3)
+    outer.advance(2)
+"""
+    shown = in_a_terminal(nested)
+    assert "3/3" in shown
+    assert "2/2" in shown
