@@ -16,6 +16,7 @@ from blear.commands.data import data
 from blear.commands.ensemble import ensemble
 from blear.commands.evaluate import evaluate
 from blear.commands.jobs import jobs
+from blear.commands.models import models
 from blear.commands.plugins import plugins
 from blear.commands.prepare import prepare
 from blear.commands.report import report
@@ -47,6 +48,7 @@ for command in (
     run,
     submit,
     evaluate,
+    models,
     ensemble,
     compare,
     report,

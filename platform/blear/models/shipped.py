@@ -1,4 +1,4 @@
-"""Models that plugins ship: the folders `models/NAME` of their packages.
+"""Models that plugins ship: the folders `models/NAME` of their packages; and downloaded models.
 
 A model needs no registration: the package of an installed plugin holds `models/NAME/card.json` and
 `models/NAME/model.safetensors`, as `Model.save` writes them. No plugin is imported to find them.
@@ -14,6 +14,10 @@ from pathlib import Path
 
 from blear.errors import RunError
 from blear.models.card import CARD_FILE, ModelCard, read_card
+from blear.storage.root import storage_root
+
+DOWNLOADED = "downloaded"
+"""In place of a plugin's name: models in the folder `models` of the storage folder."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,20 @@ class ShippedModel:
 
 
 def shipped_models() -> list[ShippedModel]:
-    """Lists the models of all installed plugins, by plugin and name."""
-    found = {}
-    for point in entry_points(group="blear"):
-        for root in _package_folders(point.module):
-            for card in sorted(root.glob(f"models/*/{CARD_FILE}")):
-                found[f"{point.name}/{card.parent.name}"] = card.parent
+    """Lists the models of all installed plugins, and those that `blear models get` downloaded, by name."""
+    roots = [*package_folders_of_plugins(), (DOWNLOADED, storage_root())]
+    found = {
+        f"{plugin}/{card.parent.name}": card.parent
+        for plugin, root in roots
+        for card in sorted(root.glob(f"models/[!.]*/{CARD_FILE}"))
+    }
     return [ShippedModel(name, found[name]) for name in sorted(found)]
+
+
+def package_folders_of_plugins() -> list[tuple[str, Path]]:
+    """(name, folder of its package) of each installed plugin; no plugin is imported."""
+    points = sorted(entry_points(group="blear"), key=lambda point: point.name)
+    return [(point.name, root) for point in points for root in _package_folders(point.module)]
 
 
 def find_model(name: str) -> ShippedModel:

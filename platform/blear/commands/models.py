@@ -1,0 +1,121 @@
+"""`blear models`: the models of installed plugins, and those from a URL."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from blear.models.download import Download
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def models(context: click.Context) -> None:
+    """List trained models: those in installed plugins, and downloaded ones."""
+    if context.invoked_subcommand is not None:
+        return
+    from blear.models.download import known_downloads
+    from blear.models.shipped import shipped_models
+
+    names = set()
+    for model in shipped_models():
+        card = model.card
+        names.add(model.name)
+        click.echo(f"{model.name}  {card.parameters / 1e6:.2f} M parameters  {card.summary}")
+    for known in known_downloads():
+        if known.name not in names:
+            click.echo(f"{known.name}  not downloaded: blear models get {known.name}  {known.source.summary}")
+
+
+@models.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="print card.json instead")
+def show(name: str, *, as_json: bool) -> None:
+    """Print the card of a model: a name, or a model folder."""
+    from rich.console import Console
+
+    from blear.models.card import CARD_FILE, TEXT_FILE, read_card
+    from blear.models.save import card_text
+    from blear.models.shipped import find_model
+    from blear.terminal import print_markdown
+
+    folder = Path(name) if (Path(name) / CARD_FILE).is_file() else find_model(name).folder
+    card = read_card(folder / CARD_FILE)
+    if as_json:
+        click.echo(card.to_json(), nl=False)
+        return
+    text = folder / TEXT_FILE
+    print_markdown(text.read_text() if text.is_file() else card_text(card), Console())
+
+
+@models.command()
+@click.argument("source", metavar="NAME|URL")
+@click.option("--sha256", metavar="HEX", help="expected digest of the file; needed with a URL")
+@click.option("--name", metavar="NAME", help="name of the model; default: the name of the file at the URL")
+def get(source: str, sha256: str | None, name: str | None) -> None:
+    """Download a model that a plugin names, or a weights file at a URL, and check its digest."""
+    from blear.models.download import get_model
+
+    found, default = _source(source, sha256)
+    folder = get_model(found, name or default)
+    click.echo(str(folder))
+
+
+@models.command()
+@click.argument("name")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--dataset", metavar="COMPONENT", help="component that reads DATA; default: that of the training data")
+@click.option("--split", default="test", show_default=True, help="split to test on")
+@click.option(
+    "--conditions", type=click.Path(path_type=Path), help="file of conditions; default: test.yaml of the model folder"
+)
+@click.option("--every", is_flag=True, help="print every condition of a mean too")
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file of all results")
+def test(
+    name: str, data: Path, dataset: str | None, split: str, conditions: Path | None, *, every: bool, out: Path | None
+) -> None:
+    """Test a model on labelled DATA under clean and degraded conditions; prints accuracies with intervals."""
+    import json
+
+    from rich.console import Console
+
+    from blear.contracts import BuildContext
+    from blear.models.conditions import MEAN, TEST_FILE, check_conditions, markdown, read_conditions, read_split
+    from blear.models.load import load
+    from blear.models.shipped import find_model
+    from blear.plugin.discovery import load_plugins
+    from blear.terminal import print_markdown
+
+    model = load(name)
+    folder = Path(name) if Path(name).is_dir() else find_model(name).folder
+    evaluate = read_conditions(conditions or folder / TEST_FILE)
+    catalog = load_plugins(model.card.plugins)
+    component = catalog.get("dataset", dataset or model.card.training.data)
+    labelled = read_split(component.build({"source": str(data)}, BuildContext()), split, model)
+    rows = check_conditions(model, labelled, evaluate, catalog)
+    if out is not None:
+        out.write_text(json.dumps([row.as_row() for row in rows], indent=1) + "\n")
+    hidden = () if every else (label for label, sweep in evaluate.sweeps.items() if MEAN in sweep.group)
+    print_markdown(markdown(rows, frozenset(hidden)), Console())
+
+
+def _source(source: str, sha256: str | None) -> tuple[Download, str]:
+    """The download of a name or URL, and the name of its folder."""
+    from blear.errors import JobError
+    from blear.models.download import Download, known_downloads
+
+    if "://" in source:
+        if sha256 is None:
+            raise JobError("a URL needs its checksum", source, "add --sha256 HEX, as the publisher states it")
+        if re.fullmatch("[0-9a-f]{64}", sha256.lower()) is None:
+            raise JobError("no SHA-256", sha256, "give 64 hexadecimal digits")
+        return Download(url=source, sha256=sha256.lower()), Path(source).stem
+    known = {one.name: one.source for one in known_downloads()}
+    matching = [name for name in known if source in (name, name.split("/")[1])]
+    if len(matching) != 1:
+        raise JobError(f"no model to download: {source!r}", do=f"give a URL, or one of: {', '.join(known) or 'none'}")
+    return known[matching[0]], matching[0].split("/")[1]
