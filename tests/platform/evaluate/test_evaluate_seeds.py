@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import scipy.stats
 from evaluated import classes, make_tested, values
@@ -11,6 +14,7 @@ from evaluated import classes, make_tested, values
 from blear.errors import RunError
 from blear.evaluate.markdown import summary_markdown
 from blear.evaluate.pool import pool_predictions
+from blear.evaluate.predictions import read_predictions
 from blear.evaluate.statistics.bootstrap_estimate import BootstrapEstimate
 from blear.evaluate.statistics.paired_tests import paired_tests
 from blear.evaluate.statistics.resampler import Resampler
@@ -124,3 +128,9 @@ def test_decisions_of_several_seeds_are_not_pooled() -> None:
         {"seed": 1, "prediction": 1.0},
         {"seed": 2, "prediction": 2.0},
     ]
+
+
+def test_a_table_without_seeds_is_of_one_seed(tmp_path: Path) -> None:
+    table = values("a", 1, [0, 1], [0, 1], seed=5)
+    pq.write_table(table.drop_columns(["seed"]), tmp_path / "predictions.parquet")
+    assert read_predictions(tmp_path / "predictions.parquet")["seed"].to_pylist() == [0, 0]

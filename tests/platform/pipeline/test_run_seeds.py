@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pytest
 
-from blear.errors import RunError
+from blear.errors import JobError, RunError
 from blear.evaluate.predictions import read_predictions
 from blear.evaluate.summary import read_summary
 from blear.job.reader import read_job, read_run_job
@@ -66,3 +66,16 @@ def test_a_job_of_several_seeds(run) -> None:
     assert read_summary(several / "summary.json").seeds == [0, 3, 5]
     with pytest.raises(RunError, match=r"seeds: the run has \[0, 3, 5\], this job null"):
         run("several")
+
+
+@pytest.mark.parametrize(
+    ("job", "override", "problem"),
+    [
+        ("search_scale_mix", "seeds=[0, 1]", "a search has one seed"),
+        ("vlqr", "seeds=[2, 2]", "names a seed twice"),
+        ("vlqr", "seeds=[2]", "at least 2 items"),
+    ],
+)
+def test_wrong_seeds_are_refused(repository: Path, job: str, override: str, problem: str) -> None:
+    with pytest.raises(JobError, match=problem):
+        read_job(repository / "jobs" / f"{job}.yaml", overrides=[override])
