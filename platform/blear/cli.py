@@ -18,6 +18,7 @@ from blear.commands.evaluate import evaluate
 from blear.commands.jobs import jobs
 from blear.commands.models import models
 from blear.commands.plugins import plugins
+from blear.commands.predict import predict
 from blear.commands.prepare import prepare
 from blear.commands.report import report
 from blear.commands.run import run
@@ -52,6 +53,7 @@ for command in (
     ensemble,
     compare,
     report,
+    predict,
     timeline,
 ):
     cli.add_command(command)

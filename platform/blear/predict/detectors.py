@@ -6,6 +6,7 @@ import csv
 import functools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -20,11 +21,19 @@ COLUMNS = ("time", "left", "top", "width", "height")
 TOLERANCE_S = 0.02
 
 
+@dataclass(frozen=True)
+class DetectedFace:
+    """A detected face: its box in pixels of the frame; `score` is the detector's confidence, None if it has none."""
+
+    box: Box
+    score: float | None = None
+
+
 class Detector(Protocol):
     """Detects the faces in frames of a video."""
 
-    def __call__(self, windows: Sequence[FrameWindow]) -> list[list[Box]]:
-        """The boxes in each window's last frame, most prominent face first, in pixels of the frame."""
+    def __call__(self, windows: Sequence[FrameWindow]) -> list[list[DetectedFace]]:
+        """The faces in each window's last frame, most prominent face first."""
         ...
 
 
@@ -38,10 +47,10 @@ class LocatorDetector:
     def __init__(self, build: Callable[[], Locator]) -> None:
         self._build = build
 
-    def __call__(self, windows: Sequence[FrameWindow]) -> list[list[Box]]:
+    def __call__(self, windows: Sequence[FrameWindow]) -> list[list[DetectedFace]]:
         """See `Detector`."""
         detections = self._locator.faces(np.stack([window.image_HWC for window in windows]))
-        return [[detection.box for detection in of_frame] for of_frame in detections]
+        return [[DetectedFace(one.box, getattr(one, "probability", None)) for one in faces] for faces in detections]
 
     @functools.cached_property
     def _locator(self) -> Locator:
@@ -65,9 +74,9 @@ class BoxFileDetector:
         order = np.argsort(table[:, 0], kind="stable")
         self._times_N, self._boxes_N4 = table[order, 0], table[order, 1:]
 
-    def __call__(self, windows: Sequence[FrameWindow]) -> list[list[Box]]:
+    def __call__(self, windows: Sequence[FrameWindow]) -> list[list[DetectedFace]]:
         """See `Detector`."""
-        return [self._boxes_at(window.seconds) for window in windows]
+        return [[DetectedFace(box) for box in self._boxes_at(window.seconds)] for window in windows]
 
     def _boxes_at(self, seconds: float) -> list[Box]:
         nearest = int(np.argmin(np.abs(self._times_N - seconds)))

@@ -69,11 +69,11 @@ class VideoRecognizer:
         windows = frame_windows(video, self.every, self.model.clip.length, self.static)
         while batch := list(islice(windows, BATCH)):
             tracked = []
-            for window, boxes in zip(batch, self.detector(batch), strict=True):
-                faces = self.tracker(window.frame, boxes)
+            for window, detected in zip(batch, self.detector(batch), strict=True):
+                faces = self.tracker(window.frame, [face.box for face in detected])
                 counts.frames += 1
                 counts.with_face += bool(faces)
-                counts.untracked += len(boxes) - len(faces)
+                counts.untracked += len(detected) - len(faces)
                 tracked.append((window, faces))
             for record in self._recognise(video, tracked):
                 counts.classes[record.top_class] += 1

@@ -15,7 +15,7 @@ from blear.errors import DataError, PluginError
 from blear.imaging import Box
 from blear.plugin.catalog import Catalog, Plugin, RegisteredComponent
 from blear.plugin.discovery import load_plugins
-from blear.predict.detectors import BoxFileDetector, LocatorDetector
+from blear.predict.detectors import BoxFileDetector, DetectedFace, LocatorDetector
 from blear.predict.locators import find_locator
 from blear.predict.model import Framing
 from blear.predict.records import Record
@@ -69,7 +69,8 @@ def at(seconds: float, frame: int = 0) -> FrameWindow:
 def test_boxes_of_a_file_are_1_based_and_zeros_mean_no_face(tmp_path: Path) -> None:
     file = tmp_path / "boxes.csv"
     file.write_text("time,left,top,width,height\n0.00,1,1,10,12\n0.04,0,0,0,0\n0.08,5.5,6,7,8\n0.08,20,6,9,9\n")
-    found = BoxFileDetector(file)([at(0.0), at(0.041), at(0.075)])
+    faces = BoxFileDetector(file)([at(0.0), at(0.041), at(0.075)])
+    found = [[face.box for face in of_frame] for of_frame in faces]
     assert found == [[Box(0, 0, 10, 12)], [], [Box(4.5, 5, 7, 8), Box(19, 5, 9, 9)]]
     with pytest.raises(DataError, match=r"no row within 0.02 s of the frame at 0.200 s"):
         BoxFileDetector(file)([at(0.2)])
@@ -122,7 +123,7 @@ def test_a_locator_is_named_by_its_full_or_short_name_or_as_module_and_attribute
     with pytest.raises(PluginError, match="there is no locator 'mtcn'"):
         find_locator("mtcn", load_plugins())
     detector = LocatorDetector(find_locator(f"{__name__}:CornerLocator", load_plugins()))
-    assert detector([at(0.0), at(0.1)]) == [[Box(0, 0, 8, 8)]] * 2
+    assert detector([at(0.0), at(0.1)]) == [[DetectedFace(Box(0, 0, 8, 8))]] * 2
 
 
 def test_the_default_locator_is_that_of_blear_or_the_only_one() -> None:

@@ -11,87 +11,13 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from timeline_run import EMOTIONS, FPS, FRAMES, SIDE
 
 from blear.cli import cli
 from blear.errors import BlearError
-from blear.job.reader import read_job
-from blear.pipeline.prepare import prepare_data
-from blear.pipeline.run import run_job
 from blear.predict.model import open_stage
 from blear.predict.video import frame_windows
 from blear_faces.locate import FaceLocator, locate_video, write_boxes
-
-FPS, FRAMES, SIDE = 20, 13, 96
-EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-JOB = """
-name: small
-data:
-  faces:
-    use: faces/procedural
-    size: 32
-    frames: 4
-    targets: [emotion, valence]
-    per_subject: 4
-    subjects: {train: 4, dev: 1}
-stages:
-  values:
-    data: faces
-    backbone: {use: vlqr/cnn5x5, width: 0.05}
-    head: {use: vlqr/valence}
-    optimizer: {use: sgd, lr: 0.01}
-    batch_size: 4
-    steps: 1
-  pairs:
-    data: faces
-    frames: {take: 2}
-    backbone: {use: vtt/resnet18, width: 0.125}
-    head: {use: vtt/two_part}
-    optimizer: {use: sgd, lr: 0.01}
-    batch_size: 4
-    steps: 1
-  clips:
-    data: faces
-    backbone: {use: vtt/resnet18, width: 0.125, shift: causal_stage}
-    head: {use: vtt/two_part}
-    optimizer: {use: adamw, lr: 0.001}
-    batch_size: 8
-    steps: 4
-"""
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder; tests write only below its `timelines`."""
-    root = tmp_path_factory.mktemp("timeline")
-    (root / "job.yaml").write_text(JOB)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BLEAR_STORAGE", str(root))
-        job, catalog = read_job(root / "job.yaml")
-        prepare_data(job, catalog, workers=1)
-        return run_job(job, catalog, runner="local", fresh=False, command="test", profile=None)
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One drawn face at columns 40 to 135, rows 10 to 105 of frames of 180 x 120, at 20 frames per second."""
-    from blear.contracts import BuildContext
-    from blear_faces.dataset import ProceduralFaces
-    from blear_faces.params import ProceduralParams
-
-    params = ProceduralParams(size=SIDE, frames=FRAMES, per_subject=1, subjects={"train": 1, "dev": 1})
-    dataset = ProceduralFaces(params, BuildContext())
-    clip = next(iter(dataset.samples("train", dataset.parts("train")[0]))).frames
-    folder = tmp_path_factory.mktemp("video")
-    writer = cv2.VideoWriter(str(folder / "face.avi"), cv2.VideoWriter_fourcc(*"MJPG"), FPS, (180, 120))
-    for frame in clip:
-        image = np.full((120, 180, 3), 90, np.uint8)
-        image[10 : 10 + SIDE, 40 : 40 + SIDE] = frame
-        writer.write(np.ascontiguousarray(image[..., ::-1]))
-    writer.release()
-    rows = [f"{k / FPS:.6f},41.0,11.0,{SIDE}.0,{SIDE}.0" for k in range(FRAMES)]
-    rows[10] = f"{10 / FPS:.6f},0,0,0,0"
-    (folder / "boxes.csv").write_text("\n".join(["time,left,top,width,height", *rows]) + "\n")
-    return folder / "face.avi"
 
 
 @pytest.fixture

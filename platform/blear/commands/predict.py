@@ -1,0 +1,103 @@
+"""`blear predict MODEL INPUT...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("model")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--stage", metavar="NAME", help="the stage of a run; default: the last one")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("predictions.jsonl"),
+    show_default=True,
+    help="file to write; its suffix chooses the format: .jsonl, .csv or .parquet",
+)
+@click.option("--every", type=click.IntRange(1), help="predict every N-th frame; default: 5")
+@click.option("--fps", type=click.FloatRange(0, min_open=True), help="predict this number of frames per second")
+@click.option("--crops", is_flag=True, help="the inputs are cut faces: nothing is detected")
+@click.option(
+    "--boxes", type=click.Path(path_type=Path), help="csv of faces of one video: time,left,top,width,height (1-based)"
+)
+@click.option(
+    "--locator", metavar="NAME", help="face detector: a registered locator or module:attr; default: that of blear"
+)
+@click.option("--tracks", type=click.Path(path_type=Path), help="JSON of a tracker's persons; default: by overlap")
+@click.option(
+    "--margin",
+    type=click.FloatRange(0),
+    help="margin of the square around a face; needed where the model does not state how faces were cut",
+)
+@click.option("--abstain", type=click.FloatRange(0, 1), default=0.0, help="no class below this probability")
+@click.option(
+    "--smooth",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="time constant of the smoothed values",
+)
+@click.option("--strict", is_flag=True, help="refuse damaged videos")
+@click.option("--annotate", type=click.Path(path_type=Path), help="also write the video with boxes and labels (.mp4)")
+@click.option("--plot", type=click.Path(path_type=Path), help="also write the predictions over time (.png or .html)")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto")
+@click.pass_context
+def predict(
+    context: click.Context,
+    model: str,
+    inputs: tuple[str, ...],
+    stage: str | None,
+    out: Path,
+    every: int | None,
+    fps: float | None,
+    crops: bool,
+    boxes: Path | None,
+    locator: str | None,
+    tracks: Path | None,
+    margin: float | None,
+    abstain: float,
+    smooth: float,
+    strict: bool,
+    annotate: Path | None,
+    plot: Path | None,
+    device: str,
+) -> None:
+    """Predict every target of MODEL for the faces of videos and pictures, over time.
+
+    MODEL is a run, a stage of a run, a model folder, a weights file, or the name of a shipped model. INPUT is a video,
+    a picture, a folder or a pattern. FILE.meta.json states model, framing, locator and versions. A call that is
+    repeated after an interruption continues.
+    """
+    from blear.predict.options import PredictOptions, predict_files
+
+    if every and fps:
+        raise click.UsageError("give --every or --fps, not both")
+    options = PredictOptions(
+        every=every or 5,
+        model=model,
+        stage=stage,
+        out=out,
+        fps=fps,
+        crops=crops,
+        boxes=boxes,
+        locator=locator,
+        tracks=tracks,
+        margin=margin,
+        abstain=abstain,
+        smooth=smooth,
+        strict=strict,
+        annotate=annotate,
+        plot=plot,
+        device=device,
+    )
+    result = predict_files(inputs, options)
+    for line in result.lines:
+        click.echo(line)
+    click.echo(f"wrote {', '.join(map(str, result.files))}")
+    if result.broken:
+        context.exit(1)

@@ -1,0 +1,123 @@
+"""Writes a video with the faces' boxes and predictions drawn into it, and the audio of the original."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from blear.errors import RunError
+from blear.predict.rows import Labels
+from blear.progress import echo
+from blear.video import VideoFrame, probe_video, read_video
+
+_HOLD_S = 1.0  # a box is shown until the next prediction, at most this long
+_TIME_BASE = Fraction(1, 90_000)
+_COLOURS = ((255, 196, 0), (0, 190, 255), (120, 230, 80), (255, 110, 110), (200, 140, 255), (250, 250, 250))
+_AUDIO = ("aac", "mp3", "opus", "ac3", "alac", "flac")  # codecs that an MP4 file can hold
+
+Row = Mapping[str, Any]
+
+
+def annotate_video(video: Path, rows: Iterable[Row], targets: Sequence[str], labels: Labels, out: Path) -> None:
+    """Writes `out` (H.264 in MP4): every frame of the video, with the last prediction of each face.
+
+    Args:
+        rows: rows of `read_output`, ordered by time.
+
+    Raises:
+        RunError: the suffix is not .mp4, or the file cannot be written.
+    """
+    if out.suffix.lower() != ".mp4":
+        raise RunError(f"the suffix {out.suffix!r} cannot be written", str(out), "choose a name that ends in .mp4")
+    partial, start = out.with_name(f".{out.name}.writing"), probe_video(video).start
+    try:
+        with av.open(str(partial), "w", format="mp4") as target, av.open(f"file:{video.absolute()}") as source:
+            sound = _sound(source, target, video)
+            packets = iter(source.demux(sound[0])) if sound else iter(())
+            waiting = next(packets, None)
+            stream: Any = None
+            for frame, shown in _with_rows(read_video(video, notice=lambda note: None), rows):
+                image_HWC = frame.image_HWC.copy()
+                height, width = (side - side % 2 for side in image_HWC.shape[:2])
+                if stream is None:
+                    stream = target.add_stream("libx264", options={"crf": "20", "preset": "veryfast"})
+                    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+                    stream.codec_context.time_base = _TIME_BASE
+                for row in shown:
+                    _draw(image_HWC, row, targets, labels)
+                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_HWC[:height, :width]), "rgb24")
+                picture.pts, picture.time_base = round((start + frame.seconds) / _TIME_BASE), _TIME_BASE
+                target.mux(stream.encode(picture))
+                while waiting is not None and (waiting.dts is None or _seconds(waiting) <= start + frame.seconds):
+                    waiting = _mux(waiting, sound, target, packets)
+            target.mux(stream.encode())
+            while waiting is not None:
+                waiting = _mux(waiting, sound, target, packets)
+        partial.replace(out)
+    except OSError as error:
+        raise RunError(f"cannot be written: {error}", str(out), "choose another --annotate") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _with_rows(frames: Iterable[VideoFrame], rows: Iterable[Row]) -> Iterator[tuple[VideoFrame, list[Row]]]:
+    """Each frame with the rows of the last predicted frame."""
+    groups = ((number, list(group)) for number, group in groupby(rows, key=lambda row: int(row["frame"])))
+    following = next(groups, None)
+    shown: list[Row] = []
+    for frame in frames:
+        while following is not None and following[0] <= frame.number:
+            shown, following = following[1], next(groups, None)
+        if shown and frame.seconds - shown[0]["seconds"] > _HOLD_S:
+            shown = []
+        yield frame, shown
+
+
+def _draw(image_HWC: np.ndarray, row: Row, targets: Sequence[str], labels: Labels) -> None:
+    colour = _COLOURS[sum(str(row["person"]).encode()) % len(_COLOURS)]
+    left, top, right, bottom = (int(row[side]) for side in ("left", "top", "right", "bottom"))
+    scale = max(0.4, image_HWC.shape[0] / 600)
+    thick = max(1, round(2 * scale))
+    cv2.rectangle(image_HWC, (left, top), (right, bottom), colour, thick)
+    lines = [f"{row['person']}"]
+    for target in targets:
+        if target in labels:
+            name = row[f"{target}_smoothed"] or "?"
+            lines.append(f"{name} {row.get(f'{target}_{name}', row[f'{target}_score']):.2f}")
+        else:
+            lines.append(f"{target} {row[f'{target}_smoothed']:+.2f}")
+    step = round(26 * scale)
+    below = bottom + step * len(lines) < image_HWC.shape[0]
+    for number, line in enumerate(lines):
+        y = bottom + step * (number + 1) if below else top - step * (len(lines) - number) + step // 2
+        for shade, width in (((0, 0, 0), 3 * thick), (colour, thick)):
+            cv2.putText(image_HWC, line, (left, y), cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, shade, width, cv2.LINE_AA)
+
+
+def _sound(source: Any, target: Any, video: Path) -> tuple[Any, Any] | None:
+    """The first audio stream and its copy in the target; None where there is none that can be copied."""
+    if not source.streams.audio:
+        return None
+    stream = source.streams.audio[0]
+    if stream.codec_context is None or stream.codec_context.name.removesuffix("float") not in _AUDIO:
+        echo(f"{video}: its audio is left out: an MP4 file cannot hold it")
+        return None
+    return stream, target.add_stream_from_template(stream)
+
+
+def _mux(packet: Any, sound: Any, target: Any, packets: Iterator[Any]) -> Any:
+    if packet.dts is not None:
+        packet.stream = sound[1]
+        target.mux(packet)
+    return next(packets, None)
+
+
+def _seconds(packet: Any) -> float:
+    return float(packet.dts * packet.time_base)

@@ -1,0 +1,64 @@
+"""Finds the videos and pictures that a person names: files, folders, patterns."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from blear.errors import DataError
+from blear.imaging import PICTURE_SUFFIXES
+from blear.video.webp import is_animated_webp
+
+_VIDEOS = (
+    "3g2 3gp asf avi dv f4v flv gif h264 hevc m1v m2ts m2v m4v mkv mov mp4 mpeg mpg mts mxf nut ogv"
+    " rm rmvb ts vob webm wmv y4m"
+)
+VIDEO_SUFFIXES = frozenset(f".{name}" for name in _VIDEOS.split())
+"""Suffixes of the videos that are searched for in folders. A named file may have any suffix."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A video or a picture; `name` is the path as it stands in the output."""
+
+    path: Path
+    is_picture: bool
+
+    @property
+    def name(self) -> str:
+        """The path as given."""
+        return str(self.path)
+
+
+def find_inputs(given: Sequence[str]) -> list[Input]:
+    """Lists the files that are meant, in the order given; those of a folder are sorted. None appears twice.
+
+    Raises:
+        DataError: a folder or a pattern has no video or picture.
+    """
+    found: dict[Path, Input] = {}
+    for text in given:
+        path = Path(text)
+        if path.is_dir():
+            paths = sorted(file for file in path.rglob("*") if _is_media(file.relative_to(path)) and file.is_file())
+        elif not path.exists() and any(sign in text for sign in "*?["):
+            paths = sorted(Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file())  # noqa: PTH207
+        else:
+            paths = [path]
+        if not paths:
+            raise DataError("has no video and no picture", text, "check the path")
+        for file in paths:
+            found.setdefault(file.absolute(), Input(file, _is_picture(file)))
+    return list(found.values())
+
+
+def _is_media(file: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.parts)
+    return not hidden and file.suffix.lower() in {*VIDEO_SUFFIXES, *PICTURE_SUFFIXES, ".webp"}
+
+
+def _is_picture(file: Path) -> bool:
+    suffix = file.suffix.lower()
+    return (suffix == ".webp" and not is_animated_webp(file)) or (suffix in PICTURE_SUFFIXES and suffix != ".webp")

@@ -1,0 +1,154 @@
+"""`blear predict` as a function: model, detector, tracker and outputs from the options of the command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from blear.errors import DataError, RunError
+from blear.models.framing import Framing
+from blear.models.load import load
+from blear.models.model import Model
+from blear.plugin.discovery import load_plugins
+from blear.predict.annotate import annotate_video
+from blear.predict.detectors import BoxFileDetector, DetectedFace, Detector, LocatorDetector
+from blear.predict.inputs import find_inputs
+from blear.predict.locators import default_locator, find_locator
+from blear.predict.output import read_output
+from blear.predict.plot import plot_predictions
+from blear.predict.predictor import FacePredictor
+from blear.predict.run import predict_inputs, predicted_targets
+from blear.predict.trackers import FaceTracker, FileTracker, OverlapTracker
+from blear.predict.video import FrameRateChoice, FrameWindow
+from blear.video import VideoFrame
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """The options of `blear predict`, see its help."""
+
+    model: str
+    stage: str | None = None
+    out: Path = Path("predictions.jsonl")
+    every: int = 5
+    fps: float | None = None
+    crops: bool = False
+    boxes: Path | None = None
+    locator: str | None = None
+    tracks: Path | None = None
+    margin: float | None = None
+    abstain: float = 0.0
+    smooth: float = 1.0
+    strict: bool = False
+    annotate: Path | None = None
+    plot: Path | None = None
+    device: str = "auto"
+
+
+@dataclass
+class PredictSummary:
+    """Summary lines, files that were written, and inputs that could not be predicted."""
+
+    lines: list[str]
+    broken: list[str]
+    files: list[Path] = field(default_factory=list)
+
+
+def predict_files(given: Sequence[str], options: PredictOptions) -> PredictSummary:
+    """Runs `blear predict`.
+
+    Raises:
+        BlearError: the model or an option cannot be used, or no input is found. An input that cannot be read is no
+            error: see `PredictSummary.broken`.
+    """
+    inputs = find_inputs(given)
+    if options.boxes is not None and len(inputs) > 1:
+        raise DataError(f"the boxes are of one video, but there are {len(inputs)} inputs", "--boxes", "give one video")
+    if options.annotate is not None and (len(inputs) > 1 or inputs[0].is_picture):
+        raise DataError("one video can be annotated at a time", "--annotate", "give one video")
+    model = load(options.model, stage=options.stage)
+    framing = None if options.crops else chosen_framing(model, options.margin)
+    detector, locator = _detector(options)
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    predictor = FacePredictor(
+        model.to(device),
+        detector,
+        _tracker(options),
+        framing,
+        _chooser(options),
+        "refuse" if options.strict else "mark",
+        options.smooth,
+    )
+    settings = {
+        "model": {"name": model.card.name, "given": options.model, "weights_sha256": model.card.weights_sha256},
+        "training": model.card.training.model_dump(mode="json"),
+        "temperatures": model.card.temperatures,
+        "framing": None if framing is None else vars(framing),
+        "locator": locator,
+        "tracks": str(options.tracks or "overlap"),
+        "every": None if options.fps else options.every,
+        "fps": options.fps,
+        "abstain": options.abstain,
+        "smooth_s": options.smooth,
+    }
+    targets = predicted_targets(model)
+    result = predict_inputs(predictor, inputs, options.out, settings, options.abstain)
+    summary = PredictSummary(result.lines, result.broken, [options.out])
+    if options.plot is not None:
+        plot_predictions(read_output(options.out, targets, model.labels), targets, model.labels, options.plot)
+        summary.files.append(options.plot)
+    if options.annotate is not None and not result.broken:
+        rows = read_output(options.out, targets, model.labels)
+        annotate_video(inputs[0].path, rows, targets, model.labels, options.annotate)
+        summary.files.append(options.annotate)
+    return summary
+
+
+def chosen_framing(model: Model, margin: float | None) -> Framing:
+    """How faces are cut for a model: as its card states, or with a given margin.
+
+    Raises:
+        RunError: the card does not state it, and no margin is given.
+    """
+    if margin is not None:
+        return Framing(margin)
+    if model.framing is None:
+        what = "the model does not state how the faces of its training data were cut out of their pictures"
+        do = "give --margin (0.5: a square of twice the side of the face's box), or cut faces with --crops"
+        raise RunError(what, model.card.name, do)
+    return model.framing
+
+
+def _no_faces(windows: Sequence[FrameWindow]) -> list[list[DetectedFace]]:
+    """A `Detector` that finds nothing."""
+    return [[] for _ in windows]
+
+
+def _detector(options: PredictOptions) -> tuple[Detector, str]:
+    if options.crops:
+        return _no_faces, "crops"
+    if options.boxes is not None:
+        return BoxFileDetector(options.boxes), str(options.boxes)
+    catalog = load_plugins()
+    name = options.locator or default_locator(catalog).name
+    return LocatorDetector(find_locator(options.locator, catalog)), name
+
+
+def _tracker(options: PredictOptions) -> Callable[[], FaceTracker]:
+    if options.tracks is None:
+        return OverlapTracker
+    tracker = FileTracker(options.tracks)
+    return lambda: tracker
+
+
+def _chooser(options: PredictOptions) -> Callable[[], Callable[[VideoFrame], bool]]:
+    if options.fps is not None:
+        rate = options.fps
+        return lambda: FrameRateChoice(rate)
+    every = options.every
+    return lambda: lambda frame: frame.number % every == 0

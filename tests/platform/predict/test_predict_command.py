@@ -1,0 +1,249 @@
+"""`blear predict` on videos and pictures, with a run of a few training steps."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+from timeline_run import FPS, FRAMES, SIDE
+
+import blear
+from blear.cli import cli
+from blear.errors import BlearError
+from blear.models.load import load
+from blear.predict.detectors import BoxFileDetector
+from blear.predict.inputs import Input, find_inputs
+from blear.predict.predictor import FacePredictor
+from blear.predict.run import predict_inputs
+from blear.predict.trackers import OverlapTracker
+from blear.video import read_video
+
+
+@pytest.fixture
+def predict(run: Path, video: Path, tmp_path: Path):
+    """predict("run" or stage, inputs, options...) with the boxes of the video -> (records, result)."""
+
+    def call(model: str, *arguments: object, boxes: bool = True, out: str = "out.jsonl") -> tuple[list[dict], Result]:
+        place = run if model == "run" else run / "stages" / model
+        options = ["--margin", 0.5, "--out", tmp_path / out, "--device", "cpu"]
+        options += ["--boxes", video.with_name("boxes.csv")] if boxes else []
+        command = [str(one) for one in ("predict", place, *(arguments or [video]), *options)]
+        result = CliRunner().invoke(cli, command, catch_exceptions=False)
+        text = (tmp_path / out).read_text() if out.endswith("jsonl") and (tmp_path / out).is_file() else ""
+        return [json.loads(line) for line in text.splitlines()], result
+
+    return call
+
+
+def test_records_are_those_of_the_timeline_with_further_fields(predict, run: Path, video: Path, tmp_path: Path) -> None:
+    records, result = predict("run")
+    assert result.exit_code == 0
+    out = tmp_path / "timeline.jsonl"
+    command = ["timeline", run, video, "--boxes", video.with_name("boxes.csv"), "--out", out]
+    CliRunner().invoke(cli, [str(one) for one in command], catch_exceptions=False)
+    published = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(records) == len(published) == 2
+    for record, expected in zip(records, published, strict=True):
+        probabilities = expected.pop("probabilities")
+        assert record["probabilities"] == pytest.approx(probabilities, abs=2e-6)
+        assert record["score"] == pytest.approx(expected.pop("score"), abs=2e-6)
+        assert expected.items() <= record.items()
+        assert record["input"] == str(video)
+        assert record["face_px"] == SIDE
+        assert record["damaged"] is False
+        assert set(record["degradation"]) == {"blur", "blockiness", "noise"}
+    facts = json.loads((tmp_path / "out.jsonl.meta.json").read_text())
+    assert facts["framing"] == {"margin": 0.5, "crop_scale": 1.0}
+    assert facts["inputs"][str(video)] == {"frames": 13, "faces": 2, "codec": "mjpeg", "rate": FPS, "start": 0.0}
+    assert facts["blear"] == blear.__version__
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_valence_over_time(predict, run: Path, video: Path) -> None:
+    records, result = predict("values", video, "--every", 1)
+    frames = [frame.image_HWC for frame in read_video(video)]
+    model = load(run / "stages" / "values")
+    side = 2 * SIDE
+    padded = [cv2.copyMakeBorder(frame, side, side, side, side, cv2.BORDER_CONSTANT) for frame in frames]
+    top, left = (start + SIDE // 2 - side // 2 + side for start in (10, 40))
+    cut = [frame[top : top + side, left : left + side] for frame in padded]
+    shown = [number for number in range(FRAMES) if number != 10]  # in frame 10 there is no face
+    clips = [np.stack([cut[max(0, number - back)] for back in (3, 2, 1, 0)]) for number in shown]
+    expected = model(clips)["valence"].numpy()
+    assert [record["frames"] for record in records] == shown
+    assert [record["valence"] for record in records] == pytest.approx(expected.tolist(), abs=2e-6)
+    assert "class" not in records[0]
+    assert f"on average valence {expected.mean():+.2f}" in result.output
+
+
+@pytest.mark.parametrize("stage", ["clips", "values"])
+def test_csv_and_parquet_hold_the_same_as_json_lines(predict, video: Path, tmp_path: Path, stage: str) -> None:
+    records, _ = predict(stage)
+    predict(stage, out="out.csv")
+    predict(stage, out="out.parquet")
+    table = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
+    assert len(rows) == len(table) == len(records) == 2
+    for row, stored, record in zip(rows, table, records, strict=True):
+        assert list(row) == list(stored)
+        assert float(row["seconds"]) == stored["seconds"] == record["seconds"]
+        assert [stored[side] for side in ("left", "top", "right", "bottom")] == record["coordinates"]
+        if stage == "values":
+            assert float(row["valence"]) == stored["valence"] == record["valence"]
+            assert stored["valence_smoothed"] == record["smoothed"]["valence"]
+        else:
+            assert row["emotion"] == stored["emotion"] == record["class"]
+            assert {name: stored[f"emotion_{name}"] for name in record["probabilities"]} == record["probabilities"]
+
+
+def test_frames_are_chosen_by_rate(predict, video: Path) -> None:
+    records, _ = predict("values", video, "--fps", 8)
+    assert [record["frames"] for record in records] == [0, 3, 5, 8]  # of 20 per second; 0, 0.125, 0.25, 0.375, 0.5 s
+
+
+def test_a_broken_input_does_not_stop_the_others(predict, video: Path, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(video, tmp_path / folder / "face.avi")
+    (tmp_path / "a" / "notes.mp4").write_text("no video")
+    records, result = predict("values", tmp_path / "a", tmp_path / "b", "--crops", boxes=False)
+    assert result.exit_code == 1
+    assert sorted({record["input"] for record in records}) == [str(tmp_path / name / "face.avi") for name in "ab"]
+    assert len(records) == 6  # frames 0, 5, 10 of two videos
+    assert f"{tmp_path / 'a' / 'notes.mp4'}: no frame can be decoded" in result.output
+
+
+def test_no_face_is_a_result(predict, video: Path, tmp_path: Path) -> None:
+    none = tmp_path / "none.csv"
+    none.write_text("time,left,top,width,height\n" + "".join(f"{k / FPS},0,0,0,0\n" for k in range(FRAMES)))
+    records, result = predict("values", video, "--boxes", none, boxes=False)
+    assert (records, result.exit_code) == ([], 0)
+    assert f"{video}: no face in 13 frames" in result.output
+
+
+def test_faces_of_six_pixels_are_scored(predict, video: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.csv"
+    small.write_text("time,left,top,width,height\n" + "".join(f"{k / FPS},60,50,6,6\n" for k in range(FRAMES)))
+    records, _ = predict("values", video, "--boxes", small, boxes=False)
+    assert [record["face_px"] for record in records] == [6.0, 6.0, 6.0]
+    crops = tmp_path / "crops"
+    crops.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(crops / f"{number}.png"), np.full((6, 6, 3), 60 * number, np.uint8))
+    records, _ = predict("values", f"{crops}/*.png", "--crops", boxes=False)
+    assert [Path(record["input"]).name for record in records] == ["0.png", "1.png", "2.png"]
+    assert [record["face_px"] for record in records] == [6.0, 6.0, 6.0]
+
+
+def test_damaged_videos_are_marked_or_refused(predict, video: Path, tmp_path: Path) -> None:
+    content = video.read_bytes()
+    (tmp_path / "cut.avi").write_bytes(content[: len(content) * 6 // 10])
+    records, result = predict("values", tmp_path / "cut.avi", "--crops", boxes=False)
+    assert records
+    assert result.exit_code == 0
+    (tmp_path / "out.jsonl").unlink()
+    records, result = predict("values", tmp_path / "cut.avi", "--crops", "--strict", boxes=False)
+    assert (records, result.exit_code) == ([], 1)
+
+
+def test_no_class_below_the_threshold(predict, video: Path) -> None:
+    records, _ = predict("clips", video, "--abstain", 0.99)
+    assert [(record["class"], record["abstained"]) for record in records] == [(None, True)] * 2
+
+
+def test_an_interrupted_call_is_continued(run: Path, video: Path, tmp_path: Path) -> None:
+    inputs = []
+    for name in ("a.avi", "b.avi"):
+        shutil.copy(video, tmp_path / name)
+        inputs.append(Input(tmp_path / name, is_picture=False))
+    seen: list[str] = []
+    boxes = BoxFileDetector(video.with_name("boxes.csv"))
+
+    def predictor(stop: bool) -> FacePredictor:
+        def detect(windows):
+            seen.append("call")
+            if stop and len(seen) == 2:
+                raise KeyboardInterrupt
+            return boxes(windows)
+
+        model = load(run / "stages" / "values")
+        return FacePredictor(model, detect, OverlapTracker, blear.models.framing.Framing(), lambda: lambda frame: True)
+
+    out = tmp_path / "out.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        predict_inputs(predictor(stop=True), inputs, out, {"fps": 1})
+    assert not out.exists()
+    resumed = predict_inputs(predictor(stop=False), inputs, out, {"fps": 1})
+    assert len(seen) == 3  # the first input was not read again
+    text = out.read_text()
+    whole = predict_inputs(predictor(stop=False), inputs, tmp_path / "whole.jsonl", {"fps": 1})
+    assert text == (tmp_path / "whole.jsonl").read_text()
+    assert resumed.lines == whole.lines
+
+
+def test_records_of_other_settings_are_not_continued(run: Path, video: Path, tmp_path: Path) -> None:
+    (tmp_path / ".out.jsonl.partial").write_text('{"settings": {"fps": 2}}\n{"input_end": "a.avi", "facts": {}}\n')
+    boxes, model = BoxFileDetector(video.with_name("boxes.csv")), load(run / "stages" / "values")
+    predictor = FacePredictor(
+        model, boxes, OverlapTracker, blear.models.framing.Framing(), lambda: lambda frame: frame.number == 0
+    )
+    predict_inputs(predictor, [Input(video, is_picture=False)], tmp_path / "out.jsonl", {"fps": 1})
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 1
+
+
+def test_annotated_video_and_plots(predict, video: Path, tmp_path: Path) -> None:
+    talking = tmp_path / "talking.mp4"
+    with av.open(str(talking), "w") as target:
+        stream = target.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = 180, 120, "yuv420p"
+        sound = target.add_stream("aac", rate=16_000)
+        for frame in read_video(video):
+            picture = av.VideoFrame.from_ndarray(frame.image_HWC, "rgb24")
+            picture.pts, picture.time_base = frame.number, Fraction(1, FPS)
+            target.mux(stream.encode(picture))
+        tone = av.AudioFrame.from_ndarray(np.sin(np.arange(9600) / 9)[None].astype(np.float32), "flt", "mono")
+        tone.rate = 16_000
+        for one in (stream.encode(), sound.encode(tone), sound.encode()):
+            target.mux(one)
+    annotated, plot = tmp_path / "annotated.mp4", tmp_path / "plot.html"
+    predict("clips", talking, "--annotate", annotated, "--plot", plot)
+    shown = list(read_video(annotated))
+    assert [frame.seconds for frame in shown] == pytest.approx([k / FPS for k in range(FRAMES)], abs=1e-3)
+    original = next(read_video(talking)).image_HWC.astype(int)
+    changed = np.abs(shown[0].image_HWC - original).max(axis=-1) > 60
+    assert changed[10, 45:130].mean() > 0.9  # the upper border of the box
+    assert changed[40:60, 60:100].mean() < 0.05
+    with av.open(str(annotated)) as kept, av.open(str(talking)) as source:
+        assert [bytes(p) for p in kept.demux(audio=0)] == [bytes(p) for p in source.demux(audio=0)]
+    assert plot.read_text().count("data:image/png;base64,") == 1
+
+
+def test_the_framing_of_the_model_is_needed(run: Path, video: Path, tmp_path: Path) -> None:
+    command = ["predict", str(run), str(video), "--out", str(tmp_path / "out.jsonl")]
+    with pytest.raises(BlearError, match=r"(?s)does not state how the faces .* cut.*--margin"):
+        CliRunner().invoke(cli, command, catch_exceptions=False)
+
+
+def test_inputs_are_files_folders_and_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one.mp4", "two.MKV", "x/three.webm", "x/four.jpg", "x/.hidden.mp4", "x/notes.txt", "strange.bin"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(b"")
+    assert [one.name for one in find_inputs(["x", "*.mp4", "strange.bin", "one.mp4"])] == [
+        "x/four.jpg",
+        "x/three.webm",
+        "one.mp4",
+        "strange.bin",
+    ]
+    assert [one.is_picture for one in find_inputs(["x"])] == [True, False]
+    with pytest.raises(BlearError, match="has no video and no picture"):
+        find_inputs(["*.avi"])
