@@ -63,12 +63,14 @@ class TrainedModules:
     """The objects whose state a checkpoint holds.
 
     Attributes:
-        average: moving average of the weights (EMA), if the stage has one.
+        average: average of the weights (EMA or SWA), if the stage has one.
+        first_averaged: number of the first step whose weights belong to the average.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     average: AveragedModel | None = None
+    first_averaged: int = 0
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -104,7 +106,7 @@ def restore_checkpoint(folder: Path, modules: TrainedModules) -> TrainerState:
         state = TrainerState.from_json((newest / "state.json").read_text())
         if modules.average is not None:
             load_model(modules.average.module, str(newest / "average.safetensors"))
-            modules.average.n_averaged.fill_(state.step)
+            modules.average.n_averaged.fill_(max(0, state.step - modules.first_averaged))
         return state
     except (*_FAILURES, ValueError, TypeError, KeyError, EOFError, pickle.UnpicklingError) as error:
         do = "delete this folder: the run continues from the checkpoint before it, or from the start"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from blear.contracts import BuildContext
 from blear.data.decoded.device_resident import keep_on_device
@@ -25,6 +24,7 @@ from blear.plugin.discovery import load_plugins
 from blear.plugin.memory_format import to_channels_last
 from blear.progress import echo
 from blear.train import checkpoint
+from blear.train.averaging import build_average, first_averaged_step
 from blear.train.chains import augmented_context, check_clean_clips, evaluation_augment, stage_chains
 from blear.train.checkpoint import CheckpointWriter, TrainedModules, TrainerState
 from blear.train.divergence import DivergenceGuard
@@ -118,10 +118,8 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
     if cluster.channels_last:
         to_channels_last(model)
     wrapped = worker.prepare_model(model)
-    average = None
-    if stage.ema is not None:
-        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(stage.ema), use_buffers=True)
-    modules = TrainedModules(model, optimizer, average)
+    average = build_average(model, stage)
+    modules = TrainedModules(model, optimizer, average, first_averaged_step(stage))
     folder = plan.run.stage(plan.stage) / "checkpoints"
     state = checkpoint.restore_checkpoint(folder, modules)
     _check_agreement(worker, state.step, folder)

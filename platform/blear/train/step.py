@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from blear.contracts import Head
+from blear.contracts import Batch, Head
 from blear.data.raw_batch import RawBatch
 from blear.job.schema import Stage
+from blear.train.averaging import update_average
 from blear.train.divergence import DivergenceGuard
+from blear.train.mixing import MixDraw, MixedBatch, draw_mix, mix_batch
 from blear.train.optimizer import set_learning_rate
 from blear.train.precision import autocast
 from blear.train.preprocessing import Preprocessing, micro_batches
@@ -74,18 +76,14 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         micros = micro_batches(raw, self.stage.accumulate)
         mean = torch.zeros((), device=self.worker.device)
+        drawn = None if self.stage.mix is None else draw_mix(self.stage.mix, self.seed, self.name, step)
         for number, micro in enumerate(micros, 1):
             # the average of the gradients over the workers is the gradient of the global batch's mean loss
             weight = len(micro.samples_B) / self.stage.batch_size
             with self._gradient_sync(number == len(micros)):
                 batch = self.preprocessing(micro, step / self.stage.steps)
                 with autocast(self.precision, self.worker.device):
-                    targets = None if self.teacher is None else self.teacher.targets(batch)
-                    outputs = self.forward(batch.frames_BTCHW)
-                    if self.teacher is None or targets is None:
-                        loss = self.head.loss(outputs, batch)
-                    else:
-                        loss = self.teacher.loss(self.head, outputs, batch, targets)
+                    outputs, loss = self._forward(batch, drawn)
                 if self.training_metric is not None and self.stage.logged(step + 1):
                     self.training_metric.update(outputs, batch.targets)
                 (loss * (weight * self.worker.world_size)).backward()
@@ -95,8 +93,22 @@ class Stepper:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.stage.optimizer.clip_norm)
         self.optimizer.step()
         if self.average is not None:
-            self.average.update_parameters(self.model)
+            update_average(self.average, self.model, self.stage, step)
         return mean
+
+    def _forward(self, batch: Batch, drawn: MixDraw | None) -> tuple[Any, Tensor]:
+        """Returns the head's outputs and the mean loss of a micro-batch; its samples are mixed first if `drawn`."""
+        mixed = MixedBatch(batch, batch, 1.0) if drawn is None else mix_batch(batch, drawn)
+        taught = None if self.teacher is None else self.teacher.targets(mixed.batch)
+        outputs = self.forward(mixed.batch.frames_BTCHW)
+
+        def loss_of(labelled: Batch) -> Tensor:
+            if self.teacher is None or taught is None:
+                return self.head.loss(outputs, labelled)
+            return self.teacher.loss(self.head, outputs, labelled, taught)
+
+        loss = loss_of(mixed.batch)
+        return outputs, loss if drawn is None else mixed.share * loss + (1 - mixed.share) * loss_of(mixed.others)
 
     def _gradient_sync(self, last: bool) -> contextlib.AbstractContextManager[object]:
         """Averages gradients over the workers in the last micro-batch only."""

@@ -102,6 +102,27 @@ class Teacher(StrictModel):
         return self
 
 
+class Mix(StrictModel):
+    """Mixed samples: the loss is the mean of the losses of both labels, weighted by their shares."""
+
+    mixup: float | None = Field(
+        None, gt=0, description="mixup: frames are averaged; alpha of the beta distribution of the share"
+    )
+    cutmix: float | None = Field(
+        None,
+        gt=0,
+        description="CutMix: a rectangle comes from the other sample; alpha of the share; with both, each "
+        "step draws one of them",
+    )
+    p: UnitInterval = Field(1.0, description="probability that the samples of a step are mixed")
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.mixup is None and self.cutmix is None:
+            raise ValueError("give `mixup`, `cutmix` or both")
+        return self
+
+
 class Frames(StrictModel):
     """Selection of the frames of each clip."""
 
@@ -154,6 +175,7 @@ class Stage(StrictModel):
     backbone: BackboneUse = Field(description="the backbone")
     head: HeadUse = Field(description="the head")
     teacher: Teacher | None = Field(None, description="distillation from a frozen model; null: none")
+    mix: Mix | None = Field(None, description="mixup and CutMix; null: none")
     optimizer: Optimizer = Field(description="the optimizer")
     steps: Positive = Field(description="number of optimizer steps")
     batch_size: Positive = Field(128, description="clips of one step, summed over all workers")
@@ -173,6 +195,10 @@ class Stage(StrictModel):
         description="decay of an exponential moving average of the weights, which is validated and saved; null: "
         "no average",
     )
+    swa: Fraction | None = Field(
+        None,
+        description="in place of `ema`: the equal average of the weights of all steps after this fraction of the steps",
+    )
     profile_steps: tuple[Positive, Positive] | None = Field(
         None,
         description="first and last step (from 1) of a profiler trace, written to trace.json in the stage's folder",
@@ -180,6 +206,12 @@ class Stage(StrictModel):
     audit: bool = Field(False, description="write the samples of each step to samples/*.jsonl in the stage's folder")
     validate_: Validate | None = Field(None, alias="validate", description="validation while training")
     matrix: Matrix = None
+
+    @model_validator(mode="after")
+    def _one_average(self) -> Self:
+        if self.ema is not None and self.swa is not None:
+            raise ValueError("give `ema` or `swa`, not both")
+        return self
 
     @property
     def source_stages(self) -> list[str]:
