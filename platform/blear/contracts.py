@@ -426,7 +426,7 @@ class Values:
 
 @dataclass(frozen=True)
 class Categories:
-    """A decoded classification target.
+    """A decoded classification or distribution target.
 
     Attributes:
         classes: class names.
@@ -490,10 +490,13 @@ class Head(Protocol):
         """Returns the loss, a scalar: the mean over the clips of the batch."""
         ...
 
-    def metrics(self) -> Sequence[Metric]:
-        """Returns the metrics of the first decoded target, the headline metric first.
+    def metrics(self) -> Sequence[Metric] | Mapping[str, Sequence[Metric]]:
+        """Returns the metrics of the decoded targets, the headline metric first.
 
-        Empty for a head that is trained but not evaluated, for instance for pre-training.
+        Every decoded target is validated, tested and reported. A sequence belongs to the first decoded target and to
+        all others of its kind; targets of another kind have the metrics of that kind from `blear.metrics`. A mapping
+        gives target name -> metrics instead. An empty sequence belongs to a head that is trained but not evaluated, for
+        instance for pre-training.
         """
         ...
 

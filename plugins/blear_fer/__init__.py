@@ -5,7 +5,7 @@ from __future__ import annotations
 from blear.contracts import Component
 from blear.hooks import hookimpl
 from blear_fer.datasets.params import AfewParams, Fer2013Params, FerplusParams
-from blear_fer.heads.params import EmotionParams, MultiLevelGruParams, SequenceParams
+from blear_fer.heads.params import AffectParams, EmotionParams, MultiLevelGruParams, SequenceParams
 from blear_fer.networks.params import FaceResnetParams, VggFaceParams
 
 PLUGIN_API = 1
@@ -65,7 +65,7 @@ def register_backbones() -> list[Component]:
 
 @hookimpl
 def register_heads() -> list[Component]:
-    """`fer/emotion`, `fer/sequence` and `fer/multi_level_gru`: classifiers of a clip."""
+    """`fer/emotion`, `fer/sequence` and `fer/multi_level_gru`: classifiers of a clip; `fer/affect`: values."""
     return [
         Component(
             "emotion",
@@ -87,5 +87,12 @@ def register_heads() -> list[Component]:
             MultiLevelGruParams,
             "blear_fer.heads.sequence:MultiLevelGruHead",
             examples=({"side": 16, "hidden": 8}, {"side": 16, "hidden": 8, "pool": 2}),
+        ),
+        Component(
+            "affect",
+            "One linear layer on the embedding, several values such as valence and arousal, squared or absolute error",
+            AffectParams,
+            "blear_fer.heads.affect:AffectHead",
+            examples=({}, {"targets": ["valence"], "loss": "absolute", "dropout": 0.5}),
         ),
     ]

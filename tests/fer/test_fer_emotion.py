@@ -120,7 +120,7 @@ def test_plugin_names_and_described_parameters():
     slots = blear_fer.register_datasets(), blear_fer.register_backbones(), blear_fer.register_heads()
     components = [component for slot in slots for component in slot]
     datasets, networks = ["fer2013", "ferplus", "afew"], ["vgg_face", "face_resnet"]
-    assert [c.name for c in components] == [*datasets, *networks, "emotion", "sequence", "multi_level_gru"]
+    assert [c.name for c in components] == [*datasets, *networks, "emotion", "sequence", "multi_level_gru", "affect"]
     for component in components:
         assert all(field.description for field in component.params.model_fields.values())
         assert all(component.params(**example) for example in component.examples)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow.compute as pc
 import torch
 
 from blear.errors import JobError
@@ -13,8 +14,8 @@ from blear.evaluate.markdown import summary_markdown
 from blear.evaluate.pool import pool_predictions
 from blear.evaluate.predictions import read_predictions, write_predictions
 from blear.evaluate.sample_faces import write_faces
-from blear.evaluate.statistics.temperature import fit_temperatures
-from blear.evaluate.summarise import SummaryOptions, summarise
+from blear.evaluate.statistics.temperature import Temperatures, fit_temperatures
+from blear.evaluate.summarise import SummaryOptions, summarise_targets
 from blear.evaluate.summary import Summary
 from blear.job.leakage import selected_on_reported_split
 from blear.job.schema import Evaluate, Job, Pool
@@ -46,7 +47,7 @@ def evaluate_arms(
     evaluator = Evaluator(job, evaluate, catalog, run, prepared, device)
     evaluator.require_levels()
     _write_tables(evaluator, evaluate, run)
-    target, metrics = evaluator.headline
+    target, metrics = next(iter(evaluator.metrics.items()))
     selected_on_test = selected_on_reported_split(job)
     run.update_info(
         arms={
@@ -87,6 +88,8 @@ def _summarise(evaluator: Evaluator, evaluate: Evaluate, run: RunFolder) -> Summ
     """Writes faces.npz and computes the summary, both from the predictions table."""
     table = read_predictions(run.root / "predictions.parquet")
     pool = evaluate.pool or (Pool() if evaluate.windows is not None else None)
+    targets = list(evaluator.metrics)
+    of_targets = [table.filter(pc.field("target") == target) for target in targets]
     write_faces(
         run.root / "faces.npz",
         evaluator.store,
@@ -94,18 +97,22 @@ def _summarise(evaluator: Evaluator, evaluate: Evaluate, run: RunFolder) -> Summ
         evaluator.chain,
         evaluator.device,
         count=evaluate.faces,
-        decisions=table if pool is None else pool_predictions(table, pool.by, pool.score),
+        decisions=[rows if pool is None else pool_predictions(rows, pool.by, pool.score) for rows in of_targets],
     )
-    temperatures = (
-        fit_temperatures(read_predictions(run.root / "validation.parquet"), pool) if evaluate.temperature else {}
-    )
-    return summarise(
+    validation = read_predictions(run.root / "validation.parquet") if evaluate.temperature else None
+    options = {}
+    for number, target in enumerate(targets):
+        temperatures: Temperatures = {}
+        if validation is not None:
+            temperatures = fit_temperatures(validation.filter(pc.field("target") == target), pool)
+        options[target] = SummaryOptions.of(evaluate, temperatures, target, first=number == 0)
+    return summarise_targets(
         table,
-        evaluator.headline[1],
+        evaluator.metrics,
         reference=next(iter(evaluate.arms)),
         seed=evaluator.job.seed,
         resamples=evaluate.resamples,
         pool=pool,
         cluster=evaluate.cluster,
-        options=SummaryOptions.of(evaluate, temperatures),
+        options=options,
     )

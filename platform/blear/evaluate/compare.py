@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,11 @@ import pyarrow.compute as pc
 from blear.contracts import Metric
 from blear.errors import RunError
 from blear.evaluate.ensemble.members import parse_arms
-from blear.evaluate.predictions import SCHEMA, class_names, read_predictions
-from blear.evaluate.summarise import SummaryOptions, summarise
+from blear.evaluate.predictions import SCHEMA, TRUTH_SHARES, class_names, is_distribution, read_predictions
+from blear.evaluate.summarise import SummaryOptions, summarise_targets
 from blear.evaluate.summary import Summary, read_summary
-from blear.metrics import CLASSIFICATION, REGRESSION
+from blear.metrics import CLASSIFICATION, DISTRIBUTION, REGRESSION
 from blear.storage.run_folder import RunFolder
-
-COMPARABLE_METRICS: Mapping[str, Metric] = {metric.name: metric for metric in (*CLASSIFICATION, *REGRESSION)}
-"""Name -> metric, of the metrics in `blear.metrics`. A comparison computes these metrics only."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +36,20 @@ class _EvaluatedRun:
     table: pa.Table
     labels: dict[str, str]
 
+    @property
+    def targets(self) -> list[str]:
+        """The targets of the run, the headline target first."""
+        return [each.target for each in (self.summary, *self.summary.other_targets)]
+
+    def of_target(self, target: str) -> _EvaluatedRun:
+        """Returns the summary and the rows of one of the run's targets."""
+        summary = self.summary.of_target(target)
+        assert summary is not None
+        return replace(self, summary=summary, table=self.table.filter(pc.field("target") == target))
+
 
 def compare_runs(names: Sequence[str], *, against: str | None = None, resamples: int = 1000, seed: int = 0) -> Summary:
-    """Computes one summary of the arms of several runs.
+    """Computes one summary of the arms of several runs, for each target that all runs have.
 
     The label of an arm is its name; arms of equal names have the name of their run folder in front.
 
@@ -53,8 +61,9 @@ def compare_runs(names: Sequence[str], *, against: str | None = None, resamples:
         seed: of the resamples.
 
     Raises:
-        RunError: an arm is missing or named twice; the runs differ in target, classes, split, cluster or pooling; a
-            common condition has different samples or truths; or the runs have no common condition.
+        RunError: an arm is missing or named twice; the runs have no target in common; they differ in classes, split,
+            cluster or pooling; a common condition has different samples or truths; or the runs have no common
+            condition.
     """
     chosen = [pair for name in names for pair in parse_arms(name)]
     if len(chosen) < 2:
@@ -62,8 +71,10 @@ def compare_runs(names: Sequence[str], *, against: str | None = None, resamples:
     if len(set(chosen)) < len(chosen):
         raise RunError("an arm is given twice", ", ".join(names), "give each arm once")
     runs = _runs(chosen)
-    for run in runs[1:]:
-        _require_comparable(run, runs[0])
+    targets = _common_targets(runs)
+    for target in targets:
+        for run in runs[1:]:
+            _require_comparable(run.of_target(target), runs[0].of_target(target))
     labels = [label for run in runs for label in run.labels.values()]
     first = runs[0].labels.get(runs[0].summary.reference, labels[0])
     reference = against or first
@@ -71,17 +82,38 @@ def compare_runs(names: Sequence[str], *, against: str | None = None, resamples:
         raise RunError(f"there is no arm {reference!r}", "--against", f"known: {', '.join(labels)}")
     table = pa.concat_tables([run.table for run in runs])
     groups = {s["condition"]: s.get("group", {}) for run in runs for s in run.info.get("sweeps", [])}
-    return summarise(
+    options = {}
+    for target in targets:
+        classes = class_names(runs[0].of_target(target).table)
+        options[target] = SummaryOptions(groups=groups, mce=reference if classes else None)
+    return summarise_targets(
         table,
-        _metrics(runs[0]),
+        {target: _metrics(runs[0].of_target(target)) for target in targets},
         reference=reference,
         seed=seed,
         resamples=resamples,
-        target=runs[0].summary.target,
         pool=runs[0].summary.pool,
         cluster=runs[0].info.get("cluster"),
-        options=SummaryOptions(groups=groups, mce=reference if class_names(table) else None),
+        options=options,
     )
+
+
+def _common_targets(runs: Sequence[_EvaluatedRun]) -> list[str]:
+    """Returns the targets of the first run that all others have.
+
+    Raises:
+        RunError: there is none.
+    """
+    first = runs[0].targets
+    for run in runs[1:]:
+        if not set(first) & set(run.targets):
+            what = f"its target is {_quoted(run.targets)}, that of {runs[0].root.name} is {_quoted(first)}"
+            raise RunError(what, str(run.root), "compare runs with the same evaluation settings")
+    return [target for target in first if all(target in run.targets for run in runs)]
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
 
 
 def _runs(chosen: Sequence[tuple[Path, str]]) -> list[_EvaluatedRun]:
@@ -96,8 +128,7 @@ def _runs(chosen: Sequence[tuple[Path, str]]) -> list[_EvaluatedRun]:
         summary = read_summary(root / "summary.json")
         own = {arm: labels[root, arm] for other, arm in chosen if other == root}
         table = read_predictions(root / "predictions.parquet")
-        kept = pc.and_(pc.is_in(table["arm"], pa.array(list(own))), pc.equal(table["target"], summary.target))
-        table = table.filter(kept)
+        table = table.filter(pc.is_in(table["arm"], pa.array(list(own))))
         names = pa.array([own[arm] for arm in table["arm"].to_pylist()], pa.string())
         table = table.set_column(SCHEMA.get_field_index("arm"), "arm", names)
         out.append(_EvaluatedRun(root, summary, RunFolder(root).info, table, own))
@@ -107,7 +138,6 @@ def _runs(chosen: Sequence[tuple[Path, str]]) -> list[_EvaluatedRun]:
 def _require_comparable(run: _EvaluatedRun, first: _EvaluatedRun) -> None:
     where = str(run.root)
     for what, ours, theirs in (
-        ("target", run.summary.target, first.summary.target),
         ("split", run.info.get("split"), first.info.get("split")),
         ("cluster", run.info.get("cluster"), first.info.get("cluster")),
         ("pooling", str(run.summary.pool), str(first.summary.pool)),
@@ -131,17 +161,21 @@ def _require_comparable(run: _EvaluatedRun, first: _EvaluatedRun) -> None:
             raise RunError(what, where, "evaluate both runs on the same data")
 
 
-def _truths(table: pa.Table) -> dict[tuple[str, float], dict[str, float]]:
-    """Returns (condition, severity) -> sample -> truth."""
-    columns = (table[name].to_pylist() for name in ("condition", "severity", "sample", "truth"))
-    found: dict[tuple[str, float], dict[str, float]] = {}
+def _truths(table: pa.Table) -> dict[tuple[str, float], dict[str, Any]]:
+    """Returns (condition, severity) -> sample -> truth; of a distribution the shares."""
+    truth = TRUTH_SHARES if is_distribution(table) else "truth"
+    columns = (table[name].to_pylist() for name in ("condition", "severity", "sample", truth))
+    found: dict[tuple[str, float], dict[str, Any]] = {}
     for condition, severity, sample, truth in zip(*columns, strict=True):
         found.setdefault((condition, severity), {})[sample] = truth
     return found
 
 
 def _metrics(run: _EvaluatedRun) -> list[Metric]:
-    """Returns the comparable metrics of the run, the headline first; without one, all metrics of its kind of target."""
-    known = CLASSIFICATION if class_names(run.table) else REGRESSION
-    own = [COMPARABLE_METRICS[info.name] for info in run.summary.metrics if info.name in COMPARABLE_METRICS]
-    return own or list(known)
+    """Returns the metrics of the run that `blear.metrics` has, the headline first; without one, all of its kind."""
+    if is_distribution(run.table):
+        known: Sequence[Metric] = DISTRIBUTION
+    else:
+        known = CLASSIFICATION if class_names(run.table) else REGRESSION
+    by_name = {metric.name: metric for metric in known}
+    return [by_name[info.name] for info in run.summary.metrics if info.name in by_name] or list(known)

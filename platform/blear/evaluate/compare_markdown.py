@@ -25,16 +25,12 @@ _METHODS = {
 
 
 def comparison_markdown(summary: Summary) -> str:
-    """Formats all tables of a comparison that have rows."""
-    return "\n\n".join(
-        [
-            summary_markdown(summary),
-            *_tests(summary),
-            *_scalars(summary),
-            *_equivalence(summary),
-            *_bjontegaard(summary),
-        ]
-    )
+    """Formats all tables of a comparison that have rows; those of further targets follow their name."""
+    parts = [summary_markdown(summary)]
+    for each in (summary, *summary.other_targets):
+        tables = [*_tests(each), *_scalars(each), *_equivalence(each), *_bjontegaard(each)]
+        parts += [f"{each.target}:", *tables] if tables and summary.other_targets else tables
+    return "\n\n".join(parts)
 
 
 def _p_value(p: float | None) -> str:

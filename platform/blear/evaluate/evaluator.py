@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_model
 from torch import Tensor
 
-from blear.contracts import BuildContext, Categories, Images, Metric, Values
+from blear.contracts import BuildContext, Categories, Decoded, Images, Metric, Values
 from blear.data.decoded.store import Store
 from blear.data.frame_sampling import FrameSampler, SlidingWindows
 from blear.data.loader import sequential_batches
@@ -23,11 +23,12 @@ from blear.data.raw_batch import RawBatch
 from blear.degradation.chain import Chain, as_float
 from blear.errors import DataError, JobError
 from blear.evaluate.frames_cache import DegradedFramesCache
-from blear.evaluate.prediction_rows import ClipColumns, PredictionContext, prediction_rows
+from blear.evaluate.prediction_rows import ClipColumns, PredictionContext, Priors, prediction_rows
 from blear.evaluate.sweep import Level, levels
 from blear.evaluate.transform import condition_chain, evaluation_transform
 from blear.job.schema import CLEAN, Arm, Evaluate, Job
 from blear.plugin.catalog import Catalog
+from blear.plugin.decoded_targets import target_metrics
 from blear.progress import ProgressBar
 from blear.storage.run_folder import RunFolder
 from blear.train.model import Recognizer, build_recognizer, stage_frame_sampler
@@ -44,7 +45,8 @@ class Evaluator:
         levels: levels of all sweeps, the clean level first.
         models: stage -> model. A stage that is missing here is read from the run folder at its first use. With several
             training seeds: the models of one seed at a time.
-        headline: target and metrics of the last evaluated stage, the headline metric first.
+        metrics: target -> its metrics, the headline metric first, of the stages evaluated so far. The first target is
+            the headline target.
     """
 
     job: Job
@@ -69,7 +71,7 @@ class Evaluator:
         self.trainings = {seed: run for seed, (_, run) in seed_runs(self.job, self.run).items()}
         self._seed = next(iter(self.trainings))
         self.frames_cache = DegradedFramesCache()
-        self.headline: tuple[str, list[Metric]] = ("", [])
+        self.metrics: dict[str, Sequence[Metric]] = {}
 
     def stage_of(self, arm: Arm, level: Level) -> str | None:
         """Returns the stage of an arm at a level; None where a family of experts has no stage for the level."""
@@ -126,7 +128,7 @@ class Evaluator:
             raise JobError(what, "evaluate", "set evaluate.data to the data that all of them are tested on")
 
     def tables(self, bar: ProgressBar) -> Iterator[pa.Table]:
-        """Yields one table of predictions for each training seed, arm, level and batch."""
+        """Yields one table of predictions for each training seed, arm, level, batch and target."""
         for _ in self._each_seed():
             for label, arm in self.evaluate.arms.items():
                 for level in self.levels:
@@ -164,25 +166,42 @@ class Evaluator:
 
     @torch.no_grad()
     def _predict(self, label: str, arm: Arm, stage: str, level: Level, store: Store) -> Iterator[pa.Table]:
-        """Yields the predictions of one stage at one level, one table for each batch."""
+        """Yields the predictions of one stage at one level, one table for each batch and target."""
         model = self._model(stage)
+        classes = {name: target.classes for name, target in self.context.targets.items()}
         restorer = self._model(level.format_stage(arm.restore)) if arm.restore is not None else None
         for raw, degraded, kbps_B in self._degraded_batches(arm, stage, level, store):
             frames = degraded if restorer is None else _restore(restorer, degraded)
-            target, decoded = next(iter(model.head.decode(model(frames)).items()))
-            metrics = list(model.head.metrics())
-            if isinstance(decoded, Images) or not metrics:
-                raise JobError(f"stage {stage!r} has no metric", f"evaluate.arms.{label}", "name a recognition stage")
-            if target not in raw.targets:
-                raise DataError(f"the data has no target {target!r}", f"evaluate.arms.{label}", "name other data")
-            classes = self.context.targets[target].classes
-            if isinstance(decoded, Categories) and decoded.classes != classes:
-                what = f"stage {stage!r} has the classes {', '.join(decoded.classes)}, the data {', '.join(classes)}"
-                raise DataError(what, f"evaluate.arms.{label}", "use data with these classes in this order")
-            self.headline = (target, metrics)
-            context = PredictionContext(label, stage, level.condition, level.severity, target, self._seed)
+            decoded = model.head.decode(model(frames))
+            metrics = self._evaluated(label, stage, target_metrics(model.head, decoded, self.context.targets))
             clips = self._clip_columns(store, raw.samples_B, kbps_B)
-            yield prediction_rows(context, clips, raw.targets[target].numpy(), _on_cpu(decoded), self.priors)
+            for target in metrics:
+                output = decoded[target]
+                if isinstance(output, Categories) and output.classes != classes[target]:
+                    what = f"stage {stage!r} has the classes {', '.join(output.classes)}, "
+                    what += f"the data {', '.join(classes[target])}"
+                    raise DataError(what, f"evaluate.arms.{label}", "use data with these classes in this order")
+                context = PredictionContext(label, stage, level.condition, level.severity, target, self._seed, classes)
+                truth_B = raw.targets[target].numpy()
+                yield prediction_rows(context, clips, truth_B, _on_cpu(output), self.priors)
+            self.metrics |= metrics
+
+    def _evaluated(
+        self, label: str, stage: str, metrics: Mapping[str, Sequence[Metric]]
+    ) -> Mapping[str, Sequence[Metric]]:
+        """Returns the decoded targets that the data have.
+
+        Raises:
+            JobError: the stage decodes no target with a metric.
+            DataError: the data have none of its targets.
+        """
+        if not metrics:
+            raise JobError(f"stage {stage!r} has no metric", f"evaluate.arms.{label}", "name a recognition stage")
+        found = {target: of_target for target, of_target in metrics.items() if target in self.context.targets}
+        if not found:
+            target = next(iter(metrics))
+            raise DataError(f"the data has no target {target!r}", f"evaluate.arms.{label}", "name other data")
+        return found
 
     def _degraded_batches(
         self, arm: Arm, stage: str, level: Level, store: Store
@@ -213,15 +232,15 @@ class Evaluator:
                 raise DataError("frames are not finite", f"evaluate.sweep ({level.condition}, {level.severity:g})", do)
             yield raw, frames, kbps_B
 
-    def _priors(self) -> dict[str, list[float]]:
-        """Returns stage -> share of each class in its training data, of the first target with classes."""
-        priors = {}
+    def _priors(self) -> Priors:
+        """Returns class target -> stage -> share of each class in its training data; of one class target the latter."""
+        priors: dict[str, dict[str, list[float]]] = {}
         for stage in {self.stage_of(arm, level) for arm in self.evaluate.arms.values() for level in self.levels}:
             if stage is not None:
                 data, split = Prepared.open(self.prepared[self.job.stages[stage].data]), self.job.stages[stage].split
-                for counts in list(data.split(split or data.splits[0]).class_counts.values())[:1]:
-                    priors[stage] = [count / max(1, sum(counts)) for count in counts]
-        return priors
+                for target, counts in data.split(split or data.splits[0]).class_counts.items():
+                    priors.setdefault(target, {})[stage] = [count / max(1, sum(counts)) for count in counts]
+        return priors if len(priors) > 1 else next(iter(priors.values()), {})
 
     def _frame_sampler(self, stage: str) -> FrameSampler | SlidingWindows | None:
         """Returns the frame sampling of a stage: windows, else the sampling that it is validated with."""
@@ -260,9 +279,10 @@ class Evaluator:
         return self.models[stage]
 
 
-def _on_cpu(decoded: Values | Categories) -> Values | Categories:
+def _on_cpu(decoded: Decoded) -> Values | Categories:
     if isinstance(decoded, Values):
         return Values(decoded.values_BT.float().cpu())
+    assert isinstance(decoded, Categories)  # images have no metrics
     return Categories(decoded.classes, decoded.probabilities_BTK.float().cpu())
 
 

@@ -20,8 +20,16 @@ def seeds_note(summary: Summary) -> str:
 
 
 def summary_markdown(summary: Summary) -> str:
-    """Formats the headline metric as one table of arms by severities for each condition, with notes."""
-    label = summary.metrics[0].label
+    """Formats the headline metric as one table of arms by severities for each condition, with notes.
+
+    The tables of further targets follow.
+    """
+    targets = (summary, *summary.other_targets)
+    return "\n\n".join(_target_markdown(each, is_named=len(targets) > 1) for each in targets)
+
+
+def _target_markdown(summary: Summary, *, is_named: bool) -> str:
+    label = summary.metrics[0].label + (f" of {summary.target}" if is_named else "")
     parts = [_table(summary, f"{label}, {condition}", condition, _cell) for condition in summary.severities()]
     if any(e.with_missed is not None for e in summary.estimates):
         how = "class prior for missed faces" if summary.without_face == "prior" else "missed faces counted as wrong"

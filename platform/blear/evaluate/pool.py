@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from blear.errors import RunError
-from blear.evaluate.predictions import META, SCHEMA, class_names
+from blear.evaluate.predictions import META, SCHEMA, TRUTH_SHARES, class_names, is_distribution
 
 _KEYS = ("arm", "condition", "severity", "target", "seed")
 _SMALLEST = float(np.finfo(np.float32).smallest_subnormal)  # lower bound of a probability that float32 rounds to 0
@@ -25,8 +25,9 @@ def pool_predictions(table: pa.Table, by: Literal["sample", "video"], score: Poo
 
     Classes: `mean_logits` is the softmax of the mean of the log-probabilities (they differ from the logits by a
     constant of each row); `sum_probabilities` is the sum of the probabilities divided by its total. The prediction is
-    the most probable class. Regression: prediction and truth are means. Face width and bit rate are means, the time is
-    that of the first row, and the metadata are the entries that all rows share.
+    the most probable class. Regression: prediction and truth are means. Distributions: the true shares are means, and
+    the true class is the one with the largest mean share. Face width and bit rate are means, the time is that of the
+    first row, and the metadata are the entries that all rows share.
 
     Args:
         table: a table from `read_predictions`.
@@ -45,9 +46,14 @@ def pool_predictions(table: pa.Table, by: Literal["sample", "video"], score: Poo
     columns = {name: table[name].take(pa.array(first_G)) for name in ("arm", "stage", *_KEYS[1:], "time")}
     videos, subjects = table["video"].to_pylist(), table["subject"].to_pylist()
     truth_N = table["truth"].to_numpy().astype(np.float64)
+    shares: pa.Array = pa.nulls(count, SCHEMA.field(TRUTH_SHARES).type)
     if classes:
         truth_G = truth_N[first_G]
-        _require_same_class(truth_N, truth_G[codes_N], table, by)
+        if is_distribution(table):
+            shares_GK = _mean_shares(table, codes_N, count)
+            shares, truth_G = _lists(shares_GK), shares_GK.argmax(axis=1).astype(np.float64)
+        else:
+            _require_same_class(truth_N, truth_G[codes_N], table, by)
         probabilities_GK = _probabilities(table, codes_N, found_N, count, score)
         prediction_G = probabilities_GK.argmax(axis=1).astype(np.float64)
         probabilities = _probability_lists(probabilities_GK, found_G)
@@ -65,6 +71,7 @@ def pool_predictions(table: pa.Table, by: Literal["sample", "video"], score: Poo
         "prediction": pa.array(np.where(found_G, prediction_G, 0.0), mask=~found_G),
         "probabilities": probabilities,
         META: _common_metadata(table, codes_N, count),
+        TRUTH_SHARES: shares,
     }
     return pa.table(columns).select(SCHEMA.names).cast(SCHEMA.with_metadata(table.schema.metadata))
 
@@ -127,11 +134,24 @@ def _known_mean(table: pa.Table, name: str, codes_N: np.ndarray, found_N: np.nda
 
 def _probability_lists(probabilities_GK: np.ndarray, found_G: np.ndarray) -> pa.Array:
     """Converts probabilities to one list for each decision; null where no face was found."""
-    lists = probabilities_GK.astype(np.float32).tolist()
+    return _lists(probabilities_GK, found_G)
+
+
+def _lists(values_GK: np.ndarray, valid_G: np.ndarray | None = None) -> pa.Array:
+    """Converts rows to lists of float32; null where `valid_G` is False."""
+    lists = values_GK.astype(np.float32).tolist()
+    valid = [True] * len(lists) if valid_G is None else valid_G.tolist()
     return pa.array(
-        [one if found else None for one, found in zip(lists, found_G.tolist(), strict=True)],
-        SCHEMA.field("probabilities").type,
+        [one if given else None for one, given in zip(lists, valid, strict=True)], SCHEMA.field("probabilities").type
     )
+
+
+def _mean_shares(table: pa.Table, codes_N: np.ndarray, count: int) -> np.ndarray:
+    """Computes the mean of the true shares of each decision, float64 [G, K]."""
+    flat = table[TRUTH_SHARES].combine_chunks().flatten().to_numpy().astype(np.float64)
+    shares_NK = flat.reshape(len(codes_N), -1)
+    sums_GK = np.stack([np.bincount(codes_N, column, count) for column in shares_NK.T], axis=1)
+    return sums_GK / np.bincount(codes_N, minlength=count)[:, None]
 
 
 def _common_names(names: Sequence[str], codes_N: np.ndarray, count: int) -> list[str]:

@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from blear.contracts import Categories, Values
-from blear.evaluate.predictions import CLASSES_KEY, META, PRIORS_KEY, SCHEMA
+from blear.evaluate.predictions import CLASSES_KEY, META, PRIORS_KEY, SCHEMA, TARGETS_KEY, TRUTH_SHARES
+
+Priors = Mapping[str, Sequence[float]] | Mapping[str, Mapping[str, Sequence[float]]]
 
 _Numbers = Sequence[float | None] | np.ndarray | float | None
 
@@ -26,6 +28,7 @@ class PredictionContext:
         severity: value of the swept parameter.
         target: name of the predicted quantity.
         seed: seed that the stage was trained with.
+        classes: target -> class names, for every target of the data; regression targets have none.
     """
 
     arm: str
@@ -34,6 +37,7 @@ class PredictionContext:
     severity: float
     target: str
     seed: int = 0
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,17 +67,18 @@ def prediction_rows(
     clips: ClipColumns,
     truth_B: np.ndarray,
     decoded: Values | Categories,
-    priors: Mapping[str, Sequence[float]] | None = None,
+    priors: Priors | None = None,
 ) -> pa.Table:
     """Builds the rows of B clips with T frames each: B x T rows, the frames of one clip in sequence.
 
     Args:
         context: arm, stage, condition, severity and target of the batch.
         clips: the columns with one value for each clip.
-        truth_B: class index or regression target of each clip, [B].
+        truth_B: class index or regression value of each clip, [B]; of a distribution the shares, [B, K].
         decoded: the decoded output of the head, on the CPU. The predicted class is the most probable class.
-        priors: stage -> share of each class in its training data. The most frequent class replaces the prediction where
-            no face was found. None: no replacement. All tables of one file must have the same priors.
+        priors: stage -> share of each class in its training data; for several class targets, target -> such a mapping.
+            The most frequent class replaces the prediction where no face was found. None: no replacement. All tables of
+            one file must have the same priors.
 
     Raises:
         ValueError: the length of a column is not B.
@@ -102,7 +107,9 @@ def prediction_rows(
     arrays["probabilities"] = probabilities
     metadata = {CLASSES_KEY: json.dumps(classes).encode()}
     if priors is not None:
-        metadata[PRIORS_KEY] = json.dumps({name: list(shares) for name, shares in priors.items()}).encode()
+        metadata[PRIORS_KEY] = json.dumps(priors).encode()
+    if context.classes:
+        metadata[TARGETS_KEY] = json.dumps({name: list(names) for name, names in context.classes.items()}).encode()
     schema = SCHEMA.with_metadata(metadata)
     return pa.Table.from_arrays([arrays[name] for name in SCHEMA.names], schema=schema)
 
@@ -111,7 +118,7 @@ def _clip_columns(
     context: PredictionContext, clips: ClipColumns, truth_B: np.ndarray
 ) -> dict[str, Sequence[object] | np.ndarray]:
     """Column name -> B values, before they are repeated for each frame."""
-    count = len(clips.samples)
+    count, truth = len(clips.samples), np.asarray(truth_B, dtype=np.float64)
     meta = [list({k: str(v) for k, v in one.items()}.items()) or None for one in clips.meta]
     return {
         "arm": [context.arm] * count,
@@ -127,8 +134,9 @@ def _clip_columns(
         "face_px": _numbers(clips.face_px, count),
         "found": clips.found if clips.found is not None else [True] * count,
         "target": [context.target] * count,
-        "truth": np.asarray(truth_B, dtype=np.float64),
+        "truth": truth if truth.ndim == 1 else truth.argmax(axis=1).astype(np.float64),
         META: meta or [None] * count,
+        TRUTH_SHARES: [None] * count if truth.ndim == 1 else truth.astype(np.float32).tolist(),
     }
 
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +34,7 @@ SCHEMA = pa.schema(
         ("prediction", pa.float64()),
         ("probabilities", pa.list_(pa.float32())),
         ("meta", pa.map_(pa.string(), pa.string())),
+        ("truth_shares", pa.list_(pa.float32())),
     ]
 )
 """Columns of the table. `time`, `kbps`, `face_px` and `prediction` may be null.
@@ -40,11 +42,13 @@ SCHEMA = pa.schema(
 `seed` is the seed that the stage was trained with. `time` is in seconds, `kbps` in kbit/s, and `face_px` is the width
 of the face in pixels. `truth` and `prediction` hold a class index or a regression value. `probabilities` is null for
 regression targets. `meta` holds the metadata columns of `evaluate.slices` as strings, and is null for a sample without
-such metadata."""
-META, SEED = "meta", "seed"
+such metadata. `truth_shares` holds the true shares of a distribution, whose `truth` is the class with the largest
+share; it is null for other targets. A model with several targets has one row for each of them."""
+META, SEED, TRUTH_SHARES = "meta", "seed", "truth_shares"
 
-CLASSES_KEY, PRIORS_KEY = b"blear.classes", b"blear.priors"
-"""Keys of the file's metadata: the class names, and the class priors of each stage, both as JSON."""
+CLASSES_KEY, PRIORS_KEY, TARGETS_KEY = b"blear.classes", b"blear.priors", b"blear.targets"
+"""Keys of the file's metadata, all as JSON: the class names of the first target; the class priors, stage -> shares or,
+for several class targets, target -> stage -> shares; target -> class names of every target of the data."""
 
 
 def write_predictions(path: Path, tables: Iterable[pa.Table]) -> int:
@@ -90,6 +94,9 @@ def read_predictions(path: Path) -> pa.Table:
         table = table.append_column(SCHEMA.field(META), pa.nulls(table.num_rows, SCHEMA.field(META).type))
     if SEED not in table.column_names:  # one seed, which run.json has
         table = table.append_column(SCHEMA.field(SEED), pa.array(np.zeros(table.num_rows, np.int64)))
+    if TRUTH_SHARES not in table.column_names:  # a file without distributions, of an earlier version
+        shares = SCHEMA.field(TRUTH_SHARES)
+        table = table.append_column(shares, pa.nulls(table.num_rows, shares.type))
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
         raise RunError(f"columns missing: {', '.join(missing)}", str(path), again)
@@ -100,10 +107,30 @@ def read_predictions(path: Path) -> pa.Table:
 
 
 def class_names(table: pa.Table) -> tuple[str, ...]:
-    """Returns the class names in the order of the class indices; empty for a regression target."""
-    return tuple(json.loads((table.schema.metadata or {}).get(CLASSES_KEY, b"[]")))
+    """Returns the class names of the first row's target in the order of the class indices; empty for regression."""
+    metadata = table.schema.metadata or {}
+    of_targets = json.loads(metadata.get(TARGETS_KEY, b"{}"))
+    target = first_target(table)
+    return tuple(of_targets[target] if target in of_targets else json.loads(metadata.get(CLASSES_KEY, b"[]")))
+
+
+def first_target(table: pa.Table) -> str | None:
+    """Returns the target of the first row; None for a table without rows."""
+    return table["target"][0].as_py() if table.num_rows else None
+
+
+def is_distribution(table: pa.Table) -> bool:
+    """Whether the first row's target is a distribution over classes."""
+    return bool(table.num_rows) and table[TRUTH_SHARES][0].is_valid
 
 
 def class_priors(table: pa.Table) -> dict[str, list[float]]:
-    """Returns stage -> share of each class in its training data; empty where missing faces have no substitute class."""
-    return json.loads((table.schema.metadata or {}).get(PRIORS_KEY, b"{}"))
+    """Returns stage -> share of each class in its training data, for the target of the first row.
+
+    Empty where missing faces have no substitute class, and for a distribution.
+    """
+    if is_distribution(table):
+        return {}
+    found: dict[str, Any] = json.loads((table.schema.metadata or {}).get(PRIORS_KEY, b"{}"))
+    nested = any(isinstance(value, dict) for value in found.values())
+    return found.get(first_target(table) or "", {}) if nested else found

@@ -27,7 +27,7 @@ def write_faces(
     device: torch.device,
     *,
     count: int,
-    decisions: pa.Table,
+    decisions: Sequence[pa.Table],
 ) -> None:
     """Writes the first frames of `count` samples at equal distances in the split, and of the worst mistakes.
 
@@ -38,7 +38,7 @@ def write_faces(
         chain: returns the degradations of a level.
         device: that the degradations run on.
         count: number of samples.
-        decisions: rows of the predictions table, pooled where the evaluation pools.
+        decisions: rows of the predictions table of each target, pooled where the evaluation pools.
     """
     chosen = np.linspace(0, len(store) - 1, min(count, len(store))).astype(np.int64)
     taken = store.take(chosen)
@@ -61,13 +61,18 @@ def clean_level(levels: Sequence[tuple[str, float]]) -> tuple[str, float]:
 
 
 def _mistakes(
-    store: Store, levels: Sequence[Level], chain: Callable[[Level], Chain], device: torch.device, decisions: pa.Table
+    store: Store,
+    levels: Sequence[Level],
+    chain: Callable[[Level], Chain],
+    device: torch.device,
+    decisions: Sequence[pa.Table],
 ) -> dict[str, Any]:
     """Returns the arrays of the worst mistakes; decisions that are pooled over several samples have no picture."""
     by_name = {(level.condition, level.severity): level for level in levels}
     found = [
         mistake
-        for parts in worst_mistakes_by_arm(decisions, clean_level(list(by_name)), MAX_MISTAKES).values()
+        for of_target in decisions
+        for parts in worst_mistakes_by_arm(of_target, clean_level(list(by_name)), MAX_MISTAKES).values()
         for part in parts
         for mistake in part
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from blear.contracts import Metric
 from blear.errors import RunError
 from blear.evaluate.pool import pool_predictions
-from blear.evaluate.predictions import class_priors
+from blear.evaluate.predictions import class_priors, first_target
 from blear.evaluate.statistics.bootstrap import compute_statistic
 from blear.evaluate.statistics.bootstrap_estimate import paired_difference
 from blear.evaluate.statistics.calibration import calibrations, confusion_matrices
@@ -47,10 +47,18 @@ class SummaryOptions:
     temperatures: Temperatures = field(default_factory=dict)
 
     @staticmethod
-    def of(evaluate: Evaluate, temperatures: Temperatures) -> SummaryOptions:
-        """Returns the options of a job's section `evaluate`."""
+    def of(
+        evaluate: Evaluate, temperatures: Temperatures, target: str | None = None, *, first: bool = True
+    ) -> SummaryOptions:
+        """Returns the options of a job's section `evaluate` for one target.
+
+        Args:
+            temperatures: of this target.
+            first: whether it is the first target, which tests of equivalence without a `target` are about.
+        """
         groups = {condition: sweep.group for condition, sweep in evaluate.sweeps.items()}
-        return SummaryOptions(evaluate.equivalence, evaluate.slices, evaluate.mce, groups, temperatures)
+        equivalence = [pair for pair in evaluate.equivalence if pair.target == target or (first and not pair.target)]
+        return SummaryOptions(equivalence, evaluate.slices, evaluate.mce, groups, temperatures)
 
 
 def summarise(
@@ -127,6 +135,49 @@ def summarise(
     )
 
 
+def summarise_targets(
+    predictions: pa.Table,
+    metrics: Mapping[str, Sequence[Metric]],
+    *,
+    reference: str,
+    seed: int,
+    resamples: int = 1000,
+    pool: Pool | None = None,
+    cluster: ClusterKind | None = None,
+    options: Mapping[str, SummaryOptions] | None = None,
+) -> Summary:
+    """Computes the summary of every target; those of all but the first are `Summary.other_targets` of the first.
+
+    Args:
+        predictions: a table from `read_predictions`.
+        metrics: target -> its metrics, the headline metric first. The first target is the target of the summary.
+        reference: label of the reference arm. For a target that this arm does not predict, it is the first arm that
+            does.
+        options: target -> optional parts of its summary.
+
+    Raises:
+        As `summarise`.
+    """
+    found: list[Summary] = []
+    for target, of_target in metrics.items():
+        table = predictions.filter(pc.field("target") == target)
+        arms = pc.unique(table["arm"]).to_pylist()
+        found.append(
+            summarise(
+                table,
+                of_target,
+                reference=reference if reference in arms or not found else arms[0],
+                seed=seed,
+                resamples=resamples,
+                target=target,
+                pool=pool,
+                cluster=cluster,
+                options=(options or {}).get(target),
+            )
+        )
+    return found[0].model_copy(update={"other_targets": found[1:]})
+
+
 def prepare_predictions(
     predictions: pa.Table,
     metrics: Sequence[Metric],
@@ -150,8 +201,7 @@ def prepare_predictions(
 
 def _of_target(predictions: pa.Table, target: str | None) -> pa.Table:
     """Returns the rows of one target; None: the target of the first row."""
-    if target is None and predictions.num_rows:
-        target = predictions["target"][0].as_py()
+    target = target or first_target(predictions)
     table = predictions.filter(pc.field("target") == target)
     if target is None or not table.num_rows:
         raise RunError(f"no predictions of {target or 'any target'}", "predictions.parquet", "evaluate a filled split")
@@ -162,7 +212,7 @@ def _summary_estimate(tested: TestedPredictions, key: GroupKey, group: Predictio
     parts = group.of_each_seed
     clusters = np.unique(group.clusters_N)
     low, high = tested.interval(tested.estimate(key, metric), key)
-    values = [compute_statistic(metric.compute, part.truth_N, part.prediction_N) for part in parts]
+    values = [compute_statistic(metric.compute, *part.scored) for part in parts]
     value = float(np.mean(values))
     missed: tuple[float | None, ...] = (None, None, None)
     if len(group.missed_M) and group.classes != 1:
@@ -202,7 +252,8 @@ def _mean_over_videos(tested: TestedPredictions, groups: Sequence[PredictionGrou
         videos_N = tested.videos_N[group.rows_N]
         order = np.argsort(videos_N, kind="stable")
         of_videos = np.split(order, np.flatnonzero(np.diff(videos_N[order])) + 1)
-        values = [compute_statistic(metric.compute, group.truth_N[i], group.prediction_N[i]) for i in of_videos]
+        truth, prediction = group.scored
+        values = [compute_statistic(metric.compute, truth[i], prediction[i]) for i in of_videos]
         defined = [value for value in values if np.isfinite(value)]
         means += [float(np.mean(defined))] if defined else []
     return float(np.mean(means)) if len(means) == len(groups) else None

@@ -102,6 +102,11 @@ class Summary(SummaryModel):
     slices: list[Slice] = Field([], description="the slices of `evaluate.slices`")
     rates: list[RateAccuracyCurve] = Field([], description="rate-accuracy curves of conditions with a bit rate")
     bd: list[BjontegaardDelta] = Field([], description="Bjontegaard differences of each other arm from the reference")
+    other_targets: list[Summary] = Field([], description="the summaries of the other targets of the evaluated models")
+
+    def of_target(self, target: str) -> Summary | None:
+        """Returns the summary of one target; None where it was not evaluated."""
+        return next((each for each in (self, *self.other_targets) if each.target == target), None)
 
     def estimate(self, arm: str, condition: str, severity: float, metric: str | None = None) -> Estimate | None:
         """Returns one estimate; None where the arm was not evaluated. `metric` None: the headline metric."""

@@ -14,6 +14,7 @@ _SLOT_OF = {
     "Sweep": "degradation",
     "BackboneUse": "backbone",
     "HeadUse": "head",
+    "WeightedHeadUse": "head",
 }
 _PLACEHOLDER = {"type": "string", "pattern": r"^\{\w+\}$", "description": "a value of the entry's matrix"}
 

@@ -12,7 +12,7 @@ from blear.job.component_names import ComponentNames
 from blear.job.document import Document, Where
 from blear.job.paths import absolute, matches_template, unknown_name, windows_hint
 from blear.job.reference_errors import read_errors
-from blear.job.schema import BackboneUse, Data, FallbackData, HeadUse, Sweep
+from blear.job.schema import BackboneUse, Data, FallbackData, HeadUse, Sweep, WeightedHeadUse
 from blear.plugin.catalog import Catalog
 from blear.plugin.discovery import load_plugins
 from blear.plugin.uses import Use
@@ -113,6 +113,11 @@ class _Resolver:
             raw["head"] = self.components.use("head", HeadUse, raw["head"], (*where, "head"))
         if isinstance(teacher := raw.get("teacher"), dict):
             raw["teacher"] = self.teacher(teacher, (*where, "teacher"), earlier)
+        if isinstance(heads := raw.get("heads"), dict):
+            use = self.components.use
+            raw["heads"] = {
+                name: use("head", WeightedHeadUse, head, (*where, "heads", name)) for name, head in heads.items()
+            }
         return raw
 
     def teacher(self, raw: dict[str, Any], where: Where, earlier: Sequence[str]) -> dict[str, Any]:

@@ -133,18 +133,22 @@ def _check_arm(checker: StageChecker, evaluate: Evaluate, role: str, name: str) 
         if not output.images:
             raise JobError(f"stage {name!r} returns no images", "", "name a restoration stage in `restore`")
         return
-    if output.images or not output.metrics:
+    if not output.metrics:
         raise JobError(f"stage {name!r} has no metric", "", "name a recognition stage")
     data = evaluate.data or stage.data
     if data not in checker.facts:
         return
     facts = checker.facts[data]
-    if output.target not in facts.targets:
-        raise DataError(f"the data {data!r} have no target {output.target!r}", "", "name other data in evaluate.data")
-    classes = facts.targets[output.target].classes
-    if output.classes and output.classes != classes:
-        what = f"stage {name!r} has the classes {', '.join(output.classes)}, the data {', '.join(classes)}"
-        raise DataError(what, "", "use data with these classes in this order")
+    missing = [target for target in output.metrics if target not in facts.targets]
+    if len(missing) == len(output.metrics):
+        raise DataError(f"the data {data!r} have no target {missing[0]!r}", "", "name other data in evaluate.data")
+    if missing:
+        checker.notes.append(f"stage {name}: not tested, since the data {data!r} lack them: {', '.join(missing)}")
+    for target in output.metrics:
+        given, classes = output.classes[target], facts.targets[target].classes if target in facts.targets else ()
+        if given and classes and given != classes:
+            what = f"stage {name!r} has the classes {', '.join(given)}, the data {', '.join(classes)}"
+            raise DataError(what, "", "use data with these classes in this order")
     targets = checker.facts[stage.data].targets
     _, context = evaluation_transform(checker.job, name, checker.catalog, facts.clip, targets)
     if data == stage.data:

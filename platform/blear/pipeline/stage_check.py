@@ -18,6 +18,7 @@ from blear.errors import DataError, JobError
 from blear.job.schema import Job, Stage
 from blear.pipeline.data_facts import DataFacts
 from blear.plugin.catalog import Catalog
+from blear.plugin.decoded_targets import target_metrics
 from blear.train.chains import (
     CleanShape,
     augmented_context,
@@ -30,7 +31,7 @@ from blear.train.optimizer import build_optimizer
 from blear.train.preprocessing import Preprocessing
 from blear.train.teacher import Distillation, build_teacher
 from blear.train.transfer import check_transfer
-from blear.train.validation import decoded_values, require_metric
+from blear.train.validation import require_metric
 
 _SHOWN = 4
 
@@ -40,17 +41,15 @@ class StageOutput:
     """What a stage's head gives for one batch.
 
     Attributes:
-        target: name of the first decoded target.
-        images: whether it is images.
-        classes: its classes; empty for images and regression.
-        metrics: the head's metrics, the headline metric first.
+        images: whether its first decoded target is images.
+        classes: decoded target -> its classes; empty for images and regression.
+        metrics: decoded target -> its metrics, the headline metric first; without targets that have no metric.
         shapes: name of a weight -> its shape.
     """
 
-    target: str
     images: bool
-    classes: tuple[str, ...]
-    metrics: Sequence[Metric]
+    classes: Mapping[str, tuple[str, ...]]
+    metrics: Mapping[str, Sequence[Metric]]
     shapes: Mapping[str, torch.Size]
 
 
@@ -168,8 +167,9 @@ class StageChecker:
             batch = preprocess(example_batch(stored.clip, facts.targets, facts.layouts.get(split), count))
             outputs = model.train()(batch.frames_BTCHW)
             with torch.no_grad():
-                target, decoded = next(iter(model.head.decode(outputs).items()))
-            if isinstance(decoded, Images) and facts.dataset is not None:  # the loss depends on the clean clips
+                decoded = model.head.decode(outputs)
+            images = isinstance(next(iter(decoded.values())), Images)
+            if images and facts.dataset is not None:  # the loss depends on the clean clips
                 batch = preprocess(example_batch(stored.clip, facts.targets, facts.layout(split), count))
             loss = model.head.loss(outputs, batch)
             if stage.teacher is not None:
@@ -183,15 +183,14 @@ class StageChecker:
             raise JobError("no parameter has a gradient", f"stages.{name}", "train at least one parameter of the loss")
         loss.backward()
         self._check_gradients(name, stage, model)
-        metrics = list(model.head.metrics())
-        if stage.validate_ is not None and require_metric(metrics, stage.validate_.metric) is not None:
-            decoded_values(decoded)
-            if target not in batch.targets:
-                do = "name other data, or validate.metric: loss"
-                raise JobError(f"the data have no target {target!r}", f"stages.{name}.validate.metric", do)
-        classes = decoded.classes if isinstance(decoded, Categories) else ()
+        metrics = target_metrics(model.head, decoded, facts.targets)
+        criterion = None if stage.validate_ is None else require_metric(metrics, stage.validate_.metric)
+        if criterion is not None and criterion.target not in batch.targets:
+            do = "name other data, or validate.metric: loss"
+            raise JobError(f"the data have no target {criterion.target!r}", f"stages.{name}.validate.metric", do)
+        classes = {key: value.classes if isinstance(value, Categories) else () for key, value in decoded.items()}
         shapes = {key: value.shape for key, value in model.state_dict().items()}
-        return StageOutput(target, isinstance(decoded, Images), classes, metrics, shapes)
+        return StageOutput(images, classes, metrics, shapes)
 
     def _check_gradients(self, name: str, stage: Stage, model: nn.Module) -> None:
         """Several workers wait for the gradient of every parameter; the second step fails if there is none."""

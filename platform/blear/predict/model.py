@@ -85,8 +85,9 @@ class FaceModel:
         frames = torch.from_numpy(np.stack(clips)).permute(0, 1, 4, 2, 3).contiguous()
         numbers = np.arange(len(clips))
         outputs = self.recognizer(self.transform(as_float(frames, self.device), np.zeros_like(numbers), numbers))
-        decoded = next(iter(self.recognizer.head.decode(outputs).values()))
-        if not isinstance(decoded, Categories):
+        found = self.recognizer.head.decode(outputs).values()
+        decoded = next((each for each in found if isinstance(each, Categories)), None)
+        if decoded is None:
             do = "choose a stage with a classification head, with --stage"
             raise RunError("the stage's head gives no classes", do=do)
         return decoded.classes, decoded.probabilities_BTK[:, -1].float().cpu().numpy()

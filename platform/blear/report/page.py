@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jinja2
@@ -36,9 +36,9 @@ from blear.report.view import View, build_view
 from blear.storage.run_folder import write_bytes, write_text
 
 _DPI = 160
-_SECTIONS: Sequence[Callable[[View], Section | None]] = (
+_Make = Callable[[View], Section | None]
+_OF_TARGET: Sequence[_Make] = (
     robustness.section,
-    search.section,
     scalars.section,
     tests.section,
     rate.section,
@@ -47,9 +47,9 @@ _SECTIONS: Sequence[Callable[[View], Section | None]] = (
     slices.section,
     faces.section,
     mistakes.section,
-    learning.section,
-    provenance.section,
 )
+_AFTER_FIRST: Sequence[_Make] = (search.section,)
+_OF_RUN: Sequence[_Make] = (learning.section, provenance.section)
 
 
 def build(run: Path) -> Path:
@@ -92,8 +92,23 @@ def curve_png(run: Path, path: Path) -> Path:
     return path
 
 
+def _sections(view: View) -> Iterator[tuple[View, Section]]:
+    """Yields the sections of the page, each with the view of its target."""
+    first, *others = _OF_TARGET
+    several = bool(view.summary.other_targets)
+    for each in (view, *view.other_views()):
+        is_first = each is view
+        for make in (first, *(_AFTER_FIRST if is_first else ()), *others):
+            if (found := make(each)) is not None:
+                of_target = several and make not in _AFTER_FIRST
+                yield each, found.of_target(each.summary.target, is_first=is_first) if of_target else found
+    for make in _OF_RUN:
+        if (found := make(view)) is not None:
+            yield view, found
+
+
 def _write(view: View, folder: Path) -> Path:
-    sections = [found for make in _SECTIONS if (found := make(view)) is not None]
+    sections = list(_sections(view))
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("blear.report", "templates"),
         autoescape=True,
@@ -111,18 +126,18 @@ def _write(view: View, folder: Path) -> Path:
     macros = environment.get_template("macros.html.j2").module
     parts = [
         {
-            "name": section.name,
+            "name": section.anchor or section.name,
             "heading": section.heading,
             "html": environment.get_template(f"sections/{section.name}.html.j2").render(
-                view=view, figures=section.figures, macros=macros, **section.context
+                view=of_target, figures=section.figures, macros=macros, **section.context
             ),
         }
-        for section in sections
+        for of_target, section in sections
     ]
     page = environment.get_template("page.html.j2").render(
         view=view, sections=parts, outcome=outcome(view), colors=declarations()
     )
-    for section in sections:
+    for _, section in sections:
         for figure in section.figures:
             figure.save(folder / "figures")
     path = folder / "report.html"

@@ -29,15 +29,12 @@ class StageLog:
 
     Attributes:
         loss, validation: training and validation loss.
-        metric: name of the validation metric; None: the stage has none.
-        metric_training, metric_validation: the metric on training and validation batches.
+        metrics: name of a metric -> its values on training batches and in validation.
     """
 
     loss: np.ndarray
     validation: np.ndarray
-    metric: str | None = None
-    metric_training: np.ndarray = field(default_factory=lambda: np.empty((2, 0)))
-    metric_validation: np.ndarray = field(default_factory=lambda: np.empty((2, 0)))
+    metrics: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -146,14 +143,14 @@ def _stage(folder: Path) -> tuple[StageInfo, StageLog]:
     if not path.is_file():
         raise RunError("missing", str(path), f"delete {folder} and {_CONTINUE}")
     points: dict[str, list[tuple[float, float]]] = {"loss": [], "validation_loss": []}
-    metric = None
+    metrics: dict[str, None] = {}  # a dict as an ordered set
     for number, line in enumerate(path.read_text().splitlines(), 1):
         try:
             entry = json.loads(line)
             for name in entry:
                 split, _, quantity = name.partition("_")
                 if split in ("training", "validation") and quantity != "loss":
-                    metric = quantity
+                    metrics[quantity] = None
                     points.setdefault(name, [])
                 if name in points:
                     points[name].append((float(entry["step"]), float(entry[name])))
@@ -161,9 +158,10 @@ def _stage(folder: Path) -> tuple[StageInfo, StageLog]:
             raise RunError(
                 f"line {number} is not a log line: {error!r}", str(path), f"fix or delete it; {_CONTINUE}"
             ) from error
-    names = ("loss", "validation_loss", f"training_{metric}", f"validation_{metric}")
-    curves = [np.array(points.get(name, []), dtype=np.float64).reshape(-1, 2).T for name in names]
-    return info, StageLog(curves[0], curves[1], metric, curves[2], curves[3])
+    curves = {name: np.array(found, dtype=np.float64).reshape(-1, 2).T for name, found in points.items()}
+    empty = np.empty((2, 0))
+    pairs = {m: (curves.get(f"training_{m}", empty), curves.get(f"validation_{m}", empty)) for m in metrics}
+    return info, StageLog(curves["loss"], curves["validation_loss"], pairs)
 
 
 def _faces(path: Path) -> Faces:

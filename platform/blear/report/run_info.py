@@ -114,7 +114,8 @@ class StageInfo(_RecordModel):
     name: str
     data: str
     backbone: Any
-    head: Any
+    head: Any = None
+    heads: dict[str, Any] = {}
     augment: list[Any] = []
     degrade: list[Any] = []
     steps: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pyarrow as pa
@@ -54,13 +54,13 @@ class Arm:
 
 @dataclass(frozen=True)
 class View:
-    """The runs of a page. The reference of the first run is the reference of all.
+    """The runs of a page, and the results for one of their targets. The reference of the first run is that of all.
 
     Attributes:
         runs: the files of each run.
         arms: the arms of all runs.
         sweeps: the swept conditions, those of the first run first; levels mildest first.
-        summary: results of all arms under their labels.
+        summary: results of all arms under their labels. Those of further targets are `summary.other_targets`.
     """
 
     runs: Sequence[RunFiles]
@@ -77,6 +77,18 @@ class View:
     def headline(self) -> MetricInfo:
         """The headline metric."""
         return self.summary.metrics[0]
+
+    @property
+    def targets(self) -> list[str]:
+        """Names of the targets of the page."""
+        return [each.target for each in (self.summary, *self.summary.other_targets)]
+
+    def other_views(self) -> list[View]:
+        """Returns the views of the further targets, each with the arms that predict it."""
+        return [
+            replace(self, summary=each, arms=[arm for arm in self.arms if arm.label in each.arms])
+            for each in self.summary.other_targets
+        ]
 
     @property
     def upper_bounds(self) -> set[str]:
@@ -97,7 +109,7 @@ class View:
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes; empty for a regression target."""
-        return class_names(self.runs[0].predictions)
+        return class_names(self.predictions)
 
     @cached_property
     def _estimates(self) -> dict[tuple[str, str, float, str], Estimate]:

@@ -5,28 +5,28 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from blear.contracts import Metric
 from blear.errors import JobError
 from blear.evaluate.evaluator import Evaluator
 from blear.job.reader import dump_job, read_job
-from blear.job.schema import Arm, Job
+from blear.job.schema import Arm, Job, Objective
+from blear.plugin.decoded_targets import find_metric, metric_names
 from blear.plugin.discovery import load_plugins
 from blear.progress import track
-from blear.search.objective import Curve, curve_of
+from blear.search.objective import Curve, TargetMetric, curve_of
 from blear.storage.run_folder import RunFolder, write_text
 from blear.train.loop import train_stage
-from blear.train.model import Recognizer, build_recognizer
+from blear.train.model import Recognizer, build_recognizer, evaluated_targets
 from blear.train.plan import StagePlan
 from blear.train.worker import LocalWorker, local_device
 
-OnCurve = Callable[[int, Curve], None]
-"""Called with the step and the curve of each evaluation during training."""
+OnCurves = Callable[[int, list[Curve]], None]
+"""Called with the step and the curves of the objectives' metrics, of each evaluation during training."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,15 @@ def train_configuration(
     context: TrialContext,
     job: Job,
     run: RunFolder,
-    on_curve: OnCurve | None = None,
+    on_curves: OnCurves | None = None,
+    metrics: Sequence[TargetMetric] = (),
     only: Sequence[str] | None = None,
 ) -> None:
     """Trains the stages of a configuration that are not trained yet; shared stages are copied.
 
     Args:
-        on_curve: evaluates the searched stage at each checkpoint, and is called with the curve. Training then runs in
-            this process.
+        on_curves: evaluates the searched stage at each checkpoint, and is called with the curves of `metrics`. Training
+            then runs in this process.
         only: stages to train; None: the searched stage and the stages that it starts from.
     """
     if run.root != context.root:
@@ -88,48 +89,69 @@ def train_configuration(
             shutil.copytree(RunFolder(context.root).stage(name), run.stage(name), dirs_exist_ok=True)
             continue
         plan = StagePlan(job, name, run, dict(context.prepared))
-        if context.on_ray and on_curve is None:
+        if context.on_ray and on_curves is None:
             from blear.train.on_ray.runner import train_on_ray
 
             train_on_ray(plan)
         else:
-            train_stage(plan, _EvaluatingWorker(plan, context, on_curve if name == context.stage else None))
+            on_curves_of = on_curves if name == context.stage else None
+            train_stage(plan, _EvaluatingWorker(plan, context, on_curves_of, metrics))
 
 
-def evaluate_configuration(context: TrialContext, job: Job, run: RunFolder, model: nn.Module | None = None) -> Curve:
-    """The robustness curve of the searched stage on the search's split.
+def evaluate_configuration(
+    context: TrialContext,
+    job: Job,
+    run: RunFolder,
+    metrics: Sequence[TargetMetric],
+    model: nn.Module | None = None,
+) -> list[Curve]:
+    """The robustness curves of the searched stage on the search's split, one for each metric.
 
     Args:
         model: the model to evaluate; None: the final weights of the stage in `run`.
     """
-    evaluator, metric = _evaluator(context, job, run)
+    evaluator = _evaluator(context, job, run)
     if model is not None:
         evaluator.models[context.stage] = model  # type: ignore[assignment]
     with track("evaluation", len(evaluator.levels)) as bar:
-        return curve_of(evaluator.tables(bar), metric)
+        tables = list(evaluator.tables(bar))
+    found = evaluator.metrics
+    return [curve_of(tables, m.target, next(each for each in found[m.target] if each.name == m.name)) for m in metrics]
 
 
-def headline_metric(context: TrialContext, job: Job, run: RunFolder) -> Metric:
-    """The first metric of the searched stage's head.
+def objective_metrics(
+    context: TrialContext, job: Job, run: RunFolder, objectives: Sequence[Objective]
+) -> tuple[TargetMetric, ...]:
+    """The metric of each objective: the one that it names, else the headline metric of the searched stage.
 
     Raises:
-        JobError: the head has no metric.
+        JobError: the stage has no metric, or not the named one.
     """
-    return _evaluator(context, job, run)[1]
+    evaluator = _evaluator(context, job, run)
+    _, build_context = evaluator.transform(context.stage)
+    model = build_recognizer(evaluator.catalog, job.stages[context.stage], context.stage, build_context)
+    metrics = evaluated_targets(model, replace(build_context, targets=evaluator.context.targets))
+    if not metrics:
+        raise JobError(f"stage {context.stage!r} gives no metric", "search.stage", "name a recognition stage")
+    target = next(iter(metrics))
+    found = []
+    for objective in objectives:
+        name = objective.metric or f"{target}.{metrics[target][0].name}"
+        pair = find_metric(metrics, name)
+        if pair is None:
+            do = f"choose one of: {', '.join(metric_names(metrics))}"
+            raise JobError(f"stage {context.stage!r} has no metric {name!r}", "search.objective.metric", do)
+        of_target, metric = pair
+        found.append(TargetMetric(of_target, metric.name, metric.label, metric.higher_is_better))
+    return tuple(found)
 
 
-def _evaluator(context: TrialContext, job: Job, run: RunFolder) -> tuple[Evaluator, Metric]:
+def _evaluator(context: TrialContext, job: Job, run: RunFolder) -> Evaluator:
     if job.evaluate is None:
         raise JobError("a search needs an `evaluate` section, whose sweep gives the curve", "search", "add one")
     catalog = load_plugins(tuple(job.plugins))
     evaluate = job.evaluate.model_copy(update={"split": context.split, "arms": {"trial": Arm(stage=context.stage)}})
-    evaluator = Evaluator(job, evaluate, catalog, run, context.prepared, local_device("auto"))
-    _, build_context = evaluator.transform(context.stage)
-    head: Any = build_recognizer(catalog, job.stages[context.stage], context.stage, build_context).head
-    metrics = list(head.metrics())
-    if not metrics:
-        raise JobError(f"stage {context.stage!r} gives no metric", "search.stage", "name a recognition stage")
-    return evaluator, metrics[0]
+    return Evaluator(job, evaluate, catalog, run, context.prepared, local_device("auto"))
 
 
 def required_stages(job: Job, stage: str) -> list[str]:
@@ -145,9 +167,11 @@ def required_stages(job: Job, stage: str) -> list[str]:
 class _EvaluatingWorker(LocalWorker):
     """A worker of one process that evaluates its model at every checkpoint of the searched stage."""
 
-    def __init__(self, plan: StagePlan, context: TrialContext, on_curve: OnCurve | None) -> None:
+    def __init__(
+        self, plan: StagePlan, context: TrialContext, on_curves: OnCurves | None, metrics: Sequence[TargetMetric]
+    ) -> None:
         super().__init__(local_device("auto"))
-        self._plan, self._context, self._on_curve = plan, context, on_curve
+        self._plan, self._context, self._on_curves, self._metrics = plan, context, on_curves, metrics
         self._model: Recognizer | None = None
 
     def prepare_model(self, model: nn.Module) -> nn.Module:
@@ -156,9 +180,9 @@ class _EvaluatingWorker(LocalWorker):
         return wrapped
 
     def on_checkpoint(self, step: int, metrics: dict[str, float]) -> None:
-        if self._on_curve is None or self._model is None:
+        if self._on_curves is None or self._model is None:
             return
         self._model.eval()
-        curve = evaluate_configuration(self._context, self._plan.job, self._plan.run, self._model)
+        curves = evaluate_configuration(self._context, self._plan.job, self._plan.run, self._metrics, self._model)
         self._model.train()
-        self._on_curve(step, curve)
+        self._on_curves(step, curves)

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from blear.contracts import Metric
 from blear.errors import JobError
+from blear.evaluate.predictions import TRUTH_SHARES, is_distribution
 from blear.evaluate.statistics.robustness_scores import log_area
 from blear.job.schema import CLEAN, Objective
 
 Curve = dict[tuple[str, float], float]
-"""Robustness curve: (condition, severity) -> headline metric."""
+"""Robustness curve: (condition, severity) -> metric."""
 
 
-def curve_of(tables: Iterable[pa.Table], metric: Metric) -> Curve:
-    """The metric at each condition and severity, over the samples with a detected face.
+@dataclass(frozen=True)
+class TargetMetric:
+    """A metric of one target of the searched stage: names and direction, which a trial can be sent."""
+
+    target: str
+    name: str
+    label: str
+    higher_is_better: bool
+
+
+def curve_of(tables: Iterable[pa.Table], target: str, metric: Metric) -> Curve:
+    """A metric of a target at each condition and severity, over the samples with a detected face.
 
     Args:
         tables: parts of a predictions table.
-        metric: the stage's headline metric.
     """
-    table = pa.concat_tables(tables)
+    return _curve(pa.concat_tables(tables).filter(pc.field("target") == target), metric)
+
+
+def _curve(table: pa.Table, metric: Metric) -> Curve:
     keys = list(zip(table["condition"].to_pylist(), table["severity"].to_pylist(), strict=True))
-    truth, prediction = table["truth"].to_numpy(), table["prediction"].to_numpy()
     found = table["found"].to_numpy(zero_copy_only=False)
+    truth, prediction = table["truth"].to_numpy(), table["prediction"].to_numpy()
+    if is_distribution(table):
+        truth, prediction = (np.array(table[name].to_pylist()) for name in (TRUTH_SHARES, "probabilities"))
     curve: Curve = {}
     for key in dict.fromkeys(keys):
         rows = np.fromiter((other == key for other in keys), bool, len(keys)) & found
@@ -37,24 +53,24 @@ def curve_of(tables: Iterable[pa.Table], metric: Metric) -> Curve:
 
 @dataclass(frozen=True)
 class ObjectiveEvaluator:
-    """Computes the objectives of a search from a curve.
+    """Computes the objectives of a search from the curves of their metrics.
 
     Attributes:
         objectives: the job's objectives.
-        higher_is_better: direction of the metric. A metric whose lower values are better is negated.
+        metrics: the metric of each objective. A metric whose lower values are better is negated.
     """
 
     objectives: tuple[Objective, ...]
-    higher_is_better: bool
+    metrics: tuple[TargetMetric, ...]
 
     @property
     def names(self) -> list[str]:
-        """Names of the objectives, in order; several of one kind are numbered."""
-        uses = [objective.use for objective in self.objectives]
+        """Names of the objectives in order, with their `metric` if they have one; equal names are numbered."""
+        uses = [each.use if each.metric is None else f"{each.use} {each.metric}" for each in self.objectives]
         return [use if uses.count(use) == 1 else f"{use}_{number}" for number, use in enumerate(uses, 1)]
 
-    def __call__(self, curve: Mapping[tuple[str, float], float]) -> dict[str, float]:
-        """The objectives of a curve.
+    def __call__(self, curves: Sequence[Mapping[tuple[str, float], float]]) -> dict[str, float]:
+        """The objectives of the curves of `metrics`.
 
         Returns:
             Name -> value, higher is better; NaN where the metric is undefined at a severity that enters the objective.
@@ -62,9 +78,11 @@ class ObjectiveEvaluator:
         Raises:
             JobError: `weights` names a severity that the evaluation does not have, or an area has too few severities.
         """
-        sign = 1.0 if self.higher_is_better else -1.0
-        signed = {key: sign * value for key, value in curve.items()}
-        return dict(zip(self.names, (_value(objective, signed) for objective in self.objectives), strict=True))
+        values = []
+        for objective, one, curve in zip(self.objectives, self.metrics, curves, strict=True):
+            sign = 1.0 if one.higher_is_better else -1.0
+            values.append(_value(objective, {key: sign * value for key, value in curve.items()}))
+        return dict(zip(self.names, values, strict=True))
 
 
 def _value(objective: Objective, curve: Mapping[tuple[str, float], float]) -> float:

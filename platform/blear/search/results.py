@@ -20,7 +20,7 @@ class Trial(_Section):
     name: str = Field(description="folder below trials/; of a baseline, its label")
     values: dict[str, Any] = Field(description="field of the job -> value")
     objectives: dict[str, float] = Field(description="name -> value, higher is better; empty for a trial that failed")
-    curve: list[tuple[str, float, float]] = Field(description="condition, severity, headline metric")
+    curve: list[tuple[str, float, float]] = Field(description="condition, severity, metric of the first objective")
     looks: list[tuple[int, float]] = Field(description="step and first objective of each evaluation during training")
     steps: int = Field(description="training steps")
     seconds: float = Field(description="duration of the trial")
@@ -34,7 +34,7 @@ class SearchResults(_Section):
     """The results of a search."""
 
     objectives: list[str] = Field(description="names of the objectives; the first one ranks the trials")
-    metric: str = Field(description="label of the headline metric")
+    metric: str = Field(description="label of the metric of the first objective")
     split: str = Field(description="split that the objectives are computed on")
     algorithm: str = Field(description="search algorithm")
     asked: int = Field(description="number of trials in the job")

@@ -22,7 +22,7 @@ from blear.progress import echo, track
 from blear.search.configuration import (
     TrialContext,
     evaluate_configuration,
-    headline_metric,
+    objective_metrics,
     required_stages,
     train_configuration,
 )
@@ -71,8 +71,8 @@ def search_job(job: Job, catalog: Catalog, run: RunFolder, prepared: Mapping[str
         job.cluster.workers != 1,
     )
     train_configuration(context, plain, run, only=[*context.shared, *_other_stages(job, search)])
-    metric = headline_metric(context, plain, run)
-    objective_evaluator = ObjectiveEvaluator(tuple(search.objective), metric.higher_is_better)
+    metrics = objective_metrics(context, plain, run, search.objective)
+    objective_evaluator = ObjectiveEvaluator(tuple(search.objective), metrics)
     steps = job.stages[search.stage].steps
     resources = TrialResources.of(search, job.cluster)
     trials_with_draws = run_trials(context, search, objective_evaluator, resources, job.seed, steps)
@@ -91,7 +91,7 @@ def search_job(job: Job, catalog: Catalog, run: RunFolder, prepared: Mapping[str
     drawn = [draw for trial, draw in trials_with_draws if trial.objectives]
     results = SearchResults(
         objectives=objective_evaluator.names,
-        metric=metric.label,
+        metric=metrics[0].label,
         split=search.split,
         algorithm=search.algorithm,
         asked=search.trials,
@@ -179,10 +179,10 @@ def _run_baseline(
     job = context.job(values, folder)
     with (run.root / "output.log").open("a") as output, contextlib.redirect_stderr(output):
         train_configuration(context, job, run)
-        curve = evaluate_configuration(context, job, run)
+        curves = evaluate_configuration(context, job, run, objective_evaluator.metrics)
     steps = job.stages[context.stage].steps
-    objectives = objective_evaluator(curve)
-    points = [(condition, severity, value) for (condition, severity), value in curve.items()]
+    objectives = objective_evaluator(curves)
+    points = [(condition, severity, value) for (condition, severity), value in curves[0].items()]
     return Trial(
         name=label,
         values=dict(values),

@@ -50,25 +50,27 @@ def trial(
         job = context.job(changes, name)
         evaluates_checkpoints = search.scheduler != "none" or search.algorithm == "pbt"
 
-        def on_curve(step: int, curve: Curve) -> None:
+        def on_curves(step: int, curves: list[Curve]) -> None:
             _await_checkpoint(run, context, step)  # a trial that Tune pauses or copies is restored from it
-            report = _report(objective_evaluator, curve, step, search)
+            report = _report(objective_evaluator, curves, step, search)
             if search.algorithm != "pbt":
                 tune.report(report)
                 return
             with _pack(run, step) as folder:
                 tune.report(report, checkpoint=tune.Checkpoint.from_directory(str(folder)))
 
-        train_configuration(context, job, run, on_curve if evaluates_checkpoints else None)
+        metrics = objective_evaluator.metrics
+        train_configuration(context, job, run, on_curves if evaluates_checkpoints else None, metrics)
         if not evaluates_checkpoints:
-            curve = evaluate_configuration(context, job, run)
-            tune.report(_report(objective_evaluator, curve, job.stages[context.stage].steps, search))
+            curves = evaluate_configuration(context, job, run, metrics)
+            tune.report(_report(objective_evaluator, curves, job.stages[context.stage].steps, search))
 
 
-def _report(objective_evaluator: ObjectiveEvaluator, curve: Curve, step: int, search: Search) -> dict[str, Any]:
-    points = [[condition, severity, value] for (condition, severity), value in curve.items()]
+def _report(objective_evaluator: ObjectiveEvaluator, curves: list[Curve], step: int, search: Search) -> dict[str, Any]:
+    """The objectives, and the curve of the first one, in the form of Tune."""
+    points = [[condition, severity, value] for (condition, severity), value in curves[0].items()]
     number = math.ceil(step / (search.report_every or step))
-    return {**objective_evaluator(curve), "step": step, "evaluation": number, "curve": json.dumps(points)}
+    return {**objective_evaluator(curves), "step": step, "evaluation": number, "curve": json.dumps(points)}
 
 
 def _restore(run: RunFolder, changes: dict[str, Any], search: Search) -> MixtureHistory:

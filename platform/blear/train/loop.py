@@ -108,7 +108,7 @@ def _open_log(run: StageRun, folder: Path) -> StageLog:
     params = {
         "data": stage.data,
         "backbone": stage.backbone.use,
-        "head": stage.head.use,
+        "head": ", ".join(head.use for head in stage.all_heads.values()),
         "batch_size": stage.batch_size,
         "steps": stage.steps,
         **stage.optimizer.model_dump(mode="json"),

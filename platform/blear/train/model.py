@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from blear.contracts import BuildContext, ClipSpec
+from blear.contracts import BuildContext, ClipSpec, Metric
 from blear.data.frame_sampling import FrameSampler
 from blear.job.schema import Stage
 from blear.plugin.catalog import Catalog
+from blear.plugin.decoded_targets import target_metrics
+from blear.train.head_group import HeadGroup
 
 
 class Recognizer(nn.Module):
@@ -30,6 +32,34 @@ class Recognizer(nn.Module):
         return self.head(self.backbone(frames_BTCHW))
 
 
+def evaluated_targets(model: Recognizer, context: BuildContext) -> dict[str, tuple[Metric, ...]]:
+    """The targets of a model that the data have -> their metrics, found by the prediction for one blank clip.
+
+    Args:
+        model: keeps its weights, batch statistics and mode.
+        context: shape of the clips that reach the model, and the targets of its data.
+    """
+    parameter, training = next(model.parameters(), None), model.training
+    device = None if parameter is None else parameter.device
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        decoded = model.head.decode(model.eval()(blank_clip(context, device)))
+    model.train(training)
+    metrics = target_metrics(model.head, decoded, context.targets)
+    return {target: of_target for target, of_target in metrics.items() if target in context.targets}
+
+
+def blank_clip(context: BuildContext, device: torch.device | None = None) -> Tensor:
+    """A black clip [1, T, C, H, W] of the context's shape.
+
+    Raises:
+        ValueError: the context has no clip shape.
+    """
+    clip = context.clip
+    if clip is None:
+        raise ValueError("a recognizer needs a clip shape")
+    return torch.zeros(1, clip.length, clip.channels, clip.height, clip.width, device=device)
+
+
 def stage_frame_sampler(stage: Stage, seed: int, clip: ClipSpec) -> FrameSampler | None:
     """The frame sampler of a stage for clips of this shape; None: the stage uses all frames."""
     return None if stage.frames is None else FrameSampler(stage.frames.take, stage.frames.pick, seed, clip.length)
@@ -41,16 +71,20 @@ def build_recognizer(catalog: Catalog, stage: Stage, name: str, context: BuildCo
     Raises:
         ValueError: the context has no clip shape.
     """
-    if context.clip is None:
-        raise ValueError("a recognizer needs a clip shape")
+    blank = blank_clip(context)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed((context.seed << 32) ^ zlib.crc32(name.encode()))
         backbone = catalog.get("backbone", stage.backbone.use).build(stage.backbone.params, context)
-        clip = context.clip
         backbone.eval()
         with torch.no_grad():
-            features = backbone(torch.zeros(1, clip.length, clip.channels, clip.height, clip.width))
+            features = backbone(blank)
         backbone.train()
         shapes = {feature: tuple(value.shape[1:]) for feature, value in features.items()}
-        head = catalog.get("head", stage.head.use).build(stage.head.params, replace(context, features=shapes))
-    return Recognizer(backbone, head)
+        head_context = replace(context, features=shapes)
+        heads = {
+            key: catalog.get("head", use.use).build(use.params, head_context) for key, use in stage.all_heads.items()
+        }
+        if stage.head is not None:
+            return Recognizer(backbone, *heads.values())
+        weights = {key: use.weight for key, use in stage.heads.items()}
+        return Recognizer(backbone, HeadGroup(heads, weights, features, context.targets, f"stages.{name}.heads"))

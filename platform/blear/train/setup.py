@@ -28,7 +28,7 @@ from blear.train.averaging import build_average, first_averaged_step
 from blear.train.chains import augmented_context, check_clean_clips, evaluation_augment, stage_chains
 from blear.train.checkpoint import CheckpointWriter, TrainedModules, TrainerState
 from blear.train.divergence import DivergenceGuard
-from blear.train.model import Recognizer, build_recognizer, stage_frame_sampler
+from blear.train.model import Recognizer, build_recognizer, evaluated_targets, stage_frame_sampler
 from blear.train.optimizer import build_optimizer
 from blear.train.plan import StagePlan
 from blear.train.precision import autocast, choose_precision
@@ -125,7 +125,7 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
     _check_agreement(worker, state.step, folder)
     state.precision = choose_precision(plan, worker, state)
     validator = _build_validator(plan, worker, catalog, data, model, state.precision)
-    metric = None if validator is None else validator.metric()
+    criterion = None if validator is None else validator.criterion()
     stepper = Stepper(
         name=plan.stage,
         seed=plan.job.seed,
@@ -140,7 +140,7 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
         average=average,
         preprocessing=data.preprocessing,
         guard=DivergenceGuard(plan.stage, model, data.store.keys),
-        training_metric=None if metric is None else TrainingMetric(model.head, metric, worker),
+        training_metric=None if criterion is None else TrainingMetric(model.head, criterion, worker),
         teacher=_build_distillation(plan, worker, catalog, data),
     )
     return StageRun(
@@ -236,6 +236,7 @@ def _build_validator(
         model.head,
         worker,
         functools.partial(autocast, precision, worker.device),
+        evaluated_targets(model, data.built),
     )
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blear.contracts import Head, Metric
-from blear.train.validation import decoded_values
+from blear.contracts import Head
+from blear.train.validation import Criterion, truth_and_prediction
 from blear.train.worker import Worker
 
 
@@ -20,16 +20,15 @@ class TrainingMetric:
     """Collects the model's predictions on the batches of a step, made before the step's update."""
 
     head: Head
-    metric: Metric
+    criterion: Criterion
     worker: Worker
     _parts: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
 
     @torch.no_grad()
     def update(self, outputs: Any, targets: Mapping[str, Tensor]) -> None:
         """Adds one batch: the head's outputs and the true targets, name -> [B]."""
-        target, decoded = next(iter(self.head.decode(outputs).items()))
-        values_BT = decoded_values(decoded)
-        self._parts.append((np.repeat(targets[target].cpu().numpy(), values_BT.shape[1]), values_BT.ravel()))
+        target = self.criterion.target
+        self._parts.append(truth_and_prediction(targets[target], self.head.decode(outputs)[target]))
 
     def compute(self) -> dict[str, float]:
         """`training_<metric>` over the batches of all workers since the last call; all workers call it at one step."""
@@ -39,4 +38,4 @@ class TrainingMetric:
         if not parts:
             return {}
         truth, predicted = (np.concatenate(each) for each in zip(*parts, strict=True))
-        return {f"training_{self.metric.name}": self.metric.compute(truth, predicted)}
+        return {f"training_{self.criterion.name}": self.criterion.metric.compute(truth, predicted)}

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from blear.contracts import Categories, Decoded, Head, Metric, Values
+from blear.contracts import Decoded, Head, Images, Metric, Values
 from blear.data.decoded.store import Store
 from blear.data.frame_sampling import FrameSampler
 from blear.data.loader import spread_batches
 from blear.errors import DataError, JobError
 from blear.job.schema import Validate
+from blear.plugin.decoded_targets import find_metric, metric_names
 from blear.train.preprocessing import CpuPreprocessing, Preprocessing
 from blear.train.worker import Worker
+
+Pairs = tuple[np.ndarray, np.ndarray]
+"""Truth and prediction that a metric is computed from: both [N], or [N, K] shares of a distribution."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A metric of one target.
+
+    Attributes:
+        name: in the log: the metric's name, with the target in front if the job or several targets ask for it.
+    """
+
+    name: str
+    target: str
+    metric: Metric
 
 
 @dataclass(frozen=True)
@@ -28,14 +45,13 @@ class _BatchResult:
         first: number of the batch's first sample in the split; it orders the batches of all workers.
         samples: number of samples.
         loss: mean loss of the samples.
-        truth, predicted: values of the metric, [samples x T]; empty without a metric.
+        values: name of a criterion -> truth and prediction of each sample and frame.
     """
 
     first: int
     samples: int
     loss: float
-    truth: np.ndarray
-    predicted: np.ndarray
+    values: dict[str, Pairs]
 
 
 @dataclass(frozen=True)
@@ -47,6 +63,7 @@ class Validator:
         cpu_preprocessing: preprocessing in the reading threads; None: nothing runs there.
         head: computes loss and metrics, and decodes outputs.
         autocast: creates the context of the job's precision.
+        metrics: target -> its metrics (`plugin.decoded_targets`).
     """
 
     spec: Validate
@@ -58,21 +75,32 @@ class Validator:
     head: Head
     worker: Worker
     autocast: Callable[[], contextlib.AbstractContextManager[object]]
+    metrics: Mapping[str, Sequence[Metric]]
 
-    def metric(self) -> Metric | None:
+    def criterion(self) -> Criterion | None:
         """The metric of the job's `validate.metric`; None for the loss.
 
         Raises:
             JobError: the head has no such metric.
         """
-        return require_metric(self.head.metrics(), self.spec.metric)
+        return require_metric(self.metrics, self.spec.metric)
+
+    def criteria(self) -> dict[str, Criterion]:
+        """Name -> criterion, of each value that is logged.
+
+        It is the metric of the job's `validate.metric`, and of several targets the headline metric of each.
+        """
+        found = [criterion] if (criterion := self.criterion()) is not None else []
+        if len(self.metrics) > 1:
+            found += [Criterion(f"{name}.{of[0].name}", name, of[0]) for name, of in self.metrics.items()]
+        return {criterion.name: criterion for criterion in found}
 
     def is_better(self, value: float, best: float | None) -> bool:
         """Whether a value is better than the best one so far; NaN never is."""
-        metric = self.metric()
+        criterion = self.criterion()
         if value != value or best is None:
             return value == value
-        return value > best if metric is not None and metric.higher_is_better else value < best
+        return value > best if criterion is not None and criterion.metric.higher_is_better else value < best
 
     @torch.no_grad()
     def __call__(self, model: nn.Module) -> dict[str, float]:
@@ -85,9 +113,9 @@ class Validator:
             model: the model or its moving average, without the worker's wrapper.
 
         Returns:
-            `validation_loss`, and `validation_<metric>` if `validate.metric` is a metric.
+            `validation_loss`, and `validation_<name>` of each of `criteria`.
         """
-        metric = self.metric()
+        criteria = self.criteria()
         worker = self.worker
         reading = spread_batches(
             self.store,
@@ -106,13 +134,12 @@ class Validator:
                 with self.autocast():
                     outputs = model(batch.frames_BTCHW)
                     loss = float(self.head.loss(outputs, batch))
-                truth = predicted = np.empty(0)
-                if metric is not None:
-                    target, decoded = next(iter(self.head.decode(outputs).items()))
-                    values_BT = decoded_values(decoded)
-                    truth = np.repeat(batch.targets[target].cpu().numpy(), values_BT.shape[1])
-                    predicted = values_BT.ravel()
-                parts.append(_BatchResult(int(raw.samples_B[0]), len(raw.samples_B), loss, truth, predicted))
+                decoded = self.head.decode(outputs) if criteria else {}
+                pairs = {
+                    name: truth_and_prediction(batch.targets[one.target], decoded[one.target])
+                    for name, one in criteria.items()
+                }
+                parts.append(_BatchResult(int(raw.samples_B[0]), len(raw.samples_B), loss, pairs))
         model.train()
         gathered = sorted((part for some in worker.all_gather(parts) for part in some), key=lambda part: part.first)
         if not gathered:
@@ -123,35 +150,39 @@ class Validator:
             )
         total = sum(part.samples for part in gathered)
         values = {"validation_loss": sum(part.loss * part.samples for part in gathered) / total}
-        if metric is not None:
-            truths, predictions = ([getattr(part, name) for part in gathered] for name in ("truth", "predicted"))
-            values[f"validation_{metric.name}"] = metric.compute(np.concatenate(truths), np.concatenate(predictions))
+        for name, one in criteria.items():
+            truth, predicted = (np.concatenate(each) for each in zip(*(p.values[name] for p in gathered), strict=True))
+            values[f"validation_{name}"] = one.metric.compute(truth, predicted)
         return values
 
 
-def require_metric(metrics: Sequence[Metric], name: str) -> Metric | None:
-    """The metric of this name; None for `loss`.
+def require_metric(metrics: Mapping[str, Sequence[Metric]], name: str) -> Criterion | None:
+    """The metric of this name, `metric` or `target.metric`; None for `loss`.
 
     Raises:
         JobError: the metric is missing.
     """
     if name == "loss":
         return None
-    known = {metric.name: metric for metric in metrics}
-    if name not in known:
-        do = f"choose one of: {', '.join(['loss', *known])}"
+    found = find_metric(metrics, name)
+    if found is None:
+        do = f"choose one of: {', '.join(['loss', *metric_names(metrics)])}"
         raise JobError(f"the head has no metric {name!r}", "validate.metric", do)
-    return known[name]
+    return Criterion(name, *found)
 
 
-def decoded_values(decoded: Decoded) -> np.ndarray:
-    """Class indices or regression values, [B, T], as in the predictions table.
+def truth_and_prediction(truth: Tensor, decoded: Decoded) -> Pairs:
+    """Truth and prediction of every sample and frame, as in the predictions table.
 
-    Raises:
-        JobError: the head returns images.
+    Args:
+        truth: labels [B], or the shares of a distribution [B, K].
+        decoded: the same target, decoded; no images, which have no metric.
     """
+    assert not isinstance(decoded, Images)
     if isinstance(decoded, Values):
-        return decoded.values_BT.float().cpu().numpy()
-    if isinstance(decoded, Categories):
-        return decoded.probabilities_BTK.argmax(dim=-1).cpu().numpy()
-    raise JobError("a head that returns images has no metric", "validate.metric", "choose `loss`")
+        predicted = decoded.values_BT.float().cpu().numpy()
+    elif truth.ndim == 2:
+        predicted = decoded.probabilities_BTK.float().cpu().numpy()
+    else:
+        predicted = decoded.probabilities_BTK.argmax(dim=-1).cpu().numpy()
+    return np.repeat(truth.cpu().numpy(), predicted.shape[1], axis=0), predicted.reshape(-1, *predicted.shape[2:])

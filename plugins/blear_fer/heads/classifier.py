@@ -1,4 +1,7 @@
-"""Base class of the heads that classify a clip: target, cross-entropy, metrics and decoding."""
+"""Base class of the heads that classify a clip: target, cross-entropy, metrics and decoding.
+
+The target is a class, or a distribution over classes such as the votes of several annotators.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from blear.contracts import Batch, BuildContext, Categories, Decoded, Metric, Target
 from blear.errors import PluginError
-from blear.metrics import CLASSIFICATION
+from blear.metrics import CLASSIFICATION, DISTRIBUTION
 from blear_fer.heads.params import ClassifierParams
 
 
@@ -18,7 +21,7 @@ class Classifier(nn.Module):
     """Base class of the heads of this plugin. `forward` of a subclass returns float32 logits [B, K], one row per clip.
 
     Raises:
-        PluginError: the data have no such class target, or the number of class weights differs from the classes.
+        PluginError: the data have no such target with classes, or the number of class weights differs from the classes.
     """
 
     _weights: Tensor | None
@@ -26,16 +29,17 @@ class Classifier(nn.Module):
     def __init__(self, params: ClassifierParams, context: BuildContext, name: str) -> None:
         super().__init__()
         target = context.targets.get(params.target)
-        if target is None or target.kind != "class":
-            known = ", ".join(name for name, each in context.targets.items() if each.kind == "class") or "none"
+        if target is None or target.kind == "value":
+            known = ", ".join(name for name, each in context.targets.items() if each.kind != "value") or "none"
             what = f"the data has no class target {params.target!r}"
             raise PluginError(what, name, f"set target to one of the data's class targets ({known})")
         self._target, self._classes = target.name, target.classes
+        self._metrics = DISTRIBUTION if target.kind == "distribution" else CLASSIFICATION
         self._label_smoothing = params.label_smoothing
         self.register_buffer("_weights", _class_weights(params, target, context, name), persistent=False)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Weighted cross-entropy, averaged over the clips.
+        """Weighted cross-entropy, averaged over the clips; of a distribution sum_k weight_k share_k (-log p_k).
 
         The sum is divided by the number of clips, not by the sum of the weights as in PyTorch: thereby the mean over
         the workers' equal parts of a batch equals the mean over the batch.
@@ -44,8 +48,8 @@ class Classifier(nn.Module):
         return cross_entropy(outputs, truth, weights, label_smoothing=self._label_smoothing, reduction="none").mean()
 
     def metrics(self) -> Sequence[Metric]:
-        """Accuracy first, then balanced accuracy and macro F1."""
-        return CLASSIFICATION
+        """Accuracy, balanced accuracy and macro F1; of a distribution KL divergence, accuracy and intersection."""
+        return self._metrics
 
     def decode(self, outputs: Tensor) -> Mapping[str, Decoded]:
         """Class probabilities of each clip [B, 1, K]."""
@@ -75,6 +79,8 @@ def _class_weights(params: ClassifierParams, target: Target, context: BuildConte
             what = f"{len(params.class_weights)} class weights for {len(target.classes)} classes"
             raise PluginError(what, name, f"give one for each of: {', '.join(target.classes)}")
         return torch.tensor(params.class_weights)
+    if target.kind == "distribution":
+        raise PluginError("a distribution has no class counts", name, "give class_weights as a list, or none")
     counts = context.counts.get(target.name)
     if counts is None:
         return None  # evaluation has no class counts and computes no loss

@@ -14,7 +14,7 @@ Cell = Literal["gru", "lstm", "lstm_cell"]
 class ClassifierParams(Params):
     """Parameters of all heads: target, label smoothing, class weights."""
 
-    target: str = Field("emotion", description="Name of the class target.")
+    target: str = Field("emotion", description="Name of the target: a class, or a distribution over classes.")
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="Label smoothing: fraction of each label that is distributed over all classes."
     )
@@ -28,6 +28,16 @@ class ClassifierParams(Params):
 class EmotionParams(ClassifierParams):
     """Parameters of `fer/emotion`."""
 
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout probability of the embedding's values in training.")
+
+
+class AffectParams(Params):
+    """Parameters of `fer/affect`."""
+
+    targets: list[str] = Field(["valence", "arousal"], min_length=1, description="Names of the regression targets.")
+    loss: Literal["squared", "absolute"] = Field(
+        "squared", description="Error of a value in the loss, which is the mean over clips and targets."
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout probability of the embedding's values in training.")
 
 

@@ -13,7 +13,7 @@ from blear.evaluate.statistics.robustness_scores import log_area
 from blear.job.schema import Dimension, Objective, Search
 from blear.search.importance import importance
 from blear.search.mixture_history import to_schedule, with_mixtures
-from blear.search.objective import ObjectiveEvaluator
+from blear.search.objective import ObjectiveEvaluator, TargetMetric
 from blear.search.results import Trial, pareto
 from blear.search.space import tune_space, values
 
@@ -55,22 +55,34 @@ def test_numbers_are_rounded_to_four_digits_and_other_values_are_kept() -> None:
     assert (min(samples), max(samples)) == (2, 9)
 
 
+ACCURACY = TargetMetric("emotion", "accuracy", "Accuracy", True)
+RMSE = TargetMetric("valence", "rmse", "RMSE", False)
+
+
 def test_objectives_of_a_curve() -> None:
     weighted = Objective(use="weighted", weights={1: 1, 4: 3})
     evaluator = ObjectiveEvaluator(
-        (Objective(use="mean"), Objective(use="worst"), Objective(use="area"), weighted), True
+        (Objective(use="mean"), Objective(use="worst"), Objective(use="area"), weighted), (ACCURACY,) * 4
     )
     assert evaluator.names == ["mean", "worst", "area", "weighted"]
-    found = evaluator(CURVE)
+    found = evaluator([CURVE] * 4)
     assert found["mean"] == pytest.approx((0.9 + 0.7 + 0.4) / 3)  # clean frames are not a severity of the sweep
     assert found["worst"] == 0.4
     assert found["area"] == pytest.approx((0.9 + 0.7) / 4 + (0.7 + 0.4) / 4)  # two octaves, trapezoids
     assert found["weighted"] == pytest.approx((0.9 + 3 * 0.4) / 4)
-    errors = ObjectiveEvaluator((Objective(use="mean"), Objective(use="worst")), False)(CURVE)
+    errors = ObjectiveEvaluator((Objective(use="mean"), Objective(use="worst")), (RMSE, RMSE))([CURVE, CURVE])
     assert errors["mean"] == pytest.approx(-2 / 3)
     assert errors["worst"] == -0.9
     with pytest.raises(JobError, match="the sweep has no severity 3"):
-        ObjectiveEvaluator((Objective(use="weighted", weights={3: 1}),), True)(CURVE)
+        ObjectiveEvaluator((Objective(use="weighted", weights={3: 1}),), (ACCURACY,))([CURVE])
+
+
+def test_each_objective_has_the_metric_of_its_target() -> None:
+    objectives = (Objective(use="mean"), Objective(use="mean", metric="valence.rmse"))
+    evaluator = ObjectiveEvaluator(objectives, (ACCURACY, RMSE))
+    assert evaluator.names == ["mean", "mean valence.rmse"]
+    other = {key: 2 * value for key, value in CURVE.items()}
+    assert evaluator([CURVE, other]) == pytest.approx({"mean": 2 / 3, "mean valence.rmse": -4 / 3})
 
 
 def test_the_area_is_the_mean_over_the_octaves() -> None:

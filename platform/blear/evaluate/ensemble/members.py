@@ -118,7 +118,7 @@ def _member(run: Path, arm: str, label: str, by: DecisionUnit) -> Member:
     if len(seeds := pc.unique(table["seed"]).to_pylist()) > 1:
         what = f"the arm {arm!r} has {len(seeds)} training seeds"
         raise RunError(what, str(file), "evaluate a job with one of the seeds, and fuse that run")
-    classes = class_names(whole)
+    classes = class_names(table)
     if not classes:
         raise RunError(f"{target} is a regression target", str(file), "give runs of a target with classes")
     decisions = _ordered(pool_predictions(table, by, "sum_probabilities"))

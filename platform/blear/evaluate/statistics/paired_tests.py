@@ -23,7 +23,6 @@ from blear.evaluate.statistics.bootstrap_estimate import BootstrapEstimate, mean
 from blear.evaluate.statistics.prediction_groups import PredictionGroup
 from blear.evaluate.statistics.results import PairedTest, TestMethod
 from blear.evaluate.statistics.tested_predictions import TestedPredictions
-from blear.metrics import CLASSIFICATION
 
 _ROUNDING = 1e-12
 
@@ -146,7 +145,7 @@ def _bootstrap_tests(tested: TestedPredictions) -> Iterator[_UncorrectedTest]:
 
 
 def _mcnemar_tests(tested: TestedPredictions) -> Iterator[_UncorrectedTest]:
-    accuracy = CLASSIFICATION[0]
+    accuracy = tested.accuracy
     for key, base in tested.comparisons():
         correct, correct_base = _correct_on_common_samples(tested.groups[key], tested.groups[base])
         if len(correct):

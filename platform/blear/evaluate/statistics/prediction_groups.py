@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from blear.errors import RunError
-from blear.evaluate.predictions import class_names, class_priors
+from blear.evaluate.predictions import TRUTH_SHARES, class_names, class_priors, is_distribution
 
 GroupKey = tuple[str, str, float]
 """(arm, condition, severity)."""
@@ -31,6 +31,8 @@ class PredictionGroup:
         rows_N: row of each decision in the table.
         samples_N: index of each decision's sample.
         truth_N, prediction_N: class indices, or values of a regression target.
+        shares: true and predicted shares of a distribution, float64 [N, K] each; None for other targets.
+        missed_shares_MK: true shares of the decisions without a found face; None for other targets.
         clusters_N: index of each decision's cluster.
         missed_M, missed_clusters_M: truth and cluster of the decisions without a found face.
         classes: number of classes; 0 for a regression target.
@@ -55,6 +57,14 @@ class PredictionGroup:
     prior: int | None = None
     by_seed: Mapping[int, PredictionGroup] = field(default_factory=dict)
 
+    shares: tuple[np.ndarray, np.ndarray] | None = None
+    missed_shares_MK: np.ndarray | None = None
+
+    @property
+    def scored(self) -> tuple[np.ndarray, np.ndarray]:
+        """Truth and prediction that metrics are computed from: shares [N, K] of a distribution, else [N] each."""
+        return (self.truth_N, self.prediction_N) if self.shares is None else self.shares
+
     @property
     def of_each_seed(self) -> Sequence[PredictionGroup]:
         """The groups of the training seeds; the group itself where there is one seed."""
@@ -64,8 +74,16 @@ class PredictionGroup:
         """Returns truth, prediction and cluster of all N + M decisions, with substitutes for the missing predictions.
 
         The substitute is the class prior where there is one. Without a prior it is a wrong class (the next one, after
-        the last class the first one); for a regression target it is the mean of the group's predictions.
+        the last class the first one); for a regression target it is the mean of the group's predictions; for a
+        distribution it is the uniform distribution.
         """
+        if self.shares is not None and self.missed_shares_MK is not None:
+            truth_NK, predicted_NK = self.shares
+            return (
+                np.concatenate([truth_NK, self.missed_shares_MK]),
+                np.concatenate([predicted_NK, np.full_like(self.missed_shares_MK, 1 / self.classes)]),
+                np.concatenate([self.clusters_N, self.missed_clusters_M]),
+            )
         if self.prior is not None:
             substitute_M = np.full(len(self.missed_M), float(self.prior))
         elif self.classes:
@@ -118,6 +136,8 @@ def group_predictions(table: pa.Table, kind: ClusterKind) -> Iterator[tuple[Grou
         name: table[name].to_numpy() for name in ("severity", "seed", "found", "truth", "prediction", "face_px", "kbps")
     }
     classes, priors = len(class_names(table)), class_priors(table)
+    truth_shares_NK = _shares(table, TRUTH_SHARES, classes) if is_distribution(table) else None
+    predicted_NK = None if truth_shares_NK is None else _shares(table, "probabilities", classes)
 
     def make(key: GroupKey, rows: np.ndarray) -> PredictionGroup:
         found = columns["found"][rows].astype(bool)
@@ -140,6 +160,10 @@ def group_predictions(table: pa.Table, kind: ClusterKind) -> Iterator[tuple[Grou
             kbps=_mean(columns["kbps"][rows]),
             kbps_A=columns["kbps"][np.concatenate([seen, unseen])].astype(np.float64),
             prior=None if prior is None else int(np.argmax(prior)),
+            shares=None
+            if truth_shares_NK is None or predicted_NK is None
+            else (truth_shares_NK[seen], predicted_NK[seen]),
+            missed_shares_MK=None if truth_shares_NK is None else truth_shares_NK[unseen],
         )
 
     severities, severity_codes = np.unique(columns["severity"], return_inverse=True)
@@ -154,6 +178,14 @@ def group_predictions(table: pa.Table, kind: ClusterKind) -> Iterator[tuple[Grou
         seeds_N = columns["seed"][rows]
         seeds = np.unique(seeds_N).tolist()
         yield key, replace(whole, by_seed={seed: make(key, rows[seeds_N == seed]) for seed in seeds if len(seeds) > 1})
+
+
+def _shares(table: pa.Table, column: str, classes: int) -> np.ndarray:
+    """Returns a column of shares, float64 [N, K]; a null is a row of zeros."""
+    values = table[column].combine_chunks()
+    shares_NK = np.zeros((len(values), classes))
+    shares_NK[values.is_valid().to_numpy(zero_copy_only=False)] = values.flatten().to_numpy().reshape(-1, classes)
+    return shares_NK
 
 
 def _require_finite(key: GroupKey, column: str, values: np.ndarray) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from blear.contracts import Metric
 from blear.evaluate.statistics.bootstrap import bootstrap_distributions, compute_statistic, draw_cluster_blocks
 from blear.evaluate.statistics.bootstrap_estimate import BootstrapEstimate, mean
-from blear.metrics import moments
+from blear.metrics import distribution_terms, moments
 
 _MAX_JACKKNIFE_GROUPS = 200
 _MAX_EXACT_CLUSTERS = 12
@@ -36,7 +36,7 @@ class ClusteredPredictions:
     """Predictions of one arm at one condition, with the cluster of each.
 
     Attributes:
-        truth_N, prediction_N: class indices, or values of a regression target.
+        truth_N, prediction_N: class indices, values of a regression target, or shares [N, K] of a distribution.
         clusters_N: cluster index of each prediction.
         classes: number of classes; 0 for a regression target.
     """
@@ -215,8 +215,12 @@ class Resampler:
         """Returns each cluster's contribution to the sums of a metric, [K, S], and the shape that `from_sums` expects.
 
         Classes: confusion counts. Regression: sums of products of truth and prediction, after `offset` is subtracted
-        from both for numerical precision.
+        from both for numerical precision. Distributions: sums of `metrics.distribution_terms`.
         """
+        if predictions.truth_N.ndim == 2:
+            terms_N4 = distribution_terms(predictions.truth_N, predictions.prediction_N)
+            columns = [np.bincount(predictions.clusters_N, column, self.clusters) for column in terms_N4.T]
+            return np.stack(columns, axis=1), (terms_N4.shape[1],)
         if predictions.classes:
             classes = predictions.classes
             truth, prediction = predictions.truth_N.astype(np.int64), predictions.prediction_N.astype(np.int64)

@@ -18,7 +18,6 @@ from blear.evaluate.statistics.rate_accuracy import ConditionGroups
 from blear.evaluate.statistics.results import RobustnessScore, RobustnessScoreName
 from blear.evaluate.statistics.tested_predictions import TestedPredictions
 from blear.job.schema import CLEAN
-from blear.metrics import CLASSIFICATION
 
 ReferenceErrors = Mapping[str, Mapping[float, float]]
 """Condition -> severity -> error rate; the condition `clean` where its error rate is known."""
@@ -192,7 +191,7 @@ def _mean_corruption_error(
     mCE covers the conditions where the reference error of every severity is known. Relative mCE also needs the clean
     error of the reference.
     """
-    accuracy = CLASSIFICATION[0]
+    accuracy = tested.accuracy
 
     def error(key: GroupKey) -> BootstrapEstimate:
         return combine(lambda a: 1 - a, tested.estimate(key, accuracy))

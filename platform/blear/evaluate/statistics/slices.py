@@ -66,7 +66,8 @@ def slices(tested: TestedPredictions, columns: Sequence[str]) -> Iterator[Slice]
 def _rows_of(group: PredictionGroup, rows_N: np.ndarray) -> ClusteredPredictions:
     """Returns the predictions of a group in some rows of the table."""
     here = np.isin(group.rows_N, rows_N)
-    return ClusteredPredictions(group.truth_N[here], group.prediction_N[here], group.clusters_N[here], group.classes)
+    truth, prediction = group.scored
+    return ClusteredPredictions(truth[here], prediction[here], group.clusters_N[here], group.classes)
 
 
 def _slice_names(tested: TestedPredictions, column: str) -> np.ndarray:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from blear.contracts import Metric
 from blear.errors import RunError
-from blear.evaluate.predictions import class_names
+from blear.evaluate.predictions import class_names, is_distribution
 from blear.evaluate.statistics.bootstrap import MIN_CLUSTERS
 from blear.evaluate.statistics.bootstrap_estimate import BootstrapEstimate
 from blear.evaluate.statistics.prediction_groups import (
@@ -23,6 +23,7 @@ from blear.evaluate.statistics.prediction_groups import (
     has_names,
 )
 from blear.evaluate.statistics.resampler import ClusteredPredictions, Resampler
+from blear.metrics import CLASSIFICATION, DISTRIBUTION
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,13 @@ class TestedPredictions:
         return self.metrics[0]
 
     @property
+    def accuracy(self) -> Metric:
+        """The accuracy of a target with classes; of a distribution, that of its largest share."""
+        return next(
+            m for m in (DISTRIBUTION if is_distribution(self.table) else CLASSIFICATION) if m.name == "accuracy"
+        )
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes; empty for a regression target."""
         return class_names(self.table)
@@ -152,7 +160,7 @@ def _clustered(group: PredictionGroup, missed: bool) -> ClusteredPredictions:
     """Returns the predictions of a group; `missed`: with substitutes for those where no face was found."""
     if missed:
         return ClusteredPredictions(*group.with_missed(), group.classes)
-    return ClusteredPredictions(group.truth_N, group.prediction_N, group.clusters_N, group.classes)
+    return ClusteredPredictions(*group.scored, group.clusters_N, group.classes)
 
 
 def _common_seeds(groups: Mapping[GroupKey, PredictionGroup]) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from blear.job.schema.stages import (
     StartFrom,
     Teacher,
     Validate,
+    WeightedHeadUse,
 )
 
 __all__ = [
@@ -48,5 +49,6 @@ __all__ = [
     "Sweep",
     "Teacher",
     "Validate",
+    "WeightedHeadUse",
     "Windows",
 ]

@@ -90,6 +90,7 @@ class Equivalent(StrictModel):
     against: str = Field(
         description="label of the arm that it is compared with, for instance the experts of each level"
     )
+    target: str | None = Field(None, description="name of a target of the models; null: their first target")
 
 
 class Evaluate(StrictModel):

@@ -34,7 +34,7 @@ class Dimension(StrictModel):
 
 
 class Objective(StrictModel):
-    """An objective: one number from the robustness curve (headline metric against severity)."""
+    """An objective: one number from the robustness curve (a metric against severity)."""
 
     use: Literal["mean", "worst", "area", "weighted"] = Field(
         description="`mean` or `worst` of all levels; `area` under the curve over the logarithm of severity; "
@@ -43,6 +43,9 @@ class Objective(StrictModel):
     weights: dict[float, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict,
         description="`weighted`: severity -> weight, for instance its frequency in a distribution of bandwidths",
+    )
+    metric: str | None = Field(
+        None, description="a metric of the stage, as `metric` or `target.metric`; null: its headline metric"
     )
 
     @model_validator(mode="after")

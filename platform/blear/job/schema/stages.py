@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,14 +10,11 @@ from blear.job.schema.data import DrawEntry, Matrix
 from blear.job.schema.optimizer import Fraction, Optimizer
 from blear.plugin.uses import DegradationEntry, Positive, StrictModel, UnitInterval, Use
 
+HeadName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 MOST_STARS = 3
 """Largest number of wildcards in one pattern of `rename`."""
 SHUFFLE_WINDOW = 2**22
 """Size of the largest split that is shuffled as a whole by default; its permutation has 16 MiB."""
-
-
-class HeadUse(Use):
-    """A head, with its parameters."""
 
 
 class StartFrom(StrictModel):
@@ -67,6 +64,16 @@ class BackboneUse(Use):
     """A backbone, with its parameters and its initial weights."""
 
     start_from: StartFrom | None = Field(None, description="source of the initial weights; null: random initialisation")
+
+
+class HeadUse(Use):
+    """A head, with its parameters."""
+
+
+class WeightedHeadUse(HeadUse):
+    """One of several heads of a stage, with its parameters and the weight of its loss."""
+
+    weight: float = Field(1.0, gt=0, description="weight of the head's loss in the sum of the losses")
 
 
 class Teacher(StrictModel):
@@ -145,9 +152,9 @@ class Validate(StrictModel):
     )
     metric: str = Field(
         "loss",
-        description="criterion of the best model: `loss`, or a metric of the head; the metric is also computed on "
-        "training "
-        "batches and logged as `training_<metric>`",
+        description="criterion of the best model: `loss`, or a metric of the head, as `metric` or `target.metric`; the "
+        "metric is also computed on training batches and logged as `training_<metric>`. The headline metrics of a "
+        "model with several targets are always logged",
     )
     keep: Literal["last", "best"] = Field("last", description="which weights the stage returns")
     patience: Positive | None = Field(
@@ -173,7 +180,12 @@ class Stage(StrictModel):
         default_factory=list, description="degradations of the model's input, in order"
     )
     backbone: BackboneUse = Field(description="the backbone")
-    head: HeadUse = Field(description="the head")
+    head: HeadUse | None = Field(None, description="the head; it may decode several targets")
+    heads: dict[HeadName, WeightedHeadUse] = Field(
+        default_factory=dict,
+        description="several heads: name -> head; in place of `head`. Their losses are added, and every target is "
+        "validated, tested and reported",
+    )
     teacher: Teacher | None = Field(None, description="distillation from a frozen model; null: none")
     mix: Mix | None = Field(None, description="mixup and CutMix; null: none")
     optimizer: Optimizer = Field(description="the optimizer")
@@ -213,6 +225,17 @@ class Stage(StrictModel):
             raise ValueError("give `ema` or `swa`, not both")
         return self
 
+    @model_validator(mode="after")
+    def _one_kind_of_head(self) -> Self:
+        if (self.head is None) == (not self.heads):
+            raise ValueError("give `head` or `heads`, one of them")
+        return self
+
+    @property
+    def all_heads(self) -> dict[str, HeadUse]:
+        """Name -> head; of a stage with one `head` the name is empty."""
+        return dict(self.heads) if self.head is None else {"": self.head}
+
     @property
     def source_stages(self) -> list[str]:
         """Names of the earlier stages whose weights this stage reads."""
@@ -221,8 +244,8 @@ class Stage(StrictModel):
 
     @property
     def networks(self) -> set[tuple[str, str]]:
-        """(slot, name) of the stage's backbone and head, and of those of a teacher from a file."""
-        found = {("backbone", self.backbone.use), ("head", self.head.use)}
+        """(slot, name) of the stage's backbone and heads, and of those of a teacher from a file."""
+        found = {("backbone", self.backbone.use), *(("head", head.use) for head in self.all_heads.values())}
         if self.teacher is not None and self.teacher.backbone is not None:
             found.add(("backbone", self.teacher.backbone.use))
         if self.teacher is not None and self.teacher.head is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from blear.errors import BlearError
 from blear.plugin.catalog import Catalog, RegisteredComponent
 from blear.plugin.conformance.checks import Check, accelerator, expect, expect_close, for_each_example, shape
 from blear.plugin.conformance.modules import CLIPS, backbone_for, expect_same_start, expect_saves, frames_for, seeded
+from blear.plugin.decoded_targets import target_metrics
 from blear.plugin.memory_format import to_channels_last
 
 _CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+_VALUES = ("valence", "arousal")
 _WIDTH = 16
 
 
@@ -66,9 +69,7 @@ class _Built:
         features = {name: value[rows] for name, value in self.features.items()}
         count = len(next(iter(self.features.values())))
         labels = {
-            name: torch.arange(count) % len(target.classes)
-            if target.kind == "class"
-            else torch.linspace(*(target.bounds or (-1.0, 1.0)), count)
+            name: torch.from_numpy(_labels(target, count)).to(torch.int64 if target.kind == "class" else torch.float32)
             for name, target in self.targets.items()
         }
         frames = frames_for(self.clip, count)[rows]
@@ -76,13 +77,30 @@ class _Built:
 
 
 def _targets(registered: RegisteredComponent, example: Any) -> list[dict[str, Target]]:
-    """Returns targets that a head may need: named by its parameter `target` or by a usual name, of both kinds."""
-    wanted = getattr(registered.params(example), "target", None)
-    named = [wanted] if isinstance(wanted, str) else list(wanted) if isinstance(wanted, list | tuple) else []
-    names = [*named, "emotion", "label"]
+    """Returns targets that a head may need, in several mixtures of kinds.
+
+    The names are the strings in its parameters whose names contain `target`, and usual names.
+    """
+    named: list[str] = []
+    for key, wanted in dict(registered.params(example)).items():
+        if "target" in key:
+            given = [wanted] if isinstance(wanted, str) else list(wanted) if isinstance(wanted, list | tuple) else []
+            named += [name for name in given if isinstance(name, str)]
+    names = list(dict.fromkeys([*named, "emotion", "label"]))
     classes = {name: Target(name, "class", classes=_CLASSES) for name in names}
-    values = {name: Target(name, "value", bounds=(-1.0, 1.0)) for name in (*named, "valence", "arousal")}
-    return [values | classes, classes | values]
+    values = {name: Target(name, "value", bounds=(-1.0, 1.0)) for name in (*named, *_VALUES)}
+    shares = {name: Target(name, "distribution", classes=_CLASSES) for name in names}
+    usual = values | {name: target for name, target in classes.items() if name not in _VALUES}
+    return [usual, values | classes, classes | values, usual | shares]
+
+
+def _labels(target: Target, count: int) -> np.ndarray:
+    """Returns different labels that a target allows."""
+    if target.kind == "class":
+        return np.arange(count) % len(target.classes)
+    if target.kind == "distribution":
+        return np.random.default_rng(count).dirichlet(np.ones(len(target.classes)), count)
+    return np.linspace(*(target.bounds or (-1.0, 1.0)), count)
 
 
 def _offers(registered: RegisteredComponent, catalog: Catalog) -> Iterator[tuple[dict[str, Tensor], ClipSpec]]:
@@ -152,14 +170,26 @@ def _decodes(built: _Built) -> None:
 
 
 def _metrics(built: _Built) -> None:
-    metrics = list(built.module.metrics())  # type: ignore[operator]
-    names = [metric.name for metric in metrics]
-    expect(len(set(names)) == len(names), "metrics", "distinct names", names)
-    classes = next(iter(built.targets.values())).kind == "class"
-    truth = np.arange(12) % len(_CLASSES) if classes else np.linspace(-1, 1, 12)
-    for metric in metrics:
+    features, _ = built.some(slice(None))
+    with torch.no_grad():
+        decoded = built.module.decode(built.module(features))  # type: ignore[operator]
+    given = built.module.metrics()  # type: ignore[operator]
+    if isinstance(given, Mapping):
+        expect(given.keys() <= decoded.keys(), "metrics", f"decoded targets: {', '.join(decoded)}", ", ".join(given))
+    for metric in itertools.chain.from_iterable(given.values()) if isinstance(given, Mapping) else given:
         expect(isinstance(metric, Metric), "metrics", "Metric objects", type(metric).__name__)
-        right, wrong = metric.compute(truth, truth), metric.compute(truth, np.roll(truth, 1))
+    for name, metrics in target_metrics(built.module, decoded, built.targets).items():
+        names = [metric.name for metric in metrics]
+        expect(len(set(names)) == len(names), "metrics", "distinct names", names)
+        classes = decoded[name].classes if isinstance(decoded[name], Categories) else ()
+        kind: Any = "class" if classes else "value"
+        _computed(metrics, built.targets.get(name, Target(name, kind, tuple(classes))))
+
+
+def _computed(metrics: Sequence[Metric], target: Target) -> None:
+    truth = _labels(target, 12)
+    for metric in metrics:
+        right, wrong = metric.compute(truth, truth), metric.compute(truth, np.roll(truth, 1, axis=0))
         expect(np.isscalar(right), f"metrics, {metric.name}", "a number", type(right).__name__)
         better = right > wrong if metric.higher_is_better else right < wrong
         way = "higher" if metric.higher_is_better else "lower"

@@ -19,16 +19,16 @@ _MAX_POINTS = 300
 
 
 def section(view: View) -> Section:
-    """Draws loss and validation metric of each stage of each run; lines: training, dots: validation."""
+    """Draws loss and validation metrics of each stage of each run; lines: training, dots: validation."""
     panels, rows = [], []
     for number, run in enumerate(view.runs):
         for info, log in run.stages:
             title = info.name if len(view.runs) == 1 else f"{run.info.name}: {info.name}"
             name = f"learning-{slug(info.name)}" + (f"-{number + 1}" if len(view.runs) > 1 else "")
             panels.append(Panel(name, _alt(title, info, log), canvas(title, "loss", log.loss, log.validation)))
-            if log.metric is not None:
-                drawn = canvas(title, log.metric, log.metric_training, log.metric_validation)
-                panels.append(Panel(f"{name}-{slug(log.metric)}", _alt_metric(title, log), drawn))
+            for metric, (training, validation) in log.metrics.items():
+                drawn = canvas(title, metric, training, validation)
+                panels.append(Panel(f"{name}-{slug(metric)}", _alt_metric(title, log, metric), drawn))
             rows += _rows(run.info.name, info.name, log)
     names = [panel.name for panel in panels]
     unique = [
@@ -76,7 +76,7 @@ def _rows(run: str, stage: str, log: StageLog) -> list[dict[str, Cell]]:
         {"run": run, "stage": stage, "of": split, "step": int(step), "what": quantity, "value": float(f"{value:.6g}")}
         for quantity, training, validation in (
             ("loss", log.loss, log.validation),
-            (log.metric or "", log.metric_training, log.metric_validation),
+            *((metric, *curves) for metric, curves in log.metrics.items()),
         )
         for split, points in (("training", training), ("validation", validation))
         for step, value in points.T.tolist()
@@ -90,7 +90,7 @@ def _alt(title: str, info: StageInfo, log: StageLog) -> str:
     return f"Learning curve of {title}: training loss from {first:.4g} to {last:.4g} in {info.steps} steps"
 
 
-def _alt_metric(title: str, log: StageLog) -> str:
-    curves = {"training": log.metric_training, "validation": log.metric_validation}
+def _alt_metric(title: str, log: StageLog, metric: str) -> str:
+    curves = dict(zip(("training", "validation"), log.metrics[metric], strict=True))
     last = [f"{of} {points[1, -1]:.4g}" for of, points in curves.items() if points.size]
-    return f"Learning curve of {title}: {log.metric}, at the end {' and '.join(last)}"
+    return f"Learning curve of {title}: {metric}, at the end {' and '.join(last)}"
