@@ -46,6 +46,7 @@ bench: $(READY)
 docs: $(READY)
 	$(BIN)/python docs/make_degradations.py $(ONLY)
 	$(BIN)/python docs/make_reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet  # to build/site
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

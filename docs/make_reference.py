@@ -5,11 +5,13 @@ Run `make docs`. A test fails if a page is out of date; a change of surface.txt 
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import hashlib
 import importlib
 import inspect
+import itertools
 import json
 import re
 import sys
@@ -24,6 +26,7 @@ import blear
 from blear import contracts, hooks
 from blear.cli import cli
 from blear.job.schema import Job
+from blear.models.card import ModelCard
 from blear.plugin.descriptions import components_page
 from blear.plugin.discovery import load_plugins
 
@@ -61,11 +64,33 @@ def hooks_page() -> str:
     parts = ["# Hooks and contracts", "", _markdown(inspect.getdoc(hooks) or ""), ""]
     for name in hooks.SLOTS.values():
         parts += [f"## {name}", "", _markdown(inspect.getdoc(getattr(hooks, name)) or ""), ""]
-    parts += ["# Contracts", "", _markdown(inspect.getdoc(contracts) or ""), ""]
+    parts += ["## Contracts", "", _markdown(inspect.getdoc(contracts) or ""), ""]
+    known = {name for name, kind in _public(contracts) if inspect.isclass(kind)} | set(_aliases(contracts))
     for name, kind in _public(contracts):
         if inspect.isclass(kind):
-            parts += [f"## {name}", "", *_class_section(kind)]
+            parts += [f"## {name}", "", *_class_section(kind, known)]
+    for name, (value, text) in _aliases(contracts).items():
+        parts += [f"## {name}", "", "```python", f"{name} = {value}", "```", "", text, ""]
     return "\n".join(parts)
+
+
+def _aliases(module: Any) -> dict[str, tuple[str, str]]:
+    """Public names of types -> (definition, documentation), from the module's source."""
+    tree = ast.parse(inspect.getsource(module)).body
+    found = {}
+    for node, after in itertools.pairwise([*tree, ast.Pass()]):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            documented = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            if name[0].isupper():
+                found[name] = (ast.unparse(node.value), str(after.value.value) if documented else "")
+    return found
+
+
+def _types(text: str, known: set[str], own: str) -> list[str]:
+    """A line of links to the types of this page that a signature or the fields name."""
+    named = [name for name in sorted(known) if name != own and re.search(rf"\b{name}\b", text)]
+    return [f"Types: {', '.join(f'[{name}](#{name.lower()})' for name in named)}.", ""] if named else []
 
 
 def python_page() -> str:
@@ -84,6 +109,10 @@ def python_page() -> str:
                 _markdown(inspect.getdoc(value) or ""),
                 "",
             ]
+    schema = ModelCard.model_json_schema()
+    parts += ["## card.json", "", schema["description"], "", *_fields_table(schema), ""]
+    for name in ("Training", "ClipSpec", "Target"):
+        parts += [f"### {name}", "", *_fields_table(schema["$defs"][name]), ""]
     return "\n".join(parts)
 
 
@@ -93,17 +122,22 @@ def _api() -> Iterator[tuple[str, Any]]:
             yield name, getattr(blear, name)
 
 
-def _class_section(kind: type) -> list[str]:
-    """Docstring, fields with their types, and methods with their docstrings."""
+def _class_section(kind: type, known: set[str] | None = None) -> list[str]:
+    """Docstring, fields with their types, and methods with their docstrings.
+
+    Args:
+        known: names of types with a section of their own, which become links.
+    """
     parts = [_markdown(inspect.getdoc(kind) or ""), ""]
     fields = [line for line in _members(kind) if "(" not in line.split(":")[0]]
     if fields:
-        parts += ["```python", *fields, "```", ""]
+        parts += ["```python", *fields, "```", "", *_types("\n".join(fields), known or set(), kind.__name__)]
     for name, value in vars(kind).items():
         if _is_property(value) and not name.startswith("_") and inspect.getdoc(value):
             parts += [f"### {kind.__name__}.{name}", "", _markdown(inspect.getdoc(value) or ""), ""]
     for name, method in _methods(kind):
         parts += [f"### {kind.__name__}.{name}", "", "```python", f"{name}{_signature(method)}", "```", ""]
+        parts += _types(_signature(method), known or set(), kind.__name__)
         parts += [_markdown(inspect.getdoc(method) or ""), ""]
     return parts
 
@@ -128,20 +162,18 @@ def job_page() -> str:
     schema = Job.model_json_schema()
     parts = ["# The job file", "", "`blear schema` prints the JSON schema, with the parameters of every component.", ""]
     for name, section in {"Job": schema, **schema["$defs"]}.items():
-        parts += [
-            f"## {name}",
-            "",
-            section.get("description", ""),
-            "",
-            "| key | type | default | description |",
-            "| --- | --- | --- | --- |",
-        ]
-        for key, field in section.get("properties", {}).items():
-            default = f"`{json.dumps(field['default'])}`" if "default" in field else "empty"
-            default = "required" if key in section.get("required", []) else default
-            parts.append(f"| `{key}` | {_type(field)} | {_cell(default)} | {_cell(field.get('description', ''))} |")
-        parts.append("")
+        parts += [f"## {name}", "", section.get("description", ""), "", *_fields_table(section), ""]
     return "\n".join(parts)
+
+
+def _fields_table(section: dict[str, Any]) -> list[str]:
+    """A table of the keys of one model of a JSON schema."""
+    lines = ["| key | type | default | description |", "| --- | --- | --- | --- |"]
+    for key, field in section.get("properties", {}).items():
+        default = f"`{json.dumps(field['default'])}`" if "default" in field else "empty"
+        default = "required" if key in section.get("required", []) else default
+        lines.append(f"| `{key}` | {_type(field)} | {_cell(default)} | {_cell(field.get('description', ''))} |")
+    return lines
 
 
 def surface() -> str:

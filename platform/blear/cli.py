@@ -17,6 +17,7 @@ from blear.commands.ensemble import ensemble
 from blear.commands.evaluate import evaluate
 from blear.commands.jobs import jobs
 from blear.commands.models import models
+from blear.commands.new import new
 from blear.commands.plugins import plugins
 from blear.commands.predict import predict
 from blear.commands.prepare import prepare
@@ -41,6 +42,7 @@ def cli(*, debug: bool) -> None:
 for command in (
     plugins,
     jobs,
+    new,
     schema,
     check,
     prepare,

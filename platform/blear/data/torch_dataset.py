@@ -66,6 +66,11 @@ class Dataset(TorchDataset[Example]):
         self._opened: tuple[int, Store] | None = None
 
     @property
+    def place(self) -> str:
+        """Folder or URL of the prepared shards."""
+        return self._prepared.place
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """Names of the dataset's splits, the training split first."""
         return self._prepared.splits

@@ -18,8 +18,16 @@ _CHECKOUT = Path(__file__).parents[3] / "jobs"
 
 def shipped_jobs() -> dict[str, Path]:
     """Returns name -> job file, by name."""
-    folder = _PACKAGE if _PACKAGE.is_dir() else _CHECKOUT
-    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+    return {file.stem: file for file in sorted(_folder().glob("*.yaml"))}
+
+
+def job_template(name: str) -> str:
+    """Returns the text of a template of `blear new`, with fields as in `string.Template`."""
+    return (_folder() / "templates" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def _folder() -> Path:
+    return _PACKAGE if _PACKAGE.is_dir() else _CHECKOUT
 
 
 def find_job(job: Path) -> Path:

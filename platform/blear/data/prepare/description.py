@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from blear.contracts import BuildContext, Dataset, Described, Target
@@ -72,20 +73,42 @@ def _target(target: Target) -> str:
     return f"{target.name}, a value{f' within {list(target.bounds)}' if target.bounds is not None else ''}"
 
 
-def _split(dataset: Dataset, split: str, until: float) -> Iterator[str]:
-    parts = list(dataset.parts(split))
-    classes = {target.name: target.classes for target in dataset.targets if target.kind == "class"}
-    counts = {name: [0] * len(names) for name, names in classes.items()}
-    samples, complete = 0, True
-    for sample in (sample for part in parts for sample in dataset.samples(split, part)):
+@dataclass(frozen=True)
+class SplitCounts:
+    """Samples of a split.
+
+    Attributes:
+        samples: number of samples that were read.
+        classes: class target -> number of samples of each class.
+        complete: whether all samples were read.
+    """
+
+    samples: int
+    classes: dict[str, list[int]]
+    complete: bool
+
+
+def count_samples(dataset: Dataset, split: str, until: float) -> SplitCounts:
+    """Counts the samples of a split by reading them, until the time `until` of `time.monotonic`."""
+    names = {target.name: target.classes for target in dataset.targets if target.kind == "class"}
+    counts = {name: [0] * len(classes) for name, classes in names.items()}
+    samples = 0
+    for sample in (sample for part in dataset.parts(split) for sample in dataset.samples(split, part)):
         if time.monotonic() > until:
-            complete = False
-            break
+            return SplitCounts(samples, counts, complete=False)
         samples += 1
         for name, per_class in counts.items():
             per_class[cast("int", sample.targets[name])] += 1
-    found = f"{samples} samples" if complete else f"more than {samples} samples (not all were read)"
-    yield f"split {split}: {len(parts)} parts, {found}"
-    for name, per_class in counts.items():
+    return SplitCounts(samples, counts, complete=True)
+
+
+def _split(dataset: Dataset, split: str, until: float) -> Iterator[str]:
+    parts = len(list(dataset.parts(split)))
+    classes = {target.name: target.classes for target in dataset.targets if target.kind == "class"}
+    counts = count_samples(dataset, split, until)
+    samples = counts.samples
+    found = f"{samples} samples" if counts.complete else f"more than {samples} samples (not all were read)"
+    yield f"split {split}: {parts} parts, {found}"
+    for name, per_class in counts.classes.items():
         if samples:
             yield f"  {name}: {', '.join(f'{n} {k}' for k, n in zip(classes[name], per_class, strict=True))}"

@@ -1,0 +1,40 @@
+"""The documentation is a site: built strictly, complete, searchable, and without anything from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def site(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1", "NO_COLOR": "1"}
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_every_page_is_built_and_found(site: Path, repository: Path) -> None:
+    pages = {page.relative_to(repository / "docs").with_suffix(".html") for page in (repository / "docs").rglob("*.md")}
+    assert pages <= {page.relative_to(site) for page in site.rglob("*.html")}
+    index = (site / "search" / "search_index.js").read_text()
+    for words in ("blear.degrade", "own pictures", "register_locators"):
+        assert words in index
+    assert (site / "start.ipynb").is_file()
+    assert not list(site.glob("*.py"))
+
+
+def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
+    loaded = re.compile(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=\"?(?:https?:)?//[^\" >]*")
+    for page in site.rglob("*.html"):
+        assert loaded.findall(page.read_text()) == [], page.name
+        assert 'class="mermaid"' not in page.read_text(), "mermaid is loaded from a network of servers"
+    for style in site.rglob("*.css"):
+        assert not re.search(r"url\(['\"]?https?:", style.read_text()), style.name
