@@ -1,10 +1,10 @@
-"""Procedurally drawn expressive faces (no download) and the MTCNN face locator."""
+"""Procedurally drawn expressive faces (no download) and face locators."""
 
 from __future__ import annotations
 
 from blear.contracts import Component
 from blear.hooks import hookimpl
-from blear_faces.params import MtcnnParams, ProceduralParams
+from blear_faces.params import MtcnnParams, ProceduralParams, RetinaFaceParams
 
 PLUGIN_API = 1
 
@@ -37,13 +37,20 @@ def register_datasets() -> list[Component]:
 
 @hookimpl
 def register_locators() -> list[Component]:
-    """`faces/mtcnn`."""
+    """`faces/retinaface`, the default, and `faces/mtcnn`."""
     return [
+        Component(
+            name="retinaface",
+            summary="RetinaFace (Deng et al. 2020), MobileNet 0.25: small faces, fast; the weights come with blear",
+            params=RetinaFaceParams,
+            build="blear_faces.retinaface.locator:build_retinaface",
+            examples=({}, {"device": "cpu", "min_face": 24}),
+        ),
         Component(
             name="mtcnn",
             summary="MTCNN (Zhang et al. 2016); the weights come with facenet-pytorch",
             params=MtcnnParams,
             build="blear_faces.locate:build_mtcnn",
             examples=({}, {"device": "cpu", "min_face": 40}),
-        )
+        ),
     ]

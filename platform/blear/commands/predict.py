@@ -27,6 +27,9 @@ import click
 @click.option(
     "--locator", metavar="NAME", help="face detector: a registered locator or module:attr; default: that of blear"
 )
+@click.option(
+    "--min-face", type=click.FloatRange(4), metavar="PX", help="smallest side of a face in pixels of the frame"
+)
 @click.option("--tracks", type=click.Path(path_type=Path), help="JSON of a tracker's persons; default: by overlap")
 @click.option(
     "--margin",
@@ -58,6 +61,7 @@ def predict(
     crops: bool,
     boxes: Path | None,
     locator: str | None,
+    min_face: float | None,
     tracks: Path | None,
     margin: float | None,
     abstain: float,
@@ -86,6 +90,7 @@ def predict(
         crops=crops,
         boxes=boxes,
         locator=locator,
+        min_face=min_face,
         tracks=tracks,
         margin=margin,
         abstain=abstain,

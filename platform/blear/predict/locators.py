@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from blear.contracts import BuildContext, Locator
@@ -12,12 +12,14 @@ from blear.errors import PluginError
 from blear.plugin.catalog import Catalog, RegisteredComponent
 
 
-def find_locator(name: str | None, catalog: Catalog) -> Callable[[], Locator]:
+def find_locator(name: str | None, catalog: Catalog, params: Mapping[str, Any] | None = None) -> Callable[[], Locator]:
     """A function that builds a locator.
 
     Args:
-        name: full or short name of a registered locator, built with its default parameters; or `module:attr`, which is
-            called without arguments; None: see `default_locator`.
+        name: full or short name of a registered locator; or `module:attr`, which is called without arguments; None: see
+            `default_locator`.
+        params: parameters of a registered locator that differ from the defaults; parameters that it does not have are
+            left out.
 
     Raises:
         PluginError: there is no such locator, or its module cannot be imported.
@@ -25,7 +27,8 @@ def find_locator(name: str | None, catalog: Catalog) -> Callable[[], Locator]:
     if name is not None and ":" in name:
         return _import_builder(name)
     registered = default_locator(catalog) if name is None else catalog.get("locator", name)
-    return lambda: registered.build({}, BuildContext())
+    given = {key: value for key, value in (params or {}).items() if key in registered.component.params.model_fields}
+    return lambda: registered.build(given, BuildContext())
 
 
 def default_locator(catalog: Catalog) -> RegisteredComponent:

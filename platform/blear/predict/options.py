@@ -25,6 +25,8 @@ from blear.predict.trackers import FaceTracker, FileTracker, OverlapTracker
 from blear.predict.video import FrameRateChoice, FrameWindow
 from blear.video import VideoFrame
 
+_LARGEST_SIDE = 8192  # of a resized frame, where the smallest face is given
+
 
 @dataclass(frozen=True)
 class PredictOptions:
@@ -38,6 +40,7 @@ class PredictOptions:
     crops: bool = False
     boxes: Path | None = None
     locator: str | None = None
+    min_face: float | None = None
     tracks: Path | None = None
     margin: float | None = None
     abstain: float = 0.0
@@ -90,6 +93,7 @@ def predict_files(given: Sequence[str], options: PredictOptions) -> PredictSumma
         "temperatures": model.card.temperatures,
         "framing": None if framing is None else vars(framing),
         "locator": locator,
+        "min_face": options.min_face,
         "tracks": str(options.tracks or "overlap"),
         "every": None if options.fps else options.every,
         "fps": options.fps,
@@ -136,7 +140,8 @@ def _detector(options: PredictOptions) -> tuple[Detector, str]:
         return BoxFileDetector(options.boxes), str(options.boxes)
     catalog = load_plugins()
     name = options.locator or default_locator(catalog).name
-    return LocatorDetector(find_locator(options.locator, catalog)), name
+    params = {} if options.min_face is None else {"min_face": options.min_face, "max_side": _LARGEST_SIDE}
+    return LocatorDetector(find_locator(options.locator, catalog, params)), name
 
 
 def _tracker(options: PredictOptions) -> Callable[[], FaceTracker]:

@@ -127,7 +127,7 @@ def test_a_locator_is_named_by_its_full_or_short_name_or_as_module_and_attribute
 
 
 def test_the_default_locator_is_that_of_blear_or_the_only_one() -> None:
-    assert type(find_locator(None, load_plugins())()).__name__ == "FaceLocator"
+    assert type(find_locator(None, load_plugins())()).__name__ == "RetinaFaceLocator"
     assert find_locator(None, catalog_of("a/one", "faces/two", "z/three"))() == "faces/two"
     assert find_locator(None, catalog_of("a/one"))() == "a/one"
     with pytest.raises(PluginError, match=r"several face locators are installed: a/one, z/two\n  -> choose one with"):
