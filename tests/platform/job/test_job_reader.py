@@ -164,9 +164,9 @@ def test_the_fallback_dataset_is_used_until_a_source_is_given(job, tmp_path: Pat
 
 
 def test_one_file_plugins_are_relative_to_the_job(job, tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text("PLUGIN_API = 99\n")
-    path = job(("name: small\n", "name: small\nplugins: [own.py]\n"), ("use: cnn5x5", "use: own/net"))
-    assert "backbone 'own/net': its plugin did not load: states PLUGIN_API = 99" in problems(path)
+    (tmp_path / "mine.py").write_text("PLUGIN_API = 99\n")
+    path = job(("name: small\n", "name: small\nplugins: [mine.py]\n"), ("use: cnn5x5", "use: mine/net"))
+    assert "backbone 'mine/net': its plugin did not load: states PLUGIN_API = 99" in problems(path)
     load_plugins.cache_clear()
 
 
