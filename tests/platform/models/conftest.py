@@ -27,7 +27,7 @@ stages:
   values:
     data: faces
     backbone: {use: vlqr/cnn5x5, width: 0.05}
-    head: {use: vlqr/valence}
+    heads: {emotion: {use: fer/emotion}, valence: {use: vlqr/valence, weight: 2}}
     optimizer: {use: sgd, lr: 0.01}
     batch_size: 4
     steps: 1

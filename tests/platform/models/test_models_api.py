@@ -67,6 +67,22 @@ def test_the_import_is_fast_and_loads_nothing() -> None:
         getattr(blear, "models_")  # noqa: B009
 
 
+def test_a_script_without_a_guard_for_its_main_module_runs_once(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from blear.pipeline.prepare import prepare_one\n"
+        "print('once')\n"
+        "size = {'size': 24, 'targets': ['emotion'], 'subjects': {'train': 9, 'dev': 1}, 'per_subject': 2}\n"
+        "print(prepare_one('faces/procedural', size, workers=2).name)\n"
+        "print(__file__, __spec__)\n"
+    )
+    environment = os.environ | {"BLEAR_STORAGE": str(tmp_path)}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    once, _, last = done.stdout.splitlines()
+    assert (once, last) == ("once", f"{script} None")
+
+
 def test_mypy_passes_on_a_users_file(repository: Path, tmp_path: Path) -> None:
     (tmp_path / "user.py").write_text(USER)
     (tmp_path / "wrong.py").write_text('import blear\n\nblear.load(3)\nblear.open("runs/x").accuracy\n')

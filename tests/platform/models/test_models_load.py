@@ -78,12 +78,14 @@ def test_gradients_pass_through_tensors(run: blear.Run, faces: np.ndarray) -> No
     assert float(frames.grad.abs().sum()) > 0
 
 
-def test_regression_gives_one_value_for_each_face(run: blear.Run, faces: np.ndarray) -> None:
+def test_a_model_with_two_heads_gives_both_targets(run: blear.Run, faces: np.ndarray, tmp_path: Path) -> None:
     model = run.model("values")
-    values = model(faces)["valence"]
-    assert values.shape == (12,)
-    assert model.labels == {}
+    result = model(faces)
+    assert (result["valence"].shape, result["emotion"].shape) == ((12,), (12, 7))
+    assert set(model.labels) == {"emotion"}
     assert model.targets["valence"].bounds == (-1.0, 1.0)
+    loaded = blear.load(model.save(tmp_path / "two"))(faces)
+    assert all(torch.equal(loaded[target], result[target]) for target in result)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def _write_in_processes(spec: PrepareSpec, parts: Sequence[Part], count: int) ->
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(count, context, initializer=_initialise_worker, initargs=(dict(os.environ),))
     try:
-        with _blocked_sigint():  # the fork server and its processes inherit it
+        with _blocked_sigint(), _main_module_hidden():  # the fork server and its processes inherit the block
             futures = {pool.submit(_write_in_worker, spec, part): part for part in parts}
         for future in as_completed(futures):
             yield futures[future], future.result()
@@ -91,6 +91,24 @@ def _write_in_processes(spec: PrepareSpec, parts: Sequence[Part], count: int) ->
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _main_module_hidden() -> Iterator[None]:
+    """Keeps worker processes from importing the main module, which multiprocessing does by its path.
+
+    A user's script without `if __name__ == "__main__":` would start its work again in each of them.
+    """
+    main = sys.modules["__main__"]
+    hidden = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
+    main.__file__ = main.__spec__ = None
+    try:
+        yield
+    finally:
+        for name, value in hidden.items():
+            setattr(main, name, value)
+        if "__file__" not in hidden:  # an interactive session
+            del main.__file__
 
 
 @contextmanager
