@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from blear.errors import DataError
+from blear.imaging import read_picture
 from blear.video import read_video
 
-Fit = Literal["crop", "stretch", "pad"]
-"""How a picture gets another shape: its centre is cut out, its sides are scaled apart, or black borders are added."""
+Fit = Literal["crop", "stretch", "pad", "exact"]
+"""How a picture gets another shape: its centre is cut out, its sides are scaled apart, or black borders are added.
+`exact`: a picture of another shape is an error."""
+VIDEO_ENDINGS = ("avi", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "webm", "wmv")
+"""Endings of video files, in lower case."""
 _MAX_KEPT = 4096  # frames of a video in memory; a longer video is thinned out evenly while it is read
 
 
@@ -27,9 +34,16 @@ def fit_picture(image: np.ndarray, height: int, width: int, fit: Fit = "crop") -
 
     Returns:
         uint8 [height, width, 1 or 3].
+
+    Raises:
+        ValueError: `fit` is `exact`, and the picture has another size.
     """
     from PIL import Image, ImageOps
 
+    if image.shape[:2] == (height, width):
+        return image.reshape(height, width, -1)
+    if fit == "exact":
+        raise ValueError(f"it has {image.shape[1]}x{image.shape[0]} pixels, other samples {width}x{height}: set `size`")
     picture, size, bicubic = Image.fromarray(image), (width, height), Image.Resampling.BICUBIC
     if fit == "crop":
         picture = ImageOps.fit(picture, size, bicubic)
@@ -66,7 +80,7 @@ def read_video_clip(video: Path, length: int, transform: Callable[[np.ndarray], 
     """
     kept: list[np.ndarray] = []
     every = 1
-    for number, frame in enumerate(read_video(video)):
+    for number, frame in enumerate(read_video(video, threads=1)):
         if number % every:
             continue
         kept.append(transform(frame.image_HWC))
@@ -74,3 +88,55 @@ def read_video_clip(video: Path, length: int, transform: Callable[[np.ndarray], 
             kept, every = kept[::2], 2 * every
     chosen = np.linspace(0, len(kept) - 1, length).round().astype(int)
     return np.stack([kept[index] for index in chosen])
+
+
+def decode_frames(data: bytes, name: str, shape: tuple[int, int, int, int], fit: Fit) -> np.ndarray:
+    """Decodes the content of a picture file, a video file or an npy array as a clip.
+
+    Args:
+        data: content of the file. An array is uint8 [H, W], [H, W, C] or [T, H, W, C] with 1, 3 or 4 channels.
+        name: of the file, for messages; its ending tells videos (`VIDEO_ENDINGS`) and arrays (npy) from pictures.
+        shape: frames, height, width and channels (1 or 3) of the clip. Of more frames, evenly spaced ones are used; a
+            picture is repeated.
+        fit: see `fit_picture`.
+
+    Returns:
+        uint8 of the given shape.
+
+    Raises:
+        DataError: the file does not decode, or has another size and `fit` is `exact`.
+    """
+    length, height, width, channels = shape
+
+    def frame(image: np.ndarray) -> np.ndarray:
+        return fit_picture(_coloured(image, channels), height, width, fit)
+
+    ending = name.rpartition(".")[2].lower()
+    try:
+        if ending == "npy":
+            array = np.load(io.BytesIO(data), allow_pickle=False)
+            if array.dtype != np.uint8 or not 2 <= array.ndim <= 4 or not array.size:
+                raise ValueError(
+                    f"the array is {array.dtype} {array.shape}, not uint8 [H, W], [H, W, C] or [T, H, W, C]"
+                )
+            clip = array[None] if array.ndim < 4 else array
+            chosen = np.linspace(0, len(clip) - 1, length).round().astype(int)
+            return np.stack([frame(clip[index]) for index in chosen])
+        if ending in VIDEO_ENDINGS:
+            with tempfile.NamedTemporaryFile(suffix=f".{ending}") as file:
+                Path(file.name).write_bytes(data)
+                return read_video_clip(Path(file.name), length, frame)
+        picture = read_picture(data, name, color="rgb" if channels == 3 else "grey")
+        return np.broadcast_to(frame(picture), shape)
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(str(error), name, "replace it by an intact file") from error
+
+
+def _coloured(image: np.ndarray, channels: int) -> np.ndarray:
+    """Converts a picture [H, W] or [H, W, 1, 3 or 4] to grey [H, W] or RGB [H, W, 3]."""
+    if image.ndim == 3 and image.shape[2] not in (1, 3, 4):
+        raise ValueError(f"it has {image.shape[2]} channels")
+    plain = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+    if plain.ndim == 3:
+        return to_grey(np.ascontiguousarray(plain[..., :3])) if channels == 1 else np.ascontiguousarray(plain[..., :3])
+    return plain if channels == 1 else np.repeat(plain[..., None], 3, axis=2)

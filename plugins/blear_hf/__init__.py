@@ -26,10 +26,21 @@ class HfParams(Params):
         description="target columns: classes, words (classes) or numbers (regression); empty: all columns of type "
         "ClassLabel, else the column `label`, in which whole numbers are classes",
     )
+    classes: list[str] = Field(
+        [], description="columns among `targets` whose whole numbers are classes, not values of a regression"
+    )
     subject: str | None = Field(
         None, description="column of the subject's identity; confidence intervals cluster by it"
     )
     splits: list[str] = Field([], description="splits to read, the training split first; empty: all")
+    test: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="share of the first split that becomes the split `test`, if there is none: drawn by a hash of the "
+        "subject, else of the row's number, the same on every machine",
+    )
+    dev: float | None = Field(None, gt=0, lt=1, description="the same for a split `dev`")
     size: int = Field(96, ge=6, le=1024, description="height and width in pixels; the central square is resized")
     length: int = Field(8, ge=1, le=1000, description="frames per video, evenly spaced over the video")
     color: Literal["rgb", "grey"] = Field("rgb", description="three channels (rgb), or one (grey: BT.601 luma)")
@@ -40,6 +51,10 @@ class HfParams(Params):
             raise ValueError("datasets is not installed: pip install 'blear[hf]'")
         if (self.source is None) == (self.hub is None):
             raise ValueError("give `source` or `hub`, one of them")
+        if self.classes and not set(self.classes) <= set(self.targets):
+            raise ValueError("`classes` names columns of `targets`")
+        if (self.test or 0) + (self.dev or 0) >= 1:
+            raise ValueError("`test` and `dev` leave no row for training")
         return self
 
 

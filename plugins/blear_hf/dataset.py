@@ -1,7 +1,10 @@
 """The dataset `hf/dataset`."""
 
+import hashlib
+import multiprocessing
+import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,9 @@ class HfDataset:
         self._rows = _load(params, self._where)
         self.splits = tuple(params.splits) or tuple(sorted(self._rows, key=lambda name: not name.startswith("train")))
         self._check("split", self.splits, self._rows)
+        if params.subject is not None:
+            self._check("column", [params.subject], self._rows[self.splits[0]].features)
+        self._draw_splits()
         self._columns = self._rows[self.splits[0]].features
         kinds = {name: type(feature).__name__ for name, feature in self._columns.items()}
         frame_columns = (
@@ -62,6 +68,20 @@ class HfDataset:
             subject = str(row[self._params.subject]) if self._params.subject else ""
             yield Sample(f"{split}_{number:08d}", self._clip(row[self._frames], where), targets, subject=subject)
 
+    def _draw_splits(self) -> None:
+        """Divides the first split, if the parameters ask for it."""
+        params, first = self._params, self.splits[0]
+        shares = {name: share for name, share in (("dev", params.dev), ("test", params.test)) if share is not None}
+        if twice := [name for name in shares if name in self._rows]:
+            raise DataError(f"the data have a split {twice[0]!r} already", self._where, f"remove `{twice[0]}`")
+        if not shares:
+            return
+        rows = self._rows[first]
+        groups = rows[params.subject] if params.subject else range(len(rows))
+        drawn = draw_rows([str(group) for group in groups], first, shares)
+        self._rows |= {split: rows.select(numbers) for split, numbers in drawn.items()}
+        self.splits = (first, *self.splits[1:], *shares)
+
     def _check(self, what: str, names: Iterable[str], available: Iterable[str]) -> None:
         if missing := [name for name in names if name not in available]:
             raise DataError(
@@ -83,6 +103,7 @@ class HfDataset:
         kind = str(getattr(feature, "dtype", type(feature).__name__))
         if isinstance(feature, datasets.ClassLabel):
             return Target(name, "class", classes=tuple(feature.names))
+        named = named and name not in self._params.classes
         if kind in ("string", "large_string", "bool") or (kind.removeprefix("u").startswith("int") and not named):
             values = {value for split in self.splits for value in self._rows[split].unique(name)} - {None}
             if len(values) > _MOST_CLASSES:
@@ -126,7 +147,34 @@ def _label(target: Target, feature: Any, value: Any, where: str) -> int | float:
     return value if isinstance(feature, datasets.ClassLabel) else target.classes.index(str(value))
 
 
+def draw_rows(groups: Sequence[str], rest: str, shares: Mapping[str, float]) -> dict[str, list[int]]:
+    """Returns split -> numbers of its rows; all rows of a group get the same split.
+
+    Args:
+        groups: subject or number of each row.
+        rest: name of the split of all other rows.
+        shares: split -> share of the groups, which are sorted by a hash; at least one group.
+    """
+    ordered = sorted(set(groups), key=lambda group: hashlib.sha256(f"blear split {group}".encode()).digest())
+    split_of, start = dict.fromkeys(ordered, rest), 0
+    for split, share in shares.items():
+        end = start + max(1, round(share * len(ordered)))
+        split_of |= dict.fromkeys(ordered[start:end], split)
+        start = end
+    rows: dict[str, list[int]] = {name: [] for name in (rest, *shares)}
+    for number, group in enumerate(groups):
+        rows[split_of[group]].append(number)
+    return rows
+
+
+def _quiet() -> None:
+    """Turns the library's progress bars off where several processes, or no terminal, would show them."""
+    if multiprocessing.parent_process() is not None or not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+
+
 def _load(params: HfParams, where: str) -> dict[str, Any]:
+    _quiet()
     place = str(params.source or params.hub)
     saved = params.source and (params.source / "dataset_dict.json").is_file()
     try:

@@ -189,3 +189,28 @@ def test_the_hub_without_a_connection(monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match=r"hf/dataset: nobody/nothing: cannot be loaded: .*\n  -> check name"):
         build(hub="nobody/nothing")
+
+
+def test_splits_are_drawn_by_subject_and_numbers_can_be_classes(folders, tmp_path):
+    pictures = [str(folders / "train" / "red" / f"{n % 3}.png") for n in range(40)]
+    rows = {"image": pictures, "mood": [n % 3 for n in range(40)], "who": [n % 10 for n in range(40)]}
+    table = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
+    datasets.DatasetDict({"train": table}).save_to_disk(tmp_path / "saved")
+    options = {"source": tmp_path / "saved", "targets": ["mood"], "subject": "who", "size": 8}
+    dataset = build(**options, classes=["mood"], test=0.2, dev=0.1)
+    assert dataset.targets[0].classes == ("0", "1", "2")
+    assert dataset.splits == ("train", "dev", "test")
+    people = {split: {sample.subject for sample in read(dataset, split)} for split in dataset.splits}
+    assert {split: len(names) for split, names in people.items()} == {"train": 7, "dev": 1, "test": 2}
+    assert len(set.union(*people.values())) == 10
+    assert sum(len(read(dataset, split)) for split in dataset.splits) == 40
+    with pytest.raises(DataError, match="the data have a split 'test' already"):
+        build(source=folders, test=0.5)
+    with pytest.raises(ValidationError, match="`classes` names columns of `targets`"):
+        HfParams(**options, classes=["who"])
+
+
+def test_no_progress_bars_outside_a_terminal(folders, capfd):
+    build(source=folders)
+    assert "%|" not in capfd.readouterr().err
+    assert datasets.are_progress_bars_disabled()

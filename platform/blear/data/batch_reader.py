@@ -118,5 +118,5 @@ class BatchReader:
     def _shard_names(self, samples_B: np.ndarray) -> str:
         ends = np.cumsum([shard.samples for shard in self.store.shards])
         numbers = np.unique(np.searchsorted(ends, samples_B, side="right")).tolist()
-        shown = ", ".join(self.store.shards[number].name for number in numbers[:_SHOWN])
+        shown = ", ".join(self.store.shards[number].title for number in numbers[:_SHOWN])
         return f"{shown}{f' and {len(numbers) - _SHOWN} more shards' if len(numbers) > _SHOWN else ''}"

@@ -6,11 +6,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from blear.clips import Fit
 from blear.contracts import ClipSpec, Sample, Target
 
 FORMAT = 3
 """Version of `dataset.json`: 3 has the digest of each index."""
-READABLE_FORMATS = (2, 3)
+IN_PLACE_FORMAT = 4
+"""Version of `dataset.json` of shards that lie elsewhere, each at its `ShardInfo.place`."""
+READABLE_FORMATS = (2, 3, 4)
 
 
 class _Model(BaseModel):
@@ -26,6 +29,8 @@ class ShardInfo(_Model):
         bytes: size of the file.
         sha256: digest of the file, hexadecimal.
         index_sha256: digest of the index beside it, hexadecimal. Empty in format 2, and for shards of other writers.
+        place: path or URL of a shard that somebody else wrote and that is read in place; the dataset's folder then
+            holds its index, beside the path `name`. Empty: the shard lies at `name`.
     """
 
     name: str
@@ -33,14 +38,25 @@ class ShardInfo(_Model):
     bytes: int
     sha256: str
     index_sha256: str = ""
+    place: str = ""
+
+    @property
+    def title(self) -> str:
+        """Place or name of the shard, for messages."""
+        return self.place or self.name
 
 
 class Layout(_Model):
-    """Array types that all samples of a split share, and the shape [T, H, W, C] of their clean clips, if any."""
+    """Array types that all samples of a split share, and the shape [T, H, W, C] of their clean clips, if any.
+
+    Attributes:
+        fit: how pictures of other sizes get the size of the clip (`contracts.InPlace`); None: all have it.
+    """
 
     frames: Literal["uint8", "float32"]
     clean: Literal["uint8", "float32"] | None = None
     clean_shape: tuple[int, int, int, int] | None = None
+    fit: Fit | None = None
 
     @staticmethod
     def of(sample: Sample) -> Layout:

@@ -41,12 +41,14 @@ class Mirror:
         folder: folder of this dataset's copies, below `root`. Its name holds the digest of `dataset.json`, which holds
             the digest of every shard.
         grace_s: seconds after its last use in which a copy is not evicted.
+        has_indexes: whether the server may have indexes beside the shards.
     """
 
     remote: RemoteFolder
     root: Path
     folder: Path
     grace_s: float = GRACE_S
+    has_indexes: bool = True
 
     def local(self, shard: ShardInfo) -> Path:
         """Path of the local copy of a shard. One process of this node fetches a missing shard; others wait.
@@ -101,7 +103,7 @@ class Mirror:
         partial = _partial(path)
         try:
             self.download(shard, partial)
-            if read_verified_index(index_path(path), shard) is None:
+            if self.has_indexes and read_verified_index(index_path(path), shard) is None:
                 self._fetch_index(path, shard)  # before the shard: a copy has its index where the server has it
             replace_durably(partial, path)
         finally:

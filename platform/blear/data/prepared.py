@@ -16,8 +16,9 @@ from pydantic import BaseModel, ValidationError
 
 from blear.contracts import ClipSpec, Target
 from blear.data.dataset_info import READABLE_FORMATS, DatasetInfo, ShardInfo, SplitInfo
+from blear.data.in_place.local_shards import is_prepared, open_indexed
 from blear.data.mirror import Mirror, cache_root
-from blear.data.shard.archive import content_error, index_path, load_index, read_verified_index
+from blear.data.shard.archive import content_error, index_path, load_index, read_index, read_verified_index
 from blear.data.shard.index import ShardIndex
 from blear.errors import DataError
 from blear.progress import track
@@ -71,9 +72,16 @@ class Prepared:
             do = "give the URL of the folder that `blear prepare` wrote, and check the credentials"
             raise DataError("not a complete prepared dataset: no dataset.json", remote.url, do)
         info = _read(data, f"{remote.url}/dataset.json")
+        if any(shard.place for split in info.splits.values() for shard in split.shards):
+            do = "give the original shards as `webdataset`, or write shards with another dataset"
+            raise DataError("its shards are read in place on another machine", f"{remote.url}/dataset.json", do)
         name = f"{re.sub('[^A-Za-z0-9_-]', '-', info.name)}-{hashlib.sha256(data).hexdigest()[:12]}"
         root = cache_root()
         return Prepared(root / name, info, Mirror(remote, root, root / name))
+
+    @property
+    def _json(self) -> Path:
+        return self.folder / "dataset.json"
 
     @property
     def place(self) -> str:
@@ -133,6 +141,8 @@ class Prepared:
         Raises:
             DataError: the shard is missing, or it cannot be fetched.
         """
+        if shard.place:
+            return open_indexed(shard)
         if self.mirror:
             return self.mirror.local(shard)
         path = self.folder / shard.name
@@ -146,6 +156,8 @@ class Prepared:
         Raises:
             DataError: there is no valid index, and the shard is missing, damaged or cannot be fetched.
         """
+        if shard.place:
+            return read_index(self.folder, shard)
         file = self.mirror.index_file(shard) if self.mirror else index_path(self.folder / shard.name)
         index = read_verified_index(file, shard)
         return load_index(self.local(shard), shard) if index is None else index
@@ -153,7 +165,9 @@ class Prepared:
     def complete(self) -> bool:
         """Whether the folder holds every shard with its size; the content is not read."""
         return all(
-            (path := self.folder / shard.name).is_file() and path.stat().st_size == shard.bytes
+            is_prepared(shard, self.folder)
+            if shard.place
+            else (path := self.folder / shard.name).is_file() and path.stat().st_size == shard.bytes
             for split in self.info.splits.values()
             for shard in split.shards
         )
@@ -205,6 +219,13 @@ class Prepared:
             return
         path = self.local(shard)
         digest = file_digest(path)
+        if shard.place:
+            if digest != shard.sha256:
+                raise DataError(
+                    "the shard has changed since it was indexed", shard.place, f"delete {self._json}; {_AGAIN}"
+                )
+            self.index(shard)
+            return
         if digest != shard.sha256:
             raise content_error(path, digest, shard)
         _verify_index(path, shard, str(index_path(path)))

@@ -99,7 +99,9 @@ def _used_splits(job: Job, prepared: Mapping[str, str | Path]) -> Iterator[tuple
 
 
 def _split_entry(data: Prepared, split: str) -> SplitEntry:
-    content = "\n".join(shard.sha256 for shard in data.split(split).shards)
+    content = "\n".join(
+        shard.sha256 + (shard.index_sha256 if shard.place else "") for shard in data.split(split).shards
+    )
     keys = _keys_digest(data, split) if data.mirror is None and data.count(split) <= _MOST_KEYS else ""
     digest = hashlib.sha256(content.encode()).hexdigest()
     return SplitEntry(use=data.name, samples=data.count(split), keys_sha256=keys, content_sha256=digest)

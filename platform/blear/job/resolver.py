@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,7 @@ class _Resolver:
         raw = dict(raw)
         source, shards, stand_in = raw.get("source"), raw.get("shards"), raw.get("stand_in")
         if isinstance(source, str):
-            path = absolute(Path(source))
-            if not path.exists():
-                self.document.problem((*where, "source"), f"no such file or folder: {source}{windows_hint(source)}")
-            raw["source"] = str(path)
+            raw["source"] = self.source(source, (*where, "source"))
         if isinstance(shards, str):
             raw["shards"] = self.shards(shards, (*where, "shards"))
         if "degrade_once" in raw:
@@ -81,6 +79,20 @@ class _Resolver:
         if replaced and self.components.has_parameter("dataset", raw.get("use"), "source"):
             source = "."  # a placeholder, so that the other parameters can be checked; it is never read
         return self.components.use("dataset", Data, raw, where, {} if source is None else {"source": source})
+
+    def source(self, source: str, where: Where) -> str:
+        """Resolves the raw data: a path becomes absolute; URLs and patterns are left to the dataset.
+
+        A pattern has braces, wildcards or `::` between several parts, for instance `train-{000..146}.tar`.
+        """
+        if is_url(source):
+            return source
+        if re.search(r"[{}*]|::", source) and not Path(source).expanduser().exists():
+            return "::".join(part if is_url(part) else str(absolute(Path(part))) for part in source.split("::"))
+        path = absolute(Path(source))
+        if not path.exists():
+            self.document.problem(where, f"no such file or folder: {source}{windows_hint(source)}")
+        return str(path)
 
     def shards(self, place: str, where: Where) -> str:
         """Resolves a folder or URL of prepared shards: a folder becomes absolute; a URL is checked but not opened."""

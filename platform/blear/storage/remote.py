@@ -22,6 +22,7 @@ PROTOCOLS = {"http": "", "https": "", "s3": "s3", "gs": "gcs"}
 """Protocol of a URL -> the extra of blear that installs its reader; empty: no extra is needed."""
 _BLOCK = 8 << 20  # bytes of one range request to an object store
 _PIECE = 1 << 20  # bytes of one read of an HTTP response
+_ANY_SIZE = 1 << 62
 _RETRIED_STATUS = (408, 429)  # the 4xx status codes after which a request is retried
 
 
@@ -140,6 +141,25 @@ class RemoteFolder:
         except OSError as error:  # error of the local file; `_with_retries` converts network errors
             raise _unwritable(file, error) from error
 
+    def fetch_unknown(self, name: str, file: Path) -> tuple[int, str]:
+        """Downloads a file of unknown size and digest; returns both. The size is compared where the server gives it.
+
+        Args:
+            name: path below the URL.
+            file: to write.
+
+        Raises:
+            DataError: as of `fetch`.
+        """
+        size = self._with_retries(name, lambda: _size(self, name))
+        try:
+            with file.open("wb") as out:
+                download = _Download(self, name, _ANY_SIZE if size is None else size, "", out)
+                self._with_retries(name, download)
+        except OSError as error:
+            raise _unwritable(file, error) from error
+        return download.received, download.digest.hexdigest()
+
     def _with_retries(self, name: str, attempt: Callable[[], Result]) -> Result:
         """Calls `attempt` until it succeeds, fails permanently, or all tries are used."""
         where, tries = f"{self.url}/{name}", self.retry.tries
@@ -165,7 +185,12 @@ class _WrongContentError(OSError):
 
 @dataclass
 class _Download:
-    """The download of one file; each call is one try, which continues where the last one ended."""
+    """The download of one file; each call is one try, which continues where the last one ended.
+
+    Attributes:
+        size: expected bytes; `_ANY_SIZE`: unknown.
+        sha256: expected digest; empty: unknown.
+    """
 
     remote: RemoteFolder
     name: str
@@ -189,9 +214,9 @@ class _Download:
                 self.out.write(piece)
             except OSError as error:
                 raise _unwritable(Path(self.out.name), error) from error
-        if self.received < self.size:
+        if self.received < self.size and self.size != _ANY_SIZE:
             raise _WrongContentError(f"truncated after {self.received} of {self.size} bytes")
-        if self.digest.hexdigest() != self.sha256:
+        if self.sha256 and self.digest.hexdigest() != self.sha256:
             found = self.digest.hexdigest()
             self._restart()
             raise _WrongContentError(f"wrong content: SHA-256 {found[:12]}, dataset.json says {self.sha256[:12]}")
@@ -209,18 +234,32 @@ def _unwritable(file: Path, error: OSError) -> DataError:
     return DataError(f"cannot be written: {error.strerror or error}", str(file), do)
 
 
+def _size(remote: RemoteFolder, name: str) -> int | None:
+    """Requests the size of a file; None if the server does not give it."""
+    files, place = _file_system(remote), f"{remote.url}/{name}"
+    http = remote.url.startswith("http")
+    size = files.info(f"{remote.url}/{quote(name)}" if http else place.partition("://")[2]).get("size")
+    return None if size is None else int(size)
+
+
+def _file_system(remote: RemoteFolder) -> Any:
+    import fsspec
+
+    protocol = remote.url.partition("://")[0]
+    files = fsspec.filesystem(protocol, **_options(protocol, remote.retry.timeout_s))
+    if protocol == "s3":
+        files.retries = 1  # s3fs has no option for its number of retries
+    return files
+
+
 def _pieces(remote: RemoteFolder, name: str, start: int, end: int) -> tuple[int, Iterator[bytes]]:
     """Requests bytes `start` to `end` of a file.
 
     Returns:
         (offset of the first byte, pieces); the offset is 0 if the server does not support ranges.
     """
-    import fsspec
-
     protocol, _, rest = remote.url.partition("://")
-    files = fsspec.filesystem(protocol, **_options(protocol, remote.retry.timeout_s))
-    if protocol == "s3":
-        files.retries = 1  # s3fs has no option for its number of retries
+    files = _file_system(remote)
     if protocol not in ("http", "https"):
         return start, _range_pieces(files, f"{rest}/{name}", start, end)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})

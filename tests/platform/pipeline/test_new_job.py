@@ -45,7 +45,7 @@ def test_folders_become_a_job(folder: Path) -> None:
     assert os.access("job.yaml", os.X_OK)
     job, _ = read_job(Path("job.yaml"))
     data = job.data["pictures"]
-    assert (job.name, data.use, data.params["size"]) == ("pics", "own/folders", 48)
+    assert (job.name, data.use, data.params["size"]) == ("pics", "own_data/folders", 48)
     assert list(job.stages) == ["ordinary", "robust"]
     assert job.stages["robust"].degrade
     assert not job.stages["ordinary"].degrade

@@ -63,7 +63,12 @@ class DecodedLayout:
         targets = [(target.name, target.kind, target.classes, target.bounds) for target in self.targets]
         clip = [self.clip.length, self.clip.channels, self.clip.height, self.clip.width]
         clip += [] if self.clip.shortest is None else [self.clip.shortest]
-        text = json.dumps([shard.sha256, shard.samples, clip, self.stored.model_dump(), targets])
+        stored = self.stored.model_dump(exclude={"fit"} if self.stored.fit is None else None)
+        content = [shard.sha256, shard.samples, clip, stored, targets]
+        content += (
+            [shard.index_sha256] if shard.place else []
+        )  # it holds the labels, which the shard does not determine
+        text = json.dumps(content)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

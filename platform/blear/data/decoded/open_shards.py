@@ -137,7 +137,7 @@ class OpenShards:
         except DataError:
             keys = tuple(f"number {row}" for row in range(info.samples))
         try:
-            self._broken.add(self._decoder.prepared.folder / info.name, dict.fromkeys(keys, error.what))
+            self._broken.add(self._decoder.prepared.folder / info.title, dict.fromkeys(keys, error.what))
         except TooManyBroken as over_limit:
             limit = f"; {over_limit.what}" if self._broken.limit else ""
             raise DataError(f"{error.what}{limit}", error.where, error.do) from error

@@ -91,7 +91,7 @@ class ShardDecoder:
         """
         if broken:
             keys = self.index.of_shard(shard).keys
-            path = self.prepared.folder / self.shards[shard].name
+            path = self.prepared.folder / self.shards[shard].title
             self._broken.add(path, {keys[row]: cause for row, cause in sorted(broken.items())})
 
     def is_cached(self, shard: int) -> bool:
@@ -186,7 +186,8 @@ class ShardDecoder:
 
     def _open_encoded(self, shard: int) -> EncodedShard:
         info, layout = self.shards[shard], self.layout
-        encoded = EncodedShard(self._encoded_path(shard), info, layout.clip, layout.stored, layout.targets)
+        index = self.index.of_shard(shard) if info.place else None
+        encoded = EncodedShard(self._encoded_path(shard), info, layout.clip, layout.stored, layout.targets, index)
         if len(encoded) != info.samples:
             raise sample_count_error(encoded.shard.path, len(encoded), info.samples)
         return encoded

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from blear.contracts import BuildContext, Dataset, Sample
+from blear.contracts import BuildContext, Dataset, InPlace, Sample
 from blear.data.dataset_info import Layout, PartInfo, ShardInfo
+from blear.data.in_place.index_part import index_shard
+from blear.data.in_place.local_shards import is_prepared
 from blear.data.shard.checks import check_sample
 from blear.data.shard.sample_codec import encode_sample
 from blear.data.shard.writer import ShardWriter
@@ -93,13 +95,14 @@ def read_finished_part(spec: PrepareSpec, part: Part) -> PartInfo | None:
     if not marker.is_file():
         return None
     info = PartInfo.model_validate_json(marker.read_bytes())  # complete, because it was renamed after writing
-    shards = [(spec.folder / shard.name, shard.bytes) for shard in info.shards]
+    shards = [(spec.folder / shard.name, shard.bytes) for shard in info.shards if not shard.place]
     complete = all(path.is_file() and path.stat().st_size == size for path, size in shards)
+    complete &= all(is_prepared(shard, spec.folder) for shard in info.shards if shard.place)
     return info if info.part == part.name and complete else None
 
 
 def write_part(spec: PrepareSpec, part: Part) -> PartInfo:
-    """Reads a part of the raw data and writes its shards, then its marker.
+    """Reads a part of the raw data and writes its shards, or indexes a shard in place; then writes its marker.
 
     Raises:
         DataError: raised by the dataset, or a sample breaks the contract. All files of the part are deleted.
@@ -108,7 +111,12 @@ def write_part(spec: PrepareSpec, part: Part) -> PartInfo:
     part.marker(spec.folder).parent.mkdir(parents=True, exist_ok=True)
     complete = False
     try:
-        info = _write_shards(spec, part)
+        dataset = cached_dataset(spec)
+        if isinstance(dataset, InPlace) and not spec.degrade_once:
+            name = f"{part.split}/{part.number:05d}-000.tar"
+            info = index_shard(spec.folder, name, part.split, part.name, dataset, dataset)
+        else:
+            info = _write_shards(spec, part)
         write_text(part.marker(spec.folder), info.model_dump_json(indent=1))
         complete = True
         return info

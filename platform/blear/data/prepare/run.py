@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 import blear
-from blear.contracts import Dataset
-from blear.data.dataset_info import DatasetInfo, Layout, PartInfo, SplitInfo
+from blear.contracts import Dataset, InPlace
+from blear.data.dataset_info import FORMAT, IN_PLACE_FORMAT, DatasetInfo, Layout, PartInfo, SplitInfo
+from blear.data.in_place.index_part import UNPACKED
+from blear.data.in_place.local_shards import local_copy
 from blear.data.prepare.dataset_digest import dataset_digest
 from blear.data.prepare.part_runner import run_parts
 from blear.data.prepare.part_writer import (
@@ -24,7 +27,7 @@ from blear.data.prepare.part_writer import (
 )
 from blear.data.prepare.repeated_keys import find_repeated_key
 from blear.data.prepared import Prepared
-from blear.data.shard.archive import load_index
+from blear.data.shard.archive import read_index
 from blear.errors import DataError
 from blear.plugin.component_ref import ComponentRef
 from blear.plugin.discovery import load_plugins
@@ -79,11 +82,17 @@ def prepare_dataset(
                 return prepared
         try:
             dataset = cached_dataset(spec)
+            if isinstance(dataset, InPlace):
+                spec = _completed(spec, dataset)
+                params, dataset = registered.checked_params(spec.ref.params), cached_dataset(spec)
             parts = _list_parts(registered.name, dataset)
             if degrade_once:
                 cached_offline_chain(spec)  # raises before the first part is written
             finished = run_parts(spec, registered.name, parts, workers, use_ray)
+            splits = {split: _join_parts(spec, split, finished) for split in dataset.splits}
+            elsewhere = any(shard.place for split in splits.values() for shard in split.shards)
             info = DatasetInfo(
+                format=IN_PLACE_FORMAT if elsewhere else FORMAT,
                 name=registered.name,
                 version=version,
                 blear=blear.__version__,
@@ -93,13 +102,20 @@ def prepare_dataset(
                 terms=dataset.terms,
                 clip=dataset.clip,
                 targets=tuple(dataset.targets),
-                splits={split: _join_parts(spec, split, finished) for split in dataset.splits},
+                splits=splits,
             )
         finally:
             cached_dataset.cache_clear()  # a reader may hold a large table
             cached_offline_chain.cache_clear()
         write_text(folder / "dataset.json", info.model_dump_json(indent=1))
     return Prepared.open(folder)
+
+
+def _completed(spec: PrepareSpec, dataset: InPlace) -> PrepareSpec:
+    """Adds the parameters that the shards determine, so that no worker reads the shards again for them."""
+    found = dataset.completed(lambda place: local_copy(place, spec.folder / UNPACKED))
+    cached_dataset.cache_clear()
+    return replace(spec, ref=replace(spec.ref, params={**spec.ref.params, **found}))
 
 
 def _list_parts(name: str, dataset: Dataset) -> list[Part]:
@@ -138,7 +154,7 @@ def _check_parts(spec: PrepareSpec, split: str, parts: Mapping[Part, PartInfo]) 
     def keys() -> Iterator[tuple[str, Sequence[str]]]:
         for part in layouts:
             for shard in parts[part].shards:
-                yield part.name, load_index(spec.folder / shard.name, shard).keys
+                yield part.name, read_index(spec.folder, shard).keys
 
     samples = sum(shard.samples for part in layouts for shard in parts[part].shards)
     repeated = find_repeated_key(keys, samples, spec.folder)

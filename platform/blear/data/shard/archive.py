@@ -64,6 +64,21 @@ def load_index(shard: Path, info: ShardInfo | None = None) -> ShardIndex:
     return _load_unverified(shard) if info is None else _rebuild_index(shard, info)
 
 
+def read_index(folder: Path, info: ShardInfo) -> ShardIndex:
+    """Reads the index in a dataset's folder of a shard that lies there or, read in place, elsewhere.
+
+    Raises:
+        DataError: as of `load_index`; or the index of a shard that is read in place is not valid.
+    """
+    if not info.place:
+        return load_index(folder / info.name, info)
+    index = read_verified_index(index_path(folder / info.name), info)
+    if index is None:
+        where, do = str(index_path(folder / info.name)), "delete dataset.json beside it and run `blear prepare` again"
+        raise DataError("the index of this shard is missing or damaged", where, do)
+    return index
+
+
 def _rebuild_index(shard: Path, info: ShardInfo) -> ShardIndex:
     _check_exists(shard)
     index = build_index(shard, info.sha256)
@@ -124,9 +139,9 @@ class Shard:
     descriptor: int
 
     @staticmethod
-    def open(path: Path, info: ShardInfo | None = None) -> Shard:
-        """Opens a shard and its index; arguments and errors as of `load_index`."""
-        return Shard(path, load_index(path, info), os.open(path, os.O_RDONLY))
+    def open(path: Path, info: ShardInfo | None = None, index: ShardIndex | None = None) -> Shard:
+        """Opens a shard and its index, unless it is given; other arguments and errors as of `load_index`."""
+        return Shard(path, load_index(path, info) if index is None else index, os.open(path, os.O_RDONLY))
 
     def __len__(self) -> int:
         return len(self.index.keys)

@@ -18,6 +18,7 @@ from blear.data.dataset_info import Layout, ShardInfo
 from blear.data.shard.archive import Shard
 from blear.data.shard.clip_codec import CLIP_SUFFIXES
 from blear.data.shard.clip_decoder import ClipDecoder
+from blear.data.shard.fitting_decoder import FittingDecoder
 from blear.data.shard.index import ShardIndex
 from blear.data.shard.labels import read_labels
 
@@ -34,8 +35,16 @@ class EncodedShard:
         problems: sample number -> why its metadata or labels cannot be used.
     """
 
-    def __init__(self, path: Path, info: ShardInfo, clip: ClipSpec, layout: Layout, targets: Sequence[Target]) -> None:
-        self.shard = Shard.open(path, info)
+    def __init__(
+        self,
+        path: Path,
+        info: ShardInfo,
+        clip: ClipSpec,
+        layout: Layout,
+        targets: Sequence[Target],
+        index: ShardIndex | None = None,
+    ) -> None:
+        self.shard = Shard.open(path, info, index)
         self._closer = weakref.finalize(
             self, self.shard.close
         )  # a thread may still read after the store has dropped it
@@ -44,6 +53,11 @@ class EncodedShard:
             lengths_N = self.shard.index.frames_N2[:, 0].clip(1, clip.length)
             self.values_NK = np.concatenate([self.values_NK, lengths_N[:, None]], axis=1)
         shape = (clip.length, clip.height, clip.width, clip.channels)
+        if layout.fit is not None:
+            self.samples = EncodedSamples(
+                [_ClipMembers.from_index(self.shard.index, "", FittingDecoder(shape, layout.fit), 0)], self.problems
+            )
+            return
         frames = ClipDecoder("frames", shape, layout.frames, "the dataset's clip", clip.shortest)
         clips = [_ClipMembers.from_index(self.shard.index, "", frames, 0)]
         if layout.clean is not None and layout.clean_shape is not None:
@@ -142,6 +156,8 @@ class _ClipMembers:
             clip: column of `index.frames_N2`.
         """
         suffixes = [prefix + suffix for suffix in CLIP_SUFFIXES if prefix + suffix in index.suffixes]
+        if isinstance(decoder, FittingDecoder):  # the index of a shard that is read in place lists nothing but frames
+            suffixes = list(index.suffixes)
         places_N2 = np.full((len(index), 2), -1, dtype=np.int64)
         suffix_N = np.zeros(len(index), dtype=np.int8)
         for number, suffix in reversed(list(enumerate(suffixes))):

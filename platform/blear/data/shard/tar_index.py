@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -23,6 +24,36 @@ def build_index(shard: Path, shard_sha256: str = "") -> ShardIndex:
     Args:
         shard: the tar.
         shard_sha256: digest of the tar for the index; empty if it is not known.
+
+    Raises:
+        DataError: the file is not a plain tar, or truncated.
+    """
+    scanned = scan_tar(shard)
+    with shard.open("rb") as stream:
+        metadata = [
+            SampleMetadata(problem=scanned.problems[key])
+            if key in scanned.problems
+            else _read_metadata(stream, members.get("json"))
+            for key, members in scanned.places.items()
+        ]
+    return ShardIndex.build(scanned.places, metadata, shard.stat().st_size, shard_sha256)
+
+
+@dataclass(frozen=True)
+class ScannedTar:
+    """The members of a tar.
+
+    Attributes:
+        places: key -> suffix -> (offset, size) of each member, in the order of the tar.
+        problems: key -> why the sample cannot be used.
+    """
+
+    places: Mapping[str, Mapping[str, tuple[int, int]]]
+    problems: Mapping[str, str]
+
+
+def scan_tar(shard: Path) -> ScannedTar:
+    """Reads the headers of a plain tar.
 
     Raises:
         DataError: the file is not a plain tar, or truncated.
@@ -56,11 +87,7 @@ def build_index(shard: Path, shard_sha256: str = "") -> ShardIndex:
         if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             # tarfile accepts a file that was truncated between two members
             raise _damaged(shard, places, end, "the end of the archive is not there")
-        metadata = [
-            SampleMetadata(problem=problems[key]) if key in problems else _read_metadata(stream, members.get("json"))
-            for key, members in places.items()
-        ]
-    return ShardIndex.build(places, metadata, shard.stat().st_size, shard_sha256)
+    return ScannedTar(places, problems)
 
 
 class _BoundedFile:

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 from blear.errors import DataError
-from blear_own.split_params import SplitParams
+from blear_own_data.split_params import SplitParams
 
 SPLITS = ("train", "dev", "test")
 _ALIASES = {

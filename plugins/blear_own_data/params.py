@@ -1,4 +1,4 @@
-"""Parameters of `own/folders`, and the size of clips."""
+"""Parameters of `own_data/folders`, and the size of clips."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from blear_own.folder_layout import LEVELS
-from blear_own.label_params import Classes, class_map
-from blear_own.split_params import ClipParams, Side, SplitParams
+from blear_own_data.folder_layout import LEVELS
+from blear_own_data.label_params import Classes, class_map
+from blear_own_data.split_params import ClipParams, Side, SplitParams
 
 
 class SizedParams(ClipParams):
@@ -25,7 +25,7 @@ class SizedParams(ClipParams):
 
 
 class FoldersParams(SplitParams, SizedParams):
-    """Parameters of `own/folders`."""
+    """Parameters of `own_data/folders`."""
 
     source: Path = Field(description="folder of `CLASS/...` or `SPLIT/CLASS/...`, with pictures or videos at any depth")
     layout: str | None = Field(

@@ -7,8 +7,8 @@ from typing import Any
 
 from blear.errors import DataError
 from blear.imaging import Box
-from blear_own.labels import as_number
-from blear_own.table_params import TableParams
+from blear_own_data.labels import as_number
+from blear_own_data.table_params import TableParams
 
 _MOST_SHARES = 3.0  # a box in shares may reach beyond the picture, but no value is as large as this
 

@@ -8,13 +8,13 @@ from functools import cached_property
 
 from blear.contracts import BuildContext, Sample, Target
 from blear.errors import DataError
-from blear_own.blocks import block_names, find_block
-from blear_own.folder_layout import Place, class_names, read_places
-from blear_own.keys import unique_keys
-from blear_own.left_out import LeftOut
-from blear_own.media import ClipReader, Files, find_files, one_kind
-from blear_own.params import FoldersParams
-from blear_own.splitting import assign_splits, sort_splits
+from blear_own_data.blocks import block_names, find_block
+from blear_own_data.folder_layout import Place, class_names, read_places
+from blear_own_data.keys import unique_keys
+from blear_own_data.left_out import LeftOut
+from blear_own_data.media import ClipReader, Files, find_files, one_kind
+from blear_own_data.params import FoldersParams
+from blear_own_data.splitting import assign_splits, sort_splits
 
 
 class Folders:

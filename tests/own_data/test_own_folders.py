@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from blear.contracts import BuildContext, ClipSpec
 from blear.errors import DataError
-from blear_own.folders import Folders
-from blear_own.params import FoldersParams
+from blear_own_data.folders import Folders
+from blear_own_data.params import FoldersParams
 
 
 def build(source, **params):

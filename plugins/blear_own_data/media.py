@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from blear.clips import fit_picture, read_video_clip, to_grey
+from blear.clips import VIDEO_ENDINGS, fit_picture, read_video_clip, to_grey
 from blear.contracts import ClipSpec
 from blear.errors import DataError
 from blear.imaging import Box, crop, read_picture
-from blear_own.split_params import ClipParams
+from blear_own_data.split_params import ClipParams
 
 PICTURES = (".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+VIDEOS = tuple(f".{ending}" for ending in VIDEO_ENDINGS)
 _SYSTEM_FILES = {"desktop.ini", "thumbs.db", "__macosx"}
 
 

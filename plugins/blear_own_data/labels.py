@@ -11,8 +11,8 @@ from unicodedata import normalize
 
 from blear.contracts import Target
 from blear.errors import DataError
-from blear_own.folder_layout import class_names
-from blear_own.label_params import LabelParams, class_map
+from blear_own_data.folder_layout import class_names
+from blear_own_data.label_params import LabelParams, class_map
 
 _MOST_CLASSES = 1000  # found in the data; more different labels are no classes
 _WHOLE_FLOAT = re.compile(r"[+-]?\d+\.0+")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from unicodedata import normalize
 
 from blear.errors import DataError
-from blear_own.splitting import known_split
+from blear_own_data.splitting import known_split
 
 LEVELS = ("split", "class", "subject", "video", "*")
 

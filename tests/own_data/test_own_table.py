@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from blear.contracts import BuildContext, ClipSpec
 from blear.errors import DataError
-from blear_own.table import Table
-from blear_own.table_params import TableParams
+from blear_own_data.table import Table
+from blear_own_data.table_params import TableParams
 
 ROWS = pandas.DataFrame(
     {

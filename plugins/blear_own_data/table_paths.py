@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from blear.errors import DataError
-from blear_own.table_files import Table, read_table
-from blear_own.table_params import TableParams
+from blear_own_data.table_files import Table, read_table
+from blear_own_data.table_params import TableParams
 
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "picture", "video")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")

@@ -1,4 +1,4 @@
-"""Parameters of `own/table`."""
+"""Parameters of `own_data/table`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from blear_own.label_params import LabelParams, Names
-from blear_own.params import SizedParams
-from blear_own.split_params import SplitParams
+from blear_own_data.label_params import LabelParams, Names
+from blear_own_data.params import SizedParams
+from blear_own_data.split_params import SplitParams
 
 _ORIGIN, _EXTENT = ("left", "top"), (("width", "right"), ("height", "bottom"))
 
@@ -35,7 +35,7 @@ class ColumnLabel(LabelParams):
 
 
 class TableParams(SplitParams, SizedParams):
-    """Parameters of `own/table`."""
+    """Parameters of `own_data/table`."""
 
     source: Path = Field(description="the table: csv, tsv, JSON Lines or Parquet, also csv and JSON Lines with .gz")
     root: Path | None = Field(None, description="folder to which the paths are relative; null: the folder of the table")
@@ -96,6 +96,6 @@ class TableParams(SplitParams, SizedParams):
 
     def raw_files(self) -> list[Path]:
         """The table and every file that it names."""
-        from blear_own.table_paths import listed_files
+        from blear_own_data.table_paths import listed_files
 
         return [self.source, *listed_files(self)]

@@ -10,16 +10,16 @@ from typing import Any
 from blear.contracts import BuildContext, Label, Sample, Target
 from blear.errors import DataError
 from blear.imaging import Box
-from blear_own.blocks import block_names, find_block
-from blear_own.keys import unique_keys
-from blear_own.labels import Labels, as_number, as_text, find_labels, is_missing
-from blear_own.left_out import LeftOut
-from blear_own.media import ClipReader, one_kind
-from blear_own.splitting import assign_splits, known_split, sort_splits
-from blear_own.table_boxes import read_box
-from blear_own.table_files import read_table
-from blear_own.table_params import TableParams
-from blear_own.table_paths import column, path_column, resolve
+from blear_own_data.blocks import block_names, find_block
+from blear_own_data.keys import unique_keys
+from blear_own_data.labels import Labels, as_number, as_text, find_labels, is_missing
+from blear_own_data.left_out import LeftOut
+from blear_own_data.media import ClipReader, one_kind
+from blear_own_data.splitting import assign_splits, known_split, sort_splits
+from blear_own_data.table_boxes import read_box
+from blear_own_data.table_files import read_table
+from blear_own_data.table_params import TableParams
+from blear_own_data.table_paths import column, path_column, resolve
 
 _SPLIT = re.compile(r"[^A-Za-z0-9_-]+")
 

@@ -1,0 +1,1 @@
+"""Reads shards that somebody else wrote where they lie: local copies, and an index beside our cache."""

@@ -1,0 +1,176 @@
+"""The dataset `webdataset`: shards that others wrote, which training reads in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from blear.clips import Fit, decode_frames
+from blear.contracts import BuildContext, ClipSpec, Label, Sample, ShardMembers, ShardSample, Target
+from blear.errors import DataError
+from blear_own_data.fields import find_field, read_field
+from blear_own_data.keys import plain_key, unique_keys
+from blear_own_data.labels import Labels, as_number, as_text, is_missing
+from blear_own_data.left_out import LeftOut
+from blear_own_data.media import is_video
+from blear_own_data.shard_places import find_places
+from blear_own_data.shard_survey import labels_of, survey
+from blear_own_data.splitting import position, sort_splits
+from blear_own_data.tar_samples import read_samples
+from blear_own_data.webdataset_params import WebdatasetParams
+
+_ENDINGS = (".gz", ".tar", ".tgz")
+
+
+class Webdataset:
+    """A `contracts.Dataset` and `contracts.InPlace` of WebDataset shards. Each shard is a part.
+
+    Raises:
+        DataError: there is no shard, it is damaged, or more samples than `max_broken` of a shard lack a file or have a
+            wrong label; names shard and sample.
+    """
+
+    terms = "Shards of your own, or of others: see their licence."
+
+    def __init__(self, params: WebdatasetParams, context: BuildContext) -> None:
+        self._params = params
+        self._places = find_places(params)
+        self._where = params.source
+        self.fit: Fit = "exact" if params.size is None else params.fit
+        if set(self._places) == {"train"} and (params.splits is None or params.drawn):
+            self._places = {"": self._places["train"]}
+        named = {split: places for split, places in self._places.items() if split}
+        if named and params.drawn:
+            do = "remove `test`, `dev` and `folds`; or name only shards of `train`"
+            raise DataError(f"the shards have the splits {', '.join(named)} already", self._where, do)
+        self._ranges = {} if named else params.ranges()
+        self.splits = sort_splits(list(named) or ["train", *self._ranges])
+        shards = [place for places in self._places.values() for place in places]
+        self._labels_of = dict(zip(shards, unique_keys([_stem(place) + ".x" for place in shards]), strict=True))
+        self._left_out: dict[tuple[str, str], LeftOut] = {}
+
+    @property
+    def targets(self) -> Sequence[Target]:
+        """The targets; classes that the job does not give are read from the shards."""
+        return tuple(labels.target for labels in self._labels.values())
+
+    @property
+    def clip(self) -> ClipSpec:
+        """Shape of the clips; a size that the job does not give is that of the first sample."""
+        return self._complete.clip
+
+    def completed(self, local: Callable[[str], Path]) -> Mapping[str, Any]:
+        """Size, contents and class names, as far as the job does not give them."""
+        return survey(self._params, self._all_shards, lambda place: str(local(place)))
+
+    def parts(self, split: str) -> Sequence[str]:
+        """Paths and URLs of the shards."""
+        if split not in self.splits:
+            raise DataError(f"there is no split {split!r}", self._where, f"use one of: {', '.join(self.splits)}")
+        return self._places.get(split) or self._places[""]
+
+    def samples(self, split: str, part: str) -> Iterator[Sample]:
+        """The samples of a shard, decoded; used where the shards are not read in place."""
+        if part not in self.parts(split):
+            raise DataError(f"no part is called {part!r}", self._where, "use the names that `parts` gives")
+        for members in read_samples(part):
+            sample = self.shard_sample(split, part, members)
+            if sample is not None:
+                clip = self.clip
+                shape = (clip.length, clip.height, clip.width, clip.channels)
+                frames = decode_frames(
+                    members.read(sample.frames), f"{members.where}, {sample.frames}", shape, self.fit
+                )
+                labels = (sample.subject, sample.video, sample.time)
+                yield Sample(sample.key, frames, sample.targets, None, *labels)
+
+    def shard_sample(self, split: str, part: str, members: ShardMembers) -> ShardSample | None:
+        """Reads the labels of one sample."""
+        left_out = self._left_out.setdefault((split, part), LeftOut(self._params.max_broken, part))
+        try:
+            return self._read(split, part, members)
+        except DataError as error:
+            left_out.add(error)
+            return None
+
+    @cached_property
+    def _complete(self) -> WebdatasetParams:
+        found = survey(self._params, self._all_shards, lambda place: place)
+        return WebdatasetParams.model_validate({**self._params.model_dump(), **found})
+
+    @cached_property
+    def _labels(self) -> dict[str, Labels]:
+        return {name: labels_of(name, self._complete.label(name)) for name in self._params.targets}
+
+    @property
+    def _all_shards(self) -> list[str]:
+        return list(self._labels_of)
+
+    def _read(self, split: str, part: str, members: ShardMembers) -> ShardSample | None:
+        frames = find_field(members, self._params.image)
+        if frames is None:
+            do = f"set `image`; the sample has {', '.join(members.suffixes)}"
+            raise DataError(f"there is no file {_shown(self._params.image)}", members.where, do)
+        if is_video(f"x.{frames[0]}") and self._complete.contents == "pictures":
+            raise DataError(
+                f"a video ({frames[0]}) among pictures", members.where, "set `contents: videos`, or `image`"
+            )
+        key = plain_key(f"{self._labels_of[part]}/{members.key}.x")
+        subject, video = self._text("subject", members), self._text("video", members)
+        if self._ranges and self._drawn(subject or video or key) != split:
+            return None
+        targets: dict[str, Label] = {}
+        for name in self._params.targets:
+            label = self._convert(name, members)
+            if label is None:
+                return None
+            targets[name] = label
+        return ShardSample(key, frames[0], targets, subject, video, self._time(members))
+
+    def _drawn(self, group: str) -> str:
+        """Split of a group, by its hash alone: the number of groups is not known before all shards are read."""
+        place = position(group)
+        return next((split for split, (start, end) in self._ranges.items() if start <= place < end), "train")
+
+    def _convert(self, name: str, members: ShardMembers) -> Label | None:
+        field = self._complete.label(name).field or ""
+        try:
+            return self._labels[name].convert(read_field(members, field))
+        except ValueError as error:
+            do = f"fix the sample, or set `targets.{name}`; it has {', '.join(members.suffixes)}"
+            raise DataError(f"target {name} (field {field}) {error}", members.where, do) from error
+
+    def _text(self, name: str, members: ShardMembers) -> str:
+        raw = self._raw(name, members)
+        return "" if is_missing(raw) else as_text(raw)
+
+    def _time(self, members: ShardMembers) -> float | None:
+        raw = self._raw("time", members)
+        try:
+            return None if is_missing(raw) else as_number(raw)
+        except ValueError as error:
+            raise DataError(f"time {error}", members.where, "give seconds") from error
+
+    def _raw(self, name: str, members: ShardMembers) -> Any:
+        field = getattr(self._params, name)
+        if field is None:
+            return None
+        try:
+            return read_field(members, field)
+        except ValueError as error:
+            raise DataError(f"{name} (field {field}) {error}", members.where, f"fix the sample, or `{name}`") from error
+
+
+def _stem(place: str) -> str:
+    name = place.rpartition("/")[2]
+    while name.lower().endswith(_ENDINGS):
+        name = name.rpartition(".")[0]
+    return name
+
+
+def _shown(names: str) -> str:
+    """Lists at most three endings, for messages."""
+    first, *others = names.split(";")
+    return ", ".join([first, *others[:2]]) + (f" and {len(others) - 2} more endings" if len(others) > 2 else "")
