@@ -1,0 +1,35 @@
+"""The shipped model: its name, labels, size, card, and decisions on any picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+import blear
+from blear.models.shipped import find_model
+
+CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
+
+def test_the_model_is_loaded_by_its_name_with_labels_and_card() -> None:
+    model = blear.load("robust-faces")
+    folder = find_model("robust-faces").folder
+    assert model.labels == {"emotion": CLASSES}
+    assert (folder / "model.safetensors").stat().st_size <= 6e6
+    assert sum(p.numel() for p in model.network.parameters()) <= 3_000_000
+    measured = {row["condition"]: row["value"] for row in model.card.metrics}
+    assert {"clean", "16 px", "JPEG q10", "blur 1.5", "noise 25"} <= measured.keys()
+    assert measured["clean"] > 0.6
+    for word in ("FER2013", "Decisions about people", "PublicTest"):
+        assert word in (folder / "card.md").read_text()
+    assert "FER2013" in model.card.terms
+
+
+def test_pictures_in_any_form_give_probabilities() -> None:
+    model = blear.load("robust-faces")
+    faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48), dtype=np.uint8)
+    found = model(faces)["emotion"]
+    assert found.shape == (3, 7)
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(3))
+    assert torch.equal(model(torch.from_numpy(faces)[:, None])["emotion"], found)
+    assert model([faces[0].repeat(2, 0).repeat(2, 1)])["emotion"].shape == (1, 7)
