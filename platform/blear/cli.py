@@ -27,6 +27,7 @@ from blear.commands.schema import schema
 from blear.commands.submit import submit
 from blear.commands.timeline import timeline
 from blear.commands.verify import verify
+from blear.commands.weights import weights
 from blear.errors import BlearError
 from blear.storage.run_log import log_error, log_to_stderr
 
@@ -57,6 +58,7 @@ for command in (
     report,
     predict,
     timeline,
+    weights,
 ):
     cli.add_command(command)
 

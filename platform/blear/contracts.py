@@ -69,6 +69,9 @@ class Component:
         build: a callable, called as `build(params, context)`, or its name "module:attribute", which is imported when
             the component is first built. The name keeps hooks free of heavy imports.
         examples: keyword arguments of `params`; the conformance suite builds and checks each. At least one.
+        rename_tables: of a backbone or head, name -> table of parameter names in a published weight file: pattern of a
+            name in the file -> name in the module, as `rename` of a job has it. A job names a table
+            (`rename: vgg_face_caffe`), and `blear weights FILE --for NAME` proposes one.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Component:
     params: type[Params]
     build: Callable[..., Any] | str
     examples: Sequence[Mapping[str, Any]] = ({},)
+    rename_tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ def register_backbones() -> list[Component]:
             params=ResnetParams,
             build="blear_dsn.resnet:Resnet",
             examples=({"width": 0.125}, {"width": 0.0625, "layers": 101, "norm": "trained"}),
+            rename_tables={"resnet_caffe": {"scale*": "bn*"}},
         ),
         Component(
             name="densenet121",
@@ -55,6 +56,14 @@ def register_backbones() -> list[Component]:
             params=DensenetParams,
             build="blear_dsn.densenet:Densenet",
             examples=({"width": 0.125},),
+            rename_tables={
+                "densenet_torchvision": {
+                    "*.norm.1.*": "*.norm1.*",
+                    "*.norm.2.*": "*.norm2.*",
+                    "*.conv.1.*": "*.conv1.*",
+                    "*.conv.2.*": "*.conv2.*",
+                }
+            },
         ),
     ]
 

@@ -41,7 +41,7 @@ class Resnet(nn.Module):
     The stages are conv1 after ReLU and the outputs of the groups res2 to res5. At 224x224 they have 112, 56, 28, 14 and
     7 rows. As in Caffe's model, the first 1x1 convolutions of a group have its stride, and pool1 has no padding and
     `ceil_mode`. Parameter names are Caffe's, `res2a_branch2a`, `bn2a_branch2a`; the layers `scale*` of Caffe are the
-    scale and shift of `bn*` here: `start_from: {file: ..., rename: {"scale*": "bn*"}}`. 23,508,032 parameters.
+    scale and shift of `bn*` here: `start_from: {file: ..., rename: resnet_caffe}`. 23,508,032 parameters.
 
     Raises:
         PluginError: the clip's shape is unknown, has neither 1 nor 3 channels, or is below 32 pixels.

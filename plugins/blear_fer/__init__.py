@@ -7,6 +7,7 @@ from blear.hooks import hookimpl
 from blear_fer.datasets.params import AfewParams, Fer2013Params, FerplusParams
 from blear_fer.heads.params import AffectParams, EmotionParams, MultiLevelGruParams, SequenceParams
 from blear_fer.networks.params import FaceResnetParams, VggFaceParams
+from blear_fer.networks.weight_names import CAFFE, CONVERTED, FINE_TUNED
 
 PLUGIN_API = 1
 
@@ -52,6 +53,11 @@ def register_backbones() -> list[Component]:
             VggFaceParams,
             "blear_fer.networks.vgg_face:VggFace",
             examples=({"width": 0.0625}, {"width": 0.0625, "layers": "fc6", "normalise": "imagenet"}),
+            rename_tables={
+                "vgg_face_caffe": CAFFE,
+                "vgg_face_converted": CONVERTED,
+                "vgg_face_fer2013": FINE_TUNED,
+            },
         ),
         Component(
             "face_resnet",

@@ -97,7 +97,9 @@ def _paths(file: Path, profile: str | None, overrides: Sequence[str]) -> tuple[t
         if isinstance(entry, dict) and isinstance(entry.get(key), str) and "://" not in entry[key]
     ]
     for name, entry in stages.items() if isinstance(stages, dict) else ():
-        for keys in (("backbone", "start_from", "file"), ("teacher", "file")):
+        heads = entry.get("heads") if isinstance(entry, dict) else None
+        parts = [(), ("backbone",), ("head",), *(("heads", str(head)) for head in (heads or ()))]
+        for keys in (*((*part, "start_from", "file") for part in parts), ("teacher", "file")):
             value = entry
             for key in keys:
                 value = value.get(key) if isinstance(value, dict) else None

@@ -119,16 +119,18 @@ class _Resolver:
         for key in ("augment", "degrade"):
             if key in raw:
                 raw[key] = self.components.degradations(raw[key], (*where, key))
-        if isinstance(backbone := raw.get("backbone"), dict):
-            raw["backbone"] = self.backbone(backbone, (*where, "backbone"), earlier)
-        if "head" in raw:
-            raw["head"] = self.components.use("head", HeadUse, raw["head"], (*where, "head"))
+        if isinstance(start := raw.get("start_from"), dict):
+            raw["start_from"] = self.start_from(start, (*where, "start_from"), earlier)
+        if "backbone" in raw:
+            raw["backbone"] = self.network("backbone", BackboneUse, raw["backbone"], (*where, "backbone"), earlier)
+        if "head" in raw and raw["head"] is not None:
+            raw["head"] = self.network("head", HeadUse, raw["head"], (*where, "head"), earlier)
         if isinstance(teacher := raw.get("teacher"), dict):
             raw["teacher"] = self.teacher(teacher, (*where, "teacher"), earlier)
         if isinstance(heads := raw.get("heads"), dict):
-            use = self.components.use
             raw["heads"] = {
-                name: use("head", WeightedHeadUse, head, (*where, "heads", name)) for name, head in heads.items()
+                name: self.network("head", WeightedHeadUse, head, (*where, "heads", name), earlier)
+                for name, head in heads.items()
             }
         return raw
 
@@ -143,18 +145,34 @@ class _Resolver:
             self.document.problem((*where, "stage"), unknown_name("earlier stage", stage, earlier))
         return self.weights(raw, where) if isinstance(raw.get("file"), str) else raw
 
-    def backbone(self, raw: dict[str, Any], where: Where, earlier: Sequence[str]) -> dict[str, Any]:
-        """Resolves a backbone and its `start_from`."""
-        resolved: dict[str, Any] = self.components.use("backbone", BackboneUse, raw, where)
-        start = raw.get("start_from")
-        if not isinstance(start, dict):
+    def network(self, slot: str, model: type[Use], raw: Any, where: Where, earlier: Sequence[str]) -> Any:
+        """Resolves a backbone or head and its `start_from`."""
+        resolved = self.components.use(slot, model, raw, where)
+        if not isinstance(resolved, dict) or not isinstance(start := resolved.get("start_from"), dict):
             return resolved
-        stage = start.get("stage")
+        place = (*where, "start_from")
+        return resolved | {"start_from": self.start_from(start, place, earlier, slot, resolved.get("use"))}
+
+    def start_from(
+        self, raw: dict[str, Any], where: Where, earlier: Sequence[str], slot: str = "", use: Any = None
+    ) -> dict[str, Any]:
+        """Resolves the source of initial weights of a component, or of a whole stage (without `slot`)."""
+        stage = raw.get("stage")
         if isinstance(stage, str) and stage not in earlier:
-            self.document.problem((*where, "start_from", "stage"), unknown_name("earlier stage", stage, earlier))
-        if isinstance(start.get("file"), str):
-            resolved = resolved | {"start_from": self.weights(start, (*where, "start_from"))}
-        return resolved
+            self.document.problem((*where, "stage"), unknown_name("earlier stage", stage, earlier))
+        if isinstance(raw.get("rename"), str):
+            raw = raw | {"rename": self.rename_table(raw["rename"], (*where, "rename"), slot, use)}
+        return self.weights(raw, where) if isinstance(raw.get("file"), str) else raw
+
+    def rename_table(self, name: str, where: Where, slot: str, use: Any) -> dict[str, str]:
+        """Returns a named rename table of a component."""
+        known = self.components.catalog.components[slot].get(use) if slot and isinstance(use, str) else None
+        tables = {} if known is None else known.component.rename_tables
+        if name not in tables:
+            what = unknown_name("rename table", name, list(tables))
+            self.document.problem(where, what if slot else f"{what}; a table belongs to the backbone or a head")
+            return {}
+        return dict(tables[name])
 
     def weights(self, start: dict[str, Any], where: Where) -> dict[str, Any]:
         """Adds the absolute path and the digest of a weights file; a resumed run compares the digest."""

@@ -122,7 +122,7 @@ def _train_seed(job: Job, catalog: Catalog, run: RunFolder, prepared: dict[str, 
             continue
         plan = StagePlan(job, name, run, prepared)
         plan = replace(plan, fingerprints=component_fingerprints(catalog, plan.components))
-        if on_ray:
+        if on_ray and job.stages[name].steps:
             train_on_ray(plan)
         else:
             worker = LocalWorker(local_device(job.cluster.gpu))

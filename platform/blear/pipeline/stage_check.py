@@ -26,11 +26,12 @@ from blear.train.chains import (
     evaluation_augment,
     stage_chains,
 )
-from blear.train.model import Recognizer, build_recognizer, stage_frame_sampler
+from blear.train.load_stage import require_loaded
+from blear.train.model import Recognizer, blank_clip, build_recognizer, stage_frame_sampler
 from blear.train.optimizer import build_optimizer
 from blear.train.preprocessing import Preprocessing
 from blear.train.teacher import Distillation, build_teacher
-from blear.train.transfer import check_transfer
+from blear.train.transfer import Transfers, check_transfer, model_part, part_weights
 from blear.train.validation import require_metric
 
 _SHOWN = 4
@@ -154,10 +155,15 @@ class StageChecker:
         stage, stored = self.job.stages[name], self._stored(name)
         augment, degrade, built = stage_chains(self.job, name, self.catalog, stored)
         model = self.model(name, built)
-        if stage.backbone.start_from is not None:
-            source = stage.backbone.start_from.stage
-            check_transfer(model.backbone, stage.backbone.start_from, self._backbone_state(source))
-        build_optimizer(model, stage.optimizer)
+        transfers: Transfers = {}
+        for part, source in stage.initial_weights.items():
+            state = self._part_state(source.stage, part)
+            transfers[part] = check_transfer(model_part(model, part), source, state)
+        if not stage.steps:
+            if all(self.job.stages[source].data in self.facts for source in stage.source_stages):
+                require_loaded(model, transfers, name)
+            return self._loaded(stage, model, built)
+        build_optimizer(model, stage.trained_by)
         assert stored.clip is not None
         facts, split = self.facts[stage.data], stage.split or self.facts[stage.data].splits[0]
         preprocess = Preprocessing(augment, degrade, torch.device("cpu"))
@@ -192,6 +198,15 @@ class StageChecker:
         shapes = {key: value.shape for key, value in model.state_dict().items()}
         return StageOutput(images, classes, metrics, shapes)
 
+    def _loaded(self, stage: Stage, model: Recognizer, context: BuildContext) -> StageOutput:
+        """The output of a stage that is only loaded, for a blank clip."""
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            decoded = model.head.decode(model.eval()(blank_clip(context)))
+        classes = {key: value.classes if isinstance(value, Categories) else () for key, value in decoded.items()}
+        shapes = {key: value.shape for key, value in model.state_dict().items()}
+        metrics = target_metrics(model.head, decoded, self.facts[stage.data].targets)
+        return StageOutput(isinstance(next(iter(decoded.values())), Images), classes, metrics, shapes)
+
     def _check_gradients(self, name: str, stage: Stage, model: nn.Module) -> None:
         """Several workers wait for the gradient of every parameter; the second step fails if there is none."""
         without = [key for key, value in model.named_parameters() if value.requires_grad and value.grad is None]
@@ -212,15 +227,21 @@ class StageChecker:
         clip = facts.clip if sampler is None else sampler.output_clip(facts.clip)
         counts = facts.class_counts.get(stage.split or facts.splits[0])
         if counts is None:  # not counted yet
-            counts = {key: (1,) * len(target.classes) for key, target in facts.targets.items() if target.classes}
+            counts = {
+                key: (1,) * len(target.classes) for key, target in facts.targets.items() if target.kind == "class"
+            }
         return BuildContext(self.job.seed, clip, facts.targets, counts=counts)
 
-    def _backbone_state(self, source: str | None) -> Mapping[str, Tensor] | None:
-        """Weights of another stage's backbone before training; None without a stage, or if its data are not known."""
+    def _part_state(self, source: str | None, part: str) -> Mapping[str, Tensor] | None:
+        """Weights of a part of another stage's model before training; None without a stage or known data.
+
+        Args:
+            part: as in `Stage.initial_weights`.
+        """
         if source is None or self.job.stages[source].data not in self.facts:
             return None
         _, _, built = stage_chains(self.job, source, self.catalog, self._stored(source))
-        return self.model(source, built).backbone.state_dict()
+        return part_weights(self.model(source, built).state_dict(), part)
 
     def _key(self, name: str) -> str:
         """Everything that the check of a stage's model depends on."""
@@ -233,6 +254,9 @@ class StageChecker:
             "degrade",
             "backbone",
             "head",
+            "heads",
+            "start_from",
+            "steps",
             "optimizer",
             "accumulate",
             "teacher",

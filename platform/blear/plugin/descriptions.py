@@ -68,6 +68,8 @@ def _section(name: str, slot: str, component: Component) -> list[str]:
     rows = [f"| `{p.name}` | {_cell(p.description)} | {_cell(p.default)} |" for p in component_parameters(component)]
     if rows:
         lines += ["| parameter | description | default |", "| --- | --- | --- |", *rows, ""]
+    if component.rename_tables:
+        lines += [f"Rename tables of weight files: {', '.join(f'`{table}`' for table in component.rename_tables)}.", ""]
     return [*lines, "```yaml", *(format_use(name, example) for example in component.examples), "```"]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from blear.data.loader import batches
 from blear.data.prepared import share_opened
 from blear.progress import track
+from blear.train.load_stage import load_stage
 from blear.train.log import Audit, StageLog
 from blear.train.plan import StagePlan
 from blear.train.profile import StepProfiler
@@ -27,6 +28,8 @@ _CPU_PREPROCESSING_THREADS = 2  # while one reads, augments and copies, the code
 def train_stage(plan: StagePlan, worker: Worker) -> None:
     """Trains one stage from its newest checkpoint to its end; writes model.safetensors and stage.json.
 
+    A stage of `steps: 0` is loaded by rank 0.
+
     The size of the global batch is fixed, and the mean loss of each worker is weighted by its part of the batch. So
     the loss at a step depends on the number of workers only by dropout masks, batch statistics and float rounding.
 
@@ -35,6 +38,10 @@ def train_stage(plan: StagePlan, worker: Worker) -> None:
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(share_opened())
+        if not plan.spec.steps:
+            if worker.rank == 0:
+                load_stage(plan)
+            return
         run = set_up(plan, worker)
         writer = stack.enter_context(contextlib.closing(run.writer)) if run.writer is not None else None
         started = time.monotonic()
@@ -111,7 +118,7 @@ def _open_log(run: StageRun, folder: Path) -> StageLog:
         "head": ", ".join(head.use for head in stage.all_heads.values()),
         "batch_size": stage.batch_size,
         "steps": stage.steps,
-        **stage.optimizer.model_dump(mode="json"),
+        **stage.trained_by.model_dump(mode="json"),
     }
     folder.mkdir(parents=True, exist_ok=True)
     trackers = open_trackers(job.trackers, folder, run.first_step, job.name, run.plan.stage, params)
@@ -140,7 +147,7 @@ class _Meter:
         now = time.monotonic()
         samples_per_s = self.steps * stage.batch_size / (now - self._last_time)
         self._sum, self._last_step, self._last_time = torch.zeros_like(self._sum), done, now
-        lr = learning_rate(stage.optimizer, done - 1, stage.steps)
+        lr = learning_rate(stage.trained_by, done - 1, stage.steps)
         return {"loss": mean, "lr": lr, "seconds": now - self._started, "samples_per_s": samples_per_s}
 
 

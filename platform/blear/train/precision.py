@@ -42,9 +42,13 @@ def choose_precision(plan: StagePlan, worker: Worker, state: TrainerState) -> st
 
 
 def recorded_precisions(run: RunFolder, stages: Iterable[str]) -> dict[str, str | None]:
-    """Returns stage -> precision of the finished stages; None for a stage that was trained before it was recorded."""
+    """Returns stage -> precision of the finished stages, without those that were only loaded.
+
+    None for a stage that was trained before it was recorded.
+    """
     files = {name: run.stage(name) / "stage.json" for name in stages}
-    return {name: json.loads(file.read_text()).get("precision") for name, file in files.items() if file.is_file()}
+    found = {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
+    return {name: stage.get("precision") for name, stage in found.items() if stage.get("steps", 1)}
 
 
 def _recorded(plan: StagePlan, state: TrainerState, device: torch.device) -> str | None:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from blear.data.dataset_info import TrainedOn
 from blear.data.prepared import Prepared
+from blear.job.schema import HeadUse
 from blear.plugin.uses import DegradationEntry
 from blear.storage.durable import replace_durably
 from blear.storage.run_folder import write_text
 from blear.train import checkpoint
+from blear.train.plan import StagePlan
 from blear.train.setup import StageRun
 from blear.train.state_copy import save_state, state_on_cpu
+from blear.train.transfer import Transfers
+
+WEIGHTS = "model.safetensors"
 
 
 def _trained_on(prepared: Prepared) -> dict[str, Any]:
@@ -28,38 +34,79 @@ def _trained_on(prepared: Prepared) -> dict[str, Any]:
 def write_result(run: StageRun, seconds: float) -> None:
     """Writes the final weights, then stage.json. A stage with a stage.json is complete."""
     stage, folder, state = run.plan.spec, run.plan.run.stage(run.plan.stage), run.state
-    weights = folder / "model.safetensors"
-    partial = weights.with_suffix(".partial")
     best = state.best_step if stage.validate_ is not None and stage.validate_.keep == "best" else None
     if best is not None:
-        shutil.copyfile(
-            checkpoint.checkpoint_weights(checkpoint.checkpoint_path(folder / "checkpoints", best)), partial
-        )
+        kept = checkpoint.checkpoint_weights(checkpoint.checkpoint_path(folder / "checkpoints", best))
+        partial = (folder / WEIGHTS).with_suffix(".partial")
+        shutil.copyfile(kept, partial)
+        replace_durably(partial, folder / WEIGHTS)
     else:
-        model: nn.Module = run.model if run.modules.average is None else run.modules.average.module
-        save_state(state_on_cpu(model), partial)
-    replace_durably(partial, weights)
+        save_weights(run.model if run.modules.average is None else run.modules.average.module, folder)
     steps_of_run = state.step - run.first_step
+    write_stage_record(
+        run.plan,
+        run.model,
+        run.transfer,
+        steps=state.step,
+        weights_of_step=state.step if best is None else best,
+        precision=state.precision,
+        seconds=seconds,
+        samples_per_s=steps_of_run * stage.batch_size / seconds if seconds > 0 else None,
+    )
+
+
+def save_weights(model: nn.Module, folder: Path) -> None:
+    """Writes model.safetensors to the folder of a stage."""
+    partial = (folder / WEIGHTS).with_suffix(".partial")
+    save_state(state_on_cpu(model), partial)
+    replace_durably(partial, folder / WEIGHTS)
+
+
+def write_stage_record(
+    plan: StagePlan,
+    model: nn.Module,
+    transfers: Transfers,
+    *,
+    seconds: float,
+    steps: int = 0,
+    weights_of_step: int = 0,
+    precision: str | None = None,
+    samples_per_s: float | None = None,
+) -> None:
+    """Writes stage.json, which makes a stage complete.
+
+    Args:
+        transfers: the key `transfer` is the report of the whole model, else of the backbone; `head_transfers` has those
+            of the heads.
+    """
+    stage = plan.spec
+    reports = {part: report.as_dict() for part, report in transfers.items() if report is not None}
     values = {
-        "name": run.plan.stage,
+        "name": plan.stage,
         "data": stage.data,
-        "dataset": _trained_on(Prepared.open(run.plan.prepared[stage.data])),
+        "dataset": _trained_on(Prepared.open(plan.prepared[stage.data])),
         "backbone": stage.backbone.model_dump(mode="json", exclude_none=True),
-        "head": None if stage.head is None else stage.head.model_dump(mode="json"),
-        "heads": {name: head.model_dump(mode="json") for name, head in stage.heads.items()},
+        "head": None if stage.head is None else _head(stage.head),
+        "heads": {name: _head(head) for name, head in stage.heads.items()},
         "augment": [_entry(entry) for entry in stage.augment],
         "degrade": [_entry(entry) for entry in stage.degrade],
-        "steps": state.step,
-        "weights_of_step": state.step if best is None else best,
+        "steps": steps,
+        "weights_of_step": weights_of_step,
         "batch_size": stage.batch_size,
-        "precision": state.precision,
-        "parameters": sum(p.numel() for p in run.model.parameters()),
-        "trainable": sum(p.numel() for p in run.model.parameters() if p.requires_grad),
+        "precision": precision,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad) if stage.steps else 0,
         "seconds": seconds,
-        "samples_per_s": steps_of_run * stage.batch_size / seconds if seconds > 0 else None,
-        "transfer": None if run.transfer is None else run.transfer.as_dict(),
+        "samples_per_s": samples_per_s,
+        "transfer": reports.get("", reports.get("backbone")),
+        "head_transfers": {part: report for part, report in reports.items() if part.startswith("head")},
     }
-    write_text(folder / "stage.json", json.dumps(values, indent=1))
+    write_text(plan.run.stage(plan.stage) / "stage.json", json.dumps(values, indent=1))
+
+
+def _head(head: HeadUse) -> dict[str, Any]:
+    """A head as the job file has it."""
+    return head.model_dump(mode="json", exclude=None if head.start_from is not None else {"start_from"})
 
 
 def _entry(entry: DegradationEntry) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from blear.train.preprocessing import CpuPreprocessing, Preprocessing
 from blear.train.step import Stepper
 from blear.train.teacher import Distillation, build_teacher, load_teacher
 from blear.train.training_metric import TrainingMetric
-from blear.train.transfer import TransferReport, load_initial_weights
+from blear.train.transfer import Transfers, load_stage_weights, print_transfers
 from blear.train.validation import Validator
 from blear.train.worker import Worker, ray_gpu_share
 
@@ -49,7 +49,7 @@ class StageRun:
         frame_sampler: chooses frames of each clip; None: all frames.
         cpu_preprocessing: part of the preprocessing that runs in the reading threads; None: nothing runs there.
         model: the model without the worker's wrapper.
-        transfer: report of the weights that the backbone started from.
+        transfer: part of the model -> report of the weights that it started from.
         writer: on rank 0 only.
         first_step: the step that the stage resumed from.
     """
@@ -65,7 +65,7 @@ class StageRun:
     validator: Validator | None
     modules: TrainedModules
     state: TrainerState
-    transfer: TransferReport | None
+    transfer: Transfers
     writer: CheckpointWriter | None
     first_step: int = field(init=False)
 
@@ -114,7 +114,7 @@ def set_up(plan: StagePlan, worker: Worker) -> StageRun:
     catalog = load_plugins(plan.plugin_files)
     data = _build_data(plan, worker, catalog)
     model, transfer = _build_model(plan, worker, catalog, data.built)
-    optimizer = build_optimizer(model, stage.optimizer)
+    optimizer = build_optimizer(model, stage.trained_by)
     if cluster.channels_last:
         to_channels_last(model)
     wrapped = worker.prepare_model(model)
@@ -193,16 +193,13 @@ def _build_data(plan: StagePlan, worker: Worker, catalog: Catalog) -> _StageData
 
 def _build_model(
     plan: StagePlan, worker: Worker, catalog: Catalog, context: BuildContext
-) -> tuple[Recognizer, TransferReport | None]:
-    """Builds the model and loads the weights of `start_from` into its backbone."""
-    stage = plan.spec
-    model = build_recognizer(catalog, stage, plan.stage, context)
-    source = stage.backbone.start_from
-    report = load_initial_weights(model.backbone, source, plan.run) if source is not None else None
-    if source is not None and report is None and worker.rank == 0:
-        key = f"stages.{plan.stage}.backbone.start_from.file"
-        echo(f"stage {plan.stage}: no weight file given, so it starts from random weights (--set {key}=PATH)")
-    return model, report
+) -> tuple[Recognizer, Transfers]:
+    """Builds the model and loads the weights of `start_from` into it and its parts."""
+    model = build_recognizer(catalog, plan.spec, plan.stage, context)
+    reports = load_stage_weights(model, plan.spec, plan.run)
+    if worker.rank == 0:
+        print_transfers(plan.stage, reports)
+    return model, reports
 
 
 def _build_distillation(plan: StagePlan, worker: Worker, catalog: Catalog, data: _StageData) -> Distillation | None:

@@ -72,7 +72,7 @@ class Stepper:
             RunError: the loss is not finite.
         """
         self._seed_dropout(step)
-        set_learning_rate(self.optimizer, learning_rate(self.stage.optimizer, step, self.stage.steps))
+        set_learning_rate(self.optimizer, learning_rate(self.stage.trained_by, step, self.stage.steps))
         self.optimizer.zero_grad(set_to_none=True)
         micros = micro_batches(raw, self.stage.accumulate)
         mean = torch.zeros((), device=self.worker.device)
@@ -89,8 +89,8 @@ class Stepper:
                 (loss * (weight * self.worker.world_size)).backward()
             mean += loss.detach().float() * weight
         self.guard.check_loss(step + 1, mean, raw.samples_B)
-        if self.stage.optimizer.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.stage.optimizer.clip_norm)
+        if self.stage.trained_by.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.stage.trained_by.clip_norm)
         self.optimizer.step()
         if self.average is not None:
             update_average(self.average, self.model, self.stage, step)

@@ -1,4 +1,4 @@
-"""Initial weights of a backbone (`start_from`): copied by name and shape, with a report."""
+"""Initial weights (`start_from`) of a backbone, a head or a whole stage: copied by name and shape, with a report."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
-from blear.errors import DataError, RunError
-from blear.job.schema import StartFrom
+from blear.errors import DataError, JobError, RunError
+from blear.job.schema import Stage, StartFrom
+from blear.progress import echo
 from blear.storage.file_digest import file_digest
 from blear.storage.run_folder import RunFolder
+from blear.weights.fit import shapes_agree
 from blear.weights.matlab import from_matlab
 from blear.weights.read import read_weights
 from blear.weights.rename_keys import rename_keys
 
 _WRAPPER = "model."
+_INITIALISED = "initialised: not in the source"
+_SHOWN = 4
 
 
 @dataclass
@@ -30,9 +35,9 @@ class TransferReport:
     Attributes:
         source: name of the stage, or path of the file.
         sha256: digest of the file; None for a stage.
-        taken: names of the copied weights, as in the backbone.
-        skipped: name -> reason, for weights of the source and of the backbone.
-        renamed: name in the backbone -> name in the source, where they differ.
+        taken: names of the copied weights, as in the module.
+        skipped: name -> reason, for weights of the source and of the module.
+        renamed: name in the module -> name in the source, where they differ.
         reshaped: name -> shape in the source, where the shapes differ; the numbers keep their order.
         reordered: names whose rows and columns were swapped (MATLAB's layout).
     """
@@ -51,32 +56,84 @@ class TransferReport:
         return always | {k: v for k, v in asdict(self).items() if v and k not in ("source", "taken", "skipped")}
 
 
-def load_initial_weights(backbone: nn.Module, spec: StartFrom, run: RunFolder) -> TransferReport | None:
-    """Copies the weights of a job's `start_from` into a backbone; returns None if its file is null.
+Transfers = dict[str, TransferReport | None]
+"""Part of a model, as in `Stage.initial_weights`, -> report; None: no weight file was given."""
+
+
+def load_stage_weights(model: nn.Module, stage: Stage, run: RunFolder) -> Transfers:
+    """Copies the initial weights of a stage into its model and the model's parts.
+
+    Raises:
+        BlearError: as `load_initial_weights`.
+    """
+    parts = stage.initial_weights.items()
+    return {part: load_initial_weights(model_part(model, part), source, run, part) for part, source in parts}
+
+
+def model_part(model: nn.Module, part: str) -> nn.Module:
+    """The part of a model that `Stage.initial_weights` names: `head` and `heads.NAME` are below the module `head`."""
+    return model.get_submodule(f"head.{part.removeprefix('heads.')}" if part.startswith("heads.") else part)
+
+
+def print_transfers(stage: str, reports: Transfers) -> None:
+    """Prints what each part of a stage's model starts from, and the weights that were not taken."""
+    for part, report in reports.items():
+        what = part or "the model"
+        if report is None:
+            key = f"stages.{stage}.{part}{'.' if part else ''}start_from.file"
+            it = f"its {part}" if part.startswith("head") else "it"
+            echo(f"stage {stage}: no weight file given, so {it} starts from random weights (--set {key}=PATH)")
+            continue
+        own = [name for name, reason in report.skipped.items() if reason == _INITIALISED]
+        theirs = [f"{name} ({reason})" for name, reason in report.skipped.items() if reason != _INITIALISED]
+        text = f"stage {stage}: {what} takes {len(report.taken)} tensors from {report.source}"
+        text += f"; not in it, so initialised here: {_listed(own)}" if own else ""
+        echo(text + (f"; left: {_listed(theirs)}" if theirs else ""))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def load_initial_weights(
+    backbone: nn.Module, spec: StartFrom, run: RunFolder, part: str = "backbone"
+) -> TransferReport | None:
+    """Copies the weights of a job's `start_from` into a module; returns None if its file is null.
+
+    Args:
+        backbone: the module.
+        part: the part of the source stage's model whose weights are read; "" for all.
 
     Raises:
         BlearError: the stage has no weights yet; the file is missing or damaged, or its digest differs from the job's;
-            a pattern of `rename` or `take` matches nothing.
+            a pattern of `rename` or `take` matches nothing; convolutions get no weights.
     """
     if spec.stage is not None:
-        return _rename_and_copy(backbone, backbone_weights(run.weights(spec.stage)), spec, spec.stage)
+        weights = part_weights(load_file(run.weights(spec.stage)), part)
+        return _rename_and_copy(backbone, weights, spec, spec.stage)
     return None if spec.file is None else _load_from_file(backbone, spec, Path(spec.file))
 
 
-def check_transfer(backbone: nn.Module, spec: StartFrom, stage_weights: Mapping[str, Tensor] | None) -> None:
-    """Copies the weights of `start_from` into a backbone before any stage is trained, to find mistakes early.
+def check_transfer(
+    backbone: nn.Module, spec: StartFrom, stage_weights: Mapping[str, Tensor] | None
+) -> TransferReport | None:
+    """Copies the weights of `start_from` into a module before any stage is trained, to find mistakes early.
 
     Args:
-        stage_weights: weights of the backbone of `spec.stage` at its initialisation; None: they are not known, and not
+        stage_weights: weights of the same part of `spec.stage` at its initialisation; None: they are not known, and not
             checked.
+
+    Returns:
+        The report; None if the weights are not known, or no file is given.
 
     Raises:
         BlearError: as `load_initial_weights`.
     """
     if spec.file and spec.stage is None:
-        _load_from_file(backbone, spec, Path(spec.file))
-    elif spec.stage is not None and stage_weights is not None:
-        _rename_and_copy(backbone, stage_weights, spec, spec.stage)
+        return _load_from_file(backbone, spec, Path(spec.file))
+    if spec.stage is not None and stage_weights is not None:
+        return _rename_and_copy(backbone, stage_weights, spec, spec.stage)
+    return None
 
 
 def _load_from_file(backbone: nn.Module, spec: StartFrom, file: Path) -> TransferReport:
@@ -98,12 +155,35 @@ def _load_from_file(backbone: nn.Module, spec: StartFrom, file: Path) -> Transfe
 def _rename_and_copy(
     backbone: nn.Module, weights: Mapping[str, Tensor], spec: StartFrom, source: str
 ) -> TransferReport:
+    if isinstance(spec.rename, str):
+        raise JobError(f"the rename table {spec.rename!r} is not resolved", do="read the job with `read_job`")
     names = rename_keys(list(weights), spec.rename)
     if not spec.rename:
         names = _without_wrapper(names, backbone.state_dict())
     report = copy_weights(backbone, {names[name]: value for name, value in weights.items()}, spec.take, source)
+    if not spec.partial:
+        _require_convolutions(backbone, report, spec.take)
     report.renamed = {new: name for name, new in names.items() if new != name}
     return report
+
+
+def _require_convolutions(module: nn.Module, report: TransferReport, take: Sequence[str]) -> None:
+    """Checks that each convolution that `take` names has its kernel from the source.
+
+    Raises:
+        RunError: a kernel stays random, so that the layers after it do not fit it.
+    """
+    kernels = [f"{name}.weight".lstrip(".") for name, m in module.named_modules() if isinstance(m, _ConvNd)]
+    own = dict(module.named_parameters())
+    random = [name for name in kernels if name in own and _matches(name, take) and name not in report.taken]
+    if random:
+        reasons = [f"{name} ({report.skipped.get(name, 'not taken')})" for name in random]
+        raise RunError(
+            f"start_from leaves convolutions random: {_listed(reasons)}",
+            report.source,
+            "fix `rename` (`blear weights FILE --for NAME` compares the names), name in `take` what the source has, "
+            "or set `partial: true`",
+        )
 
 
 def _without_wrapper(names: Mapping[str, str], own: Mapping[str, Tensor]) -> dict[str, str]:
@@ -147,7 +227,7 @@ def copy_weights(
             report.skipped[name] = "not asked for"
         elif name not in own:
             report.skipped[name] = "not in this backbone"
-        elif not _agree(tuple(value.shape), tuple(own[name].shape)):
+        elif not shapes_agree(tuple(value.shape), tuple(own[name].shape)):
             report.skipped[name] = f"shape {tuple(value.shape)}, here {tuple(own[name].shape)}"
         else:
             if own[name].shape != value.shape:
@@ -161,7 +241,7 @@ def copy_weights(
             report.taken.append(name)
     for name in own:
         if name not in weights:
-            report.skipped[name] = "initialised: not in the source"
+            report.skipped[name] = _INITIALISED
     for pattern in take:
         if not any(_matches(name, [pattern]) for name in report.taken):
             reasons = {n: r for n, r in report.skipped.items() if _matches(n, [pattern])}
@@ -170,19 +250,19 @@ def copy_weights(
     return report
 
 
-def backbone_weights(file: Path) -> dict[str, Tensor]:
-    """The backbone's weights in a stage's final weights, without the prefix `backbone.`."""
-    prefix = "backbone."
-    return {k.removeprefix(prefix): v for k, v in load_file(file).items() if k.startswith(prefix)}
+def part_weights(weights: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The weights of one part of a stage's model, without the prefix of that part.
+
+    Args:
+        weights: all weights of the model.
+        part: "" for all, `backbone`, `head`, or `heads.NAME`: the head NAME of a model that has it, else its only head.
+    """
+    prefix = f"{part}." if part else ""
+    if part.startswith("heads."):
+        named = f"head.{part.removeprefix('heads.')}."
+        prefix = named if any(name.startswith(named) for name in weights) else "head."
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, p) or fnmatch.fnmatchcase(name, f"{p}.*") for p in patterns)
-
-
-def _agree(given: tuple[int, ...], own: tuple[int, ...]) -> bool:
-    """Whether tensors of these shapes can hold the same numbers in the same order."""
-    if [size for size in given if size != 1] == [size for size in own if size != 1]:
-        return True
-    few, many = sorted((given, own), key=len)
-    return (len(few), len(many)) == (2, 4) and few == (many[0], many[1] * many[2] * many[3])

@@ -1,4 +1,5 @@
-"""Parameter names in published VGG-Face files -> names in `fer/vgg_face`: tables for `start_from: {rename}` of a job.
+"""Parameter names in published VGG-Face files -> names in `fer/vgg_face`: the tables `vgg_face_converted`,
+`vgg_face_fer2013` and `vgg_face_caffe` for `start_from: {rename}` of a job.
 
 The converted file is a sequential network. Its convolutions have the positions 0, 2, 5, ..., 28, as `features` has
 here. Its fully connected layers are nested one level deeper, at 32, 35 and 38 (fc8, 2,622 identities).

@@ -36,14 +36,15 @@ class StartFrom(StrictModel):
     sha256: str | None = Field(
         None, pattern="^[0-9a-f]{64}$", description="expected digest of `file`; null: the run records the digest"
     )
-    take: list[str] = Field(
-        ["*"], description="modules or parameters of the backbone to load: `conv1`, `conv*.weight`, ..."
-    )
-    rename: dict[str, str] = Field(
+    take: list[str] = Field(["*"], description="modules or parameters to load: `conv1`, `conv*.weight`, ...")
+    rename: dict[str, str] | str = Field(
         default_factory=dict,
-        description="pattern of a name in the source -> name in the backbone; the first match counts; each `*` in the "
-        "new name "
-        "is replaced by the text that the same `*` of the pattern matched",
+        description="pattern of a name in the source -> name in the network; the first match counts; each `*` in the "
+        "new name is replaced by the text that the same `*` of the pattern matched. Or the name of a table of the "
+        "component (`blear plugins show NAME` lists them), which the resolved job contains",
+    )
+    partial: bool = Field(
+        False, description="accept that convolutions which `take` names get no weights and stay random"
     )
 
     @model_validator(mode="after")
@@ -52,7 +53,7 @@ class StartFrom(StrictModel):
             raise ValueError("give `stage` or `file`, one of them")
         if self.stage is not None and {"format", "layout", "sha256"} & self.model_fields_set:
             raise ValueError("format, layout and sha256 belong to `file`")
-        for pattern, name in self.rename.items():
+        for pattern, name in self.rename.items() if isinstance(self.rename, dict) else ():
             if name.count("*") > pattern.count("*") or pattern.count("*") > MOST_STARS:
                 raise ValueError(
                     f"rename {pattern!r}: at most {MOST_STARS} `*`, and in the new name no more than in the pattern"
@@ -67,7 +68,9 @@ class BackboneUse(Use):
 
 
 class HeadUse(Use):
-    """A head, with its parameters."""
+    """A head, with its parameters and its initial weights."""
+
+    start_from: StartFrom | None = Field(None, description="source of the initial weights; null: random initialisation")
 
 
 class WeightedHeadUse(HeadUse):
@@ -188,8 +191,16 @@ class Stage(StrictModel):
     )
     teacher: Teacher | None = Field(None, description="distillation from a frozen model; null: none")
     mix: Mix | None = Field(None, description="mixup and CutMix; null: none")
-    optimizer: Optimizer = Field(description="the optimizer")
-    steps: Positive = Field(description="number of optimizer steps")
+    start_from: StartFrom | None = Field(
+        None,
+        description="source of the initial weights of the whole stage, with names as in model.safetensors: "
+        "`backbone.conv1.weight`, `head.linear.bias`; null: those of `backbone` and heads",
+    )
+    optimizer: Optimizer | None = Field(None, description="the optimizer; null: only with `steps: 0`")
+    steps: int = Field(
+        ge=0,
+        description="number of optimizer steps; 0: the stage is only loaded, from `start_from`, and can be evaluated",
+    )
     batch_size: Positive = Field(128, description="clips of one step, summed over all workers")
     shuffle_window: Positive = Field(
         SHUFFLE_WINDOW,
@@ -231,6 +242,40 @@ class Stage(StrictModel):
             raise ValueError("give `head` or `heads`, one of them")
         return self
 
+    @model_validator(mode="after")
+    def _trained_or_loaded(self) -> Self:
+        if self.steps:
+            if self.optimizer is None:
+                raise ValueError("give an `optimizer`, or `steps: 0` for a stage that is only loaded")
+            return self
+        training = ("optimizer", "validate_", "teacher", "ema", "swa", "mix", "profile_steps")
+        if given := [name.rstrip("_") for name in training if getattr(self, name) is not None]:
+            raise ValueError(f"a stage of `steps: 0` is only loaded; leave out: {', '.join(given)}")
+        if not self.initial_weights:
+            raise ValueError("a stage of `steps: 0` is only loaded; give `start_from`")
+        return self
+
+    @property
+    def trained_by(self) -> Optimizer:
+        """The optimizer of a stage that is trained.
+
+        Raises:
+            ValueError: the stage is only loaded.
+        """
+        if self.optimizer is None:
+            raise ValueError("a stage of `steps: 0` has no optimizer")
+        return self.optimizer
+
+    @property
+    def initial_weights(self) -> dict[str, StartFrom]:
+        """Part of the model -> source of its initial weights.
+
+        The parts are "" for the whole model, `backbone`, `head` and `heads.NAME`, in this order.
+        """
+        parts = {"": self.start_from, "backbone": self.backbone.start_from}
+        parts |= {f"heads.{name}" if name else "head": head.start_from for name, head in self.all_heads.items()}
+        return {part: source for part, source in parts.items() if source is not None}
+
     @property
     def all_heads(self) -> dict[str, HeadUse]:
         """Name -> head; of a stage with one `head` the name is empty."""
@@ -239,8 +284,8 @@ class Stage(StrictModel):
     @property
     def source_stages(self) -> list[str]:
         """Names of the earlier stages whose weights this stage reads."""
-        sources = (self.backbone.start_from, self.teacher)
-        return [source.stage for source in sources if source is not None and source.stage is not None]
+        sources = [source.stage for source in (*self.initial_weights.values(), self.teacher) if source is not None]
+        return list(dict.fromkeys(stage for stage in sources if stage is not None))
 
     @property
     def networks(self) -> set[tuple[str, str]]:

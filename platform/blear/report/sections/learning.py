@@ -18,18 +18,25 @@ from blear.report.view import View
 _MAX_POINTS = 300
 
 
-def section(view: View) -> Section:
-    """Draws loss and validation metrics of each stage of each run; lines: training, dots: validation."""
+def section(view: View) -> Section | None:
+    """Draws loss and validation metrics of each stage of each run; lines: training, dots: validation.
+
+    None if no stage was trained. A stage that was only loaded has no panel.
+    """
     panels, rows = [], []
     for number, run in enumerate(view.runs):
         for info, log in run.stages:
             title = info.name if len(view.runs) == 1 else f"{run.info.name}: {info.name}"
             name = f"learning-{slug(info.name)}" + (f"-{number + 1}" if len(view.runs) > 1 else "")
+            if not info.steps:
+                continue
             panels.append(Panel(name, _alt(title, info, log), canvas(title, "loss", log.loss, log.validation)))
             for metric, (training, validation) in log.metrics.items():
                 drawn = canvas(title, metric, training, validation)
                 panels.append(Panel(f"{name}-{slug(metric)}", _alt_metric(title, log, metric), drawn))
             rows += _rows(run.info.name, info.name, log)
+    if not panels:
+        return None
     names = [panel.name for panel in panels]
     unique = [
         Panel(name if names.count(name) == 1 else f"{name}-{i}", panel.alt, panel.canvas)
