@@ -8,14 +8,14 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
 
-from blear.commands.weights import weights
+from blear.cli import cli
 from blear.contracts import BuildContext, ClipSpec
 from blear.plugin.discovery import load_plugins
 from blear.weights.fit import best_fit
 
 
 def output(*arguments: str) -> str:
-    result = CliRunner().invoke(weights, arguments, catch_exceptions=False)
+    result = CliRunner().invoke(cli, ["weights", *arguments], catch_exceptions=False)
     assert result.exit_code == 0
     return result.output
 
