@@ -136,7 +136,8 @@ def _class_section(kind: type, known: set[str] | None = None) -> list[str]:
         if _is_property(value) and not name.startswith("_") and inspect.getdoc(value):
             parts += [f"### {kind.__name__}.{name}", "", _markdown(inspect.getdoc(value) or ""), ""]
     for name, method in _methods(kind):
-        parts += [f"### {kind.__name__}.{name}", "", "```python", f"{name}{_signature(method)}", "```", ""]
+        heading = f"{kind.__name__}.{name}".replace("__", "\\_\\_")
+        parts += [f"### {heading}", "", "```python", f"{name}{_signature(method)}", "```", ""]
         parts += _types(_signature(method), known or set(), kind.__name__)
         parts += [_markdown(inspect.getdoc(method) or ""), ""]
     return parts

@@ -30,7 +30,7 @@ STAGE_S, SHORT_STAGE_S = 300.0, 30.0
 """Seconds that each stage trains at most, by a measurement of a few steps; with less than `FEW` samples the second."""
 FEW = 2000
 _SIZES = (16, 24, 32, 48, 64, 96, 112, 128)
-_BATCHES = (128, 64, 32, 16, 8, 4, 2, 1)
+_BATCHES = (128, 64, 32, 16)
 _LARGEST = {"cpu": 48, "cuda": 128}
 _LABELS = ("emotion", "label", "class", "cls", "expression", "category", "target")
 """Columns and fields that hold the label, if none is named."""
@@ -112,7 +112,7 @@ def _with_targets(use: str, params: dict[str, Any], target: str | None) -> dict[
     for column in _LABELS:
         name = "emotion" if column == "cls" else column
         try:
-            _dataset(use, params | {"targets": {name: column}})
+            _ = _dataset(use, params | {"targets": {name: column}}).targets  # read when they are asked for
         except DataError as error:
             problem = error
         else:
@@ -171,19 +171,23 @@ def _facts(use: str, params: Mapping[str, Any], look: Look) -> dict[str, Any]:
     factors = [factor for factor in (1, 1.5, 2, 3, 4, 6, 8) if side / factor >= 6]
     shift = {"use": "random_affine", "degrees": 10, "translate": 0.1, "scale": [0.9, 1.1]}
     return {
-        "name": re.sub(r"[^A-Za-z0-9_-]+", "_", Path(str(params["source"])).stem).strip("_-") or "pictures",
+        "name": _name(str(params["source"])),
         "found": look.text,
         "data": format_use(load_plugins().get("dataset", use).name, params),
         "augment": f"[{{use: random_flip}}, {format_use('random_affine', {k: shift[k] for k in shift if k != 'use'})}]",
         "width": 0.25 if samples < FEW else 0.5 if samples < 20_000 else 1.0,
         "target": look.target,
-        "batch_size": next(
-            size for size in (128, 64, 32, 16, 8, 4, 2, 1) if size * (16 if size > 16 else 1) <= samples
-        ),
+        "batch_size": next((size for size in _BATCHES if 6 * size <= samples), min(8, samples)),
         "factors": "{" + ", ".join(f"{factor:g}: 1" for factor in factors[1:]) + "}",
         "split": "test" if "test" in look.counts else list(look.counts)[-1],
         "sweep": json.dumps(factors),
     }
+
+
+def _name(source: str) -> str:
+    """A job's name: the last part of a path or URL, without its ending and the numbers of shards."""
+    stem = re.sub(r"\{.*|\..*", "", source.split("::")[0].rstrip("/").split("/")[-1])
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_-") or "pictures"
 
 
 def _fill(facts: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from webdataset import ShardWriter
 
 from blear.cli import cli
 from blear.data.prepare.picture_sample import sample_pictures
@@ -45,7 +46,7 @@ def test_folders_become_a_job(folder: Path) -> None:
     assert os.access("job.yaml", os.X_OK)
     job, _ = read_job(Path("job.yaml"))
     data = job.data["pictures"]
-    assert (job.name, data.use, data.params["size"]) == ("pics", "own_data/folders", 48)
+    assert (job.name, data.use.split("/")[1], data.params["size"]) == ("pics", "folders", 48)
     assert list(job.stages) == ["ordinary", "robust"]
     assert job.stages["robust"].degrade
     assert not job.stages["ordinary"].degrade
@@ -93,6 +94,19 @@ def test_what_cannot_be_used_is_named(folder: Path, arguments: list[str], messag
     assert message in result.output + str(result.exception or "")
     assert isinstance(result.exception, BlearError | SystemExit)
     assert not Path("job.yaml").exists()
+
+
+def test_shards_of_others_become_a_job(folder: Path) -> None:
+    Path("shards").mkdir()
+    with ShardWriter("shards/train-%04d.tar", maxcount=20, verbose=0) as writer:
+        for number in range(40):
+            draw(Path("one.jpg"), 64, number)
+            writer.write({"__key__": f"s{number:03}", "jpg": Path("one.jpg").read_bytes(), "cls": number % 3})
+    lines = write_new_job("webdataset", {"source": "shards/train-{0000..0001}.tar"}, None, Path("job.yaml"))
+    assert "emotion: 0 " in lines[0]
+    job, _ = read_job(Path("job.yaml"))
+    assert job.data["pictures"].params["targets"] == {"emotion": "cls"}
+    assert job.name == "train"
 
 
 def test_pictures_in_tar_files_are_sampled(folder: Path) -> None:
