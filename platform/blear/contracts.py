@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, ru
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from blear.imaging import Box
+from blear.imaging import Box, Framing
 from blear.random_keys import nested, uniform
 
 if TYPE_CHECKING:
@@ -221,6 +221,17 @@ class Described(Protocol):
     def describe(self) -> Mapping[str, str]:
         """Returns topic -> one line, for instance which raw files are missing, or how many rows are skipped and why."""
         ...
+
+
+@runtime_checkable
+class Framed(Protocol):
+    """Optional addition to `Dataset`: states how its faces were cut out of their pictures.
+
+    Attributes:
+        framing: stored with the shards and with each trained stage, so that prediction cuts faces alike; None: unknown.
+    """
+
+    framing: Framing | None
 
 
 @dataclass(frozen=True)

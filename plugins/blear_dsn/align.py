@@ -7,13 +7,22 @@ face. The alignment program of the DSN authors is not published.
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
+
+from blear.imaging import align as warp
+from blear.imaging import similarity
+
+__all__ = ["align", "similarity", "template"]
 
 _TEMPLATE_SIDE = 112
 _TEMPLATE_52 = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
+
+
+def template_points() -> tuple[tuple[float, float], ...]:
+    """The template in shares of the side of the face, for `Framing.points`."""
+    return tuple((float(x), float(y)) for x, y in (_TEMPLATE_52 + 0.5) / _TEMPLATE_SIDE)
 
 
 def template(size: int) -> np.ndarray:
@@ -22,28 +31,6 @@ def template(size: int) -> np.ndarray:
     Order: the eye on the left of the image, the eye on the right, nose tip, left and right mouth corner.
     """
     return (_TEMPLATE_52 + 0.5) * (size / _TEMPLATE_SIDE) - 0.5
-
-
-def similarity(source_P2: np.ndarray, target_P2: np.ndarray) -> np.ndarray:
-    """Fits the similarity transform (rotation, scale, translation; no reflection) from source to target points.
-
-    Returns:
-        The least-squares transform as an affine matrix, float64 [2, 3].
-
-    Raises:
-        ValueError: all source points coincide, or a point is not finite.
-    """
-    if not np.isfinite(source_P2).all():
-        raise ValueError("the points are not finite")
-    source_mean, target_mean = source_P2.mean(axis=0), target_P2.mean(axis=0)
-    source, target = source_P2 - source_mean, target_P2 - target_mean
-    spread = float((source**2).sum())
-    if spread == 0:
-        raise ValueError("the points coincide")
-    left, values, right = np.linalg.svd(target.T @ source)
-    signs = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])
-    matrix = (left * signs) @ right * ((values * signs).sum() / spread)
-    return np.column_stack([matrix, target_mean - matrix @ source_mean])
 
 
 def align(image_HWC: np.ndarray, points_52: np.ndarray, size: int) -> np.ndarray:
@@ -57,12 +44,4 @@ def align(image_HWC: np.ndarray, points_52: np.ndarray, size: int) -> np.ndarray
     Raises:
         ValueError: as `similarity`.
     """
-    matrix = similarity(points_52, template(size))
-    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    if scale < 1:  # antialiasing: bilinear sampling alone would skip pixels of large images
-        height, width = image_HWC.shape[:2]
-        shape = (max(1, round(width * scale)), max(1, round(height * scale)))
-        image_HWC = cv2.resize(image_HWC, shape, interpolation=cv2.INTER_AREA)
-        points_52 = (points_52 + 0.5) * (shape[0] / width, shape[1] / height) - 0.5
-        matrix = similarity(points_52, template(size))
-    return np.asarray(cv2.warpAffine(image_HWC, matrix, (size, size), flags=cv2.INTER_LINEAR))
+    return warp(image_HWC, points_52, template(size), size)

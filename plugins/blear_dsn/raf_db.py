@@ -9,8 +9,8 @@ import numpy as np
 
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
-from blear.imaging import read_picture
-from blear_dsn.align import align
+from blear.imaging import Framing, read_picture
+from blear_dsn.align import align, template_points
 from blear_dsn.data_params import RafDbParams
 from blear_dsn.face_crops import crop_face
 from blear_dsn.pictures import stretch
@@ -41,6 +41,7 @@ class RafDb:
     def __init__(self, params: RafDbParams, context: BuildContext) -> None:
         self.params = params
         self.clip = ClipSpec(1, 3, params.size, params.size)
+        self.framing = _framing(params)
         self._order = AFEW if params.order == "alphabetical" else RAF
         self.targets = (Target("emotion", "class", self._order.names),)
 
@@ -100,6 +101,15 @@ class RafDb:
             return align(image_HWC, _five_landmarks(face), size)
         except ValueError as error:
             raise DataError(f"{face.name}: {error}", face.where, "use the package as released") from error
+
+
+def _framing(params: RafDbParams) -> Framing | None:
+    """How faces are cut; None for the package's own aligned faces, whose transform is not published."""
+    if params.face == "aligned":
+        return None
+    if params.face == "box":
+        return Framing("box", margin=params.margin, unit="pixels", inside=True)
+    return Framing("landmarks", points=template_points(), size=params.size)
 
 
 def _five_landmarks(face: RafFace) -> np.ndarray:

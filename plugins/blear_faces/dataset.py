@@ -8,7 +8,7 @@ import numpy as np
 
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
-from blear.imaging import studio_luma
+from blear.imaging import Framing, studio_luma
 from blear_faces import expression
 from blear_faces.expression import EMOTIONS
 from blear_faces.params import ProceduralParams
@@ -43,6 +43,7 @@ class ProceduralFaces:
         self.targets = [TARGETS[name] for name in dict.fromkeys(params.targets)]
         self.splits = SPLITS if params.subjects.test else SPLITS[:2]
         self.clip = ClipSpec(params.frames, 1 if params.color == "luma" else 3, params.size, params.size)
+        self.framing = Framing(margin=0.12)  # a detector's box has 0.70 x 0.92 of the sides of a drawn picture
         counts = params.subjects
         self._subjects = dict(zip(self.splits, (counts.train, counts.dev, counts.test), strict=False))
 

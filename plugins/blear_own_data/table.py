@@ -9,7 +9,7 @@ from typing import Any
 
 from blear.contracts import BuildContext, Label, Sample, Target
 from blear.errors import DataError
-from blear.imaging import Box
+from blear.imaging import Box, Framing
 from blear_own_data.blocks import block_names, find_block
 from blear_own_data.keys import unique_keys
 from blear_own_data.labels import Labels, as_number, as_text, find_labels, is_missing
@@ -61,6 +61,7 @@ class Table:
             params, params.height_width, one_kind([self._texts[row] for row in self._rows], self._where)
         )
         self.clip = self._reader.clip
+        self.framing = self._framing()
         self._split_of = dict(zip(self._rows, self._splits(), strict=True))
         self.splits = sort_splits(list(self._split_of.values()))
 
@@ -97,6 +98,14 @@ class Table:
         if self._unnamed:
             lines["left out"] = f"{self._unnamed} rows of classes or splits without a name"
         return lines
+
+    def _framing(self) -> Framing | None:
+        """How faces are cut out of the pictures; None where the table has no boxes, or the cut faces are fitted."""
+        params = self._params
+        height, width = params.height_width
+        if params.box is None or not (params.fit == "stretch" or (params.square and height == width)):
+            return None
+        return Framing("box", margin=params.margin, unit="sides", aspect=1.0 if params.square else None)
 
     def _column(self, name: str) -> list[object]:
         return self._table.columns[name]

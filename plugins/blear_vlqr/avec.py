@@ -11,7 +11,7 @@ import numpy as np
 
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
-from blear.imaging import Box, crop, resize_bicubic, studio_luma
+from blear.imaging import Box, Framing, crop, resize_bicubic, studio_luma
 from blear.video import read_video
 from blear_vlqr.avec_files import nearest_rows, read_boxes, read_frame_times, read_gold_standard
 from blear_vlqr.params import Avec2016Params
@@ -44,6 +44,7 @@ class Avec2016:
         self.params = params
         self.targets = tuple(Target(name, "value", bounds=(-1.0, 1.0)) for name in params.target)
         self.clip = ClipSpec(1, 1, params.size, params.size)
+        self.framing = Framing("box", margin=0.0, unit="sides", inside=True)
         self._boxes = params.boxes or params.source / "bbox"
         self._require_folders()
         self._videos = {split: self._names(split) for split in self.splits}

@@ -61,8 +61,7 @@ def timeline(
 
     A stage of the trained RUN recognises the faces. `blear plugins` lists the registered locators.
     """
-    from dataclasses import replace
-
+    from blear.imaging import Framing
     from blear.predict.detectors import BoxFileDetector, LocatorDetector
     from blear.predict.locators import find_locator
     from blear.predict.model import open_stage
@@ -75,7 +74,7 @@ def timeline(
         model,
         LocatorDetector(find_locator(locator, model.catalog)) if boxes is None else BoxFileDetector(boxes),
         OverlapTracker() if tracks is None else FileTracker(tracks),
-        model.framing if margin is None else replace(model.framing, margin=margin),
+        model.framing if margin is None else Framing(margin=margin, crop_scale=model.framing.crop_scale),
         every,
         static_buffer,
     )

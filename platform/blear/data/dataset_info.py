@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from blear.clips import Fit
 from blear.contracts import ClipSpec, Sample, Target
+from blear.imaging import Framing
 
 FORMAT = 3
 """Version of `dataset.json`: 3 has the digest of each index."""
@@ -92,18 +93,23 @@ class SplitInfo(_Model):
 
 
 class TrainedOn(_Model):
-    """The training data of a stage, as `stage.json` records it: component, parameters, shape of the clips, targets."""
+    """The training data of a stage, as `stage.json` records it: component, parameters, shape of the clips, targets.
+
+    `framing` states how faces were cut; None: the dataset does not state it.
+    """
 
     name: str
     params: dict[str, Any]
     clip: ClipSpec
     targets: tuple[Target, ...]
+    framing: Framing | None = None
 
 
 class DatasetInfo(_Model):
     """Content of `dataset.json`, the description of a prepared dataset.
 
     Attributes:
+        framing: how the faces were cut out of their pictures; None: the dataset does not state it.
         degrade_once: name, parameters and version of each offline degradation, applied before samples were written.
         splits: name -> split, in the dataset's order; the training split is first.
     """
@@ -116,6 +122,7 @@ class DatasetInfo(_Model):
     params: dict[str, Any]
     degrade_once: tuple[dict[str, Any], ...] = ()
     terms: str
+    framing: Framing | None = None
     clip: ClipSpec
     targets: tuple[Target, ...]
     splits: dict[str, SplitInfo]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -17,7 +17,6 @@ from blear.evaluate.summary import read_summary
 from blear.job.reader import read_run_job
 from blear.job.schema import Job
 from blear.models.card import ModelCard, Training
-from blear.models.framing import stated_framing
 from blear.models.model import Model, load_weights
 from blear.storage.run_folder import RunFolder
 from blear.train.plan import seed_runs
@@ -76,7 +75,7 @@ def stage_card(run: RunFolder, job: Job, name: str) -> ModelCard:
         clip=replace(data.clip, length=length, shortest=None),
         targets=data.targets,
         grey="studio" if data.params.get("color") == "luma" else "full",
-        framing=stated_framing(data.params) or None,
+        framing=None if data.framing is None else asdict(data.framing),
         terms=_terms(run, stage.data),
         training=Training(
             run=job.name,

@@ -15,8 +15,8 @@ from blear.contracts import Categories, Decoded, Target, Values
 from blear.degradation.chain import as_float
 from blear.errors import RunError
 from blear.evaluate.transform import evaluation_transform
+from blear.imaging import Framing
 from blear.models.card import CARD_FILE, STAGE, WEIGHTS_FILE, ModelCard, read_card
-from blear.models.framing import Framing
 from blear.models.images import ClipConverter, Images
 from blear.models.save import embedded_card, save_model
 from blear.plugin.discovery import load_plugins

@@ -6,13 +6,13 @@ import csv
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from blear.contracts import Locator
+from blear.contracts import Detection, Locator
 from blear.errors import DataError
 from blear.imaging import Box
 from blear.predict.video import FrameWindow
@@ -23,10 +23,17 @@ TOLERANCE_S = 0.02
 
 @dataclass(frozen=True)
 class DetectedFace:
-    """A detected face: its box in pixels of the frame; `score` is the detector's confidence, None if it has none."""
+    """A detected face.
+
+    Attributes:
+        box: in pixels of the frame.
+        score: the detector's confidence; None: it has none.
+        points_52: five landmarks in the order of `Framing.points`, (x, y) in pixels of the frame; None: it has none.
+    """
 
     box: Box
     score: float | None = None
+    points_52: np.ndarray | None = field(default=None, compare=False)
 
 
 class Detector(Protocol):
@@ -50,11 +57,15 @@ class LocatorDetector:
     def __call__(self, windows: Sequence[FrameWindow]) -> list[list[DetectedFace]]:
         """See `Detector`."""
         detections = self._locator.faces(np.stack([window.image_HWC for window in windows]))
-        return [[DetectedFace(one.box, getattr(one, "probability", None)) for one in faces] for faces in detections]
+        return [[_detected(one) for one in faces] for faces in detections]
 
     @functools.cached_property
     def _locator(self) -> Locator:
         return self._build()
+
+
+def _detected(detection: Detection) -> DetectedFace:
+    return DetectedFace(detection.box, getattr(detection, "probability", None), getattr(detection, "points_52", None))
 
 
 class BoxFileDetector:

@@ -18,9 +18,8 @@ from blear.data.dataset_info import TrainedOn
 from blear.degradation.chain import Chain, as_float
 from blear.errors import DataError, RunError
 from blear.evaluate.transform import evaluation_transform
-from blear.imaging import Box, crop
+from blear.imaging import Box, Framing
 from blear.job.reader import read_job
-from blear.models.framing import Framing, stated_framing
 from blear.models.images import resize_face
 from blear.plugin.catalog import Catalog
 from blear.predict.video import FrameWindow
@@ -60,11 +59,10 @@ class FaceModel:
             uint8 [T, H, W, C] in the model's clip shape; pixels outside the frame are black.
 
         Raises:
-            DataError: the square does not overlap the frame.
+            DataError: the face does not overlap the frame, or the framing needs landmarks.
         """
-        square = framing.square(box)
         try:
-            faces = [crop(image_HWC, square) for image_HWC in window.images]
+            faces = [framing.cut(image_HWC, box) for image_HWC in window.images]
         except ValueError as error:
             raise DataError(str(error), where, "give boxes of this video") from error
         resized = np.stack([resize_face(face, self.clip.height, self.clip.width) for face in faces])
@@ -130,9 +128,7 @@ def open_stage(root: Path, stage: str | None, buffer: int | None) -> FaceModel:
         what = f"the weights do not fit: {str(error).splitlines()[0]}"
         raise RunError(what, str(weights), "run the job again, or leave --buffer out") from error
     device = local_device("auto" if job.cluster.gpu else False)  # trained on a GPU, perhaps used without one
-    return FaceModel(
-        recognizer.eval().to(device), clip, transform, Framing(**stated_framing(data.params)), device, catalog
-    )
+    return FaceModel(recognizer.eval().to(device), clip, transform, _framing(data), device, catalog)
 
 
 def _trained_on(file: Path) -> TrainedOn:
@@ -140,3 +136,14 @@ def _trained_on(file: Path) -> TrainedOn:
         return TrainedOn.model_validate(json.loads(file.read_bytes())["dataset"])
     except (ValueError, KeyError) as error:
         raise RunError(f"does not state the stage's training data: {error}", str(file), "run the job again") from error
+
+
+def _framing(data: TrainedOn) -> Framing:
+    """The framing of the training data; of data that do not state it, the parameters `margin` and `room` as VTT's."""
+    if data.framing is not None:
+        return data.framing
+    names = {"margin": "margin", "room": "crop_scale"}
+    given = {
+        ours: float(value) for key, ours in names.items() if isinstance(value := data.params.get(key), int | float)
+    }
+    return Framing(**given)  # type: ignore[arg-type]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 
 from blear.errors import DataError, RunError
-from blear.models.framing import Framing
+from blear.imaging import Framing
 from blear.models.load import load
 from blear.models.model import Model
 from blear.plugin.discovery import load_plugins
@@ -91,7 +91,7 @@ def predict_files(given: Sequence[str], options: PredictOptions) -> PredictSumma
         "model": {"name": model.card.name, "given": options.model, "weights_sha256": model.card.weights_sha256},
         "training": model.card.training.model_dump(mode="json"),
         "temperatures": model.card.temperatures,
-        "framing": None if framing is None else vars(framing),
+        "framing": None if framing is None else asdict(framing),
         "locator": locator,
         "min_face": options.min_face,
         "tracks": str(options.tracks or "overlap"),
@@ -120,7 +120,7 @@ def chosen_framing(model: Model, margin: float | None) -> Framing:
         RunError: the card does not state it, and no margin is given.
     """
     if margin is not None:
-        return Framing(margin)
+        return Framing(margin=margin)
     if model.framing is None:
         what = "the model does not state how the faces of its training data were cut out of their pictures"
         do = "give --margin (0.5: a square of twice the side of the face's box), or cut faces with --crops"

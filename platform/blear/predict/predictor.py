@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from blear.errors import DataError
-from blear.imaging import Box, crop, read_picture
-from blear.models.framing import Framing
+from blear.imaging import Box, Framing, crop, read_picture
 from blear.models.model import Model
 from blear.predict.degradation import estimate_degradation
 from blear.predict.detectors import DetectedFace, Detector
@@ -98,14 +97,15 @@ class FacePredictor:
                 detections = self.detector(batch)
             faces = []
             for window, detected in zip(batch, detections, strict=True):
-                scores = {face.box: face.score for face in detected}
+                by_box = {face.box: face for face in detected}
                 tracked = tracker(window.frame, [face.box for face in detected])
-                faces += [(window, index, face, scores[face.box]) for index, face in enumerate(tracked)]
+                faces += [(window, index, face, by_box[face.box]) for index, face in enumerate(tracked)]
             for first in range(0, len(faces), _FACES):
                 part = faces[first : first + _FACES]
-                clips = [self._clip(window, face.box, source.path) for window, _, face, _ in part]
+                clips = [self._clip(window, detected, source.path) for window, _, _, detected in part]
                 outputs = {name: value.float().numpy() for name, value in self.model(clips).items()}
-                for number, (window, index, face, score) in enumerate(part):
+                for number, (window, index, face, detected_face) in enumerate(part):
+                    score = detected_face.score
                     prediction = {name: np.atleast_1d(values[number]) for name, values in outputs.items()}
                     side = min(face.box.width, face.box.height)
                     confidence = 1.0 if score is None else score
@@ -131,13 +131,12 @@ class FacePredictor:
         frames = _counted(read_video(source.path, damaged=self.damaged), on_frames)
         yield from windows(frames, self.chooser(), length)
 
-    def _clip(self, window: FrameWindow, box: Box, path: Path) -> np.ndarray:
+    def _clip(self, window: FrameWindow, face: DetectedFace, path: Path) -> np.ndarray:
         """uint8 [T, h, w, 3]: the face at the same place in all frames of the window; black outside the frame."""
         if self.framing is None:
             return np.stack(window.images)
         try:
-            square = self.framing.square(box)
-            return np.stack([crop(image_HWC, square) for image_HWC in window.images])
+            return np.stack([self.framing.cut(image_HWC, face.box, face.points_52) for image_HWC in window.images])
         except ValueError as error:
             where = f"{path}, frame {window.frame}"
             raise DataError(str(error), where, "give boxes of this video") from error

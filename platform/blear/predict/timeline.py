@@ -9,8 +9,9 @@ from itertools import islice
 from pathlib import Path
 
 from blear.errors import DataError, RunError
+from blear.imaging import Framing
 from blear.predict.detectors import Detector
-from blear.predict.model import FaceModel, Framing
+from blear.predict.model import FaceModel
 from blear.predict.records import Format, Record
 from blear.predict.trackers import FaceTracker, TrackedFace
 from blear.predict.video import FrameWindow, frame_windows

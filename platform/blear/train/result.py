@@ -27,7 +27,11 @@ WEIGHTS = "model.safetensors"
 def _trained_on(prepared: Prepared) -> dict[str, Any]:
     """Facts of the training data that a user of the model needs: name, parameters, clip shape, targets."""
     return TrainedOn(
-        name=prepared.name, params=prepared.info.params, clip=prepared.clip, targets=prepared.info.targets
+        name=prepared.name,
+        params=prepared.info.params,
+        clip=prepared.clip,
+        targets=prepared.info.targets,
+        framing=prepared.info.framing,
     ).model_dump(mode="json")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
+from blear.imaging import Framing
 from blear_emotions.labels import AFEW
 from blear_emotions.published import compared_with_published
 from blear_fer.datasets.afew_faces import FaceFrame, read_faces
@@ -50,6 +51,9 @@ class Afew:
         self._params = params
         one, several = ClipSpec(1, 3, *params.size), ClipSpec(params.longest, 3, *params.size, shortest=1)
         self.clip = one if params.unit == "frame" else several
+        height, width = params.size
+        located = Framing("box", margin=params.margin, unit="sides", aspect=height / width)
+        self.framing = located if params.faces == "locate" else None
 
     @cached_property
     def splits(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
+from blear.imaging import Framing
 from blear_emotions.labels import FER2013
 from blear_fer.datasets.face_source import Face, Source
 from blear_fer.datasets.open_source import open_source
@@ -20,6 +21,9 @@ _TERMS = (
     "their owners: research use only."
 )
 
+FRAMING = Framing(margin=0.025)
+"""The published pictures are squares of about the size of a face's box; their detector is not published."""
+
 
 class Fer2013:
     """Dataset of all rows of FER2013. A split exists if the source has rows of its usages.
@@ -29,6 +33,7 @@ class Fer2013:
 
     targets = (Target("emotion", "class", FER2013.names),)
     clip = ClipSpec(1, 1, SIDE, SIDE)
+    framing = FRAMING
     terms = _TERMS
 
     def __init__(self, params: Fer2013Params, context: BuildContext) -> None:

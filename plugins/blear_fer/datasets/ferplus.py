@@ -12,7 +12,7 @@ import numpy as np
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
 from blear_emotions.labels import FERPLUS_CLASSES
-from blear_fer.datasets.fer2013 import Fer2013, sample
+from blear_fer.datasets.fer2013 import FRAMING, Fer2013, sample
 from blear_fer.datasets.params import Fer2013Params, FerplusParams
 from blear_fer.datasets.protocols import SIDE, USAGES
 from blear_fer.datasets.votes import majority, read_votes
@@ -28,6 +28,7 @@ class Ferplus:
 
     targets = (Target("emotion", "class", FERPLUS_CLASSES),)
     clip = ClipSpec(1, 1, SIDE, SIDE)
+    framing = FRAMING
     terms = f"{Fer2013.terms} Labels: FERPlus (Barsoum et al. 2016), MIT licence, github.com/microsoft/FERPlus."
 
     def __init__(self, params: FerplusParams, context: BuildContext) -> None:

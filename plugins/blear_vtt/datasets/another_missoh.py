@@ -62,6 +62,7 @@ class AnotherMissOh:
     def __init__(self, params: AnotherMissOhParams, context: BuildContext) -> None:
         self.params = params
         self.clip = ClipSpec(1, 3, params.pixels, params.pixels)
+        self.framing = params.framing
 
     def parts(self, split: str) -> list[str]:
         """Names of the episodes: `AnotherMissOh01`, ..."""

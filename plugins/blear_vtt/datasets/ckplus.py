@@ -60,6 +60,7 @@ class CkPlus:
         self.classes = CANONICAL if params.contempt else VTT.names
         self.targets = emotion_targets(self.classes)
         self.clip = ClipSpec(1, 3, params.pixels, params.pixels)
+        self.framing = params.framing
 
     def parts(self, split: str) -> list[str]:
         """Names of the subjects with a labelled sequence: `S005`, ..."""

@@ -52,6 +52,7 @@ class Friends:
     def __init__(self, params: FriendsParams, context: BuildContext) -> None:
         self.params = params
         self.clip = ClipSpec(len(params.window), 3, params.pixels, params.pixels)
+        self.framing = params.framing
 
     def parts(self, split: str) -> list[str]:
         """Names of the episodes: `ep01`, ..."""

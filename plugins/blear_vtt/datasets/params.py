@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from blear.contracts import Params
+from blear.imaging import Framing
 
 INDEXED_WINDOW, INDEXED_MARGIN = (-2, -1, 0, 1), 0.3
 """Window (frames relative to the key frame) and crop margin of the faces in the authors' index of Friends."""
@@ -36,6 +37,11 @@ class CropParams(Params):
     def pixels(self) -> int:
         """Height and width of the stored crop in pixels."""
         return round(self.size * self.room)
+
+    @property
+    def framing(self) -> Framing | None:
+        """How faces are cut out of their pictures; None with `legacy_square`, whose formula lacks the height."""
+        return None if self.legacy_square else Framing(margin=self.margin, crop_scale=self.room)
 
 
 class StillParams(CropParams):

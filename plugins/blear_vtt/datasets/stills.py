@@ -72,6 +72,7 @@ class StillDataset:
         self.params = params
         self.splits: tuple[str, ...] = ("train",) if params.pool_splits else ("train", "dev")
         self.clip = ClipSpec(1, 3, params.pixels, params.pixels)
+        self.framing = params.framing
         self._sources = sources
 
     def parts(self, split: str) -> list[str]:

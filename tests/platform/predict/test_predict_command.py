@@ -19,6 +19,7 @@ from timeline_run import FPS, FRAMES, SIDE
 import blear
 from blear.cli import cli
 from blear.errors import BlearError
+from blear.imaging import Framing
 from blear.models.load import load
 from blear.predict.detectors import BoxFileDetector
 from blear.predict.inputs import Input, find_inputs
@@ -48,7 +49,7 @@ def test_records_are_those_of_the_timeline_with_further_fields(predict, run: Pat
     records, result = predict("run")
     assert result.exit_code == 0
     out = tmp_path / "timeline.jsonl"
-    command = ["timeline", run, video, "--boxes", video.with_name("boxes.csv"), "--out", out]
+    command = ["timeline", run, video, "--boxes", video.with_name("boxes.csv"), "--out", out, "--margin", 0.5]
     CliRunner().invoke(cli, [str(one) for one in command], catch_exceptions=False)
     published = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(records) == len(published) == 2
@@ -62,7 +63,7 @@ def test_records_are_those_of_the_timeline_with_further_fields(predict, run: Pat
         assert record["damaged"] is False
         assert set(record["degradation"]) == {"blur", "blockiness", "noise"}
     facts = json.loads((tmp_path / "out.jsonl.meta.json").read_text())
-    assert facts["framing"] == {"margin": 0.5, "crop_scale": 1.0}
+    assert (facts["framing"]["shape"], facts["framing"]["margin"]) == ("square", 0.5)
     assert facts["inputs"][str(video)] == {"frames": 13, "faces": 2, "codec": "mjpeg", "rate": FPS, "start": 0.0}
     assert facts["blear"] == blear.__version__
     assert not list(tmp_path.glob(".*"))
@@ -176,7 +177,7 @@ def test_an_interrupted_call_is_continued(run: Path, video: Path, tmp_path: Path
             return boxes(windows)
 
         model = load(run / "stages" / "values")
-        return FacePredictor(model, detect, OverlapTracker, blear.models.framing.Framing(), lambda: lambda frame: True)
+        return FacePredictor(model, detect, OverlapTracker, Framing(), lambda: lambda frame: True)
 
     out = tmp_path / "out.jsonl"
     with pytest.raises(KeyboardInterrupt):
@@ -193,9 +194,7 @@ def test_an_interrupted_call_is_continued(run: Path, video: Path, tmp_path: Path
 def test_records_of_other_settings_are_not_continued(run: Path, video: Path, tmp_path: Path) -> None:
     (tmp_path / ".out.jsonl.partial").write_text('{"settings": {"fps": 2}}\n{"input_end": "a.avi", "facts": {}}\n')
     boxes, model = BoxFileDetector(video.with_name("boxes.csv")), load(run / "stages" / "values")
-    predictor = FacePredictor(
-        model, boxes, OverlapTracker, blear.models.framing.Framing(), lambda: lambda frame: frame.number == 0
-    )
+    predictor = FacePredictor(model, boxes, OverlapTracker, Framing(), lambda: lambda frame: frame.number == 0)
     predict_inputs(predictor, [Input(video, is_picture=False)], tmp_path / "out.jsonl", {"fps": 1})
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 1
 
@@ -228,7 +227,8 @@ def test_annotated_video_and_plots(predict, video: Path, tmp_path: Path) -> None
 
 
 def test_the_framing_of_the_model_is_needed(run: Path, video: Path, tmp_path: Path) -> None:
-    command = ["predict", str(run), str(video), "--out", str(tmp_path / "out.jsonl")]
+    model = load(run / "stages" / "values").save(tmp_path / "model", framing=None)
+    command = ["predict", str(model), str(video), "--out", str(tmp_path / "out.jsonl")]
     with pytest.raises(BlearError, match=r"(?s)does not state how the faces .* cut.*--margin"):
         CliRunner().invoke(cli, command, catch_exceptions=False)
 

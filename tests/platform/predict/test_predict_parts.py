@@ -12,12 +12,11 @@ import pytest
 
 from blear.contracts import Component, Params
 from blear.errors import DataError, PluginError
-from blear.imaging import Box
+from blear.imaging import Box, Framing
 from blear.plugin.catalog import Catalog, Plugin, RegisteredComponent
 from blear.plugin.discovery import load_plugins
 from blear.predict.detectors import BoxFileDetector, DetectedFace, LocatorDetector
 from blear.predict.locators import find_locator
-from blear.predict.model import Framing
 from blear.predict.records import Record
 from blear.predict.trackers import FileTracker, OverlapTracker, TrackedFace, overlap
 from blear.predict.video import FrameWindow, frame_windows
@@ -185,8 +184,11 @@ def test_broken_tracks_are_refused(tmp_path: Path, text: str) -> None:
 
 def test_the_square_of_a_face_is_that_computed_by_hand() -> None:
     # m = 0.5 (20 + 30) = 25; side = int sqrt(45 * 55) = 49; centre (20, 31)
-    assert Framing().square(Box(10, 16, 20, 30)) == Box(-4, 7, 49, 49)
-    assert Framing(crop_scale=1.3).square(Box(10, 16, 20, 30)) == Box(20 - 32, 31 - 32, 64, 64)
+    image = np.full((100, 100, 3), 200, np.uint8)
+    small, large = Framing().cut(image, Box(10, 16, 20, 30)), Framing(crop_scale=1.3).cut(image, Box(10, 16, 20, 30))
+    assert (small.shape, large.shape) == ((49, 49, 3), (64, 64, 3))
+    assert (small[:, :4] == 0).all()  # the square begins at column -4
+    assert (small[:, 4:] == 200).all()
 
 
 RECORD = Record(

@@ -28,7 +28,7 @@ def timeline(run: Path, video: Path, monkeypatch: pytest.MonkeyPatch):
     def call(*options: object) -> tuple[list[dict], str]:
         out = run / "timelines" / "face.jsonl"
         out.unlink(missing_ok=True)
-        result = invoke("timeline", run, video, "--boxes", video.with_name("boxes.csv"), *options)
+        result = invoke("timeline", run, video, "--boxes", video.with_name("boxes.csv"), "--margin", 0.5, *options)
         return [json.loads(line) for line in out.read_text().splitlines()], result.output
 
     return call

@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock
 
 import blear
-from blear.contracts import Dataset, InPlace
+from blear.contracts import Dataset, Framed, InPlace
 from blear.data.dataset_info import FORMAT, IN_PLACE_FORMAT, DatasetInfo, Layout, PartInfo, SplitInfo
 from blear.data.in_place.index_part import UNPACKED
 from blear.data.in_place.local_shards import local_copy
@@ -100,6 +100,7 @@ def prepare_dataset(
                 params=params.model_dump(mode="json"),
                 degrade_once=tuple(degradations),
                 terms=dataset.terms,
+                framing=dataset.framing if isinstance(dataset, Framed) else None,
                 clip=dataset.clip,
                 targets=tuple(dataset.targets),
                 splits=splits,
