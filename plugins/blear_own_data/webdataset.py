@@ -75,6 +75,7 @@ class Webdataset:
         """The samples of a shard, decoded; used where the shards are not read in place."""
         if part not in self.parts(split):
             raise DataError(f"no part is called {part!r}", self._where, "use the names that `parts` gives")
+        self._left_out.pop((split, part), None)  # this part may have been read before
         for members in read_samples(part):
             sample = self.shard_sample(split, part, members)
             if sample is not None:

@@ -32,8 +32,8 @@ from blear.data.prepare.run import prepare_dataset
 from blear.data.prepared import Prepared
 from blear.plugin.component_ref import ComponentRef
 
-CASES = ((48, 1, 24000), (224, 3, 1920))
-REPEATS = 7
+CASES = ((48, 1, 12000), (224, 3, 960))
+REPEATS = 5
 
 
 def measure(cases: tuple[tuple[int, int, int], ...] = CASES, repeats: int = REPEATS) -> list[Row]:
