@@ -1,0 +1,107 @@
+"""The backbone `torchvision/model`."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import torchvision
+from blear.contracts import BuildContext, Features
+from blear.errors import PluginError
+from blear_torchvision import TorchvisionParams
+
+_NAME = "torchvision/model"
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class TorchvisionBackbone(nn.Module):
+    """Clips [B, T, C, H, W] in [0, 1] -> `embedding` [B, T, D], the input of the network's last linear layer, and maps.
+
+    Frames are normalised with ImageNet's mean and standard deviation; a grey frame is repeated in three channels.
+    `params.features` names modules whose outputs are maps [B, T, C, h, w]. Parameter names are torchvision's with the
+    prefix `net.` (the rename table `torchvision`); the last linear layer is left out.
+
+    Raises:
+        PluginError: torchvision has no such network or weights, the network does not accept frames of this shape, or
+            has no module of a name in `features`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, params: TorchvisionParams, context: BuildContext) -> None:
+        super().__init__()
+        if context.clip is None:
+            raise PluginError("needs the shape of the clips to be built", _NAME, "build it with a context with `clip`")
+        self.net = _network(params)
+        self._maps = params.features
+        modules = dict(self.net.named_modules())
+        for name in params.features.values():
+            if name not in modules:
+                close = ", ".join(difflib.get_close_matches(name, modules, n=3)) or ", ".join(
+                    key for key, _ in self.net.named_children()
+                )
+                raise PluginError(f"{params.model} has no module {name!r}", f"{_NAME}.features", f"known: {close}")
+        mean, std = (_MEAN, _STD) if params.normalise else ((0.0,) * 3, (1.0,) * 3)
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+        clip = context.clip
+        try:
+            with torch.no_grad():
+                self.eval()(torch.zeros(1, 1, clip.channels, clip.height, clip.width))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            size = f"{clip.channels} x {clip.height} x {clip.width}"
+            what = f"{params.model} takes no frames of {size}: {error}"
+            raise PluginError(what, _NAME, "resize the frames, or give `options: {image_size: ...}`") from error
+        self.train()
+
+    def forward(self, frames_BTCHW: Tensor) -> Features:
+        """Processes the frames of all clips as one batch."""
+        clips = frames_BTCHW.shape[:2]
+        x = frames_BTCHW.flatten(0, 1)
+        if x.shape[1] == 1:
+            x = x.expand(-1, 3, -1, -1)
+        found: dict[str, Tensor] = {}
+        modules = {name: self.net.get_submodule(path) for name, path in self._maps.items()}
+        handles = [
+            module.register_forward_hook(lambda _m, _i, output, name=name: found.__setitem__(name, output))
+            for name, module in modules.items()
+        ]
+        try:
+            embedding = self.net((x - self.mean) / self.std).flatten(1)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return {"embedding": embedding.unflatten(0, clips), **{n: found[n].unflatten(0, clips) for n in self._maps}}
+
+
+def _network(params: TorchvisionParams) -> nn.Module:
+    known = torchvision.models.list_models(module=torchvision.models)
+    if params.model not in known:
+        close = difflib.get_close_matches(params.model, known, n=3)
+        do = f"did you mean {' or '.join(close)}?" if close else "see torchvision.models.list_models()"
+        raise PluginError(f"torchvision has no classification network {params.model!r}", _NAME, do)
+    auxiliary = {"init_weights": False} if params.model in ("googlenet", "inception_v3") else {}
+    if auxiliary and params.weights is None:
+        auxiliary |= {"aux_logits": False}
+    try:
+        net: Any = torchvision.models.get_model(params.model, weights=params.weights, **(auxiliary | params.options))
+    except (TypeError, ValueError, KeyError) as error:
+        raise PluginError(f"torchvision rejects it: {error}", _NAME, "change `weights` or `options`") from error
+    except OSError as error:  # no connection
+        do = "check the connection, or take weights from a file: start_from"
+        raise PluginError(f"torchvision's weights cannot be had: {error}", _NAME, do) from error
+    if getattr(net, "aux_logits", False):
+        net.aux_logits = False
+        for name in ("AuxLogits", "aux1", "aux2"):
+            if hasattr(net, name):
+                setattr(net, name, None)
+    linear = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise PluginError(f"{params.model} has no linear layer, so no embedding", _NAME, "choose another network")
+    parent, _, last = linear[-1].rpartition(".")
+    setattr(net.get_submodule(parent), last, nn.Identity())
+    return net
