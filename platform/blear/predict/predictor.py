@@ -20,7 +20,7 @@ from blear.predict.video import FrameWindow, windows
 from blear.video import VideoFrame, read_video
 from blear.video.reader import Damaged
 
-_BATCH_BYTES = 48 << 20  # of frames that are detected together
+_BATCH_BYTES = 48 << 20  # of the windows that are detected together
 _MOST_FRAMES = 16
 _FACES = 64
 
@@ -156,7 +156,8 @@ def _batches(windows_: Iterable[FrameWindow]) -> Iterator[list[FrameWindow]]:
             yield batch
             batch = []
         batch.append(window)
-        if len(batch) == _MOST_FRAMES or len(batch) * window.image_HWC.nbytes >= _BATCH_BYTES:
+        stored = sum(image_HWC.nbytes for each in batch for image_HWC in each.images)
+        if len(batch) == _MOST_FRAMES or stored >= _BATCH_BYTES:
             yield batch
             batch = []
     if batch:
