@@ -189,7 +189,7 @@ def test_hyperband_halves_each_bracket_and_continues_paused_trials(job, blear, s
 
 
 def test_a_search_ends_when_its_hours_are_used_up(job, blear, storage: Path) -> None:
-    path = job(algorithm="random", trials=60, hours=25 / 3600)
+    path = job(algorithm="random", trials=60, hours=15 / 3600)
     done = blear("run", path, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "search: its hours are used up; all trials stop" in done.stderr
