@@ -35,7 +35,7 @@ PLUGIN_API = 1
 
 class SlowParams(Params):
     seconds: float = Field(0.1, ge=0, description="Seconds of each batch.")
-    bug: bool = Field(False, description="Fails as a plugin with a bug does, but with one sample.")
+    bug: bool = Field(False, description="Fails as a plugin with a bug does, but not in the dry run of two samples.")
 
 
 class Slow:
@@ -46,7 +46,7 @@ class Slow:
         return {"none": torch.zeros(len(keys.samples_B))}
 
     def apply(self, frames_BTCHW, draws):
-        time.sleep(self.seconds / (0 if self.bug and len(frames_BTCHW) > 1 else 1))
+        time.sleep(self.seconds / (0 if self.bug and len(frames_BTCHW) > 4 else 1))
         return frames_BTCHW
 
     def levels(self):

@@ -189,12 +189,12 @@ def test_hyperband_halves_each_bracket_and_continues_paused_trials(job, blear, s
 
 
 def test_a_search_ends_when_its_hours_are_used_up(job, blear, storage: Path) -> None:
-    path = job(algorithm="random", trials=60, hours=15 / 3600)
+    path = job(algorithm="random", trials=1000, hours=15 / 3600)
     done = blear("run", path, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "search: its hours are used up; all trials stop" in done.stderr
     results = read_results(storage / "runs" / "tiny" / "search.json")
-    assert 0 < len(results.trials) < 50, len(results.trials)
+    assert 0 < len(results.trials) < 1000, len(results.trials)
     assert results.trial(results.best)
     again = blear("run", path, timeout=600)  # the used budget stays used
     assert again.returncode == 0, again.stderr[-3000:]
