@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from blear.storage.run_log import stop_logging
 from ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -36,6 +37,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def repository() -> Path:
     """Root of the checkout."""
     return REPOSITORY
+
+
+@pytest.fixture(autouse=True)
+def _log_of_each_test() -> Iterator[None]:
+    """Ends the log that a command called in the test's process has started."""
+    yield
+    stop_logging()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from blear.job.reader import read_job
 from blear.pipeline.finished_run import Run
 from blear.pipeline.run import run_job
 from blear.storage.root import storage_root
+from blear.storage.run_log import log_error, stop_logging
 
 
 def run(
@@ -41,5 +42,11 @@ def run(
     """
     checked, catalog = read_job(Path(job), profile=profile, overrides=dict(set or {}))
     command = f"blear.run({str(job)!r})"
-    run_job(checked, catalog, runner=runner, fresh=fresh, command=command, profile=profile)
+    try:
+        run_job(checked, catalog, runner=runner, fresh=fresh, command=command, profile=profile)
+    except Exception:
+        log_error()
+        raise
+    finally:
+        stop_logging()  # later records of the caller's process do not belong to this run
     return Run(storage_root() / "runs" / checked.name)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 _TRACEBACKS = logging.getLogger("blear.traceback")
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_levels: dict[str | None, int] = {}  # levels of loggers before `_log_everything`
 
 
 class _Stderr(logging.Handler):
@@ -42,6 +43,16 @@ def log_to_file(path: Path) -> None:
     _log_everything()
 
 
+def stop_logging() -> None:
+    """Removes the handlers of `log_to_stderr` and `log_to_file`, and restores the levels of the loggers."""
+    for kind in (_Stderr, _RunFile):
+        _remove(kind)
+    while _levels:
+        name, level = _levels.popitem()
+        logging.getLogger(name).setLevel(level)
+    logging.captureWarnings(capture=False)
+
+
 def log_error() -> Path | None:
     """Logs the exception that is being handled, with its traceback. Returns the path of run.log; None without a run."""
     _TRACEBACKS.error("the command failed", exc_info=True)
@@ -50,13 +61,19 @@ def log_error() -> Path | None:
 
 
 def _log_everything() -> None:
-    logging.getLogger().setLevel(logging.INFO)
-    logging.getLogger("blear").setLevel(logging.DEBUG)
+    for name, level in ((None, logging.INFO), ("blear", logging.DEBUG)):
+        logger = logging.getLogger(name)
+        _levels.setdefault(name, logger.level)
+        logger.setLevel(level)
 
 
 def _replace(kind: type[logging.Handler], handler: logging.Handler) -> None:
+    _remove(kind)
+    logging.getLogger().addHandler(handler)
+
+
+def _remove(kind: type[logging.Handler]) -> None:
     root = logging.getLogger()
     for old in [each for each in root.handlers if type(each) is kind]:
         root.removeHandler(old)
         old.close()
-    root.addHandler(handler)

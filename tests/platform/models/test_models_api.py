@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import subprocess
@@ -65,6 +66,15 @@ def test_the_import_is_fast_and_loads_nothing() -> None:
     assert {rest for _, rest in outputs} == {f"[] {blear.__version__} True\n"}
     with pytest.raises(AttributeError, match="no attribute 'models_'"):
         getattr(blear, "models_")  # noqa: B009
+
+
+def test_the_log_of_a_run_ends_with_it(run: blear.Run) -> None:
+    file = run.folder / "run.log"
+    before = file.read_text()
+    assert "command: blear.run(" in before
+    logging.getLogger("blear").warning("a later record of the caller")
+    assert file.read_text() == before
+    assert not [handler for handler in logging.getLogger().handlers if type(handler).__module__.startswith("blear.")]
 
 
 def test_a_script_without_a_guard_for_its_main_module_runs_once(tmp_path: Path) -> None:
