@@ -234,6 +234,18 @@ class Framed(Protocol):
     framing: Framing | None
 
 
+@runtime_checkable
+class GreyRange(Protocol):
+    """Optional addition to `Dataset` of grey clips: states how its luma was computed from colour; else full range.
+
+    Attributes:
+        grey_range: "full": 0 to 255; "studio": 16 to 235, as `imaging.studio_luma`. Stored with the shards and with
+            each trained stage, so that prediction converts colour pictures alike.
+    """
+
+    grey_range: Literal["full", "studio"]
+
+
 @dataclass(frozen=True)
 class ShardMembers:
     """The files of one sample in a WebDataset shard that somebody else wrote.

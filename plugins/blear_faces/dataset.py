@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 
@@ -43,6 +44,7 @@ class ProceduralFaces:
         self.targets = [TARGETS[name] for name in dict.fromkeys(params.targets)]
         self.splits = SPLITS if params.subjects.test else SPLITS[:2]
         self.clip = ClipSpec(params.frames, 1 if params.color == "luma" else 3, params.size, params.size)
+        self.grey_range: Literal["full", "studio"] = "studio" if params.color == "luma" else "full"
         self.framing = Framing(margin=0.12)  # a detector's box has 0.70 x 0.92 of the sides of a drawn picture
         counts = params.subjects
         self._subjects = dict(zip(self.splits, (counts.train, counts.dev, counts.test), strict=False))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -24,29 +24,14 @@ from blear.contracts import BuildContext
 from blear.errors import BlearError, DataError
 from blear.imaging import Box
 from blear.video import read_video
+from blear_faces.face import BatchLocator, Face, torch_device
 from blear_faces.params import MtcnnParams
 
 COLUMNS = "time,left,top,width,height"
 BATCH = 16
 
 
-@dataclass(frozen=True)
-class Face:
-    """One detected face.
-
-    Attributes:
-        box: in pixels of the frame, 0-based.
-        probability: confidence of the detection, in [0, 1].
-        points_52: landmarks in pixels of the frame, float32 [5, 2] as (x, y): left eye, right eye, nose tip, left and
-            right mouth corner, left and right as in the image.
-    """
-
-    box: Box
-    probability: float
-    points_52: np.ndarray
-
-
-class FaceLocator:
+class FaceLocator(BatchLocator):
     """MTCNN on batches of frames of one size.
 
     Args:
@@ -63,31 +48,14 @@ class FaceLocator:
         import torch
         from facenet_pytorch import MTCNN
 
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         self.min_probability, self.max_side = min_probability, max_side
-        self._mtcnn = MTCNN(keep_all=True, min_face_size=min_face, device=torch.device(device))
+        self._mtcnn = MTCNN(keep_all=True, min_face_size=min_face, device=torch.device(torch_device(device)))
 
-    def faces(self, frames_THWC: np.ndarray) -> list[list[Face]]:
-        """All faces of each frame, the largest first.
-
-        Args:
-            frames_THWC: RGB uint8 [T, H, W, 3].
-
-        Raises:
-            ValueError: the frames have another dtype or shape.
-        """
-        if frames_THWC.ndim != 4 or frames_THWC.shape[3] != 3 or frames_THWC.dtype != np.uint8:
-            raise ValueError(f"frames must be uint8 [T, H, W, 3], got {frames_THWC.dtype} {list(frames_THWC.shape)}")
-        if not len(frames_THWC):
-            return []
+    def _detect(self, frames_THWC: np.ndarray) -> Iterator[list[Face]]:
         small_THWC, ratio = self._shrink(frames_THWC)
         boxes, probabilities, points = self._mtcnn.detect(small_THWC, landmarks=True)
-        return [self._sort(*detected, ratio=ratio) for detected in zip(boxes, probabilities, points, strict=True)]
-
-    def locate(self, frames_THWC: np.ndarray) -> list[Face | None]:
-        """The largest face of each frame, or None. Arguments and errors: see `faces`."""
-        return [faces[0] if faces else None for faces in self.faces(frames_THWC)]
+        for detected in zip(boxes, probabilities, points, strict=True):
+            yield self._in_frame(*detected, ratio=ratio)
 
     def _shrink(self, frames_THWC: np.ndarray) -> tuple[np.ndarray, float]:
         import cv2
@@ -99,7 +67,7 @@ class FaceLocator:
         size = (round(width / ratio), round(height / ratio))
         return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames_THWC]), ratio
 
-    def _sort(
+    def _in_frame(
         self, boxes: np.ndarray | None, probabilities: np.ndarray, points: np.ndarray | None, ratio: float
     ) -> list[Face]:
         if boxes is None or points is None:
@@ -110,7 +78,7 @@ class FaceLocator:
                 sides = (left * ratio, top * ratio, (right - left) * ratio, (bottom - top) * ratio)
                 box = Box(*(float(side) for side in sides))
                 faces.append(Face(box, float(probability), np.asarray(five, dtype=np.float32) * ratio))
-        return sorted(faces, key=lambda face: -face.box.width * face.box.height)
+        return faces
 
 
 def build_mtcnn(params: MtcnnParams, context: BuildContext) -> FaceLocator:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -44,6 +45,7 @@ class Avec2016:
         self.params = params
         self.targets = tuple(Target(name, "value", bounds=(-1.0, 1.0)) for name in params.target)
         self.clip = ClipSpec(1, 1, params.size, params.size)
+        self.grey_range: Literal["full", "studio"] = "studio"
         self.framing = Framing("box", margin=0.0, unit="sides", inside=True)
         self._boxes = params.boxes or params.source / "bbox"
         self._require_folders()

@@ -4,6 +4,8 @@ import json
 
 import pyarrow.parquet as pq
 
+from blear import load
+
 TINY = [
     "--profile",
     "tiny",
@@ -24,6 +26,7 @@ def test_the_main_job_runs_on_the_real_layout(blear, storage, avec_original):
     data = json.loads((run / "run.json").read_text())["data"]
     assert data["faces"]["use"] == "vlqr/avec2016"
     assert data["faces"]["counts"] == {"train": 18, "dev": 6}
+    assert load(run).card.grey == "studio"  # colour faces become the luma of the training data
     table = pq.read_table(run / "predictions.parquet").to_pandas()
     assert set(table["video"]) == {"dev_1"}
     assert sorted(set(table["time"].round(2))) == [0.12, 0.16, 0.20, 0.24, 0.40, 0.44]

@@ -95,7 +95,7 @@ class SplitInfo(_Model):
 class TrainedOn(_Model):
     """The training data of a stage, as `stage.json` records it: component, parameters, shape of the clips, targets.
 
-    `framing` states how faces were cut; None: the dataset does not state it.
+    `framing` states how faces were cut; None: the dataset does not state it. `grey_range`: see `contracts.GreyRange`.
     """
 
     name: str
@@ -103,6 +103,7 @@ class TrainedOn(_Model):
     clip: ClipSpec
     targets: tuple[Target, ...]
     framing: Framing | None = None
+    grey_range: Literal["full", "studio"] | None = None
 
 
 class DatasetInfo(_Model):
@@ -110,6 +111,7 @@ class DatasetInfo(_Model):
 
     Attributes:
         framing: how the faces were cut out of their pictures; None: the dataset does not state it.
+        grey_range: range of the luma of grey clips (`contracts.GreyRange`); None: an older version wrote the file.
         degrade_once: name, parameters and version of each offline degradation, applied before samples were written.
         splits: name -> split, in the dataset's order; the training split is first.
     """
@@ -123,6 +125,7 @@ class DatasetInfo(_Model):
     degrade_once: tuple[dict[str, Any], ...] = ()
     terms: str
     framing: Framing | None = None
+    grey_range: Literal["full", "studio"] | None = None
     clip: ClipSpec
     targets: tuple[Target, ...]
     splits: dict[str, SplitInfo]

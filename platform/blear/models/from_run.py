@@ -18,11 +18,17 @@ from blear.job.reader import read_run_job
 from blear.job.schema import Job
 from blear.models.card import ModelCard, Training
 from blear.models.model import Model, load_weights
+from blear.progress import echo
 from blear.storage.run_folder import RunFolder
 from blear.train.plan import seed_runs
 
 _NETWORK = ("backbone", "head", "heads", "augment")
 """Keys of a stage that define its network."""
+
+_NO_GREY_RANGE = (
+    "its data do not state the range of grey values; colour pictures become grey in full range. If the data hold "
+    "studio luma (16 to 235), prepare them again and train anew"
+)
 
 
 def stage_model(root: Path, stage: str | None = None) -> Model:
@@ -60,6 +66,8 @@ def stage_card(run: RunFolder, job: Job, name: str) -> ModelCard:
     """
     seeded, trained = _first_training(job, run)
     stage, data = job.stages[name], _trained_on(trained.stage(name) / "stage.json")
+    if data.grey_range is None and data.clip.channels == 1:
+        echo(f"{run.root}, stage {name}: {_NO_GREY_RANGE}")
     length = data.clip.length if stage.frames is None else stage.frames.take
     network = stage.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=set(_NETWORK))
     network["backbone"].pop("start_from", None)
@@ -74,7 +82,7 @@ def stage_card(run: RunFolder, job: Job, name: str) -> ModelCard:
         network=network | ({"augment": augment} if augment else {}),
         clip=replace(data.clip, length=length, shortest=None),
         targets=data.targets,
-        grey="studio" if data.params.get("color") == "luma" else "full",
+        grey=data.grey_range or "full",
         framing=None if data.framing is None else asdict(data.framing),
         terms=_terms(run, stage.data),
         training=Training(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -90,6 +90,7 @@ def dry_run(
                     if _is_named(name, template):
                         where = f"evaluate.arms.{label}"
                         problems.attempt(where, partial(_check_arm, checker, job.evaluate, role, name))
+        problems.attempt("evaluate.equivalence", partial(_check_equivalence, checker, job.evaluate, sorted(usable)))
     if problems.lines:
         raise JobError("\n".join(problems.lines))
     return checker.notes
@@ -159,6 +160,21 @@ def _check_arm(checker: StageChecker, evaluate: Evaluate, role: str, name: str) 
         what = f"stage {name!r} has other weights for the clips of {data!r}: {different[0]} is "
         what += f"{tuple(output.shapes.get(different[0], ()))} in training, {tuple(shapes[different[0]])} in evaluation"
         raise DataError(what, "", "resize the frames in the stage's augment, or evaluate on other data")
+
+
+def _check_equivalence(checker: StageChecker, evaluate: Evaluate, usable: Sequence[str]) -> None:
+    """Checks that the models of both arms have the target of each test of equivalence.
+
+    Raises:
+        JobError: a model lacks it; without this check the test would be left out.
+    """
+    for pair in evaluate.equivalence:
+        for label in (pair.of, pair.against):
+            for name in usable:
+                known = checker.output(name).metrics
+                if pair.target is not None and _is_named(name, evaluate.arms[label].stage) and pair.target not in known:
+                    what = f"stage {name!r} of the arm {label!r} has no target {pair.target!r}"
+                    raise JobError(what, "evaluate.equivalence", f"choose one of: {', '.join(known)}")
 
 
 def _conditions(

@@ -32,6 +32,7 @@ def _trained_on(prepared: Prepared) -> dict[str, Any]:
         clip=prepared.clip,
         targets=prepared.info.targets,
         framing=prepared.info.framing,
+        grey_range=prepared.info.grey_range,
     ).model_dump(mode="json")
 
 

@@ -15,7 +15,7 @@ from torchvision.ops import nms
 
 from blear.contracts import BuildContext
 from blear.imaging import Box
-from blear_faces.locate import Face
+from blear_faces.face import BatchLocator, Face, torch_device
 from blear_faces.params import RetinaFaceParams
 from blear_faces.retinaface.network import ANCHORS, STRIDES, RetinaFace
 
@@ -28,7 +28,7 @@ _OVERLAP = 0.4
 _CANDIDATES = 5000
 
 
-class RetinaFaceLocator:
+class RetinaFaceLocator(BatchLocator):
     """RetinaFace on batches of frames of one size.
 
     Frames are resized so that the smallest face that is asked for has the size of the smallest one that the network
@@ -39,43 +39,25 @@ class RetinaFaceLocator:
     """
 
     def __init__(self, params: RetinaFaceParams) -> None:
-        device = params.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.params, self.device = params, torch.device(device)
+        self.params, self.device = params, torch.device(torch_device(params.device))
         self._network = RetinaFace().eval()
         self._network.load_state_dict(load_file(_WEIGHTS))
         self._network.requires_grad_(False).to(self.device).to(memory_format=torch.channels_last)
 
-    def faces(self, frames_THWC: np.ndarray) -> list[list[Face]]:
-        """All faces of each frame, the largest first.
-
-        Args:
-            frames_THWC: RGB uint8 [T, H, W, 3].
-
-        Raises:
-            ValueError: the frames have another dtype or shape.
-        """
-        if frames_THWC.ndim != 4 or frames_THWC.shape[3] != 3 or frames_THWC.dtype != np.uint8:
-            raise ValueError(f"frames must be uint8 [T, H, W, 3], got {frames_THWC.dtype} {list(frames_THWC.shape)}")
+    def _detect(self, frames_THWC: np.ndarray) -> Iterator[list[Face]]:
         scale = self._scale(*frames_THWC.shape[1:3])
         pixels = scale * scale * frames_THWC.shape[1] * frames_THWC.shape[2]
         size = max(1, int(self.params.batch_pixels / max(1.0, pixels)))
-        found: list[list[Face]] = []
         for first in range(0, len(frames_THWC), size):
-            found += self._detect(frames_THWC[first : first + size], scale)
-        return found
-
-    def locate(self, frames_THWC: np.ndarray) -> list[Face | None]:
-        """The largest face of each frame, or None. Arguments and errors: see `faces`."""
-        return [faces[0] if faces else None for faces in self.faces(frames_THWC)]
+            yield from self._detect_batch(frames_THWC[first : first + size], scale)
 
     def _scale(self, height: int, width: int) -> float:
         return min(NETWORK_FACE / self.params.min_face, self.params.max_side / max(height, width))
 
     @torch.inference_mode()
-    def _detect(self, frames_THWC: np.ndarray, scale: float) -> Iterator[list[Face]]:
+    def _detect_batch(self, frames_THWC: np.ndarray, scale: float) -> list[list[Face]]:
         images = self._input(frames_THWC, scale)
+        found = []
         scores_NA, boxes_NA4, points_NA10 = (output.float().cpu() for output in self._network(images))
         anchors_A4 = _anchors(*images.shape[2:])
         for scores_A, boxes_A4, points_A10 in zip(scores_NA, boxes_NA4, points_NA10, strict=True):
@@ -85,7 +67,8 @@ class RetinaFaceLocator:
             steps = points_A10[kept].unflatten(1, (5, 2)) * _CENTRE
             points = anchors_A4[kept, None, :2] + steps * anchors_A4[kept, None, 2:]
             best = nms(corners, scores_A[kept], _OVERLAP)
-            yield self._faces(corners[best] / scale, scores_A[kept][best], points[best] / scale)
+            found.append(self._faces(corners[best] / scale, scores_A[kept][best], points[best] / scale))
+        return found
 
     def _input(self, frames_THWC: np.ndarray, scale: float) -> Tensor:
         """BGR float32 [T, 3, H', W'], resized, minus the mean, padded with zeros to multiples of 32."""
@@ -105,7 +88,7 @@ class RetinaFaceLocator:
             corners_N4.tolist(), scores_N.tolist(), points_N52.numpy(), strict=True
         ):
             faces.append(Face(Box(left, top, right - left, bottom - top), score, points.copy()))
-        return sorted(faces, key=lambda face: -face.box.width * face.box.height)
+        return faces
 
 
 def build_retinaface(params: RetinaFaceParams, context: BuildContext) -> RetinaFaceLocator:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +78,20 @@ def test_the_log_of_a_run_ends_with_it(run: blear.Run) -> None:
     logging.getLogger("blear").warning("a later record of the caller")
     assert file.read_text() == before
     assert not [handler for handler in logging.getLogger().handlers if type(handler).__module__.startswith("blear.")]
+
+
+def test_a_run_of_an_older_version_states_no_grey_range(run: blear.Run, tmp_path: Path, capsys) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(run.folder, old)
+    file = old / "stages" / "classes" / "stage.json"
+    stage = json.loads(file.read_text())
+    assert stage["dataset"]["grey_range"] == "full"
+    stage["dataset"]["clip"]["channels"] = 1
+    del stage["dataset"]["grey_range"]
+    file.write_text(json.dumps(stage))
+    with contextlib.suppress(blear.BlearError):  # the weights are of three channels
+        blear.load(old)
+    assert "stage classes: its data do not state the range of grey values" in capsys.readouterr().err
 
 
 def test_a_script_without_a_guard_for_its_main_module_runs_once(tmp_path: Path) -> None:

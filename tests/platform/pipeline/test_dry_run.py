@@ -141,6 +141,10 @@ def test_an_exception_of_a_component_is_one_line_with_its_position(job, tmp_path
         (["stages.more.validate={every: 2, metric: cc_}"], "the head has no metric 'cc_'"),
         (["stages.more.head.use=vlqr/arousal"], "stages.more: "),
         (["stages.more.optimizer.scale_lr={conv9: 0}"], "scale_lr: 'conv9' matches no parameter"),
+        (
+            ["evaluate.equivalence=[{margin: 0.1, of: one, against: two, target: joy}]"],
+            "evaluate.equivalence: stage 'clean' of the arm 'one' has no target 'joy'",
+        ),
         (["stages.more.batch_size=3", "stages.more.accumulate=4"], "stages.more.batch_size: a batch of 3 samples"),
         (["stages.more.backbone.start_from={stage: clean, take: [conv9]}"], "'conv9' took no weights"),
     ],

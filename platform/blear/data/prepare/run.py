@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock
 
 import blear
-from blear.contracts import Dataset, Framed, InPlace
+from blear.contracts import Dataset, Framed, GreyRange, InPlace
 from blear.data.dataset_info import FORMAT, IN_PLACE_FORMAT, DatasetInfo, Layout, PartInfo, SplitInfo
 from blear.data.in_place.index_part import UNPACKED
 from blear.data.in_place.local_shards import local_copy
@@ -101,6 +101,7 @@ def prepare_dataset(
                 degrade_once=tuple(degradations),
                 terms=dataset.terms,
                 framing=dataset.framing if isinstance(dataset, Framed) else None,
+                grey_range=dataset.grey_range if isinstance(dataset, GreyRange) else "full",
                 clip=dataset.clip,
                 targets=tuple(dataset.targets),
                 splits=splits,
