@@ -180,6 +180,67 @@ def test_extracted_faces_of_one_folder_split_by_lists(tmp_path):
     assert np.abs(neutral.frames.astype(int) - faces[2]).mean() < 6
 
 
+@pytest.fixture(scope="module")
+def three_faces():
+    return drawn_clips(2, 2, 48)
+
+
+@pytest.mark.parametrize("faces", ["locate", "given"])
+@pytest.mark.parametrize("train", ["Train_AFEW/Emotiw-faces", "Train_AFEW_all/Emotiw-faces", "Emotiw-faces", "."])
+def test_extracted_faces_need_no_parameter(tmp_path, three_faces, train, faces):
+    """`Emotiw-faces/<Emotion>/<id>/images0001.jpg` with and without Train_AFEW, and as `source` itself."""
+    root = tmp_path / "Emotiw-faces" if train == "." else tmp_path
+    write_pictures(root / train / "Neutral" / "002138680", three_faces[0])
+    write_pictures(root / train / "Sad" / "002138681", three_faces[1])
+    if train.startswith("Train"):
+        write_pictures(root / "Val_AFEW" / "Emotiw-faces" / "Happy" / "010203040", three_faces[1])
+        write_pictures(root / "Train_AFEW" / "AlignedFaces_LBPTOP_Points" / "Faces" / "002138680", three_faces[1])
+    dataset = afew(root, size=(48, 48), locator="nowhere:Locator", faces=faces)
+    samples = read(dataset, "train")
+    assert [(s.key, s.targets["emotion"], s.meta["found"]) for s in samples] == [
+        ("neutral/002138680", 4, 1),
+        ("sad/002138681", 5, 1),
+    ]
+    assert np.abs(samples[0].frames.astype(int) - three_faces[0]).mean() < 6
+    assert dataset.splits == (("train", "dev") if train.startswith("Train") else ("train",))
+    assert dataset.framing is None
+    if train.startswith("Train"):
+        assert dataset.describe() == {
+            "train, clips": "2 of the published 773",
+            "dev, clips": "1 of the published 383",
+            "extracted faces": "3 clips; no face detection",
+        }
+    else:
+        assert dataset.describe()["missing"] == "Val_AFEW or Emotiw_VAL.txt"
+
+
+@pytest.mark.parametrize("place", [".", "TrainTestlist/Emotiw"])
+@pytest.mark.parametrize("flat", [False, True])
+def test_the_lists_of_the_system_are_found_with_paths_of_its_authors(tmp_path, three_faces, place, flat):
+    """Their lines are absolute: the longest end below `source` counts. Folders beside the lists are not used."""
+    folders = {"train": "Emotiw-faces" if flat else "Train_AFEW_all/Emotiw-faces"}
+    folders["dev"] = folders["train"] if flat else "Val_AFEW/Emotiw-faces"
+    clips = {"train": "Angry/002138680", "dev": "Surprise/010203040"}
+    for split, clip, pixels in zip(clips, clips.values(), three_faces, strict=True):
+        write_pictures(tmp_path / folders[split] / clip, pixels)
+    write_pictures(tmp_path / folders["dev"] / "Sad" / "999999999", three_faces[0])  # not in the list
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    for name, split, listed in (("TRAIN", "train", "Train_AFEW_all"), ("VAL", "dev", "Val_AFEW")):
+        path = f"/data/author/Emotiw2018/data/{listed}/Emotiw-faces/{clips[split]}"
+        (tmp_path / place / f"Emotiw_{name}.txt").write_text(f"{path} {clips[split].split('/')[0]}\n")
+    dataset = afew(tmp_path, size=(48, 48), locator="nowhere:Locator")
+    assert [(s.key, s.targets["emotion"]) for s in read(dataset, "train")] == [("angry/002138680", 0)]
+    assert [(s.key, s.targets["emotion"]) for s in read(dataset, "dev")] == [("surprise/010203040", 6)]
+    (tmp_path / place / "Emotiw_VAL.txt").write_text("/data/author/Val_AFEW/Emotiw-faces/Sad/000000000 Sad\n")
+    refused(afew(tmp_path), "Emotiw_VAL.txt:1", "there is no", split="dev")
+
+
+def test_videos_are_preferred_unless_extracted_faces_are_asked_for(videos, three_faces):
+    write_pictures(videos / "Train_AFEW_all" / "Emotiw-faces" / "Sad" / "5", three_faces[0])
+    assert len(read(afew(videos, locator=GREEN, size=(40, 32)), "train")) == 7
+    assert [sample.key for sample in read(afew(videos, faces="given", size=(40, 32)), "train")] == ["sad/5"]
+
+
 def test_short_folder_names_and_folders_of_frames(tmp_path):
     write_pictures(tmp_path / "Train" / "Disgust" / "7", drawn_clips(1, 2, 48)[0])
     dataset = afew(tmp_path, faces="given", size=(48, 48))
@@ -265,4 +326,7 @@ def test_the_description_counts_clips_and_names_a_missing_split(videos):
     counts = {"train, clips": "7 of the published 773", "dev, clips": "2 of the published 383"}
     assert afew(videos).describe() == counts
     shutil.rmtree(videos / "Val_AFEW")
-    assert afew(videos).describe() == {"train, clips": "7 of the published 773", "missing": "Val_AFEW"}
+    assert afew(videos).describe() == {
+        "train, clips": "7 of the published 773",
+        "missing": "Val_AFEW or Emotiw_VAL.txt",
+    }

@@ -322,3 +322,28 @@ def test_a_repeated_header_in_the_labels_of_the_zip_is_named(rows, tmp_path):
         dataset(tmp_path).parts("train")
     table.write_text("\n".join([lines[0].replace("usage", "Usage"), *lines[1:]]))
     assert len(read(dataset(tmp_path), "train")) == 7
+
+
+def test_numbered_class_folders_have_the_numbers_of_fer2013(rows, tmp_path):
+    """`train/0..6` and `test/0..6` of the FER-VGG-GRU system: Training with PublicTest, and PrivateTest."""
+    for row, (usage, label, face) in enumerate(zip(rows.usages, rows.labels, rows.faces, strict=True)):
+        place = tmp_path / ("test" if usage == "PrivateTest" else "train") / str(label)
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(face).save(place / f"{row}.png")
+    data = Fer2013(Fer2013Params(source=tmp_path, protocol="fer_vgg_gru"), BuildContext())
+    assert data.splits == ("train", "dev")
+    for split, usages in (("train", ("Training", "PublicTest")), ("dev", ("PrivateTest",))):
+        samples = read(data, split)
+        assert sorted(rows.usages[row] in usages for row in picked_rows(rows, samples)) == [True] * len(samples)
+        labels = [rows.labels[row] for row in picked_rows(rows, samples)]
+        assert [sample.targets["emotion"] for sample in samples] == labels
+    assert data.describe() == {
+        "class folders": "0 angry, 1 disgust, 2 fear, 3 happy, 4 sad, 5 surprise, 6 neutral: FER2013's numbers, not "
+        "the alphabetical order",
+        "train/": "10 of the published 32,298: Training and PublicTest together, which are the split train of "
+        "protocol: fer_vgg_gru",
+        "test/": "2 of the published 3,589: PrivateTest",
+    }
+    (tmp_path / "train" / "7").mkdir()
+    with pytest.raises(DataError, match="unknown class folder '7'"):
+        _ = dataset(tmp_path).splits

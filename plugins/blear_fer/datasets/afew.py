@@ -16,8 +16,8 @@ from blear.imaging import Framing
 from blear_emotions.labels import AFEW
 from blear_emotions.published import compared_with_published
 from blear_fer.datasets.afew_faces import FaceFrame, read_faces
-from blear_fer.datasets.afew_files import SPLITS, UNLABELLED, Clip, find_clips
-from blear_fer.datasets.params import AfewParams
+from blear_fer.datasets.afew_files import LISTS, SPLITS, UNLABELLED, Clip, find_clips
+from blear_fer.datasets.params import AfewParams, Split
 
 _log = logging.getLogger(__name__)
 SIZES = {"train": 773, "dev": 383}
@@ -51,9 +51,14 @@ class Afew:
         self._params = params
         one, several = ClipSpec(1, 3, *params.size), ClipSpec(params.longest, 3, *params.size, shortest=1)
         self.clip = one if params.unit == "frame" else several
-        height, width = params.size
-        located = Framing("box", margin=params.margin, unit="sides", aspect=height / width)
-        self.framing = located if params.faces == "locate" else None
+
+    @cached_property
+    def framing(self) -> Framing | None:
+        """The framing of detected faces; None if the faces were cut out by somebody else."""
+        if self._params.faces != "locate" or any(clip.extracted for clips in self._clips.values() for clip in clips):
+            return None
+        height, width = self._params.size
+        return Framing("box", margin=self._params.margin, unit="sides", aspect=height / width)
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
@@ -89,11 +94,12 @@ class Afew:
                 yield from self._samples(clip, [FaceFrame(blank, 0, 0.0)], found=0)
 
     def describe(self) -> Mapping[str, str]:
-        """Number of clips of each split, compared with AFEW 7.0, and missing splits."""
+        """Number of clips of each split, compared with AFEW 7.0, the kind of their files, and missing splits."""
         counts = {f"{split}, clips": (len(clips), SIZES[split]) for split, clips in self._clips.items()}
-        return compared_with_published(
-            counts, missing=[SPLITS[split][0] for split in SPLITS if split not in self._clips]
-        )
+        missing = [f"{SPLITS[split][0]} or {LISTS[split]}" for split in SPLITS if split not in self._clips]
+        extracted = sum(clip.extracted for clips in self._clips.values() for clip in clips)
+        faces = {"extracted faces": f"{extracted:,} clips; no face detection"} if extracted else {}
+        return {**compared_with_published(counts, missing=missing), **faces}
 
     def _samples(self, clip: Clip, faces: Sequence[FaceFrame], found: int) -> Iterator[Sample]:
         meta = {"found": found, "frames": len(faces) * found, "face_px": min(face.pixels for face in faces)}
@@ -123,9 +129,11 @@ class Afew:
         return self._clips[split]
 
     @cached_property
-    def _clips(self) -> dict[str, list[Clip]]:
+    def _clips(self) -> dict[Split, list[Clip]]:
         params = self._params
-        clips = find_clips(params.source.expanduser(), params.lists)
+        clips = find_clips(
+            params.source.expanduser().absolute(), params.lists, prefer_extracted=params.faces == "given"
+        )
         if params.faces == "aligned":
             for split, found in clips.items():
                 if all(clip.aligned is None or not clip.aligned.is_dir() for clip in found):

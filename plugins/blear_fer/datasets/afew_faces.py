@@ -57,7 +57,8 @@ class FaceFrame:
 def read_faces(clip: Clip, params: AfewParams) -> Iterator[FaceFrame]:
     """Yields the faces of a clip in frame order. Frames without a face are skipped.
 
-    With `faces: locate`, the aligned faces of the organisers are used if no face is detected in the whole clip.
+    With `faces: locate`, the pictures of an extracted clip are its faces, and the aligned faces of the organisers are
+    used if no face is detected in the whole clip.
 
     Raises:
         DataError: the video or a picture cannot be decoded, or the locator does not exist.
@@ -65,7 +66,7 @@ def read_faces(clip: Clip, params: AfewParams) -> Iterator[FaceFrame]:
     if params.faces == "aligned":
         yield from _picture_faces(pictures_in(clip.aligned) if clip.aligned is not None else [], params)
         return
-    if params.faces == "given":
+    if params.faces == "given" or clip.extracted:
         if clip.path.is_file():
             what = "the clip is a video, not a folder of faces"
             raise DataError(what, str(clip.path), "set faces: locate, or give extracted faces")

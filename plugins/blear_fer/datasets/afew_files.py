@@ -1,11 +1,18 @@
-"""Finds the clips of AFEW (EmotiW audio-video, spec 2.3) in class folders of videos or pictures, or through lists."""
+"""Finds the clips of AFEW (EmotiW audio-video) in class folders of videos or pictures, or through lists.
+
+Layouts, `<Train>` being one of `SPLITS`:
+- `<Train>/<Emotion>/<id>.avi`, the organisers' videos, or `<Train>/<Emotion>/<id>/*.jpg`;
+- `<Train>/Emotiw-faces/<Emotion>/<id>/images0001.jpg`, the extracted faces of the FER-VGG-GRU system;
+- `Emotiw-faces/<Emotion>/<id>/images0001.jpg`, the same without `<Train>`: all clips are training clips, unless the
+  system's lists `Emotiw_TRAIN.txt` and `Emotiw_VAL.txt` are there.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from blear.errors import DataError
 from blear.imaging import picture_files
@@ -16,9 +23,15 @@ from blear_fer.datasets.params import Split
 SPLITS: dict[Split, tuple[str, ...]] = {"train": ("Train_AFEW", "Train_AFEW_all", "Train"), "dev": ("Val_AFEW", "Val")}
 """Split name -> possible names of its folder. The first existing folder is used."""
 
+EXTRACTED = "Emotiw-faces"
+"""Folder of extracted faces: its pictures are faces, not video frames."""
+
+LISTS: dict[Split, str] = {"train": "Emotiw_TRAIN.txt", "dev": "Emotiw_VAL.txt"}
+"""Lists of the FER-VGG-GRU system. They are read if they lie in `source` or in its folder TrainTestlist/Emotiw."""
+
 UNLABELLED = ("Test_AFEW", "Test")
 ALIGNED = "AlignedFaces_LBPTOP_Points*/Faces"
-_NOT_CLASSES = re.compile(r"\.|AlignedFaces_|LBPTOP$|Points$|__MACOSX$")
+_NOT_CLASSES = re.compile(r"\.|AlignedFaces_|LBPTOP$|Points$|__MACOSX$|Emotiw-faces$|TrainTestlist$")
 
 
 @dataclass(frozen=True)
@@ -31,34 +44,69 @@ class Clip:
         path: the clip's avi file, or its folder of pictures.
         aligned: folder of the organisers' aligned faces of this clip. It may be missing on disk. None if the split has
             no aligned faces.
+        extracted: whether `path` is a folder of faces.
     """
 
     name: str
     emotion: int
     path: Path
     aligned: Path | None
+    extracted: bool = False
 
 
-def find_clips(source: Path, lists: Mapping[Split, Path]) -> dict[str, list[Clip]]:
-    """Finds the clips of each labelled split whose folder exists. Returns split -> clips, sorted by name.
+def find_clips(source: Path, lists: Mapping[Split, Path], prefer_extracted: bool = False) -> dict[Split, list[Clip]]:
+    """Finds the clips of each labelled split whose folder or list exists. Returns split -> clips, sorted by name.
+
+    Args:
+        source: folder of the data.
+        lists: split -> list of its clips. The system's own lists are found without it.
+        prefer_extracted: whether to prefer `Emotiw-faces` to the videos if a split has both.
 
     Raises:
         DataError: missing folder, unknown class folder, empty split, invalid list, or two clips of one name.
     """
     if not source.is_dir():
         raise DataError("no such folder", str(source), "set `source` to the folder that holds Train_AFEW and Val_AFEW")
-    found: dict[str, list[Clip]] = {}
+    lists = {**_lists_in(source), **lists}
+    found: dict[Split, list[Clip]] = {}
     for split, names in SPLITS.items():
         if split in lists:
             found[split] = _sorted_unique(_clips_in_list(lists[split], source), lists[split])
-            continue
-        folder = next((source / name for name in names if (source / name).is_dir()), None)
-        if folder is not None:
+        elif (folder := _split_folder(source, names, prefer_extracted)) is not None:
             found[split] = _sorted_unique(_clips_in_folders(folder), folder)
+    if not found and (folder := next(_class_roots(source), None)) is not None:
+        found["train"] = _sorted_unique(_clips_in_folders(folder), folder)
     if "train" not in found:
-        do = f"it must hold one of {', '.join(SPLITS['train'])}; for one folder of all clips give `lists`"
+        do = (
+            f"it must hold one of {', '.join(SPLITS['train'])} or {EXTRACTED}; for one folder of all clips give `lists`"
+        )
         raise DataError("there are no training clips", str(source), do)
     return found
+
+
+def _lists_in(source: Path) -> dict[Split, Path]:
+    folders = (source, source / "TrainTestlist" / "Emotiw")
+    places = {split: [folder / name for folder in folders] for split, name in LISTS.items()}
+    return {split: file for split, files in places.items() for file in files if file.is_file()}
+
+
+def _class_roots(source: Path) -> Iterator[Path]:
+    """The folders with class folders among `source` and its `Emotiw-faces`."""
+    return (folder for folder in (source / EXTRACTED, source) if _has_classes(folder))
+
+
+def _has_classes(folder: Path) -> bool:
+    known = {name.lower() for name in AFEW.names}
+    return folder.is_dir() and any(place.name.lower() in known and place.is_dir() for place in folder.iterdir())
+
+
+def _split_folder(source: Path, names: Iterable[str], prefer_extracted: bool) -> Path | None:
+    """The folder that holds the class folders of a split."""
+    folders = [root / name for root in (source, source / EXTRACTED) for name in names if (root / name).is_dir()]
+    videos = [folder for folder in folders if _has_classes(folder)]
+    extracted = [folder / EXTRACTED for folder in folders if (folder / EXTRACTED).is_dir()]
+    ordered = [*extracted, *videos] if prefer_extracted else [*videos, *extracted]
+    return next(iter([*ordered, *folders]), None)
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -80,7 +128,8 @@ def _clips_in_folders(folder: Path) -> Iterable[Clip]:
         emotion = _emotion(place.name, str(place))
         for entry in sorted(place.iterdir()):
             if not entry.name.startswith(".") and (entry.is_dir() or entry.suffix.lower() == ".avi"):
-                yield Clip(entry.stem, emotion, entry, None if aligned is None else aligned / entry.stem)
+                own = None if aligned is None else aligned / entry.stem
+                yield Clip(entry.stem, emotion, entry, own, entry.is_dir() and EXTRACTED in entry.parts)
 
 
 def _clips_in_list(path: Path, source: Path) -> Iterable[Clip]:
@@ -95,10 +144,23 @@ def _clips_in_list(path: Path, source: Path) -> Iterable[Clip]:
         folder, _, word = line.strip().rpartition(" ")
         if not folder:
             raise DataError(f"{line.strip()!r} is not a folder and an emotion", where, "write `<folder> <Emotion>`")
-        place = source / listed_path(folder, where)
-        if not place.exists():
-            raise DataError(f"there is no {place}", where, "folders of a list are relative to `source`")
-        yield Clip(place.stem, _emotion(word, where), place, None)
+        place = _listed(listed_path(folder, where), source, where)
+        extracted = place.is_dir() and (path.name in LISTS.values() or EXTRACTED in place.parts)
+        yield Clip(place.stem, _emotion(word, where), place, None, extracted)
+
+
+def _listed(name: str, source: Path, where: str) -> Path:
+    """The file or folder of a row: the path itself, or its longest end of two or more names below `source`.
+
+    The system's lists have absolute paths of its authors' machine, such as `/.../Val_AFEW/Emotiw-faces/Sad/010203040`.
+    """
+    names = PurePosixPath(name).parts
+    ends = [names[first:] for first in range(1, len(names) - 1)]
+    place = next((place for place in (source / name, *(source.joinpath(*end) for end in ends)) if place.exists()), None)
+    if place is None:
+        do = f"paths of a list are relative to `source`, or end like a path below it: <Emotion>/<id> in {source}"
+        raise DataError(f"there is no {source / name}", where, do)
+    return place
 
 
 def _emotion(word: str, where: str) -> int:

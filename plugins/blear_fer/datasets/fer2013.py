@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
 from blear.imaging import Framing
 from blear_emotions.labels import FER2013
 from blear_fer.datasets.face_source import Face, Source
+from blear_fer.datasets.folder_source import FolderSource
 from blear_fer.datasets.open_source import open_source
 from blear_fer.datasets.params import Fer2013Params
 from blear_fer.datasets.protocols import PROTOCOLS, SIDE, USAGES
@@ -49,10 +52,25 @@ class Fer2013:
         return tuple(split for split, usages in self._usages.items() if present.intersection(usages))
 
     def describe(self) -> Mapping[str, str]:
-        """Usages of the protocol that have no rows in this source."""
-        present = set(self.source.usages().tolist())
-        lacking = [USAGES[usage] for usages in self._usages.values() for usage in usages if usage not in present]
-        return {"missing": f"{', '.join(lacking)}: no rows here; the official fer2013.csv has them"} if lacking else {}
+        """Usages of the protocol that have no rows in this source, and the meaning of numbered class folders."""
+        rows = np.bincount(self.source.usages(), minlength=len(USAGES))
+        numbered = isinstance(self.source, FolderSource) and self.source.numbered
+        lacking = [
+            USAGES[usage]
+            for usages in self._usages.values()
+            for usage in usages
+            if not rows[usage] and not (numbered and USAGES[usage] == "PublicTest")
+        ]
+        lines = {"missing": f"{', '.join(lacking)}: no rows here; the official fer2013.csv has them"} if lacking else {}
+        if numbered:
+            names = ", ".join(f"{number} {name}" for number, name in enumerate(FER2013.names))
+            lines["class folders"] = f"{names}: FER2013's numbers, not the alphabetical order"
+            lines["train/"] = (
+                f"{rows[0]:,} of the published {28_709 + 3_589:,}: Training and PublicTest together, which are the "
+                "split train of protocol: fer_vgg_gru"
+            )
+            lines["test/"] = f"{rows[2]:,} of the published 3,589: PrivateTest"
+        return lines
 
     def parts(self, split: str) -> list[str]:
         """Names of blocks of about 4096 rows."""

@@ -1,8 +1,10 @@
-"""FER2013 as class folders: `train/<class>/*` and `test/<class>/*`, the layout of the image mirrors.
+"""FER2013 as class folders: `train/<class>/*` and `test/<class>/*`.
 
-Classes are matched by folder name, because the alphabetical order of the folders differs from the csv's class order.
-`test` holds both test usages: a file name that starts with `PublicTest_` or `PrivateTest_` decides; any other file
-belongs to PrivateTest.
+- Image mirrors call the folders by the classes. They are matched by name, because the alphabetical order of the folders
+  differs from the csv's class order. `test` holds both test usages: a file name that starts with `PublicTest_` or
+  `PrivateTest_` decides; any other file belongs to PrivateTest.
+- The FER-VGG-GRU system calls them `0` to `6`, the csv's numbers. Its `train` holds Training and PublicTest together,
+  its `test` is PrivateTest.
 """
 
 from __future__ import annotations
@@ -20,9 +22,15 @@ from blear_emotions.labels import FER2013
 from blear_fer.datasets.face_source import Face, decode, parse_block, split_rows
 from blear_fer.datasets.protocols import USAGES
 
+_FOLDERS = {folder: index for index, name in enumerate(FER2013.names) for folder in (name, str(index))}
+"""Name of a class folder -> class index."""
+
 
 class FolderSource:
-    """Reader of the class folders. The row number is the index in the sorted paths, not the official row number."""
+    """Reader of the class folders. The row number is the index in the sorted paths, not the official row number.
+
+    All files in `train` count as Training.
+    """
 
     ordered = False
 
@@ -45,15 +53,20 @@ class FolderSource:
             split, name = file.parent.parent.name, file.parent.name
             if _usage(split, file.name) in usages:
                 pixels_HW = decode(file.read_bytes(), str(file))
-                yield Face(pixels_HW, FER2013.names.index(name), _key(file), row, str(file))
+                yield Face(pixels_HW, _FOLDERS[name], _key(file), row, str(file))
+
+    @cached_property
+    def numbered(self) -> bool:
+        """Whether the folders are called by numbers."""
+        return any(file.parent.name.isdecimal() for file in self._files)
 
     @cached_property
     def _files(self) -> list[Path]:
         files: dict[str, Path] = {}
         for split in ("train", "test"):
             for folder in sorted((self._folder / split).glob("[!.]*/")):
-                if folder.name not in FER2013.names:
-                    do = f"its folders must be called {', '.join(FER2013.names)}"
+                if folder.name not in _FOLDERS:
+                    do = f"its folders must be called {', '.join(FER2013.names)}, or 0 to {len(FER2013) - 1}"
                     raise DataError(f"unknown class folder {folder.name!r}", str(folder), do)
                 for file in picture_files(folder):
                     if (twin := files.setdefault(_key(file), file)) is not file:

@@ -13,7 +13,7 @@ Split = Literal["train", "dev"]
 Protocol = Literal["official", "fer_vgg_gru"]
 _SOURCE = (
     "fer2013.csv, icml_face_data.csv, or a folder that holds one of them, faces.zip with labels.csv, or class folders "
-    "under train/ and test/."
+    "under train/ and test/, called by the seven names or by FER2013's numbers 0 to 6."
 )
 
 
@@ -47,13 +47,17 @@ class AfewParams(Params):
     """Parameters of `fer/afew`."""
 
     source: Path = Field(
-        description="Folder of Train_AFEW and Val_AFEW (or Train and Val), each with videos <Emotion>/<id>.avi or "
-        "folders of pictures <Emotion>/<id>/."
+        description="Folder of Train_AFEW (or Train_AFEW_all, Train) and Val_AFEW (or Val), each with videos "
+        "<Emotion>/<id>.avi, folders of pictures <Emotion>/<id>/, or extracted faces "
+        "Emotiw-faces/<Emotion>/<id>/images0001.jpg. Without Train_AFEW: a folder Emotiw-faces of all clips; the lists "
+        "Emotiw_TRAIN.txt and Emotiw_VAL.txt beside it, or in TrainTestlist/Emotiw, are its splits, else all clips are "
+        "train."
     )
     lists: dict[Split, Path] = Field(
         default_factory=dict,
         description="Split -> file with the list of its clips, instead of the split's folder. Lines are "
-        "`<folder> <Emotion>`; folders are relative to `source`.",
+        "`<folder> <Emotion>`; folders are relative to `source`, or paths of another machine whose end is below it. "
+        "Not needed for Emotiw_TRAIN.txt and Emotiw_VAL.txt.",
     )
     unit: Literal["clip", "frame"] = Field(
         "clip", description="Unit of a sample. clip: all faces of a clip. frame: one face; `video` names the clip."
@@ -61,7 +65,8 @@ class AfewParams(Params):
     faces: Literal["locate", "aligned", "given"] = Field(
         "locate",
         description="Source of the faces. locate: the largest detected face of each frame; without any, "
-        "the organisers' aligned faces. aligned: the organisers' aligned faces. given: the pictures are faces.",
+        "the organisers' aligned faces; pictures in Emotiw-faces are faces already. aligned: the organisers' aligned "
+        "faces. given: the pictures are faces.",
     )
     size: tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]] = Field(
         (224, 224), description="Height and width of a face in pixels."
