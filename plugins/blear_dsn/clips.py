@@ -1,12 +1,17 @@
-"""Extracts the faces of labelled clips for `dsn/face_list`, with the steps of the DSN system (spec section 2.3).
+"""Extracts the faces of clips for `dsn/face_list` and `blear predict`, with the steps of the DSN system.
 
     python -m blear_dsn.clips SOURCE OUT [--every N] [--no-align] [--device cpu]
 
 SOURCE contains videos in folders named after emotions, as in AFEW: `Val_AFEW/Happy/000046280.avi`. Each video becomes
 a folder with one picture for each frame with a face, `OUT/Val_AFEW/Happy/000046280/000046280-00001.png`, and a row
-`<folder> <label 0..6>` of the list `OUT/Val_AFEW.txt`, in alphabetical class order. If the emotion folders are direct
-children of SOURCE, the list is `clips.txt`. A clip without a face has an empty folder. A second run skips existing
-folders.
+`<folder> <label 0..6>` of the list `OUT/Val_AFEW.txt`, in alphabetical class order. A clip without a face has an empty
+folder. A second run skips existing folders.
+
+Clips without labels are the videos of `Test/`, and those that lie in SOURCE itself. Their rows are `<folder>`.
+
+Lists are called as the jobs expect: Train_AFEW.txt (folders Train_AFEW, Train_AFEW_all, Train), Val_AFEW.txt (Val_AFEW,
+Val), Test_AFEW.txt (Test_AFEW, Test), also if SOURCE itself is such a folder; other folders give their name, and
+SOURCE of another name gives clips.txt.
 
 Faces have 256x256 pixels and are aligned by MTCNN's five landmarks to the template of `dsn/raf_db`. With --no-align
 they have 400x400 pixels and are the box with its margin: the input of the authors' alignment, which is not published.
@@ -40,15 +45,19 @@ SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".mpg")
 ALIGNED = 256
 """Height and width of an aligned face in pixels."""
 
+LISTS = {"Train_AFEW_all": "Train_AFEW", "Train": "Train_AFEW", "Val": "Val_AFEW", "Test": "Test_AFEW"}
+"""Folder of a split -> name of its list, where they differ."""
+
 _BATCH = 8
-_MIN_DEPTH = 2  # path components: emotion and clip
+_SPLITS = {*LISTS, *LISTS.values()}
 
 
-def videos(source: Path) -> list[tuple[Path, int]]:
+def videos(source: Path) -> list[tuple[Path, int | None]]:
     """Finds the videos below a folder, without hidden files.
 
     Returns:
-        (path, class index of the emotion that names the folder), sorted by path.
+        (path, class index of the emotion that names the folder), sorted by path. The index is None for a video in the
+        folder of a split or in `source` itself: it has no label.
 
     Raises:
         DataError: there is no video, or a folder name is not an emotion.
@@ -60,14 +69,25 @@ def videos(source: Path) -> list[tuple[Path, int]]:
     )
     if not found:
         raise DataError(f"holds no video ({', '.join(SUFFIXES)})", str(source), "give the folder of the clips")
-    labelled = []
+    labelled: list[tuple[Path, int | None]] = []
     for path in found:
         try:
             labelled.append((path, AFEW.index_of_word(path.parent.name)))
         except ValueError as error:
+            if path.parent == source or path.parent.name in _SPLITS:
+                labelled.append((path, None))
+                continue
             do = "put each video into a folder called by its emotion, as AFEW does"
             raise DataError(str(error), str(path.parent), do) from error
     return labelled
+
+
+def list_name(source: Path, video: Path) -> str:
+    """Name of the list of a video, without suffix: the folder below `source` that is neither its emotion nor itself."""
+    folders = video.relative_to(source).parts[:-1]
+    name = folders[0] if folders and (len(folders) > 1 or folders[0] in _SPLITS) else source.absolute().name
+    known = LISTS.get(name, name)
+    return known if folders[:1] == (name,) or known in _SPLITS else "clips"
 
 
 def read_frames(video: Path, every: int = 1) -> Iterator[tuple[int, np.ndarray]]:
@@ -126,7 +146,7 @@ def extract(video: Path, folder: Path, locator: MTCNN, every: int = 1, *, aligne
 @click.option("--align/--no-align", "aligned", default=True, show_default=True, help="Align faces by five landmarks.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 def main(source: Path, out: Path, every: int, *, aligned: bool, device: str) -> None:
-    """Writes the faces of each clip below SOURCE into OUT, and the lists that `dsn/face_list` reads."""
+    """Writes the faces of each clip below SOURCE into OUT, and lists of the clips."""
     from facenet_pytorch import MTCNN
 
     try:
@@ -141,8 +161,8 @@ def main(source: Path, out: Path, every: int, *, aligned: bool, device: str) -> 
             else:
                 count = extract(video, folder, locator, every, aligned=aligned)
             click.echo(f"{place}: {count} faces")
-            name = place.parts[0] if len(place.parts) > _MIN_DEPTH else "clips"
-            lists.setdefault(name, []).append(f"{place.as_posix()} {label}\n")
+            row = place.as_posix() if label is None else f"{place.as_posix()} {label}"
+            lists.setdefault(list_name(source, video), []).append(f"{row}\n")
         for name, rows in lists.items():
             partial = out / f".{name}.txt.partial"
             partial.write_text("".join(rows))

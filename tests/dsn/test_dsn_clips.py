@@ -1,6 +1,7 @@
 """From videos to faces to samples: the command on real videos, and invalid inputs."""
 
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,9 +12,10 @@ from PIL import Image
 
 from blear.contracts import BuildContext
 from blear.errors import DataError
+from blear.job.reader import read_job
 from blear.plugin.discovery import load_plugins
 from blear_dsn.align import template
-from blear_dsn.clips import main, read_frames, videos
+from blear_dsn.clips import list_name, main, read_frames, videos
 
 
 def run(*arguments):
@@ -107,4 +109,41 @@ def test_one_list_for_each_split(tmp_path):
     assert (tmp_path / "out" / "Train_AFEW.txt").read_text() == "Train_AFEW/Sad/a 5\n"
     assert (tmp_path / "out" / "Val_AFEW.txt").read_text() == "Val_AFEW/Fear/c 2\nVal_AFEW/Happy/b 3\n"
     assert run(tmp_path / "in" / "Val_AFEW", tmp_path / "flat").exit_code == 0
-    assert (tmp_path / "flat" / "clips.txt").read_text() == "Fear/c 2\nHappy/b 3\n"
+    assert (tmp_path / "flat" / "Val_AFEW.txt").read_text() == "Fear/c 2\nHappy/b 3\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "files", "lists"),
+    [
+        (".", ["Train/Sad/a.avi", "Val/Fear/b.avi", "Test/c.avi"], {"Train_AFEW": 5, "Val_AFEW": 2, "Test_AFEW": None}),
+        (".", ["Train_AFEW_all/Sad/a.avi", "Test_AFEW/c.avi"], {"Train_AFEW": 5, "Test_AFEW": None}),
+        ("Test", ["c.avi"], {"Test_AFEW": None}),
+        ("Val", ["Happy/b.avi"], {"Val_AFEW": 3}),
+        ("mine", ["c.avi"], {"clips": None}),
+        ("mine", ["Happy/b.avi"], {"clips": 3}),
+        ("mine", ["film/Happy/b.avi"], {"film": 3}),
+    ],
+)
+def test_lists_have_the_names_of_the_jobs_and_clips_may_have_no_label(tmp_path, source, files, lists):
+    root = tmp_path / source
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    assert {list_name(root, path): label for path, label in videos(root)} == lists
+    if source == ".":
+        expected = {"Train_AFEW.txt", "Val_AFEW.txt"}
+        jobs = {value for job in ("vgg", "resnet50", "densenet121", "fusion") for value in named_lists(f"dsn_{job}")}
+        assert jobs == expected
+
+
+def named_lists(job):
+    """The lists that a job reads."""
+    clips = read_job(Path(__file__).parents[2] / "jobs" / f"{job}.yaml")[0].data["clips"].params
+    return clips["train"], clips["dev"]
+
+
+def test_rows_of_clips_without_labels_are_folders(tmp_path):
+    write_video(tmp_path / "in" / "Test" / "000001.avi", frames=1)
+    assert run(tmp_path / "in" / "Test", tmp_path / "out").exit_code == 0
+    assert (tmp_path / "out" / "Test_AFEW.txt").read_text() == "000001\n"
+    assert list((tmp_path / "out" / "000001").iterdir()) == []

@@ -48,6 +48,14 @@ import click
 @click.option("--strict", is_flag=True, help="refuse damaged videos")
 @click.option("--annotate", type=click.Path(path_type=Path), help="also write the video with boxes and labels (.mp4)")
 @click.option("--plot", type=click.Path(path_type=Path), help="also write the predictions over time (.png or .html)")
+@click.option(
+    "--clips",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="also write one decision for each input: DIR/NAME.txt with its class, and DIR/clips.csv with the summed "
+    "probabilities of its faces; with --crops, each folder of pictures is one input",
+)
+@click.option("--words", metavar="A,B,...", help="words of the classes in the files of --clips, in the model's order")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto")
 @click.pass_context
 def predict(
@@ -69,6 +77,8 @@ def predict(
     strict: bool,
     annotate: Path | None,
     plot: Path | None,
+    clips: Path | None,
+    words: str | None,
     device: str,
 ) -> None:
     """Predict every target of MODEL for the faces of videos and pictures, over time.
@@ -98,6 +108,8 @@ def predict(
         strict=strict,
         annotate=annotate,
         plot=plot,
+        clips=clips,
+        words=tuple(words.split(",")) if words else (),
         device=device,
     )
     result = predict_files(inputs, options)

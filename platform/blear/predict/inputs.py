@@ -1,4 +1,4 @@
-"""Finds the videos and pictures that a person names: files, folders, patterns."""
+"""Finds the videos and pictures that a person names: files, folders, patterns; and clips of cut faces in folders."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ VIDEO_SUFFIXES = frozenset(f".{name}" for name in _VIDEOS.split())
 
 @dataclass(frozen=True)
 class Input:
-    """A video or a picture; `name` is the path as it stands in the output."""
+    """A video, a picture, or a folder with the pictures of a clip; `name` is the path as it stands in the output."""
 
     path: Path
     is_picture: bool
+    is_folder: bool = False
 
     @property
     def name(self) -> str:
@@ -51,6 +52,23 @@ def find_inputs(given: Sequence[str]) -> list[Input]:
             raise DataError("has no video and no picture", text, "check the path")
         for file in paths:
             found.setdefault(file.absolute(), Input(file, _is_picture(file)))
+    return list(found.values())
+
+
+def find_clips(given: Sequence[str]) -> list[Input]:
+    """Lists the clips below folders: each folder without subfolders is a clip, its pictures are the frames.
+
+    Raises:
+        DataError: something else than a folder is given.
+    """
+    found: dict[Path, Input] = {}
+    for text in given:
+        if not Path(text).is_dir():
+            raise DataError("is no folder of clips", text, "give the folders of the cut faces")
+        for folder in [Path(text), *sorted(path for path in Path(text).rglob("*") if path.is_dir())]:
+            hidden = any(part.startswith(".") for part in folder.relative_to(text).parts)
+            if not hidden and not any(path.is_dir() for path in folder.iterdir()):
+                found.setdefault(folder.absolute(), Input(folder, is_picture=False, is_folder=True))
     return list(found.values())
 
 

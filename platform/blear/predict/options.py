@@ -14,8 +14,9 @@ from blear.models.load import load
 from blear.models.model import Model
 from blear.plugin.discovery import load_plugins
 from blear.predict.annotate import annotate_video
+from blear.predict.clip_decisions import TABLE, ClipDecisions
 from blear.predict.detectors import BoxFileDetector, DetectedFace, Detector, LocatorDetector
-from blear.predict.inputs import find_inputs
+from blear.predict.inputs import Input, find_clips, find_inputs
 from blear.predict.locators import default_locator, find_locator
 from blear.predict.output import read_output
 from blear.predict.plot import plot_predictions
@@ -48,6 +49,8 @@ class PredictOptions:
     strict: bool = False
     annotate: Path | None = None
     plot: Path | None = None
+    clips: Path | None = None
+    words: tuple[str, ...] = ()
     device: str = "auto"
 
 
@@ -67,7 +70,7 @@ def predict_files(given: Sequence[str], options: PredictOptions) -> PredictSumma
         BlearError: the model or an option cannot be used, or no input is found. An input that cannot be read is no
             error: see `PredictSummary.broken`.
     """
-    inputs = find_inputs(given)
+    inputs = find_clips(given) if options.clips is not None and options.crops else find_inputs(given)
     if options.boxes is not None and len(inputs) > 1:
         raise DataError(f"the boxes are of one video, but there are {len(inputs)} inputs", "--boxes", "give one video")
     if options.annotate is not None and (len(inputs) > 1 or inputs[0].is_picture):
@@ -101,8 +104,11 @@ def predict_files(given: Sequence[str], options: PredictOptions) -> PredictSumma
         "smooth_s": options.smooth,
     }
     targets = predicted_targets(model)
-    result = predict_inputs(predictor, inputs, options.out, settings, options.abstain)
+    decisions = _decisions(options, inputs, targets[0], model)
+    result = predict_inputs(predictor, inputs, options.out, settings, options.abstain, decisions)
     summary = PredictSummary(result.lines, result.broken, [options.out])
+    if options.clips is not None:
+        summary.files.append(options.clips / TABLE)
     if options.plot is not None:
         plot_predictions(read_output(options.out, targets, model.labels), targets, model.labels, options.plot)
         summary.files.append(options.plot)
@@ -111,6 +117,14 @@ def predict_files(given: Sequence[str], options: PredictOptions) -> PredictSumma
         annotate_video(inputs[0].path, rows, targets, model.labels, options.annotate)
         summary.files.append(options.annotate)
     return summary
+
+
+def _decisions(options: PredictOptions, inputs: Sequence[Input], target: str, model: Model) -> ClipDecisions | None:
+    if options.clips is None:
+        return None
+    if target not in model.labels:
+        raise RunError("the model has no class target", "--clips", "choose a stage with a classification head")
+    return ClipDecisions(options.clips, inputs, target, model.labels[target], options.words)
 
 
 def chosen_framing(model: Model, margin: float | None) -> Framing:

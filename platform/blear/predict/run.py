@@ -14,6 +14,7 @@ import numpy as np
 from blear import __version__
 from blear.errors import BlearError
 from blear.models.model import Model
+from blear.predict.clip_decisions import ClipDecisions
 from blear.predict.inputs import Input
 from blear.predict.journal import Journal
 from blear.predict.output import check_suffix, write_output
@@ -41,7 +42,12 @@ class PredictionResult:
 
 
 def predict_inputs(
-    predictor: FacePredictor, inputs: Sequence[Input], out: Path, settings: dict[str, Any], abstain: float = 0.0
+    predictor: FacePredictor,
+    inputs: Sequence[Input],
+    out: Path,
+    settings: dict[str, Any],
+    abstain: float = 0.0,
+    decisions: ClipDecisions | None = None,
 ) -> PredictionResult:
     """Writes the predictions of all inputs to `out`, and facts of them to `out` with `.meta.json` added.
 
@@ -50,6 +56,7 @@ def predict_inputs(
 
     Args:
         settings: everything that the predictions depend on, besides the inputs; stored in the facts.
+        decisions: the files with one decision for each input; None: they are not written.
 
     Raises:
         RunError: `out` cannot be written, or its suffix is no format.
@@ -68,6 +75,8 @@ def predict_inputs(
                 title = f"predict {number}/{len(inputs)} {source.path.name}"
                 _predict_one(predictor, source, journal, people, title, abstain)
             _report(source.name, journal.finished[source.name], people, result)
+        if decisions is not None:
+            decisions.write(journal.records(), [name for name in journal.finished if name not in result.broken])
         write_output(journal.records(), out, targets, labels)
         facts = {"blear": __version__, **settings, "targets": targets, "inputs": journal.finished}
         write_text(out.with_name(f"{out.name}.meta.json"), json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
@@ -89,7 +98,7 @@ def _predict_one(
     labels = predictor.model.labels
     try:
         total = 1
-        if not source.is_picture:
+        if not source.is_picture and not source.is_folder:
             info = probe_video(source.path)
             facts |= {"codec": info.codec, "rate": info.rate, "start": info.start}
             total = info.frames or 0

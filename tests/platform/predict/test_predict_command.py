@@ -247,3 +247,54 @@ def test_inputs_are_files_folders_and_patterns(tmp_path: Path, monkeypatch: pyte
     assert [one.is_picture for one in find_inputs(["x"])] == [True, False]
     with pytest.raises(BlearError, match="has no video and no picture"):
         find_inputs(["*.avi"])
+
+
+def test_one_decision_for_each_folder_of_cut_faces(predict, run: Path, video: Path, tmp_path: Path) -> None:
+    """Clips without labels: the score of a class is the sum of its probabilities over the faces."""
+    frames = [cv2.resize(frame.image_HWC[10:106, 40:136], (32, 32)) for frame in read_video(video)]
+    for name, first, count in (("000001", 0, 3), ("000002", 4, 2)):
+        (tmp_path / "Test" / name).mkdir(parents=True)
+        for number in range(count):
+            picture = np.ascontiguousarray(frames[first + number][..., ::-1])
+            cv2.imwrite(str(tmp_path / "Test" / name / f"{number:05d}.png"), picture)
+    (tmp_path / "Test" / "000003").mkdir()  # no face
+    out, words = (
+        tmp_path / "submission",
+        [f"{name.title()}!" for name in load(run / "stages" / "pairs").labels["emotion"]],
+    )
+    options = ("--crops", "--clips", out, "--words", ",".join(words))
+    _, result = predict("pairs", tmp_path / "Test", *options, boxes=False)
+    assert result.exit_code == 0, result.output
+    model = load(run / "stages" / "pairs")
+    scores = []
+    for first, count in ((0, 3), (4, 2)):
+        shown = frames[first : first + count]
+        pairs = np.stack([np.stack([shown[max(k - 1, 0)], shown[k]]) for k in range(count)])
+        scores.append(model(pairs)["emotion"].double().numpy().sum(axis=0))
+    scores.append(np.zeros(7))
+    decided = [score.argmax() for score in (*scores[:2], scores[0] + scores[1])]
+    with (out / "clips.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["clip", "emotion", "faces", *words]
+    assert [row[:3] for row in rows[1:]] == [
+        [f"00000{k + 1}", words[top], faces] for k, (top, faces) in enumerate(zip(decided, "320", strict=True))
+    ]
+    assert np.array([row[3:] for row in rows[1:]], float) == pytest.approx(np.stack(scores), abs=1e-5)
+    assert [(out / f"00000{k + 1}.txt").read_text() for k in range(3)] == [f"{words[top]}\n" for top in decided]
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        ("pairs", ["--words", "a,b"], "there are 2 words, but 7 classes"),
+        ("values", [], "the model has no class target"),
+        ("pairs", ["twin"], "two inputs are called face"),
+    ],
+)
+def test_decisions_that_cannot_be_written(predict, video: Path, tmp_path: Path, model, options, message) -> None:
+    inputs = [video]
+    if options == ["twin"]:
+        (tmp_path / "twin").mkdir()
+        inputs, options = [video, shutil.copy(video, tmp_path / "twin")], []
+    with pytest.raises(BlearError, match=message):
+        predict(model, *inputs, "--clips", tmp_path / "out", *options, boxes=False)
