@@ -1,0 +1,46 @@
+"""A chain of degradations as a callable of named arrays, as albumentations has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from blear_interop.pictures import Chain, Degrader
+
+
+class ArrayTransform:
+    """`transform(image=array)["image"]` is the degraded picture; other named values pass through.
+
+    The draws come from a generator of the transform, which `set_random_seed` restarts. In albumentations:
+    `A.Lambda(image=lambda image, **kwargs: transform(image=image)["image"])`.
+
+    Args:
+        degradations: the chain, as `degrade` of a job's stage.
+        seed: seed of the draws; None: another one each time.
+        plugins: paths of one-file plugins that the chain uses.
+    """
+
+    def __init__(self, degradations: Chain, *, seed: int | None = None, plugins: Sequence[str] = ()) -> None:
+        self._degrader = Degrader(degradations, plugins=plugins)
+        self.set_random_seed(seed)
+
+    def set_random_seed(self, seed: int | None) -> None:
+        """Restarts the draws."""
+        self._random = np.random.default_rng(seed)
+
+    def __call__(self, *, image: np.ndarray, **others: Any) -> dict[str, Any]:
+        """Degrades `image`, [H, W] or [H, W, C], uint8 or float in [0, 1]; colours in any order.
+
+        Raises:
+            ValueError: the picture has another form.
+        """
+        if image.ndim not in (2, 3):
+            raise ValueError(f"a picture of shape {list(image.shape)}: give [H, W] or [H, W, C]")
+        tensor = torch.from_numpy(np.ascontiguousarray(image))
+        picture_CHW = tensor[None] if image.ndim == 2 else tensor.movedim(-1, 0)
+        degraded = self._degrader.picture(picture_CHW, int(self._random.integers(2**31)))
+        array = degraded[0] if image.ndim == 2 else degraded.movedim(0, -1)
+        return {**others, "image": np.ascontiguousarray(array.numpy())}
