@@ -15,7 +15,8 @@ _DEPTHS = (6, 12, 24, 16)
 class Densenet(nn.Module):
     """Frames [B, T, C, H, W] -> `map` [B, T, 1024, h, w] after ReLU, `input`, `embedding` [B, T, 1024] (mean of `map`).
 
-    h and w are 1/32 of the input's height and width. Parameter names are torchvision's; 6,953,856 parameters.
+    h and w are 1/32 of the input's height and width, rounded up with `ceil_mode`. Parameter names are torchvision's;
+    6,953,856 parameters.
 
     Raises:
         PluginError: the clip's shape is unknown, has neither 1 nor 3 channels, or is below 32 pixels.
@@ -27,6 +28,9 @@ class Densenet(nn.Module):
         self.input = NetworkInput(params)
         growth, first = channels((32, 64), params.width)
         self.features: nn.Sequential = DenseNet(growth, _DEPTHS, first).features
+        for module in self.features.modules():
+            if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
+                module.ceil_mode = params.ceil_mode
 
     def forward(self, frames_BTCHW: Tensor) -> Features:
         """See the class."""

@@ -36,6 +36,11 @@ class ResnetParams(TrunkParams):
     layers: Literal[50, 101] = Field(
         default=50, description="Number of layers: 50 as named in the paper, or 101 as defined in the authors' file"
     )
+    dilated: bool = Field(
+        default=False,
+        description="true: the last group has stride 1 and dilation 2, as in the authors' file: 14 rows at 224; false: "
+        "stride 2, as in the usual ResNet: 7 rows",
+    )
     norm: Literal["frozen", "trained"] = Field(
         default="frozen",
         description='Batch normalisation. "frozen": statistics, scale and shift stay as loaded; "trained": for '
@@ -45,6 +50,12 @@ class ResnetParams(TrunkParams):
 
 class DensenetParams(TrunkParams):
     """Parameters of `dsn/densenet121`."""
+
+    ceil_mode: bool = Field(
+        default=False,
+        description="true: poolings round up, as in the authors' file: 57, 29, 15 and 8 rows at 224; false: they round "
+        "down, as in torchvision: 56, 28, 14 and 7",
+    )
 
 
 class SideOutputsParams(Params):

@@ -10,8 +10,8 @@ from blear.cli import main
 from blear.evaluate.predictions import read_predictions
 from blear.job.reader import read_job
 from blear.train.optimizer import build_optimizer
+from blear.train.schedule import learning_rate
 
-DECAYS = {"dsn_vgg": (5e-5, 5e-4), "dsn_resnet50": (0.01, 1e-4)}
 TINY = {
     "data.*.stand_in.size": "48",
     "data.*.stand_in.subjects": "{train: 1, dev: 3}",
@@ -32,27 +32,59 @@ TINY = {
 }
 
 
-@pytest.mark.parametrize("name", DECAYS)
-def test_published_rates_and_decays(repository, name):
+# base_lr, weight_decay, batch and max_iter of the authors' solvers; number of biases with decay_mult 0
+SOLVERS = {
+    "vgg": (5e-5, 5e-4, 16, 30_000, 24 + 13),
+    "resnet": (0.01, 1e-4, 16, 30_000, 20),
+    "vgg_face": (5e-4, 1e-4, 16, 20_000, 16),
+    "densenet": (0.01, 1e-4, 8, 50_000, 2),
+}
+RATES = {  # gamma and stepvalue of the solvers: iteration -> learning rate
+    "vgg": {0: 5e-5, 29_999: 5e-5},
+    "resnet": {0: 0.01, 19_999: 0.01, 20_000: 0.005, 29_999: 0.005},
+    "vgg_face": {0: 5e-4, 19_999: 5e-4},
+    "densenet": {0: 0.01, 19_999: 0.01, 20_000: 0.001, 40_000: 0.001, 49_999: 0.001},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "network"),
+    [
+        ("dsn_vgg", "dsn", "vgg"),
+        ("dsn_resnet50", "dsn", "resnet"),
+        ("dsn_densenet121", "plain", "densenet"),
+        ("dsn_fusion", "dsn_vgg", "vgg"),
+        ("dsn_fusion", "dsn_resnet", "resnet"),
+        ("dsn_fusion", "densenet", "densenet"),
+        ("dsn_fusion", "vgg_face", "vgg_face"),
+    ],
+)
+def test_published_rates_and_decays(repository, name, stage, network):
     job, _ = read_job(repository / "jobs" / f"{name}.yaml")
-    stage = job.stages["dsn"]
-    assert (stage.optimizer.momentum, stage.batch_size, stage.steps) == (0.9, 16, 30_000)
+    spec = job.stages[stage]
+    rate, decay, batch, steps, plain_biases = SOLVERS[network]
+    assert (spec.optimizer.momentum, spec.batch_size, spec.steps) == (0.9, batch, steps)
+    learning_rates = {step: learning_rate(spec.optimizer, step, spec.steps) for step in RATES[network]}
+    assert learning_rates == pytest.approx(RATES[network])
     with torch.device("meta"):
-        model = build(stage.backbone.use, stage.head.use, backbone_params=stage.backbone.params)
+        model = build(spec.backbone.use, spec.head.use, backbone_params=spec.backbone.params)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    rate, decay = DECAYS[name]
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     found = {}
-    for group in build_optimizer(model, stage.optimizer).param_groups:
+    for group in build_optimizer(model, spec.optimizer).param_groups:
         for parameter in group["params"]:
             found[names[id(parameter)]] = (group["lr"] / rate, group["weight_decay"])
-    expected = {}
-    for full in names.values():
+    spared = {name for name, (_, kept) in found.items() if kept == 0} - frozen
+    assert len(spared) == plain_biases
+    assert all(name.endswith(".bias") for name in spared)
+    for full, (factor, kept) in found.items():
         part, last = full.rsplit(".", 1)
         slow = part.endswith((".conv_b", ".mix"))
-        factor = (0.1 if slow else 1.0) * (2 if last == "bias" else 1)
-        trunk_bias = name == "dsn_vgg" and full.startswith("backbone.") and last == "bias"
-        expected[full] = (pytest.approx(factor), 0.0 if trunk_bias else decay)
-    assert found == expected
+        normalisation = network == "densenet" and full.startswith("backbone")  # no multipliers in the authors' file
+        twice = last == "bias" and not normalisation
+        if full not in frozen:
+            assert factor == pytest.approx((0.1 if slow else 1.0) * (2 if twice else 1)), full
+            assert kept == (0.0 if twice else decay), full
 
 
 @pytest.mark.parametrize("name", ["dsn_vgg", "dsn_resnet50", "dsn_densenet121", "dsn_fusion"])

@@ -36,6 +36,8 @@ def trunk(name, clip=64, channels=3, **params):
         ("dsn/vgg", {}, 14_714_688, 27_837_732),
         ("dsn/resnet50", {}, 23_508_032, 58_716_134),
         ("dsn/resnet50", {"layers": 101}, 42_500_160, 77_708_262),
+        ("dsn/resnet50", {"dilated": True}, 23_508_032, 58_717_163),
+        ("dsn/resnet50", {"layers": 101, "dilated": True}, 42_500_160, 77_709_291),
     ],
 )
 def test_published_parameters(backbone, params, trunk, total):
@@ -45,6 +47,8 @@ def test_published_parameters(backbone, params, trunk, total):
     assert parameters(model) == total
     if backbone == "dsn/vgg":
         assert {name: parameters(part) for name, part in model.head.named_children()} == SIDES_OF_VGG
+    else:
+        assert model.head.side6.classify.in_features == (196 if params.get("dilated") else 49)
 
 
 def test_parameters_of_the_plain_networks_and_the_lean_one():
@@ -70,10 +74,31 @@ def test_stage_sizes_of_vgg():
     assert found == {name: (2, c, n, n) for name, (c, n) in taps.items()} | {"embedding": (2, 512)}
 
 
-def test_stage_sizes_of_resnet():
+def test_poolings_of_densenet_round_up_as_in_caffe():
     with torch.device("meta"):
-        found = shapes(trunk("resnet50", 224)(torch.zeros(1, 2, 3, 224, 224)))
-    taps = {"stage2": (64, 112), "stage3": (256, 56), "stage4": (512, 28), "stage5": (1024, 14), "stage6": (2048, 7)}
+        backbone = trunk("densenet121", 224, ceil_mode=True)
+        found = []
+        for name, module in backbone.features.named_children():
+            if name in ("pool0", "transition1", "transition2", "transition3"):
+                module.register_forward_hook(lambda _, __, out: found.append(out.shape[-1]))
+        features = backbone(torch.zeros(1, 1, 3, 224, 224))
+    assert found == [57, 29, 15, 8]
+    assert features["map"].shape == (1, 1, 1024, 8, 8)
+
+
+def test_padding_does_not_count_in_caffes_average_pooling_at_the_border():
+    """A window that reaches over the last row is averaged over the rows that exist."""
+    pool = trunk("densenet121", 32, width=1 / 16, ceil_mode=True).features.transition1.pool
+    x = torch.rand(1, 1, 5, 5)
+    means = [[x[0, 0, i : i + 2, j : j + 2].mean() for j in (0, 2, 4)] for i in (0, 2, 4)]
+    torch.testing.assert_close(pool(x)[0, 0], torch.tensor(means))
+
+
+@pytest.mark.parametrize(("dilated", "last"), [(False, 7), (True, 14)])
+def test_stage_sizes_of_resnet(dilated, last):
+    with torch.device("meta"):
+        found = shapes(trunk("resnet50", 224, dilated=dilated)(torch.zeros(1, 2, 3, 224, 224)))
+    taps = {"stage2": (64, 112), "stage3": (256, 56), "stage4": (512, 28), "stage5": (1024, 14), "stage6": (2048, last)}
     taps |= {"input": (3, 224)}
     assert found == {name: (2, c, n, n) for name, (c, n) in taps.items()} | {"embedding": (2, 2048)}
 
@@ -145,18 +170,22 @@ def caffe_names(reference, layers=50):
     return state
 
 
-@pytest.mark.parametrize("layers", [50, 101])
-def test_resnet_equals_torchvisions_except_for_strides_and_pooling(layers):
+@pytest.mark.parametrize(("layers", "dilated"), [(50, True), (101, False)])
+def test_resnet_equals_torchvisions_except_for_strides_and_pooling(layers, dilated):
     torch.manual_seed(2)
     reference = (resnet50 if layers == 50 else resnet101)().eval()
     for group in (reference.layer2, reference.layer3, reference.layer4):
         group[0].conv1.stride, group[0].conv2.stride = (2, 2), (1, 1)
+    if dilated:
+        reference.layer4[0].conv1.stride = reference.layer4[0].downsample[0].stride = (1, 1)
+        for block in reference.layer4:
+            block.conv2.dilation = block.conv2.padding = (2, 2)
     reference.maxpool = nn.MaxPool2d(3, 2, padding=0, ceil_mode=True)
     for module in reference.modules():
         if isinstance(module, nn.BatchNorm2d):  # small scales, or many blocks without statistics overflow
             nn.init.uniform_(module.weight, 0.2, 0.4)
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
-    ours = trunk("resnet50", 64, normalise="torchvision", layers=layers)
+    ours = trunk("resnet50", 64, normalise="torchvision", layers=layers, dilated=dilated)
     given = caffe_names(reference, layers)
     assert {"conv1.weight", "scale_conv1.bias", "bn2a_branch1.running_mean", "res5c_branch2c.weight"} <= set(given)
     assert ("res4b22_branch2b.weight" in given) == (layers == 101)

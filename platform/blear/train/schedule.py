@@ -14,7 +14,8 @@ _ONE_CYCLE_END = 1e4
 def learning_rate(spec: Optimizer, step: int, steps: int) -> float:
     """Base learning rate of a step.
 
-    A mapping of fractions to factors of `lr` is interpolated linearly. `step` equals `StepLR` (Caffe's "step" policy)
+    A mapping of fractions to factors of `lr` is interpolated linearly. `step` equals `StepLR` (Caffe's "step" policy),
+    with `drop_at` `MultiStepLR` (Caffe's "multistep" policy),
     and `cosine` equals `CosineAnnealingLR` down to 0 (Loshchilov & Hutter 2017). All three act on the steps after the
     warm-up. `one_cycle` equals `OneCycleLR` with `pct_start` = `rise`, PyTorch's other defaults and constant momentum
     (Smith & Topin 2018).
@@ -29,6 +30,8 @@ def learning_rate(spec: Optimizer, step: int, steps: int) -> float:
     step, steps = step - spec.warmup, max(steps - spec.warmup, 1)
     if spec.schedule == "step" and spec.drop_every is not None:
         return spec.lr * float(spec.drop_by ** (step // spec.drop_every))
+    if spec.schedule == "step" and spec.drop_at is not None:
+        return spec.lr * float(spec.drop_by ** sum(step >= drop for drop in spec.drop_at))
     if spec.schedule == "cosine":
         return _cosine(spec.lr, 0.0, step / steps)
     if spec.schedule == "one_cycle":

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from pydantic import ValidationError
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, StepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR, StepLR
 
 from blear.job.schema import Optimizer
 from blear.train.schedule import learning_rate
@@ -35,6 +35,9 @@ def test_step_cosine_and_one_cycle_equal_pytorch(steps: int) -> None:
     assert ours(steps, schedule="step", drop_every=4, drop_by=0.5) == pytest.approx(
         reference(lambda o: StepLR(o, 4, 0.5), steps)
     )
+    assert ours(steps, schedule="step", drop_at=[3, 20], drop_by=0.5) == pytest.approx(
+        reference(lambda o: MultiStepLR(o, [3, 20], 0.5), steps)
+    )
     assert ours(steps, schedule="cosine") == pytest.approx(reference(lambda o: CosineAnnealingLR(o, steps), steps))
     if steps > 1:
         one_cycle = reference(lambda o: OneCycleLR(o, LR, total_steps=steps, cycle_momentum=False), steps)
@@ -60,6 +63,8 @@ def test_the_warm_up_is_linear_and_the_schedule_starts_after_it() -> None:
 def test_options_that_contradict_each_other_are_errors() -> None:
     with pytest.raises(ValidationError, match="`step` needs drop_every"):
         Optimizer(lr=LR, schedule="step")
+    with pytest.raises(ValidationError, match="`step` needs drop_every or drop_at"):
+        Optimizer(lr=LR, schedule="step", drop_every=3, drop_at=[3])
     with pytest.raises(ValidationError, match="leave warmup out"):
         Optimizer(lr=LR, schedule="one_cycle", warmup=5)
     with pytest.raises(ValidationError, match="schedule is empty"):

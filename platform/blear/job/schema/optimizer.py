@@ -54,6 +54,9 @@ class Optimizer(StrictModel):
     drop_every: Positive | None = Field(
         None, description="`step`: number of steps between two drops of the learning rate"
     )
+    drop_at: list[Positive] | None = Field(
+        None, description="`step`, instead of `drop_every`: the steps at which the learning rate drops"
+    )
     drop_by: float = Field(0.1, gt=0, le=1, description="`step`: factor of the learning rate at each drop")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; null: no clipping")
     scale_lr: dict[str, Annotated[float, Field(ge=0)]] = Field(
@@ -63,8 +66,8 @@ class Optimizer(StrictModel):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.schedule == "step" and self.drop_every is None:
-            raise ValueError("schedule `step` needs drop_every")
+        if self.schedule == "step" and (self.drop_every is None) == (self.drop_at is None):
+            raise ValueError("schedule `step` needs drop_every or drop_at")
         if self.schedule == "one_cycle" and self.warmup:
             raise ValueError("schedule `one_cycle` warms up by itself; leave warmup out")
         if self.schedule == {}:
