@@ -11,9 +11,11 @@ from vtt_trees import EMOTIONS
 
 from blear.contracts import BuildContext, ClipSpec, Dataset
 from blear.errors import DataError
+from blear.job.reader import read_job
 from blear_vtt.datasets.ckplus import CkPlus
 from blear_vtt.datasets.friends import Friends
 from blear_vtt.datasets.params import CkPlusParams, FriendsParams
+from blear_vtt.datasets.still_datasets import BothFaces
 
 
 @pytest.fixture
@@ -43,6 +45,20 @@ def test_splits_consist_of_episodes(friends):
     assert build(friends, all_episodes=True).parts("train") == ["ep01", "ep09", "ep10"]
     assert build(friends, all_episodes=True).parts("dev") == ["ep09", "ep10"]
     assert build(friends, dev=(1,)).parts("train") == ["ep09", "ep10"]
+
+
+def test_friends_is_the_validation_set_of_web_faces(friends, repository):
+    """The profile of the job: stills of episodes 1 to 10, none of which is trained on."""
+    job, _ = read_job(repository / "jobs" / "vtt_resnet.yaml", profile="friends")
+    assert (job.stages["static"].data, job.stages["static"].validation_data) == ("stills", "friends")
+    assert set(job.used_data) == {"stills", "friends"}
+    assert set(read_job(repository / "jobs" / "vtt_resnet.yaml")[0].used_data) == {"stills"}
+    params = job.data["friends"].params
+    assert tuple(params["dev"]) == tuple(range(1, 11))
+    dataset = build(friends, **params)
+    assert dataset.splits == ("dev",)
+    assert dataset.clip == ClipSpec(1, 3, 30, 30)
+    assert dataset.targets == BothFaces.targets
 
 
 def test_labelled_faces_become_clips_and_the_others_are_counted(friends, caplog):

@@ -30,7 +30,11 @@ import click
 @click.option(
     "--min-face", type=click.FloatRange(4), metavar="PX", help="smallest side of a face in pixels of the frame"
 )
-@click.option("--tracks", type=click.Path(path_type=Path), help="JSON of a tracker's persons; default: by overlap")
+@click.option(
+    "--tracks",
+    type=click.Path(path_type=Path),
+    help="JSON of a tracker's persons, or a folder of one JSON for each frame; default: by overlap",
+)
 @click.option(
     "--margin",
     type=click.FloatRange(0),

@@ -36,7 +36,11 @@ import click
 @click.option(
     "--locator", metavar="NAME", help="face detector: a registered locator or module:attr; default: that of blear"
 )
-@click.option("--tracks", type=click.Path(path_type=Path), help="JSON of a tracker's persons; default: by overlap")
+@click.option(
+    "--tracks",
+    type=click.Path(path_type=Path),
+    help="JSON of a tracker's persons, or a folder of one JSON for each frame; default: by overlap",
+)
 @click.option("--buffer", type=click.IntRange(1), help="frames in a clip; default: as in training")
 @click.option("--static-buffer", is_flag=True, help="fill the clip with copies of the frame, as first published")
 @click.option(

@@ -86,7 +86,7 @@ def _used_splits(job: Job, prepared: Mapping[str, str | Path]) -> Iterator[tuple
     for stage in job.stages.values():
         wanted.append((stage.data, stage.split))
         if stage.validate_ is not None:
-            wanted.append((stage.data, stage.validate_.split))
+            wanted.append((stage.validation_data, stage.validate_.split))
         if job.evaluate is not None and job.evaluate.data is None:
             wanted.append((stage.data, job.evaluate.split))
     if job.evaluate is not None and job.evaluate.data is not None:

@@ -23,7 +23,7 @@ def _selects_on_reported_split(job: Job, name: str) -> bool:
     validate = stage.validate_
     if evaluate is None or validate is None or (validate.keep == "last" and validate.patience is None):
         return False
-    return validate.split == evaluate.split and stage.data == (evaluate.data or stage.data)
+    return validate.split == evaluate.split and stage.validation_data == (evaluate.data or stage.data)
 
 
 def _evaluated_stages(job: Job) -> Iterator[str]:

@@ -116,6 +116,9 @@ class _Resolver:
         raw = dict(raw)
         if isinstance(raw.get("data"), str) and raw["data"] not in data:
             self.document.problem((*where, "data"), unknown_name("data", raw["data"], data))
+        validate = raw.get("validate")
+        if isinstance(validate, dict) and isinstance(other := validate.get("data"), str) and other not in data:
+            self.document.problem((*where, "validate", "data"), unknown_name("data", other, data))
         for key in ("augment", "degrade"):
             if key in raw:
                 raw[key] = self.components.degradations(raw[key], (*where, key))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,8 +23,8 @@ from blear.train.chains import (
     CleanShape,
     augmented_context,
     check_clean_clips,
-    evaluation_augment,
     stage_chains,
+    validation_chains,
 )
 from blear.train.load_stage import require_loaded
 from blear.train.model import Recognizer, blank_clip, build_recognizer, stage_frame_sampler
@@ -32,7 +32,7 @@ from blear.train.optimizer import build_optimizer
 from blear.train.preprocessing import Preprocessing
 from blear.train.teacher import Distillation, build_teacher
 from blear.train.transfer import Transfers, check_transfer, model_part, part_weights
-from blear.train.validation import require_metric
+from blear.train.validation import require_metric, require_same_targets
 
 _SHOWN = 4
 
@@ -106,10 +106,10 @@ class StageChecker:
         Raises:
             JobError, DataError: the data lack the split, or the split has no sample.
         """
-        stage, facts = self.job.stages[name], self.facts[self.job.stages[name].data]
-        if stage.validate_ is not None:
-            require_split(facts, stage.validate_.split, f"stages.{name}.validate.split")
-            evaluation_augment(self.job, name, self.catalog, self._stored(name))
+        stage = self.job.stages[name]
+        if stage.validate_ is not None and stage.validation_data in self.facts:
+            require_split(self.facts[stage.validation_data], stage.validate_.split, f"stages.{name}.validate.split")
+            validation_chains(self.job, name, self.catalog, self._stored(name, stage.validation_data))
 
     def check_chains(self, name: str) -> None:
         """Builds the augmentations and degradations of a stage; a blank clip passes through each.
@@ -194,9 +194,30 @@ class StageChecker:
         if criterion is not None and criterion.target not in batch.targets:
             do = "name other data, or validate.metric: loss"
             raise JobError(f"the data have no target {criterion.target!r}", f"stages.{name}.validate.metric", do)
+        if stage.validation_data != stage.data and stage.validation_data in self.facts:
+            self._check_other_validation(name, model, metrics)
         classes = {key: value.classes if isinstance(value, Categories) else () for key, value in decoded.items()}
         shapes = {key: value.shape for key, value in model.state_dict().items()}
         return StageOutput(images, classes, metrics, shapes)
+
+    @torch.no_grad()
+    def _check_other_validation(self, name: str, model: Recognizer, metrics: Iterable[str]) -> None:
+        """Computes the loss of a batch of the other data that a stage is validated on."""
+        stage = self.job.stages[name]
+        facts, stored = self.facts[stage.validation_data], self._stored(name, stage.validation_data)
+        require_same_targets(metrics, self.facts[stage.data].targets, facts.targets, name)
+        augment, degrade, _ = validation_chains(self.job, name, self.catalog, stored)
+        assert stored.clip is not None
+        layout = facts.layouts.get("" if stage.validate_ is None else stage.validate_.split)
+        batch = Preprocessing(augment, degrade, torch.device("cpu"))(
+            example_batch(stored.clip, facts.targets, layout, 1)
+        )
+        try:
+            model.head.loss(model.eval()(batch.frames_BTCHW), batch)
+        except (RuntimeError, KeyError, ValueError) as error:
+            clip = f"{stored.clip.width}x{stored.clip.height} pixels, {stored.clip.length} frames"
+            what = f"the model cannot be validated on clips of {clip}: {type(error).__name__}: {error}"
+            raise JobError(what, f"stages.{name}.validate.data", "choose data with the clips of the stage") from error
 
     def _loaded(self, stage: Stage, model: Recognizer, context: BuildContext) -> StageOutput:
         """The output of a stage that is only loaded, for a blank clip."""
@@ -219,10 +240,10 @@ class StageChecker:
             raise JobError(what, f"stages.{name}", do)
         self.notes.append(f"stage {name}: parameters without a gradient: {shown}; with several workers, {do}")
 
-    def _stored(self, name: str) -> BuildContext:
-        """The context of a stage's clips as they are stored."""
+    def _stored(self, name: str, data: str | None = None) -> BuildContext:
+        """The context of the clips as they are stored: of a stage's data, or of others."""
         stage = self.job.stages[name]
-        facts = self.facts[stage.data]
+        facts = self.facts[data or stage.data]
         sampler = stage_frame_sampler(stage, self.job.seed, facts.clip)
         clip = facts.clip if sampler is None else sampler.output_clip(facts.clip)
         counts = facts.class_counts.get(stage.split or facts.splits[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,8 +86,11 @@ class FileTracker:
     The file is an object: frame number -> list of {"id", "topleft": {"x", "y"}, "bottomright": {"x", "y"}}. The two
     corners may be exchanged, as VTT's tracker writes them. An id that is not a whole number is a person's name.
 
+    A folder holds one JSON file for each frame, with that list, or with an object whose only value it is. The last
+    number in the file's name is the number of the frame: `00012.json`, `ep06_frame_12.json`.
+
     Raises:
-        DataError: the file is missing or malformed.
+        DataError: the file or folder is missing or malformed, or two files are of one frame.
     """
 
     def __init__(self, file: Path) -> None:
@@ -118,12 +122,37 @@ def _centre_inside(face: Box, person: Box) -> bool:
 
 def _read_people(file: Path) -> Mapping[int, list[TrackedFace]]:
     """Frame number -> the persons in it."""
+    if file.is_dir():
+        return _read_folder(file)
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
         return {int(frame): [_parse_person(person) for person in people] for frame, people in content.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         do = 'it must be {"<frame>": [{"id": 1, "topleft": {"x": 0, "y": 0}, "bottomright": {"x": 9, "y": 9}}]}'
         raise DataError(f"cannot be read as tracks: {type(error).__name__}: {error}", str(file), do) from error
+
+
+def _read_folder(folder: Path) -> Mapping[int, list[TrackedFace]]:
+    found: dict[int, list[TrackedFace]] = {}
+    files = sorted(file for file in folder.glob("*.json") if not file.name.startswith("."))
+    if not files:
+        raise DataError("has no JSON file", str(folder), "give a folder with one JSON file for each frame")
+    for file in files:
+        numbers = re.findall(r"\d+", file.stem)
+        if not numbers:
+            raise DataError("has no number of a frame in its name", str(file), "call it by the frame: 00012.json")
+        frame = int(numbers[-1])
+        if frame in found:
+            raise DataError(f"is the second file of frame {frame}", str(file), "keep one of them")
+        try:
+            content = json.loads(file.read_text(encoding="utf-8-sig"))
+            if isinstance(content, dict) and len(content) == 1:
+                (content,) = content.values()
+            found[frame] = [_parse_person(person) for person in content]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            do = 'it must be [{"id": 1, "topleft": {"x": 0, "y": 0}, "bottomright": {"x": 9, "y": 9}}]'
+            raise DataError(f"cannot be read as tracks: {type(error).__name__}: {error}", str(file), do) from error
+    return found
 
 
 def _parse_person(entry: Any) -> TrackedFace:

@@ -80,7 +80,35 @@ def check_clean_clips(
             )
 
 
-def evaluation_augment(job: Job, name: str, catalog: Catalog, context: BuildContext) -> tuple[Chain, BuildContext]:
-    """The evaluation-time version of a stage's augmentations, and the context of the clips after it."""
+def evaluation_augment(
+    job: Job, name: str, catalog: Catalog, context: BuildContext, data: str | None = None
+) -> tuple[Chain, BuildContext]:
+    """The evaluation-time version of a stage's augmentations, and the context of the clips after it.
+
+    Args:
+        data: name of the data of the clips; None: the stage's.
+    """
     stage = job.stages[name]
-    return evaluation_chain(catalog, [*job.data[stage.data].extra[0], *stage.augment], context)
+    return evaluation_chain(catalog, [*job.data[data or stage.data].extra[0], *stage.augment], context)
+
+
+def validation_chains(
+    job: Job, name: str, catalog: Catalog, context: BuildContext
+) -> tuple[Chain, Chain, BuildContext]:
+    """Builds the preprocessing of a stage's validation: as in training, with the evaluation-time augmentations.
+
+    Args:
+        context: context of the clips of the validation's data as they are stored.
+
+    Returns:
+        Augmentations, degradations, and the context of the clips that reach the model.
+
+    Raises:
+        BlearError: an operation does not fit the clips, or the output of the operation before it.
+    """
+    stage, where = job.stages[name], f"stages.{name}"
+    own_augment, own_degrade = job.data[stage.validation_data].extra
+    augment, context = evaluation_augment(job, name, catalog, context, stage.validation_data)
+    first = len(own_augment) + len(stage.augment)  # the degradations are drawn as in training
+    degrade, context = build_chain(catalog, [*own_degrade, *stage.degrade], context, f"{where}.degrade", first=first)
+    return augment, degrade, context

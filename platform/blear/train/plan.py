@@ -52,7 +52,8 @@ class StagePlan:
     @property
     def components(self) -> list[tuple[str, str]]:
         """(slot, full name) of each component that a worker builds."""
-        stage, extra = self.spec, self.job.data[self.spec.data].extra
+        stage = self.spec
+        extra = [use for data in {stage.data, stage.validation_data} for use in self.job.data[data].extra]
         lists = (*extra, stage.augment, stage.degrade)
         names = {("degradation", use.use) for entries in lists for use in degradations_of(entries)}
         names |= stage.networks

@@ -25,7 +25,7 @@ from blear.plugin.memory_format import to_channels_last
 from blear.progress import echo
 from blear.train import checkpoint
 from blear.train.averaging import build_average, first_averaged_step
-from blear.train.chains import augmented_context, check_clean_clips, evaluation_augment, stage_chains
+from blear.train.chains import augmented_context, check_clean_clips, evaluation_augment, stage_chains, validation_chains
 from blear.train.checkpoint import CheckpointWriter, TrainedModules, TrainerState
 from blear.train.divergence import DivergenceGuard
 from blear.train.model import Recognizer, build_recognizer, evaluated_targets, stage_frame_sampler
@@ -37,7 +37,7 @@ from blear.train.step import Stepper
 from blear.train.teacher import Distillation, build_teacher, load_teacher
 from blear.train.training_metric import TrainingMetric
 from blear.train.transfer import Transfers, load_stage_weights, print_transfers
-from blear.train.validation import Validator
+from blear.train.validation import Validator, require_same_targets
 from blear.train.worker import Worker, ray_gpu_share
 
 
@@ -219,10 +219,20 @@ def _build_validator(
     stage, job = plan.spec, plan.job
     if stage.validate_ is None:
         return None
-    store = Store.open(data.prepared, stage.validate_.split, max_broken=job.max_broken, cache_gb=job.cluster.cache_gb)
-    even = None if data.frame_sampler is None else replace(data.frame_sampler, mode="even")
-    augment, _ = evaluation_augment(job, plan.stage, catalog, data.stored)
-    cpu_preprocessing, preprocessing = Preprocessing(augment, data.degrade, worker.device).split_cpu()
+    metrics = evaluated_targets(model, data.built)
+    prepared, sampler, degrade = data.prepared, data.frame_sampler, data.degrade
+    if stage.validation_data == stage.data:
+        augment, _ = evaluation_augment(job, plan.stage, catalog, data.stored)
+    else:
+        prepared = Prepared.open(plan.prepared[stage.validation_data])
+        require_same_targets(metrics, data.built.targets, prepared.targets, plan.stage)
+        sampler = stage_frame_sampler(stage, job.seed, prepared.clip)
+        clip = prepared.clip if sampler is None else sampler.output_clip(prepared.clip)
+        context = BuildContext(job.seed, clip, prepared.targets)
+        augment, degrade, _ = validation_chains(job, plan.stage, catalog, context)
+    store = Store.open(prepared, stage.validate_.split, max_broken=job.max_broken, cache_gb=job.cluster.cache_gb)
+    even = None if sampler is None else replace(sampler, mode="even")
+    cpu_preprocessing, preprocessing = Preprocessing(augment, degrade, worker.device).split_cpu()
     return Validator(
         stage.validate_,
         store,
@@ -233,7 +243,7 @@ def _build_validator(
         model.head,
         worker,
         functools.partial(autocast, precision, worker.device),
-        evaluated_targets(model, data.built),
+        metrics,
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from blear.contracts import Decoded, Head, Images, Metric, Values
+from blear.contracts import Decoded, Head, Images, Metric, Target, Values
 from blear.data.decoded.store import Store
 from blear.data.frame_sampling import FrameSampler
 from blear.data.loader import spread_batches
@@ -169,6 +169,30 @@ def require_metric(metrics: Mapping[str, Sequence[Metric]], name: str) -> Criter
         do = f"choose one of: {', '.join(['loss', *metric_names(metrics)])}"
         raise JobError(f"the head has no metric {name!r}", "validate.metric", do)
     return Criterion(name, *found)
+
+
+def require_same_targets(
+    metrics: Iterable[str], trained: Mapping[str, Target], given: Mapping[str, Target], stage: str
+) -> None:
+    """Checks that the data of a validation have the targets of a stage, with the same classes in the same order.
+
+    Args:
+        metrics: names of the targets.
+        trained: targets of the stage's data.
+        given: targets of the validation's data.
+
+    Raises:
+        JobError: they differ.
+    """
+    where = f"stages.{stage}.validate.data"
+    for name in metrics:
+        if name not in given:
+            raise JobError(
+                f"the data have no target {name!r}", where, f"choose data with it; known: {', '.join(given)}"
+            )
+        if trained[name].classes != given[name].classes:
+            what = f"the classes are {', '.join(given[name].classes)}, in training {', '.join(trained[name].classes)}"
+            raise JobError(what, where, "choose data with the same classes in the same order")
 
 
 def truth_and_prediction(truth: Tensor, decoded: Decoded) -> Pairs:

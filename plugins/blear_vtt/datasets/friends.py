@@ -27,6 +27,9 @@ FPS = 24000 / 1001
 FACES = 13_369
 """Number of labelled faces in episodes 1 to 10, as the authors' program prints it."""
 
+EPISODES = 10
+"""Number of episodes with annotations."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +46,6 @@ class Friends:
     """
 
     targets = emotion_targets(VTT.names)
-    splits: Sequence[str] = ("train", "dev")
     terms = (
         "Friends (Warner Bros.), annotated by the Video Turing Test project (IITP 2017-0-01780): neither video nor "
         "annotations may be passed on; ask the project for research use."
@@ -53,6 +55,8 @@ class Friends:
         self.params = params
         self.clip = ClipSpec(len(params.window), 3, params.pixels, params.pixels)
         self.framing = params.framing
+        only_dev = set(params.dev) >= set(range(1, EPISODES + 1)) and not params.all_episodes
+        self.splits: Sequence[str] = ("dev",) if only_dev else ("train", "dev")
 
     def parts(self, split: str) -> list[str]:
         """Names of the episodes: `ep01`, ..."""

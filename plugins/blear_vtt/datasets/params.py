@@ -98,7 +98,9 @@ class FriendsParams(CropParams):
         description="The authors' friends_parsed_new.npy. If set, the face crops listed in it are read instead of the "
         "annotations; margin must be 0.3. Their folders epNN_p_img lie beside the epNN folders",
     )
-    dev: tuple[Annotated[int, Field(ge=1)], ...] = Field((9, 10), min_length=1, description="Episodes of the split dev")
+    dev: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (9, 10), min_length=1, description="Episodes of the split dev; 1 to 10: there is no split train"
+    )
     all_episodes: bool = Field(False, description="Train on the episodes of dev too, as published")
     window: tuple[int, ...] = Field(
         (-2, -1, 0, 1), min_length=1, description="Frames of a clip relative to the key frame; [0]: stills"

@@ -33,6 +33,9 @@ evaluate:
 """
 
 
+SECOND = "data.second={use: faces/procedural, size: 32, targets: [valence]}"
+
+
 @pytest.fixture
 def read(tmp_path):
     """read("path=value", ...) -> the job."""
@@ -79,6 +82,9 @@ def test_selection_on_the_reported_split_is_an_error_unless_allowed(read, choice
     assert selected_on_reported_split(job) == ["first"]
     other, _ = read(override, "evaluate.split=test")
     assert selected_on_reported_split(other) == []
+    validate = f"{choice[:-1]}, data: second}}"
+    elsewhere, _ = read(SECOND, f"stages.first.validate={validate}")
+    assert selected_on_reported_split(elsewhere) == []
 
 
 def test_monitoring_and_unevaluated_stages_are_no_selection(read):

@@ -139,6 +139,20 @@ def test_an_exception_of_a_component_is_one_line_with_its_position(job, tmp_path
         (["stages.more.split=extra"], "stages.more.split: there is no split 'extra'"),
         (["stages.more.validate={every: 2, split: none}"], "stages.more.validate.split: there is no split 'none'"),
         (["stages.more.validate={every: 2, metric: cc_}"], "the head has no metric 'cc_'"),
+        (
+            [
+                "data.others={use: faces/procedural, size: 48, targets: [emotion], color: luma}",
+                "stages.more.validate={every: 2, data: others}",
+            ],
+            "stages.more.validate.data: the data have no target 'valence'",
+        ),
+        (
+            [
+                "data.others={use: faces/procedural, size: 24, targets: [valence], color: luma}",
+                "stages.clean.validate={every: 2, data: others}",
+            ],
+            "stages.clean.validate.data: the model cannot be validated on clips of 24x24 pixels",
+        ),
         (["stages.more.head.use=vlqr/arousal"], "stages.more: "),
         (["stages.more.optimizer.scale_lr={conv9: 0}"], "scale_lr: 'conv9' matches no parameter"),
         (

@@ -175,6 +175,28 @@ def test_each_person_of_a_file_gets_the_first_face_inside_its_box(tmp_path: Path
     assert FileTracker(file)(10, faces) == []
 
 
+def test_a_folder_of_one_tracker_file_for_each_frame(tmp_path: Path) -> None:
+    """As one file of all frames: lists, or objects that hold the list under one key."""
+    people = {4: [person(1, 0, 0, 40, 40)], 12: [person(2, 0, 0, 40, 40, swapped=True)]}
+    (tmp_path / "ep06_frame_00004.json").write_text(json.dumps(people[4]))
+    (tmp_path / "00012.json").write_text(json.dumps({"persons": people[12]}))
+    (tmp_path / "._00012.json").write_bytes(b"\0")
+    (tmp_path / "all.txt").write_text(json.dumps(people))
+    face, tracker = Box(10, 5, 10, 10), FileTracker(tmp_path)
+    for frame in (3, 4, 12):
+        assert tracker(frame, [face]) == FileTracker(tmp_path / "all.txt")(frame, [face])
+    assert tracker(12, [face]) == [TrackedFace(face, 2)]
+    for name, text, message in (
+        ("4.json", "[]", "second file of frame 4"),
+        ("x.json", "[]", "no number of a frame"),
+        ("5.json", '[{"id": 1}]', "5.json: cannot be read as tracks"),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DataError, match=message):
+            FileTracker(tmp_path)
+        (tmp_path / name).unlink()
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"x": []}', '{"1": [{"id": 1}]}'])
 def test_broken_tracks_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "tracks.json").write_text(text)

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from blear.data.decoded.store import Store
 from blear.data.loader import spread_batches
 from blear.data.prepared import Prepared
+from blear.metrics import ccc
 from blear.train.setup import set_up
 from blear.train.worker import LocalWorker
 
@@ -72,6 +74,34 @@ def test_every_subject_is_validated(plan) -> None:
     counts = [subjects.count(name) for name in sorted(set(subjects))]
     assert len(counts) == len(set(store.metadata(np.arange(len(store))).subjects)) == 3
     assert max(counts) - min(counts) <= 1
+
+
+OTHER = (
+    "data.other={use: faces/procedural, size: 56, color: luma, seed: 9, per_subject: 2, subjects: {train: 1, dev: 2}}"
+)
+ON_OTHER = "stages.clean.validate={every: 2, data: other, metric: ccc}"
+
+
+def test_a_stage_is_validated_on_other_data(plan) -> None:
+    """The clips of the other data, cropped to the size of training as in a test, and degraded as in training."""
+    crop, down = (
+        "stages.clean.augment=[{use: random_crop, size: 48}]",
+        "stages.clean.degrade=[{use: downscale, factor: 4}]",
+    )
+    with_other = plan("other", OTHER, ON_OTHER, crop, down)
+    run = set_up(with_other, LocalWorker(torch.device("cpu")))
+    (values,) = validated(run, 1)
+    data = Prepared.open(with_other.prepared["other"])
+    assert data.clip.height == 56
+    assert run.store.prepared.clip.height == 48
+    (raw,) = spread_batches(Store.open(data, "dev"), 100, 1)
+    clips = torch.from_numpy(np.asarray(raw.frames_BTCHW)[..., 4:52, 4:52]).float() / 255
+    small = interpolate(clips[:, 0], size=12, mode="bicubic", antialias=True)
+    frames = interpolate(small, size=48, mode="bicubic", antialias=True)[:, None]
+    with torch.no_grad():
+        outputs = run.model.eval()(frames)
+    predicted, truth = next(iter(run.model.head.decode(outputs).values())).values_BT[:, 0], raw.targets["valence"]
+    assert values["validation_ccc"] == pytest.approx(ccc(np.asarray(truth), predicted.numpy()), abs=1e-4)
 
 
 @pytest.mark.parametrize(("batches", "count"), [(1, 5), (3, 15), (100, 48)])

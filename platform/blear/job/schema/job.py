@@ -57,7 +57,8 @@ class Job(StrictModel):
     @property
     def used_data(self) -> dict[str, Data]:
         """name -> data that a stage or the evaluation reads."""
-        used = {stage.data for stage in self.stages.values()} | {self.evaluate.data if self.evaluate else None}
+        used = {name for stage in self.stages.values() for name in (stage.data, stage.validation_data)}
+        used |= {self.evaluate.data} if self.evaluate and self.evaluate.data else set()
         return {name: data for name, data in self.data.items() if name in used}
 
     @property

@@ -149,6 +149,9 @@ class Validate(StrictModel):
     """Validation during training."""
 
     every: Positive = Field(description="number of steps between two validations")
+    data: str | None = Field(
+        None, description="name of an entry of `data` with the same targets; null: the data of the stage"
+    )
     split: str = Field("dev", description="the validation split")
     batches: Positive = Field(
         100, description="largest number of batches of one validation; their samples are spread evenly over the split"
@@ -280,6 +283,11 @@ class Stage(StrictModel):
     def all_heads(self) -> dict[str, HeadUse]:
         """Name -> head; of a stage with one `head` the name is empty."""
         return dict(self.heads) if self.head is None else {"": self.head}
+
+    @property
+    def validation_data(self) -> str:
+        """Name of the data that the stage is validated on."""
+        return self.data if self.validate_ is None or self.validate_.data is None else self.validate_.data
 
     @property
     def source_stages(self) -> list[str]:
