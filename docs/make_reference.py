@@ -75,8 +75,11 @@ def hooks_page() -> str:
 
 
 def _aliases(module: Any) -> dict[str, tuple[str, str]]:
-    """Public names of types -> (definition, documentation), from the module's source."""
-    tree = ast.parse(inspect.getsource(module)).body
+    """Public names of types -> (definition, documentation), from the sources of a package's modules."""
+    modules = [
+        one for one in vars(module).values() if inspect.ismodule(one) and one.__name__.startswith(module.__name__)
+    ]
+    tree = [node for one in modules for node in ast.parse(inspect.getsource(one)).body]
     found = {}
     for node, after in itertools.pairwise([*tree, ast.Pass()]):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):

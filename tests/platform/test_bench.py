@@ -153,6 +153,7 @@ def gpu_result(repository: Path, tmp_path_factory) -> dict:
     script = repository / "tests" / "bench" / "gpu.py"
     absent = ("ray", "kornia", "webdataset", "pluggy", "pydantic", "cv2", "safetensors")
     code = f"import sys, runpy\nfor name in {absent}: sys.modules[name] = None\n"
+    code += f"sys.path.insert(0, {str(script.parent)!r})\n"  # as of a script
     code += f"sys.argv = ['gpu.py', '--device', 'cpu', '--tiny', '--out', {str(out)!r}]\n"
     code += f"runpy.run_path({str(script)!r}, run_name='__main__')\n"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -196,8 +197,9 @@ def test_gpu_script_counts_the_operations_of_cnn_d(gpu_result: dict) -> None:
     assert row["flops_per_step"] == 4 * 2 * total
 
 
-def test_gpu_scripts_network_is_the_plugins(repository: Path) -> None:
-    ours = module(repository, "gpu").Cnn5x5(size=48, width=0.25).eval()
+def test_gpu_scripts_network_is_the_plugins(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(repository / "tests" / "bench")
+    ours = module(repository, "gpu_training").Cnn5x5(size=48, width=0.25).eval()
     theirs = Cnn5x5(Cnn5x5Params(width=0.25), BuildContext(clip=ClipSpec(1, 1, 48, 48))).eval()
     missing = ours.load_state_dict(theirs.state_dict(), strict=False)
     assert (missing.missing_keys, missing.unexpected_keys) == (["fc5.weight", "fc5.bias"], [])
