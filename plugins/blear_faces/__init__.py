@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from blear.contracts import Component
 from blear.hooks import hookimpl
-from blear_faces.params import MtcnnParams, ProceduralParams, RetinaFaceParams
+from blear_faces.locator_params import BoxesParams, CenterFaceParams, MtcnnParams, RetinaFaceParams, YuNetParams
+from blear_faces.params import ProceduralParams
 
 PLUGIN_API = 1
 
@@ -37,7 +38,7 @@ def register_datasets() -> list[Component]:
 
 @hookimpl
 def register_locators() -> list[Component]:
-    """`faces/retinaface`, the default, and `faces/mtcnn`."""
+    """`faces/retinaface`, the default, and four others."""
     return [
         Component(
             name="retinaface",
@@ -50,7 +51,28 @@ def register_locators() -> list[Component]:
             name="mtcnn",
             summary="MTCNN (Zhang et al. 2016); the weights come with facenet-pytorch",
             params=MtcnnParams,
-            build="blear_faces.locate:build_mtcnn",
+            build="blear_faces.mtcnn:build_mtcnn",
             examples=({}, {"device": "cpu", "min_face": 40}),
+        ),
+        Component(
+            name="centerface",
+            summary="CenterFace (Xu et al. 2020), run by OpenCV; the network comes with blear",
+            params=CenterFaceParams,
+            build="blear_faces.centerface.locator:build_centerface",
+            examples=({}, {"min_face": 24}),
+        ),
+        Component(
+            name="yunet",
+            summary="YuNet (Wu, Peng, Yu 2023), run by OpenCV; needs the network's ONNX file",
+            params=YuNetParams,
+            build="blear_faces.yunet:build_yunet",
+            examples=({"file": "face_detection_yunet_2023mar.onnx"},),
+        ),
+        Component(
+            name="boxes",
+            summary="Boxes of one video from a table: csv, tsv, jsonl or parquet",
+            params=BoxesParams,
+            build="blear_faces.boxes:build_boxes",
+            examples=({"file": "boxes.csv"}, {"file": "boxes.csv", "first_pixel": 1}),
         ),
     ]

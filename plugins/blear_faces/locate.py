@@ -1,6 +1,4 @@
-"""Face detection with MTCNN (Zhang, Zhang, Li, Qiao 2016; the weights come with facenet-pytorch).
-
-The locator `faces/mtcnn` detects faces in batches of frames. The command
+"""Detects the largest face of each frame of a video with MTCNN. The command
 
     python -m blear_faces.locate VIDEO [--out boxes.csv] [--every N]
 
@@ -13,26 +11,24 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import click
 import numpy as np
 
-from blear.contracts import BuildContext
 from blear.errors import BlearError, DataError
 from blear.imaging import Box
 from blear.video import read_video
-from blear_faces.face import BatchLocator, Face, torch_device
-from blear_faces.params import MtcnnParams
+from blear_faces.locator_params import MtcnnParams
+from blear_faces.mtcnn import MtcnnLocator
 
 COLUMNS = "time,left,top,width,height"
 BATCH = 16
 
 
-class FaceLocator(BatchLocator):
-    """MTCNN on batches of frames of one size.
+class FaceLocator(MtcnnLocator):
+    """MTCNN with a working size in pixels of the shrunk frame, as the published systems used it.
 
     Args:
         device: torch device; "auto": the GPU where there is one, else the CPU.
@@ -45,45 +41,12 @@ class FaceLocator(BatchLocator):
     def __init__(
         self, device: str = "auto", min_probability: float = 0.9, max_side: int = 640, min_face: int = 20
     ) -> None:
-        import torch
-        from facenet_pytorch import MTCNN
+        super().__init__(MtcnnParams(device=device, min_probability=min_probability), min_face)
+        self.max_side = max_side
 
-        self.min_probability, self.max_side = min_probability, max_side
-        self._mtcnn = MTCNN(keep_all=True, min_face_size=min_face, device=torch.device(torch_device(device)))
-
-    def _detect(self, frames_THWC: np.ndarray) -> Iterator[list[Face]]:
-        small_THWC, ratio = self._shrink(frames_THWC)
-        boxes, probabilities, points = self._mtcnn.detect(small_THWC, landmarks=True)
-        for detected in zip(boxes, probabilities, points, strict=True):
-            yield self._in_frame(*detected, ratio=ratio)
-
-    def _shrink(self, frames_THWC: np.ndarray) -> tuple[np.ndarray, float]:
-        import cv2
-
-        height, width = frames_THWC.shape[1:3]
-        ratio = max(1.0, max(height, width) / self.max_side)
-        if ratio == 1.0:
-            return frames_THWC, ratio
-        size = (round(width / ratio), round(height / ratio))
-        return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames_THWC]), ratio
-
-    def _in_frame(
-        self, boxes: np.ndarray | None, probabilities: np.ndarray, points: np.ndarray | None, ratio: float
-    ) -> list[Face]:
-        if boxes is None or points is None:
-            return []
-        faces = []
-        for (left, top, right, bottom), probability, five in zip(boxes, probabilities, points, strict=True):
-            if probability >= self.min_probability:
-                sides = (left * ratio, top * ratio, (right - left) * ratio, (bottom - top) * ratio)
-                box = Box(*(float(side) for side in sides))
-                faces.append(Face(box, float(probability), np.asarray(five, dtype=np.float32) * ratio))
-        return faces
-
-
-def build_mtcnn(params: MtcnnParams, context: BuildContext) -> FaceLocator:
-    """Builds the component `faces/mtcnn`."""
-    return FaceLocator(params.device, params.min_probability, params.max_side, params.min_face)
+    def scale(self, height: int, width: int) -> float:
+        """The factor by which frames of a size are resized; at most 1."""
+        return min(1.0, self.max_side / max(height, width))
 
 
 def locate_video(video: Path, locator: FaceLocator, every: int = 1) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Parameters of the procedural faces and of the MTCNN locator."""
+"""Parameters of the procedural faces."""
 
 from __future__ import annotations
 
@@ -38,33 +38,3 @@ class ProceduralParams(Params):
     )
     frames: int = Field(1, ge=1, le=512, description="frames of a sample at 25 frames per second; 1: still images")
     seed: int | None = Field(None, ge=0, description="random seed; null: the job's seed")
-
-
-class MtcnnParams(Params):
-    """Parameters of `faces/mtcnn`."""
-
-    device: str = Field("auto", description="torch device; auto: the GPU where there is one, else the CPU")
-    min_probability: float = Field(0.9, ge=0, le=1, description="smallest probability of a detection")
-    max_side: int = Field(
-        640, ge=20, description="longer side in pixels to which larger frames are shrunk before detection"
-    )
-    min_face: int = Field(20, ge=12, description="smallest side of a face in pixels of the (shrunk) frame")
-
-
-class RetinaFaceParams(Params):
-    """Parameters of `faces/retinaface`."""
-
-    device: str = Field("auto", description="torch device; auto: the GPU where there is one, else the CPU")
-    min_probability: float = Field(0.6, ge=0, le=1, description="smallest probability of a detection")
-    min_face: float = Field(
-        12,
-        ge=4,
-        le=256,
-        description="smallest side of a face in pixels of the frame; it is resized by 18 / min_face",
-    )
-    max_side: int = Field(
-        1920, ge=64, description="longest side in pixels of a resized frame; it limits min_face in large frames"
-    )
-    batch_pixels: int = Field(
-        2_000_000, ge=1, description="pixels of the resized frames that pass through the network together"
-    )

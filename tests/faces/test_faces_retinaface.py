@@ -15,7 +15,8 @@ from blear.imaging import Box
 from blear.video import read_video
 from blear_faces.dataset import ProceduralFaces
 from blear_faces.locate import FaceLocator
-from blear_faces.params import ProceduralParams, RetinaFaceParams
+from blear_faces.locator_params import RetinaFaceParams
+from blear_faces.params import ProceduralParams
 from blear_faces.retinaface import locator as module
 from blear_faces.retinaface.locator import RetinaFaceLocator, build_retinaface
 from blear_faces.retinaface.network import RetinaFace
@@ -74,7 +75,7 @@ def test_boxes_do_not_depend_on_the_working_size_or_the_batch(frame: np.ndarray)
         assert overlap(face.box, other.box) > 0.85
     empty = np.full_like(frame, 90)
     batch = np.stack([frame, empty, np.roll(frame, 30, axis=1)])
-    whole, single = locator(min_face=18).faces(batch), locator(min_face=18, batch_pixels=1).faces(batch)
+    whole, single = locator(min_face=18).faces(batch), locator(min_face=18, batch_pixels=90_000).faces(batch)
     assert [len(faces) for faces in whole] == [len(faces) for faces in single] == [1, 0, 1]
     assert whole[2][0].box.left == pytest.approx(single[2][0].box.left, abs=1e-2)
     assert whole[2][0].box.left == pytest.approx(face.box.left + 30, abs=2)

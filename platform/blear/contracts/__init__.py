@@ -20,7 +20,7 @@ from blear.contracts.degradation import (
     SizeIndependent,
 )
 from blear.contracts.in_place import InPlace, ShardMembers, ShardSample
-from blear.contracts.locator import Detection, Locator
+from blear.contracts.locator import Detection, Locator, TimedLocator
 from blear.contracts.model import (
     Backbone,
     Batch,
@@ -67,6 +67,7 @@ __all__ = [
     "ShardSample",
     "SizeIndependent",
     "Target",
+    "TimedLocator",
     "Values",
     "not_compiled",
 ]

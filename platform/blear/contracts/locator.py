@@ -39,3 +39,17 @@ class Locator(Protocol):
             ValueError: the frames have another dtype or shape.
         """
         ...
+
+
+@runtime_checkable
+class TimedLocator(Locator, Protocol):
+    """A locator that needs the place of the frames in their video, for instance because it reads a table."""
+
+    def faces_at(self, frames_T: Sequence[int], seconds_T: Sequence[float]) -> Sequence[Sequence[Detection]]:
+        """The faces of frames, the most prominent face first.
+
+        Args:
+            frames_T: numbers of the frames in the video, from 0.
+            seconds_T: times of the frames in seconds from the start of the video.
+        """
+        ...

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from blear.contracts import Detection, Locator
+from blear.contracts import Detection, Locator, TimedLocator
 from blear.errors import DataError
 from blear.imaging import Box
 from blear.predict.video import FrameWindow
@@ -56,7 +56,11 @@ class LocatorDetector:
 
     def __call__(self, windows: Sequence[FrameWindow]) -> list[list[DetectedFace]]:
         """See `Detector`."""
-        detections = self._locator.faces(np.stack([window.image_HWC for window in windows]))
+        locator = self._locator
+        if isinstance(locator, TimedLocator):
+            detections = locator.faces_at([window.frame for window in windows], [window.seconds for window in windows])
+        else:
+            detections = locator.faces(np.stack([window.image_HWC for window in windows]))
         return [[_detected(one) for one in faces] for faces in detections]
 
     @functools.cached_property

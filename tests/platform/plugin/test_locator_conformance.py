@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from blear.testing import NonconformityError, checks_of
+from blear.testing import NonconformityError, NotCheckedError, checks_of
 
 _NUMBER = itertools.count()
 PLUGIN = """from dataclasses import dataclass
@@ -83,6 +83,13 @@ def test_each_violation_is_named(broken, old: str, new: str, check: str, message
     assert message in failures[check]
 
 
-def test_the_first_party_locator_passes() -> None:
-    for check in checks_of("faces", only=["mtcnn", "retinaface"]):
+def test_the_first_party_locators_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for check in checks_of("faces", only=["mtcnn", "retinaface", "centerface"]):
+        check()
+    monkeypatch.chdir(tmp_path)
+    (check,) = (check for check in checks_of("faces", only=["yunet"]) if check.requirement == "is a locator")
+    with pytest.raises(NotCheckedError, match=r"the example's file is missing: face_detection_yunet_2023mar\.onnx"):
+        check()
+    Path("boxes.csv").write_text("frame,left,top,width,height\n0,1,2,30,40\n")
+    for check in checks_of("faces", only=["boxes"]):
         check()

@@ -21,7 +21,8 @@ from blear_dsn.data_params import RafDbParams
 from blear_dsn.face_crops import crop_face as crop_dsn
 from blear_dsn.raf_db import _framing as framing_of_raf_db
 from blear_faces.dataset import ProceduralFaces
-from blear_faces.params import ProceduralParams, RetinaFaceParams
+from blear_faces.locator_params import RetinaFaceParams
+from blear_faces.params import ProceduralParams
 from blear_faces.retinaface.locator import RetinaFaceLocator
 from blear_fer.datasets.afew_faces import with_aspect
 from blear_vtt.datasets.crops import crop_face as crop_vtt

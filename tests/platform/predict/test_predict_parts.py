@@ -116,8 +116,8 @@ def catalog_of(*names: str) -> Catalog:
 
 
 def test_a_locator_is_named_by_its_full_or_short_name_or_as_module_and_attribute() -> None:
-    assert find_locator("faces/mtcnn", load_plugins())().max_side == 640
-    assert find_locator("mtcnn", load_plugins())().max_side == 640
+    assert find_locator("faces/mtcnn", load_plugins())().params.min_face == 20
+    assert find_locator("mtcnn", load_plugins(), {"min_face": 9})().params.min_face == 9
     assert find_locator("blear_faces.locate:FaceLocator", load_plugins())().max_side == 640
     with pytest.raises(PluginError, match="there is no locator 'mtcn'"):
         find_locator("mtcn", load_plugins())

@@ -12,7 +12,7 @@ from blear.contracts import BuildContext, Detection, Locator
 from blear.errors import BlearError
 from blear.imaging import Box
 from blear.plugin.catalog import RegisteredComponent
-from blear.plugin.conformance.checks import Check, expect, for_each_example
+from blear.plugin.conformance.checks import Check, NotCheckedError, expect, for_each_example
 
 _COUNT, _HEIGHT, _WIDTH = 3, 96, 128
 
@@ -26,7 +26,14 @@ def locator_checks(registered: RegisteredComponent) -> Iterator[Check]:
         "accepts an empty batch of frames": _accepts_none,
         "refuses frames of another dtype or shape": _refuses,
     }
-    yield from for_each_example(registered, requirements, lambda example: registered.build(example, BuildContext()))
+    yield from for_each_example(registered, requirements, lambda example: _build(registered, example))
+
+
+def _build(registered: RegisteredComponent, example: Any) -> Any:
+    for file in registered.component.params(**example).raw_files():
+        if not file.exists():
+            raise NotCheckedError(f"the example's file is missing: {file}")
+    return registered.build(example, BuildContext())
 
 
 def sample_frames() -> np.ndarray:

@@ -1,0 +1,1 @@
+"""CenterFace, see `locator`; the origin of the network is in NOTICE."""
