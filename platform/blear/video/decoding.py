@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import av
 
 from blear.video.container import choose_stream, open_container
+from blear.video.skipping import NotInOrderError, decode_every
 
+_DECODER_BYTES = 200 << 20
 _MOST_DEMUX_ERRORS = 100  # in a row; some demuxers return the same error for ever
 
 
@@ -20,30 +23,61 @@ class StreamDecoder:
 
     Args:
         stream: number of the video stream; None: see `choose_stream`.
-        threads: threads of the decoder; 0: one for each core.
+        threads: threads of the decoder; 0: one for each core, fewer for large frames.
         hardware: see `open_container`.
+        every: stride between the frames that are needed; others may be left out, see `decode_every`.
 
     Attributes:
+        count: number of frames of the video until now, those that were left out included.
         missing: the container's time stamps of frames that could not be decoded, in the stream's time base, rising.
         errors: number of errors of the demuxer and the decoder.
         discarded: number of packets that the container excludes from display (edit lists).
     """
 
-    def __init__(self, video: Path, stream: int | None, threads: int, hardware: str | None) -> None:
+    def __init__(self, video: Path, stream: int | None, threads: int, hardware: str | None, every: int = 1) -> None:
         self._video, self._index, self._threads, self._hardware = video, stream, threads, hardware
+        self._every = every
         self._reset()
 
     def _reset(self) -> None:
-        self.missing: list[int] = []
+        self.count, self.missing = 0, list[int]()
         self.errors = self.discarded = 0
         self._waiting: set[int] = set()  # time stamps of packets whose frames have not come yet
 
-    def frames(self) -> Iterator[tuple[av.VideoFrame, bool]]:
-        """Yields each frame, and whether it is damaged or follows missing frames.
+    def frames(self) -> Iterator[tuple[av.VideoFrame, int, bool]]:
+        """Yields frames with their numbers, and whether they are damaged or follow missing frames.
 
         Raises:
             DataError: the file is not a video.
         """
+        last_pts: int | None = None
+        if self._every > 1:
+            try:
+                for frame, number in self._skipping():
+                    yield frame, number, False
+                    last_pts = frame.pts
+            except (NotInOrderError, av.FFmpegError, IndexError):
+                self._reset()
+            else:
+                return
+        for number, (frame, damaged) in enumerate(self._all()):
+            self.count = number + 1
+            if last_pts is None or frame.pts is None or frame.pts > last_pts:
+                last_pts = None
+                yield frame, number, damaged
+
+    def _skipping(self) -> Iterator[tuple[av.VideoFrame, int]]:
+        with open_container(self._video, self._hardware) as container:
+            stream = self._open_stream(container, self._threads)
+            yield from decode_every(self._counted(container, stream), stream, self._every)
+
+    def _counted(self, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
+        for packet in container.demux(stream):
+            if packet.stream is stream:
+                self.count += packet.size > 0
+                yield packet
+
+    def _all(self) -> Iterator[tuple[av.VideoFrame, bool]]:
         count = 0
         if self._threads != 1:
             for frame, damaged in self._decode(self._threads):
@@ -59,11 +93,19 @@ class StreamDecoder:
             if number >= count:
                 yield decoded
 
+    def _open_stream(self, container: av.container.InputContainer, threads: int) -> av.VideoStream:
+        stream = choose_stream(container, self._video, self._index)
+        context = stream.codec_context
+        if threads == 0:
+            held = 4 * max(1, context.width * context.height)  # a thread holds a frame, its predecessor and packets
+            threads = max(1, min(len(os.sched_getaffinity(0)), _DECODER_BYTES // held))
+        stream.thread_type = "NONE" if threads == 1 else "AUTO"
+        context.thread_count = threads
+        return stream
+
     def _decode(self, threads: int) -> Iterator[tuple[av.VideoFrame, bool]]:
         with open_container(self._video, self._hardware) as container:
-            stream = choose_stream(container, self._video, self._index)
-            stream.thread_type = "NONE" if threads == 1 else "AUTO"
-            stream.codec_context.thread_count = threads
+            stream = self._open_stream(container, threads)
             exact = "mov" in container.format.name  # one packet is one frame
             errors, first = 0, True
             for packet in self._packets(container, stream):

@@ -44,8 +44,9 @@ def read_video(
 ) -> Iterator[VideoFrame]:
     """Iterates over every `every`-th frame of a video, beginning with the first one.
 
-    All frames are decoded; only images that are read are converted to RGB. Images are upright, have square pixels and
-    the size of the first frame.
+    Only images that are read are converted to RGB. Frames that are not asked for are decoded where others depend on
+    them; damage in the rest of them is not seen, except with `damaged="refuse"`. Images are upright, have square pixels
+    and the size of the first frame.
 
     Args:
         damaged: what happens to damaged frames: "mark" yields them with `VideoFrame.damaged`; "skip" leaves them out,
@@ -68,12 +69,16 @@ def read_video(
     facts = _facts(video, stream)
     for note in facts.notes:
         notice(f"{video}: {note}")
-    decoder, deinterlacer = StreamDecoder(video, stream, threads, hardware), Deinterlacer()
+    decoder = StreamDecoder(video, stream, threads, hardware, 1 if damaged == "refuse" else every)
+    deinterlacer = Deinterlacer()
     times = FrameTimes(facts.start, facts.time_base, facts.rate)
-    timed = ((frame, (times(frame.pts, frame.dts, damaged=broken), broken)) for frame, broken in decoder.frames())
+    timed = (
+        (frame, (number, times(frame.pts, frame.dts, damaged=broken), broken))
+        for frame, number, broken in decoder.frames()
+    )
     convert: RgbConverter | None = None
-    count, damage, said = 0, _Damage(), set[str]()
-    for count, (frame, (seconds, broken)) in enumerate(deinterlacer(timed) if deinterlace else timed, start=1):
+    damage, said = _Damage(), set[str]()
+    for frame, (number, seconds, broken) in deinterlacer(timed) if deinterlace else timed:
         size = (frame.width, frame.height)
         if convert is None:
             stored, convert = size, RgbConverter(*size, facts.pixel_aspect if square_pixels else 1.0)
@@ -89,11 +94,11 @@ def read_video(
             damage.seconds.append(seconds)
             if damaged == "refuse":
                 raise DataError(f"damaged at {seconds:.2f} s", str(video), "get a whole copy")
-        if (count - 1) % every == 0 and not (broken and damaged == "skip"):
-            yield VideoFrame(count - 1, seconds, functools.partial(convert, frame), facts.pixel_aspect, broken)
-    if count == 0:
+        if number % every == 0 and not (broken and damaged == "skip"):
+            yield VideoFrame(number, seconds, functools.partial(convert, frame), facts.pixel_aspect, broken)
+    if decoder.count == 0:
         raise undecodable(video)
-    report = damage.report(count, facts, decoder)
+    report = damage.report(decoder.count, facts, decoder)
     if report and damaged == "refuse":
         raise DataError(report, str(video), "get a whole copy")
     if report:

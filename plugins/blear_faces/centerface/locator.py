@@ -12,7 +12,7 @@ from blear.contracts import BuildContext
 from blear_faces.locator_params import CenterFaceParams
 from blear_faces.scaled import Detections, ScaledLocator
 
-NETWORK_FACE = 12
+NETWORK_FACE = 20
 """Side in pixels of the smallest face that the network finds reliably."""
 _NETWORK = Path(__file__).with_name("centerface.onnx")
 _OUTPUTS = ("537", "538", "539", "540")  # heat map, logarithms of sizes, offsets of centres, landmarks

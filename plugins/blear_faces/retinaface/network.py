@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, leaky_relu
 
 STRIDES = (8, 16, 32)
 """Pixels between two anchors of the three levels."""
 ANCHORS = ((16, 32), (64, 128), (256, 512))
 """Sides of the two square anchors of each level, in pixels."""
 _CHANNELS = 64
+_FUSED = getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if torch.backends.mkldnn.is_available() else None
 
 
 class RetinaFace(nn.Module):
@@ -32,7 +33,7 @@ class RetinaFace(nn.Module):
         self.merge2, self.merge1 = _conv(_CHANNELS, _CHANNELS, 3), _conv(_CHANNELS, _CHANNELS, 3)
         self.context = nn.ModuleList(_Context() for _ in STRIDES)
         self.scores, self.boxes, self.points = (
-            nn.ModuleList(nn.Conv2d(_CHANNELS, 2 * numbers, 1) for _ in STRIDES) for numbers in (2, 4, 10)
+            nn.ModuleList(_Convolution(_CHANNELS, 2 * numbers, 1) for _ in STRIDES) for numbers in (2, 4, 10)
         )
 
     def forward(self, images_NCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -64,11 +65,11 @@ class _Context(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         half, quarter = _CHANNELS // 2, _CHANNELS // 4
-        self.small = nn.Conv2d(_CHANNELS, half, 3, padding=1)
+        self.small = _Convolution(_CHANNELS, half, 3, padding=1)
         self.shared = _conv(_CHANNELS, quarter, 3)
-        self.middle = nn.Conv2d(quarter, quarter, 3, padding=1)
+        self.middle = _Convolution(quarter, quarter, 3, padding=1)
         self.before_large = _conv(quarter, quarter, 3)
-        self.large = nn.Conv2d(quarter, quarter, 3, padding=1)
+        self.large = _Convolution(quarter, quarter, 3, padding=1)
 
     def forward(self, level: Tensor) -> Tensor:
         shared = self.shared(level)
@@ -76,10 +77,27 @@ class _Context(nn.Module):
         return torch.cat(parts, dim=1).relu()
 
 
+class _Convolution(nn.Conv2d):
+    """A convolution, and a leaky ReLU where `slope` is not None, as one step of oneDNN on CPUs.
+
+    PyTorch computes 1x1 convolutions of few images by its slowest method where it has one thread.
+    """
+
+    slope: float | None = None
+
+    def forward(self, level_NCHW: Tensor) -> Tensor:
+        if level_NCHW.device.type != "cpu" or _FUSED is None or torch.is_grad_enabled():
+            out = super().forward(level_NCHW)
+            return out if self.slope is None else leaky_relu(out, self.slope)
+        after = ("none", [], "") if self.slope is None else ("leaky_relu", [self.slope], "")
+        shape = (list(self.padding), list(self.stride), list(self.dilation), self.groups)
+        return _FUSED(level_NCHW, self.weight, self.bias, *shape, *after)
+
+
 def _conv(channels: int, out: int, size: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, out, size, stride, padding=size // 2, groups=groups), nn.LeakyReLU(0.1, inplace=True)
-    )
+    convolution = _Convolution(channels, out, size, stride, padding=size // 2, groups=groups)
+    convolution.slope = 0.1
+    return nn.Sequential(convolution)
 
 
 def _separable(channels: int, out: int, stride: int = 1) -> nn.Sequential:

@@ -9,6 +9,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from video_files import Kind, encode
 
 from blear.errors import DataError
 from blear.video import read_video
@@ -42,6 +43,33 @@ def test_every_third_frame_is_the_same_frame(tmp_path: Path) -> None:
     for frame in some:
         assert frame.seconds == whole[frame.number].seconds
         assert np.array_equal(frame.image_HWC, whole[frame.number].image_HWC)
+
+
+def test_frames_that_no_needed_frame_depends_on_are_not_decoded(tmp_path: Path) -> None:
+    file = encode(Kind("b.mp4", frames=40, options={"bf": "3", "g": "20"}), tmp_path)
+    with av.open(str(file)) as container:
+        stream = container.streams.video[0]
+        packets = {packet.pts: (packet.pos, packet.size) for packet in container.demux(stream) if packet.size}
+    with av.open(str(file)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.skip_frame = "NONREF"
+        used = {frame.pts for frame in container.decode(stream)}
+    numbers = {pts: number for number, pts in enumerate(sorted(packets))}
+    unused = [pts for pts in packets if pts not in used and numbers[pts] % 5]
+    assert len(unused) >= 5
+    frames = list(read_video(file, 5))
+    content = bytearray(file.read_bytes())
+    for pts in unused:
+        position, size = packets[pts]
+        content[position + 5 : position + size] = bytes(size - 5)
+    file.write_bytes(content)
+    notes: list[str] = []
+    again = list(read_video(file, 5, notice=notes.append))
+    assert [frame.number for frame in again] == [0, 5, 10, 15, 20, 25, 30, 35]
+    assert all(np.array_equal(a.image_HWC, b.image_HWC) for a, b in zip(frames, again, strict=True))
+    assert notes == []
+    list(read_video(file, 1, notice=notes.append))
+    assert "the file is damaged" in notes[0]
 
 
 def test_pixels_that_are_not_square(tmp_path: Path) -> None:

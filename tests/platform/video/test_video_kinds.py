@@ -112,3 +112,8 @@ def test_frames_and_times_are_those_of_ffmpeg(kind: Kind, tmp_path: Path) -> Non
     assert any("deinterlaced" in note for note in notes) == (kind.field is not None)
     assert not any("damaged" in note for note in notes)
     assert not any(frame.damaged for frame in frames)
+    again: list[str] = []
+    some = list(read_video(path, 3, notice=again.append))
+    assert [(frame.number, frame.seconds) for frame in some] == [(frame.number, frame.seconds) for frame in frames[::3]]
+    assert all(np.array_equal(frame.image_HWC, image_HWC) for frame, image_HWC in zip(some, images[::3], strict=True))
+    assert again == notes
