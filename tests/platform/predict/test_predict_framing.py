@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from timeline_run import SIDE
 
 from blear.contracts import BuildContext
@@ -25,6 +28,8 @@ from blear_faces.locator_params import RetinaFaceParams
 from blear_faces.params import ProceduralParams
 from blear_faces.retinaface.locator import RetinaFaceLocator
 from blear_fer.datasets.afew_faces import with_aspect
+from blear_fer.datasets.fer2013 import Fer2013
+from blear_fer.datasets.ferplus import Ferplus
 from blear_vtt.datasets.crops import crop_face as crop_vtt
 from blear_vtt.datasets.params import StillParams
 
@@ -93,6 +98,25 @@ def test_drawn_faces_are_cut_as_they_were_drawn() -> None:
     centres = np.array([(box.left + box.width / 2, box.top + box.height / 2) for box in boxes]) - 96
     assert np.mean(squares) == pytest.approx(96, rel=0.02)
     assert np.abs(centres.mean(axis=0)).max() <= 0.02 * 96
+
+
+def test_pictures_of_fer2013_are_the_squares_of_their_faces(real_data: Path) -> None:
+    pictures = []
+    with zipfile.ZipFile(real_data / "fer2013" / "faces.zip") as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".png"))
+        for name in names[:: len(names) // 300][:300]:
+            doubled = (
+                Image.open(io.BytesIO(archive.read(name))).convert("RGB").resize((96, 96), Image.Resampling.BICUBIC)
+            )
+            pictures.append(np.pad(np.array(doubled), ((48, 48), (48, 48), (0, 0)), constant_values=128))
+    locator = RetinaFaceLocator(RetinaFaceParams(device="cpu", min_face=20))
+    boxes = [faces[0].box for faces in locator.faces(np.stack(pictures)) if faces]
+    assert len(boxes) > 250
+    sides = [Fer2013.framing.cut(pictures[0], box).shape[0] for box in boxes]
+    centres = np.array([(box.left + box.width / 2, box.top + box.height / 2) for box in boxes]) - 96
+    assert Ferplus.framing == Fer2013.framing
+    assert np.median(sides) == pytest.approx(96, rel=0.02)
+    assert np.abs(np.median(centres, axis=0)).max() <= 0.02 * 96
 
 
 def test_the_framing_is_stored_with_shards_stages_and_models(run: Path, tmp_path: Path) -> None:
