@@ -13,9 +13,8 @@ from blear.contracts import BuildContext
 from blear.imaging import Box
 from blear.plugin.discovery import load_plugins
 from blear.predict.detectors import LocatorDetector
-from blear.predict.turn import find_turn, turn_back, turn_window
-from blear.predict.video import FrameWindow
-from blear.video import read_video
+from blear.predict.turn import UprightVideo, find_turn
+from blear.video import VideoFrame, read_video
 from blear.video.samples import sample_frames
 
 
@@ -29,11 +28,13 @@ def detector() -> LocatorDetector:
 def test_boxes_of_turned_frames_are_turned_back(turn: int) -> None:
     image = np.zeros((60, 100, 3), np.uint8)
     image[10:24, 30:70] = 255
-    window = turn_window(FrameWindow(3, 0.5, (image, image)), turn)
-    assert window.images[0] is window.images[1]
-    rows, columns = np.nonzero(window.image_HWC[..., 0])
+    upright = UprightVideo(turn)
+    (frame,) = upright.frames([VideoFrame(3, 0.5, lambda: image, 1.0, True)])
+    assert (frame.number, frame.seconds, frame.damaged) == (3, 0.5, True)
+    assert np.array_equal(frame.image_HWC, np.rot90(image, -turn))
+    rows, columns = np.nonzero(frame.image_HWC[..., 0])
     box = Box(columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1)
-    assert turn_back(box, turn, 60, 100) == Box(30, 10, 40, 14)
+    assert upright.box_in_video(box) == Box(30, 10, 40, 14)
 
 
 @pytest.mark.parametrize("turn", [0, 1, 2, 3])

@@ -13,10 +13,11 @@ from blear.errors import DataError
 from blear.imaging import Box, Framing, crop, picture_files, read_picture
 from blear.models.model import Model
 from blear.predict.degradation import estimate_degradation
-from blear.predict.detectors import DetectedFace, Detector
+from blear.predict.detectors import DetectedFace, Detector, LocatorDetector
 from blear.predict.inputs import Input
 from blear.predict.smoothing import Prediction, TrackSmoother
-from blear.predict.trackers import FaceTracker, TrackId
+from blear.predict.trackers import FaceTracker, FileTracker, TrackId
+from blear.predict.turn import UprightVideo
 from blear.predict.video import FrameWindow, windows
 from blear.video import VideoFrame, read_video
 from blear.video.reader import Damaged
@@ -91,7 +92,11 @@ class FacePredictor:
         """
         tracker, clip = self.tracker(), self.model.card.clip
         smoother = TrackSmoother(self.smooth, max(clip.width, clip.height))
-        for batch in _batches(self._windows(source, clip.length, on_frames)):
+        upright = UprightVideo()
+        by_locator = self.framing is not None and isinstance(self.detector, LocatorDetector)
+        if by_locator and not (source.is_picture or source.is_folder or isinstance(tracker, FileTracker)):
+            upright = UprightVideo.search(source.path, self.detector)
+        for batch in _batches(self._windows(source, clip.length, on_frames, upright)):
             if self.framing is None:
                 whole = [Box(0, 0, window.image_HWC.shape[1], window.image_HWC.shape[0]) for window in batch]
                 detections = [[DetectedFace(box)] for box in whole]
@@ -117,7 +122,7 @@ class FacePredictor:
                         window.seconds,
                         face.id,
                         index,
-                        face.box,
+                        upright.box_in_video(face.box),
                         score,
                         window.damaged,
                         _degradation(window.image_HWC, face.box),
@@ -125,7 +130,9 @@ class FacePredictor:
                         smoothed,
                     )
 
-    def _windows(self, source: Input, length: int, on_frames: Callable[[int], None]) -> Iterator[FrameWindow]:
+    def _windows(
+        self, source: Input, length: int, on_frames: Callable[[int], None], upright: UprightVideo
+    ) -> Iterator[FrameWindow]:
         if source.is_picture:
             yield FrameWindow(0, 0.0, (read_picture(source.path),) * length)
             on_frames(1)
@@ -134,7 +141,7 @@ class FacePredictor:
             yield from windows(_counted(_pictures(source.path), on_frames), lambda frame: True, length)
             return
         frames = _counted(read_video(source.path, damaged=self.damaged), on_frames)
-        yield from windows(frames, self.chooser(), length)
+        yield from windows(upright.frames(frames), self.chooser(), length)
 
     def _clip(self, window: FrameWindow, face: DetectedFace, path: Path) -> np.ndarray:
         """uint8 [T, h, w, 3]: the face at the same place in all frames of the window; black outside the frame."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from blear.imaging import Box
 from blear.predict.detectors import DetectedFace, Detector
 from blear.predict.video import FrameWindow
+from blear.progress import echo
+from blear.video import VideoFrame
+from blear.video.samples import sample_frames
 
+_SAMPLES = 8
 _LARGEST = 1280  # longer side of the frames in which turned faces are searched for
 
 
@@ -35,10 +40,45 @@ def find_turn(frames: Iterable[np.ndarray], detector: Detector) -> int:
     return best if 2 * counts[best] > sum(counts) else 0
 
 
-def turn_window(window: FrameWindow, turn: int) -> FrameWindow:
-    """A window with all images turned clockwise by quarter turns."""
-    turned = {id(image): np.ascontiguousarray(np.rot90(image, -turn)) for image in window.images}
-    return replace(window, images=tuple(turned[id(image)] for image in window.images))
+class UprightVideo:
+    """Turns the frames of a video so that its faces are upright, and their boxes back.
+
+    Args:
+        turn: clockwise quarter turns.
+    """
+
+    def __init__(self, turn: int = 0) -> None:
+        self.turn = turn
+        self._height = self._width = 0
+
+    @classmethod
+    def search(cls, video: Path, detector: Detector) -> UprightVideo:
+        """Finds the turn of a video from a few frames, see `find_turn`, and prints it where there is one.
+
+        Raises:
+            DataError: the file is missing or is not a video.
+        """
+        turn = find_turn(sample_frames(video, _SAMPLES), detector)
+        if turn:
+            echo(f"{video}: no face is upright; the frames are turned by {90 * turn} degrees clockwise")
+        return cls(turn)
+
+    def frames(self, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+        """The frames, turned when their images are read."""
+        if not self.turn:
+            yield from frames
+            return
+        for frame in frames:
+            convert = partial(self._turned, frame)
+            yield VideoFrame(frame.number, frame.seconds, convert, frame.pixel_aspect, frame.damaged)
+
+    def _turned(self, frame: VideoFrame) -> np.ndarray:
+        self._height, self._width = frame.image_HWC.shape[:2]
+        return np.ascontiguousarray(np.rot90(frame.image_HWC, -self.turn))
+
+    def box_in_video(self, box: Box) -> Box:
+        """A box of a turned frame in pixels of the video's frame."""
+        return turn_back(box, self.turn, self._height, self._width)
 
 
 def turn_back(box: Box, turn: int, height: int, width: int) -> Box:
