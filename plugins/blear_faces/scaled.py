@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
-from torchvision.ops import nms
 
 from blear.imaging import Box
 from blear_faces.face import BatchLocator, Face
@@ -45,8 +43,9 @@ class Detections:
 
     def distinct(self, overlap: float = _OVERLAP) -> Detections:
         """Leaves out detections that overlap a more probable one (non-maximum suppression)."""
-        kept = nms(torch.from_numpy(self.boxes_N4), torch.from_numpy(self.scores_N), overlap)
-        return self.select(kept.numpy())
+        sides_N4 = np.concatenate([self.boxes_N4[:, :2], self.boxes_N4[:, 2:] - self.boxes_N4[:, :2]], axis=1)
+        kept = cv2.dnn.NMSBoxes(sides_N4.tolist(), self.scores_N.tolist(), 0.0, overlap)
+        return self.select(np.asarray(kept, np.int64))
 
     def faces(self) -> list[Face]:
         """The detections as faces."""
