@@ -27,9 +27,9 @@ def sample_frames(video: Path, count: int, stream: int | None = None) -> Iterato
         DataError: the file is missing or is not a video.
     """
     if is_animated_webp(video):
-        for number, frame in enumerate(read_webp(video, 1)):
+        for number, picture in enumerate(read_webp(video, 1)):
             if number < count:
-                yield frame.image_HWC
+                yield picture.image_HWC
         return
     with open_container(video) as container:
         chosen = choose_stream(container, video, stream)

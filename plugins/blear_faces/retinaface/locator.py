@@ -40,7 +40,7 @@ class RetinaFaceLocator(ScaledLocator):
         self._network.load_state_dict(load_file(_WEIGHTS))
         self._dtype = _precision(params.precision, self.device)
         self._network.requires_grad_(False).to(self._dtype)
-        _accept_rgb(self._network.stage1[0][0])
+        _accept_rgb(self._network.first)
         self._network.to(self.device).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()

@@ -36,6 +36,11 @@ class RetinaFace(nn.Module):
             nn.ModuleList(_Convolution(_CHANNELS, 2 * numbers, 1) for _ in STRIDES) for numbers in (2, 4, 10)
         )
 
+    @property
+    def first(self) -> nn.Conv2d:
+        """The first layer."""
+        return next(module for module in self.modules() if isinstance(module, nn.Conv2d))
+
     def forward(self, images_NCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The outputs of A anchors, level by level, row by row, the two sides of a place one after the other.
 
