@@ -36,11 +36,11 @@ class StreamDecoder:
 
     def __init__(self, video: Path, stream: int | None, threads: int, hardware: str | None, every: int = 1) -> None:
         self._video, self._index, self._threads, self._hardware = video, stream, threads, hardware
-        self._every = every
+        self._every, self.count = every, 0
         self._reset()
 
     def _reset(self) -> None:
-        self.count, self.missing = 0, list[int]()
+        self.missing: list[int] = []
         self.errors = self.discarded = 0
         self._waiting: set[int] = set()  # time stamps of packets whose frames have not come yet
 
@@ -54,12 +54,13 @@ class StreamDecoder:
         if self._every > 1:
             try:
                 for frame, number in self._skipping():
-                    yield frame, number, False
                     last_pts = frame.pts
+                    yield frame, number, False
             except (NotInOrderError, av.FFmpegError, IndexError):
                 self._reset()
             else:
                 return
+        self.count = 0
         for number, (frame, damaged) in enumerate(self._all()):
             self.count = number + 1
             if last_pts is None or frame.pts is None or frame.pts > last_pts:
