@@ -347,3 +347,21 @@ def test_numbered_class_folders_have_the_numbers_of_fer2013(rows, tmp_path):
     (tmp_path / "train" / "7").mkdir()
     with pytest.raises(DataError, match="unknown class folder '7'"):
         _ = dataset(tmp_path).splits
+
+
+def test_the_holdout_is_a_fixed_share_of_the_training_pictures(rows, tmp_path):
+    generator = np.random.default_rng(0)
+    rows.faces = generator.integers(0, 256, (400, 48, 48), dtype=np.uint8)
+    rows.faces[390:] = rows.faces[:10]  # copies
+    rows.usages, rows.labels = ["Training"] * 399 + ["PublicTest"], [0] * 400
+    whole = read(dataset(rows.write_csv(tmp_path / "fer2013.csv")), "train")
+    data = Fer2013(Fer2013Params(source=tmp_path / "fer2013.csv", holdout=0.1), BuildContext())
+    assert data.splits == ("train", "dev", "holdout")
+    train, holdout = ({s.key: s.frames.tobytes() for s in read(data, split)} for split in ("train", "holdout"))
+    assert len(train) + len(holdout) == len(whole) == 399
+    assert sorted(train | holdout) == [sample.key for sample in whole]
+    assert not set(train.values()) & set(holdout.values())  # copies of a picture are in one split
+    assert 20 <= len(holdout) <= 60
+    assert len(read(data, "dev")) == 1
+    smaller = Fer2013(Fer2013Params(source=tmp_path / "fer2013.csv", holdout=0.05), BuildContext())
+    assert {sample.key for sample in read(smaller, "holdout")} < set(holdout)

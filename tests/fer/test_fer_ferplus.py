@@ -140,3 +140,19 @@ def test_the_description_counts_rows_without_a_majority(rows, tmp_path):
     rows.write_csv(tmp_path / "fer2013.csv")
     rows.write_votes(tmp_path / "fer2013new.csv")
     assert dataset(tmp_path).describe() == {"rows without a clear majority": "5 of 12"}
+
+
+def test_fer2013_with_votes_has_the_shares_of_the_same_rows(rows, tmp_path):
+    params = Fer2013Params(source=rows.write_csv(tmp_path / "fer2013.csv"), votes=rows.write_votes(tmp_path / "v.csv"))
+    data = Fer2013(params, BuildContext())
+    assert isinstance(data, Dataset)
+    emotion, votes = data.targets
+    assert (emotion.classes, votes.kind, votes.classes[:8]) == (data.targets[0].classes, "distribution", CLASSES)
+    samples = read(data, "dev")
+    assert [sample.targets["emotion"] for sample in samples] == rows.labels[7:10]
+    expected = np.array(rows.votes[7:10]) / np.sum(rows.votes[7:10], axis=1, keepdims=True)
+    np.testing.assert_allclose([sample.targets["votes"] for sample in samples], expected)
+    rows.usages[8] = "Training"
+    other = Fer2013(params.model_copy(update={"votes": rows.write_votes(tmp_path / "other.csv")}), BuildContext())
+    with pytest.raises(DataError, match="Usage is Training for the votes and PublicTest for the picture"):
+        read(other, "dev")

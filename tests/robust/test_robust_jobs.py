@@ -7,7 +7,7 @@ import pytest
 from blear.job.reader import read_job
 
 
-@pytest.mark.parametrize("profile", [None, "small", "release", "gpu", "private", "demo"])
+@pytest.mark.parametrize("profile", [None, "small", "release", "long", "gpu", "votes", "private", "demo"])
 def test_every_profile_is_valid_and_the_job_is_executable(repository, profile) -> None:
     job, _ = read_job(repository / "jobs" / "robust_faces.yaml", profile=profile)
     assert list(job.stages) == ["small", "clean", "robust", "refined"]
@@ -16,6 +16,8 @@ def test_every_profile_is_valid_and_the_job_is_executable(repository, profile) -
 
 def test_the_profile_of_the_shipped_weights(repository) -> None:
     job, _ = read_job(repository / "jobs" / "robust_faces.yaml", profile="small")
+    release, _ = read_job(repository / "jobs" / "robust_faces.yaml", profile="release")
+    assert [stage.steps for stage in release.stages.values()] == [2688, 5152, 10080, 2016]
     assert [stage.steps for stage in job.stages.values()] == [2688, 1344, 2464, 672]
     taught = {name: stage.teacher.stage for name, stage in job.stages.items() if stage.teacher is not None}
     assert taught == {"robust": "clean", "refined": "robust"}

@@ -73,34 +73,59 @@ def get(source: str, sha256: str | None, name: str | None) -> None:
 @click.option(
     "--conditions", type=click.Path(path_type=Path), help="file of conditions; default: test.yaml of the model folder"
 )
-@click.option("--every", is_flag=True, help="print every condition of a mean too")
-@click.option("--out", type=click.Path(path_type=Path), help="JSON file of all results")
+@click.option(
+    "--thin",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="test each condition of a mean on every N-th sample only; together they test all",
+)
+@click.option("--every", is_flag=True, help="print the tables of each condition of a mean and of each class too")
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file of all scores")
 def test(
-    name: str, data: Path, dataset: str | None, split: str, conditions: Path | None, *, every: bool, out: Path | None
+    name: str,
+    data: Path,
+    dataset: str | None,
+    split: str,
+    conditions: Path | None,
+    *,
+    thin: int,
+    every: bool,
+    out: Path | None,
 ) -> None:
     """Test a model on labelled DATA under clean and degraded conditions; prints accuracies with intervals."""
     import json
+    import time
 
     from rich.console import Console
 
     from blear.contracts import BuildContext
-    from blear.models.conditions import MEAN, TEST_FILE, check_conditions, markdown, read_conditions, read_split
+    from blear.models.conditions import TEST_FILE, check_conditions, read_conditions, read_split
     from blear.models.load import load
+    from blear.models.score_tables import ScoreTables
+    from blear.models.scores import all_scores
     from blear.models.shipped import find_model
     from blear.plugin.discovery import load_plugins
     from blear.terminal import print_markdown
 
+    started = time.monotonic()
     model = load(name)
     folder = Path(name) if Path(name).is_dir() else find_model(name).folder
     evaluate = read_conditions(conditions or folder / TEST_FILE)
     catalog = load_plugins(model.card.plugins)
     component = catalog.get("dataset", dataset or model.card.training.data)
     labelled = read_split(component.build({"source": str(data)}, BuildContext()), split, model)
-    rows = check_conditions(model, labelled, evaluate, catalog)
+    results = check_conditions(model, labelled, evaluate, catalog, thin)
+    scores = all_scores(results, labelled.truth_N, evaluate, model.labels[labelled.target])
     if out is not None:
-        out.write_text(json.dumps([row.as_row() for row in rows], indent=1) + "\n")
-    hidden = () if every else (label for label, sweep in evaluate.sweeps.items() if MEAN in sweep.group)
-    print_markdown(markdown(rows, frozenset(hidden)), Console())
+        out.write_text(json.dumps([score.as_row() for score in scores], indent=1) + "\n")
+    tables = ScoreTables(scores, evaluate)
+    shown = [tables.accuracy(), tables.parts(), tables.flips()]
+    shown += [tables.severities(), tables.classes()] if every else []
+    tests = sum(len(result.numbers_N) for result in results)
+    shown.append(f"{len(labelled.truth_N)} samples, {tests} tests, {time.monotonic() - started:.0f} s")
+    print_markdown("\n\n".join(text for text in shown if text), Console())
 
 
 def _source(source: str, sha256: str | None) -> tuple[Download, str]:

@@ -96,6 +96,7 @@ class BatchReader:
             self.copy(batch.frames_BTCHW),
             None if batch.clean_BTCHW is None else self.copy(batch.clean_BTCHW),
             {name: self.copy(values) for name, values in batch.targets.items()},
+            batch.views,
         )
         return batch, batch.bytes * len(samples_B) // max(1, good)
 

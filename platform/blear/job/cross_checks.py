@@ -18,6 +18,10 @@ def check_sections(document: Document, job: Job) -> None:
         _check_evaluated_data(document, job, job.evaluate)
     if job.search is not None:
         _check_search(document, job, job.search)
+    for name, stage in job.stages.items():
+        if stage.auxiliary_norm and job.cluster.compile:
+            what = "cannot be compiled; set cluster.compile: false"
+            document.problem(("stages", name, "auxiliary_norm"), what)
 
 
 def _check_evaluated_data(document: Document, job: Job, evaluate: Evaluate) -> None:

@@ -25,7 +25,12 @@ class Training(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
     run: str = Field("", description="name of the run")
     stage: str = Field("", description="name of the stage")
-    job_sha256: str = Field("", description="SHA-256 of the run's job.yaml")
+    job_sha256: str = Field(
+        "",
+        description="digest of the job without its name, its evaluation and the places of its data; "
+        "`blear check JOB --digest` prints it",
+    )
+    job: str = Field("", description="arguments of `blear run` and `blear check --digest` that name the job")
     data: str = Field("", description="dataset component of the training data")
     params: dict[str, Any] = Field({}, description="parameters of the dataset, without paths")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path, PurePath
@@ -16,6 +15,7 @@ from blear.errors import RunError
 from blear.evaluate.summary import read_summary
 from blear.job.reader import read_run_job
 from blear.job.schema import Job
+from blear.job.training_digest import training_digest
 from blear.models.card import ModelCard, Training
 from blear.models.model import Model, load_weights
 from blear.progress import echo
@@ -88,7 +88,7 @@ def stage_card(run: RunFolder, job: Job, name: str) -> ModelCard:
         training=Training(
             run=job.name,
             stage=name,
-            job_sha256=hashlib.sha256((run.root / "job.yaml").read_bytes()).hexdigest(),
+            job_sha256=training_digest(job),
             data=data.name,
             params={key: value for key, value in data.params.items() if not _is_path(key, value)},
         ),

@@ -90,7 +90,7 @@ def _lines(card: ModelCard) -> Iterator[str]:
     yield f"| parameters | {card.parameters:,}, stored as {card.dtype} |"
     yield f"| training data | {card.training.data or 'not stated'} |"
     yield f"| trained by | run {card.training.run or 'not stated'}, blear {card.blear} |"
-    yield f"| job | SHA-256 {card.training.job_sha256 or 'not stated'} |"
+    yield f"| job | SHA-256 {card.training.job_sha256 or 'not stated'}, as `blear check JOB --digest` prints it |"
     framing = ", ".join(f"{key} {value}" for key, value in (card.framing or {}).items())
     yield f"| framing of faces | {framing or 'not stated'} |"
     if card.terms:

@@ -19,6 +19,7 @@ from blear.job.schema import Job, Stage
 from blear.pipeline.data_facts import DataFacts
 from blear.plugin.catalog import Catalog
 from blear.plugin.decoded_targets import target_metrics
+from blear.train.auxiliary_norm import add_auxiliary, degraded_samples, second_set, without_auxiliary
 from blear.train.chains import (
     CleanShape,
     augmented_context,
@@ -26,6 +27,7 @@ from blear.train.chains import (
     stage_chains,
     validation_chains,
 )
+from blear.train.consistency import VIEWS, consistency_loss
 from blear.train.load_stage import require_loaded
 from blear.train.model import Recognizer, blank_clip, build_recognizer, stage_frame_sampler
 from blear.train.optimizer import build_optimizer
@@ -166,12 +168,16 @@ class StageChecker:
         build_optimizer(model, stage.trained_by)
         assert stored.clip is not None
         facts, split = self.facts[stage.data], stage.split or self.facts[stage.data].splits[0]
-        preprocess = Preprocessing(augment, degrade, torch.device("cpu"))
+        if stage.auxiliary_norm:
+            add_auxiliary(model, name)
+        views = 1 if stage.consistency is None else VIEWS
+        preprocess = Preprocessing(augment, degrade, torch.device("cpu"), views)
         count = max(1, min(2, stage.batch_size // (self.workers * stage.accumulate)))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.job.seed)
             batch = preprocess(example_batch(stored.clip, facts.targets, facts.layouts.get(split), count))
-            outputs = model.train()(batch.frames_BTCHW)
+            with second_set(model, degraded_samples(batch)):
+                outputs = model.train()(batch.frames_BTCHW)
             with torch.no_grad():
                 decoded = model.head.decode(outputs)
             images = isinstance(next(iter(decoded.values())), Images)
@@ -183,6 +189,8 @@ class StageChecker:
                 teacher = build_teacher(self.catalog, self.job, name, clean if stage.teacher.sees == "clean" else built)
                 distillation = Distillation(stage.teacher, teacher, name)
                 loss = distillation.loss(model.head, outputs, batch, distillation.targets(batch))
+            if stage.consistency is not None:
+                loss = loss + consistency_loss(model.head.decode(outputs), f"stages.{name}.consistency")
         if not (isinstance(loss, Tensor) and loss.ndim == 0):
             raise JobError("the head's loss is no scalar", f"stages.{name}.head", "return the mean over the clips")
         if not loss.requires_grad:
@@ -197,7 +205,7 @@ class StageChecker:
         if stage.validation_data != stage.data and stage.validation_data in self.facts:
             self._check_other_validation(name, model, metrics)
         classes = {key: value.classes if isinstance(value, Categories) else () for key, value in decoded.items()}
-        shapes = {key: value.shape for key, value in model.state_dict().items()}
+        shapes = {key: value.shape for key, value in without_auxiliary(model.state_dict()).items()}
         return StageOutput(images, classes, metrics, shapes)
 
     @torch.no_grad()
@@ -281,6 +289,8 @@ class StageChecker:
             "optimizer",
             "accumulate",
             "teacher",
+            "consistency",
+            "auxiliary_norm",
         }
         values = stage.model_dump(mode="json", by_alias=True, include=used | {"batch_size", "validate_"})
         stored = self._stored(name)

@@ -84,7 +84,7 @@ def _train(run: StageRun, stack: contextlib.ExitStack) -> None:
         profiler.after(step + 1)
         state.step = done = step + 1
         if audit is not None:
-            audit.write(done, raw.epochs_B, raw.samples_B)
+            audit.write(done, raw.epochs_B[:: raw.views], raw.samples_B[:: raw.views])
         meter.update(loss)
         if stage.logged(done):
             values = meter.compute(done)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
 from torch import nn
 
 from blear.data.dataset_info import TrainedOn
@@ -16,6 +17,7 @@ from blear.plugin.uses import DegradationEntry
 from blear.storage.durable import replace_durably
 from blear.storage.run_folder import write_text
 from blear.train import checkpoint
+from blear.train.auxiliary_norm import remove_auxiliary, without_auxiliary
 from blear.train.plan import StagePlan
 from blear.train.setup import StageRun
 from blear.train.state_copy import save_state, state_on_cpu
@@ -43,10 +45,16 @@ def write_result(run: StageRun, seconds: float) -> None:
     if best is not None:
         kept = checkpoint.checkpoint_weights(checkpoint.checkpoint_path(folder / "checkpoints", best))
         partial = (folder / WEIGHTS).with_suffix(".partial")
-        shutil.copyfile(kept, partial)
+        if stage.auxiliary_norm:
+            save_state(without_auxiliary(load_file(kept)), partial)
+        else:
+            shutil.copyfile(kept, partial)
         replace_durably(partial, folder / WEIGHTS)
     else:
-        save_weights(run.model if run.modules.average is None else run.modules.average.module, folder)
+        model = run.model if run.modules.average is None else run.modules.average.module
+        remove_auxiliary(model)
+        save_weights(model, folder)
+    remove_auxiliary(run.model)
     steps_of_run = state.step - run.first_step
     write_stage_record(
         run.plan,

@@ -24,9 +24,11 @@ from blear.plugin.discovery import load_plugins
 from blear.plugin.memory_format import to_channels_last
 from blear.progress import echo
 from blear.train import checkpoint
+from blear.train.auxiliary_norm import add_auxiliary
 from blear.train.averaging import build_average, first_averaged_step
 from blear.train.chains import augmented_context, check_clean_clips, evaluation_augment, stage_chains, validation_chains
 from blear.train.checkpoint import CheckpointWriter, TrainedModules, TrainerState
+from blear.train.consistency import VIEWS
 from blear.train.divergence import DivergenceGuard
 from blear.train.model import Recognizer, build_recognizer, evaluated_targets, stage_frame_sampler
 from blear.train.optimizer import build_optimizer
@@ -172,7 +174,9 @@ def _build_data(plan: StagePlan, worker: Worker, catalog: Catalog) -> _StageData
     check_clean_clips(job, plan.stage, catalog, whole, lambda: prepared.split(split).layout.clean_shape)
     augment, degrade, built = stage_chains(job, plan.stage, catalog, stored)
     clean = augmented_context(job, plan.stage, catalog, stored)
-    cpu_preprocessing, preprocessing = Preprocessing(augment, degrade, worker.device).split_cpu(stage.steps)
+    views = 1 if stage.consistency is None else VIEWS
+    whole_preprocessing = Preprocessing(augment, degrade, worker.device, views)
+    cpu_preprocessing, preprocessing = whole_preprocessing.split_cpu(stage.steps)
     store: SampleSource = Store.open(prepared, split, max_broken=job.max_broken, cache_gb=job.cluster.cache_gb)
     if (
         cpu_preprocessing is None and worker.device.type == "cuda"
@@ -199,6 +203,8 @@ def _build_model(
     reports = load_stage_weights(model, plan.spec, plan.run)
     if worker.rank == 0:
         print_transfers(plan.stage, reports)
+    if plan.spec.auxiliary_norm:
+        add_auxiliary(model, plan.stage)
     return model, reports
 
 

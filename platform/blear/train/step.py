@@ -15,7 +15,9 @@ from torch.optim.swa_utils import AveragedModel
 from blear.contracts import Batch, Head
 from blear.data.raw_batch import RawBatch
 from blear.job.schema import Stage
+from blear.train.auxiliary_norm import degraded_samples, second_set
 from blear.train.averaging import update_average
+from blear.train.consistency import consistency_loss
 from blear.train.divergence import DivergenceGuard
 from blear.train.mixing import MixDraw, MixedBatch, draw_mix, mix_batch
 from blear.train.optimizer import set_learning_rate
@@ -79,7 +81,7 @@ class Stepper:
         drawn = None if self.stage.mix is None else draw_mix(self.stage.mix, self.seed, self.name, step)
         for number, micro in enumerate(micros, 1):
             # the average of the gradients over the workers is the gradient of the global batch's mean loss
-            weight = len(micro.samples_B) / self.stage.batch_size
+            weight = len(micro.samples_B) / (micro.views * self.stage.batch_size)
             with self._gradient_sync(number == len(micros)):
                 batch = self.preprocessing(micro, step / self.stage.steps)
                 with autocast(self.precision, self.worker.device):
@@ -100,7 +102,8 @@ class Stepper:
         """Returns the head's outputs and the mean loss of a micro-batch; its samples are mixed first if `drawn`."""
         mixed = MixedBatch(batch, batch, 1.0) if drawn is None else mix_batch(batch, drawn)
         taught = None if self.teacher is None else self.teacher.targets(mixed.batch)
-        outputs = self.forward(mixed.batch.frames_BTCHW)
+        with self._auxiliary(mixed.batch):
+            outputs = self.forward(mixed.batch.frames_BTCHW)
 
         def loss_of(labelled: Batch) -> Tensor:
             if self.teacher is None or taught is None:
@@ -108,7 +111,17 @@ class Stepper:
             return self.teacher.loss(self.head, outputs, labelled, taught)
 
         loss = loss_of(mixed.batch)
-        return outputs, loss if drawn is None else mixed.share * loss + (1 - mixed.share) * loss_of(mixed.others)
+        loss = loss if drawn is None else mixed.share * loss + (1 - mixed.share) * loss_of(mixed.others)
+        if self.stage.consistency is not None:
+            where = f"stages.{self.name}.consistency"
+            loss = loss + self.stage.consistency * consistency_loss(self.head.decode(outputs), where)
+        return outputs, loss
+
+    def _auxiliary(self, batch: Batch) -> contextlib.AbstractContextManager[object]:
+        """The second set of the batch normalisations, for degraded samples."""
+        if not self.stage.auxiliary_norm:
+            return contextlib.nullcontext()
+        return second_set(self.model, degraded_samples(batch))
 
     def _gradient_sync(self, last: bool) -> contextlib.AbstractContextManager[object]:
         """Averages gradients over the workers in the last micro-batch only."""

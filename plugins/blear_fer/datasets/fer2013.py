@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,10 @@ import numpy as np
 from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
 from blear.imaging import Framing
-from blear_emotions.labels import FER2013
+from blear_emotions.labels import FER2013, FERPLUS
 from blear_fer.datasets.face_source import Face, Source
 from blear_fer.datasets.folder_source import FolderSource
+from blear_fer.datasets.joined_votes import JoinedVotes
 from blear_fer.datasets.open_source import open_source
 from blear_fer.datasets.params import Fer2013Params
 from blear_fer.datasets.protocols import PROTOCOLS, SIDE, USAGES
@@ -24,21 +27,29 @@ _TERMS = (
     "their owners: research use only."
 )
 
+<<<<<<< HEAD
 FRAMING = Framing(margin=0.08)
 """The published pictures are squares about the face; their detector is not published.
 
 Measured with `faces/retinaface` on 300 pictures, doubled and with a grey border: the box of the face has 0.77 x 0.96 of
 the picture's sides, in its centre, and the margin is 0.081 (median; quartiles 0.045 and 0.128).
 """
+=======
+HOLDOUT = "holdout"
+"""Name of the split of the training pictures that `holdout` takes out of `train`."""
+FRAMING = Framing(margin=0.025)
+"""The published pictures are squares of about the size of a face's box; their detector is not published."""
+>>>>>>> 9428a46 (Model tests by family, severity, class and calibration; digest of a training; votes, holdout, consistency, auxiliary norm)
 
 
 class Fer2013:
     """Dataset of all rows of FER2013. A split exists if the source has rows of its usages.
 
-    Samples are stills, uint8 [1, 48, 48, 1]; `meta.row` is the row number. The constructor reads no file.
+    With `holdout`, a share of the training pictures forms a split of its own. With `votes`, each sample also has the
+    shares of FERPlus's votes. Samples are stills, uint8 [1, 48, 48, 1]; `meta.row` is the row number. The constructor
+    reads no file.
     """
 
-    targets = (Target("emotion", "class", FER2013.names),)
     clip = ClipSpec(1, 1, SIDE, SIDE)
     framing = FRAMING
     terms = _TERMS
@@ -46,14 +57,19 @@ class Fer2013:
     def __init__(self, params: Fer2013Params, context: BuildContext) -> None:
         self.path = params.source
         self._usages = PROTOCOLS[params.protocol]
+        self._holdout = params.holdout
+        self._votes = None if params.votes is None else JoinedVotes(params.votes, params.source)
+        votes = () if params.votes is None else (Target("votes", "distribution", FERPLUS.names),)
+        self.targets = (Target("emotion", "class", FER2013.names), *votes)
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
-        """train, and dev and test if they have rows."""
+        """train, dev and test if they have rows, and holdout."""
         present = set(self.source.usages().tolist())
         if USAGES.index("Training") not in present:
             raise DataError("split 'train' is empty: there are no Training rows", str(self.path), "check `source`")
-        return tuple(split for split, usages in self._usages.items() if present.intersection(usages))
+        found = tuple(split for split, usages in self._usages.items() if present.intersection(usages))
+        return (*found, HOLDOUT) if self._holdout else found
 
     def describe(self) -> Mapping[str, str]:
         """Usages of the protocol that have no rows in this source, and the meaning of numbered class folders."""
@@ -77,7 +93,13 @@ class Fer2013:
         return lines
 
     def parts(self, split: str) -> list[str]:
-        """Names of blocks of about 4096 rows."""
+        """Names of blocks of about 4096 rows, before `holdout` divides them.
+
+        Raises:
+            DataError: the split has no rows, or the votes do not belong to these pictures.
+        """
+        if self._votes is not None:
+            self._votes.check(self.source)
         usages = self.usages(split)
         blocks = self.source.blocks(usages)
         if not blocks:
@@ -87,8 +109,14 @@ class Fer2013:
 
     def samples(self, split: str, part: str) -> Iterator[Sample]:
         """Yields the faces of one block in row order."""
-        for face in self.source.read(self.usages(split), part):
-            yield sample(face, face.label)
+        usages = self.usages(split)
+        if self._votes is not None:
+            self._votes.check_order(self.source)
+        for face in self.source.read(usages, part):
+            if usages == self._usages["train"] and _is_held_out(face, self._holdout) != (split == HOLDOUT):
+                continue
+            votes = {} if self._votes is None else {"votes": self._votes.shares(face, usages)}
+            yield sample(face, face.label, votes)
 
     @cached_property
     def source(self) -> Source:
@@ -101,12 +129,21 @@ class Fer2013:
         Raises:
             DataError: no such split.
         """
-        if split not in self._usages:
-            raise DataError(f"no split is called {split!r}", str(self.path), f"use one of {', '.join(self._usages)}")
-        return self._usages[split]
+        known = (*self._usages, HOLDOUT) if self._holdout else tuple(self._usages)
+        if split not in known:
+            raise DataError(f"no split is called {split!r}", str(self.path), f"use one of {', '.join(known)}")
+        return self._usages["train" if split == HOLDOUT else split]
 
 
-def sample(face: Face, emotion: int) -> Sample:
-    """Converts a face and its class index into a still sample."""
-    targets: dict[str, Any] = {"emotion": emotion}
+def _is_held_out(face: Face, share: float) -> bool:
+    """Whether the pixels of a training picture belong to this share of all possible digests."""
+    if not share:
+        return False
+    digest = hashlib.blake2b(np.ascontiguousarray(face.pixels_HW).tobytes(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") < share * 2**64
+
+
+def sample(face: Face, emotion: int, votes: Mapping[str, Any] = MappingProxyType({})) -> Sample:
+    """Converts a face, its class index and its votes into a still sample."""
+    targets: dict[str, Any] = {"emotion": emotion, **votes}
     return Sample(face.key, face.pixels_HW[None, :, :, None], targets, meta={"row": face.row})

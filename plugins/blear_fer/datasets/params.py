@@ -27,6 +27,18 @@ class Fer2013Params(Params):
         "fer_vgg_gru: train = Training and PublicTest, dev = PrivateTest; that system also selected its model on "
         "PrivateTest.",
     )
+    holdout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the training pictures that form the split `holdout` in place of `train`. The pixels "
+        "alone decide: copies of a picture are in one split.",
+    )
+    votes: Path | None = Field(
+        None,
+        description="fer2013new.csv of FERPlus: adds the target `votes`, the shares of ten people's votes for each "
+        "row. null: no such target.",
+    )
 
 
 class FerplusParams(Params):

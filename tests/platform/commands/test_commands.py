@@ -76,6 +76,28 @@ def test_check_reports_valid_and_invalid_jobs(call, repository: Path) -> None:
     assert "did you mean 'steps'?" in err
 
 
+def test_the_digest_of_a_training_depends_on_the_training_only(call, repository: Path) -> None:
+    job = str(repository / "jobs" / "robust_faces.yaml")
+
+    def digest(*overrides: str) -> str:
+        options = [part for override in overrides for part in ("--set", override)]
+        code, out, _ = call("check", job, "--digest", *options)
+        assert code == 0
+        return out
+
+    expected = digest()
+    assert len(expected) == 65
+    same = (
+        f"data.faces.source={repository / 'README.md'}",
+        "name=other",
+        "stages.clean.checkpoint_every=7",
+        "evaluate.split=test",
+    )
+    assert digest(*same) == digest("cluster.gpu=false") == expected
+    changed = ("seed=1", "stages.clean.steps=7", "cluster.precision=float32", "data.faces.protocol=fer_vgg_gru")
+    assert len({expected, *map(digest, changed)}) == 5
+
+
 def test_prepare_one_dataset_and_again(call, storage: Path) -> None:
     arguments = ("prepare", "procedural", "--workers", "1", "--set", "size=48")
     arguments += ("--set", "subjects={train: 2, dev: 1}", "--set", "per_subject=4")

@@ -194,6 +194,17 @@ class Stage(StrictModel):
     )
     teacher: Teacher | None = Field(None, description="distillation from a frozen model; null: none")
     mix: Mix | None = Field(None, description="mixup and CutMix; null: none")
+    consistency: float | None = Field(
+        None,
+        gt=0,
+        description="weight of the divergence between the outputs for two degradations of each sample, which both pass "
+        "through the network; null: one degradation of each sample",
+    )
+    auxiliary_norm: bool = Field(
+        False,
+        description="batch normalisations have a second set of scales and offsets for degraded samples, which is "
+        "dropped at the end of the stage",
+    )
     start_from: StartFrom | None = Field(
         None,
         description="source of the initial weights of the whole stage, with names as in model.safetensors: "
@@ -251,8 +262,10 @@ class Stage(StrictModel):
             if self.optimizer is None:
                 raise ValueError("give an `optimizer`, or `steps: 0` for a stage that is only loaded")
             return self
-        training = ("optimizer", "validate_", "teacher", "ema", "swa", "mix", "profile_steps")
-        if given := [name.rstrip("_") for name in training if getattr(self, name) is not None]:
+        training = ["optimizer", "validate_", "teacher", "ema", "swa", "mix", "consistency", "auxiliary_norm"]
+        training.append("profile_steps")
+        unset = {name: self.__class__.model_fields[name].default for name in training}
+        if given := [name.rstrip("_") for name in training if getattr(self, name) != unset[name]]:
             raise ValueError(f"a stage of `steps: 0` is only loaded; leave out: {', '.join(given)}")
         if not self.initial_weights:
             raise ValueError("a stage of `steps: 0` is only loaded; give `start_from`")

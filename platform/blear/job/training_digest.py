@@ -1,0 +1,28 @@
+"""The digest of a job's training: equal for everyone who trains the same job on the same data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from blear.job.schema import Job
+
+_LEFT_OUT = {"name": True, "description": True, "evaluate": True, "search": True, "trackers": True, "profiles": True}
+_DATA = {"source", "shards", "stand_in"}
+_STAGE = {"log_every", "checkpoint_every", "profile_steps", "audit"}
+
+
+def training_digest(job: Job) -> str:
+    """Returns the SHA-256 of what a resolved job trains, as JSON with sorted keys and without default values.
+
+    It contains seeds, plugins, data, stages and `cluster.precision`. It does not contain name and description,
+    the evaluation, the search, the trackers, other resources, the places of the data (`source`, `shards`) with their
+    fallbacks, and how often a stage logs and writes checkpoints.
+    """
+    values = job.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=_LEFT_OUT)
+    for section, left_out in (("data", _DATA), ("stages", _STAGE)):
+        for entry in values[section].values():
+            for key in left_out & entry.keys():
+                del entry[key]
+    values["cluster"] = {"precision": job.cluster.precision}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
