@@ -27,19 +27,15 @@ _TERMS = (
     "their owners: research use only."
 )
 
-<<<<<<< HEAD
+HOLDOUT = "holdout"
+"""Name of the split of the training pictures that `holdout` takes out of `train`."""
+
 FRAMING = Framing(margin=0.08)
 """The published pictures are squares about the face; their detector is not published.
 
 Measured with `faces/retinaface` on 300 pictures, doubled and with a grey border: the box of the face has 0.77 x 0.96 of
 the picture's sides, in its centre, and the margin is 0.081 (median; quartiles 0.045 and 0.128).
 """
-=======
-HOLDOUT = "holdout"
-"""Name of the split of the training pictures that `holdout` takes out of `train`."""
-FRAMING = Framing(margin=0.025)
-"""The published pictures are squares of about the size of a face's box; their detector is not published."""
->>>>>>> 9428a46 (Model tests by family, severity, class and calibration; digest of a training; votes, holdout, consistency, auxiliary norm)
 
 
 class Fer2013:
