@@ -28,6 +28,13 @@ import click
     "--locator", metavar="NAME", help="face detector: a registered locator or module:attr; default: that of blear"
 )
 @click.option(
+    "--locator-set",
+    "locator_params",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="a parameter of the locator, as YAML: file=yunet.onnx",
+)
+@click.option(
     "--min-face", type=click.FloatRange(4), metavar="PX", help="smallest side of a face in pixels of the frame"
 )
 @click.option(
@@ -73,6 +80,7 @@ def predict(
     crops: bool,
     boxes: Path | None,
     locator: str | None,
+    locator_params: tuple[str, ...],
     min_face: float | None,
     tracks: Path | None,
     margin: float | None,
@@ -104,6 +112,7 @@ def predict(
         crops=crops,
         boxes=boxes,
         locator=locator,
+        locator_params=locator_params,
         min_face=min_face,
         tracks=tracks,
         margin=margin,

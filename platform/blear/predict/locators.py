@@ -12,7 +12,12 @@ from blear.errors import PluginError
 from blear.plugin.catalog import Catalog, RegisteredComponent
 
 
-def find_locator(name: str | None, catalog: Catalog, params: Mapping[str, Any] | None = None) -> Callable[[], Locator]:
+def find_locator(
+    name: str | None,
+    catalog: Catalog,
+    params: Mapping[str, Any] | None = None,
+    chosen: Mapping[str, Any] | None = None,
+) -> Callable[[], Locator]:
     """A function that builds a locator.
 
     Args:
@@ -20,14 +25,20 @@ def find_locator(name: str | None, catalog: Catalog, params: Mapping[str, Any] |
             `default_locator`.
         params: parameters of a registered locator that differ from the defaults; parameters that it does not have are
             left out.
+        chosen: parameters that the user chose.
 
     Raises:
-        PluginError: there is no such locator, or its module cannot be imported.
+        PluginError: there is no such locator, a chosen parameter is wrong, or its module cannot be imported.
     """
     if name is not None and ":" in name:
+        if chosen:
+            do = "name a registered locator, or leave the parameters out"
+            raise PluginError("it is called without parameters", name, do)
         return _import_builder(name)
     registered = default_locator(catalog) if name is None else catalog.get("locator", name)
     given = {key: value for key, value in (params or {}).items() if key in registered.component.params.model_fields}
+    given |= chosen or {}
+    registered.checked_params(given)
     return lambda: registered.build(given, BuildContext())
 
 

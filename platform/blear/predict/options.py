@@ -10,6 +10,7 @@ import torch
 
 from blear.errors import DataError, RunError
 from blear.imaging import Framing
+from blear.job.overrides import parse_override
 from blear.models.load import load
 from blear.models.model import Model
 from blear.plugin.discovery import load_plugins
@@ -41,6 +42,7 @@ class PredictOptions:
     crops: bool = False
     boxes: Path | None = None
     locator: str | None = None
+    locator_params: tuple[str, ...] = ()
     min_face: float | None = None
     tracks: Path | None = None
     margin: float | None = None
@@ -155,7 +157,9 @@ def _detector(options: PredictOptions) -> tuple[Detector, str]:
     catalog = load_plugins()
     name = options.locator or default_locator(catalog).name
     params = {} if options.min_face is None else {"min_face": options.min_face, "max_side": _LARGEST_SIDE}
-    return LocatorDetector(find_locator(options.locator, catalog, params)), name
+    chosen = dict(map(parse_override, options.locator_params))
+    detector = LocatorDetector(find_locator(options.locator, catalog, params, chosen))
+    return detector, " ".join([name, *options.locator_params])
 
 
 def _tracker(options: PredictOptions) -> Callable[[], FaceTracker]:

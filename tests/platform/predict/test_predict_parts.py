@@ -119,6 +119,13 @@ def test_a_locator_is_named_by_its_full_or_short_name_or_as_module_and_attribute
     assert find_locator("faces/mtcnn", load_plugins())().params.min_face == 20
     assert find_locator("mtcnn", load_plugins(), {"min_face": 9})().params.min_face == 9
     assert find_locator("blear_faces.locate:FaceLocator", load_plugins())().max_side == 640
+    assert find_locator("retinaface", load_plugins(), {"min_face": 9}, {"min_face": 30})().params.min_face == 30
+    with pytest.raises(PluginError, match="parameter 'file' is required"):
+        find_locator("faces/yunet", load_plugins())
+    with pytest.raises(PluginError, match="there is no parameter 'min_fac'; did you mean 'min_face'"):
+        find_locator(None, load_plugins(), chosen={"min_fac": 9})
+    with pytest.raises(PluginError, match="called without parameters"):
+        find_locator("blear_faces.locate:FaceLocator", load_plugins(), chosen={"min_face": 9})
     with pytest.raises(PluginError, match="there is no locator 'mtcn'"):
         find_locator("mtcn", load_plugins())
     detector = LocatorDetector(find_locator(f"{__name__}:CornerLocator", load_plugins()))
