@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from blear.errors import DataError
 from blear_own_data.split_params import SplitParams
@@ -46,6 +46,33 @@ def draw_splits(groups: Sequence[str], ranges: Mapping[str, tuple[float, float]]
         groups: group of each sample: its subject, video or key.
         ranges: split -> range of the sorted groups, as shares of their number; the rest is `train`.
     """
+    split_of = _split_of_groups(groups, ranges)
+    return [split_of[group] for group in groups]
+
+
+def split_borders(
+    groups: Iterable[str], ranges: Mapping[str, tuple[float, float]], where: str
+) -> dict[str, tuple[float, float]]:
+    """Returns split -> the first and the last position of its groups, for groups that are met one at a time.
+
+    A group between the borders of a split belongs to it, as `draw_splits` has it; all others belong to `train`.
+
+    Args:
+        groups: group of each sample.
+        ranges: as for `draw_splits`.
+        where: the source, for messages.
+
+    Raises:
+        DataError: a split has no group.
+    """
+    split_of = _split_of_groups(groups, ranges)
+    _require_groups(split_of, ranges, where)
+    places = {split: [position(group) for group, own in split_of.items() if own == split] for split in ranges}
+    return {split: (min(of_split), max(of_split)) for split, of_split in places.items()}
+
+
+def _split_of_groups(groups: Iterable[str], ranges: Mapping[str, tuple[float, float]]) -> dict[str, str]:
+    """Group -> its split."""
     ordered = sorted(set(groups), key=lambda group: (position(group), group))
     split_of = dict.fromkeys(ordered, "train")
     for split, (start, end) in ranges.items():
@@ -53,7 +80,19 @@ def draw_splits(groups: Sequence[str], ranges: Mapping[str, tuple[float, float]]
         last = max(round(end * len(ordered)), first + 1)
         for group in ordered[first:last]:
             split_of[group] = split
-    return [split_of[group] for group in groups]
+    return split_of
+
+
+def _require_groups(split_of: Mapping[str, str], ranges: Mapping[str, object], where: str) -> None:
+    """Checks that every drawn split and `train` have a group.
+
+    Raises:
+        DataError: one has none, because there are too few groups.
+    """
+    empty = [split for split in sort_splits(["train", *ranges]) if split not in split_of.values()]
+    if empty:
+        what = f"{len(split_of)} subjects, videos or files cannot be divided: none is left for {', '.join(empty)}"
+        raise DataError(what, where, "give more data, other shares, or a test split of its own")
 
 
 def assign_splits(given: Sequence[str], groups: Sequence[str], params: SplitParams, where: str) -> list[str]:
@@ -86,10 +125,8 @@ def assign_splits(given: Sequence[str], groups: Sequence[str], params: SplitPara
         raise DataError(f"the splits are {', '.join(sorted(names))}, and none is train", where, "name one `train`")
     chosen = [n for n, split in enumerate(given) if split == "train"]
     drawn = draw_splits([groups[n] for n in chosen], ranges)
+    _require_groups({groups[n]: split for n, split in zip(chosen, drawn, strict=True)}, ranges, where)
     result = list(given)
     for number, split in zip(chosen, drawn, strict=True):
         result[number] = split
-    if "train" not in result:
-        what = f"{len({groups[n] for n in chosen})} subjects, videos or files cannot be divided"
-        raise DataError(what, where, "give more data, or a test split of its own")
     return result

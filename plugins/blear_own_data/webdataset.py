@@ -17,7 +17,7 @@ from blear_own_data.left_out import LeftOut
 from blear_own_data.media import is_video
 from blear_own_data.shard_places import find_places
 from blear_own_data.shard_survey import labels_of, survey
-from blear_own_data.splitting import position, sort_splits
+from blear_own_data.splitting import position, sort_splits, split_borders
 from blear_own_data.tar_samples import read_samples
 from blear_own_data.webdataset_params import WebdatasetParams
 
@@ -62,8 +62,8 @@ class Webdataset:
         return self._complete.clip
 
     def completed(self, local: Callable[[str], Path]) -> Mapping[str, Any]:
-        """Size, contents and class names, as far as the job does not give them."""
-        return survey(self._params, self._all_shards, lambda place: str(local(place)))
+        """Size, contents, class names and borders of drawn splits, as far as the job does not give them."""
+        return self._survey(lambda place: str(local(place)))
 
     def parts(self, split: str) -> Sequence[str]:
         """Paths and URLs of the shards."""
@@ -98,8 +98,35 @@ class Webdataset:
 
     @cached_property
     def _complete(self) -> WebdatasetParams:
-        found = survey(self._params, self._all_shards, lambda place: place)
+        return self._with(self._survey(lambda place: place))
+
+    def _with(self, found: Mapping[str, Any]) -> WebdatasetParams:
         return WebdatasetParams.model_validate({**self._params.model_dump(), **found})
+
+    def _survey(self, local: Callable[[str], str]) -> dict[str, Any]:
+        """Values of parameters that the shards determine."""
+        found = survey(self._params, self._all_shards, local)
+        if self._ranges and self._params.borders is None:
+            complete = self._with(found)
+            labels = {name: labels_of(name, complete.label(name)) for name in complete.targets}
+            borders = split_borders(self._groups(complete, labels, local), self._ranges, self._where)
+            found["borders"] = {split: list(places) for split, places in borders.items()}
+        return found
+
+    def _groups(
+        self, complete: WebdatasetParams, labels: Mapping[str, Labels], local: Callable[[str], str]
+    ) -> Iterator[str]:
+        """Groups of the samples of all shards; without samples that are broken or left out."""
+        for part in self._all_shards:
+            for members in read_samples(local(part)):
+                try:
+                    group = self._group(part, members)
+                    kept = find_field(members, complete.image) is not None
+                    values = [self._convert(name, complete, of_target, members) for name, of_target in labels.items()]
+                except DataError:
+                    continue  # reported when the shard is indexed
+                if kept and None not in values:
+                    yield group
 
     @cached_property
     def _labels(self) -> dict[str, Labels]:
@@ -118,27 +145,33 @@ class Webdataset:
             raise DataError(
                 f"a video ({frames[0]}) among pictures", members.where, "set `contents: videos`, or `image`"
             )
-        key = plain_key(f"{self._labels_of[part]}/{members.key}.x")
-        subject, video = self._text("subject", members), self._text("video", members)
-        if self._ranges and self._drawn(subject or video or key) != split:
+        if self._ranges and self._drawn(self._group(part, members)) != split:
             return None
         targets: dict[str, Label] = {}
-        for name in self._params.targets:
-            label = self._convert(name, members)
+        for name, labels in self._labels.items():
+            label = self._convert(name, self._complete, labels, members)
             if label is None:
                 return None
             targets[name] = label
-        return ShardSample(key, frames[0], targets, subject, video, self._time(members))
+        subject, video = self._text("subject", members), self._text("video", members)
+        return ShardSample(self._key(part, members), frames[0], targets, subject, video, self._time(members))
+
+    def _key(self, part: str, members: ShardMembers) -> str:
+        return plain_key(f"{self._labels_of[part]}/{members.key}.x")
+
+    def _group(self, part: str, members: ShardMembers) -> str:
+        """What stays in one split: the subject, else the video, else the sample."""
+        return self._text("subject", members) or self._text("video", members) or self._key(part, members)
 
     def _drawn(self, group: str) -> str:
-        """Split of a group, by its hash alone: the number of groups is not known before all shards are read."""
-        place = position(group)
-        return next((split for split, (start, end) in self._ranges.items() if start <= place < end), "train")
+        """Split of a group."""
+        place, borders = position(group), self._complete.borders or {}
+        return next((split for split, (first, last) in borders.items() if first <= place <= last), "train")
 
-    def _convert(self, name: str, members: ShardMembers) -> Label | None:
-        field = self._complete.label(name).field or ""
+    def _convert(self, name: str, complete: WebdatasetParams, labels: Labels, members: ShardMembers) -> Label | None:
+        field = complete.label(name).field or ""
         try:
-            return self._labels[name].convert(read_field(members, field))
+            return labels.convert(read_field(members, field))
         except ValueError as error:
             do = f"fix the sample, or set `targets.{name}`; it has {', '.join(members.suffixes)}"
             raise DataError(f"target {name} (field {field}) {error}", members.where, do) from error

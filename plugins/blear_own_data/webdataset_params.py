@@ -66,6 +66,11 @@ class WebdatasetParams(SplitParams, ClipParams):
     contents: Literal["pictures", "videos"] | None = Field(
         None, description="what the samples are; null: found out from the first one"
     )
+    borders: dict[str, tuple[float, float]] | None = Field(
+        None,
+        description="drawn split -> its first and last position in the order of the hashes; null: found from the "
+        "subjects of all samples, so that the shares are met",
+    )
     subject: str | None = Field(
         None,
         description="file of the person's name, as for a label; never in two drawn splits, intervals cluster by it",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+import timm
 import torch
 from torch import Tensor, nn
 
-import timm
 from blear.contracts import BuildContext, Features
 from blear.errors import PluginError
 from blear_timm import TimmParams

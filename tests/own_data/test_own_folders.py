@@ -183,6 +183,14 @@ def test_folds_test_every_subject_once(tmp_path):
     assert sorted(tested) == [f"{n:02d}" for n in range(10)]
 
 
+def test_a_drawn_split_without_a_subject_is_refused(tmp_path):
+    source = subjects(tmp_path, people=3)
+    for shares, empty in (({"folds": 10, "fold": 9}, "test"), ({"test": 0.9, "dev": 0.05}, "train, dev")):
+        message = f"3 subjects, videos or files cannot be divided: none is left for {empty}\n  -> give more data"
+        with pytest.raises(DataError, match=message):
+            build(source, subject=r"S(\d+)", **shares)
+
+
 def test_mistakes_name_file_and_remedy(tmp_path):
     for path in ("set/train/a/1.png", "set/train/b/2.png", "set/test/a/3.png"):
         picture(tmp_path / path)

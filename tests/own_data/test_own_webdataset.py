@@ -17,6 +17,7 @@ from blear.data.prepare.run import prepare_dataset
 from blear.data.prepared import Prepared
 from blear.errors import DataError
 from blear.plugin.component_ref import ComponentRef
+from blear_own_data.splitting import draw_splits
 
 EIGHT = {f"{n:04d}": sample(n) for n in range(8)}
 
@@ -264,9 +265,12 @@ def test_splits_come_from_names_or_are_drawn_by_subject(tmp_path):
         assert len(store) == 3 * len(people[split])
         for key, (frames, _) in read(prepared, split).items():
             np.testing.assert_array_equal(frames[0], picture(many[key.rpartition("/")[2]]["png"], (16, 20)))
-    assert not people["train"] & people["test"]
-    assert len(people["train"] | people["test"]) == 20
-    assert 2 <= len(people["test"]) <= 10
+    names = sorted(people["train"] | people["test"])  # the rule of `folders` and `table`
+    drawn = dict(zip(names, draw_splits(names, {"test": (0.0, 0.3)}), strict=True))
+    assert {name: split for split, of_split in people.items() for name in of_split} == drawn
+    assert (len(people["train"]), len(people["test"])) == (14, 6)
+    with pytest.raises(DataError, match="20 subjects, videos or files cannot be divided: none is left for test"):
+        prepare(tmp_path, tmp_path / "one", splits=None, subject="json.who", folds=100, fold=99)
 
 
 def test_a_second_run_reads_nothing_and_a_changed_shard_is_indexed_again(tmp_path):

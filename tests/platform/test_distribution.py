@@ -15,6 +15,9 @@ import blear
 from blear.errors import JobError
 from blear.job.shipped_jobs import copy_job, find_job, job_summary, shipped_jobs
 
+GENERATED = {"PKG-INFO"}
+"""Files of the source distribution that are not in the repository."""
+
 
 @pytest.fixture(scope="module")
 def built(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -55,23 +58,23 @@ def test_the_wheel_works_in_an_empty_folder(built: Path, repository: Path, tmp_p
 def test_the_source_distribution_is_the_checkout(built: Path, repository: Path) -> None:
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
-    folders = ("platform", "plugins", "jobs", "tests", "docs")
-    expected = {
-        path.relative_to(repository).as_posix()
-        for folder in folders
-        for path in (repository / folder).rglob("*")
-        if path.is_file() and not {"__pycache__", ".mypy_cache"} & set(path.parts)
-    }
-    expected |= {
-        "pyproject.toml",
-        "Makefile",
-        "README.md",
-        "CHANGELOG.md",
-        "CONTRIBUTING.md",
-        "LICENSE",
-        "cluster.yaml",
-    }
-    assert expected <= names | {"docs/site"}, sorted(expected - names)[:5]
+    assert names - GENERATED == _files_of(repository)
+
+
+def _files_of(repository: Path) -> set[str]:
+    """Files of a checkout that git does not ignore; of an unpacked source distribution, its files."""
+    if not (repository / ".git").exists():
+        skipped = {"__pycache__", "build", "dist", "runs", "shards"}
+        found = {file.relative_to(repository) for file in repository.rglob("*") if file.is_file()}
+        found = {file for file in found if not skipped & set(file.parts) and not _is_cache(file.parts[0])}
+        return {file.as_posix() for file in found} - GENERATED
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=repository, check=True, capture_output=True, text=True).stdout.splitlines()
+    return {name for name in listed if (repository / name).is_file()}
+
+
+def _is_cache(folder: str) -> bool:
+    return folder.startswith((".venv", ".mypy", ".pytest", ".ruff", ".import_linter", ".hypothesis"))
 
 
 def test_jobs_are_found_by_name(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

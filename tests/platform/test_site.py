@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import re
 import subprocess
@@ -9,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from browser import browse
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +42,28 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
         assert 'class="mermaid"' not in page.read_text(), "mermaid is loaded from a network of servers"
     for style in site.rglob("*.css"):
         assert not re.search(r"url\(['\"]?https?:", style.read_text()), style.name
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [375, 1280])
+def test_a_word_is_searched_and_its_page_opened_without_a_network(
+    site: Path, chromium: str, tmp_path: Path, width: int
+) -> None:
+    async def visit(tab):
+        await tab.open(site / "index.html", width, "light")
+        await tab.click("label[for=__search].md-header__button" if width < 960 else ".md-search__input")
+        await tab.until("document.activeElement.matches('.md-search__input')")
+        await tab.call("Input.insertText", text="temporal shift")
+        await tab.until("document.querySelectorAll('.md-search-result__link').length")
+        await asyncio.sleep(0.5)  # the results slide in
+        found = await tab.evaluate("[...document.querySelectorAll('.md-search-result__link')].map(e => e.href)")
+        await tab.click(".md-search-result__link")
+        start = json.dumps((site / "index.html").as_uri())
+        await tab.until(f"location.href.split(/[?#]/)[0] != {start} && document.readyState == 'complete'")
+        return found, await tab.evaluate("[location.href, document.querySelector('article').innerText]"), tab.requests
+
+    found, (place, text), requests = browse(chromium, tmp_path / "profile", visit)
+    assert any("systems.html" in link or "vtt" in link for link in found), found
+    assert re.split(r"[?#]", place)[0] == re.split(r"[?#]", found[0])[0]
+    assert "temporal shift" in text.lower()
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []

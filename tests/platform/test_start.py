@@ -57,3 +57,20 @@ def test_commands_of_the_page_exist(repository: Path, page: str) -> None:
         command = cli.commands[name]
         known = {option for parameter in command.params for option in parameter.opts}
         assert set(re.findall(r"(?<!\S)--[\w-]+", rest.split("#")[0])) <= known, (name, rest)
+
+
+def test_the_programs_side_by_side_are_complete(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    rows = re.findall(r"\]\((start/\S+)\) \| (\d+) \|", (repository / "docs" / "start.md").read_text())
+    assert [name for name, _ in rows] == ["start/with_timm.py", "start/with_lightning.py", "start/job.yaml"]
+    for name, lines in rows:
+        text = (repository / "docs" / name).read_text()
+        assert len(text.splitlines()) == int(lines)
+        if name.endswith(".py"):
+            compile(text, name, "exec")
+        else:
+            (tmp_path / "job.yaml").write_text(text)
+            assert read_job(tmp_path / "job.yaml")[0].stages["plain"].backbone.params["model"] == "resnet10t"

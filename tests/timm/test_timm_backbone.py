@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 
-import timm
 from blear.contracts import BuildContext, ClipSpec
 from blear.errors import PluginError
 from blear.testing import NotCheckedError, checks_of

@@ -93,7 +93,28 @@ def dry_run(
         problems.attempt("evaluate.equivalence", partial(_check_equivalence, checker, job.evaluate, sorted(usable)))
     if problems.lines:
         raise JobError("\n".join(problems.lines))
-    return checker.notes
+    return [*checker.notes, *_absent_classes(job, facts)]
+
+
+def _absent_classes(job: Job, facts: Mapping[str, DataFacts]) -> Iterator[str]:
+    """Iterates over notes on the classes that a split of the job does not have, once the data are prepared."""
+    used: dict[tuple[str, str], None] = {}
+    for stage in job.stages.values():
+        if stage.data in facts and stage.steps:
+            used[stage.data, stage.split or facts[stage.data].splits[0]] = None
+            used |= {(stage.data, stage.validate_.split): None} if stage.validate_ is not None else {}
+    if job.evaluate is not None:
+        used |= {
+            (job.evaluate.data or job.stages[name].data, job.evaluate.split): None
+            for name in _arm_stages(job, job.evaluate)
+        }
+    for data, split in used:
+        if data in facts:
+            for target, counts in facts[data].class_counts.get(split, {}).items():
+                classes = facts[data].targets[target].classes
+                absent = [name for name, count in zip(classes, counts, strict=True) if not count]
+                if absent:
+                    yield f"data {data}: no sample of the split {split} has {target} {', '.join(absent)}"
 
 
 def _is_named(stage: str, template: str | None) -> bool:

@@ -26,7 +26,7 @@ from blear.plugin.discovery import load_plugins
 
 LOOK_S = 30.0
 """Seconds in which samples are counted."""
-STAGE_S, SHORT_STAGE_S = 300.0, 30.0
+STAGE_S, SHORT_STAGE_S = 300.0, 25.0
 """Seconds that each stage trains at most, by a measurement of a few steps; with less than `FEW` samples the second."""
 FEW = 2000
 _SIZES = (16, 24, 32, 48, 64, 96, 112, 128)

@@ -153,6 +153,11 @@ class StageChecker:
         """Builds the model of a stage, without initial weights."""
         return build_recognizer(self.catalog, self.job.stages[name], name, context)
 
+    def initial_model(self, name: str) -> Recognizer:
+        """Builds the model of a stage for the clips that its chains give, without initial weights."""
+        _, _, built = stage_chains(self.job, name, self.catalog, self._stored(name))
+        return self.model(name, built)
+
     def _compute(self, name: str) -> StageOutput:
         stage, stored = self.job.stages[name], self._stored(name)
         augment, degrade, built = stage_chains(self.job, name, self.catalog, stored)
@@ -269,8 +274,7 @@ class StageChecker:
         """
         if source is None or self.job.stages[source].data not in self.facts:
             return None
-        _, _, built = stage_chains(self.job, source, self.catalog, self._stored(source))
-        return part_weights(self.model(source, built).state_dict(), part)
+        return part_weights(self.initial_model(source).state_dict(), part)
 
     def _key(self, name: str) -> str:
         """Everything that the check of a stage's model depends on."""

@@ -16,7 +16,7 @@ class Fit:
     """The result of one rename table.
 
     Attributes:
-        label: name of the table; "" for the names as they are, "by order" for a proposed table.
+        label: name of the table; "" for the names as they are, "by order" (from the end) for a proposed table.
         table: pattern of a name in the file -> name in the module.
         taken: name in the file -> name in the module, of the tensors whose name and shape fit.
         left: name in the file -> reason, of the other tensors.
@@ -31,7 +31,7 @@ class Fit:
 
 
 def best_fit(file: Mapping[str, Shape], module: Mapping[str, Shape], tables: Mapping[str, Mapping[str, str]]) -> Fit:
-    """Returns the fit that takes the most tensors: names as they are, named tables, a removed prefix, or by order.
+    """Returns the fit that takes the most tensors: as they are, by a table, without a prefix, by order.
 
     Args:
         file: name -> shape of the tensors in the file.
@@ -39,6 +39,7 @@ def best_fit(file: Mapping[str, Shape], module: Mapping[str, Shape], tables: Map
         tables: name -> rename table.
     """
     tried = {"": {}, **tables, "without a prefix": _prefix(file, module), "by order": _by_order(file, module)}
+    tried["by order from the end"] = _by_order(file, module, from_end=True)
     fits = [fit for label, table in tried.items() if (fit := _fit(label, table, file, module)) is not None]
     return max(fits, key=lambda fit: len(fit.taken))  # the first of equal ones
 
@@ -77,11 +78,15 @@ def _prefix(file: Mapping[str, Shape], module: Mapping[str, Shape]) -> dict[str,
     return {f"{max(prefixes, key=prefixes.count)}.*": "*"} if prefixes else {}
 
 
-def _by_order(file: Mapping[str, Shape], module: Mapping[str, Shape]) -> dict[str, str]:
-    """Pairs the layers of file and module in order while all their tensors agree."""
+def _by_order(file: Mapping[str, Shape], module: Mapping[str, Shape], *, from_end: bool = False) -> dict[str, str]:
+    """Pairs the layers of file and module in order while all their tensors agree.
+
+    From the end, the last layers of a whole network are paired with those of a head.
+    """
     table: dict[str, str] = {}
-    ours = iter(_layers(module).items())
-    for name, tensors in _layers(file).items():
+    step = -1 if from_end else 1
+    ours = iter(list(_layers(module).items())[::step])
+    for name, tensors in list(_layers(file).items())[::step]:
         own = next(((layer, of) for layer, of in ours if of.keys() == tensors.keys()), None)
         if own is None or not all(shapes_agree(tensors[key], own[1][key]) for key in tensors):
             break

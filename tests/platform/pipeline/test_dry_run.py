@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from blear.contracts import Target
 from blear.data.prepared import Prepared
 from blear.errors import JobError
 from blear.job.reader import read_job
@@ -227,3 +229,16 @@ def test_the_suite_reports_parameters_without_a_gradient(tmp_path: Path) -> None
     [check] = [check for check in checks_of(str(tmp_path / "idle.py")) if "can be trained" in str(check)]
     with pytest.raises(NonconformityError, match=r"spare\.weight"):
         check()
+
+
+def test_classes_that_a_split_lacks_are_noted(job) -> None:
+    read, catalog = read_job(job())
+    facts = data_facts(read, catalog)[0]
+    mood = Target("mood", "class", ("calm", "glad", "sad"))
+    counts = {"train": {"mood": (5, 0, 1)}, "dev": {"mood": (0, 2, 0)}, "test": {"mood": (0, 0, 0)}}
+    targets = {**facts["faces"].targets, "mood": mood}
+    known = {"faces": replace(facts["faces"], targets=targets, class_counts=counts)}
+    assert dry_run(read, catalog, known) == [
+        "data faces: no sample of the split train has mood glad",
+        "data faces: no sample of the split dev has mood calm, sad",
+    ]

@@ -10,11 +10,11 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-from report_browser import browse
 from report_runs import make_run
 
 from blear.report import build, compare
 from blear.report.run_files import read_results
+from browser import browse
 
 CONDITIONS = ("corruptions/downscale", "corruptions/gaussian_noise", "soft")
 ARM_COLORS = ("clean-trained", "mix-trained", "an-arm-with-a-rather-long-name_of_many_words")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from blear.contracts import Batch, BuildContext, Categories, ClipSpec, Head, Images, Metric, Target, Values
 from blear.errors import BlearError
 from blear.plugin.catalog import Catalog, RegisteredComponent
-from blear.plugin.conformance.checks import Check, accelerator, expect, expect_close, for_each_example, shape
+from blear.plugin.conformance.checks import (
+    Check,
+    NonconformityError,
+    accelerator,
+    expect,
+    expect_close,
+    for_each_example,
+    shape,
+)
 from blear.plugin.conformance.modules import CLIPS, backbone_for, expect_same_start, expect_saves, frames_for, seeded
 from blear.plugin.decoded_targets import target_metrics
 from blear.plugin.memory_format import to_channels_last
@@ -21,6 +29,7 @@ from blear.plugin.memory_format import to_channels_last
 _CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 _VALUES = ("valence", "arousal")
 _WIDTH = 16
+_TRIED, _MOST_CLASSES = 3, 10_000
 
 
 def head_checks(registered: RegisteredComponent, catalog: Catalog) -> Iterator[Check]:
@@ -39,15 +48,51 @@ def head_checks(registered: RegisteredComponent, catalog: Catalog) -> Iterator[C
     return for_each_example(registered, requirements, lambda example: _Built(registered, example, catalog))
 
 
+def head_for(
+    registered: RegisteredComponent, example: Any, catalog: Catalog, shapes: Sequence[tuple[int, ...]]
+) -> nn.Module:
+    """Builds a head for the features and classes that most of the tensors of a weight file fit.
+
+    Widths of features and numbers of classes are tried from the shapes of the file's matrices.
+
+    Args:
+        registered: the head.
+        example: its parameters.
+        catalog: the loaded plugins.
+        shapes: of the tensors in the file, in their order.
+    """
+    matrices = [shape for shape in reversed(shapes) if len(shape) > 1]
+    widths = list(dict.fromkeys(shape[1] for shape in matrices))[:_TRIED]
+    counts = list(dict.fromkeys(shape[0] for shape in matrices if 1 < shape[0] <= _MOST_CLASSES))[:_TRIED]
+    built = []
+    for width, count in itertools.product([*widths, _WIDTH], [*counts, len(_CLASSES)]):
+        features = {"embedding": torch.zeros(1, 1, width)}
+        classes = _CLASSES if count == len(_CLASSES) else tuple(f"class{n}" for n in range(count))
+        try:
+            built.append(_Built(registered, example, catalog, classes, [(features, CLIPS[0])]).module)
+        except NonconformityError:
+            continue
+    if not built:
+        return _Built(registered, example, catalog).module
+    return max(built, key=lambda module: sum(tuple(t.shape) in shapes for t in module.state_dict().values()))
+
+
 class _Built:
     """A head built for the first features that it accepts, and a batch for it."""
 
-    def __init__(self, registered: RegisteredComponent, example: Any, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        registered: RegisteredComponent,
+        example: Any,
+        catalog: Catalog,
+        classes: tuple[str, ...] = _CLASSES,
+        offers: Iterable[tuple[dict[str, Tensor], ClipSpec]] | None = None,
+    ) -> None:
         self._registered, self._example = registered, example
         refused: list[str] = []
-        for features, clip in _offers(registered, catalog):
+        for features, clip in _offers(registered, catalog) if offers is None else offers:
             shapes = {name: tuple(value.shape[1:]) for name, value in features.items()}
-            for targets in _targets(registered, example):
+            for targets in _targets(registered, example, classes):
                 counts = {name: (9,) * len(t.classes) for name, t in targets.items() if t.kind == "class"}
                 self.context = BuildContext(seed=1, clip=clip, targets=targets, features=shapes, counts=counts)
                 try:
@@ -76,7 +121,7 @@ class _Built:
         return features, Batch(frames, frames, {name: value[rows] for name, value in labels.items()})
 
 
-def _targets(registered: RegisteredComponent, example: Any) -> list[dict[str, Target]]:
+def _targets(registered: RegisteredComponent, example: Any, labels: tuple[str, ...]) -> list[dict[str, Target]]:
     """Returns targets that a head may need, in several mixtures of kinds.
 
     The names are the strings in its parameters whose names contain `target`, and usual names.
@@ -87,9 +132,9 @@ def _targets(registered: RegisteredComponent, example: Any) -> list[dict[str, Ta
             given = [wanted] if isinstance(wanted, str) else list(wanted) if isinstance(wanted, list | tuple) else []
             named += [name for name in given if isinstance(name, str)]
     names = list(dict.fromkeys([*named, "emotion", "label"]))
-    classes = {name: Target(name, "class", classes=_CLASSES) for name in names}
+    classes = {name: Target(name, "class", classes=labels) for name in names}
     values = {name: Target(name, "value", bounds=(-1.0, 1.0)) for name in (*named, *_VALUES)}
-    shares = {name: Target(name, "distribution", classes=_CLASSES) for name in names}
+    shares = {name: Target(name, "distribution", classes=labels) for name in names}
     usual = values | {name: target for name, target in classes.items() if name not in _VALUES}
     return [usual, values | classes, classes | values, usual | shares]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import subprocess
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -13,6 +14,7 @@ import aiohttp
 
 _FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
 --disable-component-update --disable-sync --hide-scrollbars --remote-debugging-port=0"""
+_POLLS = 1200
 
 
 class Tab:
@@ -51,6 +53,21 @@ class Tab:
         found = await self.call("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
+
+    async def until(self, script: str) -> Any:
+        """The first value of a script that is not empty."""
+        for _ in range(_POLLS):
+            if found := await self.evaluate(script):
+                return found
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"nothing within 60 s: {script}")
+
+    async def click(self, selector: str) -> None:
+        """A click of the mouse on the middle of an element."""
+        place = "(e => { const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] })"
+        x, y = await self.evaluate(f"{place}(document.querySelector({json.dumps(selector)}))")
+        for kind in ("mousePressed", "mouseReleased"):
+            await self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     async def screenshot(self, path: Path) -> None:
         """The whole page as PNG."""
