@@ -12,6 +12,7 @@ from blear.video.container import choose_stream, open_container
 from blear.video.skipping import NotInOrderError, decode_every
 
 _DECODER_BYTES = 200 << 20
+_MOST_THREADS = 16  # FFmpeg advises against more
 _MOST_DEMUX_ERRORS = 100  # in a row; some demuxers return the same error for ever
 
 
@@ -99,7 +100,7 @@ class StreamDecoder:
         context = stream.codec_context
         if threads == 0:
             held = 4 * max(1, context.width * context.height)  # a thread holds a frame, its predecessor and packets
-            threads = max(1, min(len(os.sched_getaffinity(0)), _DECODER_BYTES // held))
+            threads = max(1, min(len(os.sched_getaffinity(0)), _MOST_THREADS, _DECODER_BYTES // held))
         stream.thread_type = "NONE" if threads == 1 else "AUTO"
         context.thread_count = threads
         return stream

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from video_files import Kind, encode
 
 from blear.errors import DataError
 from blear.video import read_video
+from blear.video.container import open_container
+from blear.video.decoding import StreamDecoder
 
 COLOURS = [(20 * k, 100, 240 - 20 * k) for k in range(10)]
 
@@ -70,6 +73,18 @@ def test_frames_that_no_needed_frame_depends_on_are_not_decoded(tmp_path: Path) 
     assert notes == []
     list(read_video(file, 1, notice=notes.append))
     assert "the file is damaged" in notes[0]
+
+
+def test_threads_of_the_decoder_are_bounded_by_the_bytes_of_their_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)))
+    for name, size, threads in (("small.mp4", (64, 48), 16), ("large.mp4", (2560, 1440), 14)):
+        file = encode(Kind(name, size=size, frames=1), tmp_path)
+        with open_container(file) as container:
+            stream = StreamDecoder(file, None, 0, None)._open_stream(container, 0)
+            assert stream.codec_context.thread_count == threads
+        assert len(list(read_video(file))) == 1
 
 
 def test_pixels_that_are_not_square(tmp_path: Path) -> None:
