@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import grid_sample
 
 from blear.contracts import BuildContext, DrawKeys, Draws
 from blear_corruptions.geometry.params import RandomAffineParams
@@ -40,7 +40,7 @@ class RandomAffine:
     def apply(self, frames_BTCHW: Tensor, draws: Draws) -> Tensor:
         """Returns frames of the same shape."""
         batch, length, channels, height, width = frames_BTCHW.shape
-        if not batch:  # affine_grid refuses an empty batch
+        if not batch:  # grid_sample refuses an empty batch
             return frames_BTCHW
         cosine, sine = torch.cos(draws["angle"]) / draws["scale"], torch.sin(draws["angle"]) / draws["scale"]
         right, down = 2 * draws["right"], 2 * draws["down"]  # the grid runs from -1 to 1
@@ -49,11 +49,21 @@ class RandomAffine:
         from_x = torch.stack([cosine, -sine * ratio, sine * ratio * down - cosine * right], dim=1)
         from_y = torch.stack([sine / ratio, cosine, -sine / ratio * right - cosine * down], dim=1)
         planes = frames_BTCHW.reshape(batch, length * channels, height, width)
-        theta = torch.stack([from_x, from_y], dim=1).to(planes.dtype)
-        grid = affine_grid(theta, list(planes.shape), align_corners=False)
-        moved = grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        theta_B32 = torch.stack([from_x, from_y], dim=2).to(planes.dtype)  # factors of x, of y, and 1
+        across_W, down_H = (_centres(side, planes)[None, :, None] for side in (width, height))
+        rows_BH2 = down_H * theta_B32[:, 1:2] + theta_B32[:, 2:]
+        grid_BHW2 = rows_BH2[:, :, None] + (across_W * theta_B32[:, :1])[:, None]
+        moved = grid_sample(planes, grid_BHW2, mode="bilinear", padding_mode="border", align_corners=False)
         return moved.reshape(frames_BTCHW.shape)
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
         """Returns no levels: an augmentation has no severity to sweep."""
         return ()
+
+
+def _centres(side: int, like: Tensor) -> Tensor:
+    """The coordinates of the pixels' centres along one side, which runs from -1 to 1.
+
+    Sums of a row's and a column's part are several times faster than `affine_grid`, a matrix product for each pixel.
+    """
+    return (2 * torch.arange(side, dtype=like.dtype, device=like.device) + 1) / side - 1
