@@ -3,6 +3,7 @@ import gc
 import threading
 import time
 import weakref
+from concurrent.futures import wait
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from data_toy import prepare_toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blear.data import loader
 from blear.data.decoded.cache import VERSION
 from blear.data.decoded.store import Store
 from blear.data.loader import batches, sequential_batches
@@ -262,18 +264,28 @@ def test_a_hanging_read_names_its_samples(store):
     assert f"samples {', '.join(keys[:4])} and 2 more" in error.value.what
 
 
-def test_a_slow_read_that_makes_progress_is_not_a_stall(store):
-    class Decoding(Watched):
-        progress = 0
+def test_a_slow_read_that_makes_progress_is_not_a_stall(store, monkeypatch):
+    """The loader's waits end with each progress instead of after `stall_s`: the test does not depend on speed."""
 
+    class Decoding(Watched):
         def take(self, samples_B, select_frames=None):
-            for _ in range(15):
-                time.sleep(0.1)
+            while waits < 3:
                 self.progress += 1
+                time.sleep(0.001)
             return super().take(samples_B, select_frames)
 
-    sampler = Sampler(COUNTS, 6, 0)
-    assert np.array_equal(next(batches(Decoding(store), sampler, 0, 1, stall_s=1.0)).samples_B, sampler.batch(0)[1])
+    def wait_for_progress(futures, stall_s):
+        nonlocal waits
+        before = reading.progress
+        while reading.progress == before and not futures[0].done():
+            time.sleep(0.001)
+        waits += 1
+        return wait(futures, 0 if waits < 3 else None)
+
+    waits, reading, sampler = 0, Decoding(store), Sampler(COUNTS, 6, 0)
+    monkeypatch.setattr(loader, "wait", wait_for_progress)
+    assert np.array_equal(next(batches(reading, sampler, 0, 1)).samples_B, sampler.batch(0)[1])
+    assert waits >= 3
 
 
 def grows(value, before):

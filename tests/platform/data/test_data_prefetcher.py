@@ -28,7 +28,7 @@ class Decoding:
             self._let.release()
 
     def waits_for(self, began):
-        for _ in range(1000):
+        for _ in range(12_000):  # a minute: a busy machine may be slow
             if self.began == began:
                 return True
             time.sleep(0.005)

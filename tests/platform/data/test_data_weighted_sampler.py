@@ -252,9 +252,9 @@ def test_columns_are_read_from_the_indexes_of_the_shards(tmp_path: Path) -> None
 def test_a_million_samples_are_grouped_in_seconds() -> None:
     codes_N = np.random.default_rng(0).integers(7, size=10**6).astype(np.int32)
     columns = SplitColumns(10**6, {"emotion": CategoricalColumn(codes_N, tuple("abcdefg"))}, ("emotion",))
-    began = time.perf_counter()
+    began = time.process_time()  # of this process: others may keep the cores busy
     (group,) = build_groups([DrawEntry(share=1, where={"emotion": list("bcdefg")}, even="emotion")], columns, "draw")
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert [len(cell) for cell in group.strata] == np.bincount(codes_N)[1:].tolist()
 
 

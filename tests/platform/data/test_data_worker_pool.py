@@ -62,7 +62,7 @@ def cached(folder):
 
 def ends(pid):
     """Waits until a process has ended; a zombie process has ended."""
-    for _ in range(1000):
+    for _ in range(6000):
         try:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
                 return True
