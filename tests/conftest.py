@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import secrets
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from blear.cli import main
 from blear.storage.run_log import stop_logging
-from ports import free_port
+from ray_head import RayHead
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -25,12 +27,13 @@ if (
 ):  # as in a background job of a shell; processes that tests start would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as in `make test`, before torch is imported
 os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: on a busy machine workers would hardly run
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on Ray come first: they take longest, so that no worker waits for the other at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    """Long files come first, those on Ray above all, so that no process waits for the other one at the end."""
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("ray", "slow")])
 
 
 @pytest.fixture(scope="session")
@@ -55,17 +58,63 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def blear(tmp_path: Path, storage: Path):
-    """Runs the real `blear` command: blear("run", "job.yaml") -> CompletedProcess."""
+def blear(storage: Path, monkeypatch: pytest.MonkeyPatch):
+    """Runs the `blear` command in this process: blear("run", "job.yaml") -> CompletedProcess.
 
-    def call(*arguments: str, timeout: float = 250, **environment: str) -> subprocess.CompletedProcess[str]:
+    A process of its own takes 4 to 5 seconds to import torch and the platform, see `blear_process`.
+    """
+
+    def call(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        words = ["blear", *map(str, arguments)]
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+        with contextlib.ExitStack() as stack:
+            patch = stack.enter_context(monkeypatch.context())
+            patch.delenv("RAY_ADDRESS", raising=False)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.chdir(REPOSITORY)
+            patch.setattr(sys, "argv", words)
+            stack.callback(stop_logging)
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("default")  # as in a process of its own: a warning is no error
+            stack.enter_context(contextlib.redirect_stdout(out))
+            stack.enter_context(contextlib.redirect_stderr(err))
+            try:
+                main()
+                code: object = 0
+            except SystemExit as ended:
+                code = ended.code
+        texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
+        return subprocess.CompletedProcess(words, int(code or 0), *texts)
+
+    return call
+
+
+@pytest.fixture
+def blear_process(storage: Path):
+    """Runs the real `blear` command in a process of its own, with the interface of `blear`."""
+
+    def call(*arguments: object, timeout: float = 250, **environment: str) -> subprocess.CompletedProcess[str]:
         command = [str(Path(sys.executable).with_name("blear")), *map(str, arguments)]
-        keep = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"OMP_NUM_THREADS": "1"} | environment
+        keep = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | environment
         return subprocess.run(
             command, capture_output=True, text=True, timeout=timeout, cwd=REPOSITORY, env=keep, check=False
         )
 
     return call
+
+
+@pytest.fixture(scope="session")
+def ray_here() -> Iterator[None]:
+    """This process as the driver of a Ray cluster that it started, with two CPUs. `blear` then starts no other one.
+
+    The worker processes of one test are used by the next ones, so that torch is imported less often.
+    """
+    import ray
+
+    ray.init("local", num_cpus=2, include_dashboard=False, logging_level="warning", log_to_driver=False)
+    yield
+    ray.shutdown()
 
 
 @pytest.fixture(scope="session")
@@ -82,46 +131,11 @@ def ray_token() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def ray_head(tmp_path_factory: pytest.TempPathFactory, ray_storage: Path, ray_token: dict[str, str]) -> Iterator[str]:
-    """A real Ray head on loopback, started as its users do, in the checkout; gives the dashboard's address."""
-    binaries = Path(sys.executable).parent
-    log = tmp_path_factory.mktemp("ray") / "head.log"
-    ray_temporary = tempfile.mkdtemp(prefix="ray-")  # short: paths of sockets have at most 107 bytes
-    environment = os.environ | {
-        "PATH": f"{binaries}:{os.environ['PATH']}",
-        "BLEAR_STORAGE": str(ray_storage),
-        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "1",
-        **ray_token,
-    }
-    port, dashboard = free_port(), free_port()
-    arguments = ["start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=2"]
-    arguments += [
-        f"--dashboard-agent-listen-port={free_port()}",
-        "--dashboard-host=127.0.0.1",
-        "--node-ip-address=127.0.0.1",
-        "--disable-usage-stats",
-        # a temporary folder for each head: Ray's job supervisor finds its cluster by the address file in that folder
-        f"--temp-dir={ray_temporary}",
-    ]
-    with log.open("w") as output:
-        head = subprocess.Popen(
-            [str(binaries / "ray"), *arguments], stdout=output, stderr=output, cwd=REPOSITORY, env=environment
-        )
-    address = f"http://127.0.0.1:{dashboard}"
-    try:
-        for _ in range(120):
-            probe = [str(binaries / "ray"), "job", "list", "--address", address]
-            if subprocess.run(probe, capture_output=True, check=False, env=environment).returncode == 0:
-                break
-            if head.poll() is not None:
-                pytest.fail(f"the Ray head ended:\n{log.read_text()}")
-            time.sleep(1)
-        else:
-            pytest.fail(f"the Ray head did not answer:\n{log.read_text()}")
-        yield address
-    finally:
-        head.terminate()
-        head.wait(60)
-        shutil.rmtree(ray_temporary, ignore_errors=True)
+    """A real Ray head on loopback, started in the checkout; gives the dashboard's address."""
+    environment = {"BLEAR_STORAGE": str(ray_storage), "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "1", **ray_token}
+    head = RayHead(tmp_path_factory.mktemp("ray") / "head.log", REPOSITORY, environment)
+    yield head.address
+    head.stop()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 CUDNN = "CUDA driver version"  # nn.GRU and nn.LSTM ask the real driver for their kernels
 HOST = ("aten.nonzero", "aten._unique2", "aten._local_scalar_dense")  # a shape or branch depends on values

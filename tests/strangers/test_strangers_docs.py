@@ -11,6 +11,7 @@ from strangers_outside import Outside
 BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_command_of_the_page_works(outside: Outside, repository: Path) -> None:
     blocks = BLOCK.findall((repository / "docs" / "plugins.md").read_text())
@@ -20,12 +21,17 @@ def test_every_command_of_the_page_works(outside: Outside, repository: Path) -> 
     assert len(printed) > 1
     outside.folder.joinpath("page").mkdir()
     here = Outside(outside.folder / "page", outside.environment)
-    output = "".join(here("bash", "-ec", command) for command in commands)
+    outputs = {}
+    for command in commands:
+        shorter = " --set 'stages.*.steps=20'" if "sketch_wide" in command else ""  # its result is not on the page
+        outputs[command] = here("bash", "-ec", command + shorter)
+    output = "".join(outputs.values())
     for line in printed:
         assert line in output
     assert "0 failed" in output
     for name in ("sketch", "sketch_wide"):
         assert (Path(outside.environment["BLEAR_STORAGE"]) / "runs" / name / "report.html").is_file()
-    rows = dict(re.findall(r"\| (clean-trained|robust) \|.*?\| ([\d.]+)\D*\[[\d., ]+\] \|$", output, re.MULTILINE))
+    trained = outputs["blear run blear-sketch/job.yaml"]
+    rows = dict(re.findall(r"\| (clean-trained|robust) \|.*?\| ([\d.]+)\D*\[[\d., ]+\] \|$", trained, re.MULTILINE))
     assert float(rows["robust"]) > float(rows["clean-trained"])  # at the largest factor, as the page states
     here("pip", "uninstall", "--yes", "blear-sketch")

@@ -16,6 +16,17 @@ from strangers_outside import Outside
 COMPONENTS = ("sketch/stripes", "sketch/fade", "sketch/tiny", "sketch/classes")
 
 
+def one_training(name: str) -> list[str]:
+    """Changes to the scaffold's job: its first stage is trained on all components, its second one is a copy."""
+    loaded = f"{{data: pictures, start_from: {{stage: clean}}, backbone: {{use: {name}/tiny}}"
+    changes = [
+        "stages.clean.steps=8",
+        f"stages.clean.degrade=[{{use: {name}/fade, contrast: [0.05, 1.0]}}]",
+        f"stages.robust={loaded}, head: {{use: {name}/classes, target: direction}}, batch_size: 64, steps: 0}}",
+    ]
+    return [word for change in changes for word in ("--set", change)]
+
+
 @pytest.fixture(scope="module")
 def package(outside: Outside) -> Path:
     """`blear-sketch`, written, built as a wheel, installed from it; the wheel is gone then."""
@@ -80,8 +91,7 @@ def test_a_package_goes_to_workers_that_do_not_have_it(
         package,
         "--address",
         ray_head,
-        "--set",
-        "stages.*.steps=8",
+        *one_training("sketch"),
         **ray_token,
     )
     assert "builds a wheel of plugin blear-sketch from" in told
@@ -119,8 +129,7 @@ def test_a_one_file_plugin_goes_the_same_way(
         place,
         "--address",
         ray_head,
-        "--set",
-        "stages.*.steps=8",
+        *one_training("scrawl"),
         **ray_token,
     )
     assert "scrawl-1 succeeded" in told

@@ -1,4 +1,4 @@
-"""A real Ray head on loopback: jobs submitted with `ray job submit`, two gloo workers equal to one."""
+"""Training on a real Ray cluster: jobs submitted with `ray job submit`, two gloo workers equal to one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file
+
+from blear.train.on_ray import internals
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
@@ -50,7 +53,10 @@ def losses(run: Path) -> list[float]:
 
 
 def test_ray_job_submit_runs_the_main_job(submit, ray_storage: Path) -> None:
-    done = submit("--working-dir", ".", "--", "jobs/vlqr.yaml", "--profile", "tiny")
+    """Two stages are trained there; a stage of no steps is loaded."""
+    clean = "{data: faces, start_from: {stage: joint}, backbone: {use: vlqr/cnn5x5, width: 0.0625}, "
+    arguments = sets(f"stages.clean={clean}head: {{use: vlqr/valence}}, batch_size: 16, steps: 0}}")
+    done = submit("--working-dir", ".", "--", "jobs/vlqr.yaml", "--profile", "tiny", *arguments)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     assert "succeeded" in done.stdout + done.stderr
     run = ray_storage / "runs" / "vlqr"
@@ -58,18 +64,21 @@ def test_ray_job_submit_runs_the_main_job(submit, ray_storage: Path) -> None:
     assert info["runner"] == "ray"
     assert (run / "report.html").is_file()
     assert json.loads((run / "stages" / "joint" / "stage.json").read_text())["transfer"]["from"] == "sr"
+    joint, loaded = (load_file(run / "stages" / name / "model.safetensors") for name in ("joint", "clean"))
+    assert all(np.array_equal(loaded[name], value) for name, value in joint.items())
 
 
-def test_two_workers_give_the_losses_of_one(submit, ray_storage: Path, blear) -> None:
-    """Without --working-dir, in the checkout of the head; a batch of 15 is split into 8 and 7."""
-    arguments = sets(*SMALL, "cluster.workers=2", "name=two")
-    done = submit("--", "jobs/vlqr_hq.yaml", *arguments)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    two = ray_storage / "runs" / "two"
-    assert json.loads((two / "run.json").read_text())["world"] == 2
-    local = blear("run", "jobs/vlqr_hq.yaml", *sets(*SMALL, "name=one"), BLEAR_STORAGE=str(ray_storage))
+def test_two_workers_give_the_losses_of_one(blear, blear_process, storage: Path) -> None:
+    """Without a cluster `blear run` starts Ray on this machine; a batch of 15 is split into 8 and 7."""
+    arguments = sets(*SMALL, "cluster.workers=2", "evaluate=null", "name=two")
+    done = blear_process("run", "jobs/vlqr_hq.yaml", *arguments, timeout=800)
+    assert done.returncode == 0, done.stderr[-6000:]
+    two = storage / "runs" / "two"
+    info = json.loads((two / "run.json").read_text())
+    assert (info["runner"], info["world"]) == ("ray", 2)
+    local = blear("run", "jobs/vlqr_hq.yaml", *sets(*SMALL, "evaluate=null", "name=one"))
     assert local.returncode == 0, local.stderr
-    one = ray_storage / "runs" / "one"
+    one = storage / "runs" / "one"
     assert len(losses(one)) == 6
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
     ours, theirs = (load_file(run / "stages" / "hq" / "model.safetensors") for run in (one, two))
@@ -77,27 +86,21 @@ def test_two_workers_give_the_losses_of_one(submit, ray_storage: Path, blear) ->
         assert theirs[name] == pytest.approx(value, abs=1e-4), name
 
 
-WITHOUT_INTERNALS = """import sys
-from blear.train.on_ray import internals
-internals.cluster_status = lambda: None
-internals.train_callback_base = lambda: object
-from blear.cli import main
-sys.argv[0] = "blear"
-main()
-"""
+def test_a_run_without_rays_internals_goes_on(ray_here, blear, storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(internals, "cluster_status", lambda: None)
+    monkeypatch.setattr(internals, "train_callback_base", lambda: object)
+    callback = "blear.train.on_ray.callback"  # imported again, here with another base class and after the test
+    monkeypatch.setitem(sys.modules, callback, None)
+    monkeypatch.delitem(sys.modules, callback)
+    arguments = sets(*SMALL, "evaluate=null", "name=plain")
+    done = blear("run", "jobs/vlqr_hq.yaml", "--runner", "ray", *arguments)
+    assert done.returncode == 0, done.stderr[-6000:]
+    assert "restarts are not reported, because this version of Ray is not known" in done.stderr
+    assert len(losses(storage / "runs" / "plain")) == 6
 
 
-def test_a_run_without_rays_internals_goes_on(submit, ray_storage: Path, tmp_path: Path) -> None:
-    script = tmp_path / "run.py"
-    script.write_text(WITHOUT_INTERNALS)
-    done = submit("--", sys.executable, str(script), "run", "jobs/vlqr_hq.yaml", *sets(*SMALL, "name=plain"))
-    text = done.stdout + done.stderr
-    assert done.returncode == 0, text[-6000:]
-    assert "restarts are not reported, because this version of Ray is not known" in text, text[-5000:]
-    assert len(losses(ray_storage / "runs" / "plain")) == 6
-
-
-def test_an_error_of_a_worker_reaches_the_user_unchanged(submit, ray_storage: Path) -> None:
+def test_an_error_of_a_worker_reaches_the_user_unchanged(submit) -> None:
+    """Without --working-dir, in the checkout of the head."""
     arguments = sets(*SMALL, "name=wrong", "stages.hq.optimizer.lr=1.0e+30", "stages.hq.optimizer.clip_norm=null")
     done = submit("--", "jobs/vlqr_hq.yaml", *arguments)
     text = done.stdout + done.stderr

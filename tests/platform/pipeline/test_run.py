@@ -18,6 +18,8 @@ from safetensors.numpy import load_file
 
 from blear.cli import main
 
+pytestmark = pytest.mark.slow
+
 VLQR = ("jobs/vlqr.yaml", "--profile", "tiny")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -42,23 +41,3 @@ def test_one_worker_instead_of_several_is_said(repository: Path, capsys: pytest.
 def test_a_missing_gpu_is_known_before_the_data_is_prepared(repository: Path) -> None:
     with pytest.raises(JobError, match=r"cluster\.gpu: it is true, but torch finds no GPU here"):
         check_resources(vlqr(repository, "cluster.gpu=true"), on_ray=True, local=True)
-
-
-@pytest.mark.ray
-def test_a_job_with_two_workers_starts_ray_on_this_machine(storage: Path, blear) -> None:
-    small = {
-        "data.faces.stand_in.size": "48",
-        "data.faces.stand_in.subjects": "{train: 2, dev: 1}",
-        "data.faces.stand_in.per_subject": "8",
-        "stages.hq.backbone.width": "0.0625",
-        "stages.hq.batch_size": "8",
-        "stages.hq.steps": "2",
-        "stages.hq.validate": "null",
-        "cluster.workers": "2",
-        "evaluate": "null",
-    }
-    changes = [part for path, value in small.items() for part in ("--set", f"{path}={value}")]
-    done = blear("run", "jobs/vlqr_hq.yaml", *changes, timeout=290)
-    assert done.returncode == 0, done.stderr
-    info = json.loads((storage / "runs" / "vlqr_hq" / "run.json").read_text())
-    assert (info["runner"], info["world"]) == ("ray", 2)

@@ -1,0 +1,77 @@
+"""A Ray head on loopback, started as its users do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from ports import free_port
+
+_STARTS = 5  # a node that needs over 30 seconds to start ends, for instance on a busy machine
+
+
+class RayHead:
+    """A started head; it accepts jobs.
+
+    Args:
+        log: file for its output.
+        folder: its working directory.
+        environment: environment variables, in addition to those of this process; with Ray's token.
+    """
+
+    def __init__(self, log: Path, folder: Path, environment: dict[str, str]) -> None:
+        self._log, self._folder = log, folder
+        self._binaries = Path(sys.executable).parent
+        self._environment = os.environ | {"PATH": f"{self._binaries}:{os.environ['PATH']}"} | environment
+        for _ in range(_STARTS):
+            self._start()
+            if self._accepts_jobs(environment["RAY_AUTH_TOKEN"]):
+                return
+            self.stop()
+        pytest.fail(f"no Ray head started:\n{log.read_text()}")
+
+    def _start(self) -> None:
+        # a temporary folder for each head: Ray's job supervisor finds its cluster by the address file in that folder;
+        # short: paths of sockets have at most 107 bytes
+        self._temporary = tempfile.mkdtemp(prefix="ray-")
+        dashboard = free_port()
+        self.address = f"http://127.0.0.1:{dashboard}"
+        command = [str(self._binaries / "ray"), "start", "--head", "--block", "--num-cpus=2", "--disable-usage-stats"]
+        command += [f"--port={free_port()}", f"--dashboard-port={dashboard}", f"--temp-dir={self._temporary}"]
+        command += [f"--dashboard-agent-listen-port={free_port()}", f"--ray-client-server-port={free_port()}"]
+        command += ["--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1", "--object-store-memory=80000000"]
+        with self._log.open("w") as output:
+            self._process = subprocess.Popen(
+                command, stdout=output, stderr=output, cwd=self._folder, env=self._environment
+            )
+
+    def _accepts_jobs(self, token: str) -> bool:
+        """Waits until the head has started and lists its jobs; False if it ends before."""
+        jobs = urllib.request.Request(f"{self.address}/api/jobs/", headers={"Authorization": f"Bearer {token}"})
+        until = time.monotonic() + 240
+        while time.monotonic() < until and self._process.poll() is None:
+            if "Ray runtime started" not in self._log.read_text():  # the dashboard may run although the node fails
+                time.sleep(0.1)
+                continue
+            try:
+                with urllib.request.urlopen(jobs, timeout=30) as answer:
+                    json.load(answer)
+                    return True
+            except OSError:
+                time.sleep(0.2)
+        return False
+
+    def stop(self) -> None:
+        """Ends the head."""
+        self._process.terminate()
+        self._process.wait(60)
+        shutil.rmtree(self._temporary, ignore_errors=True)
