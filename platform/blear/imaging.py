@@ -142,10 +142,12 @@ def studio_luma(rgb_HWC: np.ndarray) -> np.ndarray:
     return np.floor(16.0 + rgb_HWC.astype(np.float64) @ weights + 0.5).astype(np.uint8)
 
 
-def resize_bicubic(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def resize_bicubic(image: np.ndarray, height: int, width: int, *, mirrored: bool = False) -> np.ndarray:
     """Resizes a float image [H, W] or [H, W, C] with antialiased bicubic interpolation (a = -0.5).
 
-    Equal to MATLAB's `imresize` except at the borders, where weights are renormalised instead of mirrored.
+    Args:
+        mirrored: continue the image mirrored at its borders, as MATLAB's `imresize` does. False: the weights are
+            renormalised at the borders; the result is equal elsewhere.
 
     Returns:
         float32 [height, width] or [height, width, C]; values are not clipped to the input's range.
@@ -153,8 +155,14 @@ def resize_bicubic(image: np.ndarray, height: int, width: int) -> np.ndarray:
     import torch
     from torch.nn.functional import interpolate
 
+    from blear.separable import resize
+
     image_HWC = image if image.ndim == 3 else image[..., None]
     frames = torch.from_numpy(np.ascontiguousarray(image_HWC.transpose(2, 0, 1), dtype=np.float32))[None]
+    if mirrored:
+        rows, columns = (resize(n, out, "matlab") for n, out in zip(image.shape[:2], (height, width), strict=True))
+        enlarged = (rows @ frames[0].double() @ columns.T).float().numpy()
+        return enlarged.transpose(1, 2, 0) if image.ndim == 3 else enlarged[0]
     out = interpolate(frames, size=(height, width), mode="bicubic", antialias=True, align_corners=False)[0]
     return out.numpy().transpose(1, 2, 0) if image.ndim == 3 else out[0].numpy()
 

@@ -93,7 +93,8 @@ class Avec2016:
         except ValueError as error:
             raise DataError(str(error), where, "locate the faces in this very video, in its own pixels") from error
         luma = studio_luma(face_HWC).astype(np.float32) / 255
-        face = resize_bicubic(luma, self.params.size, self.params.size)
+        mirrored = self.params.interpolation == "matlab"
+        face = resize_bicubic(luma, self.params.size, self.params.size, mirrored=mirrored)
         return face if self.params.precision == "float" else np.rint(face.clip(0, 1) * 255).astype(np.uint8)
 
     def _at(self, times: np.ndarray, path: Path, table: np.ndarray) -> np.ndarray:

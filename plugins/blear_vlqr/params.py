@@ -13,6 +13,13 @@ Init = Literal["xavier", "gaussian"]
 _SR_INIT = 'Initialisation. "gaussian": standard deviation 0.001, as published; "xavier": Caffe\'s, learns sooner'
 
 
+Interpolation = Literal["bicubic", "matlab"]
+_INTERPOLATION = (
+    "Filter of resizing, antialiased. matlab: bicubic with mirrored borders, exactly as MATLAB's imresize, for "
+    "published weights; bicubic: with renormalised weights at the borders"
+)
+
+
 class Avec2016Params(Params):
     """Parameters of `vlqr/avec2016`."""
 
@@ -40,6 +47,8 @@ class Avec2016Params(Params):
         "the overshoot of bicubic resizing, as published, four times as large",
     )
 
+    interpolation: Interpolation = Field(default="bicubic", description=_INTERPOLATION)
+
     @field_validator("target")
     @classmethod
     def _distinct(cls, target: tuple[str, ...]) -> tuple[str, ...]:
@@ -65,6 +74,7 @@ class T91Params(Params):
     factor: int = Field(
         default=12, ge=1, description="Factor of downscaling and upscaling of whole images; 1: no degradation here"
     )
+    interpolation: Interpolation = Field(default="bicubic", description=_INTERPOLATION)
 
     @model_validator(mode="after")
     def _centred(self) -> T91Params:

@@ -58,7 +58,9 @@ class T91:
                 str(path),
                 "remove the picture from the folder, or lower patch or factor",
             )
-        low = None if params.factor == 1 else low_quality(clean, params.factor)
+        low = (
+            None if params.factor == 1 else low_quality(clean, params.factor, mirrored=params.interpolation == "matlab")
+        )
         border = (params.patch - params.target) // 2
         for top, left in corners:
             window = (slice(top, top + params.patch), slice(left, left + params.patch))
@@ -81,11 +83,14 @@ def grid(height: int, width: int, patch: int, stride: int) -> list[tuple[int, in
     return [(top, left) for top in rows for left in columns]
 
 
-def low_quality(luma_HW: np.ndarray, factor: int) -> np.ndarray:
-    """Downscales uint8 luma by `factor`, which divides both sides, and upscales it: float32 in about [0, 1]."""
+def low_quality(luma_HW: np.ndarray, factor: int, *, mirrored: bool = False) -> np.ndarray:
+    """Downscales uint8 luma by `factor`, which divides both sides, and upscales it: float32 in about [0, 1].
+
+    `mirrored`: see `resize_bicubic`.
+    """
     height, width = luma_HW.shape
-    small = resize_bicubic(luma_HW.astype(np.float32) / 255, height // factor, width // factor)
-    return resize_bicubic(small, height, width)
+    small = resize_bicubic(luma_HW.astype(np.float32) / 255, height // factor, width // factor, mirrored=mirrored)
+    return resize_bicubic(small, height, width, mirrored=mirrored)
 
 
 def _pictures(folder: Path) -> dict[str, Path]:

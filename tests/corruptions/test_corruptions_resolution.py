@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate
 
 from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys
 from blear.errors import PluginError
+from blear.imaging import resize_bicubic
 from blear_corruptions.resolution.down_up import downscale, scale_mix
 from blear_corruptions.resolution.params import DownscaleParams, ScaleMixParams
 
@@ -169,6 +170,53 @@ def test_every_pair_of_kernels_equals_pillow_and_torch(factor, shrink, enlarge, 
             resized = Image.fromarray(picture[0].numpy()).resize((columns, rows), PILLOW[kernel])
             picture = torch.from_numpy(np.asarray(resized).copy())[None]
     torch.testing.assert_close(op.apply(frame, op.draw(keys(1)))[0, 0], picture, atol=3e-6, rtol=0)
+
+
+def imresize_rows(image, rows):
+    """MATLAB's bicubic `imresize` along the first axis, by its documented steps in plain loops, counting from 1."""
+
+    def cubic(x):
+        x = abs(x)
+        near = 1.5 * x**3 - 2.5 * x**2 + 1
+        far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+        return near * (x <= 1) + far * (1 < x <= 2)
+
+    length = len(image)
+    scale = rows / length
+    shrink = min(scale, 1.0)
+    width = 4 / shrink
+    mirror = [*range(1, length + 1), *range(length, 0, -1)]
+    out = np.zeros((rows, *image.shape[1:]))
+    for row in range(1, rows + 1):
+        u = row / scale + 0.5 * (1 - 1 / scale)
+        left = math.floor(u - width / 2)
+        positions = range(left, left + math.ceil(width) + 2)
+        weights = np.array([shrink * cubic(shrink * (u - position)) for position in positions])
+        for position, weight in zip(positions, weights / weights.sum(), strict=True):
+            out[row - 1] += weight * image[mirror[(position - 1) % len(mirror)] - 1]
+    return out
+
+
+def imresize(image, rows, columns):
+    return imresize_rows(imresize_rows(image, rows).T, columns).T
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 6, 8, 12, 16])
+def test_the_matlab_filter_is_imresize_with_mirrored_borders(factor):
+    frame = frames(1, 1, 1, 96, 48)
+    image = frame[0, 0, 0].double().numpy()
+    expected = imresize(imresize(image, 96 // factor, 48 // factor), 96, 48)
+    op = downscale(DownscaleParams(factor=factor, interpolation="matlab", enlarge="matlab"), BuildContext())
+    found = op.apply(frame, op.draw(keys(1)))[0, 0, 0].numpy()
+    assert np.abs(found - expected).max() < 1e-6
+    small = resize_bicubic(image, 96 // factor, 48 // factor, mirrored=True)
+    assert np.abs(resize_bicubic(small, 96, 48, mirrored=True) - expected).max() < 1e-6
+    default = downscale(DownscaleParams(factor=factor), BuildContext())
+    border = 4 * factor  # beyond it both filters are the same
+    difference = np.abs(default.apply(frame, default.draw(keys(1)))[0, 0, 0].numpy() - expected)
+    assert difference.max() > 1e-4
+    if border < 20:
+        assert difference[border:-border, border:-border].max() < 2e-6
 
 
 @pytest.mark.parametrize("side", [6, 512])

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from blear.errors import PluginError
 
-Interpolation = Literal["bicubic", "bilinear", "area", "lanczos"]
+Interpolation = Literal["bicubic", "bilinear", "area", "lanczos", "matlab"]
 Steps = tuple[Tensor, ...]
 """One axis of an operator: matrices [out, in] in the order in which they are applied."""
 
@@ -42,9 +42,12 @@ def resize(size: int, out: int, interpolation: Interpolation = "bicubic") -> Ten
         interpolation: "bicubic" (a = -0.5) and "bilinear" are torch's antialiased `interpolate`; they equal MATLAB's
             `imresize` except at the borders, where weights are renormalised instead of mirrored. "lanczos" is Pillow's
             antialiased filter with three lobes in exact arithmetic. "area" is the mean of the covered input pixels.
+            "matlab" is MATLAB's bicubic `imresize` to a given size, mirrored borders included.
     """
     if interpolation == "lanczos":
         return _lanczos(size, out)
+    if interpolation == "matlab":
+        return _bicubic_mirrored(size, out)
 
     def along_rows(image: Tensor) -> Tensor:
         shape = (out, image.shape[-1])
@@ -64,6 +67,20 @@ def _lanczos(size: int, out: int) -> Tensor:
     x = offsets / scale
     weights = torch.where(inside & (x.abs() < 3), torch.sinc(x) * torch.sinc(x / 3), 0)
     return weights / weights.sum(dim=1, keepdim=True)
+
+
+def _bicubic_mirrored(size: int, out: int) -> Tensor:
+    """Cubic kernel with a = -0.5, widened for shrinking; the input continues mirrored, border pixels repeated."""
+    scale = max(size / out, 1.0)
+    centres = (torch.arange(out, dtype=torch.float64)[:, None] + 0.5) * (size / out) - 0.5
+    positions = (centres - 2 * scale).floor() + torch.arange(math.ceil(4 * scale) + 2)
+    x = ((centres - positions) / scale).abs()
+    near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    weights = torch.where(x <= 1, near, torch.where(x < 2, far, 0))
+    periodic = positions.long() % (2 * size)
+    mirrored = torch.minimum(periodic, 2 * size - 1 - periodic)
+    matrix = torch.zeros(out, size, dtype=torch.float64)
+    return matrix.scatter_add_(1, mirrored, weights / weights.sum(dim=1, keepdim=True))
 
 
 def down_up(

@@ -10,9 +10,9 @@ from blear.contracts import Params
 from blear_corruptions.param_types import Share, Weight
 
 Factor = Annotated[float, Field(ge=1, allow_inf_nan=False)]
-Kernel = Literal["bicubic", "bilinear", "area", "lanczos"]
-_SHRINK = "Filter for shrinking (antialiased)."
-_ENLARGE = "Filter for enlarging; area repeats pixels."
+Kernel = Literal["bicubic", "bilinear", "area", "lanczos", "matlab"]
+_SHRINK = "Filter for shrinking (antialiased); matlab: bicubic with mirrored borders, as MATLAB's imresize."
+_ENLARGE = "Filter for enlarging; area repeats pixels; matlab: as above."
 
 
 class DownscaleParams(Params):
