@@ -43,9 +43,10 @@ class ProceduralFaces:
         self.seed = context.seed if params.seed is None else params.seed
         self.targets = [TARGETS[name] for name in dict.fromkeys(params.targets)]
         self.splits = SPLITS if params.subjects.test else SPLITS[:2]
-        self.clip = ClipSpec(params.frames, 1 if params.color == "luma" else 3, params.size, params.size)
+        self.clip = ClipSpec(params.frames, 1 if params.color == "luma" else 3, params.pixels, params.pixels)
         self.grey_range: Literal["full", "studio"] = "studio" if params.color == "luma" else "full"
-        self.framing = Framing(margin=0.12)  # a detector's box has 0.70 x 0.92 of the sides of a drawn picture
+        margin = Framing(margin=0.12)  # a detector's box has 0.70 x 0.92 of the sides of a drawn picture
+        self.framing = margin if params.scene is None else None
         counts = params.subjects
         self._subjects = dict(zip(self.splits, (counts.train, counts.dev, counts.test), strict=False))
 
@@ -73,7 +74,7 @@ class ProceduralFaces:
         p = self.params
         subject_N, number_N = np.divmod(index_N, p.per_subject)
         rows = population(self.seed, SPLITS.index(split), subject_N, number_N, p.per_subject, p.recordings)
-        images = render(frames_of(rows, p.frames, FPS), p.size)
+        images = render(in_scene(frames_of(rows, p.frames, FPS), p.size / p.pixels), p.pixels)
         if p.color == "luma":
             images = studio_luma(images)[..., None]
         clips = images.reshape(len(index_N), p.frames, *images.shape[1:])
@@ -94,6 +95,23 @@ class ProceduralFaces:
         if split not in self._subjects:
             raise DataError(f"no split {split!r}", "faces/procedural", f"use one of: {', '.join(self.splits)}")
         return self._subjects[split]
+
+
+def in_scene(rows: Rows, share: float) -> Rows:
+    """Rows of frames that are larger than their faces' pictures, which stay at the centre.
+
+    Args:
+        rows: the columns of `population.frames_of`.
+        share: side of the face's picture as a share of the frame's side.
+    """
+    if share == 1:
+        return rows
+    turned = 0.10 * np.sin(rows["yaw"])  # the head moves with its turn, see `appearance_of`
+    return rows | {
+        "scale": rows["scale"] * share,
+        "shift_x": share * rows["shift_x"] + (1 - share) * turned,
+        "shift_y": share * rows["shift_y"] + (1 - share) * 0.05,
+    }
 
 
 def _labels(rows: Rows) -> dict[str, np.ndarray]:

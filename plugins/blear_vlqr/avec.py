@@ -30,6 +30,10 @@ class Avec2016:
     smaller side of the box in pixels. Test videos, which have no labels, and frames after the last frame time are left
     out.
 
+    With `scene`, frames are larger: the part of the video frame around the face, resized with it. A codec can then
+    encode the frame, and the face is cut from the decoded frame. With `frames`, samples are clips of consecutive usable
+    frames; a rest that fills no clip is left out.
+
     Raises:
         DataError: a folder or file is missing or invalid, a frame has no box or no gold-standard row within the
             tolerance, a video ends before its frame times, or a video has no usable face.
@@ -44,9 +48,10 @@ class Avec2016:
     def __init__(self, params: Avec2016Params, context: BuildContext) -> None:
         self.params = params
         self.targets = tuple(Target(name, "value", bounds=(-1.0, 1.0)) for name in params.target)
-        self.clip = ClipSpec(1, 1, params.size, params.size)
+        self.clip = ClipSpec(params.frames, 1, params.pixels, params.pixels)
         self.grey_range: Literal["full", "studio"] = "studio"
-        self.framing = Framing("box", margin=0.0, unit="sides", inside=True)
+        alone = Framing("box", margin=0.0, unit="sides", inside=True)
+        self.framing = alone if params.scene is None else None
         self._boxes = params.boxes or params.source / "bbox"
         self._require_folders()
         self._videos = {split: self._names(split) for split in self.splits}
@@ -73,28 +78,38 @@ class Avec2016:
                 f"lower min_box, or locate the faces anew: python -m blear_faces.locate {self._file(_VIDEO, part)} "
                 f"--out {self._file('bbox', part)}",
             )
+        clip: list[tuple[int, np.ndarray]] = []
         for k, frame in enumerate(_frames(self._file(_VIDEO, part), len(times))):
             if sides[k] <= 0 or sides[k] <= self.params.min_box:
+                clip = []
                 continue
+            clip.append((k, frame))
+            if len(clip) < self.params.frames:
+                continue
+            first, middle = clip[0][0], clip[len(clip) // 2][0]
+            box, where = boxes[first : k + 1].mean(axis=0), f"{self._file('bbox', part)} at {times[first]:g} s"
             yield Sample(
-                key=f"{part}/{k:06d}",
-                frames=self._face(frame, boxes[k], f"{self._file('bbox', part)} at {times[k]:g} s")[None, ..., None],
-                targets={name: float(values[k]) for name, values in labels.items()},
+                key=f"{part}/{first:06d}",
+                frames=np.stack([self._face(shown, box, where) for _, shown in clip])[..., None],
+                targets={name: float(values[middle]) for name, values in labels.items()},
                 subject=part,
                 video=part,
-                time=float(times[k]),
-                meta={"face_px": float(sides[k])},
+                time=float(times[middle]),
+                meta={"face_px": float(sides[first : k + 1].min())},
             )
+            clip = []
 
     def _face(self, frame_HWC: np.ndarray, box: np.ndarray, where: str) -> np.ndarray:
         left, top, width, height = (float(n) for n in box)
-        try:  # pixels count from 1 in the file, from 0 in Box
-            face_HWC = crop(frame_HWC, Box(left - 1, top - 1, width, height), pad="clip")
+        share = self.params.pixels / self.params.size
+        seen = Box(left - 1, top - 1, width, height).grown((share - 1) / 2)  # pixels count from 1 in the file
+        try:
+            face_HWC = crop(frame_HWC, seen, pad="clip" if self.params.scene is None else "black")
         except ValueError as error:
             raise DataError(str(error), where, "locate the faces in this very video, in its own pixels") from error
         luma = studio_luma(face_HWC).astype(np.float32) / 255
         mirrored = self.params.interpolation == "matlab"
-        face = resize_bicubic(luma, self.params.size, self.params.size, mirrored=mirrored)
+        face = resize_bicubic(luma, self.params.pixels, self.params.pixels, mirrored=mirrored)
         return face if self.params.precision == "float" else np.rint(face.clip(0, 1) * 255).astype(np.uint8)
 
     def _at(self, times: np.ndarray, path: Path, table: np.ndarray) -> np.ndarray:

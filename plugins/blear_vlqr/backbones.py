@@ -34,11 +34,12 @@ class Cnn5x5(nn.Module):
 
     def __init__(self, params: Cnn5x5Params, context: BuildContext) -> None:
         super().__init__()
-        self.mean, self.std = params.mean, params.std
+        self.mean, self.std, self.size = params.mean, params.std, params.size
         clip = _clip(context, "vlqr/cnn5x5", smallest=29)
+        height, width = (n if params.size is None else min(n, params.size) for n in (clip.height, clip.width))
         channels = _channels(params.width)
         self.conv1, self.conv2, self.conv3 = _convolutions(clip.channels, channels)
-        area = pooled_size(clip.height) * pooled_size(clip.width)
+        area = pooled_size(height) * pooled_size(width)
         self.fc4 = nn.Linear(channels.conv3 * area, max(1, round(_HIDDEN * params.width)))
         self.dropout = nn.Dropout(params.dropout)
         for layer in (self.conv1, self.conv2, self.conv3, self.fc4):
@@ -46,7 +47,7 @@ class Cnn5x5(nn.Module):
 
     def forward(self, frames_BTCHW: Tensor) -> Features:
         """`embedding` [B, T, D]."""
-        x = (frames_BTCHW.flatten(0, 1) - self.mean) / self.std
+        x = (_centre(frames_BTCHW.flatten(0, 1), self.size) - self.mean) / self.std
         # equal to pooling after ReLU, with fewer ReLUs
         x = relu(max_pool2d(self.conv1(x), 2, ceil_mode=True))
         x = relu(max_pool2d(self.conv2(x), 2, ceil_mode=True))
@@ -82,6 +83,15 @@ def pooled_size(pixels: int) -> int:
     for pool in (2, 2, 4):
         pixels = -(-(pixels - _KERNEL + 1) // pool)
     return pixels
+
+
+def _centre(x_BCHW: Tensor, size: int | None) -> Tensor:
+    """The centre of frames that are larger than `size`."""
+    height, width = x_BCHW.shape[-2:]
+    if size is None or (height <= size and width <= size):
+        return x_BCHW
+    top, left = (max(0, n - size) // 2 for n in (height, width))
+    return x_BCHW[..., top : top + size, left : left + size]
 
 
 def _channels(width: float) -> _Channels:

@@ -33,6 +33,20 @@ class Avec2016Params(Params):
         "counted from 1; zeros mean no face. null: <source>/bbox",
     )
     size: int = Field(default=96, ge=8, description="Height and width of the faces in pixels")
+    scene: int | None = Field(
+        default=None,
+        ge=8,
+        description="Height and width of a larger frame around the face, which keeps `size` pixels at its centre: the "
+        "video frame, resized with the face, black outside of it. For codecs, which see the whole frame. null: the "
+        "face alone",
+    )
+    frames: int = Field(
+        default=1,
+        ge=1,
+        le=512,
+        description="Number of consecutive usable frames of a sample; its labels are those of the middle frame, its "
+        "box is the mean box",
+    )
     min_box: float = Field(
         default=100.0, ge=0, description="Minimum size of a face box: width and height must exceed this many pixels"
     )
@@ -55,6 +69,17 @@ class Avec2016Params(Params):
         if len(set(target)) != len(target):
             raise ValueError(f"names a quantity twice: {', '.join(target)}")
         return target
+
+    @model_validator(mode="after")
+    def _face_inside(self) -> Avec2016Params:
+        if self.scene is not None and (self.scene < self.size or (self.scene - self.size) % 2):
+            raise ValueError(f"a face of {self.size} pixels cannot be centred in a scene of {self.scene}")
+        return self
+
+    @property
+    def pixels(self) -> int:
+        """Height and width of a stored frame."""
+        return self.size if self.scene is None else self.scene
 
     @property
     def tolerance(self) -> float:
@@ -92,6 +117,13 @@ class _InputParams(Params):
 
 class Cnn5x5Params(_InputParams):
     """Parameters of `vlqr/cnn5x5`."""
+
+    size: int | None = Field(
+        default=None,
+        ge=29,
+        description="Maximum height and width of the input; larger frames, such as scenes with the face at their "
+        "centre, are centre-cropped. null: no crop",
+    )
 
     width: float = Field(
         default=1.0, gt=0, description="Multiplier of the channels 64, 128, 256 and of 300 hidden units"

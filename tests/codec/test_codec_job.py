@@ -40,3 +40,25 @@ def test_six_rate_points_for_each_codec_and_size(repository, storage):
     assert (by_arm["max-mix"] == by_arm["clean-trained"]).all()
     said = json.loads((run / "run.json").read_text())["sweeps"]
     assert [sweep["group"] for sweep in said if sweep["condition"] == "HEVC at 1/4"] == [{"codec": "HEVC", "shrink": 4}]
+
+
+def test_faces_are_cut_from_decoded_scenes(repository, storage):
+    """jobs/vlqr_video_rate.yaml without any data: scenes of three face sizes are coded, not the faces."""
+    sets = {
+        **TINY,
+        "data.*.stand_in.per_subject": "1",
+        "data.scenes.stand_in.subjects": "{train: 1, dev: 3}",
+        "evaluate.sweep.0.over": "{crf: [22, 42]}",
+        "evaluate.sweep.1.over": "{crf: [22, 42]}",
+        "stages.*.batch_size": "2",
+    }
+    overrides = [f"{k}={v}" for k, v in sets.items()]
+    job, catalog = read_job(repository / "jobs" / "vlqr_video_rate.yaml", profile="demo", overrides=overrides)
+    evaluate = job.evaluate.model_copy(update={"sweep": job.evaluate.sweep[:2]})
+    job = job.model_copy(update={"evaluate": evaluate})
+    run = run_job(job, catalog, runner="local", fresh=False, command="", profile=None).parent
+    table = pq.read_table(run / "predictions.parquet").to_pandas()
+    assert set(table["condition"]) == {"clean", "H.264", "H.264 at 1/3"}
+    rates = table[table["condition"] != "clean"].groupby(["condition", "severity"])["kbps"].mean()
+    assert rates["H.264 at 1/3", 22] < rates["H.264", 22]
+    assert rates["H.264", 42] < rates["H.264", 22]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from blear.contracts import BuildContext, Dataset
 from blear.errors import DataError
@@ -244,3 +245,17 @@ def test_the_component_is_declared_with_described_parameters():
         assert next(iter(data.samples("dev", data.parts("dev")[0]))).frames.shape[0] == data.clip.length
     for model in (component.params, component.params.model_fields["subjects"].annotation):
         assert all(field.description for field in model.model_fields.values())
+
+
+def test_the_centre_of_a_scene_is_the_picture_of_the_face():
+    alone, scenes = read(dataset(per_subject=1), "dev"), read(dataset(per_subject=1, scene=144), "dev")
+    assert dataset(scene=144).clip.height == 144
+    for face, scene in zip(alone, scenes, strict=True):
+        assert scene.frames.shape == (1, 144, 144, 3)
+        assert (face.key, face.targets) == (scene.key, scene.targets)
+        cut = scene.frames[0, 48:96, 48:96].astype(int)
+        assert np.abs(cut - face.frames[0])[10:38, 14:34].max() <= 2  # eyes to mouth; the wall differs
+        assert scene.frames[0, :40].std() > 0
+    for sizes in ({"scene": 24}, {"scene": 49}):
+        with pytest.raises(ValidationError, match="cannot be centred in a scene"):
+            dataset(**sizes)

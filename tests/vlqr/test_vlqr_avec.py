@@ -244,3 +244,25 @@ def test_binary_text_files_are_rejected(avec_copy):
 def test_invalid_params_are_rejected(params):
     with pytest.raises(ValidationError):
         Avec2016Params(source="x", **params)
+
+
+def test_a_scene_has_the_face_at_its_centre(avec_original):
+    """With a box of even size inside the frame, the centre of the scene is the face alone, but for its border."""
+    scenes, faces = read(avec_original, scene=192), read(avec_original)
+    assert build(avec_original, scene=192, frames=2).clip == ClipSpec(2, 1, 192, 192)
+    (scene,), (face,) = ([s for s in some if s.key == "train_1/000004"] for some in (scenes, faces))
+    centre = scene.frames[0, 48:144, 48:144, 0].astype(int)
+    assert np.abs(centre - face.frames[0, ..., 0])[8:-8, 8:-8].mean() < 2
+    assert scene.frames.shape == (1, 192, 192, 1)
+    assert scene.frames[0, :4, :4].max() == 16  # black outside the frame, in studio range
+
+
+def test_clips_are_consecutive_usable_frames(avec_original):
+    clips = read(avec_original, frames=2, scene=192)
+    assert [sample.key for sample in clips] == ["train_1/000003", "train_1/000005", "train_1/000010"]
+    alone = {sample.key: sample for sample in read(avec_original)}
+    assert [sample.targets for sample in clips] == [alone[f"train_1/{k:06d}"].targets for k in (4, 6, 11)]
+    assert [sample.meta["face_px"] for sample in clips] == [
+        min(alone[f"train_1/{k:06d}"].meta["face_px"] for k in pair) for pair in ((3, 4), (5, 6), (10, 11))
+    ]
+    assert {sample.frames.shape for sample in clips} == {(2, 192, 192, 1)}

@@ -233,3 +233,12 @@ def test_mean_and_std_are_applied_to_the_input(name: str) -> None:
     frames = torch.rand(2, 1, 1, 48, 48)
     (feature,) = plain(frames)
     torch.testing.assert_close(switched(frames)[feature], plain((frames - 0.5) / 0.25)[feature])
+
+
+def test_the_recogniser_sees_the_centre_of_larger_frames():
+    backbone = Cnn5x5(Cnn5x5Params(width=0.05, size=48), context(size=48)).eval()
+    wide = Cnn5x5(Cnn5x5Params(width=0.05, size=48), context(size=144))
+    wide.load_state_dict(backbone.state_dict())  # the same shapes
+    scene = torch.rand(2, 3, 1, 144, 144)
+    found, expected = wide.eval()(scene)["embedding"], backbone(scene[..., 48:96, 48:96])["embedding"]
+    torch.testing.assert_close(found, expected)
