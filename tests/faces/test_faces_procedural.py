@@ -254,7 +254,7 @@ def test_the_centre_of_a_scene_is_the_picture_of_the_face():
         assert scene.frames.shape == (1, 144, 144, 3)
         assert (face.key, face.targets) == (scene.key, scene.targets)
         cut = scene.frames[0, 48:96, 48:96].astype(int)
-        assert np.abs(cut - face.frames[0])[10:38, 14:34].max() <= 2  # eyes to mouth; the wall differs
+        assert np.abs(cut - face.frames[0])[10:38, 14:34].max() <= 6  # eyes to mouth; grain and wall differ
         assert scene.frames[0, :40].std() > 0
     for sizes in ({"scene": 24}, {"scene": 49}):
         with pytest.raises(ValidationError, match="cannot be centred in a scene"):
