@@ -90,7 +90,8 @@ def _body(canvas: Canvas, view: View) -> None:
     neck = torch.maximum(u.abs() - 0.56 - 0.10 * (v - 1).clamp(min=0), 0.7 - v)
     dusk = 0.62 + 0.16 * (v - 1.2).clamp(0, 1) + 0.10 * u * k["lx"]
     view.blend(view.inside(neck), k["skin"] * dusk.unsqueeze(1))
-    chest = torch.maximum(ellipse(u, v - 2.45, 1.75, 1.02), -ellipse(u, v - 1.30, 0.50, 0.42))
+    below = (v - 2.45).clamp(max=0)  # the trunk goes on below the shoulders
+    chest = torch.maximum(ellipse(u, below, 1.75, 1.02), -ellipse(u, v - 1.30, 0.50, 0.42))
     view.blend(view.inside(chest), k["shirt"] * (0.85 + 0.2 * u * k["lx"]).unsqueeze(1))
 
 

@@ -47,6 +47,12 @@ def test_faces_are_cut_from_decoded_scenes(repository, storage):
     sets = {
         **TINY,
         "data.*.stand_in.per_subject": "1",
+        "data.*.stand_in.size": "32",
+        "data.scenes.stand_in.scene": "96",
+        "data.scenes.stand_in.frames": "2",
+        "stages.clean.backbone.size": "32",
+        "stages.max_mix.backbone.size": "32",
+        "evaluate.windows": "{length: 2, stride: 2}",
         "data.scenes.stand_in.subjects": "{train: 1, dev: 3}",
         "evaluate.sweep.0.over": "{crf: [22, 42]}",
         "evaluate.sweep.1.over": "{crf: [22, 42]}",
