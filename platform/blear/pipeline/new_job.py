@@ -109,16 +109,22 @@ def _with_targets(use: str, params: dict[str, Any], target: str | None) -> dict[
     if target is not None:
         name, _, column = target.partition("=")
         return params | {"targets": {name: column or name}}
+    problems: dict[str, list[DataError]] = {}  # message without the names -> errors
     for column in _LABELS:
         name = "emotion" if column == "cls" else column
         try:
             _ = _dataset(use, params | {"targets": {name: column}}).targets  # read when they are asked for
         except DataError as error:
-            problem = error
+            text = error.what.replace(f"'{column}'", "").replace(f"'{name}'", "").replace(f"targets.{name}", "")
+            problems.setdefault(text, []).append(error)
         else:
             return params | {"targets": {name: column}}
-    what = f"no label is called {', '.join(_LABELS)}: {problem.what}"
-    raise DataError(what, problem.where, "name it: --target NAME=COLUMN")
+    by_number = sorted(problems.values(), key=len)
+    if len(by_number) > 1:  # most names do not exist, but this one does, and something else is wrong
+        raise by_number[0][0]
+    missing = by_number[0][-1]
+    what = f"no label is called {', '.join(_LABELS)}: {missing.what}"
+    raise DataError(what, missing.where, "name it: --target NAME=COLUMN")
 
 
 def _dataset(use: str, params: Mapping[str, Any]) -> Dataset:

@@ -68,6 +68,9 @@ def test_a_table_of_small_grey_pictures(folder: Path) -> None:
             rows.writerow([f"{number}.png", ("sad", "glad", "mad")[number % 3], number // 4])
     with pytest.raises(DataError, match="--target NAME=COLUMN"):
         write_new_job("table", {"source": "faces.csv"}, None, Path("job.yaml"))
+    Path("bad.csv").write_text("file,label\n0.png,sad\nnone.png,glad\n")
+    with pytest.raises(DataError, match=r"bad\.csv, line 3: there is no file \S*none\.png"):
+        write_new_job("table", {"source": "bad.csv"}, None, Path("job.yaml"))
     write_new_job("table", {"source": "faces.csv", "subject": "person"}, "mood", Path("job.yaml"))
     job, _ = read_job(Path("job.yaml"))
     params = job.data["pictures"].params
