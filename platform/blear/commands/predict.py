@@ -18,8 +18,16 @@ import click
     show_default=True,
     help="file to write; its suffix chooses the format: .jsonl, .csv or .parquet",
 )
-@click.option("--every", type=click.IntRange(1), help="predict every N-th frame; default: 5")
+@click.option("--every", type=click.IntRange(1), help="predict every N-th frame; default: 5, of streams 1")
 @click.option("--fps", type=click.FloatRange(0, min_open=True), help="predict this number of frames per second")
+@click.option(
+    "--detect-every",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="detect faces in every N-th frame of the video; in between, their boxes are interpolated",
+)
 @click.option("--crops", is_flag=True, help="the inputs are cut faces: nothing is detected")
 @click.option(
     "--boxes", type=click.Path(path_type=Path), help="csv of faces of one video: time,left,top,width,height (1-based)"
@@ -40,7 +48,7 @@ import click
 @click.option(
     "--tracks",
     type=click.Path(path_type=Path),
-    help="JSON of a tracker's persons, or a folder of one JSON for each frame; default: by overlap",
+    help="JSON of a tracker's persons, or a folder of one JSON for each frame; default: by motion and appearance",
 )
 @click.option(
     "--margin",
@@ -56,6 +64,12 @@ import click
     metavar="SECONDS",
     help="time constant of the smoothed values",
 )
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="read videos and streams up to this time")
+@click.option(
+    "--drop/--no-drop",
+    default=None,
+    help="streams: leave frames out that come while others are predicted; default: --drop, except for files at URLs",
+)
 @click.option("--strict", is_flag=True, help="refuse damaged videos")
 @click.option("--annotate", type=click.Path(path_type=Path), help="also write the video with boxes and labels (.mp4)")
 @click.option("--plot", type=click.Path(path_type=Path), help="also write the predictions over time (.png or .html)")
@@ -67,6 +81,12 @@ import click
     "probabilities of its faces; with --crops, each folder of pictures is one input",
 )
 @click.option("--words", metavar="A,B,...", help="words of the classes in the files of --clips, in the model's order")
+@click.option(
+    "--onnx",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="fact of an ONNX file: labels, target, size, color, range, mean, ...",
+)
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto")
 @click.pass_context
 def predict(
@@ -77,6 +97,7 @@ def predict(
     out: Path,
     every: int | None,
     fps: float | None,
+    detect_every: int,
     crops: bool,
     boxes: Path | None,
     locator: str | None,
@@ -86,29 +107,34 @@ def predict(
     margin: float | None,
     abstain: float,
     smooth: float,
+    seconds: float | None,
+    drop: bool | None,
     strict: bool,
     annotate: Path | None,
     plot: Path | None,
     clips: Path | None,
     words: str | None,
+    onnx: tuple[str, ...],
     device: str,
 ) -> None:
     """Predict every target of MODEL for the faces of videos and pictures, over time.
 
-    MODEL is a run, a stage of a run, a model folder, a weights file, or the name of a shipped model. INPUT is a video,
-    a picture, a folder or a pattern. FILE.meta.json states model, framing, locator and versions. A call that is
-    repeated after an interruption continues.
+    MODEL is a run, a stage of a run, a model folder, a weights file, an ONNX file, or the name of a shipped model.
+    INPUT is a video, a picture, a folder, a pattern, a camera (camera:0), an address (rtsp://, http://), or - for a
+    video on standard input. FILE.meta.json states model, framing, locator and versions. A call that is repeated after
+    an interruption continues.
     """
     from blear.predict.options import PredictOptions, predict_files
 
     if every and fps:
         raise click.UsageError("give --every or --fps, not both")
     options = PredictOptions(
-        every=every or 5,
         model=model,
         stage=stage,
         out=out,
+        every=every,
         fps=fps,
+        detect_every=detect_every,
         crops=crops,
         boxes=boxes,
         locator=locator,
@@ -118,11 +144,14 @@ def predict(
         margin=margin,
         abstain=abstain,
         smooth=smooth,
+        seconds=seconds,
+        drop=drop,
         strict=strict,
         annotate=annotate,
         plot=plot,
         clips=clips,
         words=tuple(words.split(",")) if words else (),
+        onnx=onnx,
         device=device,
     )
     result = predict_files(inputs, options)

@@ -39,7 +39,7 @@ import click
 @click.option(
     "--tracks",
     type=click.Path(path_type=Path),
-    help="JSON of a tracker's persons, or a folder of one JSON for each frame; default: by overlap",
+    help="JSON of a tracker's persons, or a folder of one JSON for each frame; default: by motion and appearance",
 )
 @click.option("--buffer", type=click.IntRange(1), help="frames in a clip; default: as in training")
 @click.option("--static-buffer", is_flag=True, help="fill the clip with copies of the frame, as first published")
@@ -66,18 +66,19 @@ def timeline(
     A stage of the trained RUN recognises the faces. `blear plugins` lists the registered locators.
     """
     from blear.imaging import Framing
+    from blear.predict.appearance_tracker import AppearanceTracker
     from blear.predict.detectors import BoxFileDetector, LocatorDetector
     from blear.predict.locators import find_locator
     from blear.predict.model import open_stage
     from blear.predict.timeline import VideoRecognizer, write_timeline
-    from blear.predict.trackers import FileTracker, OverlapTracker
+    from blear.predict.trackers import FileTracker
 
     renamed = _parse_aliases(aliases)
     model = open_stage(run, stage, buffer)
     recognizer = VideoRecognizer(
         model,
         LocatorDetector(find_locator(locator, model.catalog)) if boxes is None else BoxFileDetector(boxes),
-        OverlapTracker() if tracks is None else FileTracker(tracks),
+        AppearanceTracker() if tracks is None else FileTracker(tracks),
         model.framing if margin is None else Framing(margin=margin, crop_scale=model.framing.crop_scale),
         every,
         static_buffer,

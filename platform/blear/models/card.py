@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from blear.contracts import ClipSpec, Target
 from blear.errors import RunError
 from blear.job.schema import Job
+from blear.models.calibration import Calibration
 
 FORMAT = 1
 """Version of card.json."""
@@ -62,6 +63,9 @@ class ModelCard(BaseModel):
     )
     temperatures: dict[str, float] = Field(
         {}, description="class target -> temperature: probabilities p become p^(1/T), normalised; missing: 1"
+    )
+    calibration: dict[str, Calibration] = Field(
+        {}, description="class target -> temperature by degradation of the face, which `blear predict` applies"
     )
     terms: str = Field("", description="licence and source of the training data")
     training: Training = Field(Training(), description="where the weights come from")

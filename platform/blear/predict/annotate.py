@@ -17,6 +17,7 @@ from blear.predict.rows import Labels
 from blear.progress import echo
 from blear.video import VideoFrame, probe_video, read_video
 
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
 _HOLD_S = 1.0  # a box is shown until the next prediction, at most this long
 _TIME_BASE = Fraction(1, 90_000)
 _COLOURS = ((255, 196, 0), (0, 190, 255), (120, 230, 80), (255, 110, 110), (200, 140, 255), (250, 250, 250))
@@ -85,7 +86,7 @@ def _draw(image_HWC: np.ndarray, row: Row, targets: Sequence[str], labels: Label
     left, top, right, bottom = (int(row[side]) for side in ("left", "top", "right", "bottom"))
     scale = max(0.4, image_HWC.shape[0] / 600)
     thick = max(1, round(2 * scale))
-    cv2.rectangle(image_HWC, (left, top), (right, bottom), colour, thick)
+    cv2.rectangle(image_HWC, (left, top), (right, bottom), colour, max(2, thick))
     lines = [f"{row['person']}"]
     for target in targets:
         if target in labels:
@@ -93,12 +94,15 @@ def _draw(image_HWC: np.ndarray, row: Row, targets: Sequence[str], labels: Label
             lines.append(f"{name} {row.get(f'{target}_{name}', row[f'{target}_score']):.2f}")
         else:
             lines.append(f"{target} {row[f'{target}_smoothed']:+.2f}")
-    step = round(26 * scale)
+    size, step = 0.8 * scale, round(26 * scale)
     below = bottom + step * len(lines) < image_HWC.shape[0]
+    first = bottom if below else max(0, top - step * len(lines))
+    width = max(cv2.getTextSize(line, _FONT, size, thick)[0][0] for line in lines)
+    shade = image_HWC[first : first + step * len(lines), max(0, left) : max(0, left + width + step // 2)]
+    shade[:] = shade // 4
     for number, line in enumerate(lines):
-        y = bottom + step * (number + 1) if below else top - step * (len(lines) - number) + step // 2
-        for shade, width in (((0, 0, 0), 3 * thick), (colour, thick)):
-            cv2.putText(image_HWC, line, (left, y), cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, shade, width, cv2.LINE_AA)
+        place = (left + step // 4, first + step * number + round(0.75 * step))
+        cv2.putText(image_HWC, line, place, _FONT, size, colour, thick, cv2.LINE_AA)
 
 
 def _sound(source: Any, target: Any, video: Path) -> tuple[Any, Any] | None:

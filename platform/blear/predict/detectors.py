@@ -29,11 +29,13 @@ class DetectedFace:
         box: in pixels of the frame.
         score: the detector's confidence; None: it has none.
         points_52: five landmarks in the order of `Framing.points`, (x, y) in pixels of the frame; None: it has none.
+        interpolated: the box lies between those of the detections before and after this frame.
     """
 
     box: Box
     score: float | None = None
     points_52: np.ndarray | None = field(default=None, compare=False)
+    interpolated: bool = False
 
 
 class Detector(Protocol):
@@ -63,6 +65,11 @@ class LocatorDetector:
             detections = locator.faces(np.stack([window.image_HWC for window in windows]))
         return [[_detected(one) for one in faces] for faces in detections]
 
+    @property
+    def is_table(self) -> bool:
+        """Whether the faces of each frame are given, so that none needs to be interpolated."""
+        return isinstance(self._locator, TimedLocator)
+
     @functools.cached_property
     def _locator(self) -> Locator:
         return self._build()
@@ -82,6 +89,8 @@ class BoxFileDetector:
     Raises:
         DataError: the file is missing or malformed, or a frame has no row.
     """
+
+    is_table = True
 
     def __init__(self, file: Path) -> None:
         self.file = file

@@ -1,14 +1,16 @@
-"""Finds the videos and pictures that a person names: files, folders, patterns; and clips of cut faces in folders."""
+"""Finds the inputs that a person names: files, folders, patterns, clips of cut faces in folders, streams."""
 
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from blear.errors import DataError
 from blear.imaging import PICTURE_SUFFIXES
+from blear.video.stream import is_stream
 from blear.video.webp import is_animated_webp
 
 _VIDEOS = (
@@ -21,16 +23,21 @@ VIDEO_SUFFIXES = frozenset(f".{name}" for name in _VIDEOS.split())
 
 @dataclass(frozen=True)
 class Input:
-    """A video, a picture, or a folder with the pictures of a clip; `name` is the path as it stands in the output."""
+    """A video, a picture, a folder with the pictures of a clip, or a stream (camera, address, pipe).
+
+    Attributes:
+        address: of a stream; see `is_stream`.
+    """
 
     path: Path
     is_picture: bool
     is_folder: bool = False
+    address: str | None = None
 
     @property
     def name(self) -> str:
-        """The path as given."""
-        return str(self.path)
+        """The path as given, or the address without user name and password."""
+        return str(self.path) if self.address is None else re.sub("(?<=//)[^/@]*@", "", self.address)
 
 
 def find_inputs(given: Sequence[str]) -> list[Input]:
@@ -39,8 +46,11 @@ def find_inputs(given: Sequence[str]) -> list[Input]:
     Raises:
         DataError: a folder or a pattern has no video or picture.
     """
-    found: dict[Path, Input] = {}
+    found: dict[Path | str, Input] = {}
     for text in given:
+        if is_stream(text):
+            found.setdefault(text, Input(Path("stdin" if text == "-" else text), is_picture=False, address=text))
+            continue
         path = Path(text)
         if path.is_dir():
             paths = sorted(file for file in path.rglob("*") if _is_media(file.relative_to(path)) and file.is_file())

@@ -46,6 +46,10 @@ class Journal:
         """Writes one record."""
         self._write(json.dumps(record, ensure_ascii=False))
 
+    def flush(self) -> None:
+        """Makes the records visible to readers of the file."""
+        self._file.flush()
+
     def finish_input(self, name: str, facts: dict[str, Any]) -> None:
         """Records that all records of an input are written, and writes them to the disk."""
         self._write(json.dumps({_END: name, "facts": facts}, ensure_ascii=False))

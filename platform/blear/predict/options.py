@@ -11,10 +11,13 @@ import torch
 from blear.errors import DataError, RunError
 from blear.imaging import Framing
 from blear.job.overrides import parse_override
+from blear.models.inference import for_inference
 from blear.models.load import load
 from blear.models.model import Model
+from blear.models.onnx import SUFFIX, OnnxModel
 from blear.plugin.discovery import load_plugins
 from blear.predict.annotate import annotate_video
+from blear.predict.appearance_tracker import AppearanceTracker
 from blear.predict.clip_decisions import TABLE, ClipDecisions
 from blear.predict.detectors import BoxFileDetector, DetectedFace, Detector, LocatorDetector
 from blear.predict.inputs import Input, find_clips, find_inputs
@@ -23,10 +26,14 @@ from blear.predict.output import read_output
 from blear.predict.plot import plot_predictions
 from blear.predict.predictor import FacePredictor
 from blear.predict.run import predict_inputs, predicted_targets
-from blear.predict.trackers import FaceTracker, FileTracker, OverlapTracker
-from blear.predict.video import FrameRateChoice, FrameWindow
+from blear.predict.trackers import FaceTracker, FileTracker, SinglePerson
+from blear.predict.video import FrameRateChoice, FrameWindow, StrideChoice
 from blear.video import VideoFrame
 
+EVERY = 5
+"""Every EVERY-th frame of a file is predicted, unless the options say otherwise; of a stream every frame."""
+DETECT_EVERY = 5
+"""Frames of a video from one detection to the next, unless the options say otherwise."""
 _LARGEST_SIDE = 8192  # of a resized frame, where the smallest face is given
 
 
@@ -37,7 +44,8 @@ class PredictOptions:
     model: str
     stage: str | None = None
     out: Path = Path("predictions.jsonl")
-    every: int = 5
+    every: int | None = None
+    detect_every: int = DETECT_EVERY
     fps: float | None = None
     crops: bool = False
     boxes: Path | None = None
@@ -48,12 +56,15 @@ class PredictOptions:
     margin: float | None = None
     abstain: float = 0.0
     smooth: float = 1.0
+    seconds: float | None = None
+    drop: bool | None = None
     strict: bool = False
     annotate: Path | None = None
     plot: Path | None = None
     clips: Path | None = None
     words: tuple[str, ...] = ()
     device: str = "auto"
+    onnx: tuple[str, ...] = ()
 
 
 @dataclass
@@ -75,39 +86,45 @@ def predict_files(given: Sequence[str], options: PredictOptions) -> PredictSumma
     inputs = find_clips(given) if options.clips is not None and options.crops else find_inputs(given)
     if options.boxes is not None and len(inputs) > 1:
         raise DataError(f"the boxes are of one video, but there are {len(inputs)} inputs", "--boxes", "give one video")
-    if options.annotate is not None and (len(inputs) > 1 or inputs[0].is_picture):
-        raise DataError("one video can be annotated at a time", "--annotate", "give one video")
-    model = load(options.model, stage=options.stage)
+    if options.annotate is not None and (len(inputs) > 1 or inputs[0].is_picture or inputs[0].address):
+        raise DataError("one video file can be annotated at a time", "--annotate", "give one video file")
+    every = options.every or (1 if any(source.address for source in inputs) else EVERY)
+    model = load_any(options.model, options.stage, options.onnx)
     framing = None if options.crops else chosen_framing(model, options.margin)
     detector, locator = _detector(options)
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     predictor = FacePredictor(
-        model.to(device),
+        for_inference(model).to(device) if isinstance(model, Model) else model.to(device),
         detector,
         _tracker(options),
         framing,
-        _chooser(options),
+        _chooser(options.fps, every),
         "refuse" if options.strict else "mark",
         options.smooth,
+        options.detect_every,
+        options.seconds,
     )
     settings = {
         "model": {"name": model.card.name, "given": options.model, "weights_sha256": model.card.weights_sha256},
         "training": model.card.training.model_dump(mode="json"),
         "temperatures": model.card.temperatures,
+        "calibration": {name: one.model_dump() for name, one in model.card.calibration.items()},
         "framing": None if framing is None else asdict(framing),
         "locator": locator,
         "min_face": options.min_face,
-        "tracks": str(options.tracks or "overlap"),
-        "every": None if options.fps else options.every,
+        "tracks": str(options.tracks or "appearance"),
+        "detect_every": options.detect_every,
+        "every": None if options.fps else every,
         "fps": options.fps,
+        "seconds": options.seconds,
         "abstain": options.abstain,
         "smooth_s": options.smooth,
     }
     targets = predicted_targets(model)
     decisions = _decisions(options, inputs, targets[0], model)
-    result = predict_inputs(predictor, inputs, options.out, settings, options.abstain, decisions)
+    result = predict_inputs(predictor, inputs, options.out, settings, options.abstain, decisions, options.drop)
     summary = PredictSummary(result.lines, result.broken, [options.out])
     if options.clips is not None:
         summary.files.append(options.clips / TABLE)
@@ -121,7 +138,9 @@ def predict_files(given: Sequence[str], options: PredictOptions) -> PredictSumma
     return summary
 
 
-def _decisions(options: PredictOptions, inputs: Sequence[Input], target: str, model: Model) -> ClipDecisions | None:
+def _decisions(
+    options: PredictOptions, inputs: Sequence[Input], target: str, model: Model | OnnxModel
+) -> ClipDecisions | None:
     if options.clips is None:
         return None
     if target not in model.labels:
@@ -129,7 +148,26 @@ def _decisions(options: PredictOptions, inputs: Sequence[Input], target: str, mo
     return ClipDecisions(options.clips, inputs, target, model.labels[target], options.words)
 
 
-def chosen_framing(model: Model, margin: float | None) -> Framing:
+def load_any(name: str, stage: str | None, facts: Sequence[str] = ()) -> Model | OnnxModel:
+    """Loads a model of blear, or an ONNX file.
+
+    Args:
+        facts: KEY=VALUE, of an ONNX file; see `OnnxFacts`.
+
+    Raises:
+        RunError: there is no such model, or a fact is wrong.
+    """
+    if Path(name).suffix.lower() != SUFFIX:
+        if facts:
+            raise RunError("is no ONNX file", name, "leave --onnx out")
+        return load(name, stage=stage)
+    if not Path(name).is_file():
+        raise RunError("there is no such file", name, "check the path")
+    pairs = [fact.partition("=") for fact in facts]
+    return OnnxModel(Path(name), {key.strip(): value for key, _, value in pairs})
+
+
+def chosen_framing(model: Model | OnnxModel, margin: float | None) -> Framing:
     """How faces are cut for a model: as its card states, or with a given margin.
 
     Raises:
@@ -164,14 +202,10 @@ def _detector(options: PredictOptions) -> tuple[Detector, str]:
 
 def _tracker(options: PredictOptions) -> Callable[[], FaceTracker]:
     if options.tracks is None:
-        return OverlapTracker
+        return SinglePerson if options.crops else AppearanceTracker
     tracker = FileTracker(options.tracks)
     return lambda: tracker
 
 
-def _chooser(options: PredictOptions) -> Callable[[], Callable[[VideoFrame], bool]]:
-    if options.fps is not None:
-        rate = options.fps
-        return lambda: FrameRateChoice(rate)
-    every = options.every
-    return lambda: lambda frame: frame.number % every == 0
+def _chooser(rate: float | None, every: int) -> Callable[[], Callable[[VideoFrame], bool]]:
+    return (lambda: StrideChoice(every)) if rate is None else (lambda: FrameRateChoice(rate))

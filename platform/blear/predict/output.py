@@ -18,6 +18,7 @@ from blear.predict.rows import Labels, columns, to_table_row
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 _ROWS = 10_000  # of a row group
 _TEXT, _INTEGERS = ("input", "person"), ("frame", "object", "left", "top", "right", "bottom")
+_FLAGS = ("interpolated", "damaged")
 
 
 def check_suffix(out: Path) -> None:
@@ -47,7 +48,11 @@ def write_output(records: Iterable[dict[str, Any]], out: Path, targets: Sequence
 
 def _write_parquet(rows: Iterator[dict[str, Any]], file: Path, targets: Sequence[str], labels: Labels) -> None:
     text = {*_TEXT, *labels, *(f"{target}_smoothed" for target in labels)}
-    types = {"damaged": pa.bool_(), **dict.fromkeys(_INTEGERS, pa.int32()), **dict.fromkeys(text, pa.string())}
+    types = {
+        **dict.fromkeys(_FLAGS, pa.bool_()),
+        **dict.fromkeys(_INTEGERS, pa.int32()),
+        **dict.fromkeys(text, pa.string()),
+    }
     schema = pa.schema([(name, types.get(name, pa.float64())) for name in columns(targets, labels)])
     with pq.ParquetWriter(file, schema) as writer:
         while part := list(islice(rows, _ROWS)):
@@ -61,7 +66,7 @@ def read_output(out: Path, targets: Sequence[str], labels: Labels) -> Iterator[d
             for line in lines:
                 yield to_table_row(json.loads(line), targets, labels)
     elif out.suffix == ".csv":
-        text = {*_TEXT, *labels, *(f"{target}_smoothed" for target in labels), "damaged"}
+        text = {*_TEXT, *labels, *(f"{target}_smoothed" for target in labels), *_FLAGS}
         with out.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 yield {name: value if name in text else float(value or "nan") for name, value in row.items()}

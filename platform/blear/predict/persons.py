@@ -7,6 +7,8 @@ from typing import Any
 
 from blear.predict.rows import Labels
 
+_MOST_LINES = 20
+
 
 class PersonSummaries:
     """Means over the rows of each person, collected record by record."""
@@ -32,9 +34,10 @@ class PersonSummaries:
                 sums[name] += value
 
     def lines(self, source: str) -> Iterable[str]:
-        """One line for each person of an input, those with most faces first."""
+        """One line for each person of an input, those with most faces first, and the number of those left out."""
         people = [(name, person) for (of, name), person in self._people.items() if of == source]
-        for name, person in sorted(people, key=lambda item: -item[1]["faces"]):
+        people.sort(key=lambda item: -item[1]["faces"])
+        for name, person in people[:_MOST_LINES]:
             count = person["faces"]
             parts = []
             for target, sums in person["sums"].items():
@@ -46,3 +49,5 @@ class PersonSummaries:
             times = f"{person['first']:.1f} to {person['last']:.1f} s"
             size = person["px"] / count
             yield f"  person {name}: {times}, {count} faces of {size:.0f} px, on average {', '.join(parts)}"
+        if len(people) > _MOST_LINES:
+            yield f"  and {len(people) - _MOST_LINES} more persons with fewer faces"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,27 @@ from blear.predict.rows import Labels
 
 _MOST_PEOPLE = 8
 _GAP_S = 2.0  # a longer pause interrupts a line
+_MOST_POINTS = 2000  # of a line; more are averaged
+_COLOURS = (
+    "#d62728",
+    "#8c564b",
+    "#9467bd",
+    "#2ca02c",
+    "#1f77b4",
+    "#ff7f0e",
+    "#7f7f7f",
+    "#17becf",
+    "#bcbd22",
+    "#e377c2",
+)
+
+
+@dataclass
+class _Curves:
+    """The values of one person."""
+
+    seconds: array[float] = field(default_factory=lambda: array("d"))
+    values: dict[str, array[float]] = field(default_factory=dict)
 
 
 def plot_predictions(rows: Iterable[Mapping[str, Any]], targets: Sequence[str], labels: Labels, out: Path) -> None:
@@ -31,45 +54,87 @@ def plot_predictions(rows: Iterable[Mapping[str, Any]], targets: Sequence[str], 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    people: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        people.setdefault((row["input"], str(row["person"])), []).append(row)
-    shown = sorted(people, key=lambda person: -len(people[person]))[:_MOST_PEOPLE]
-    height = 2.4 * max(1, len(shown)) * len(targets)
-    figure = Figure(figsize=(10, height + 0.6), layout="constrained")
+    people = _collect(rows, targets, labels)
+    shown = sorted(people, key=lambda person: -len(people[person].seconds))[:_MOST_PEOPLE]
+    panels = max(1, len(shown)) * len(targets)
+    figure = Figure(figsize=(10, 2.3 * panels + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(max(1, len(shown)) * len(targets), 1, squeeze=False)[:, 0]
+    axes = figure.subplots(panels, 1, squeeze=False, sharex=len({source for source, _ in shown}) == 1)[:, 0]
     for place, (source, person) in enumerate(shown):
-        of_person = people[source, person]
-        seconds = np.array([row["seconds"] for row in of_person])
-        gaps = np.flatnonzero(np.diff(seconds) > _GAP_S) + 1
         for number, target in enumerate(targets):
             axis = axes[place * len(targets) + number]
-            classes = [f"{target}_{name}" for name in labels.get(target, ())]
-            lines = classes or [target, f"{target}_smoothed"]
-            for line in lines:
-                values = np.array([row[line] for row in of_person], dtype=float)
-                axis.plot(
-                    np.insert(seconds, gaps, np.nan),
-                    np.insert(values, gaps, np.nan),
-                    ".-",
-                    ms=3,
-                    lw=1.2,
-                    label=line.removeprefix(f"{target}_") if target in labels else line.replace("_", ", "),
-                )
+            _draw(axis, people[source, person], target, labels)
             axis.set_title(f"{Path(source).name}, person {person}: {target}", fontsize=9, loc="left")
-            axis.set_ylim((0, 1) if target in labels else (-1.05, 1.05))
-            axis.grid(alpha=0.3)
-            axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-            axis.set_xlabel("seconds", fontsize=8)
+    axes[-1].set_xlabel("seconds", fontsize=8)
     if not shown:
         axes[0].set_title("no face")
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=110)
-    content = picture.getvalue()
+    _write(picture.getvalue(), out)
+
+
+def _collect(
+    rows: Iterable[Mapping[str, Any]], targets: Sequence[str], labels: Labels
+) -> dict[tuple[str, str], _Curves]:
+    """(input, person) -> values."""
+    names = [name for target in targets for name in _names(target, labels)]
+    people: dict[tuple[str, str], _Curves] = {}
+    for row in rows:
+        curves = people.setdefault((row["input"], str(row["person"])), _Curves())
+        curves.seconds.append(row["seconds"])
+        for name in names:
+            curves.values.setdefault(name, array("f")).append(float(row[name]))
+    return people
+
+
+def _names(target: str, labels: Labels) -> list[str]:
+    """Columns that are drawn for a target."""
+    if target in labels:
+        return [f"{target}_{name}" for name in labels[target]]
+    return [target, f"{target}_smoothed"]
+
+
+def _draw(axis: Any, curves: _Curves, target: str, labels: Labels) -> None:
+    is_class = target in labels
+    largest = 0.0
+    for number, name in enumerate(_names(target, labels)):
+        seconds, values = _thinned(np.array(curves.seconds), np.array(curves.values[name], float))
+        largest = max(largest, float(np.abs(values).max()))
+        gaps = np.flatnonzero(np.diff(seconds) > _GAP_S) + 1
+        raw = not is_class and number == 0
+        axis.plot(
+            np.insert(seconds, gaps, np.nan),
+            np.insert(values, gaps, np.nan),
+            ".-" if len(seconds) < 200 else "-",
+            ms=3,
+            lw=0.8 if raw else 1.3,
+            color="#b0b0b0" if raw else _COLOURS[number % len(_COLOURS)] if is_class else "#1f77b4",
+            label=name.removeprefix(f"{target}_") if is_class else name.replace("_", ", "),
+        )
+    if is_class:
+        axis.set_ylim(0, 1)
+    elif largest <= 1:
+        axis.set_ylim(-1.05, 1.05)
+        axis.axhline(0, color="black", lw=0.6)
+    axis.grid(alpha=0.3)
+    axis.tick_params(labelsize=8, labelbottom=True)
+    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+
+
+def _thinned(seconds: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """At most `_MOST_POINTS` points: means of neighbours."""
+    step = -(-len(seconds) // _MOST_POINTS)
+    if step <= 1:
+        return seconds, values
+    starts = np.arange(0, len(seconds), step)
+    counts = np.diff([*starts, len(seconds)])
+    return np.add.reduceat(seconds, starts) / counts, np.add.reduceat(values, starts) / counts
+
+
+def _write(content: bytes, out: Path) -> None:
     if out.suffix.lower() == ".html":
         encoded = base64.b64encode(content).decode()
-        image = f"<img src='data:image/png;base64,{encoded}'>"
+        image = f"<img style='max-width:100%' src='data:image/png;base64,{encoded}' alt='predictions over time'>"
         content = f"<!doctype html><meta charset=utf-8><title>Predictions</title>{image}\n".encode()
     partial = out.with_name(f".{out.name}.writing")
     partial.write_bytes(content)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,19 +11,21 @@ import numpy as np
 
 from blear.errors import DataError
 from blear.imaging import Box, Framing, crop, picture_files, read_picture
+from blear.models.calibration import calibrated
 from blear.models.model import Model
+from blear.models.onnx import OnnxModel
 from blear.predict.degradation import estimate_degradation
 from blear.predict.detectors import DetectedFace, Detector, LocatorDetector
 from blear.predict.inputs import Input
+from blear.predict.live import LiveSource
 from blear.predict.smoothing import Prediction, TrackSmoother
+from blear.predict.sparse import Detected, SparseDetector
 from blear.predict.trackers import FaceTracker, FileTracker, TrackId
 from blear.predict.turn import UprightVideo
 from blear.predict.video import FrameWindow, windows
 from blear.video import VideoFrame, read_video
 from blear.video.reader import Damaged
 
-_BATCH_BYTES = 48 << 20  # of the windows that are detected together
-_MOST_FRAMES = 16
 _FACES = 64
 _FOLDER_RATE = 25.0
 
@@ -39,6 +41,7 @@ class FacePrediction:
         index: index of the face among the faces of the frame.
         box: in pixels of the frame.
         score: confidence of the detector; None: it has none.
+        interpolated: see `DetectedFace`.
         damaged: the frame is damaged, or frames before it are missing.
         degradation: see `estimate_degradation`.
         prediction, smoothed: target -> probabilities [K] of a class target, or a value [1].
@@ -50,6 +53,7 @@ class FacePrediction:
     index: int
     box: Box
     score: float | None
+    interpolated: bool
     damaged: bool
     degradation: dict[str, float]
     prediction: Prediction
@@ -71,21 +75,29 @@ class FacePredictor:
         tracker: makes the tracker of a video.
         damaged: see `read_video`.
         smooth: time constant of the smoothing in seconds.
+        spacing: frames of the video from one detection to the next, see `SparseDetector`; in live streams, every
+            frame that is predicted is detected.
+        seconds: videos are read up to this time; None: to the end.
     """
 
-    model: Model
+    model: Model | OnnxModel
     detector: Detector
     tracker: Callable[[], FaceTracker]
     framing: Framing | None
     chooser: Callable[[], Callable[[VideoFrame], bool]]
     damaged: Damaged = "mark"
     smooth: float = 1.0
+    spacing: int = 1
+    seconds: float | None = None
 
-    def predict(self, source: Input, on_frames: Callable[[int], None] = lambda count: None) -> Iterator[FacePrediction]:
-        """Yields the faces of a video, a picture, or a folder, ordered by time.
+    def predict(
+        self, source: Input, on_frames: Callable[[int], None] = lambda count: None, live: LiveSource | None = None
+    ) -> Iterator[FacePrediction]:
+        """Yields the faces of a video, a picture, a folder or a stream, ordered by time.
 
         Args:
             on_frames: is called with the number of frames that were decoded since the last call.
+            live: the opened stream.
 
         Raises:
             DataError: it cannot be decoded, or a given box lies outside the frame.
@@ -93,28 +105,27 @@ class FacePredictor:
         tracker, clip = self.tracker(), self.model.card.clip
         smoother = TrackSmoother(self.smooth, max(clip.width, clip.height))
         upright = UprightVideo()
+        is_file = live is None and not (source.is_picture or source.is_folder)
         by_locator = self.framing is not None and isinstance(self.detector, LocatorDetector)
-        if by_locator and not (source.is_picture or source.is_folder or isinstance(tracker, FileTracker)):
+        if by_locator and is_file and not isinstance(tracker, FileTracker):
             upright = UprightVideo.search(source.path, self.detector)
-        for batch in _batches(self._windows(source, clip.length, on_frames, upright)):
-            if self.framing is None:
-                whole = [Box(0, 0, window.image_HWC.shape[1], window.image_HWC.shape[0]) for window in batch]
-                detections = [[DetectedFace(box)] for box in whole]
-            else:
-                detections = self.detector(batch)
+        for batch in self._detect(self._windows(source, clip.length, on_frames, live, upright), live):
             faces = []
-            for window, detected in zip(batch, detections, strict=True):
+            for window, detected in batch:
                 by_box = {face.box: face for face in detected}
-                tracked = tracker(window.frame, [face.box for face in detected])
+                tracked = tracker(window, detected)
                 faces += [(window, index, face, by_box[face.box]) for index, face in enumerate(tracked)]
             for first in range(0, len(faces), _FACES):
                 part = faces[first : first + _FACES]
-                clips = [self._clip(window, detected, source.path) for window, _, _, detected in part]
+                clips = [self._clip(window, detected, source.name) for window, _, _, detected in part]
                 outputs = {name: value.float().numpy() for name, value in self.model(clips).items()}
                 for number, (window, index, face, detected_face) in enumerate(part):
-                    score = detected_face.score
-                    prediction = {name: np.atleast_1d(values[number]) for name, values in outputs.items()}
-                    side = min(face.box.width, face.box.height)
+                    score, side = detected_face.score, min(face.box.width, face.box.height)
+                    degradation = _degradation(window.image_HWC, face.box)
+                    prediction = {
+                        name: self._calibrated(name, np.atleast_1d(values[number]), side, degradation)
+                        for name, values in outputs.items()
+                    }
                     confidence = 1.0 if score is None else score
                     smoothed = smoother(face.id, window.seconds, side, confidence, prediction)
                     yield FacePrediction(
@@ -124,33 +135,59 @@ class FacePredictor:
                         index,
                         upright.box_in_video(face.box),
                         score,
+                        detected_face.interpolated,
                         window.damaged,
-                        _degradation(window.image_HWC, face.box),
+                        degradation,
                         prediction,
                         smoothed,
                     )
 
+    def _detect(self, windows_: Iterable[FrameWindow], live: LiveSource | None) -> Iterator[list[Detected]]:
+        if self.framing is None:
+            return SparseDetector(_whole_frames, 1)(windows_)
+        if live is not None and live.drop:
+            return SparseDetector(self.detector, 1, batch_frames=1)(windows_)
+        spacing = 1 if getattr(self.detector, "is_table", False) else self.spacing
+        return SparseDetector(self.detector, spacing)(windows_)
+
     def _windows(
-        self, source: Input, length: int, on_frames: Callable[[int], None], upright: UprightVideo
+        self,
+        source: Input,
+        length: int,
+        on_frames: Callable[[int], None],
+        live: LiveSource | None,
+        upright: UprightVideo,
     ) -> Iterator[FrameWindow]:
-        if source.is_picture:
+        def counted(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+            for frame in frames:
+                if self.seconds is not None and frame.seconds >= self.seconds:
+                    return
+                on_frames(1)
+                yield frame
+
+        if live is not None:
+            yield from live.windows(counted, self.chooser(), length, self.framing is not None)
+        elif source.is_picture:
             yield FrameWindow(0, 0.0, (read_picture(source.path),) * length)
             on_frames(1)
-            return
-        if source.is_folder:
-            yield from windows(_counted(_pictures(source.path), on_frames), lambda frame: True, length)
-            return
-        frames = _counted(read_video(source.path, damaged=self.damaged), on_frames)
-        yield from windows(upright.frames(frames), self.chooser(), length)
+        elif source.is_folder:
+            yield from windows(counted(_pictures(source.path)), lambda frame: True, length, cuts=False)
+        else:
+            frames = upright.frames(counted(read_video(source.path, damaged=self.damaged)))
+            yield from windows(frames, self.chooser(), length, cuts=self.framing is not None)
 
-    def _clip(self, window: FrameWindow, face: DetectedFace, path: Path) -> np.ndarray:
+    def _calibrated(self, target: str, values: np.ndarray, px: float, degradation: Mapping[str, float]) -> np.ndarray:
+        calibration = self.model.card.calibration.get(target)
+        return values if calibration is None else calibrated(values, calibration.temperature(px, degradation))
+
+    def _clip(self, window: FrameWindow, face: DetectedFace, name: str) -> np.ndarray:
         """uint8 [T, h, w, 3]: the face at the same place in all frames of the window; black outside the frame."""
         if self.framing is None:
             return np.stack(window.images)
         try:
             return np.stack([self.framing.cut(image_HWC, face.box, face.points_52) for image_HWC in window.images])
         except ValueError as error:
-            where = f"{path}, frame {window.frame}"
+            where = f"{name}, frame {window.frame}"
             raise DataError(str(error), where, "give boxes of this video") from error
 
 
@@ -160,26 +197,9 @@ def _pictures(folder: Path) -> Iterator[VideoFrame]:
         yield VideoFrame(number, number / _FOLDER_RATE, partial(read_picture, file), 1.0, False)
 
 
-def _counted(frames: Iterable[VideoFrame], on_frames: Callable[[int], None]) -> Iterator[VideoFrame]:
-    for frame in frames:
-        on_frames(1)
-        yield frame
-
-
-def _batches(windows_: Iterable[FrameWindow]) -> Iterator[list[FrameWindow]]:
-    """Batches of windows of one frame size, bounded in number and bytes."""
-    batch: list[FrameWindow] = []
-    for window in windows_:
-        if batch and batch[0].image_HWC.shape != window.image_HWC.shape:
-            yield batch
-            batch = []
-        batch.append(window)
-        stored = sum(image_HWC.nbytes for each in batch for image_HWC in each.images)
-        if len(batch) == _MOST_FRAMES or stored >= _BATCH_BYTES:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _whole_frames(windows: Sequence[FrameWindow]) -> list[list[DetectedFace]]:
+    """A `Detector` for frames that are faces."""
+    return [[DetectedFace(Box(0, 0, image.shape[1], image.shape[0]))] for image in (one.image_HWC for one in windows)]
 
 
 def _degradation(image_HWC: np.ndarray, box: Box) -> dict[str, float]:

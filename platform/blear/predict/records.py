@@ -5,8 +5,9 @@ Two formats:
 records   {"type", "class", "seconds", "frames", "coordinates": [xmin, ymin, xmax, ymax], "id", "object", "score",
           "probabilities"}: every field of the published files. `frames` is the number of the frame; `object` is the
           index of the face among the faces of the frame, as text.
-consumer  {"type", "class", "seconds", "object"}, plus `score`: the schema of the knowledge-graph builder. `object` is
-          {"id": "person_<name>"} where the face has a name, else {"coordinates": [x, y, width, height]}.
+consumer  {"type", "class", "seconds", "object"}, plus `score` and `id` (track): the schema of the knowledge-graph
+          builder. `object` is {"id": "person_<name>"} where the face has a name, else {"coordinates": [x, y, width,
+          height]}.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Record:
             named = isinstance(self.face.id, str)
             box = [left, top, right - left, bottom - top]
             fields["object"] = {"id": f"person_{self.face.id}"} if named else {"coordinates": box}
-            return json.dumps(fields | {"score": score})
+            return json.dumps(fields | {"score": score, "id": self.face.id})
         fields |= {
             "frames": self.frame,
             "coordinates": [left, top, right, bottom],

@@ -43,6 +43,7 @@ def to_record(source: str, face: FacePrediction, labels: Labels, abstain: float)
     record |= {
         "face_px": round(face.face_px, 1),
         "detection": None if face.score is None else round(face.score, 4),
+        "interpolated": face.interpolated,
         "damaged": face.damaged,
         "degradation": {name: round(value, 3) for name, value in face.degradation.items()},
         "smoothed": _others(face.smoothed, (), labels, abstain),
@@ -69,7 +70,7 @@ def _class_fields(probabilities: np.ndarray, classes: Sequence[str], abstain: fl
 def columns(targets: Sequence[str], labels: Labels) -> list[str]:
     """Names of the columns of a table, in order."""
     place = ["input", "seconds", "frame", "person", "object", "left", "top", "right", "bottom"]
-    quality = ["face_px", "detection", "damaged", "blur", "blockiness", "noise"]
+    quality = ["face_px", "detection", "interpolated", "damaged", "blur", "blockiness", "noise"]
     predicted = []
     for target in targets:
         predicted.append(target)
@@ -94,6 +95,7 @@ def to_table_row(record: Mapping[str, Any], targets: Sequence[str], labels: Labe
         "bottom": bottom,
         "face_px": record["face_px"],
         "detection": record["detection"],
+        "interpolated": record["interpolated"],
         "damaged": record["damaged"],
         **{name: record["degradation"].get(name) for name in ("blur", "blockiness", "noise")},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -14,9 +15,11 @@ import numpy as np
 from blear import __version__
 from blear.errors import BlearError
 from blear.models.model import Model
+from blear.models.onnx import OnnxModel
 from blear.predict.clip_decisions import ClipDecisions
 from blear.predict.inputs import Input
 from blear.predict.journal import Journal
+from blear.predict.live import LiveSource
 from blear.predict.output import check_suffix, write_output
 from blear.predict.persons import PersonSummaries
 from blear.predict.predictor import FacePredictor
@@ -48,6 +51,7 @@ def predict_inputs(
     settings: dict[str, Any],
     abstain: float = 0.0,
     decisions: ClipDecisions | None = None,
+    drop: bool | None = None,
 ) -> PredictionResult:
     """Writes the predictions of all inputs to `out`, and facts of them to `out` with `.meta.json` added.
 
@@ -57,6 +61,7 @@ def predict_inputs(
     Args:
         settings: everything that the predictions depend on, besides the inputs; stored in the facts.
         decisions: the files with one decision for each input; None: they are not written.
+        drop: see `LiveSource`.
 
     Raises:
         RunError: `out` cannot be written, or its suffix is no format.
@@ -73,7 +78,7 @@ def predict_inputs(
         for number, source in enumerate(inputs, start=1):
             if source.name not in journal.finished:
                 title = f"predict {number}/{len(inputs)} {source.path.name}"
-                _predict_one(predictor, source, journal, people, title, abstain)
+                _predict_one(predictor, source, journal, people, title, abstain, drop)
             _report(source.name, journal.finished[source.name], people, result)
         if decisions is not None:
             decisions.write(journal.records(), [name for name in journal.finished if name not in result.broken])
@@ -84,7 +89,7 @@ def predict_inputs(
     return result
 
 
-def predicted_targets(model: Model) -> list[str]:
+def predicted_targets(model: Model | OnnxModel) -> list[str]:
     """Names of the targets that a network predicts, class targets first."""
     clip = model.card.clip
     outputs = model(np.zeros((1, clip.length, clip.height, clip.width, clip.channels), np.uint8))
@@ -92,25 +97,42 @@ def predicted_targets(model: Model) -> list[str]:
 
 
 def _predict_one(
-    predictor: FacePredictor, source: Input, journal: Journal, people: PersonSummaries, title: str, abstain: float
+    predictor: FacePredictor,
+    source: Input,
+    journal: Journal,
+    people: PersonSummaries,
+    title: str,
+    abstain: float,
+    drop: bool | None,
 ) -> None:
     facts: dict[str, Any] = {"frames": 0, "faces": 0}
-    labels = predictor.model.labels
-    try:
-        total = 1
-        if not source.is_picture and not source.is_folder:
-            info = probe_video(source.path)
-            facts |= {"codec": info.codec, "rate": info.rate, "start": info.start}
-            total = info.frames or 0
-        with track(title, total) as bar:
-            for face in predictor.predict(source, _counter(facts, bar, total)):
+    labels, total = predictor.model.labels, 0 if source.address else 1
+    live: LiveSource | None = None
+    with contextlib.ExitStack() as opened:
+        try:
+            if source.address is not None:
+                live = opened.enter_context(LiveSource(source.address, drop))
+            elif not source.is_picture and not source.is_folder:
+                info = probe_video(source.path)
+                facts |= {"codec": info.codec, "rate": info.rate, "start": info.start}
+                total = info.frames or 0
+            bar = opened.enter_context(track(title, total))
+            for face in predictor.predict(source, _counter(facts, bar, total), live):
                 record = to_record(source.name, face, labels, abstain)
                 journal.append(record)
                 people.add(record)
                 facts["faces"] += 1
-    except BlearError as error:
-        facts["error"] = error.what
-        echo(str(error))
+                if live is not None:
+                    journal.flush()
+        except BlearError as error:
+            facts["error"] = error.what
+            echo(str(error))
+        except KeyboardInterrupt:
+            if live is None:
+                raise
+            echo(f"{source.name}: ends here")
+        if live is not None:
+            facts |= live.facts()
     journal.finish_input(source.name, facts)
 
 
@@ -133,5 +155,8 @@ def _report(name: str, facts: dict[str, Any], people: PersonSummaries, result: P
     if not facts["faces"]:
         result.without_face.append(name)
     what = f"{facts['faces']} faces" if facts["faces"] else "no face"
-    result.lines.append(f"{name}: {what} in {facts['frames']} frames")
+    latency, dropped = facts.get("latency_ms"), facts.get("dropped")
+    times = f"; latency {latency['median']} ms, 95 %: {latency['p95']} ms" if latency else ""
+    left_out = f"; {dropped} frames dropped for newer ones" if dropped else ""
+    result.lines.append(f"{name}: {what} in {facts['frames']} frames{times}{left_out}")
     result.lines += people.lines(name)

@@ -71,7 +71,7 @@ class VideoRecognizer:
         while batch := list(islice(windows, BATCH)):
             tracked = []
             for window, detected in zip(batch, self.detector(batch), strict=True):
-                faces = self.tracker(window.frame, [face.box for face in detected])
+                faces = self.tracker(window, detected)
                 counts.frames += 1
                 counts.with_face += bool(faces)
                 counts.untracked += len(detected) - len(faces)

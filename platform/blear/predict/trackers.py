@@ -1,4 +1,4 @@
-"""Face trackers: assign an identity to each detected face, by overlap between frames or from a tracker's file."""
+"""Face trackers assign an identity to each detected face. Here: identities from the file of another tracker."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-from scipy.optimize import linear_sum_assignment
-
 from blear.errors import DataError
 from blear.imaging import Box
+from blear.predict.detectors import DetectedFace
+from blear.predict.video import FrameWindow
 
 TrackId = int | str
 """Number of a track, or name of a person."""
@@ -30,52 +29,22 @@ class TrackedFace:
 class FaceTracker(Protocol):
     """Assigns identities to faces. It is called once for each frame, in order."""
 
-    def __call__(self, frame: int, boxes: Sequence[Box]) -> list[TrackedFace]:
+    def __call__(self, window: FrameWindow, detected: Sequence[DetectedFace]) -> list[TrackedFace]:
         """The faces of a frame that belong to a track.
 
         Args:
-            frame: number of the frame in the video.
-            boxes: the detected faces of the frame.
+            window: the frame.
+            detected: the detected faces of the frame.
         """
         ...
 
 
-class OverlapTracker:
-    """Assigns faces to tracks by the overlap with each track's last box.
+class SinglePerson:
+    """Gives all faces the identity 1: frames that are cut faces show one person."""
 
-    All faces of a frame are assigned together, so that the sum of the overlaps is largest (Hungarian method).
-
-    Args:
-        min_overlap: smallest intersection over union between a face and its track; below it a new track begins.
-        max_missed: number of frames in a row that a track may miss before it ends.
-    """
-
-    def __init__(self, min_overlap: float = 0.3, max_missed: int = 5) -> None:
-        self.min_overlap, self.max_missed = min_overlap, max_missed
-        self._tracks: dict[int, tuple[int, Box]] = {}  # id -> count of the last frame with the face, its box
-        self._frames, self._last_id = 0, 0
-
-    def __call__(self, frame: int, boxes: Sequence[Box]) -> list[TrackedFace]:
-        """Every face, with track numbers from 1."""
-        self._frames += 1
-        self._tracks = {
-            track: last for track, last in self._tracks.items() if self._frames - last[0] <= self.max_missed + 1
-        }
-        tracks = list(self._tracks)
-        overlaps = np.array([[overlap(self._tracks[track][1], box) for box in boxes] for track in tracks])
-        ids: list[int | None] = [None] * len(boxes)
-        if overlaps.size:
-            for row, column in zip(*linear_sum_assignment(overlaps, maximize=True), strict=True):
-                if overlaps[row, column] >= self.min_overlap:
-                    ids[column] = tracks[row]
-        faces = []
-        for box, track_id in zip(boxes, ids, strict=True):
-            if track_id is None:
-                self._last_id += 1
-                track_id = self._last_id
-            self._tracks[track_id] = self._frames, box
-            faces.append(TrackedFace(box, track_id))
-        return faces
+    def __call__(self, window: FrameWindow, detected: Sequence[DetectedFace]) -> list[TrackedFace]:
+        """Every face, in the order of `detected`."""
+        return [TrackedFace(face.box, 1) for face in detected]
 
 
 class FileTracker:
@@ -96,10 +65,10 @@ class FileTracker:
     def __init__(self, file: Path) -> None:
         self._people = _read_people(file)
 
-    def __call__(self, frame: int, boxes: Sequence[Box]) -> list[TrackedFace]:
-        """At most one face for each person of the frame."""
-        faces, unassigned = [], list(boxes)
-        for person in self._people.get(frame, ()):
+    def __call__(self, window: FrameWindow, detected: Sequence[DetectedFace]) -> list[TrackedFace]:
+        """At most one face for each person of the frame, in the order of the file."""
+        faces, unassigned = [], [face.box for face in detected]
+        for person in self._people.get(window.frame, ()):
             inside = next((box for box in unassigned if _centre_inside(box, person.box)), None)
             if inside is not None:
                 unassigned.remove(inside)

@@ -70,7 +70,8 @@ class UprightVideo:
             return
         for frame in frames:
             convert = partial(self._turned, frame)
-            yield VideoFrame(frame.number, frame.seconds, convert, frame.pixel_aspect, frame.damaged)
+            small = frame.thumbnail_HWC
+            yield VideoFrame(frame.number, frame.seconds, convert, frame.pixel_aspect, frame.damaged, small)
 
     def _turned(self, frame: VideoFrame) -> np.ndarray:
         self._height, self._width = frame.image_HWC.shape[:2]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from blear.predict.shots import ShotCounter
 from blear.video import VideoFrame, read_video
 
 
@@ -21,14 +22,16 @@ class FrameWindow:
         frame: number of the frame in the video, from 0.
         seconds: time stamp of the frame, from the start of the video.
         images: the window's RGB uint8 images [H, W, 3], oldest first; the frame itself is the last one. At the start
-            of the video the first frame is repeated.
+            of a shot its first frame is repeated.
         damaged: see `VideoFrame`.
+        shot: number of the shot that the frame belongs to, see `ShotCounter`.
     """
 
     frame: int
     seconds: float
     images: tuple[np.ndarray, ...]
     damaged: bool = False
+    shot: int = 0
 
     @property
     def image_HWC(self) -> np.ndarray:
@@ -51,17 +54,63 @@ def frame_windows(video: Path, every: int, length: int, static: bool = False) ->
 
 
 def windows(
-    frames: Iterable[VideoFrame], chosen: Callable[[VideoFrame], bool], length: int, static: bool = False
+    frames: Iterable[VideoFrame],
+    chosen: Callable[[VideoFrame], bool],
+    length: int,
+    static: bool = False,
+    cuts: bool = True,
 ) -> Iterator[FrameWindow]:
-    """Yields a window of `length` frames for each chosen frame; see `frame_windows`."""
+    """Yields a window of `length` frames for each chosen frame; see `frame_windows`.
+
+    Args:
+        cuts: whether cuts are looked for; False: all frames are one shot, for instance pictures of cut faces.
+    """
+    for buffer in shot_buffers(frames, length, cuts):
+        if chosen(buffer.frames[-1]):
+            yield buffer.window(length, static)
+
+
+@dataclass(frozen=True)
+class ShotBuffer:
+    """The last frames of a shot, oldest first, perhaps not converted yet; and the number of the shot."""
+
+    frames: tuple[VideoFrame, ...]
+    shot: int
+
+    def window(self, length: int, static: bool = False) -> FrameWindow:
+        """The window of the last frame."""
+        frame = self.frames[-1]
+        missing = (self.frames[0],) * (length - len(self.frames))
+        of_window = (frame,) * length if static else (*missing, *self.frames)
+        images = tuple(shown.image_HWC for shown in of_window)
+        return FrameWindow(frame.number, frame.seconds, images, frame.damaged, self.shot)
+
+
+def shot_buffers(frames: Iterable[VideoFrame], length: int, cuts: bool = True) -> Iterator[ShotBuffer]:
+    """Yields, for every frame, the last `length` frames of its shot, or fewer at the beginning of a shot."""
     buffer: deque[VideoFrame] = deque(maxlen=length)
+    count_shots, last_shot = ShotCounter(), 0
     for frame in frames:
+        shot = count_shots(frame.thumbnail_HWC()) if cuts else 0
+        if shot != last_shot:
+            buffer.clear()
+        last_shot = shot
         buffer.append(frame)
-        if chosen(frame):
-            missing = [buffer[0]] * (length - len(buffer))
-            of_window = (frame,) * length if static else (*missing, *buffer)
-            images = tuple(shown.image_HWC for shown in of_window)
-            yield FrameWindow(frame.number, frame.seconds, images, frame.damaged)
+        yield ShotBuffer(tuple(buffer), shot)
+
+
+class StrideChoice:
+    """Chooses every `every`-th frame, beginning with the first one. Frames may be missing in between."""
+
+    def __init__(self, every: int) -> None:
+        self._every, self._next = every, 0
+
+    def __call__(self, frame: VideoFrame) -> bool:
+        """Whether the frame is chosen."""
+        if frame.number < self._next:
+            return False
+        self._next = frame.number - frame.number % self._every + self._every
+        return True
 
 
 class FrameRateChoice:

@@ -7,6 +7,10 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
+
+THUMBNAIL = (64, 36)
+"""Width and height of thumbnails, in pixels."""
 
 
 class VideoFrame:
@@ -20,19 +24,34 @@ class VideoFrame:
     """
 
     def __init__(
-        self, number: int, seconds: float, convert: Callable[[], np.ndarray], pixel_aspect: float, damaged: bool
+        self,
+        number: int,
+        seconds: float,
+        convert: Callable[[], np.ndarray],
+        pixel_aspect: float,
+        damaged: bool,
+        shrink: Callable[[], np.ndarray] | None = None,
     ) -> None:
         self.number, self.seconds, self.pixel_aspect, self.damaged = number, seconds, pixel_aspect, damaged
         self._convert: Callable[[], np.ndarray] | None = convert
+        self._shrink = shrink
         self._image_HWC: np.ndarray | None = None
 
     @property
     def image_HWC(self) -> np.ndarray:
         """RGB uint8 [H, W, 3], upright."""
         if self._convert is not None:
-            self._image_HWC, self._convert = self._convert(), None  # frees the decoded frame
+            self._image_HWC, self._convert, self._shrink = self._convert(), None, None  # frees the decoded frame
         assert self._image_HWC is not None
         return self._image_HWC
+
+    def thumbnail_HWC(self) -> np.ndarray:
+        """A small copy for comparisons, RGB uint8 [36, 64, 3]: single pixels of the frame, perhaps not upright."""
+        if self._shrink is not None:
+            return self._shrink()
+        import cv2  # here, so that plugins are found without loading it
+
+        return cv2.resize(self.image_HWC, THUMBNAIL, interpolation=cv2.INTER_NEAREST)
 
 
 class RgbConverter:
@@ -73,3 +92,15 @@ def display_matrix(frame: av.VideoFrame) -> tuple[tuple[int, int], tuple[int, in
         return None
     a, b, _, c, d = np.sign(np.frombuffer(bytes(data), np.int32)[:5]).tolist()
     return ((a, c), (b, d)) if abs(a) + abs(c) == 1 and abs(b) + abs(d) == 1 and abs(a) == abs(d) else None
+
+
+class Thumbnails:
+    """Makes the thumbnails of the frames of one video."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        """RGB uint8 [36, 64, 3]."""
+        small = self._reformatter.reformat(frame, *THUMBNAIL, "rgb24", interpolation="POINT", threads=1)
+        return small.to_ndarray()

@@ -22,7 +22,7 @@ from blear.video.container import (
 )
 from blear.video.decoding import StreamDecoder
 from blear.video.deinterlace import Deinterlacer
-from blear.video.frames import RgbConverter, VideoFrame
+from blear.video.frames import RgbConverter, Thumbnails, VideoFrame
 from blear.video.times import FrameTimes
 from blear.video.webp import is_animated_webp, read_webp
 
@@ -77,6 +77,7 @@ def read_video(
         for frame, number, broken in decoder.frames()
     )
     convert: RgbConverter | None = None
+    shrink = Thumbnails()
     damage, said = _Damage(), set[str]()
     for frame, (number, seconds, broken) in deinterlacer(timed) if deinterlace else timed:
         size = (frame.width, frame.height)
@@ -95,7 +96,8 @@ def read_video(
             if damaged == "refuse":
                 raise DataError(f"damaged at {seconds:.2f} s", str(video), "get a whole copy")
         if number % every == 0 and not (broken and damaged == "skip"):
-            yield VideoFrame(number, seconds, functools.partial(convert, frame), facts.pixel_aspect, broken)
+            image, small = functools.partial(convert, frame), functools.partial(shrink, frame)
+            yield VideoFrame(number, seconds, image, facts.pixel_aspect, broken, small)
     if decoder.count == 0:
         raise undecodable(video)
     report = damage.report(decoder.count, facts, decoder)

@@ -20,12 +20,13 @@ import blear
 from blear.cli import cli
 from blear.errors import BlearError
 from blear.imaging import Framing
+from blear.models.calibration import Calibration
 from blear.models.load import load
+from blear.predict.appearance_tracker import AppearanceTracker
 from blear.predict.detectors import BoxFileDetector
 from blear.predict.inputs import Input, find_inputs
 from blear.predict.predictor import FacePredictor
 from blear.predict.run import predict_inputs
-from blear.predict.trackers import OverlapTracker
 from blear.video import read_video
 
 
@@ -161,6 +162,40 @@ def test_no_class_below_the_threshold(predict, video: Path) -> None:
     assert [(record["class"], record["abstained"]) for record in records] == [(None, True)] * 2
 
 
+def test_probabilities_have_the_temperature_of_the_degradation(predict, run: Path, video: Path, tmp_path: Path) -> None:
+    raw, _ = predict("clips")
+    calibration = Calibration(side=192, constant=0.3, size=0.5, blur=0.2)
+    load(run / "stages" / "clips").save(tmp_path / "model", calibration={"emotion": calibration.model_dump()})
+    options = ["--margin", "0.5", "--boxes", str(video.with_name("boxes.csv")), "--out", str(tmp_path / "warm.jsonl")]
+    CliRunner().invoke(cli, ["predict", str(tmp_path / "model"), str(video), *options], catch_exceptions=False)
+    warm = [json.loads(line) for line in (tmp_path / "warm.jsonl").read_text().splitlines()]
+    assert len(warm) == len(raw) == 2
+    for before, after in zip(raw, warm, strict=True):
+        temperature = calibration.temperature(SIDE, before["degradation"])
+        assert temperature == pytest.approx(np.exp(0.3 + 0.5 + 0.2 * before["degradation"]["blur"]))  # 192 / 96 px
+        expected = np.array(list(before["probabilities"].values())) ** (1 / temperature)
+        assert list(after["probabilities"].values()) == pytest.approx((expected / expected.sum()).tolist(), abs=1e-4)
+    facts = json.loads((tmp_path / "warm.jsonl.meta.json").read_text())
+    assert facts["calibration"]["emotion"]["size"] == 0.5
+
+
+def test_an_onnx_file_is_a_model(video: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    mean = onnx.helper.make_node("ReduceMean", ["x"], ["valence"], axes=[1, 2, 3], keepdims=0)
+    value = onnx.helper.make_tensor_value_info
+    shapes = value("x", 1, ["n", 3, 32, 32]), value("valence", 1, ["n"])
+    graph = onnx.helper.make_graph([mean], "mean", [shapes[0]], [shapes[1]])
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "mean.onnx")
+    command = ["predict", str(tmp_path / "mean.onnx"), str(video), "--crops", "--out", str(tmp_path / "out.jsonl")]
+    result = CliRunner().invoke(cli, [*command, "--onnx", "range=-1,1"], catch_exceptions=False)
+    assert result.exit_code == 0
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    for row, frame in zip(rows, list(read_video(video))[::5], strict=True):
+        assert row["valence"] == pytest.approx(frame.image_HWC.mean() / 127.5 - 1, abs=0.02)
+
+
 def test_an_interrupted_call_is_continued(run: Path, video: Path, tmp_path: Path) -> None:
     inputs = []
     for name in ("a.avi", "b.avi"):
@@ -177,7 +212,7 @@ def test_an_interrupted_call_is_continued(run: Path, video: Path, tmp_path: Path
             return boxes(windows)
 
         model = load(run / "stages" / "values")
-        return FacePredictor(model, detect, OverlapTracker, Framing(), lambda: lambda frame: True)
+        return FacePredictor(model, detect, AppearanceTracker, Framing(), lambda: lambda frame: True)
 
     out = tmp_path / "out.jsonl"
     with pytest.raises(KeyboardInterrupt):
@@ -194,7 +229,7 @@ def test_an_interrupted_call_is_continued(run: Path, video: Path, tmp_path: Path
 def test_records_of_other_settings_are_not_continued(run: Path, video: Path, tmp_path: Path) -> None:
     (tmp_path / ".out.jsonl.partial").write_text('{"settings": {"fps": 2}}\n{"input_end": "a.avi", "facts": {}}\n')
     boxes, model = BoxFileDetector(video.with_name("boxes.csv")), load(run / "stages" / "values")
-    predictor = FacePredictor(model, boxes, OverlapTracker, Framing(), lambda: lambda frame: frame.number == 0)
+    predictor = FacePredictor(model, boxes, AppearanceTracker, Framing(), lambda: lambda frame: frame.number == 0)
     predict_inputs(predictor, [Input(video, is_picture=False)], tmp_path / "out.jsonl", {"fps": 1})
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 1
 

@@ -18,7 +18,7 @@ from blear.plugin.discovery import load_plugins
 from blear.predict.detectors import BoxFileDetector, DetectedFace, LocatorDetector
 from blear.predict.locators import find_locator
 from blear.predict.records import Record
-from blear.predict.trackers import FileTracker, OverlapTracker, TrackedFace, overlap
+from blear.predict.trackers import FileTracker, TrackedFace
 from blear.predict.video import FrameWindow, frame_windows
 
 GREYS = [20 * k for k in range(12)]
@@ -142,31 +142,6 @@ def test_the_default_locator_is_that_of_blear_or_the_only_one() -> None:
         find_locator(None, catalog_of())
 
 
-def test_the_overlap_of_two_boxes_is_that_computed_by_hand() -> None:
-    assert overlap(Box(0, 0, 10, 10), Box(5, 0, 10, 10)) == pytest.approx(50 / 150)
-    assert overlap(Box(0, 0, 10, 10), Box(20, 0, 10, 10)) == 0
-    assert overlap(Box(0, 0, 10, 10), Box(0, 0, 10, 10)) == 1
-
-
-def test_a_track_keeps_its_number_while_its_faces_overlap() -> None:
-    tracker = OverlapTracker(max_missed=2)
-    left, right = Box(0, 0, 20, 20), Box(50, 0, 20, 20)
-    assert [face.id for face in tracker(0, [left, right])] == [1, 2]
-    moved = [Box(52, 1, 20, 20), Box(3, 0, 20, 20)]  # in reverse order
-    assert tracker(5, moved) == [TrackedFace(moved[0], 2), TrackedFace(moved[1], 1)]
-    assert tracker(10, [Box(100, 0, 20, 20)])[0].id == 3
-    assert tracker(15, [Box(4, 0, 20, 20)])[0].id == 1  # missed in one frame
-    assert [tracker(n, []) for n in (20, 25, 30)] == [[], [], []]
-    assert tracker(35, [Box(4, 0, 20, 20)])[0].id == 4  # missed in three frames: the track has ended
-
-
-def test_all_faces_of_a_frame_are_assigned_together() -> None:
-    """The first face overlaps both tracks; assigned alone it would get the only track of the second face."""
-    tracker = OverlapTracker(min_overlap=0.1)
-    tracker(0, [Box(0, 0, 10, 10), Box(8, 0, 10, 10)])
-    assert [face.id for face in tracker(1, [Box(5, 0, 10, 10), Box(1, 0, 10, 10)])] == [2, 1]
-
-
 def person(who: object, left: float, top: float, right: float, bottom: float, swapped: bool = False) -> dict:
     corners = ({"x": left, "y": top}, {"x": right, "y": bottom})
     first, second = reversed(corners) if swapped else corners
@@ -177,9 +152,10 @@ def test_each_person_of_a_file_gets_the_first_face_inside_its_box(tmp_path: Path
     file = tmp_path / "tracks.json"
     people = [person("3", 0, 0, 40, 40), person("ross", 50, 0, 90, 40, swapped=True), person(9, 0, 50, 5, 60)]
     file.write_text(json.dumps({"5": people}))
-    faces = [Box(60, 5, 10, 10), Box(10, 5, 10, 10), Box(20, 5, 10, 10)]
-    assert FileTracker(file)(5, faces) == [TrackedFace(faces[1], 3), TrackedFace(faces[0], "ross")]
-    assert FileTracker(file)(10, faces) == []
+    boxes = [Box(60, 5, 10, 10), Box(10, 5, 10, 10), Box(20, 5, 10, 10)]
+    faces = [DetectedFace(box) for box in boxes]
+    assert FileTracker(file)(at(0.2, 5), faces) == [TrackedFace(boxes[1], 3), TrackedFace(boxes[0], "ross")]
+    assert FileTracker(file)(at(0.4, 10), faces) == []
 
 
 def test_a_folder_of_one_tracker_file_for_each_frame(tmp_path: Path) -> None:
@@ -189,10 +165,11 @@ def test_a_folder_of_one_tracker_file_for_each_frame(tmp_path: Path) -> None:
     (tmp_path / "00012.json").write_text(json.dumps({"persons": people[12]}))
     (tmp_path / "._00012.json").write_bytes(b"\0")
     (tmp_path / "all.txt").write_text(json.dumps(people))
-    face, tracker = Box(10, 5, 10, 10), FileTracker(tmp_path)
+    faces, tracker = [DetectedFace(Box(10, 5, 10, 10))], FileTracker(tmp_path)
     for frame in (3, 4, 12):
-        assert tracker(frame, [face]) == FileTracker(tmp_path / "all.txt")(frame, [face])
-    assert tracker(12, [face]) == [TrackedFace(face, 2)]
+        window = at(frame / 25, frame)
+        assert tracker(window, faces) == FileTracker(tmp_path / "all.txt")(window, faces)
+    assert tracker(at(0.5, 12), faces) == [TrackedFace(faces[0].box, 2)]
     for name, text, message in (
         ("4.json", "[]", "second file of frame 4"),
         ("x.json", "[]", "no number of a frame"),
@@ -265,6 +242,7 @@ def test_consumer_record_satisfies_its_schema() -> None:
         "seconds": 1.543,
         "object": {"coordinates": [10, 21, 30, 40]},
         "score": 0.7,
+        "id": 2,
     }
     named = Record(37, 1.5, TrackedFace(Box(1, 2, 3, 4), "ross"), 0, {"anger": 1.0})
     line = json.loads(named.to_json("consumer", {}))

@@ -116,6 +116,7 @@ def test_consumer_format_aliases_and_names(timeline, video: Path, tmp_path: Path
             "seconds": full["seconds"],
             "object": {"coordinates": [40, 10, 96, 96]},
             "score": full["score"],
+            "id": full["id"],
         }
         for full in plain
     ]

@@ -13,10 +13,11 @@ from blear.contracts import BuildContext
 from blear.imaging import Framing
 from blear.models.load import load
 from blear.plugin.discovery import load_plugins
+from blear.predict.appearance_tracker import AppearanceTracker
 from blear.predict.detectors import LocatorDetector
 from blear.predict.inputs import Input
 from blear.predict.predictor import FacePredictor
-from blear.predict.trackers import OverlapTracker, overlap
+from blear.predict.trackers import overlap
 from blear.predict.turn import turn_back
 from blear.video import read_video
 
@@ -34,7 +35,9 @@ def test_a_turned_real_clip(run: Path, real_data: Path, tmp_path: Path, capsys: 
     registered = load_plugins().get("locator", "retinaface")
     detector = LocatorDetector(lambda: registered.build({"device": "cpu", "min_face": 24}, BuildContext()))
     model = load(run / "stages" / "values")
-    predictor = FacePredictor(model, detector, OverlapTracker, Framing(), lambda: lambda frame: frame.number % 2 == 0)
+    predictor = FacePredictor(
+        model, detector, AppearanceTracker, Framing(), lambda: lambda frame: frame.number % 2 == 0
+    )
     rows = list(predictor.predict(Input(turned, is_picture=False)))
     assert [row.frame for row in rows] == [0, 2, 4]
     assert "no face is upright; the frames are turned by 90 degrees clockwise" in capsys.readouterr().err

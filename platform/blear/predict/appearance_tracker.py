@@ -1,0 +1,215 @@
+"""Tracks faces by motion and appearance, within each shot of a video."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from blear.imaging import Box
+from blear.predict.appearance import Appearance, appearance_distance, blend, describe_appearance
+from blear.predict.detectors import DetectedFace
+from blear.predict.motion import FaceMotion, measured
+from blear.predict.trackers import TrackedFace, overlap
+from blear.predict.video import FrameWindow
+
+_NEVER = 1e6
+_WORST = 20.0  # cost above which a face is no continuation of a track
+_DEVIATIONS = 4.0  # between the expected and the detected centre
+_SIZES = 2.0  # largest ratio of the sides of a face in successive detections
+_LOOKS = 0.07  # typical distance in appearance of two frames of one person
+_OTHER_PERSON = 0.4  # distance in appearance above which a face is no continuation, wherever it lies
+_SAME_PERSON, _MARGIN = 0.16, 0.04  # greatest distance at a return, and how much nearer than every other person
+_GAIN = 0.1  # in the distances by which an exchange of two tracks must be better
+_OCCLUDED = 0.05  # overlap with another face above which a face does not change the appearance of its track
+_SHARE = 0.1  # of a new frame in the appearance of a track
+_DOUBTFUL_SHARE = 0.02  # of a frame that differs, or in which another person is near
+_MOST_TRACKS = 100
+
+
+@dataclass
+class _Track:
+    """One person in one shot."""
+
+    id: int
+    shot: int
+    motion: FaceMotion
+    looks: Appearance | None
+    seconds: float  # of the last frame with the face
+    side: float
+    count: int = 1
+
+    def exchange_place(self, other: _Track) -> None:
+        """Exchanges everything but number and colours."""
+        self.motion, other.motion = other.motion, self.motion
+        self.seconds, other.seconds = other.seconds, self.seconds
+        self.side, other.side = other.side, self.side
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One detected face."""
+
+    box: Box
+    looks: Appearance | None
+
+    @property
+    def side(self) -> float:
+        return math.sqrt(max(1e-6, self.box.width * self.box.height))
+
+
+class AppearanceTracker:
+    """Gives each face the number of its person, from 1, by place and by the colours of face, hair and clothes.
+
+    All faces of a frame are assigned together (Hungarian method); the cost of a pair is its negative logarithmic
+    likelihood. Where people cross, the place is ambiguous and the colours decide, if need be later: two tracks are
+    exchanged when the people are seen apart and the colours are those of the other. A track ends with its shot; until
+    then, a person who left and returns after more than `lost_s` gets the same number if the colours are those of one
+    lost track only.
+
+    Args:
+        lost_s: seconds after the last detection during which the place of a face counts.
+        memory_s: seconds after which a person who left is forgotten.
+    """
+
+    def __init__(self, lost_s: float = 3.0, memory_s: float = 120.0) -> None:
+        self.lost_s, self.memory_s = lost_s, memory_s
+        self._tracks: list[_Track] = []
+        self._last_id = 0
+
+    def __call__(self, window: FrameWindow, detected: Sequence[DetectedFace]) -> list[TrackedFace]:
+        """Every face, in the order of `detected`."""
+        now, image_HWC = window.seconds, window.image_HWC
+        boxes = [face.box for face in detected]
+        seen = [
+            _Seen(face.box, None if face.interpolated else _looks(image_HWC, boxes, number))
+            for number, face in enumerate(detected)
+        ]
+        self._tracks = [
+            track
+            for track in self._tracks[-_MOST_TRACKS:]
+            if window.shot - track.shot < 2 and now - track.seconds <= self.memory_s
+        ]
+        here = [track for track in self._tracks if track.shot == window.shot]
+        matched: dict[int, _Track] = {}
+        recent = [track for track in here if now - track.seconds <= self.lost_s]
+        _assign(recent, seen, matched, lambda track, face: _continuation_cost(track, face, now))
+        away = [track for track in here if track not in matched.values()]
+        _assign(away, seen, matched, lambda track, face: _return_cost(track, face, here))
+        _correct(seen, matched, here)
+        faces = []
+        for number, face in enumerate(seen):
+            others = [other.box for place, other in enumerate(seen) if place != number]
+            covered = any(overlap(face.box, other) > _OCCLUDED for other in others)
+            alone = not any(_near(face.box, other) for other in others)
+            track = matched.get(number)
+            if track is None:
+                track = self._begin(face, window)
+            else:
+                _update(track, face, now, covered, alone)
+            faces.append(TrackedFace(face.box, track.id))
+        return faces
+
+    def _begin(self, face: _Seen, window: FrameWindow) -> _Track:
+        self._last_id += 1
+        motion = FaceMotion(face.box, window.seconds)
+        track = _Track(self._last_id, window.shot, motion, face.looks, window.seconds, face.side)
+        self._tracks.append(track)
+        return track
+
+
+def _near(one: Box, other: Box) -> bool:
+    """Whether the shoulders of two people may cover each other."""
+    width, height = max(one.width, other.width), max(one.height, other.height)
+    x, y = one.left - other.left + (one.width - other.width) / 2, one.top - other.top + (one.height - other.height) / 2
+    return abs(x) < 2 * width and abs(y) < 3 * height
+
+
+def _looks(image_HWC: np.ndarray, boxes: Sequence[Box], number: int) -> Appearance | None:
+    """Appearance of one of several faces; None where nothing of it is visible."""
+    looks = describe_appearance(image_HWC, boxes[number], [*boxes[:number], *boxes[number + 1 :]])
+    return looks if looks.any() else None
+
+
+def _assign(
+    tracks: Sequence[_Track], seen: Sequence[_Seen], matched: dict[int, _Track], cost: Callable[[_Track, _Seen], float]
+) -> None:
+    """Adds the cheapest assignment of the faces that have no track yet to `matched`: face -> track."""
+    free = [number for number in range(len(seen)) if number not in matched]
+    if not tracks or not free:
+        return
+    costs = np.array([[cost(track, seen[number]) for number in free] for track in tracks])
+    for row, column in zip(*linear_sum_assignment(np.minimum(costs, _WORST)), strict=True):
+        if costs[row, column] < _WORST:
+            matched[free[column]] = tracks[row]
+
+
+def _correct(seen: Sequence[_Seen], matched: dict[int, _Track], here: Sequence[_Track]) -> None:
+    """Exchanges the places of two tracks where the colours show that an earlier assignment was wrong."""
+    for number, track in list(matched.items()):
+        now = appearance_distance(track.looks, seen[number].looks)
+        if now is None or now <= _SAME_PERSON:
+            continue
+        for other in here:
+            place = next((place for place, one in matched.items() if one is other), None)
+            then = appearance_distance(other.looks, seen[number].looks)
+            if other is track or then is None or then > _SAME_PERSON:
+                continue
+            gain = now - then
+            if place is not None:
+                before, after = (appearance_distance(one.looks, seen[place].looks) for one in (other, track))
+                if before is None or after is None or after > _SAME_PERSON:
+                    continue
+                gain += before - after
+            if gain > _GAIN:
+                other.exchange_place(track)
+                matched[number] = other
+                if place is not None:
+                    matched[place] = track
+                break
+
+
+def _continuation_cost(track: _Track, face: _Seen, now: float) -> float:
+    """Negative logarithmic likelihood that a face continues a track."""
+    expected, deviation = track.motion.predict(now)
+    if max(track.side / face.side, face.side / track.side) > _SIZES:
+        return _NEVER
+    spread = math.hypot(deviation, measured(track.side))
+    x, y = (
+        face.box.left + face.box.width / 2 - expected.left - expected.width / 2,
+        face.box.top + face.box.height / 2 - expected.top - expected.height / 2,
+    )
+    away = math.hypot(x, y) / spread
+    if away > _DEVIATIONS:
+        return _NEVER
+    size = math.log(face.side / track.side) / 0.2
+    place = (away**2 + size**2) / 2 + 2 * math.log(max(1.0, spread / (2 * measured(track.side))))
+    looks = appearance_distance(track.looks, face.looks)
+    if looks is None:
+        return place + 1
+    return _NEVER if looks > _OTHER_PERSON else place + min(8.0, (looks / _LOOKS) ** 2 / 2)
+
+
+def _return_cost(track: _Track, face: _Seen, here: Sequence[_Track]) -> float:
+    """Cost of a face to be a person who was lost, by appearance alone."""
+    looks = appearance_distance(track.looks, face.looks)
+    others = [appearance_distance(other.looks, face.looks) for other in here if other is not track]
+    nearest = min((other for other in others if other is not None), default=1.0)
+    return _NEVER if looks is None or looks > _SAME_PERSON or looks + _MARGIN > nearest else looks
+
+
+def _update(track: _Track, face: _Seen, now: float, covered: bool, alone: bool) -> None:
+    track.motion.update(face.box, now)
+    track.seconds, track.side, track.count = now, face.side, track.count + 1
+    if track.looks is None:
+        track.looks = face.looks
+    elif face.looks is not None and not covered:
+        looks = appearance_distance(track.looks, face.looks)
+        known = looks is None or looks <= _SAME_PERSON
+        if alone and known:
+            track.looks = blend(track.looks, face.looks, max(_SHARE, 1 / track.count))
+        elif alone or known:
+            track.looks = blend(track.looks, face.looks, _DOUBTFUL_SHARE)
