@@ -6,6 +6,15 @@ from blear.contracts import Component
 from blear.hooks import hookimpl
 from blear_dsn.data_params import FaceListParams, RafDbParams
 from blear_dsn.params import DensenetParams, ResnetParams, SideOutputsParams, TwoLinearParams, VggParams
+from blear_dsn.weight_names import (
+    DENSENET_CAFFE,
+    DENSENET_HEAD,
+    DENSENET_TORCHVISION,
+    DSN_HEAD,
+    DSN_RESNET,
+    DSN_VGG,
+    RESNET,
+)
 
 PLUGIN_API = 1
 
@@ -41,6 +50,7 @@ def register_backbones() -> list[Component]:
             params=VggParams,
             build="blear_dsn.vgg:Vgg",
             examples=({"width": 0.125}, {"width": 0.0625, "size": 48, "normalise": "torchvision"}),
+            rename_tables={"dsn_vgg": DSN_VGG},
         ),
         Component(
             name="resnet50",
@@ -48,7 +58,7 @@ def register_backbones() -> list[Component]:
             params=ResnetParams,
             build="blear_dsn.resnet:Resnet",
             examples=({"width": 0.125}, {"width": 0.0625, "layers": 101, "norm": "trained"}),
-            rename_tables={"resnet_caffe": {"scale*": "bn*"}},
+            rename_tables={"resnet_caffe": RESNET, "dsn_resnet": DSN_RESNET},
         ),
         Component(
             name="densenet121",
@@ -57,12 +67,9 @@ def register_backbones() -> list[Component]:
             build="blear_dsn.densenet:Densenet",
             examples=({"width": 0.125},),
             rename_tables={
-                "densenet_torchvision": {
-                    "*.norm.1.*": "*.norm1.*",
-                    "*.norm.2.*": "*.norm2.*",
-                    "*.conv.1.*": "*.conv1.*",
-                    "*.conv.2.*": "*.conv2.*",
-                }
+                "densenet_torchvision": DENSENET_TORCHVISION,
+                "densenet_caffe": DENSENET_CAFFE,
+                "dsn_densenet": DENSENET_CAFFE,
             },
         ),
     ]
@@ -78,11 +85,13 @@ def register_heads() -> list[Component]:
             params=SideOutputsParams,
             build="blear_dsn.side_outputs:SideOutputs",
             examples=({"width": 0.125}, {"width": 0.125, "crop": "top_left", "reduce": 256}),
+            rename_tables={"dsn_vgg": DSN_HEAD, "dsn_resnet": DSN_HEAD},
         ),
         Component(
             name="two_linear",
             summary="Two linear layers on the embedding with dropout between, cross-entropy",
             params=TwoLinearParams,
             build="blear_dsn.two_linear:TwoLinear",
+            rename_tables={"dsn_densenet": DENSENET_HEAD},
         ),
     ]

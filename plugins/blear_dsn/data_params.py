@@ -34,7 +34,9 @@ class FaceListParams(Params):
     """Parameters of `dsn/face_list`."""
 
     source: Path = Field(description="Folder of the lists. Paths in the lists are relative to it")
-    train: str = Field(default="Train_RAF_Face.txt", description="List of the split train: <path> <label 0..6>")
+    train: str | None = Field(
+        default="Train_RAF_Face.txt", description="List of the split train: <path> <label 0..6>; null: no split train"
+    )
     dev: str | None = Field(default="Val_RAF_Face.txt", description="List of the split dev; null: no split dev")
     classes: tuple[str, ...] = Field(
         default=("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"),

@@ -54,7 +54,7 @@ class FaceList:
         self.params = params
         self.clip = ClipSpec(1, 3, params.size, params.size)
         self.targets = (Target("emotion", "class", params.classes),)
-        self.splits = ("train",) if params.dev is None else ("train", "dev")
+        self.splits = tuple(split for split in ("train", "dev") if getattr(params, split) is not None)
 
     def parts(self, split: str) -> list[str]:
         """Names of blocks of rows: one row per block if the list names folders, 512 if it names pictures.
@@ -110,7 +110,7 @@ class FaceList:
 
     @cached_property
     def _train(self) -> list[Row]:
-        return read_list(self.params.source, self.params.train, len(self.params.classes))
+        return read_list(self.params.source, self.params.train or "", len(self.params.classes))
 
     @cached_property
     def _dev(self) -> list[Row]:

@@ -46,6 +46,10 @@ class ResnetParams(TrunkParams):
         description='Batch normalisation. "frozen": statistics, scale and shift stay as loaded; "trained": for '
         "training without loaded weights",
     )
+    conv1_bias: bool = Field(
+        default=False,
+        description="conv1 has a bias, as in ResNet-50-model.caffemodel; ResNet-101's and DSN's files have none",
+    )
 
 
 class DensenetParams(TrunkParams):
@@ -71,6 +75,11 @@ class SideOutputsParams(Params):
         default="gaussian",
         description='Initialisation. "gaussian": standard deviation 0.01, as published; "xavier": Caffe\'s, uniform by '
         "fan-in, which learns faster without loaded weights",
+    )
+    fuse_order: Literal["ascending", "deepest_first"] = Field(
+        default="ascending",
+        description='Order of the maps in the fusion, for weights from a file. "ascending": stage 1 (or 2) to 6, as in '
+        "DSN-VGG's file; \"deepest_first\": stage 6, then 2 to 5, as in DSN-ResNet's file",
     )
     reduce: int | None = Field(
         default=None,

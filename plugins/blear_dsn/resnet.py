@@ -54,7 +54,7 @@ class Resnet(nn.Module):
         norm: _Norm = FrozenBatchNorm if params.norm == "frozen" else nn.BatchNorm2d
         self.input = NetworkInput(params)
         widths = channels(_WIDTHS, params.width)
-        self.conv1 = nn.Conv2d(3, widths[0], 7, stride=2, padding=3, bias=False)
+        self.conv1 = nn.Conv2d(3, widths[0], 7, stride=2, padding=3, bias=params.conv1_bias)
         self.bn_conv1 = norm(widths[0])
         self._groups = [
             [f"{group}{block}" for block in names.split()] for group, names in _BLOCKS[params.layers].items()

@@ -92,7 +92,7 @@ class Fusion(nn.Module):
     """Maps of all stages -> logits [N, K]: upsampled to the input's size, mixed (initial weight 1/n), classified.
 
     Args:
-        stages: numbers of the stages in ascending order, the order of the inputs of `mix`.
+        stages: numbers of the stages, in the order of the inputs of `mix`.
         height, width: size of the network's input.
         classes: number of classes K.
         aligned: whether upsampled maps are cropped at the centre; otherwise at the top left.

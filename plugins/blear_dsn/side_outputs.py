@@ -58,7 +58,10 @@ class SideOutputs(nn.Module):
             side = SideOutput(spec, stage, inputs, size, classes, aligned=aligned, init=params.init, reduce=reduce)
             self.add_module(f"side{stage}", side)
         self._stages = sorted(shapes, reverse=True)
-        self.fuse = Fusion(sorted(shapes), height, width, classes, aligned=aligned, init=params.init)
+        order = sorted(shapes)
+        if params.fuse_order == "deepest_first":
+            order = [order[-1], *order[:-1]]
+        self.fuse = Fusion(order, height, width, classes, aligned=aligned, init=params.init)
 
     def forward(self, features: Features) -> dict[str, Tensor]:
         """Returns `stage6` ... `stage1` and `fused` -> logits [B, T, K]."""

@@ -7,7 +7,19 @@ from blear.hooks import hookimpl
 from blear_fer.datasets.params import AfewParams, Fer2013Params, FerplusParams
 from blear_fer.heads.params import AffectParams, EmotionParams, MultiLevelGruParams, SequenceParams
 from blear_fer.networks.params import FaceResnetParams, VggFaceParams
-from blear_fer.networks.weight_names import CAFFE, CONVERTED, FINE_TUNED
+from blear_fer.weight_names import (
+    CAFFE,
+    CONVERTED,
+    DSN_VGG_FACE,
+    DSN_VGG_FACE_HEAD,
+    FACE_RESNET,
+    FACE_RESNET_HEAD,
+    FINE_TUNED,
+    FINE_TUNED_HEAD,
+    RESNET_GRU_HEAD,
+    VGG_GRU,
+    VGG_GRU_HEAD,
+)
 
 PLUGIN_API = 1
 
@@ -57,6 +69,8 @@ def register_backbones() -> list[Component]:
                 "vgg_face_caffe": CAFFE,
                 "vgg_face_converted": CONVERTED,
                 "vgg_face_fer2013": FINE_TUNED,
+                "vgg_gru": VGG_GRU,
+                "dsn_vgg_face": DSN_VGG_FACE,
             },
         ),
         Component(
@@ -65,6 +79,7 @@ def register_backbones() -> list[Component]:
             FaceResnetParams,
             "blear_fer.networks.face_resnet:FaceResnet",
             examples=({"width": 0.125, "size": [112, 96]}, {"width": 0.125, "size": [48, 48], "conv_dropout": 0.4}),
+            rename_tables={"face_resnet_fer2013": FACE_RESNET, "resnet_gru": FACE_RESNET},
         ),
     ]
 
@@ -79,6 +94,11 @@ def register_heads() -> list[Component]:
             EmotionParams,
             "blear_fer.heads.emotion:EmotionHead",
             examples=({}, {"label_smoothing": 0.1, "dropout": 0.5, "class_weights": "balanced"}),
+            rename_tables={
+                "vgg_face_fer2013": FINE_TUNED_HEAD,
+                "face_resnet_fer2013": FACE_RESNET_HEAD,
+                "dsn_vgg_face": DSN_VGG_FACE_HEAD,
+            },
         ),
         Component(
             "sequence",
@@ -86,6 +106,7 @@ def register_heads() -> list[Component]:
             SequenceParams,
             "blear_fer.heads.sequence:SequenceHead",
             examples=({}, {"cell": "lstm", "hidden": 16}, {"cell": "lstm_cell", "hidden": 16, "dropout": 0.0}),
+            rename_tables={"vgg_gru": VGG_GRU_HEAD},
         ),
         Component(
             "multi_level_gru",
@@ -93,6 +114,7 @@ def register_heads() -> list[Component]:
             MultiLevelGruParams,
             "blear_fer.heads.sequence:MultiLevelGruHead",
             examples=({"side": 16, "hidden": 8}, {"side": 16, "hidden": 8, "pool": 2}),
+            rename_tables={"resnet_gru": RESNET_GRU_HEAD},
         ),
         Component(
             "affect",

@@ -18,6 +18,12 @@ from blear_vlqr.params import (
 
 PLUGIN_API = 1
 
+# layer names of the authors' caffemodels: the same as here, so that a whole stage can read one file
+_RECOGNISER = {"conv*": "conv*", "fc4.*": "fc4.*"}
+_RECOGNISER_HEAD = {"fc5.*": "fc5.*"}
+_RESTORATION = {f"conv{number}.*": f"conv{number}.*" for number in (1, 2, 3)}
+_RESTORATION_HEAD = {"conv4.*": "conv4.*"}
+
 
 @hookimpl
 def register_datasets() -> list[Component]:
@@ -53,6 +59,7 @@ def register_backbones() -> list[Component]:
             params=Cnn5x5Params,
             build="blear_vlqr.backbones:Cnn5x5",
             examples=({}, {"width": 0.125, "dropout": 0.0}),
+            rename_tables={"vlqr_caffe": _RECOGNISER},
         ),
         Component(
             name="srcnn5x5",
@@ -60,6 +67,7 @@ def register_backbones() -> list[Component]:
             params=Srcnn5x5Params,
             build="blear_vlqr.backbones:Srcnn5x5",
             examples=({}, {"width": 0.125, "init": "xavier"}),
+            rename_tables={"vlqr_caffe": _RESTORATION},
         ),
     ]
 
@@ -74,17 +82,21 @@ def register_heads() -> list[Component]:
             params=SuperResolutionParams,
             build="blear_vlqr.heads:SuperResolution",
             examples=({}, {"init": "xavier"}),
+            rename_tables={"vlqr_caffe": _RESTORATION_HEAD},
         ),
         Component(
             name="valence",
             summary="Linear regression of valence, Euclidean loss; CCC, RMSE, CC",
             params=RegressionParams,
             build="blear_vlqr.heads:build_valence",
+            examples=({}, {"divisors": "repository"}),
+            rename_tables={"vlqr_caffe": _RECOGNISER_HEAD},
         ),
         Component(
             name="arousal",
             summary="Linear regression of arousal, Euclidean loss; CCC, RMSE, CC",
             params=RegressionParams,
             build="blear_vlqr.heads:build_arousal",
+            rename_tables={"vlqr_caffe": _RECOGNISER_HEAD},
         ),
     ]

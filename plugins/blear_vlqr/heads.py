@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from blear.contracts import Batch, BuildContext, Decoded, Features, Images, Metric, Values
 from blear.errors import PluginError
 from blear_vlqr.caffe import euclidean_loss, initialise_
-from blear_vlqr.metrics import REGRESSION
+from blear_vlqr.metrics import REGRESSION, REPOSITORY
 from blear_vlqr.params import RegressionParams, SuperResolutionParams
 
 _KERNEL = 5
@@ -65,8 +65,9 @@ class Regression(nn.Module):
         PluginError: the data have no such regression target, or the backbone has no `embedding`.
     """
 
-    def __init__(self, target: str, context: BuildContext) -> None:
+    def __init__(self, target: str, params: RegressionParams, context: BuildContext) -> None:
         super().__init__()
+        self._metrics = REPOSITORY if params.divisors == "repository" else REGRESSION
         name = f"vlqr/{target}"
         found = context.targets.get(target)
         if found is None or found.kind != "value":
@@ -90,8 +91,8 @@ class Regression(nn.Module):
         return euclidean_loss(outputs.float().mean(dim=1), batch.targets[self.target])
 
     def metrics(self) -> Sequence[Metric]:
-        """CCC, RMSE and CC with population divisors."""
-        return REGRESSION
+        """CCC, RMSE and CC with the divisors of `params.divisors`."""
+        return self._metrics
 
     def decode(self, outputs: Tensor) -> Mapping[str, Decoded]:
         """Values of the clips [B, 1], not clipped to the target's range."""
@@ -100,12 +101,12 @@ class Regression(nn.Module):
 
 def build_valence(params: RegressionParams, context: BuildContext) -> Regression:
     """Builds `vlqr/valence`."""
-    return Regression("valence", context)
+    return Regression("valence", params, context)
 
 
 def build_arousal(params: RegressionParams, context: BuildContext) -> Regression:
     """Builds `vlqr/arousal`."""
-    return Regression("arousal", context)
+    return Regression("arousal", params, context)
 
 
 def _feature(context: BuildContext, feature: str, name: str, do: str) -> tuple[int, ...]:

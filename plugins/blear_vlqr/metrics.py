@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -37,12 +38,35 @@ def ccc(truth_N: np.ndarray, prediction_N: np.ndarray, ddof: Ddof = "population"
     return _ratio(2 * covariance, truth_variance + prediction_variance + shift**2)
 
 
+def cc_of_repository(moments_6: np.ndarray) -> np.ndarray:
+    """`cc` with "repo" divisors, from sums of `blear.metrics.moments` [..., 6]."""
+    n = np.asarray(moments_6, dtype=np.float64)[..., 0]
+    return np.divide(cc_of(moments_6) * (n - 1), n, out=np.full_like(n, np.nan), where=n > 1)
+
+
+def ccc_of_repository(moments_6: np.ndarray) -> np.ndarray:
+    """`ccc` with "repo" divisors, from sums of `blear.metrics.moments` [..., 6]."""
+    n, truth, prediction, truth_2, prediction_2, product = np.moveaxis(np.asarray(moments_6, dtype=np.float64), -1, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        truth, prediction = truth / n, prediction / n
+        covariance = product / n - truth * prediction
+        variances = (truth_2 + prediction_2 - n * (truth**2 + prediction**2)) / (n - 1)
+        return np.where(n > 1, 2 * covariance / (variances + (truth - prediction) ** 2), np.nan)
+
+
 REGRESSION = (
     Metric("ccc", "CCC", ccc, True, ccc_of),
     Metric("rmse", "RMSE", rmse, False, rmse_of),
     Metric("cc", "CC", cc, True, cc_of),
 )
 """Metrics of the regression heads; the first one is the main metric."""
+
+REPOSITORY = (
+    Metric("ccc", "CCC (repository)", partial(ccc, ddof="repo"), True, ccc_of_repository),
+    Metric("rmse", "RMSE", rmse, False, rmse_of),
+    Metric("cc", "CC (repository)", partial(cc, ddof="repo"), True, cc_of_repository),
+)
+"""The same with the divisors of the authors' script run_eval.m."""
 
 
 @dataclass(frozen=True)

@@ -149,4 +149,10 @@ class SuperResolutionParams(Params):
 
 
 class RegressionParams(Params):
-    """Parameters of `vlqr/valence` and `vlqr/arousal`: none."""
+    """Parameters of `vlqr/valence` and `vlqr/arousal`."""
+
+    divisors: Literal["population", "repository"] = Field(
+        default="population",
+        description='Divisors of CCC and CC. "population": n, the textbook\'s; "repository": n for the covariance and '
+        "n - 1 for the variances, as in the authors' script run_eval.m",
+    )

@@ -87,6 +87,7 @@ def register_backbones() -> list[Component]:
                 {"width": 0.125, "shift": "causal_stage", "classes": 7},
                 {"width": 0.125, "shift": "residual_bidirectional"},
             ),
+            rename_tables={"vtt_checkpoint": {"*": "*"}},
         )
     ]
 

@@ -15,7 +15,7 @@ from blear.train.transfer import load_initial_weights
 from blear_fer.networks.face_resnet import FaceResnet
 from blear_fer.networks.params import FaceResnetParams, VggFaceParams
 from blear_fer.networks.vgg_face import VggFace, pooled
-from blear_fer.networks.weight_names import CAFFE, CONVERTED, FINE_TUNED
+from blear_fer.weight_names import CAFFE, CONVERTED, FINE_TUNED
 
 TAPS = ("conv1_a", "conv1_b", "conv2", "conv3", "conv4")
 

@@ -122,8 +122,6 @@ class _Resolver:
         for key in ("augment", "degrade"):
             if key in raw:
                 raw[key] = self.components.degradations(raw[key], (*where, key))
-        if isinstance(start := raw.get("start_from"), dict):
-            raw["start_from"] = self.start_from(start, (*where, "start_from"), earlier)
         if "backbone" in raw:
             raw["backbone"] = self.network("backbone", BackboneUse, raw["backbone"], (*where, "backbone"), earlier)
         if "head" in raw and raw["head"] is not None:
@@ -135,6 +133,8 @@ class _Resolver:
                 name: self.network("head", WeightedHeadUse, head, (*where, "heads", name), earlier)
                 for name, head in heads.items()
             }
+        if isinstance(start := raw.get("start_from"), dict):
+            raw["start_from"] = self.start_from(start, (*where, "start_from"), earlier, self.part_tables(raw))
         return raw
 
     def teacher(self, raw: dict[str, Any], where: Where, earlier: Sequence[str]) -> dict[str, Any]:
@@ -153,29 +153,47 @@ class _Resolver:
         resolved = self.components.use(slot, model, raw, where)
         if not isinstance(resolved, dict) or not isinstance(start := resolved.get("start_from"), dict):
             return resolved
-        place = (*where, "start_from")
-        return resolved | {"start_from": self.start_from(start, place, earlier, slot, resolved.get("use"))}
+        tables = self.tables(slot, resolved.get("use"))
+        return resolved | {"start_from": self.start_from(start, (*where, "start_from"), earlier, tables)}
 
     def start_from(
-        self, raw: dict[str, Any], where: Where, earlier: Sequence[str], slot: str = "", use: Any = None
+        self, raw: dict[str, Any], where: Where, earlier: Sequence[str], tables: Mapping[str, Mapping[str, str]]
     ) -> dict[str, Any]:
-        """Resolves the source of initial weights of a component, or of a whole stage (without `slot`)."""
-        stage = raw.get("stage")
+        """Resolves the source of initial weights of a component or of a whole stage.
+
+        Args:
+            tables: name -> rename table that `rename` may name.
+        """
+        stage, table = raw.get("stage"), raw.get("rename")
         if isinstance(stage, str) and stage not in earlier:
             self.document.problem((*where, "stage"), unknown_name("earlier stage", stage, earlier))
-        if isinstance(raw.get("rename"), str):
-            raw = raw | {"rename": self.rename_table(raw["rename"], (*where, "rename"), slot, use)}
+        if isinstance(table, str):
+            if table not in tables:
+                self.document.problem((*where, "rename"), unknown_name("rename table", table, list(tables)))
+            raw = raw | {"rename": dict(tables.get(table, {}))}
         return self.weights(raw, where) if isinstance(raw.get("file"), str) else raw
 
-    def rename_table(self, name: str, where: Where, slot: str, use: Any) -> dict[str, str]:
-        """Returns a named rename table of a component."""
-        known = self.components.catalog.components[slot].get(use) if slot and isinstance(use, str) else None
-        tables = {} if known is None else known.component.rename_tables
-        if name not in tables:
-            what = unknown_name("rename table", name, list(tables))
-            self.document.problem(where, what if slot else f"{what}; a table belongs to the backbone or a head")
-            return {}
-        return dict(tables[name])
+    def tables(self, slot: str, use: Any) -> Mapping[str, Mapping[str, str]]:
+        """The rename tables of a component: name -> table."""
+        known = self.components.catalog.components[slot].get(use) if isinstance(use, str) else None
+        return {} if known is None else known.component.rename_tables
+
+    def part_tables(self, raw: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+        """The rename tables of a whole stage: name -> the tables of this name of its backbone and heads together.
+
+        The new names have the prefix of the part: `backbone.`, `head.` or `head.NAME.`.
+        """
+        heads = given if isinstance(given := raw.get("heads"), dict) else {}
+        parts = {"backbone": raw.get("backbone"), "head": raw.get("head")}
+        parts |= {f"head.{name}": head for name, head in heads.items()}
+        combined: dict[str, dict[str, str]] = {}
+        for part, component in parts.items():
+            if isinstance(component, dict):
+                tables = self.tables("backbone" if part == "backbone" else "head", component.get("use"))
+                for name, table in tables.items():
+                    for pattern, new in table.items():
+                        combined.setdefault(name, {}).setdefault(pattern, f"{part}.{new}")
+        return combined
 
     def weights(self, start: dict[str, Any], where: Where) -> dict[str, Any]:
         """Adds the absolute path and the digest of a weights file; a resumed run compares the digest."""

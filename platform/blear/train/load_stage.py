@@ -15,7 +15,9 @@ from blear.train.chains import stage_chains
 from blear.train.model import build_recognizer, stage_frame_sampler
 from blear.train.plan import StagePlan
 from blear.train.result import save_weights, write_stage_record
-from blear.train.transfer import Transfers, load_stage_weights, model_part, print_transfers
+from blear.train.transfer import Transfers, load_stage_weights, part_path, print_transfers
+
+_STATISTICS = (".running_mean", ".running_var")
 
 
 def load_stage(plan: StagePlan) -> None:
@@ -45,20 +47,24 @@ def load_stage(plan: StagePlan) -> None:
 
 
 def require_loaded(model: nn.Module, transfers: Transfers, stage: str) -> None:
-    """Checks that every parameter of a loaded model has its weights from a source.
+    """Checks that every parameter and every running mean and variance of a loaded model has its values from a source.
 
     Raises:
-        RunError: no file is given, or a parameter stays random.
+        RunError: no file is given, or a parameter or a statistic stays as initialised.
     """
-    taken: set[int] = set()
+    taken: set[str] = set()
     for part, report in transfers.items():
         if report is None:
             key = f"stages.{stage}.{part}{'.' if part else ''}start_from.file"
             raise RunError("the stage is only loaded, but no weight file is given", key, f"--set {key}=PATH")
-        own = dict(model_part(model, part).named_parameters())
-        taken |= {id(own[name]) for name in report.taken if name in own}
-    random = [name for name, parameter in model.named_parameters() if id(parameter) not in taken]
+        prefix = f"{part_path(part)}." if part else ""
+        taken |= {prefix + name for name in report.taken}
+    needed = [name for name, _ in model.named_parameters()]
+    needed += [name for name, _ in model.named_buffers() if name.endswith(_STATISTICS)]
+    random = [name for name in needed if name not in taken]
     if random:
         shown = ", ".join(random[:4]) + (f" and {len(random) - 4} more" if len(random) > 4 else "")
         do = "give `start_from` of each part, or of the whole stage; fix its `rename` and `take`; or train the stage"
-        raise RunError(f"the stage is only loaded, but parameters have no weights: {shown}", f"stages.{stage}", do)
+        raise RunError(
+            f"the stage is only loaded, but these have no values from a file or stage: {shown}", f"stages.{stage}", do
+        )

@@ -72,7 +72,12 @@ def load_stage_weights(model: nn.Module, stage: Stage, run: RunFolder) -> Transf
 
 def model_part(model: nn.Module, part: str) -> nn.Module:
     """The part of a model that `Stage.initial_weights` names: `head` and `heads.NAME` are below the module `head`."""
-    return model.get_submodule(f"head.{part.removeprefix('heads.')}" if part.startswith("heads.") else part)
+    return model.get_submodule(part_path(part))
+
+
+def part_path(part: str) -> str:
+    """The path of that part in the model's parameter names."""
+    return f"head.{part.removeprefix('heads.')}" if part.startswith("heads.") else part
 
 
 def print_transfers(stage: str, reports: Transfers) -> None:

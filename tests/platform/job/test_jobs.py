@@ -75,7 +75,7 @@ def test_the_seven_arms_of_the_comparison(run) -> None:
         "LQ direct": EXPERTS,
         "non-joint": EXPERTS,
         "joint": EXPERTS,
-        "max-mix": everywhere,
+        "max-mix of all factors": everywhere,
         "two-step": EXPERTS,
     }
     table = pq.read_table(folder / "predictions.parquet").to_pandas()

@@ -117,9 +117,11 @@ def test_a_published_file_is_loaded_and_must_give_every_parameter(job, tmp_path:
     assert ("stages.whole.start_from.file", "published.safetensors") in paths
     save_file({n: v for n, v in weights.items() if "affect" not in n}, tmp_path / "published.safetensors")
     read, catalog = job(source)
-    with pytest.raises(RunError, match=r"no weights: head\.affect\.linear\.weight, head\.affect\.linear\.bias"):
+    with pytest.raises(
+        RunError, match=r"no values from a file or stage: head\.affect\.linear\.weight, head\.affect\.linear\.bias"
+    ):
         train(read, catalog, tmp_path / "third", "whole")
-    with pytest.raises(JobError, match=r"no weights: head\.affect\.linear\.weight"):
+    with pytest.raises(JobError, match=r"no values from a file or stage: head\.affect\.linear\.weight"):
         dry_run(read, catalog, data_facts(read, catalog)[0])
     read, catalog = job("stages.whole.start_from={file: null}")
     with pytest.raises(RunError, match="only loaded, but no weight file is given"):
@@ -134,7 +136,7 @@ def test_a_published_file_is_loaded_and_must_give_every_parameter(job, tmp_path:
         ("stages.first.optimizer=null", "give an `optimizer`, or `steps: 0`"),
         ("stages.parts.head.start_from.stage=parts", "there is no earlier stage 'parts'"),
         ("stages.parts.backbone.start_from.rename=caffe", "there is no rename table 'caffe'; known: none"),
-        ("stages.whole.start_from.rename=caffe", "a table belongs to the backbone or a head"),
+        ("stages.whole.start_from.rename=caffe", "there is no rename table 'caffe'; known: vgg_face_fer2013"),
     ],
 )
 def test_mistakes_are_named(job, override: str, message: str) -> None:

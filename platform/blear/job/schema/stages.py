@@ -41,7 +41,8 @@ class StartFrom(StrictModel):
         default_factory=dict,
         description="pattern of a name in the source -> name in the network; the first match counts; each `*` in the "
         "new name is replaced by the text that the same `*` of the pattern matched. Or the name of a table of the "
-        "component (`blear plugins show NAME` lists them), which the resolved job contains",
+        "component, in `start_from` of a stage of its backbone and heads (`blear plugins show NAME` lists them); the "
+        "resolved job contains the table",
     )
     partial: bool = Field(
         False, description="accept that convolutions which `take` names get no weights and stay random"
