@@ -15,6 +15,7 @@ from blear.commands.compare import compare
 from blear.commands.data import data
 from blear.commands.ensemble import ensemble
 from blear.commands.evaluate import evaluate
+from blear.commands.fetch import fetch
 from blear.commands.jobs import jobs
 from blear.commands.models import models
 from blear.commands.new import new
@@ -23,6 +24,7 @@ from blear.commands.predict import predict
 from blear.commands.prepare import prepare
 from blear.commands.report import report
 from blear.commands.run import run
+from blear.commands.runs import runs
 from blear.commands.schema import schema
 from blear.commands.submit import submit
 from blear.commands.timeline import timeline
@@ -51,6 +53,8 @@ for command in (
     verify,
     run,
     submit,
+    runs,
+    fetch,
     evaluate,
     models,
     ensemble,

@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import requests
@@ -18,6 +18,9 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from blear.errors import RunError
 from blear.progress import echo
+from blear.storage.transient import retry_transient
+
+Result = TypeVar("Result")
 
 _POLL_EVERY_S = 1.0
 _TRIES = 5
@@ -61,16 +64,22 @@ class JobServer:
         if address is not None:
             os.environ["RAY_API_SERVER_ADDRESS"] = address  # in Ray, this variable has priority over the argument
         self.address = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS", "auto")
-        for module in ("dashboard_sdk", "job.sdk"):
-            logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.WARNING)
-        with _connection_errors(self.address):
-            self._client = JobSubmissionClient(self.address)
+        for module in (
+            "dashboard.modules.dashboard_sdk",
+            "dashboard.modules.job.sdk",
+            "_private.runtime_env.packaging",
+        ):
+            logging.getLogger(f"ray.{module}").setLevel(logging.WARNING)
+        self._client = self._call(lambda: JobSubmissionClient(self.address))
         self.address = self._client.get_address()
+
+    def all_jobs(self) -> list[JobDetails]:
+        """All submissions, the oldest first."""
+        return sorted(self._call(lambda: self._client.list_jobs()), key=lambda job: job.start_time or 0)
 
     def jobs(self, name: str) -> list[JobDetails]:
         """Submissions of the job of this name, oldest first."""
-        with _connection_errors(self.address):
-            submissions = self._client.list_jobs()
+        submissions = self._call(lambda: self._client.list_jobs())
         numbered = [(number, job) for job in submissions if (number := _number(name, job.submission_id)) is not None]
         return [job for _, job in sorted(numbered, key=lambda pair: pair[0])]
 
@@ -100,11 +109,29 @@ class JobServer:
                 )
             return str(job.submission_id), True
         number = max((_number(name, job.submission_id) or 0 for job in earlier), default=0) + 1
-        with _connection_errors(self.address):
-            started = self._client.submit_job(
-                entrypoint=entrypoint, submission_id=f"{name}-{number}", runtime_env=dict(runtime_env)
+        return self.start(f"{name}-{number}", entrypoint, runtime_env), False
+
+    def start(self, job_id: str, entrypoint: str, runtime_env: Mapping[str, Any]) -> str:
+        """Submits a job under an id; returns the id. A submission whose reply was lost is not repeated."""
+        tried: list[bool] = []
+
+        def submit() -> str:
+            if tried and any(job.submission_id == job_id for job in self._client.list_jobs()):
+                return job_id
+            tried.append(True)
+            return str(
+                self._client.submit_job(entrypoint=entrypoint, submission_id=job_id, runtime_env=dict(runtime_env))
             )
-        return started, False
+
+        return self._call(submit)
+
+    def log(self, job_id: str) -> str:
+        """The whole log of a job."""
+        return str(self._call(lambda: self._client.get_job_logs(job_id)))
+
+    def wait(self, job_id: str) -> JobDetails:
+        """Waits until a job has ended; returns its details."""
+        return self._ended(job_id)
 
     def follow(self, job_id: str, write: Callable[[str], None]) -> int:
         """Writes a job's log until it ends. Returns 0, the job's own exit code, or `STOPPED_EXIT_CODE`."""
@@ -160,8 +187,42 @@ class JobServer:
         return details
 
     def _details(self, job_id: str) -> JobDetails:
+        return self._call(lambda: self._client.get_job_info(job_id))
+
+    def _call(self, request: Callable[[], Result]) -> Result:
+        """Sends a request; repeats it after a transient error; other errors become a RunError."""
         with _connection_errors(self.address):
-            return self._client.get_job_info(job_id)
+            return retry_transient(request, _transient, self.address)
+
+
+def _transient(error: Exception) -> str | None:
+    """A few words on an error of a head that is starting; None for other errors."""
+    status = re.search(r"status code 5\d\d: ?(.*)", str(error), re.DOTALL)
+    if status is not None:
+        lines = [line for line in status[1].strip().splitlines() if line.strip()]
+        agent = next((line for line in lines if "No available agent" in line), None)
+        return (
+            "no agent of the cluster is ready to start jobs" if agent else f"the job server failed: {status[0][:120]}"
+        )
+    if isinstance(error, aiohttp.ClientError | OSError) and "refused" in _chain(error):
+        return "the connection is refused"
+    return None
+
+
+def _chain(error: BaseException) -> str:
+    """Texts of an exception and of those that caused it."""
+    texts: list[str] = []
+    link: BaseException | None = error
+    while link is not None:
+        texts.append(str(link))
+        link = link.__cause__ or link.__context__
+    return "\n".join(texts)
+
+
+def run_name(submission_id: str | None) -> str | None:
+    """The run of the submission id NAME-NUMBER; None for another job's id."""
+    match = re.fullmatch(r"(.+)-\d+", submission_id or "")
+    return match[1] if match else None
 
 
 def _number(name: str, submission_id: str | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from blear.cluster.wheels import build_wheel, local_plugins, registry_plugins, r
 from blear.errors import JobError
 from blear.job.shipped_jobs import find_job
 from blear.progress import echo
+from blear.train.on_ray.worker_logs import is_job_manager_line
 
 DETACHED_EXIT_CODE = 130
 """Exit code after Ctrl-C; the job keeps running."""
@@ -68,13 +70,19 @@ def submit_job(
             echo(f"warning: the nodes must have these plugins: {', '.join(registered)}")
         runtime_env = {"working_dir": str(upload.folder)} | ({"py_modules": [str(w) for w in wheels]} if wheels else {})
         job_id, joined = server.submit(name, entrypoint, runtime_env)
+    fetch = f"blear fetch {name} --address {server.address}"
     rejoin = f"the same command joins its log; to stop it: ray job stop {job_id} --address {server.address}"
     try:
         echo(f"{job_id} {'already runs ' if joined else ''}on {server.address}")
         if detach:
             echo(rejoin)
+            echo(f"report and tables, when the job has ended: {fetch}")
             return 0
-        return server.follow(job_id, _write)
+        with contextlib.closing(_LogWriter()) as writer:
+            code = server.follow(job_id, writer)
+        if code == 0:
+            echo(f"report and tables: {fetch}")
+        return code
     except KeyboardInterrupt:
         echo(f"\ndetached; {job_id} goes on. {rejoin[0].upper()}{rejoin[1:]}")
         return DETACHED_EXIT_CODE
@@ -88,6 +96,21 @@ def _entrypoint(file: Path, profile: str | None, overrides: Sequence[str], fresh
     return shlex.join([*words, "--fresh"] if fresh else words)
 
 
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+class _LogWriter:
+    """Writes the log of a job to standard output, without the lines of Ray's job manager."""
+
+    def __init__(self) -> None:
+        self._line = ""  # the last line, which is not complete yet
+
+    def __call__(self, text: str) -> None:
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            if not is_job_manager_line(line):
+                sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """Writes the rest after the last line break."""
+        sys.stdout.write(self._line)
+        sys.stdout.flush()
+        self._line = ""

@@ -85,12 +85,16 @@ def sequential_batches(
     *,
     frame_sampler: FrameSampler | SlidingWindows | None = None,
     transform: BatchTransform | None = None,
+    numbers: range | None = None,
 ) -> Generator[RawBatch, None, None]:
     """Yields every sample of worker `rank` once, in order, with epoch 0.
 
     The share of a worker is a consecutive range of the split; the sizes of two shares differ by one sample at most.
     With `SlidingWindows`, a sample is yielded once for each of its windows. A batch has at most `batch_size` samples,
     fewer where samples are broken, and is never empty. `transform` and errors: as in `batches`.
+
+    Args:
+        numbers: numbers of the batches to yield, of the `count_batches` batches; None: all.
     """
     if batch_size < 1 or not 0 <= rank < world:
         raise ValueError(f"batch_size {batch_size} must be at least 1, rank {rank} in a world of {world}")
@@ -110,7 +114,18 @@ def sequential_batches(
         return BatchSpec.of(np.zeros_like(samples_B), samples_B, sampler)
 
     reader = BatchReader(store, spec, transform, device_copier(None), may_be_empty=True)
-    return _prefetch(reader, range(-(-count // batch_size)), PREFETCH_BYTES, 1, _STALL_S)
+    every = range(-(-count // batch_size))
+    return _prefetch(reader, every if numbers is None else numbers, PREFETCH_BYTES, 1, _STALL_S)
+
+
+def count_batches(
+    store: SampleSource, batch_size: int, frame_sampler: FrameSampler | SlidingWindows | None = None
+) -> int:
+    """Returns the number of batches of a whole split in `sequential_batches`."""
+    count = len(store)
+    if isinstance(frame_sampler, SlidingWindows):
+        count = len(frame_sampler.starts(store.lengths(np.arange(count, dtype=np.int64)))[0])
+    return -(-count // batch_size)
 
 
 def spread_batches(

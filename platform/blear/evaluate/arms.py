@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,8 +48,21 @@ def evaluate_arms(
     evaluator = Evaluator(job, evaluate, catalog, run, prepared, device)
     evaluator.require_levels()
     _write_tables(evaluator, evaluate, run)
+    run.update_info(evaluation={"runner": "local", "hosts": {socket.gethostname(): len(evaluator.blocks())}})
+    return finish_evaluation(evaluator, evaluate, run)
+
+
+def finish_evaluation(evaluator: Evaluator, evaluate: Evaluate, run: RunFolder) -> str:
+    """Writes faces.npz and summary.json, and completes run.json, from the tables of predictions.
+
+    Args:
+        evaluator: after all stages were evaluated, so that it has their metrics.
+
+    Returns:
+        The summary as Markdown.
+    """
     target, metrics = next(iter(evaluator.metrics.items()))
-    selected_on_test = selected_on_reported_split(job)
+    selected_on_test = selected_on_reported_split(evaluator.job)
     run.update_info(
         arms={
             label: {"stage": arm.stage, "clean": arm.clean, "note": arm.note} for label, arm in evaluate.arms.items()

@@ -14,16 +14,18 @@ import torch
 from safetensors.torch import load_model
 from torch import Tensor
 
-from blear.contracts import BuildContext, Categories, Decoded, Images, Metric, Values
+from blear.contracts import BuildContext, Categories, Metric
 from blear.data.decoded.store import Store
 from blear.data.frame_sampling import FrameSampler, SlidingWindows
-from blear.data.loader import sequential_batches
+from blear.data.loader import count_batches, sequential_batches
 from blear.data.prepared import Prepared
 from blear.data.raw_batch import RawBatch
 from blear.degradation.chain import Chain, as_float
 from blear.errors import DataError, JobError
-from blear.evaluate.frames_cache import DegradedFramesCache
+from blear.evaluate.blocks import Block
+from blear.evaluate.frames_cache import CodedFrames, DegradedFramesCache, pack_frames, unpack_frames
 from blear.evaluate.prediction_rows import ClipColumns, PredictionContext, Priors, prediction_rows
+from blear.evaluate.restoration import decoded_on_cpu, restore
 from blear.evaluate.sweep import Level, levels
 from blear.evaluate.transform import condition_chain, evaluation_transform
 from blear.job.schema import CLEAN, Arm, Evaluate, Job
@@ -65,12 +67,14 @@ class Evaluator:
         self.context = BuildContext(self.job.seed, data.clip, data.targets)
         self.data = data
         self.store = self._store(self.evaluate.split)
+        self._stores = {self.evaluate.split: self.store}
         self.levels = levels(self.evaluate, self.catalog, self.context)
         self.priors = self._priors() if self.evaluate.without_face == "prior" else None
         self.models: dict[str, Recognizer] = {}
         self.trainings = {seed: run for seed, (_, run) in seed_runs(self.job, self.run).items()}
         self._seed = next(iter(self.trainings))
         self.frames_cache = DegradedFramesCache()
+        self._coded: dict[str, bool] = {}  # input key -> whether a codec degrades the frames
         self.metrics: dict[str, Sequence[Metric]] = {}
 
     def stage_of(self, arm: Arm, level: Level) -> str | None:
@@ -129,49 +133,73 @@ class Evaluator:
 
     def tables(self, bar: ProgressBar) -> Iterator[pa.Table]:
         """Yields one table of predictions for each training seed, arm, level, batch and target."""
-        for _ in self._each_seed():
-            for label, arm in self.evaluate.arms.items():
-                for level in self.levels:
-                    stage = self.stage_of(arm, level)
-                    if stage is not None:
-                        yield from self._predict(label, arm, stage, level, self.store)
-                        bar.advance(1, label)
+        for block in self.blocks():
+            yield from self.predict(block)
+            bar.advance(1, block.arm)
 
-    def validation(self, split: str) -> Iterator[pa.Table]:
-        """Yields predictions of another split, for the fit of temperatures: one pass for each stage of each arm.
+    def blocks(self) -> list[Block]:
+        """Returns the passes over the evaluated split, in the order of the predictions table."""
+        return [
+            Block(seed, label, stage, level, self.evaluate.split)
+            for seed in self.trainings
+            for label, arm in self.evaluate.arms.items()
+            for level in self.levels
+            if (stage := self.stage_of(arm, level)) is not None
+        ]
+
+    def validation_blocks(self, split: str) -> list[Block]:
+        """Returns the passes over another split, for the fit of temperatures: one for each stage of each arm.
 
         A stage is evaluated on clean frames; an expert is evaluated at its first level.
         """
-        store = self._store(split)
         clean = Level(CLEAN, None, "", 0.0)
-        for _ in self._each_seed():
+        found: dict[tuple[int, str, str], Block] = {}
+        for seed in self.trainings:
             for label, arm in self.evaluate.arms.items():
-                done: set[str] = set()
                 for level in (clean, *self.levels):
                     stage = self.stage_of(arm, level)
-                    if stage is not None and stage not in done:
-                        done.add(stage)
-                        yield from self._predict(label, arm, stage, level, store)
+                    if stage is not None:
+                        found.setdefault((seed, label, stage), Block(seed, label, stage, level, split))
+        return list(found.values())
 
-    def _each_seed(self) -> Iterator[int]:
-        """Yields the training seeds; the models are those of the yielded seed."""
-        for seed in self.trainings:
-            if seed != self._seed:
-                self._seed = seed
-                self.models.clear()
-            yield seed
+    def validation(self, split: str) -> Iterator[pa.Table]:
+        """Yields the predictions of `validation_blocks`."""
+        for block in self.validation_blocks(split):
+            yield from self.predict(block)
+
+    def count_batches(self, block: Block) -> int:
+        """Returns the number of batches of a whole pass."""
+        store = self._store_of(block.split)
+        return count_batches(store, self.evaluate.batch_size, self._frame_sampler(block.stage))
+
+    def _store_of(self, split: str) -> Store:
+        """Returns a split of the evaluated data; opened once."""
+        if split not in self._stores:
+            self._stores[split] = self._store(split)
+        return self._stores[split]
 
     def _store(self, split: str) -> Store:
         return Store.open(self.data, split, max_broken=self.job.max_broken, cache_gb=self.job.cluster.cache_gb)
 
     @torch.no_grad()
-    def _predict(self, label: str, arm: Arm, stage: str, level: Level, store: Store) -> Iterator[pa.Table]:
-        """Yields the predictions of one stage at one level, one table for each batch and target."""
+    def predict(self, block: Block, coded: Sequence[CodedFrames] | None = None) -> Iterator[pa.Table]:
+        """Yields the predictions of one stage at one level, one table for each batch and target.
+
+        The tables do not depend on the blocks that a pass is divided into.
+
+        Args:
+            coded: the degraded frames of the block's batches, from `code`; None: they are computed here.
+        """
+        if block.seed != self._seed:
+            self._seed = block.seed
+            self.models.clear()
+        label, stage, level, arm = block.arm, block.stage, block.level, self.evaluate.arms[block.arm]
+        store = self._store_of(block.split)
         model = self._model(stage)
         classes = {name: target.classes for name, target in self.context.targets.items()}
         restorer = self._model(level.format_stage(arm.restore)) if arm.restore is not None else None
-        for raw, degraded, kbps_B in self._degraded_batches(arm, stage, level, store):
-            frames = degraded if restorer is None else _restore(restorer, degraded)
+        for raw, degraded, kbps_B in self._degraded_batches(block, coded):
+            frames = degraded if restorer is None else restore(restorer, degraded)
             decoded = model.head.decode(model(frames))
             metrics = self._evaluated(label, stage, target_metrics(model.head, decoded, self.context.targets))
             clips = self._clip_columns(store, raw.samples_B, kbps_B)
@@ -183,8 +211,22 @@ class Evaluator:
                     raise DataError(what, f"evaluate.arms.{label}", "use data with these classes in this order")
                 context = PredictionContext(label, stage, level.condition, level.severity, target, self._seed, classes)
                 truth_B = raw.targets[target].numpy()
-                yield prediction_rows(context, clips, truth_B, _on_cpu(output), self.priors)
+                yield prediction_rows(context, clips, truth_B, decoded_on_cpu(output), self.priors)
             self.metrics |= metrics
+
+    @torch.no_grad()
+    def code(self, block: Block) -> list[CodedFrames]:
+        """Returns the degraded frames of a block's batches on the CPU, for several arms and for processes with GPUs."""
+        return [(pack_frames(frames.cpu()), kbps_B) for _, frames, kbps_B in self._degraded_batches(block, None)]
+
+    def code_key(self, block: Block) -> str | None:
+        """Returns a key that blocks with the same degraded frames share; None where no codec degrades the frames."""
+        if self.evaluate.arms[block.arm].clean:
+            return None
+        key = self._input_key(block)
+        if key not in self._coded:
+            self._coded[key] = self.chain(block.level, self._clip_context(block.stage)[1]).begins_on_cpu
+        return repr((block.split, block.batches, key)) if self._coded[key] else None
 
     def _evaluated(
         self, label: str, stage: str, metrics: Mapping[str, Sequence[Metric]]
@@ -204,33 +246,47 @@ class Evaluator:
         return found
 
     def _degraded_batches(
-        self, arm: Arm, stage: str, level: Level, store: Store
+        self, block: Block, coded: Sequence[CodedFrames] | None
     ) -> Iterator[tuple[RawBatch, Tensor, np.ndarray]]:
-        """Yields (stored batch, degraded frames [B, T, C, H, W], bit rate in kbit/s [B] or NaN) of one stage and level.
+        """Yields (stored batch, degraded frames [B, T, C, H, W], bit rate in kbit/s [B] or NaN) of one block.
 
         Frames that a codec has degraded are cached: arms with the same input share them.
         """
-        transform, context = self.transform(stage)
-        windows = self.evaluate.windows
-        if windows is not None and context.clip is not None:
-            context = replace(context, clip=replace(context.clip, length=windows.length))
-        degrade = None if arm.clean else self.chain(level, context)
-        trained = self.job.stages[stage]
-        input_key = repr((level, trained.frames, self.job.data[trained.data].extra[0], trained.augment))
+        level, store = block.level, self._store_of(block.split)
+        transform, context = self._clip_context(block.stage)
+        degrade = None if self.evaluate.arms[block.arm].clean else self.chain(level, context)
         several = len(self.evaluate.arms) * len(self.trainings) > 1
         cached = degrade is not None and degrade.begins_on_cpu and store is self.store and several
-        for number, raw in enumerate(
-            sequential_batches(store, self.evaluate.batch_size, frame_sampler=self._frame_sampler(stage))
-        ):
-            frames = transform(as_float(raw.frames_BTCHW, self.device), raw.epochs_B, raw.samples_B)
-            kbps_B = np.full(len(frames), np.nan)
-            if degrade is not None:
-                compute = partial(degrade.coded, frames, raw.epochs_B, raw.samples_B)
-                frames, kbps_B = self.frames_cache((input_key, number), compute) if cached else compute()
+        frame_sampler, numbers = self._frame_sampler(block.stage), block.batches
+        batches = sequential_batches(store, self.evaluate.batch_size, frame_sampler=frame_sampler, numbers=numbers)
+        for number, raw in enumerate(batches):
+            if coded is not None:
+                packed, kbps_B = coded[number]
+                frames = unpack_frames(packed.to(self.device))
+            else:
+                frames = transform(as_float(raw.frames_BTCHW, self.device), raw.epochs_B, raw.samples_B)
+                kbps_B = np.full(len(frames), np.nan)
+                if degrade is not None:
+                    compute = partial(degrade.coded, frames, raw.epochs_B, raw.samples_B)
+                    key = (self._input_key(block), numbers and numbers.start, number)
+                    frames, kbps_B = self.frames_cache(key, compute) if cached else compute()
             if not bool(frames.isfinite().all()):
                 do = "fix the degradation, or change its parameters"
                 raise DataError("frames are not finite", f"evaluate.sweep ({level.condition}, {level.severity:g})", do)
             yield raw, frames, kbps_B
+
+    def _clip_context(self, stage: str) -> tuple[Chain, BuildContext]:
+        """Returns the transform of stored frames to a stage's input, and the context of its clips or windows."""
+        transform, context = self.transform(stage)
+        windows = self.evaluate.windows
+        if windows is not None and context.clip is not None:
+            context = replace(context, clip=replace(context.clip, length=windows.length))
+        return transform, context
+
+    def _input_key(self, block: Block) -> str:
+        """Returns a key of what the degraded frames of a block depend on besides the samples."""
+        trained = self.job.stages[block.stage]
+        return repr((block.level, trained.frames, self.job.data[trained.data].extra[0], trained.augment))
 
     def _priors(self) -> Priors:
         """Returns class target -> stage -> share of each class in its training data; of one class target the latter."""
@@ -277,30 +333,3 @@ class Evaluator:
             load_model(model, str(self.trainings[self._seed].weights(stage)))
             self.models[stage] = model.eval().to(self.device)
         return self.models[stage]
-
-
-def _on_cpu(decoded: Decoded) -> Values | Categories:
-    if isinstance(decoded, Values):
-        return Values(decoded.values_BT.float().cpu())
-    assert isinstance(decoded, Categories)  # images have no metrics
-    return Categories(decoded.classes, decoded.probabilities_BTK.float().cpu())
-
-
-def _restore(restorer: Recognizer, frames_BTCHW: Tensor) -> Tensor:
-    """Replaces the centre of the frames by the restored image [B, T, C, h, w].
-
-    The restored image is smaller than the frames where the convolutions have no padding; the border stays as it is.
-
-    Raises:
-        JobError: the head of the stage does not return images.
-    """
-    decoded = next(iter(restorer.head.decode(restorer(frames_BTCHW)).values()))
-    if not isinstance(decoded, Images):
-        raise JobError(
-            "`restore` names a stage whose head returns no images", "evaluate.arms", "name a restoration stage"
-        )
-    restored = frames_BTCHW.clone()
-    height, width = decoded.frames_BTCHW.shape[-2:]
-    top, left = (restored.shape[-2] - height) // 2, (restored.shape[-1] - width) // 2
-    restored[..., top : top + height, left : left + width] = decoded.frames_BTCHW
-    return restored

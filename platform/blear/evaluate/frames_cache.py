@@ -34,16 +34,21 @@ class DegradedFramesCache:
         """Returns the batch of this key; calls `compute` where the cache has none."""
         if key in self._batches:
             frames, kbps_B = self._batches[key]
-            return (frames.float().div(255) if frames.dtype == torch.uint8 else frames), kbps_B
+            return unpack_frames(frames), kbps_B
         frames, kbps_B = compute()
-        compact = _as_bytes(frames)
+        compact = pack_frames(frames)
         if compact.nbytes <= self.left:
             self.left -= compact.nbytes
             self._batches[key] = compact, kbps_B
         return frames, kbps_B
 
 
-def _as_bytes(frames: Tensor) -> Tensor:
+def unpack_frames(frames: Tensor) -> Tensor:
+    """Converts frames of `pack_frames` back to the bitwise equal original, on their device."""
+    return frames.float().div(255) if frames.dtype == torch.uint8 else frames
+
+
+def pack_frames(frames: Tensor) -> Tensor:
     """Converts frames to uint8 where the conversion is lossless, else returns them unchanged."""
     if frames.dtype != torch.float32:
         return frames

@@ -59,7 +59,7 @@ def _check_search(document: Document, job: Job, search: Search) -> None:
         document.problem(
             (*where, "split"), f"evaluate reports on {search.split!r}; a search must choose on another split"
         )
-    if job.cluster.workers != 1:
+    if job.cluster.worker_range != (1, 1):
         needs = "needs trials with one worker; set cluster.workers: 1"
         if search.algorithm == "pbt":
             document.problem((*where, "algorithm"), f"pbt {needs}")

@@ -65,8 +65,7 @@ def dry_run(
         JobError: lists every problem.
     """
     problems = _Problems()
-    workers = job.cluster.workers if distributed else 1
-    least, most = workers if isinstance(workers, tuple) else (workers, workers)
+    least, most = job.cluster.worker_range if distributed else (1, 1)
     checker = StageChecker(job, catalog, facts, least, most > 1, {} if outputs is None else outputs)
     usable = set()
     for name, stage in job.stages.items():

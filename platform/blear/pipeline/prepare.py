@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blear.data.prepare.description import describe_dataset
-from blear.data.prepare.run import prepare_dataset
+from blear.data.prepare.run import prepare_dataset, prepared_name
 from blear.data.prepared import Prepared
 from blear.errors import DataError
 from blear.job.schema import Job
@@ -18,6 +18,7 @@ from blear.plugin.discovery import load_plugins
 from blear.plugin.uses import DegradationEntry
 from blear.progress import echo
 from blear.storage.root import storage_root
+from blear.storage.stored_shards import store_shards, stored_shards
 
 
 def prepare_data(
@@ -64,8 +65,8 @@ def _given(place: str, use: str, name: str) -> str:
     return place
 
 
-def prepare_one(name: str, params: dict[str, Any], *, workers: int | None = None) -> Path:
-    """Prepares one dataset by component name; returns the folder of its shards."""
+def prepare_one(name: str, params: dict[str, Any], *, workers: int | None = None) -> str | Path:
+    """Prepares one dataset by component name; returns the folder or the URL of its shards."""
     require_linux()
     return _prepared(ComponentRef("dataset", name, params), load_plugins(), seed=0, workers=workers, runner="auto")
 
@@ -83,12 +84,17 @@ def _prepared(
     seed: int,
     workers: int | None,
     runner: str,
-) -> Path:
+) -> str | Path:
     registered = catalog.get("dataset", ref.name)
     ref = ComponentRef("dataset", registered.name, ref.params, ref.plugin_files)
     version, root, on_ray = registered.plugin.version, storage_root() / "shards", uses_ray(runner)
+    name = prepared_name(ref, version=version, seed=seed, degrade_once=degrade_once)
+    if not (root / name / "dataset.json").is_file() and (stored := stored_shards(name)) is not None:
+        echo(f"prepared shards at {stored}, copied to this machine as they are used")
+        return stored
     with ray_session(on_ray):
         done = prepare_dataset(
             ref, root, version=version, seed=seed, degrade_once=degrade_once, workers=workers, use_ray=on_ray
         )
+    store_shards(done.folder)
     return done.folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -19,16 +20,17 @@ from blear.pipeline.dry_run import dry_run
 from blear.pipeline.prepare import prepare_data
 from blear.pipeline.resume import open_run
 from blear.pipeline.run_info import run_info, utc_now
-from blear.pipeline.runner import check_resources, ray_session, require_linux, trains_on_ray, uses_ray
+from blear.pipeline.runner import check_resources, ray_session, require_linux, trains_on_ray, uses_ray, with_workers
 from blear.pipeline.stage_check import StageOutput
 from blear.plugin.catalog import Catalog
 from blear.plugin.fingerprints import component_fingerprints
 from blear.progress import console, echo
 from blear.report import build
-from blear.storage.root import storage_root
+from blear.storage.root import storage_root, storage_url
 from blear.storage.run_folder import RunFolder
 from blear.storage.run_lock import run_lock
 from blear.storage.run_log import log_to_file
+from blear.storage.run_mirror import mirrored
 from blear.terminal import print_markdown
 from blear.train.loop import train_stage
 from blear.train.on_ray.runner import train_on_ray
@@ -58,20 +60,25 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
         BlearError: the job, a plugin, the data or the run folder cannot be used.
     """
     require_linux()
+    local, asked = not uses_ray(runner), job
+    job = with_workers(job, local=True) if local else job
     on_ray = trains_on_ray(job, runner)
-    local = not uses_ray(runner)
+    if storage_url() is not None and not local:
+        do = "on a cluster, give a folder that all nodes share; `data.NAME.shards` may be URLs"
+        raise RunError("runs in object storage are of one machine", f"BLEAR_STORAGE={storage_url()}", do)
     check_resources(job, on_ray=on_ray, local=local)
     outputs: dict[str, StageOutput] = {}
     # before the run folder is touched, and before the data is prepared, which may take hours
     notes = dry_run(job, catalog, data_facts(job, catalog)[0], distributed=on_ray, outputs=outputs)
     root = storage_root() / "runs" / job.name
-    with run_lock(root):
-        run = open_run(job, root, fresh=fresh)
+    with run_lock(root), mirrored(root):
+        run = open_run(asked, root, fresh=fresh)
         log_to_file(run.root / "run.log")
         _log.info("command: %s", command)
         echo(f"run folder: {run.root}")
         began = time.monotonic()
         with ray_session(on_ray or job.search is not None, local=local):
+            job = with_workers(job, local=local)
             prepared = prepare_data(job, catalog, runner=runner)
             facts = {name: DataFacts.of_prepared(Prepared.open(place)) for name, place in prepared.items()}
             notes += dry_run(job, catalog, facts, distributed=on_ray, outputs=outputs)
@@ -85,15 +92,33 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
                 table = search_job(job, catalog, run, prepared)
             else:
                 _train(job, catalog, run, prepared, on_ray)
-        if job.evaluate is None:
-            return run.root
-        if job.search is None:
-            table = evaluate_arms(job, catalog, run, prepared, local_device("auto"))
-        run.update_info(finished=utc_now(), seconds=run.info.get("seconds", 0.0) + time.monotonic() - began)
-        print_markdown(table, console)
-        report = build(run.root)
+            if job.evaluate is None:
+                return run.root
+            if job.search is None:
+                table = _evaluate(job, catalog, run, prepared, on_ray)
+            run.update_info(finished=utc_now(), seconds=run.info.get("seconds", 0.0) + time.monotonic() - began)
+            print_markdown(table, console)
+            report = _report(run.root, on_ray or job.search is not None)
         echo(f"report: {report}")
         return report
+
+
+def _evaluate(job: Job, catalog: Catalog, run: RunFolder, prepared: dict[str, str | Path], on_ray: bool) -> str:
+    """Evaluates the arms in this process, or in tasks of the connected cluster; returns the results as Markdown."""
+    if not on_ray:
+        return evaluate_arms(job, catalog, run, prepared, local_device("auto"))
+    from blear.evaluate.on_ray.runner import evaluate_on_ray
+
+    return evaluate_on_ray(job, catalog, run, prepared)
+
+
+def _report(root: Path, on_ray: bool) -> Path:
+    """Builds the report of a run in this process, or on a worker of the connected cluster."""
+    if not on_ray:
+        return build(root)
+    from blear.train.on_ray.tasks import call_on_worker
+
+    return call_on_worker(build, root, name="report")
 
 
 def _train(job: Job, catalog: Catalog, run: RunFolder, prepared: dict[str, str | Path], on_ray: bool) -> None:
@@ -131,8 +156,11 @@ def _train_seed(job: Job, catalog: Catalog, run: RunFolder, prepared: dict[str, 
 
 
 @share_opened()
-def evaluate_run(root: Path) -> str:
+def evaluate_run(root: Path, *, on_ray: bool = False) -> str:
     """Evaluates the arms of a trained run again and rebuilds its report.
+
+    Args:
+        on_ray: in tasks of the Ray cluster of RAY_ADDRESS; without RAY_ADDRESS, of a cluster started on this machine.
 
     Returns:
         The results as a Markdown table.
@@ -140,6 +168,19 @@ def evaluate_run(root: Path) -> str:
     Raises:
         RunError: `root` is not a run folder, a stage is not trained, or the job has no `evaluate` section.
     """
+    root = stored_run_folder(root)
+    with mirrored(root, create=False) if root.parent == storage_root() / "runs" else contextlib.nullcontext():
+        return _evaluate_run(root, on_ray)
+
+
+def stored_run_folder(root: Path) -> Path:
+    """Returns the absolute path of a run folder; of a run's name, where BLEAR_STORAGE is a URL, the copy's path."""
+    if storage_url() is not None and not root.exists():
+        return storage_root() / "runs" / root.name
+    return root.resolve()  # tasks of a cluster have other working folders
+
+
+def _evaluate_run(root: Path, on_ray: bool) -> str:
     run = RunFolder.open(root)
     log_to_file(run.root / "run.log")
     final = root / "final.yaml"  # of a search: the job of the best trial and of its baselines
@@ -149,9 +190,9 @@ def evaluate_run(root: Path) -> str:
     for _, own_run in seed_runs(job, run).values():
         for name in job.stages:
             own_run.weights(name)
-    with run_lock(root):
+    with run_lock(root), ray_session(on_ray, local=on_ray and not uses_ray("auto")):
         prepared = prepare_data(job, catalog)
         check_split_manifest(job, run.root, prepared)
-        table = evaluate_arms(job, catalog, run, prepared, local_device("auto"))
-        build(root)
+        table = _evaluate(job, catalog, run, prepared, on_ray)
+        _report(root, on_ray)
         return table

@@ -42,7 +42,7 @@ def run_info(
     names |= {("degradation", use.use) for use in job.degradations}
     for stage in job.stages.values():
         names |= stage.networks
-    workers = job.cluster.workers if on_ray else 1
+    least, most = job.cluster.worker_range if on_ray else (1, 1)
     data = {}
     for name, folder in prepared.items():
         opened = Prepared.open(folder)
@@ -63,7 +63,7 @@ def run_info(
         "seed": job.seed,
         "seeds": job.seeds,
         "runner": "ray" if on_ray else "local",
-        "world": workers if isinstance(workers, int) else list(workers),
+        "world": least if least == most else [least, most],
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         "versions": {"python": platform.python_version()} | installed_versions(),
         "host": {"system": platform.system(), "machine": platform.machine(), "cpus": os.cpu_count()},

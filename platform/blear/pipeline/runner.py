@@ -12,6 +12,10 @@ from typing import Any
 from blear.errors import JobError, RunError
 from blear.job.schema import Job
 from blear.progress import echo
+from blear.storage.transient import retry_transient
+from blear.train.on_ray import internals
+from blear.train.on_ray.cluster_status import autoscaler_config_file, read_autoscaler_limits
+from blear.train.on_ray.worker_logs import WorkerLogPrinter
 
 
 def uses_ray(runner: str) -> bool:
@@ -28,6 +32,41 @@ def require_linux() -> None:
     if sys.platform != "linux":
         do = "use a Linux computer; on Windows, WSL 2; on a Mac, a Linux container"
         raise RunError("blear prepares, trains and evaluates on Linux only", sys.platform, do)
+
+
+def with_workers(job: Job, *, local: bool) -> Job:
+    """Returns a job whose `cluster.workers: auto` is a number of workers: one for each GPU, else one.
+
+    Args:
+        local: the GPUs of this machine; else those of the connected cluster, with those that its autoscaler may add.
+    """
+    if job.cluster.workers != "auto":
+        return job
+    workers: int | tuple[int, int] = 1
+    if job.cluster.gpu is not False and job.search is None:
+        now, most = _gpus_here() if local else _gpus_of_cluster()
+        workers = (1, most) if most > now else max(1, now)
+    cluster = job.cluster.model_copy(update={"workers": workers})
+    return job.model_copy(update={"cluster": cluster})
+
+
+def _gpus_here() -> tuple[int, int]:
+    import torch
+
+    count = torch.cuda.device_count()
+    return count, count
+
+
+def _gpus_of_cluster() -> tuple[int, int]:
+    """GPUs that are there, and GPUs that may be there."""
+    import ray
+
+    now = int(ray.cluster_resources().get("GPU", 0))
+    limits = read_autoscaler_limits(autoscaler_config_file())
+    if limits is None:
+        return now, now
+    nodes = [int(kind.resources.get("GPU", 0)) for kind in limits.types for _ in range(kind.limit)]
+    return now, max(now, sum(sorted(nodes, reverse=True)[: limits.workers]))
 
 
 def trains_on_ray(job: Job, runner: str) -> bool:
@@ -59,7 +98,7 @@ def check_resources(job: Job, *, on_ray: bool, local: bool) -> None:
         if cluster.workers != 1:
             echo("cluster.workers is not used: one worker trains without Ray")
         return
-    least = cluster.workers if isinstance(cluster.workers, int) else cluster.workers[0]
+    least, _ = cluster.worker_range
     wanted, cores = least * cluster.cpus_per_worker, os.cpu_count() or 1
     if wanted > cores:
         what = f"{least} workers need {wanted:g} CPUs, this machine has {cores}"
@@ -82,9 +121,17 @@ def ray_session(wanted: bool, *, local: bool = False) -> Iterator[None]:
     already = ray.is_initialized()
     if not already:
         options: dict[str, Any] = {"address": "local", "include_dashboard": False} if local else {}
-        ray.init(logging_level=logging.WARNING, **options)
+        where = "this machine" if local else os.environ.get("RAY_ADDRESS", "Ray")
+        retry_transient(lambda: ray.init(logging_level=logging.WARNING, **options), _no_head, where)
+        internals.replace_worker_log_printer(WorkerLogPrinter())
     try:
         yield
     finally:
         if not already:
             ray.shutdown()
+
+
+def _no_head(error: Exception) -> str | None:
+    """A few words on the error of a cluster whose head does not answer yet; None for other errors."""
+    absent = isinstance(error, ConnectionError) or "connect to GCS" in str(error)
+    return "the head of the cluster does not answer" if absent else None

@@ -29,10 +29,10 @@ class TrialResources:
     @staticmethod
     def of(search: Search, cluster: Cluster) -> TrialResources:
         """The resources of a job's trials on the connected cluster."""
-        if cluster.workers == 1:
+        if cluster.worker_range == (1, 1):
             bundle = {"CPU": search.cpus} | ({"GPU": search.gpus} if search.gpus else {})
             return TrialResources(bundle, search.gpus, search.concurrent)
-        workers = cluster.workers if isinstance(cluster.workers, int) else cluster.workers[1]
+        _, workers = cluster.worker_range
         needed = {"CPU": workers * cluster.cpus_per_worker} | ({"GPU": float(workers)} if use_gpu(cluster) else {})
         available = ray.cluster_resources()
         fit = min(int(available.get(name, 0) // amount) for name, amount in needed.items())

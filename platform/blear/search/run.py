@@ -7,14 +7,14 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
 
 from blear.errors import JobError, RunError
-from blear.evaluate.arms import evaluate_arms
+from blear.evaluate.on_ray.runner import evaluate_on_ray
 from blear.job.reader import dump_job, read_job
 from blear.job.schema import Arm, Job, Search
 from blear.plugin.catalog import Catalog
@@ -33,7 +33,7 @@ from blear.search.resources import TrialResources
 from blear.search.results import SearchResults, Trial, pareto
 from blear.search.tuning import run_trials
 from blear.storage.run_folder import RunFolder, write_text
-from blear.train.worker import local_device
+from blear.train.on_ray.tasks import call_on_worker
 
 BEST = "best"
 _SHEBANG = "#!/usr/bin/env -S blear run"
@@ -68,13 +68,13 @@ def search_job(job: Job, catalog: Catalog, run: RunFolder, prepared: Mapping[str
         search.stage,
         search.split,
         tuple(_shared_stages(job, search)),
-        job.cluster.workers != 1,
+        job.cluster.worker_range != (1, 1),
     )
-    train_configuration(context, plain, run, only=[*context.shared, *_other_stages(job, search)])
+    resources = TrialResources.of(search, job.cluster)
+    _train_shared(context, plain, run, resources, [*context.shared, *_other_stages(job, search)])
     metrics = objective_metrics(context, plain, run, search.objective)
     objective_evaluator = ObjectiveEvaluator(tuple(search.objective), metrics)
     steps = job.stages[search.stage].steps
-    resources = TrialResources.of(search, job.cluster)
     trials_with_draws = run_trials(context, search, objective_evaluator, resources, job.seed, steps)
     trials = [trial for trial, _ in trials_with_draws]
     first = objective_evaluator.names[0]
@@ -107,7 +107,20 @@ def search_job(job: Job, catalog: Catalog, run: RunFolder, prepared: Mapping[str
     folders[BEST] = run.root / "trials" / best.name
     final = _final_job(job, search, run, folders, best_job)
     write_text(run.root / "final.yaml", dump_job(final))
-    return evaluate_arms(final, catalog, run, prepared, local_device("auto"))
+    return evaluate_on_ray(final, catalog, run, prepared)
+
+
+def _train_shared(
+    context: TrialContext, job: Job, run: RunFolder, resources: TrialResources, stages: Sequence[str]
+) -> None:
+    """Trains the stages that all trials share, with the resources of a trial: on a worker, or by Ray Train."""
+    left = [name for name in stages if not run.stage_done(name)]
+    if context.on_ray or not left:
+        train_configuration(context, job, run, only=left)
+        return
+    cpus, gpus = resources.bundle.get("CPU", 0.0), resources.bundle.get("GPU", 0.0)
+    arguments = (context, job, run, None, (), left)
+    call_on_worker(train_configuration, *arguments, name="shared stages", cpus=cpus, gpus=gpus)
 
 
 def _shared_stages(job: Job, search: Search) -> list[str]:

@@ -166,7 +166,7 @@ class RemoteFolder:
         for failed in range(1, tries + 1):
             try:
                 return attempt()
-            except _failures() as error:
+            except request_failures() as error:
                 cause = _cause(error)
                 if _is_permanent(error):
                     raise DataError(cause, where, "check the URL and the credentials") from error
@@ -299,7 +299,7 @@ def _options(protocol: str, timeout_s: float) -> dict[str, Any]:
     return {"session_kwargs" if protocol == "gs" else "client_kwargs": {"timeout": timeout}}
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def request_failures() -> tuple[type[Exception], ...]:
     """Exception types that the libraries raise when a request fails; libraries that are not imported raise none."""
     import aiohttp
 

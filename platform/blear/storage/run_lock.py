@@ -41,7 +41,7 @@ def run_lock(root: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             do = "wait for its end, stop it, or give another name: --set name=OTHER"
-            raise RunError(f"another run writes to this folder: {_holder(path)}", str(root), do) from error
+            raise RunError(f"another run writes to this folder: {describe_holder(path)}", str(root), do) from error
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
@@ -82,7 +82,7 @@ def _self() -> dict[str, str | int]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "job": job, "since": since}
 
 
-def _holder(path: Path) -> str:
+def describe_holder(path: Path) -> str:
     """Describes the process that holds the lock."""
     try:
         holder = json.loads(path.read_text())

@@ -20,6 +20,7 @@ from blear.cluster.required_files import check_job, find_missing
 from blear.cluster.upload import MAX_UPLOAD_BYTES, plan_upload
 from blear.cluster.wheels import build_wheel
 from blear.errors import JobError, PluginError, RunError
+from blear.storage import transient
 
 JOB = """name: small
 data:
@@ -170,6 +171,7 @@ def test_a_local_plugin_becomes_a_wheel_that_installs_with_its_entry_point(tmp_p
 
 def test_an_unreachable_job_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")  # JobServer sets it; monkeypatch restores it
+    monkeypatch.setattr(transient, "TRANSIENT_S", 0.2)
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # bound, but not listening
         address = f"http://127.0.0.1:{bound.getsockname()[1]}"

@@ -9,7 +9,7 @@ import torch
 
 from blear.errors import JobError
 from blear.job.reader import read_job
-from blear.pipeline.runner import check_resources, trains_on_ray
+from blear.pipeline.runner import check_resources, trains_on_ray, with_workers
 
 
 def vlqr(repository: Path, *overrides: str):
@@ -23,6 +23,31 @@ def test_several_workers_train_on_ray_also_without_an_address(
     one, two = vlqr(repository), vlqr(repository, "cluster.workers=[1, 2]")
     assert [trains_on_ray(one, runner) for runner in ("auto", "local", "ray")] == [False, False, True]
     assert [trains_on_ray(two, runner) for runner in ("auto", "local", "ray")] == [True, False, True]
+
+
+def test_auto_workers_take_every_gpu_of_this_machine(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    job = vlqr(repository, "cluster.workers=auto")
+    for gpus, workers in ((0, 1), (1, 1), (8, 8)):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        resolved = with_workers(job, local=True)
+        assert (resolved.cluster.workers, trains_on_ray(resolved, "auto")) == (workers, workers > 1)
+    without = vlqr(repository, "cluster.workers=auto", "cluster.gpu=false")
+    assert with_workers(without, local=True).cluster.workers == 1
+    assert with_workers(vlqr(repository, "cluster.workers=3"), local=True).cluster.workers == 3
+
+
+def test_auto_workers_of_a_cluster_include_those_of_its_autoscaler(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
+    monkeypatch.setenv("BLEAR_AUTOSCALING_CONFIG", "/nowhere.yaml")
+    job = vlqr(repository, "cluster.workers=auto")
+    assert with_workers(job, local=False).cluster.worker_range == (2, 2)
+    monkeypatch.setenv("BLEAR_AUTOSCALING_CONFIG", str(repository / "cluster.yaml"))
+    assert with_workers(job, local=False).cluster.worker_range == (1, 8)
 
 
 def test_more_workers_than_this_machine_has_cpus_are_refused(repository: Path) -> None:

@@ -107,7 +107,7 @@ def test_without_train_callbacks_there_is_no_callback(without) -> None:
 def test_a_hook_that_does_not_fit_ray_is_switched_off(tmp_path: Path) -> None:
     from blear.train.on_ray.callback import StageCallback
 
-    callback = StageCallback("one", tmp_path)
+    callback = StageCallback("one", tmp_path, 60.0)
     for _ in range(2):
         callback.after_worker_group_start(object())  # has no `execute`
     (line,) = (tmp_path / "history.log").read_text().splitlines()
@@ -193,3 +193,18 @@ def test_without_tune_files_a_search_starts_anew(tmp_path: Path) -> None:
     (tmp_path / "params.json").touch()
     assert internals.can_continue_search(tmp_path)
     assert internals.sampled_params(tmp_path) == tmp_path / "params.json"
+
+
+def test_ray_internal_printer_of_worker_logs_can_be_replaced(without, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private import ray_logging
+
+    dispatcher, seen = ray_logging.WorkerStandardStreamDispatcher(), []
+    monkeypatch.setattr(ray_logging, "global_worker_stdstream_dispatcher", dispatcher)
+    assert not internals.replace_worker_log_printer(seen.append), "no driver is connected"
+    dispatcher.add_handler("ray_print_logs", lambda data: None)
+    assert internals.replace_worker_log_printer(seen.append)
+    dispatcher.emit({"lines": ["x"]})
+    assert seen == [{"lines": ["x"]}]
+    assert '"ray_print_logs"' in inspect.getsource(sys.modules["ray._private.worker"])
+    without("ray._private.ray_logging")
+    assert not internals.replace_worker_log_printer(seen.append)

@@ -61,7 +61,7 @@ def test_message_of_a_training_elastic_stage_names_its_largest_size() -> None:
             GPU,
             AutoscalerLimits(4, (NodeType("cpu", 4, {"CPU": 16.0}),)),
             True,
-            "no node type of the autoscaler has a GPU",
+            "no node type of the autoscaler has a GPU: set cluster.gpu=false",
         ),
         (
             {"CPU": 32.0, "GPU": 1.0},
@@ -69,7 +69,13 @@ def test_message_of_a_training_elastic_stage_names_its_largest_size() -> None:
             True,
             "no node type of the autoscaler has 32 CPU, 1 GPU on one node",
         ),
-        (GPU, None, False, "no autoscaler runs: add nodes to the cluster, or lower cluster.workers"),
+        (
+            GPU,
+            None,
+            False,
+            "no autoscaler runs: add nodes to the cluster, or set cluster.gpu=false, because no node has a GPU",
+        ),
+        ({"CPU": 1.0}, None, False, "no autoscaler runs: add nodes to the cluster, or lower cluster.workers"),
         (GPU, None, True, "what the autoscaler may add is set in the cluster's own definition"),
     ],
 )

@@ -29,6 +29,7 @@ from blear.data.prepare.repeated_keys import find_repeated_key
 from blear.data.prepared import Prepared
 from blear.data.shard.archive import read_index
 from blear.errors import DataError
+from blear.plugin.catalog import Catalog
 from blear.plugin.component_ref import ComponentRef
 from blear.plugin.discovery import load_plugins
 from blear.plugin.uses import DegradationEntry
@@ -66,13 +67,8 @@ def prepare_dataset(
     catalog = load_plugins(ref.plugin_files)
     registered = catalog.get("dataset", ref.name)
     params = registered.checked_params(ref.params)
-    degradations: list[dict[str, Any]] = []
-    if degrade_once:
-        from blear.data.prepare.offline_degradation import degradation_records  # imports torch
-
-        degradations = degradation_records(catalog, degrade_once)
-    digest = dataset_digest(registered.name, params, version, seed, degradations)
-    folder = root.absolute() / f"{registered.name.replace('/', '-')}-{digest}"
+    degradations = _degradations(catalog, degrade_once)
+    folder = root.absolute() / prepared_name(ref, version=version, seed=seed, degrade_once=degrade_once)
     folder.mkdir(parents=True, exist_ok=True)
     spec = PrepareSpec(folder, ref, seed, tuple(degrade_once))
     with FileLock(folder.with_name(f".{folder.name}.lock")):  # another run may prepare the same dataset
@@ -111,6 +107,26 @@ def prepare_dataset(
             cached_offline_chain.cache_clear()
         write_text(folder / "dataset.json", info.model_dump_json(indent=1))
     return Prepared.open(folder)
+
+
+def prepared_name(
+    ref: ComponentRef, *, version: str, seed: int = 0, degrade_once: Sequence[DegradationEntry] = ()
+) -> str:
+    """Returns the name of the folder of a prepared dataset; arguments and errors as in `prepare_dataset`."""
+    catalog = load_plugins(ref.plugin_files)
+    registered = catalog.get("dataset", ref.name)
+    params = registered.checked_params(ref.params)
+    digest = dataset_digest(registered.name, params, version, seed, _degradations(catalog, degrade_once))
+    return f"{registered.name.replace('/', '-')}-{digest}"
+
+
+def _degradations(catalog: Catalog, degrade_once: Sequence[DegradationEntry]) -> list[dict[str, Any]]:
+    """Returns the records of offline degradations for dataset.json."""
+    if not degrade_once:
+        return []
+    from blear.data.prepare.offline_degradation import degradation_records  # imports torch
+
+    return degradation_records(catalog, degrade_once)
 
 
 def _completed(spec: PrepareSpec, dataset: InPlace) -> PrepareSpec:

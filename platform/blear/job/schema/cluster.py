@@ -12,8 +12,10 @@ from blear.plugin.uses import Positive, StrictModel
 class Cluster(StrictModel):
     """Resources of the job: workers, GPUs, precision, failures, cache."""
 
-    workers: Positive | tuple[Positive, Positive] = Field(
-        1, description="workers of a stage; [min, max]: elastic, as many as the cluster has room for"
+    workers: Positive | tuple[Positive, Positive] | Literal["auto"] = Field(
+        1,
+        description="workers of a stage; [min, max]: elastic, as many as the cluster has room for; auto: one for each "
+        "GPU of this machine or of the cluster, else one",
     )
     cpus_per_worker: float = Field(1, gt=0, description="logical CPUs that each worker reserves")
     gpu: Literal["auto"] | bool = Field("auto", description="whether each worker uses a GPU; auto: if there is one")
@@ -29,6 +31,9 @@ class Cluster(StrictModel):
     )
     compile: bool = Field(False, description="compile the model with torch.compile")
     stall_s: float = Field(600, gt=0, description="seconds to wait for data or other workers before a run stops")
+    wait_s: float = Field(
+        3600, gt=0, description="seconds to wait for the nodes, CPUs and GPUs of a stage before the job ends"
+    )
     failures: int = Field(
         3, ge=-1, description="restarts of a stage after a lost worker, without pre-emptions; -1: unlimited"
     )
@@ -45,6 +50,13 @@ class Cluster(StrictModel):
         "null: half of the free memory, of which a trial with a fraction of a GPU takes that fraction",
     )
     resize_s: float = Field(60, ge=0, description="elastic workers: seconds between two checks for new nodes")
+
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """The smallest and the largest number of workers; (1, 1) for `auto`, which is resolved when a job starts."""
+        if isinstance(self.workers, str):
+            return 1, 1
+        return (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
 
     @property
     def device_bytes(self) -> int | None:

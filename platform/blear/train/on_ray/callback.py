@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from blear.errors import BlearError, RunError
+from blear.progress import duration
 from blear.train.checkpoint import list_checkpoints
 from blear.train.on_ray import internals
 from blear.train.on_ray.history import append_history, read_last_step
@@ -47,16 +48,22 @@ def _optional(hook: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
+class WaitedTooLong(RunError):
+    """No worker of a stage could be started within `cluster.wait_s`."""
+
+
 class StageCallback(_CallbackBase):
     """Follows the worker groups of one stage. Ray Train calls the methods of this class in its controller process.
 
     Args:
         stage: name of the stage.
         folder: the stage's folder.
+        wait_s: seconds to wait for the resources of the workers.
     """
 
-    def __init__(self, stage: str, folder: Path) -> None:
-        self._stage, self._folder = stage, folder
+    def __init__(self, stage: str, folder: Path, wait_s: float) -> None:
+        self._stage, self._folder, self._wait_s = stage, folder, wait_s
+        self._waits_since: float | None = None
         self._group: Any = None
         self._healthy = self._draining = False
         self._preempted_ranks: frozenset[int] = frozenset()
@@ -72,7 +79,7 @@ class StageCallback(_CallbackBase):
     @_optional
     def after_worker_group_training_start(self, worker_group: Any) -> None:
         """Writes the step from which the workers continue, and the number of repeated steps, to the history."""
-        self._group, self._healthy, self._draining = worker_group, True, False
+        self._group, self._healthy, self._draining, self._waits_since = worker_group, True, False, None
         world_size, checkpoints = len(worker_group), list_checkpoints(self._folder / "checkpoints")
         first = int(checkpoints[-1].name.removeprefix("step-")) if checkpoints else 0
         last = read_last_step(self._folder)
@@ -127,6 +134,24 @@ class StageCallback(_CallbackBase):
             if all(written):
                 return
             time.sleep(0.2)
+
+    @_optional
+    def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
+        """Ends a stage that has waited too long for its workers. Ray calls it at least once a minute.
+
+        Raises:
+            WaitedTooLong: no worker was started within `wait_s`. Ray does not retry an error that is raised here.
+        """
+        if self._group is not None or current_state.is_terminal():
+            self._waits_since = None
+            return
+        now = time.monotonic()
+        self._waits_since = now if self._waits_since is None else self._waits_since
+        if now - self._waits_since > self._wait_s:
+            self._waits_since = None
+            what = f"gave up after {duration(self._wait_s)} (cluster.wait_s)"
+            do = "change the cluster or the job, and give the same command; a GPU is not needed with cluster.gpu=false"
+            raise WaitedTooLong(what, f"stage {self._stage}", do)
 
     @_optional
     def before_worker_group_shutdown(self, worker_group: Any) -> None:

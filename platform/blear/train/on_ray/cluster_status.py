@@ -50,6 +50,7 @@ class ClusterStatus:
         starting: node type -> number of requested nodes that are not running yet.
         failed: node type -> reason of its last failed launch.
         autoscaler: whether an autoscaler runs.
+        gpus: number of GPUs of the running nodes, used ones included.
     """
 
     free: tuple[Mapping[str, float], ...] = ()
@@ -57,6 +58,7 @@ class ClusterStatus:
     starting: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     autoscaler: bool = False
+    gpus: float = 0.0
 
 
 def read_autoscaler_limits(file: Path) -> AutoscalerLimits | None:

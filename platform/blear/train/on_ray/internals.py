@@ -11,6 +11,7 @@ import logging
 import math
 import os
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ TRIAL_RESULTS_FILE = "result.json"
 """Tune's reported results of a trial, one JSON object a line (`ray.tune.result.EXPR_RESULT_FILE`)."""
 HEAD_RESOURCE = "node:__internal_head__"
 """Resource that Ray gives to the head node only."""
+_LOG_HANDLER = "ray_print_logs"
 _MISSING = (ImportError, AttributeError, TypeError)
 
 
@@ -61,6 +63,7 @@ def _parse_status(status: Any) -> ClusterStatus:
         starting=+starting,
         failed={launch.ray_node_type_name: str(launch.details) for launch in status.failed_launches},
         autoscaler=bool(int(status.stats.autoscaler_version or 0)),
+        gpus=sum(node.total_resources().get("GPU", 0.0) for node in alive),
     )
 
 
@@ -166,3 +169,20 @@ def sampled_params(trial_folder: Path) -> Path | None:
     """
     path = trial_folder / TRIAL_PARAMS_FILE
     return path if path.is_file() else None
+
+
+def replace_worker_log_printer(printer: Callable[[Mapping[str, Any]], None]) -> bool:
+    """Replaces the function with which the connected driver prints the output of worker processes.
+
+    Fallback: False; Ray prints its own lines too.
+    """
+    try:
+        from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
+
+        if not any(name == _LOG_HANDLER for name, _ in dispatcher.handlers):
+            return False
+        dispatcher.remove_handler(_LOG_HANDLER)
+        dispatcher.add_handler(_LOG_HANDLER, printer)  # Ray removes the handler of this name when it disconnects
+    except _MISSING:
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import shutil
@@ -32,7 +33,8 @@ def _worker_main(config: dict[str, StagePlan]) -> None:
         plan.fingerprints, load_plugins(plan.plugin_files), plan.components, f"node {socket.gethostname()}"
     )
     try:
-        train_stage(plan, RayWorker(plan.run.stage(plan.stage)))
+        with contextlib.closing(RayWorker(plan.run.stage(plan.stage))) as worker:
+            train_stage(plan, worker)
     except RuntimeError as error:  # gloo and NCCL raise no class of their own
         if "timed out" not in str(error).lower():
             raise
@@ -59,17 +61,17 @@ def train_on_ray(plan: StagePlan) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 
-    from blear.train.on_ray.callback import StageCallback, describe_error, root_error
+    from blear.train.on_ray.callback import StageCallback, WaitedTooLong, describe_error, root_error
 
     cluster, folder = plan.job.cluster, plan.run.stage(plan.stage)
-    gpu = use_gpu(cluster)
+    gpu, (least, most) = use_gpu(cluster), cluster.worker_range
     elastic: dict[str, Any] = {  # as Any: Ray annotates the fields of its older ScalingConfig
-        "num_workers": cluster.workers,
+        "num_workers": least if least == most else (least, most),
         "elastic_resize_monitor_interval_s": cluster.resize_s,
     }
     resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": 1} if gpu else {})
     scaling = ScalingConfig(use_gpu=gpu, resources_per_worker=resources, **elastic)
-    callback: Any = StageCallback(plan.stage, folder)
+    callback: Any = StageCallback(plan.stage, folder, cluster.wait_s)
     observed = internals.train_callback_base() is not object
     storage = plan.run.root.resolve() / "ray"
     run = RunConfig(
@@ -87,14 +89,17 @@ def train_on_ray(plan: StagePlan) -> None:
     )
     where = f"stage {plan.stage}"
     try:
-        with announce_waiting(cluster, gpu), print_history(folder):
+        with announce_waiting(cluster, gpu) as waiting, print_history(folder):
             if not observed:
                 echo(f"{where}: restarts are not reported, because this version of Ray is not known")
             trainer.fit()
     except (WorkerGroupError, PreemptionError, ControllerError) as error:
         failures = getattr(error, "worker_failures", {})
         for failure in (error, *failures.values()):
-            if isinstance(own := root_error(failure), BlearError):
+            own = root_error(failure)
+            if isinstance(own, WaitedTooLong):
+                raise RunError(f"{waiting.text or own.what}; {own.what}", where, own.do) from error
+            if isinstance(own, BlearError):
                 raise own from error
         if not isinstance(error, WorkerGroupError):
             raise RunError(f"Ray Train failed: {describe_error(error)}", where, _CONTINUE) from error

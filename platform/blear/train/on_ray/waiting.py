@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from blear.job.schema import Cluster
 from blear.progress import echo
@@ -22,20 +23,27 @@ from blear.train.on_ray.cluster_status import (
 _FIRST_POLL_S, _POLL_EVERY_S = 1.0, 3.0  # the previous stage needs a moment to release its resources
 
 
+@dataclass
+class Waiting:
+    """What the workers of a stage wait for; `text` is the last sentence, empty while all of them train."""
+
+    text: str = ""
+
+
 @contextlib.contextmanager
-def announce_waiting(cluster: Cluster, use_gpu: bool) -> Iterator[None]:
+def announce_waiting(cluster: Cluster, use_gpu: bool) -> Iterator[Waiting]:
     """While the block runs, prints what the workers wait for, once each time that it changes.
 
     The caller is the driver, connected to Ray.
     """
     bundle = {"CPU": float(cluster.cpus_per_worker)} | ({"GPU": 1.0} if use_gpu else {})
     limits, done = read_autoscaler_limits(autoscaler_config_file()), threading.Event()
-    of_others = frozenset(placement_groups(bundle))
+    of_others, waiting = frozenset(placement_groups(bundle)), Waiting()
 
     def poll() -> None:
         from ray.exceptions import RayError
 
-        printed, pause = "", _FIRST_POLL_S
+        pause, trained, waits = _FIRST_POLL_S, False, False
         while not done.wait(pause):
             pause = _POLL_EVERY_S
             try:
@@ -43,15 +51,20 @@ def announce_waiting(cluster: Cluster, use_gpu: bool) -> Iterator[None]:
                 own = [number for key, number in placement_groups(bundle).items() if key not in of_others]
             except (RayError, OSError):
                 continue  # a busy head; training goes on
-            text = describe_waiting(cluster.workers, bundle, max(own, default=0), status, limits)
-            if text and text != printed:
+            scheduled = max(own, default=0)
+            text = describe_waiting(cluster.worker_range, bundle, scheduled, status, limits)
+            trained, before = trained or scheduled > 0, waits
+            waits = bool(text) and not scheduled
+            if trained and waits and not before:  # after the last step the workers leave before the stage ends
+                continue
+            if text and text != waiting.text:
                 echo(text)
-            printed = text
+            waiting.text = text
 
     thread = threading.Thread(target=poll, name="announce-waiting", daemon=True)
     thread.start()
     try:
-        yield
+        yield waiting
     finally:
         done.set()
         thread.join(5 * _POLL_EVERY_S)
@@ -98,13 +111,16 @@ def _describe_addable(bundle: Mapping[str, float], status: ClusterStatus, limits
         if status.autoscaler:
             parts.append("what the autoscaler may add is set in the cluster's own definition")
         else:
-            parts.append("no autoscaler runs: add nodes to the cluster, or lower cluster.workers")
+            no_gpu = bool(bundle.get("GPU")) and not status.gpus
+            do = "set cluster.gpu=false, because no node has a GPU" if no_gpu else "lower cluster.workers"
+            parts.append(f"no autoscaler runs: add nodes to the cluster, or {do}")
         return "; ".join(parts)
     fitting = [kind for kind in limits.types if not kind.resources or count_bundles(kind.resources, bundle)]
     if not fitting:
         missing = [name for name in bundle if not any(kind.resources.get(name) for kind in limits.types)]
         what = "a GPU" if missing == ["GPU"] else f"{_format_resources(bundle)} on one node"
-        return "; ".join([*parts, f"no node type of the autoscaler has {what}"])
+        do = ": set cluster.gpu=false" if missing == ["GPU"] else ""
+        return "; ".join([*parts, f"no node type of the autoscaler has {what}{do}"])
     here = Counter(status.nodes) + Counter(status.starting)
     total = limits.workers - sum(here.values())
     more = [(min(kind.limit - here[kind.name], total), kind) for kind in fitting]

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from blear.train.on_ray.background_report import BackgroundReport
 from blear.train.on_ray.history import LastStepFile
 
 _POLL_EVERY_S = 0.5
@@ -76,6 +77,7 @@ class RayWorker:
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device: torch.device = ray.train.torch.get_device()
         self._last_step = LastStepFile(folder) if self.rank == 0 else None
+        self._report = BackgroundReport(ray.train.report)
         self._handled = CheckpointReason.NONE
         self._polled_at = time.monotonic()
         self._polled_step = self._next_poll = -1
@@ -108,16 +110,24 @@ class RayWorker:
         return values
 
     def on_checkpoint(self, step: int, metrics: dict[str, float]) -> None:
-        """Reports the step to Ray Train. The checkpoint itself lies in the run folder, where any runner finds it."""
-        import ray.train
+        """Has the step reported to Ray Train later, in the background.
 
-        ray.train.report({"step": step, **metrics})
+        The checkpoint itself lies in the run folder, where any runner finds it.
+        """
+        self._report.update({"step": step, **metrics})
+
+    def close(self) -> None:
+        """Ends the background report."""
+        self._report.close()
 
     def on_resume(self, step: int, last_step: int) -> None:
         """Prints nothing: `StageCallback` on the controller writes it to the history."""
 
     def should_checkpoint(self, step: int) -> bool:
-        """Whether any worker has a new request. All workers poll at the same steps, about twice a second."""
+        """Whether any worker has a new request. All workers poll at the same steps, about twice a second.
+
+        At these steps the workers also agree on the next report to Ray Train.
+        """
         if self._last_step is not None:
             self._last_step.write(step)
         if step < self._next_poll:
@@ -125,7 +135,11 @@ class RayWorker:
         now = time.monotonic()
         started = self._polled_step >= 0
         step_s = (now - self._polled_at) / (step - self._polled_step) if started else _POLL_EVERY_S
-        reason, step_s = self._all_reduce_max(float(_request.reason), step_s)
+        reason, step_s, not_ready = self._all_reduce_max(
+            float(_request.reason), step_s, 0.0 if self._report.ready else 1.0
+        )
+        if not not_ready:
+            self._report.start()
         self._polled_step, self._polled_at = step, now
         self._next_poll = step + max(1, int(_POLL_EVERY_S / max(step_s, 1e-6)))
         if reason <= self._handled:
