@@ -4,7 +4,7 @@
     python docs/make_robust_faces.py RUN FER2013.csv --job "jobs/robust_faces.yaml --profile release" [--thin N]
 
 RUN is the folder of a run of jobs/robust_faces.yaml. The split is tested once, under the conditions of the model's
-test.yaml; about five minutes of one CPU core with `--thin 5`, 14 minutes with `--thin 1`. Or `--results FILE` is the
+test.yaml; 4 min 40 s of CPU time with `--thin 5`, about 16 minutes with `--thin 1`. Or `--results FILE` is the
 output of `blear models test FOLDER FER2013.csv --out FILE` on the same weights.
 """
 
@@ -51,9 +51,9 @@ LIMITS = """## What it must not be used for
 - Trained on frontal and near-frontal faces that a detector cut out, without colour, at 48 pixels.
 - Clips: the model judges each frame by itself.
 """
-CONDITIONS = """16 px and the other sizes: area average to that many rows and columns, bilinear back to 48. JPEG: libjpeg, quality 10. Blur:
-Gaussian, sigma 1.5 pixels. Noise: Gaussian, sigma 25 of 255. 19 corruptions: ImageNet-C (Hendrycks and Dietterich 2019) at 48 pixels.
-Intervals: 95 %, bootstrap over the faces; they do not cover the chance of training. Calibration error: expected error of the
+CONDITIONS = """16 px and the other sizes: area average to that many rows and columns, bilinear back to 48. JPEG: libjpeg, quality 10.
+Blur: Gaussian, sigma 1.5 pixels. Noise: Gaussian, sigma 25 of 255. 19 corruptions: ImageNet-C (Hendrycks and Dietterich 2019) at 48
+pixels; `saturate` leaves grey faces as they are. Intervals: 95 %, bootstrap over the faces; they do not cover the chance of training. Calibration error: expected error of the
 probabilities in 15 bins of equal width (Guo et al. 2017)."""
 
 
@@ -139,7 +139,8 @@ def results_text(facts: dict[str, Any], scores: list[Score], evaluate: Evaluate)
     )
     return f"""## Results
 
-One pass for each face, {facts["tested_on"]} ({faces} faces).{note} {CONDITIONS}
+One pass for each face, {facts["tested_on"]} ({faces} faces).{note}
+{CONDITIONS}
 
 {tables.accuracy()}
 
@@ -197,7 +198,7 @@ noise), `calibration` in card.json. Fitted on every second face of the split; ex
 | what | how | agrees |
 | --- | --- | --- |
 | the results of these weights | `blear models test robust-faces FER2013.csv --split dev` (`--split test`: PrivateTest) | decisions with equal probabilities up to float32 rounding may differ |
-| the weights | `blear run {job} --set data.faces.source=FER2013.csv` | bit by bit with the same versions of blear and torch, the same kind of CPU and one thread (`OMP_NUM_THREADS=1`), interrupted or not; otherwise another training of the same kind, whose accuracy differs by more than rounding and was not measured |
+| the weights | `blear run {job} --set data.faces.source=FER2013.csv` | with the same versions of blear and torch, the same kind of CPU and one thread (`OMP_NUM_THREADS=1`) bit by bit, interrupted or not (tested for short trainings); otherwise it is another training of the same kind, whose spread was not measured |
 | this folder | `python docs/make_robust_faces.py RUN FER2013.csv --job "{job}"` | as above |
 """
 

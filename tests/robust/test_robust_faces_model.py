@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
+from click.testing import CliRunner
 
 import blear
+from blear.cli import cli
 from blear.models.shipped import find_model
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -17,9 +21,24 @@ def test_the_model_is_loaded_by_its_name_with_labels_and_card() -> None:
     assert model.labels == {"emotion": CLASSES}
     assert (folder / "model.safetensors").stat().st_size <= 6e6
     assert sum(p.numel() for p in model.network.parameters()) <= 3_000_000
-    measured = {row["condition"]: row["value"] for row in model.card.metrics}
-    assert {"clean", "16 px", "JPEG q10", "blur 1.5", "noise 25"} <= measured.keys()
-    assert measured["clean"] > 0.6
+    measured = {(row["condition"], row["metric"]): row["value"] for row in model.card.metrics if "class" not in row}
+    conditions = {"clean", "16 px", "JPEG q10", "blur 1.5", "noise 25", "8 px", "19 corruptions x 5 severities"}
+    assert {(name, "accuracy") for name in conditions} <= measured.keys()
+    assert measured["clean", "accuracy"] > 0.6
+    assert {metric for _, metric in measured} == {"accuracy", "ece", "flip_rate"}
+    recalls = {row["class"] for row in model.card.metrics if row["metric"] == "recall"}
+    assert recalls == set(CLASSES)
+
+
+def test_the_card_names_a_job_whose_digest_anyone_can_print(repository: Path) -> None:
+    training = find_model("robust-faces").card.training
+    file, *options = training.job.split()
+    arguments = ["check", str(repository / file), *options, "--digest"]
+    assert CliRunner().invoke(cli, arguments).output.strip() == training.job_sha256
+
+
+def test_the_card_states_terms_limits_and_uses() -> None:
+    model, folder = blear.load("robust-faces"), find_model("robust-faces").folder
     for word in ("FER2013", "Decisions about people", "PublicTest"):
         assert word in (folder / "card.md").read_text()
     assert "FER2013" in model.card.terms
