@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from blear.models.score_tables import ScoreTables
 from blear.models.scores import Score, all_scores, from_row
 from blear.plugin.discovery import load_plugins
 from blear.predict.calibrate import calibrate
+from blear_fer.datasets.fer2013 import FRAMING
 
 FOLDER = Path(__file__).resolve().parents[1] / "plugins" / "blear_robust" / "models" / "robust-faces"
 SUMMARY = "Seven emotions of a face of 48 x 48 grey pixels: clean, small, blurred, compressed or noisy"
@@ -86,6 +88,7 @@ def main() -> None:
         "summary": SUMMARY,
         "terms": TERMS,
         "training": model.card.training.model_dump() | {"job": given.job},
+        "framing": asdict(FRAMING),  # shards of an older version do not state it
         "tested_on": f"FER2013, {'PublicTest' if given.split == 'dev' else given.split}",
         "metrics": [score.as_row() for score in scores],
         "half_precision_changes": half_precision_changes(trained, model, data),
