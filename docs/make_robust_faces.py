@@ -28,7 +28,7 @@ from blear.models.model import Model
 from blear.models.score_tables import ScoreTables
 from blear.models.scores import Score, all_scores, from_row
 from blear.plugin.discovery import load_plugins
-from blear.predict.calibrate import calibrate
+from blear.predict.calibrate import CalibrationResult, calibrate
 from blear_fer.datasets.fer2013 import FRAMING
 
 FOLDER = Path(__file__).resolve().parents[1] / "plugins" / "blear_robust" / "models" / "robust-faces"
@@ -92,10 +92,15 @@ def main() -> None:
         "tested_on": f"FER2013, {'PublicTest' if given.split == 'dev' else given.split}",
         "metrics": [score.as_row() for score in scores],
         "half_precision_changes": half_precision_changes(trained, model, data),
-        "calibration": {data.target: fitted.calibration.model_dump()},
+        "calibration": ({data.target: fitted.calibration.model_dump()} if lowers_error(fitted) else {}),
         "calibration_errors": {name: [fitted.before[name], fitted.after[name]] for name in fitted.before},
     }
     model.save(given.out, half=True, text=text(model, facts, scores, evaluate), **facts)
+
+
+def lowers_error(fitted: CalibrationResult) -> bool:
+    """Whether the temperatures lower the mean calibration error of the faces that they were not fitted on."""
+    return sum(fitted.after.values()) < sum(fitted.before.values())
 
 
 def check_job(job: str, trained: Model) -> None:
@@ -190,8 +195,8 @@ def text(model: Model, facts: dict[str, Any], scores: list[Score], evaluate: Eva
 {results_text(facts, scores, evaluate)}
 ## Calibration
 
-`blear predict` divides the logits by a temperature that depends on the estimated degradation of the face (size, blur, blockiness,
-noise), `calibration` in card.json. Fitted on every second face of the split; expected calibration errors (15 bins) of the others:
+{"`blear predict` divides the logits by a temperature that depends on the estimated degradation of the face (size, blur, blockiness, noise), `calibration` in card.json." if facts["calibration"] else "The model has no temperatures: those tried, by the estimated degradation of the face (size, blur, blockiness, noise), do not lower the mean error of the faces that they were not fitted on."}
+Fitted on every second face of the split; expected calibration errors (15 bins) of the others:
 
 {calibration_table(facts["calibration_errors"])}
 
