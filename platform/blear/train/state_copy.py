@@ -34,7 +34,10 @@ def save_state(state: dict[str, Tensor], path: Path, metadata: dict[str, str] | 
     Raises:
         SafetensorError, OSError: the file cannot be written.
     """
+    path.touch()
+    mode = path.stat().st_mode
     save_model(_State(state), str(path), metadata)
+    path.chmod(mode)  # safetensors allows its owner only, whatever the umask
 
 
 class _State(nn.Module):

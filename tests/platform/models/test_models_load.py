@@ -110,6 +110,7 @@ def test_a_saved_model_is_the_same_model(run: blear.Run, faces: np.ndarray, tmp_
     model = run.model()
     expected = model(faces)["emotion"]
     folder = model.save(tmp_path / "mine", summary="A test.", origin={"by": "me"})
+    assert len({file.stat().st_mode for file in folder.iterdir()}) == 1  # those of the umask
     card = json.loads((folder / "card.json").read_text())
     assert (card["name"], card["summary"], card["origin"]) == ("mine", "A test.", {"by": "me"})
     assert card["labels"]["emotion"] == list(model.labels["emotion"])
