@@ -54,6 +54,8 @@ def test_a_word_is_searched_and_its_page_opened_without_a_network(
         await tab.click("label[for=__search].md-header__button" if width < 960 else ".md-search__input")
         await tab.until("document.activeElement.matches('.md-search__input')")
         await tab.call("Input.insertText", text="temporal shift")
+        for kind in ("keyDown", "keyUp"):  # the page reads the words when a key is released
+            await tab.call("Input.dispatchKeyEvent", type=kind, key="Shift")
         await tab.until("document.querySelectorAll('.md-search-result__link').length")
         await asyncio.sleep(0.5)  # the results slide in
         found = await tab.evaluate("[...document.querySelectorAll('.md-search-result__link')].map(e => e.href)")
