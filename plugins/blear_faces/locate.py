@@ -45,7 +45,7 @@ class FaceLocator(MtcnnLocator):
         self.max_side = max_side
 
     def scale(self, height: int, width: int) -> float:
-        """The factor by which frames of a size are resized; at most 1."""
+        """Resized side divided by original side, at most 1, for frames of `height` x `width` pixels."""
         return min(1.0, self.max_side / max(height, width))
 
 

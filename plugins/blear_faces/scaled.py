@@ -85,7 +85,7 @@ class ScaledLocator(BatchLocator):
         """Detects the faces of N >= 1 pictures, RGB uint8, in pixels of these pictures."""
 
     def scale(self, height: int, width: int) -> float:
-        """The factor by which frames of a size are resized."""
+        """Resized side divided by original side, for frames of `height` x `width` pixels."""
         return min(self.network_face / self.params.min_face, self.params.max_side / max(height, width))
 
     def _detect(self, frames_THWC: np.ndarray) -> Iterator[list[Face]]:

@@ -24,13 +24,13 @@ class Degrader:
         plugins: paths of one-file plugins that the chain uses.
 
     Raises:
-        JobError: an entry is malformed.
-        PluginError: a component is not installed, or a parameter is wrong.
+        JobError: an entry is malformed. A wrong component or parameter is an error at the first picture, on whose size
+            it may depend.
     """
 
     def __init__(self, degradations: Chain, seed: int = 0, plugins: Sequence[str] = ()) -> None:
         self.degradations, self.seed, self.plugins = [dict(entry) for entry in degradations], seed, tuple(plugins)
-        blear.degrade(np.zeros((1, 64, 64), np.uint8), self.degradations, plugins=self.plugins)  # names a mistake now
+        blear.degrade(np.zeros((0, 1, 1), np.uint8), self.degradations)  # only checks the entries
 
     def picture(self, picture_CHW: Tensor, number: int) -> Tensor:
         """A degraded picture [C, H, W] of the same dtype, uint8 or float in [0, 1]."""

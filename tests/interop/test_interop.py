@@ -87,6 +87,11 @@ def test_torchvision_refuses_boxes_of_another_size(faces: np.ndarray) -> None:
         TorchvisionTransform([{"usee": "noise"}])
 
 
+def test_a_chain_for_large_pictures_can_be_built() -> None:
+    large = torch.zeros((3, 100, 120), dtype=torch.uint8)
+    assert TorchvisionTransform([{"use": "random_crop", "size": 96}])(large).shape == (3, 96, 96)
+
+
 def test_named_arrays_keep_their_layout_and_seed(faces: np.ndarray) -> None:
     transform, picture = ArrayTransform(CHAIN, seed=1), faces[0].transpose(1, 2, 0)
     first = transform(image=picture, label="happy")

@@ -1,4 +1,4 @@
-"""`blear predict MODEL INPUT...`."""
+"""`blear predict [MODEL] INPUT...`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import click
 
 
 @click.command()
-@click.argument("model")
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.argument("arguments", nargs=-1, required=True, metavar="[MODEL] INPUT...")
 @click.option("--stage", metavar="NAME", help="the stage of a run; default: the last one")
 @click.option(
     "--out",
@@ -91,8 +90,7 @@ import click
 @click.pass_context
 def predict(
     context: click.Context,
-    model: str,
-    inputs: tuple[str, ...],
+    arguments: tuple[str, ...],
     stage: str | None,
     out: Path,
     every: int | None,
@@ -119,15 +117,18 @@ def predict(
 ) -> None:
     """Predict every target of MODEL for the faces of videos and pictures, over time.
 
-    MODEL is a run, a stage of a run, a model folder, a weights file, an ONNX file, or the name of a shipped model.
+    MODEL is a run, a stage of a run, a model folder, a weights file, an ONNX file, or the name of a shipped model;
+    where it is left out, the model in the package of blear is used.
     INPUT is a video, a picture, a folder, a pattern, a camera (camera:0), an address (rtsp://, http://), or - for a
     video on standard input. FILE.meta.json states model, framing, locator and versions. A call that is repeated after
     an interruption continues.
     """
+    from blear.predict.inputs import split_model
     from blear.predict.options import PredictOptions, predict_files
 
     if every and fps:
         raise click.UsageError("give --every or --fps, not both")
+    model, inputs = split_model(arguments)
     options = PredictOptions(
         model=model,
         stage=stage,

@@ -57,10 +57,9 @@ def degrade(
         JobError: an entry is malformed.
         PluginError: a component is not installed, or a parameter is wrong.
     """
-    clips = _to_clips(images)
+    clips, entries = _to_clips(images), parse_entries(degradations)
     if not len(clips):
         return images
-    entries = parse_entries(degradations)
     context = BuildContext(seed, ClipSpec(*clips.shape[1:]))
     chain, _ = build_chain(load_plugins(tuple(plugins)), entries, context, "degradations")
     samples_B = np.arange(len(clips), dtype=np.int64)

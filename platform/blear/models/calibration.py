@@ -8,7 +8,7 @@ the negative log-likelihood.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -80,11 +80,3 @@ def fit_calibration(probabilities_NK: Tensor, truth_N: Tensor, features_NF: np.n
     optimizer.step(loss)
     names = ("constant", "size", "blur", "blockiness", "noise")
     return Calibration(side=side, **dict(zip(names, weights.detach().tolist(), strict=True)))
-
-
-def calibration_error(confidence_N: Sequence[float] | np.ndarray, hit_N: np.ndarray, bins: int = 15) -> float:
-    """Expected calibration error in bins of equal width (Guo et al. 2017)."""
-    confidence, hit = np.asarray(confidence_N, float), np.asarray(hit_N, float)
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    shares = [(place == one, (place == one).mean()) for one in np.unique(place)]
-    return float(sum(abs(hit[of].mean() - confidence[of].mean()) * share for of, share in shares))

@@ -64,6 +64,22 @@ def package_folders_of_plugins() -> list[tuple[str, Path]]:
     return [(point.name, root) for point in points for root in _package_folders(point.module)]
 
 
+def default_model() -> ShippedModel:
+    """Finds the model that is used where none is named: the only one in the distribution `blear`, else the only one.
+
+    Raises:
+        RunError: there is no model, or there are several.
+    """
+    models = [model for model in shipped_models() if not model.name.startswith(f"{DOWNLOADED}/")]
+    points = entry_points(group="blear")
+    own = {point.name for point in points if point.dist is not None and point.dist.name == "blear"}
+    chosen = [model for model in models if model.name.split("/")[0] in own] or models
+    if len(chosen) != 1:
+        names = ", ".join(model.name for model in chosen) or "none is installed"
+        raise RunError("no model is named", "MODEL", f"name a run or a model, before the inputs; shipped: {names}")
+    return chosen[0]
+
+
 def find_model(name: str) -> ShippedModel:
     """Finds a shipped model by its name, or by its full name `<plugin>/<model>`.
 

@@ -11,7 +11,7 @@ from blear.contracts import BuildContext
 from blear.data.raw_batch import RawBatch
 from blear.job.schema import Job
 from blear.pipeline.data_facts import DataFacts
-from blear.pipeline.stage_check import example_batch
+from blear.pipeline.example_batch import example_batch
 from blear.plugin.catalog import Catalog
 from blear.train.chains import stage_chains
 from blear.train.model import build_recognizer

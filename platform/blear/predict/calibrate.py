@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blear.models.calibration import Calibration, calibrated, calibration_error, features, fit_calibration
+from blear.evaluate.statistics.calibration import calibration_scores
+from blear.models.calibration import Calibration, calibrated, features, fit_calibration
 from blear.predict.degradation import estimate_degradation
 
 Classifier = Callable[[list[np.ndarray]], Mapping[str, Tensor]]
@@ -87,9 +88,8 @@ def calibrate(model: Classifier, faces_NHW: np.ndarray, truth_N: np.ndarray, tar
         raw = probabilities_NK.numpy()[tested]
         temperatures = np.exp((features_NF[tested] @ weights).clip(-5, 5))
         scaled = np.stack([calibrated(row, value) for row, value in zip(raw, temperatures, strict=True)])
-        hit = raw.argmax(axis=1) == truth_N[tested]
-        before[name] = calibration_error(raw.max(axis=1), hit)
-        after[name] = calibration_error(scaled.max(axis=1), hit)
+        before[name] = calibration_scores(raw, truth_N[tested]).ece
+        after[name] = calibration_scores(scaled, truth_N[tested]).ece
     return CalibrationResult(calibration, before, after)
 
 

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blear.errors import DataError
+from blear.errors import DataError, RunError
 from blear.imaging import PICTURE_SUFFIXES
+from blear.models.card import CARD_FILE
+from blear.models.shipped import default_model, shipped_models
+from blear.progress import echo
 from blear.video.stream import is_stream
 from blear.video.webp import is_animated_webp
 
@@ -40,6 +43,37 @@ class Input:
         return str(self.path) if self.address is None else re.sub("(?<=//)[^/@]*@", "", self.address)
 
 
+def split_model(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Divides the arguments of `blear predict` into the model and the inputs.
+
+    The first argument is an input if it is a stream, a name or pattern of videos or pictures, or a folder without the
+    files of a model or a run. No model is named then: see `default_model`.
+
+    Raises:
+        RunError: no model is named, and none or several are installed; or no input is given.
+    """
+    if _is_input(arguments[0]):
+        model = default_model().name
+        echo(f"no model is named: {model} is used")
+        return model, arguments
+    if len(arguments) == 1:
+        raise RunError("no input is given", arguments[0], "give videos or pictures after the model")
+    return arguments[0], arguments[1:]
+
+
+def _is_input(text: str) -> bool:
+    path = Path(text)
+    if path.is_dir():
+        shipped = any(text in (model.name, model.short_name) for model in shipped_models())
+        return not shipped and not any((path / file).is_file() for file in (CARD_FILE, "job.yaml", "stage.json"))
+    return is_stream(text) or _is_pattern(text) or _is_media(Path(path.name))
+
+
+def _is_pattern(text: str) -> bool:
+    """Whether a text is a pattern of files, and no file."""
+    return not Path(text).exists() and any(sign in text for sign in "*?[")
+
+
 def find_inputs(given: Sequence[str]) -> list[Input]:
     """Lists the files that are meant, in the order given; those of a folder are sorted. None appears twice.
 
@@ -54,7 +88,7 @@ def find_inputs(given: Sequence[str]) -> list[Input]:
         path = Path(text)
         if path.is_dir():
             paths = sorted(file for file in path.rglob("*") if _is_media(file.relative_to(path)) and file.is_file())
-        elif not path.exists() and any(sign in text for sign in "*?["):
+        elif _is_pattern(text):
             paths = sorted(Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file())  # noqa: PTH207
         else:
             paths = [path]

@@ -25,6 +25,7 @@ from blear.errors import RunError
 from blear.progress import duration, echo
 from blear.storage.object_store import ObjectStore, VersionConflict
 from blear.storage.root import storage_url
+from blear.storage.run_folder import write_bytes
 from blear.storage.run_lock import LOCK_FILE
 from blear.storage.transient import retry_transient
 
@@ -186,7 +187,7 @@ class RunMirror:
                 MANIFEST, content, replaces=found[1]
             )  # its own write whose reply was lost
         self._manifest, self._written = manifest, time.monotonic()
-        (self._root / _LOCAL).write_bytes(content)
+        write_bytes(self._root / _LOCAL, content)
 
     def _acquire(self, found: tuple[bytes, str] | None) -> tuple[Manifest, str]:
         """Takes the lock; waits for the lease of a holder that may be dead.
@@ -235,7 +236,7 @@ class RunMirror:
             partial.replace(path)
         if missing:
             echo(f"{self._store.url}: {len(missing)} files of this run were downloaded")
-        local.write_bytes(self._manifest.to_bytes())
+        write_bytes(local, self._manifest.to_bytes())
 
     def _scan(self) -> Iterator[tuple[str, StoredFile]]:
         """Yields path and version of each file of the run folder; hidden files and the lock are no part of it."""

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from blear.models.calibration import Calibration, calibrated, calibration_error, features, fit_calibration
+from blear.evaluate.statistics.calibration import calibration_scores
+from blear.models.calibration import Calibration, calibrated, features, fit_calibration
 from blear.models.card import ModelCard
 
 
@@ -32,10 +33,9 @@ def test_the_fitted_temperatures_are_those_of_the_data() -> None:
     assert fitted.temperature(200, {}) == fitted.temperature(48, {})
     raw = probabilities.numpy()
     scaled = np.stack([calibrated(row, value) for row, value in zip(raw, too_large, strict=True)])
-    hit = raw.argmax(axis=1) == truth.numpy()
     assert (scaled.argmax(axis=1) == raw.argmax(axis=1)).all()
-    assert calibration_error(raw.max(axis=1), hit) > 0.15
-    assert calibration_error(scaled.max(axis=1), hit) < 0.02
+    assert calibration_scores(raw, truth.numpy()).ece > 0.15
+    assert calibration_scores(scaled, truth.numpy()).ece < 0.02
 
 
 def test_temperatures_stay_within_limits_and_probabilities_sum_to_one() -> None:
@@ -47,13 +47,6 @@ def test_temperatures_stay_within_limits_and_probabilities_sum_to_one() -> None:
         assert found.sum() == pytest.approx(1)
         assert found.argmax() == 0
     np.testing.assert_allclose(calibrated(np.array([0.5, 0.3, 0.2], np.float32), 1.0), [0.5, 0.3, 0.2], rtol=1e-6)
-
-
-def test_the_error_is_that_computed_by_hand() -> None:
-    # two bins: three of confidence 0.95, two of them right; one of confidence 0.5, right
-    assert calibration_error([0.95, 0.95, 0.95, 0.5], np.array([1, 1, 0, 1])) == pytest.approx(
-        0.75 * (0.95 - 2 / 3) + 0.25 * 0.5
-    )
 
 
 def test_the_card_keeps_the_calibration() -> None:

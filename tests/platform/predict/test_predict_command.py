@@ -24,7 +24,7 @@ from blear.models.calibration import Calibration
 from blear.models.load import load
 from blear.predict.appearance_tracker import AppearanceTracker
 from blear.predict.detectors import BoxFileDetector
-from blear.predict.inputs import Input, find_inputs
+from blear.predict.inputs import Input, find_inputs, split_model
 from blear.predict.predictor import FacePredictor
 from blear.predict.run import predict_inputs
 from blear.video import read_video
@@ -282,6 +282,27 @@ def test_inputs_are_files_folders_and_patterns(tmp_path: Path, monkeypatch: pyte
     assert [one.is_picture for one in find_inputs(["x"])] == [True, False]
     with pytest.raises(BlearError, match="has no video and no picture"):
         find_inputs(["*.avi"])
+
+
+def test_the_shipped_model_is_used_where_none_is_named(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("faces").mkdir()
+    shipped = "robust/robust-faces"
+    for first in ("clip.mp4", "face.JPG", "-", "camera:0", "rtsp://host/path", "clips/*", "faces"):
+        assert split_model([first, "other.mp4"]) == (shipped, [first, "other.mp4"]), first
+    for named in (
+        str(run),
+        str(run / "stages" / "pairs"),
+        "robust-faces",
+        "weights.safetensors",
+        "net.onnx",
+        "unknown",
+    ):
+        assert split_model([named, "clip.mp4"]) == (named, ["clip.mp4"]), named
+    with pytest.raises(BlearError, match=r"(?s)no input is given.*after the model"):
+        split_model(["robust-faces"])
 
 
 def test_one_decision_for_each_folder_of_cut_faces(predict, run: Path, video: Path, tmp_path: Path) -> None:

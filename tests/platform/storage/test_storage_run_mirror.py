@@ -89,9 +89,12 @@ def test_another_machine_gets_the_files_and_deleted_ones_go(proxy: Proxy, tmp_pa
     mirror = RunMirror(one, store)
     write(one, job="1", stages__s__checkpoints__step_2__model="old", log="a\n")
     mirror.sync()
+    before, known = (one / ".manifest.json").read_bytes(), (one / ".manifest.json").open("rb")
     write(one, stages__s__checkpoints__step_4__model="new", log="a\nb\n")
     (one / "stages/s/checkpoints/step_2/model").unlink()
     mirror.close()
+    with known:
+        assert known.read() == before, "replaced as a whole: a write that stops halfway leaves the one before"
     assert stored(store).holder is None
     with_log = [name for name in store.names("files") if name.startswith("log@")]
     assert len(with_log) == 1, "the earlier version is deleted"
