@@ -18,6 +18,7 @@ from blear.data.prepare.run import prepare_dataset
 from blear.data.prepared import Prepared
 from blear.errors import DataError, PluginError
 from blear.plugin.component_ref import ComponentRef
+from blear.storage import durable
 
 
 def files(folder):
@@ -242,6 +243,21 @@ def test_after_ctrl_c_only_complete_parts_exist(tmp_path, workers):
     assert said.count("Traceback") == 1  # of this process alone, for which `blear` prints one line
     (folder,) = (path for path in (tmp_path / "shards").iterdir() if path.is_dir())
     assert sorted(contents(folder)) == complete
+
+
+def test_an_interrupt_after_the_marker_was_written_keeps_the_part(tmp_path, monkeypatch):
+    def interrupt(path):
+        if path.is_dir() and (path / "00000.json").is_file():  # the last step of a part: the folder reaches the disk
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(durable, "_sync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_toy(tmp_path, log=str(tmp_path / "log"))
+    (folder,) = (path for path in (tmp_path / "shards").iterdir() if path.is_dir())
+    assert sorted(contents(folder)) == [f"train/00000{kind}" for kind in ("-000.tar", "-000.tar.idx", ".json")]
+    monkeypatch.undo()
+    prepare_toy(tmp_path, log=str(tmp_path / "log"))
+    assert (tmp_path / "log").read_text().split() == ["train/part0", "train/part1", "test/part0", "test/part1"]
 
 
 def test_an_empty_split_is_an_error(tmp_path):

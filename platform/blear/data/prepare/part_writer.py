@@ -109,7 +109,6 @@ def write_part(spec: PrepareSpec, part: Part) -> PartInfo:
     """
     delete_part(spec, part)
     part.marker(spec.folder).parent.mkdir(parents=True, exist_ok=True)
-    complete = False
     try:
         dataset = cached_dataset(spec)
         if isinstance(dataset, InPlace) and not spec.degrade_once:
@@ -118,10 +117,9 @@ def write_part(spec: PrepareSpec, part: Part) -> PartInfo:
         else:
             info = _write_shards(spec, part)
         write_text(part.marker(spec.folder), info.model_dump_json(indent=1))
-        complete = True
         return info
     finally:
-        if not complete:  # also after Ctrl-C
+        if not part.marker(spec.folder).is_file():  # also after Ctrl-C; with its marker the part is finished
             delete_part(spec, part)
 
 
