@@ -81,10 +81,12 @@ import click
 )
 @click.option("--words", metavar="A,B,...", help="words of the classes in the files of --clips, in the model's order")
 @click.option(
+    "--facts",
     "--onnx",
+    "facts",
     multiple=True,
     metavar="KEY=VALUE",
-    help="fact of an ONNX file: labels, target, size, color, range, mean, ...",
+    help="fact of a network of others: labels, target, size, color, range, mean, ...",
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto")
 @click.pass_context
@@ -112,13 +114,13 @@ def predict(
     plot: Path | None,
     clips: Path | None,
     words: str | None,
-    onnx: tuple[str, ...],
+    facts: tuple[str, ...],
     device: str,
 ) -> None:
     """Predict every target of MODEL for the faces of videos and pictures, over time.
 
-    MODEL is a run, a stage of a run, a model folder, a weights file, an ONNX file, or the name of a shipped model;
-    where it is left out, the model in the package of blear is used.
+    MODEL is a run, a stage of a run, a model folder, a weights file, the name of a shipped model, an ONNX file, or
+    MODULE:ATTRIBUTE of a callable; where it is left out, the model in the package of blear is used.
     INPUT is a video, a picture, a folder, a pattern, a camera (camera:0), an address (rtsp://, http://), or - for a
     video on standard input. FILE.meta.json states model, framing, locator and versions. A call that is repeated after
     an interruption continues.
@@ -152,7 +154,7 @@ def predict(
         plot=plot,
         clips=clips,
         words=tuple(words.split(",")) if words else (),
-        onnx=onnx,
+        facts=facts,
         device=device,
     )
     result = predict_files(inputs, options)

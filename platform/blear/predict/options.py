@@ -12,9 +12,8 @@ from blear.errors import DataError, RunError
 from blear.imaging import Framing
 from blear.job.overrides import parse_override
 from blear.models.inference import for_inference
-from blear.models.load import load
 from blear.models.model import Model
-from blear.models.onnx import SUFFIX, OnnxModel
+from blear.models.open_model import AnyModel, open_model, parse_facts
 from blear.plugin.discovery import load_plugins
 from blear.predict.annotate import annotate_video
 from blear.predict.appearance_tracker import AppearanceTracker
@@ -64,7 +63,7 @@ class PredictOptions:
     clips: Path | None = None
     words: tuple[str, ...] = ()
     device: str = "auto"
-    onnx: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
 
 
 @dataclass
@@ -89,7 +88,7 @@ def predict_files(given: Sequence[str], options: PredictOptions) -> PredictSumma
     if options.annotate is not None and (len(inputs) > 1 or inputs[0].is_picture or inputs[0].address):
         raise DataError("one video file can be annotated at a time", "--annotate", "give one video file")
     every = options.every or (1 if any(source.address for source in inputs) else EVERY)
-    model = load_any(options.model, options.stage, options.onnx)
+    model = open_model(options.model, stage=options.stage, facts=parse_facts(options.facts))
     framing = None if options.crops else chosen_framing(model, options.margin)
     detector, locator = _detector(options)
     device = options.device
@@ -138,9 +137,7 @@ def predict_files(given: Sequence[str], options: PredictOptions) -> PredictSumma
     return summary
 
 
-def _decisions(
-    options: PredictOptions, inputs: Sequence[Input], target: str, model: Model | OnnxModel
-) -> ClipDecisions | None:
+def _decisions(options: PredictOptions, inputs: Sequence[Input], target: str, model: AnyModel) -> ClipDecisions | None:
     if options.clips is None:
         return None
     if target not in model.labels:
@@ -148,26 +145,7 @@ def _decisions(
     return ClipDecisions(options.clips, inputs, target, model.labels[target], options.words)
 
 
-def load_any(name: str, stage: str | None, facts: Sequence[str] = ()) -> Model | OnnxModel:
-    """Loads a model of blear, or an ONNX file.
-
-    Args:
-        facts: KEY=VALUE, of an ONNX file; see `OnnxFacts`.
-
-    Raises:
-        RunError: there is no such model, or a fact is wrong.
-    """
-    if Path(name).suffix.lower() != SUFFIX:
-        if facts:
-            raise RunError("is no ONNX file", name, "leave --onnx out")
-        return load(name, stage=stage)
-    if not Path(name).is_file():
-        raise RunError("there is no such file", name, "check the path")
-    pairs = [fact.partition("=") for fact in facts]
-    return OnnxModel(Path(name), {key.strip(): value for key, _, value in pairs})
-
-
-def chosen_framing(model: Model | OnnxModel, margin: float | None) -> Framing:
+def chosen_framing(model: AnyModel, margin: float | None) -> Framing:
     """How faces are cut for a model: as its card states, or with a given margin.
 
     Raises:

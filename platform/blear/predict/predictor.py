@@ -12,8 +12,7 @@ import numpy as np
 from blear.errors import DataError
 from blear.imaging import Box, Framing, crop, picture_files, read_picture
 from blear.models.calibration import calibrated
-from blear.models.model import Model
-from blear.models.onnx import OnnxModel
+from blear.models.open_model import AnyModel
 from blear.predict.degradation import estimate_degradation
 from blear.predict.detectors import DetectedFace, Detector, LocatorDetector
 from blear.predict.inputs import Input
@@ -80,7 +79,7 @@ class FacePredictor:
         seconds: videos are read up to this time; None: to the end.
     """
 
-    model: Model | OnnxModel
+    model: AnyModel
     detector: Detector
     tracker: Callable[[], FaceTracker]
     framing: Framing | None

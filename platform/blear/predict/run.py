@@ -14,8 +14,7 @@ import numpy as np
 
 from blear import __version__
 from blear.errors import BlearError
-from blear.models.model import Model
-from blear.models.onnx import OnnxModel
+from blear.models.open_model import AnyModel
 from blear.predict.clip_decisions import ClipDecisions
 from blear.predict.inputs import Input
 from blear.predict.journal import Journal
@@ -89,7 +88,7 @@ def predict_inputs(
     return result
 
 
-def predicted_targets(model: Model | OnnxModel) -> list[str]:
+def predicted_targets(model: AnyModel) -> list[str]:
     """Names of the targets that a network predicts, class targets first."""
     clip = model.card.clip
     outputs = model(np.zeros((1, clip.length, clip.height, clip.width, clip.channels), np.uint8))

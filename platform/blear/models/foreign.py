@@ -1,0 +1,161 @@
+"""Base class of networks in the files and objects of others: pictures in, probabilities and values by target out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blear.contracts import ClipSpec, Target
+from blear.errors import RunError
+from blear.imaging import Framing
+from blear.models.card import ModelCard, parse_card
+from blear.models.facts import NetworkFacts
+from blear.models.images import ClipConverter, Images
+
+_CHUNK = 64
+FLAG = "--facts"
+"""Option that gives the facts of a network, for messages."""
+METADATA = "blear."
+"""Prefix of the metadata of a file that holds fields of `NetworkFacts`, and `blear.card`."""
+CARD = "blear.card"
+"""Metadata with the card of the exported model as JSON; the outputs then have the names of its targets."""
+
+
+class ForeignModel(ABC):
+    """A network of others, used as a `blear.models.model.Model`. A subclass runs the network.
+
+    An exported model of blear carries its card, and each output is the target of its name. Otherwise: with labels, the
+    output of as many columns is the class target; else every output is a regression target of its name.
+
+    Args:
+        name: of the model.
+        where: the file or object, for messages.
+        facts: labels and preprocessing.
+        clip: shape of the pictures or clips that the network receives.
+        outputs: names of the outputs.
+        sha256: digest of the file; empty: there is no file.
+        one_by_one: whether the network takes one picture at a time.
+        card: content of card.json of an exported model; empty: it is no exported model.
+
+    Attributes:
+        card: facts of the model.
+        facts: labels and preprocessing.
+
+    Raises:
+        RunError: the network cannot be run, or its outputs do not fit the labels.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        where: str,
+        facts: NetworkFacts,
+        clip: ClipSpec,
+        outputs: Sequence[str],
+        sha256: str = "",
+        one_by_one: bool = False,
+        card: str = "",
+    ) -> None:
+        self.facts, self._where, self._names = facts, where, list(outputs)
+        self._chunk = 1 if one_by_one else _CHUNK
+        if card:
+            self.card = parse_card(card, where).model_copy(update={"clip": clip, "weights_sha256": sha256})
+            self._outputs = {output: (place, False) for place, output in enumerate(outputs)}
+            self._convert = ClipConverter(clip, self.card.grey)
+            return
+        self._convert = ClipConverter(clip, "full")
+        labels = {facts.target: facts.labels} if facts.labels else {}
+        targets = [Target(target, "class", classes) for target, classes in labels.items()]
+        self.card = ModelCard(
+            name=name,
+            network={},
+            clip=clip,
+            targets=tuple(targets or [Target(output, "value") for output in outputs]),
+            labels=labels,
+            framing=facts.framing,
+            weights_sha256=sha256,
+        )
+        self._outputs = self._find_outputs()
+
+    @abstractmethod
+    def run(self, prepared_NTCHW: Tensor) -> list[np.ndarray]:
+        """Runs the network on prepared clips, float32 on the CPU; returns its outputs, [N, ...] each."""
+
+    def to(self, device: str) -> ForeignModel:
+        """Moves the network to a device, `cpu` or `cuda`, if it can be moved."""
+        return self
+
+    @property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """See `Model.labels`."""
+        return dict(self.card.labels)
+
+    @property
+    def framing(self) -> Framing | None:
+        """See `Model.framing`."""
+        return None if self.card.framing is None else Framing(**self.card.framing)
+
+    def __call__(self, images: Images) -> dict[str, Tensor]:
+        """Predicts every target of N pictures of faces; see `Model.forward`. All tensors are on the CPU."""
+        parts = [
+            self._predict(part)
+            for chunk in self._convert.chunks(images, self._chunk)
+            for part in chunk.split(self._chunk)
+        ]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+    def _predict(self, clips_NTCHW: Tensor) -> dict[str, Tensor]:
+        outputs = self.run(self._prepared(clips_NTCHW))
+        found = {}
+        for target, (place, softmax) in self._outputs.items():
+            values = torch.from_numpy(np.ascontiguousarray(outputs[place], dtype=np.float32))
+            values = values if target in self.labels else values.reshape(len(values), -1)[:, 0]
+            found[target] = values.softmax(dim=1) if softmax else values
+        return found
+
+    def _prepared(self, clips_NTCHW: Tensor) -> Tensor:
+        """Clips with the channels and the values that the network expects."""
+        low, high = self.facts.range
+        x = clips_NTCHW.float()
+        if clips_NTCHW.dtype == torch.uint8:
+            x = x / 255 * (high - low) + low
+        elif (low, high) != (0.0, 1.0):
+            x = x * (high - low) + low
+        x = x.flip(2) if self.facts.color == "bgr" else x
+        shape = (-1, 1, 1)
+        x = x - torch.tensor(self.facts.mean).reshape(shape) if self.facts.mean else x
+        return x / torch.tensor(self.facts.std).reshape(shape) if self.facts.std else x
+
+    def _find_outputs(self) -> dict[str, tuple[int, bool]]:
+        """Target -> number of its output, and whether it needs softmax; from the outputs for two pictures."""
+        clip = self.card.clip
+        shape = (1, clip.length, clip.channels, clip.height, clip.width)
+        noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+        tried = [self.run(self._prepared(picture)) for picture in (torch.zeros(shape), noise)]
+        if not self.facts.labels:
+            return {name: (place, False) for place, name in enumerate(self._names)}
+        count = len(self.facts.labels)
+        places = [place for place, output in enumerate(tried[0]) if output.shape == (1, count)]
+        if not places:
+            shapes = ", ".join(str(list(output.shape)) for output in tried[0])
+            what = f"{count} labels, but its outputs have the shapes {shapes}"
+            raise RunError(what, self._where, f"give one label for each class with {FLAG} labels=A,B,...")
+        found = np.concatenate([outputs[places[0]] for outputs in tried])
+        sums_to_one = bool((found >= 0).all() and np.allclose(found.sum(axis=1), 1, atol=1e-3))
+        softmax = not sums_to_one if self.facts.output == "auto" else self.facts.output == "logits"
+        return {self.facts.target: (places[0], softmax)}
+
+
+def split_metadata(stored: Mapping[str, str]) -> tuple[dict[str, str], str]:
+    """The fields of `NetworkFacts` in the metadata of a file, and the card of an exported model, or ""."""
+    known = {key.removeprefix(METADATA): value for key, value in stored.items() if key.startswith(METADATA)}
+    return {key: value for key, value in known.items() if key in NetworkFacts.model_fields}, stored.get(CARD, "")
+
+
+def channels_of(facts: NetworkFacts) -> int:
+    """Channels of the network's input."""
+    return 1 if facts.color == "grey" else 3

@@ -1,0 +1,77 @@
+"""A model by its name, whoever trained it: those of `blear.load`, ONNX and `torch.export` files, callables, ..."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from blear.contracts import ClipSpec
+from blear.errors import RunError
+from blear.models.callable_model import CallableModel, is_callable_path
+from blear.models.exported_program import SUFFIX as TORCH_EXPORT
+from blear.models.exported_program import ExportedProgramModel
+from blear.models.foreign import FLAG, ForeignModel
+from blear.models.load import load
+from blear.models.model import Model
+from blear.models.onnx import SUFFIX as ONNX
+from blear.models.onnx import OnnxModel
+
+AnyModel: TypeAlias = Model | ForeignModel
+"""Pictures in, probabilities and values by target out."""
+
+_READERS: dict[str, Callable[[Path, Mapping[str, Any] | None], ForeignModel]] = {
+    ONNX: OnnxModel,
+    TORCH_EXPORT: ExportedProgramModel,
+}
+_EXPORT = "export it to ONNX (torch.onnx.export) or with torch.export.save"
+_REFUSED = {
+    **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".joblib"), "is a pickle or TorchScript file"),
+    **dict.fromkeys((".ts", ".jit", ".torchscript"), "is a TorchScript file"),
+    **dict.fromkeys((".h5", ".keras", ".tflite", ".pb"), "is a file of TensorFlow"),
+}
+"""Ending of a file -> what it is."""
+
+
+def open_model(
+    name: str, *, stage: str | None = None, facts: Mapping[str, Any] | None = None, clip: ClipSpec | None = None
+) -> AnyModel:
+    """Loads a model.
+
+    Args:
+        name: a model of `blear.load` (shipped model, model folder, weights file, run, stage), FILE.onnx,
+            FILE.pt2 (`torch.export`), or MODULE:ATTRIBUTE of a callable.
+        stage: the stage of a run; None: the last one.
+        facts: fields of `NetworkFacts`, for networks that do not carry them.
+        clip: shape of the pictures for callables whose facts have no size; None: they must have it.
+
+    Raises:
+        RunError: there is no such model, it is of a type that is not read, a fact is wrong, or the model of `name`
+            carries its facts itself.
+    """
+    suffix, path = Path(name).suffix.lower(), Path(name).expanduser()
+    if suffix in _REFUSED and (path.exists() or "/" in name):
+        do = _EXPORT if "TensorFlow" not in _REFUSED[suffix] else "convert it to ONNX (tf2onnx)"
+        unsafe = "" if "TensorFlow" in _REFUSED[suffix] else ", which can execute code when it is loaded"
+        raise RunError(f"{_REFUSED[suffix]}{unsafe}; it is not read", name, do)
+    if suffix in _READERS:
+        if not path.is_file():
+            raise RunError("there is no such file", name, "check the path")
+        return _READERS[suffix](path, facts)
+    if is_callable_path(name) and not path.exists():
+        return CallableModel(name, facts, clip)
+    if facts:
+        raise RunError("the model carries its labels and preprocessing itself", name, f"leave {FLAG} out")
+    return load(name, stage=stage)
+
+
+def parse_facts(texts: Sequence[str]) -> dict[str, str]:
+    """Splits KEY=VALUE texts.
+
+    Raises:
+        RunError: a text has no `=`.
+    """
+    for text in texts:
+        if "=" not in text:
+            raise RunError("expected KEY=VALUE", f"{FLAG} {text}", f"for instance {FLAG} range=0,255")
+    return {key.strip(): value for key, _, value in (text.partition("=") for text in texts)}
