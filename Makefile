@@ -24,7 +24,7 @@ test-ray-next:  # the newest Ray, beyond the tested line of pyproject.toml, in a
 	test -x $(RAY_NEXT)/bin/python || $(PYTHON) -m venv $(RAY_NEXT)
 	$(RAY_NEXT)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(RAY_NEXT)/bin/python -m pip install --quiet --editable . --group dev
-	$(RAY_NEXT)/bin/python -m pip install --quiet --upgrade 'ray[default,train,tune]'
+	$(RAY_NEXT)/bin/python -m pip install --quiet --upgrade 'ray[data,default,train,tune]'
 	$(RAY_NEXT)/bin/python -c 'import ray; print("Ray", ray.__version__)'
 	PATH="$(abspath $(RAY_NEXT)/bin):$$PATH" $(RAY_NEXT)/bin/python -m pytest tests/platform/train/test_ray_internals.py
 	PATH="$(abspath $(RAY_NEXT)/bin):$$PATH" $(RAY_NEXT)/bin/python -m pytest -m ray

@@ -72,7 +72,9 @@ def main() -> None:
     log_to_stderr(debug=False)
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
-        cli(standalone_mode=False)
+        code = cli(standalone_mode=False)  # of `Context.exit`; else None
+        if isinstance(code, int) and code:
+            sys.exit(code)
     except BlearError as error:
         _fail(str(error))
     except BrokenPipeError:  # the reader of the output has ended, as in `blear plugins | head`

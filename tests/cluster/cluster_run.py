@@ -176,9 +176,10 @@ def write_job(folder: Path, name: str, workers: object, seconds: float) -> Path:
 
 @dataclass(frozen=True)
 class Reference:
-    """The losses of an uninterrupted run in one process."""
+    """The losses of an uninterrupted run in one process, and the folder of its stage."""
 
     losses: list[float]
+    stage: Path
 
     def check(self, run: Run, steps: int = STEPS) -> None:
         """Checks that a run used each sample once in an epoch, in sampler order, with the reference's losses."""

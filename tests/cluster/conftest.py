@@ -69,4 +69,4 @@ def reference(cluster: Cluster, shards: Path, tmp_path_factory: pytest.TempPathF
     environment = cluster.environment | storage_of(folder, shards)
     run = Run(blear(job, ["stages.one.steps=100"], output, environment), output, folder / "runs/reference/stages/one")
     assert run.end() == 0, run.text
-    return Reference([loss for _, loss in run.losses])
+    return Reference([loss for _, loss in run.losses], run.stage)

@@ -89,6 +89,17 @@ import click
     help="fact of a network of others: labels, target, size, color, range, mean, ...",
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto")
+@click.option(
+    "--cluster",
+    is_flag=True,
+    help="predict the inputs on the Ray cluster of RAY_ADDRESS, else on all CPUs or GPUs of this machine",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="with --cluster: largest number of inputs at a time; default: one for each GPU, without GPUs for each CPU",
+)
 @click.pass_context
 def predict(
     context: click.Context,
@@ -116,15 +127,18 @@ def predict(
     words: str | None,
     facts: tuple[str, ...],
     device: str,
+    cluster: bool,
+    workers: int | None,
 ) -> None:
     """Predict every target of MODEL for the faces of videos and pictures, over time.
 
     MODEL is a run, a stage of a run, a model folder, a weights file, the name of a shipped model, an ONNX file, or
     MODULE:ATTRIBUTE of a callable; where it is left out, the model in the package of blear is used.
-    INPUT is a video, a picture, a folder, a pattern, a camera (camera:0), an address (rtsp://, http://), or - for a
-    video on standard input. FILE.meta.json states model, framing, locator and versions. A call that is repeated after
-    an interruption continues.
+    INPUT is a video, a picture, a folder, a pattern, a URL or pattern of object storage (s3://, gs://), a camera
+    (camera:0), an address (rtsp://, http://), or - for a video on standard input. FILE.meta.json states model, framing,
+    locator and versions. A call that is repeated after an interruption continues.
     """
+    from blear.pipeline.runner import ray_session, uses_ray
     from blear.predict.inputs import split_model
     from blear.predict.options import PredictOptions, predict_files
 
@@ -156,8 +170,11 @@ def predict(
         words=tuple(words.split(",")) if words else (),
         facts=facts,
         device=device,
+        cluster=cluster,
+        workers=workers,
     )
-    result = predict_files(inputs, options)
+    with ray_session(cluster, local=not uses_ray("auto")):
+        result = predict_files(inputs, options)
     for line in result.lines:
         click.echo(line)
     click.echo(f"wrote {', '.join(map(str, result.files))}")

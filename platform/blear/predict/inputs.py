@@ -13,6 +13,7 @@ from blear.imaging import PICTURE_SUFFIXES
 from blear.models.card import CARD_FILE
 from blear.models.shipped import default_model, shipped_models
 from blear.progress import echo
+from blear.storage.remote import is_url
 from blear.video.stream import is_stream
 from blear.video.webp import is_animated_webp
 
@@ -30,16 +31,20 @@ class Input:
 
     Attributes:
         address: of a stream; see `is_stream`.
+        given: the name in outputs, where it is not `path`: the URL of a file in object storage, or a relative path.
     """
 
     path: Path
     is_picture: bool
     is_folder: bool = False
     address: str | None = None
+    given: str | None = None
 
     @property
     def name(self) -> str:
-        """The path as given, or the address without user name and password."""
+        """The path or URL as given, or the address without user name and password."""
+        if self.given is not None:
+            return self.given
         return str(self.path) if self.address is None else re.sub("(?<=//)[^/@]*@", "", self.address)
 
 
@@ -66,7 +71,7 @@ def _is_input(text: str) -> bool:
     if path.is_dir():
         shipped = any(text in (model.name, model.short_name) for model in shipped_models())
         return not shipped and not any((path / file).is_file() for file in (CARD_FILE, "job.yaml", "stage.json"))
-    return is_stream(text) or _is_pattern(text) or _is_media(Path(path.name))
+    return is_stream(text) or is_url(text) or _is_pattern(text) or is_media(Path(path.name))
 
 
 def _is_pattern(text: str) -> bool:
@@ -78,16 +83,21 @@ def find_inputs(given: Sequence[str]) -> list[Input]:
     """Lists the files that are meant, in the order given; those of a folder are sorted. None appears twice.
 
     Raises:
-        DataError: a folder or a pattern has no video or picture.
+        DataError: a folder, a URL or a pattern has no video or picture.
     """
     found: dict[Path | str, Input] = {}
     for text in given:
         if is_stream(text):
             found.setdefault(text, Input(Path("stdin" if text == "-" else text), is_picture=False, address=text))
             continue
+        if is_url(text):
+            from blear.predict.remote_inputs import find_remote
+
+            found |= {one.name: one for one in find_remote(text) if one.name not in found}
+            continue
         path = Path(text)
         if path.is_dir():
-            paths = sorted(file for file in path.rglob("*") if _is_media(file.relative_to(path)) and file.is_file())
+            paths = sorted(file for file in path.rglob("*") if is_media(file.relative_to(path)) and file.is_file())
         elif _is_pattern(text):
             paths = sorted(Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file())  # noqa: PTH207
         else:
@@ -95,7 +105,7 @@ def find_inputs(given: Sequence[str]) -> list[Input]:
         if not paths:
             raise DataError("has no video and no picture", text, "check the path")
         for file in paths:
-            found.setdefault(file.absolute(), Input(file, _is_picture(file)))
+            found.setdefault(file.absolute(), Input(file, is_picture(file)))
     return list(found.values())
 
 
@@ -116,11 +126,13 @@ def find_clips(given: Sequence[str]) -> list[Input]:
     return list(found.values())
 
 
-def _is_media(file: Path) -> bool:
+def is_media(file: Path) -> bool:
+    """Whether the suffix is that of a video or a picture, and no part of the path is hidden."""
     hidden = any(part.startswith(".") for part in file.parts)
     return not hidden and file.suffix.lower() in {*VIDEO_SUFFIXES, *PICTURE_SUFFIXES, ".webp"}
 
 
-def _is_picture(file: Path) -> bool:
+def is_picture(file: Path) -> bool:
+    """Whether a file is a picture by its suffix; an animated WebP file is a video."""
     suffix = file.suffix.lower()
     return (suffix == ".webp" and not is_animated_webp(file)) or (suffix in PICTURE_SUFFIXES and suffix != ".webp")

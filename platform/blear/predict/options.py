@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,6 +25,7 @@ from blear.predict.locators import default_locator, find_locator
 from blear.predict.output import read_output
 from blear.predict.plot import plot_predictions
 from blear.predict.predictor import FacePredictor
+from blear.predict.rows import Labels
 from blear.predict.run import predict_inputs, predicted_targets
 from blear.predict.trackers import FaceTracker, FileTracker, SinglePerson
 from blear.predict.video import FrameRateChoice, FrameWindow, StrideChoice
@@ -64,6 +66,8 @@ class PredictOptions:
     words: tuple[str, ...] = ()
     device: str = "auto"
     facts: tuple[str, ...] = ()
+    cluster: bool = False
+    workers: int | None = None
 
 
 @dataclass
@@ -87,7 +91,38 @@ def predict_files(given: Sequence[str], options: PredictOptions) -> PredictSumma
         raise DataError(f"the boxes are of one video, but there are {len(inputs)} inputs", "--boxes", "give one video")
     if options.annotate is not None and (len(inputs) > 1 or inputs[0].is_picture or inputs[0].address):
         raise DataError("one video file can be annotated at a time", "--annotate", "give one video file")
+    if options.cluster:
+        from blear.predict.on_ray.runner import predict_on_ray
+
+        return predict_on_ray(inputs, options)
     every = options.every or (1 if any(source.address for source in inputs) else EVERY)
+    predictor, settings = open_predictor(options, every)
+    model = predictor.model
+    targets = predicted_targets(model)
+    decisions = clip_decisions(options, inputs, targets[0], model.labels)
+    result = predict_inputs(predictor, inputs, options.out, settings, options.abstain, decisions, options.drop)
+    summary = PredictSummary(result.lines, result.broken, [options.out])
+    if options.clips is not None:
+        summary.files.append(options.clips / TABLE)
+    if options.plot is not None:
+        plot_predictions(read_output(options.out, targets, model.labels), targets, model.labels, options.plot)
+        summary.files.append(options.plot)
+    if options.annotate is not None and not result.broken:
+        rows = read_output(options.out, targets, model.labels)
+        annotate_video(inputs[0].path, rows, targets, model.labels, options.annotate)
+        summary.files.append(options.annotate)
+    return summary
+
+
+def open_predictor(options: PredictOptions, every: int) -> tuple[FacePredictor, dict[str, Any]]:
+    """Loads the model; returns the predictor, and the settings that its predictions depend on.
+
+    Args:
+        every: stride between the predicted frames, where `options` has no rate.
+
+    Raises:
+        BlearError: the model or an option cannot be used.
+    """
     model = open_model(options.model, stage=options.stage, facts=parse_facts(options.facts))
     framing = None if options.crops else chosen_framing(model, options.margin)
     detector, locator = _detector(options)
@@ -121,28 +156,22 @@ def predict_files(given: Sequence[str], options: PredictOptions) -> PredictSumma
         "abstain": options.abstain,
         "smooth_s": options.smooth,
     }
-    targets = predicted_targets(model)
-    decisions = _decisions(options, inputs, targets[0], model)
-    result = predict_inputs(predictor, inputs, options.out, settings, options.abstain, decisions, options.drop)
-    summary = PredictSummary(result.lines, result.broken, [options.out])
-    if options.clips is not None:
-        summary.files.append(options.clips / TABLE)
-    if options.plot is not None:
-        plot_predictions(read_output(options.out, targets, model.labels), targets, model.labels, options.plot)
-        summary.files.append(options.plot)
-    if options.annotate is not None and not result.broken:
-        rows = read_output(options.out, targets, model.labels)
-        annotate_video(inputs[0].path, rows, targets, model.labels, options.annotate)
-        summary.files.append(options.annotate)
-    return summary
+    return predictor, settings
 
 
-def _decisions(options: PredictOptions, inputs: Sequence[Input], target: str, model: AnyModel) -> ClipDecisions | None:
+def clip_decisions(
+    options: PredictOptions, inputs: Sequence[Input], target: str, labels: Labels
+) -> ClipDecisions | None:
+    """The files of `--clips`; None: they are not asked for.
+
+    Raises:
+        RunError: the model has no class target, or a name or a word is wrong.
+    """
     if options.clips is None:
         return None
-    if target not in model.labels:
+    if target not in labels:
         raise RunError("the model has no class target", "--clips", "choose a stage with a classification head")
-    return ClipDecisions(options.clips, inputs, target, model.labels[target], options.words)
+    return ClipDecisions(options.clips, inputs, target, labels[target], options.words)
 
 
 def chosen_framing(model: AnyModel, margin: float | None) -> Framing:

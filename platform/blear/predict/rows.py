@@ -77,7 +77,12 @@ def columns(targets: Sequence[str], labels: Labels) -> list[str]:
         if target in labels:
             predicted += [f"{target}_score", *(f"{target}_{name}" for name in labels[target])]
         predicted.append(f"{target}_smoothed")
-    return [*place, *quality, *predicted]
+    return [*place, *quality, *predicted, "error"]
+
+
+def error_row(source: str, reason: str, targets: Sequence[str], labels: Labels) -> dict[str, Any]:
+    """The row of an input that cannot be read, or only in part: its name and the reason."""
+    return dict.fromkeys(columns(targets, labels)) | {"input": source, "error": reason}
 
 
 def to_table_row(record: Mapping[str, Any], targets: Sequence[str], labels: Labels) -> dict[str, Any]:
@@ -110,4 +115,4 @@ def to_table_row(record: Mapping[str, Any], targets: Sequence[str], labels: Labe
             row |= {f"{target}_{name}": value for name, value in fields["probabilities"].items()}
         else:
             row |= {target: fields, f"{target}_smoothed": smoothed}
-    return row
+    return row | {"error": None}

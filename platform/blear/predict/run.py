@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,19 +11,23 @@ from typing import Any
 import numpy as np
 
 from blear import __version__
+<<<<<<< HEAD
 from blear.errors import BlearError
 from blear.models.open_model import AnyModel
+=======
+from blear.models.model import Model
+from blear.models.onnx import OnnxModel
+>>>>>>> 5f63a1d (Predict many inputs on a cluster: Ray Data actors, URLs as inputs, a row for each broken input)
 from blear.predict.clip_decisions import ClipDecisions
 from blear.predict.inputs import Input
 from blear.predict.journal import Journal
-from blear.predict.live import LiveSource
-from blear.predict.output import check_suffix, write_output
+from blear.predict.one_input import predict_input
+from blear.predict.output import InputRecords, check_suffix, write_output
 from blear.predict.persons import PersonSummaries
 from blear.predict.predictor import FacePredictor
-from blear.predict.rows import to_record
-from blear.progress import ProgressBar, duration, echo, track
+from blear.predict.rows import Labels
+from blear.progress import echo
 from blear.storage.run_folder import write_text
-from blear.video import probe_video
 
 
 @dataclass
@@ -67,83 +69,63 @@ def predict_inputs(
     """
     check_suffix(out)
     model, result = predictor.model, PredictionResult()
-    targets, labels = predicted_targets(model), model.labels
-    people = PersonSummaries(labels)
+    people = PersonSummaries(model.labels)
     with Journal(out, settings) as journal:
         if journal.finished:
             echo(f"{out}: continues after {len(journal.finished)} finished inputs")
-            for record in journal.records():
+            for record in journal.records(journal.finished):
                 people.add(record)
         for number, source in enumerate(inputs, start=1):
             if source.name not in journal.finished:
                 title = f"predict {number}/{len(inputs)} {source.path.name}"
-                _predict_one(predictor, source, journal, people, title, abstain, drop)
+
+                def on_record(record: Mapping[str, Any], source: Input = source) -> None:
+                    journal.append(record)
+                    people.add(record)
+                    if source.address is not None:
+                        journal.flush()
+
+                facts = predict_input(predictor, source, on_record, title, abstain, drop)
+                journal.finish_input(source.name, facts)
             _report(source.name, journal.finished[source.name], people, result)
-        if decisions is not None:
-            decisions.write(journal.records(), [name for name in journal.finished if name not in result.broken])
-        write_output(journal.records(), out, targets, labels)
-        facts = {"blear": __version__, **settings, "targets": targets, "inputs": journal.finished}
-        write_text(out.with_name(f"{out.name}.meta.json"), json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-        journal.delete()
+        write_results(journal, inputs, out, settings, predicted_targets(model), model.labels, decisions)
     return result
 
 
+<<<<<<< HEAD
 def predicted_targets(model: AnyModel) -> list[str]:
+=======
+def write_results(
+    journal: Journal,
+    inputs: Sequence[Input],
+    out: Path,
+    settings: Mapping[str, Any],
+    targets: Sequence[str],
+    labels: Labels,
+    decisions: ClipDecisions | None,
+    **further: Any,
+) -> None:
+    """Writes the output, its facts and the decisions from the journal, in the order of the inputs; deletes the journal.
+
+    Args:
+        further: more facts.
+    """
+    finished = {source.name: journal.finished[source.name] for source in inputs}
+    if decisions is not None:
+        decisions.write(journal.records(finished), [name for name, facts in finished.items() if "error" not in facts])
+    groups = (InputRecords(name, journal.records([name]), facts.get("error")) for name, facts in finished.items())
+    write_output(groups, out, targets, labels)
+    facts = {"blear": __version__, **settings, "targets": targets, **further, "inputs": finished}
+    write_text(out.with_name(f"{out.name}.meta.json"), json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    journal.delete()
+
+
+def predicted_targets(model: Model | OnnxModel) -> list[str]:
+>>>>>>> 5f63a1d (Predict many inputs on a cluster: Ray Data actors, URLs as inputs, a row for each broken input)
     """Names of the targets that a network predicts, class targets first."""
     clip = model.card.clip
     outputs = model(np.zeros((1, clip.length, clip.height, clip.width, clip.channels), np.uint8))
     return sorted(outputs, key=lambda target: target not in model.labels)
-
-
-def _predict_one(
-    predictor: FacePredictor,
-    source: Input,
-    journal: Journal,
-    people: PersonSummaries,
-    title: str,
-    abstain: float,
-    drop: bool | None,
-) -> None:
-    facts: dict[str, Any] = {"frames": 0, "faces": 0}
-    labels, total = predictor.model.labels, 0 if source.address else 1
-    live: LiveSource | None = None
-    with contextlib.ExitStack() as opened:
-        try:
-            if source.address is not None:
-                live = opened.enter_context(LiveSource(source.address, drop))
-            elif not source.is_picture and not source.is_folder:
-                info = probe_video(source.path)
-                facts |= {"codec": info.codec, "rate": info.rate, "start": info.start}
-                total = info.frames or 0
-            bar = opened.enter_context(track(title, total))
-            for face in predictor.predict(source, _counter(facts, bar, total), live):
-                record = to_record(source.name, face, labels, abstain)
-                journal.append(record)
-                people.add(record)
-                facts["faces"] += 1
-                if live is not None:
-                    journal.flush()
-        except BlearError as error:
-            facts["error"] = error.what
-            echo(str(error))
-        except KeyboardInterrupt:
-            if live is None:
-                raise
-            echo(f"{source.name}: ends here")
-        if live is not None:
-            facts |= live.facts()
-    journal.finish_input(source.name, facts)
-
-
-def _counter(facts: dict[str, Any], bar: ProgressBar, total: int) -> Callable[[int], None]:
-    started = time.monotonic()
-
-    def count(frames: int) -> None:
-        facts["frames"] += frames
-        left = (time.monotonic() - started) / facts["frames"] * max(0, total - facts["frames"])
-        bar.advance(frames, f"{duration(left)} left" if facts["frames"] % 25 == 0 and total else "")
-
-    return count
 
 
 def _report(name: str, facts: dict[str, Any], people: PersonSummaries, result: PredictionResult) -> None:

@@ -158,6 +158,17 @@ class ObjectStore:
             return []
         return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
 
+    def find(self) -> list[str]:
+        """Returns the URLs of all objects below the URL, sorted; where it has `*`, `?` or `[`, those that match.
+
+        Raises:
+            OSError: the store does not reply.
+        """
+        pattern = any(sign in self._place for sign in "*?[")
+        with _os_errors():
+            found = self._files.glob(self._place) if pattern else self._files.find(self._place)
+        return sorted(f"{self.url.partition('://')[0]}://{path}" for path in found if not path.endswith("/"))
+
     def _path(self, key: str) -> str:
         return f"{self._place}/{key}" if key else self._place
 

@@ -124,6 +124,13 @@ def test_a_broken_input_does_not_stop_the_others(predict, video: Path, tmp_path:
     assert f"{tmp_path / 'a' / 'notes.mp4'}: no frame can be decoded" in result.output
 
 
+def test_the_exit_code_tells_of_broken_inputs(blear, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.mp4").write_text("no video")
+    done = blear("predict", run / "stages" / "values", tmp_path / "notes.mp4", "--crops", "--out", tmp_path / "o.csv")
+    assert done.returncode == 1
+    assert len((tmp_path / "o.csv").read_text().splitlines()) == 2
+
+
 def test_no_face_is_a_result(predict, video: Path, tmp_path: Path) -> None:
     none = tmp_path / "none.csv"
     none.write_text("time,left,top,width,height\n" + "".join(f"{k / FPS},0,0,0,0\n" for k in range(FRAMES)))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from s3_proxy import Proxy, proxied
 
-from blear.errors import RunError
+from blear.errors import BlearError, RunError
 from blear.job.reader import read_job
 from blear.pipeline.run import evaluate_run, run_job
+from blear.predict.inputs import find_inputs
+from blear.predict.remote_inputs import downloaded
 from blear.storage import run_mirror, transient
 from blear.storage.object_store import ObjectStore, VersionConflict
 from blear.storage.root import storage_root
@@ -280,3 +283,25 @@ def test_a_run_continues_on_a_new_machine(proxy: Proxy, tmp_path: Path, monkeypa
     monkeypatch.setenv("BLEAR_CACHE", str(tmp_path / "third"))
     assert "Accuracy" in evaluate_run(Path("joint"))
     assert (storage_root() / "runs" / "joint" / "report.html").is_file()
+
+
+def test_videos_of_a_bucket_are_inputs_of_predict(proxy: Proxy, tmp_path: Path) -> None:
+    for name in ("videos/a.mp4", "videos/x/b.PNG", "videos/x/notes.txt", "other/c.mp4"):
+        ObjectStore("s3://runs").put(name, name.encode())
+    for text in ("s3://runs/videos/**", "s3://runs/videos"):
+        found = find_inputs([text, "s3://runs/videos/a.mp4"])
+        assert [(one.name, one.is_picture) for one in found] == [
+            ("s3://runs/videos/a.mp4", False),
+            ("s3://runs/videos/x/b.PNG", True),
+        ], text
+    with downloaded(found[1]) as here:
+        assert (here.name, here.path.name, here.is_picture) == (found[1].name, "b.PNG", True)
+        assert here.path.read_text() == "videos/x/b.PNG"
+    assert not here.path.exists()
+    with (
+        pytest.raises(BlearError, match="there is no such file"),
+        downloaded(replace(found[1], given="s3://runs/no.mp4")),
+    ):
+        pass
+    with pytest.raises(BlearError, match="has no video and no picture"):
+        find_inputs(["s3://runs/nothing/*"])

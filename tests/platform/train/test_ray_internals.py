@@ -196,15 +196,18 @@ def test_without_tune_files_a_search_starts_anew(tmp_path: Path) -> None:
 
 
 def test_ray_internal_printer_of_worker_logs_can_be_replaced(without, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ray._private import ray_logging
+    from ray._private import ray_logging, worker
 
     dispatcher, seen = ray_logging.WorkerStandardStreamDispatcher(), []
+    monkeypatch.setattr(worker, "print_to_stdstream", worker.print_to_stdstream)
     monkeypatch.setattr(ray_logging, "global_worker_stdstream_dispatcher", dispatcher)
     assert not internals.replace_worker_log_printer(seen.append), "no driver is connected"
     dispatcher.add_handler("ray_print_logs", lambda data: None)
     assert internals.replace_worker_log_printer(seen.append)
     dispatcher.emit({"lines": ["x"]})
-    assert seen == [{"lines": ["x"]}]
+    worker.print_to_stdstream({"lines": ["y"]}, ignore_prefix=False)
+    assert seen == [{"lines": ["x"]}, {"lines": ["y"]}]
+    assert "print_to_stdstream(" in inspect.getsource(worker.listen_error_messages)
     assert '"ray_print_logs"' in inspect.getsource(sys.modules["ray._private.worker"])
     without("ray._private.ray_logging")
     assert not internals.replace_worker_log_printer(seen.append)

@@ -37,6 +37,9 @@ def test_ray_s_own_lines_are_left_out() -> None:
     assert own_lines(batch(None, ["a task of ours"])) == ["a task of ours"]
     usage = ["Resources", " 0B/12.94GiB memory", " 3.66KiB/5.55GiB object_store_memory"]
     assert own_lines(batch(None, usage, "autoscaler")) == []
+    retried = ["Task predict failed. There are 3 retries remaining, so the task will be retried. Error: gone"]
+    assert own_lines(batch(None, retried, "raylet")) == []
+    assert own_lines(batch(None, ["1 task killed\n  a dump of the state"], "raylet")) == ["1 task killed"]
     assert own_lines(batch(None, ["Tip: use `ray status`", "1 task killed, low on memory"], "raylet")) == [
         "1 task killed, low on memory"
     ]

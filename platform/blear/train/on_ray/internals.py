@@ -183,6 +183,9 @@ def replace_worker_log_printer(printer: Callable[[Mapping[str, Any]], None]) -> 
             return False
         dispatcher.remove_handler(_LOG_HANDLER)
         dispatcher.add_handler(_LOG_HANDLER, printer)  # Ray removes the handler of this name when it disconnects
+        from ray._private import worker
+
+        worker.print_to_stdstream = lambda data, ignore_prefix: printer(data)  # of errors that the head reports
     except _MISSING:
         return False
     return True

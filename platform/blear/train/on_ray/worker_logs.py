@@ -44,7 +44,8 @@ def own_lines(batch: Mapping[str, Any]) -> list[str]:
     lines = [str(line) for line in batch.get("lines", ())]
     words = _SERVICES.get(str(batch.get("pid")))
     if words is not None:
-        return [line for line in lines if any(word in line for word in words)]
+        firsts = [line.splitlines()[0] for line in lines if line.strip()]  # the rest is a dump of the service's state
+        return [line for line in firsts if any(word in line for word in words) and "will be retried" not in line]
     if str(batch.get("actor_name") or "").startswith(_RAY_ACTORS):
         return []
     return [line for line in lines if not _CORE.match(line) and not line.startswith(_RAY_TEXTS)]

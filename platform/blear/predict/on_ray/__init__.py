@@ -1,0 +1,1 @@
+"""Prediction of many inputs on a Ray cluster, with Ray Data."""

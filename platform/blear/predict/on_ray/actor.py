@@ -1,0 +1,68 @@
+"""Predicts one input in each call. The classes and functions here need no Ray."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from blear.predict.inputs import Input
+from blear.predict.journal import record_line
+from blear.predict.one_input import predict_input
+from blear.predict.options import PredictOptions, open_predictor
+from blear.predict.rows import Labels
+from blear.predict.run import predicted_targets
+
+
+def to_row(source: Input) -> dict[str, Any]:
+    """An input as a row of a Ray dataset; its path is absolute, because workers have other working folders."""
+    return {
+        "name": source.name,
+        "path": str(source.path.absolute()),
+        "is_picture": source.is_picture,
+        "is_folder": source.is_folder,
+    }
+
+
+class InputPredictor:
+    """A worker process: the model is loaded once.
+
+    Args:
+        options: of the command.
+        every: see `open_predictor`.
+    """
+
+    def __init__(self, options: PredictOptions, every: int) -> None:
+        self._predictor, _ = open_predictor(options, every)
+        self._abstain = options.abstain
+
+    def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Predicts the input of a row of `to_row`.
+
+        Returns:
+            name; facts: JSON, see `predict_input`; records: lines of `record_line`; host.
+        """
+        source = Input(Path(row["path"]), row["is_picture"], row["is_folder"], given=row["name"])
+        lines: list[str] = []
+
+        def on_record(record: Mapping[str, Any]) -> None:
+            lines.append(f"{record_line(record)}\n")
+
+        try:
+            facts = predict_input(self._predictor, source, on_record, "", self._abstain)
+        except Exception as error:  # noqa: BLE001 - one input must not end the prediction of all others
+            facts = {"frames": 0, "faces": len(lines), "error": f"{type(error).__name__}: {error}"}
+        return {
+            "name": source.name,
+            "facts": json.dumps(facts),
+            "records": "".join(lines).encode(),
+            "host": socket.gethostname(),
+        }
+
+
+def describe_model(options: PredictOptions, every: int) -> tuple[dict[str, Any], list[str], Labels]:
+    """Returns the settings of `open_predictor`, the targets of the model, and the labels of its class targets."""
+    predictor, settings = open_predictor(options, every)
+    return settings, predicted_targets(predictor.model), predictor.model.labels

@@ -1,0 +1,93 @@
+"""Tables of predictions: row groups of inputs, rows of broken inputs."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from blear.predict import output
+from blear.predict.journal import Journal
+from blear.predict.output import InputRecords, read_output, write_output
+
+
+def record(name: str, frame: int) -> dict:
+    """A record of a regression target, as `to_record` makes it."""
+    place = {"seconds": frame / 25, "frames": frame, "coordinates": [0, 0, 9, 9], "id": 0, "object": "0"}
+    quality = {"face_px": 9.0, "detection": None, "interpolated": False, "damaged": False, "degradation": {}}
+    return {"input": name, "type": "valence", **place, **quality, "valence": 0.5, "smoothed": {"valence": 0.25}}
+
+
+def inputs() -> Iterator[InputRecords]:
+    """Two pictures, a video of five faces, a broken file, a video without a face, one that breaks off, a picture."""
+    for name, faces, error in (
+        ("1.png", 1, None),
+        ("2.png", 1, None),
+        ("3.avi", 5, None),
+        ("4.avi", 0, "no frame can be decoded"),
+        ("5.avi", 0, None),
+        ("6.avi", 1, "the file ends early"),
+        ("7.png", 1, None),
+    ):
+        yield InputRecords(name, [record(name, frame) for frame in range(faces)], error)
+
+
+@pytest.fixture
+def rows() -> list[tuple[str, str | None]]:
+    """(input, error) of the rows of `inputs`."""
+    broken = {"4.avi": "no frame can be decoded", "6.avi": "the file ends early"}
+    good = ["1.png", "2.png", *["3.avi"] * 5]
+    return [*((name, None) for name in good), *broken.items(), ("6.avi", None), ("7.png", None)]
+
+
+def test_a_broken_input_is_a_row_with_its_reason(tmp_path: Path, rows: list[tuple[str, str | None]]) -> None:
+    for suffix in ("csv", "parquet"):
+        write_output(inputs(), tmp_path / f"out.{suffix}", ["valence"], {})
+    table = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    stored = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
+    assert sorted((row["input"], row["error"]) for row in stored) == sorted((name, why or "") for name, why in rows)
+    assert [(row["input"], row["error"] or "") for row in table] == [(row["input"], row["error"]) for row in stored]
+    (broken,) = [row for row in table if row["input"] == "4.avi"]
+    assert {name for name, value in broken.items() if value is not None} == {"input", "error"}
+    for suffix in ("csv", "parquet"):
+        read = [row["input"] for row in read_output(tmp_path / f"out.{suffix}", ["valence"], {})]
+        assert read == [name for name, why in [*rows[:7], *rows[9:]]], suffix
+
+
+def test_each_video_is_a_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def groups(out: Path) -> list[list[str]]:
+        file = pq.ParquetFile(out)
+        return [file.read_row_group(n, ["input"])["input"].to_pylist() for n in range(file.num_row_groups)]
+
+    out = tmp_path / "out.parquet"
+    write_output(inputs(), out, ["valence"], {})
+    singles = [["1.png", "2.png"], ["3.avi"] * 5, ["4.avi"], ["6.avi"] * 2, ["7.png"]]
+    assert groups(out) == singles
+    monkeypatch.setattr(output, "_ROWS", 2)
+    write_output(inputs(), out, ["valence"], {})
+    assert groups(out) == [
+        ["1.png", "2.png"],
+        ["3.avi"] * 2,
+        ["3.avi"] * 2,
+        ["3.avi", "4.avi"],
+        ["6.avi"] * 2,
+        ["7.png"],
+    ]
+
+
+def test_the_journal_returns_records_in_the_order_of_the_inputs(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    with Journal(out, {}) as journal:
+        for name, count in (("b", 2), ("a", 3), ("c", 0)):
+            for frame in range(count):
+                journal.append(record(name, frame))
+            journal.finish_input(name, {"faces": count})
+        journal.append(record("d", 0))  # not finished
+    with Journal(out, {}) as journal:
+        journal.append_lines(b'{"input": "d", "frames": 7}\n')
+        journal.finish_input("d", {"faces": 1})
+        found = [(one["input"], one["frames"]) for one in journal.records(["d", "a", "b", "c"])]
+    assert found == [("d", 7), ("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1)]
