@@ -11,13 +11,7 @@ from typing import Any
 import numpy as np
 
 from blear import __version__
-<<<<<<< HEAD
-from blear.errors import BlearError
 from blear.models.open_model import AnyModel
-=======
-from blear.models.model import Model
-from blear.models.onnx import OnnxModel
->>>>>>> 5f63a1d (Predict many inputs on a cluster: Ray Data actors, URLs as inputs, a row for each broken input)
 from blear.predict.clip_decisions import ClipDecisions
 from blear.predict.inputs import Input
 from blear.predict.journal import Journal
@@ -92,9 +86,6 @@ def predict_inputs(
     return result
 
 
-<<<<<<< HEAD
-def predicted_targets(model: AnyModel) -> list[str]:
-=======
 def write_results(
     journal: Journal,
     inputs: Sequence[Input],
@@ -120,8 +111,7 @@ def write_results(
     journal.delete()
 
 
-def predicted_targets(model: Model | OnnxModel) -> list[str]:
->>>>>>> 5f63a1d (Predict many inputs on a cluster: Ray Data actors, URLs as inputs, a row for each broken input)
+def predicted_targets(model: AnyModel) -> list[str]:
     """Names of the targets that a network predicts, class targets first."""
     clip = model.card.clip
     outputs = model(np.zeros((1, clip.length, clip.height, clip.width, clip.channels), np.uint8))
