@@ -15,6 +15,7 @@ from blear.commands.compare import compare
 from blear.commands.data import data
 from blear.commands.ensemble import ensemble
 from blear.commands.evaluate import evaluate
+from blear.commands.export import export
 from blear.commands.fetch import fetch
 from blear.commands.jobs import jobs
 from blear.commands.models import models
@@ -57,6 +58,7 @@ for command in (
     fetch,
     evaluate,
     models,
+    export,
     ensemble,
     compare,
     report,

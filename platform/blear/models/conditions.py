@@ -25,6 +25,7 @@ TEST_FILE = "test.yaml"
 """File of a model folder with the conditions of its published results."""
 MEAN = "mean"
 """Key of a sweep's `group`: conditions with the same value are also reported as their mean, by family and severity."""
+_DO = "write a mapping with `sweep` and `clean`, as in the `evaluate` section of a job"
 _BATCH, _CHUNK = 256, 64  # degraded together; 64 pictures pass through a small network fastest on CPUs
 
 
@@ -64,17 +65,27 @@ def read_conditions(file: Path) -> Evaluate:
     Raises:
         JobError: the file is missing or has mistakes.
     """
-    do = "write a mapping with `sweep` and `clean`, as in the `evaluate` section of a job"
     try:
-        values = YAML(typ="safe", pure=True).load(file.read_text())
-        return Evaluate.model_validate({"arms": {"model": {"stage": "model"}}, **values})
+        text = file.read_text()
     except OSError as error:
-        raise JobError(f"no conditions: {error.strerror}", str(file), do) from error
+        raise JobError(f"no conditions: {error.strerror}", str(file), _DO) from error
+    return parse_conditions(text, str(file))
+
+
+def parse_conditions(text: str, where: str) -> Evaluate:
+    """Reads the text of a file of conditions.
+
+    Raises:
+        JobError: the text has mistakes.
+    """
+    try:
+        values = YAML(typ="safe", pure=True).load(text)
+        return Evaluate.model_validate({"arms": {"model": {"stage": "model"}}, **values})
     except ValidationError as error:
         first = error.errors()[0]
-        raise JobError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", str(file), do) from error
+        raise JobError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", where, _DO) from error
     except (YAMLError, TypeError) as error:
-        raise JobError(f"no valid conditions: {str(error).splitlines()[0]}", str(file), do) from error
+        raise JobError(f"no valid conditions: {str(error).splitlines()[0]}", where, _DO) from error
 
 
 def read_split(dataset: Dataset, split: str, model: Model) -> Labelled:

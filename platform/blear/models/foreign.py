@@ -63,9 +63,9 @@ class ForeignModel(ABC):
         self.facts, self._where, self._names = facts, where, list(outputs)
         self._chunk = 1 if one_by_one else _CHUNK
         if card:
-            self.card = parse_card(card, where).model_copy(update={"clip": clip, "weights_sha256": sha256})
+            self.card = parse_card(card, where).model_copy(update={"weights_sha256": sha256})
             self._outputs = {output: (place, False) for place, output in enumerate(outputs)}
-            self._convert = ClipConverter(clip, self.card.grey)
+            self._convert = ClipConverter(self.card.clip, self.card.grey)  # the file may leave the length open
             return
         self._convert = ClipConverter(clip, "full")
         labels = {facts.target: facts.labels} if facts.labels else {}

@@ -37,6 +37,7 @@ class Model(nn.Module):
     Attributes:
         card: facts of the model.
         network: backbone and head.
+        transform: the deterministic preprocessing, from frames in the shape of `card.clip` to the network's input.
     """
 
     def __init__(self, card: ModelCard) -> None:
@@ -48,7 +49,7 @@ class Model(nn.Module):
         super().__init__()
         catalog, job = load_plugins(card.plugins), card.job()
         targets = {target.name: target for target in card.targets}
-        self._transform, context = evaluation_transform(job, STAGE, catalog, card.clip, targets)
+        self.transform, context = evaluation_transform(job, STAGE, catalog, card.clip, targets)
         self.network: Recognizer = build_recognizer(catalog, job.stages[STAGE], STAGE, context)
         self._convert = ClipConverter(card.clip, card.grey)
         self.eval()
@@ -137,14 +138,15 @@ class Model(nn.Module):
 
     def _predict(self, clips_NTCHW: Tensor) -> dict[str, Tensor]:
         decoded = self._decode(as_float(clips_NTCHW, self.device))
-        return {name: self._result(name, one) for name, one in decoded.items()}
+        return {name: self.result(name, one) for name, one in decoded.items()}
 
     def _decode(self, frames_NTCHW: Tensor) -> Mapping[str, Decoded]:
         numbers = torch.arange(len(frames_NTCHW)).numpy()
-        outputs = self.network(self._transform(frames_NTCHW, numbers * 0, numbers))
+        outputs = self.network(self.transform(frames_NTCHW, numbers * 0, numbers))
         return self.network.head.decode(outputs)
 
-    def _result(self, name: str, decoded: Decoded) -> Tensor:
+    def result(self, name: str, decoded: Decoded) -> Tensor:
+        """The result of one target, as `forward` returns it."""
         if isinstance(decoded, Values):
             return decoded.values_BT[:, -1].float()
         if not isinstance(decoded, Categories):

@@ -1,0 +1,139 @@
+"""`blear export` as a function: writes the file, compares it with the model, measures it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from blear.errors import RunError
+from blear.export.check import ExportCheck, require_equal
+from blear.export.check_data import Source, require_labels
+from blear.export.compare import LevelDifference, Predictor
+from blear.export.files import write_onnx, write_torch_export
+from blear.export.int8 import LARGEST_LOSS, METHODS, quantize
+from blear.export.report import export_report
+from blear.export.trace import trace_model
+from blear.models.card import WEIGHTS_FILE
+from blear.models.exported_program import SUFFIX as TORCH_EXPORT
+from blear.models.inference import for_inference
+from blear.models.load import load
+from blear.models.model import Model
+from blear.models.onnx import SUFFIX as ONNX
+from blear.models.open_model import open_model
+from blear.storage.durable import replace_durably
+
+Format = Literal["onnx", "torch-export", "safetensors"]
+_SUFFIX: dict[Format, str] = {"onnx": ONNX, "torch-export": TORCH_EXPORT, "safetensors": ""}
+_SAMPLES, _INT8_SAMPLES, _CALIBRATION = 256, 4096, 512
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The options of `blear export`, see its help."""
+
+    model: str
+    to: Format
+    out: Path | None = None
+    stage: str | None = None
+    data: Path | None = None
+    dataset: str | None = None
+    split: str | None = None
+    conditions: Path | None = None
+    samples: int | None = None
+    int8: bool = False
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """The written file or folder, and the report in Markdown."""
+
+    out: Path
+    text: str
+
+
+def export_model(options: ExportOptions) -> ExportSummary:
+    """Runs `blear export`. A file that differs from the model is not kept.
+
+    Raises:
+        RunError: the model cannot be exported, or the file differs from it.
+        DataError: the samples of the comparison cannot be read.
+    """
+    if options.int8 and options.to != "onnx":
+        raise RunError("8-bit weights are written as ONNX only", f"--to {options.to}", "give --to onnx")
+    model = load(options.model, stage=options.stage)
+    source = None if options.data is None else Source(options.data, options.dataset)
+    count = options.samples or (_INT8_SAMPLES if options.int8 else _SAMPLES)
+    check = ExportCheck(model, options.model, options.stage, source, options.split, options.conditions, count)
+    if options.int8:
+        require_labels(check.samples.data)
+    out = options.out or Path(model.card.name + ("-int8" if options.int8 else "") + _SUFFIX[options.to])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if options.to == "safetensors":
+        return _write_folder(model, out, check)
+    return _write_file(model, out, check, options)
+
+
+def _write_folder(model: Model, out: Path, check: ExportCheck) -> ExportSummary:
+    """Writes a model folder, as `Model.save` does; only its weights file is read for the comparison."""
+    if out.suffix == ".safetensors":
+        raise RunError("is written as a folder", str(out), f"give a folder: --out {out.with_suffix('')}")
+    weights = model.save(out, name=model.card.name) / WEIGHTS_FILE
+    file = for_inference(load(weights))
+    found = check.differences({"file": file})["file"]
+    require_equal(found, out)
+    return ExportSummary(out, export_report(model, file, weights, found, [check.name]))
+
+
+def _write_file(model: Model, out: Path, check: ExportCheck, options: ExportOptions) -> ExportSummary:
+    partial = out.with_name(f".{out.name}.partial{_SUFFIX[options.to]}")
+    written = [partial]
+    try:
+        traced = trace_model(model)
+        (write_onnx if options.to == "onnx" else write_torch_export)(traced, partial)
+        notes = [check.name, f"input `{traced.input}`: {traced.axes}"]
+        chosen, file = partial, _open(partial)
+        if options.int8:
+            written += [partial.with_suffix(f".{method}{ONNX}") for method in METHODS]
+            chosen, found, note = _quantize(check, traced.module.still, written)
+            file = _open(chosen)
+            notes.append(note)
+        else:
+            found = check.differences({"file": file})["file"]
+            require_equal(found, out)
+        text = export_report(model, file, chosen, found, notes)
+        replace_durably(chosen, out)
+    finally:
+        for one in written:
+            one.unlink(missing_ok=True)
+    return ExportSummary(out, text)
+
+
+def _quantize(check: ExportCheck, still: bool, files: Sequence[Path]) -> tuple[Path, list[LevelDifference], str]:
+    """The first int8 version that loses at most half a point at every level, its differences, and a note.
+
+    Args:
+        still: whether the input has no axis of time.
+        files: the file to quantize, and one to write for each of `METHODS`.
+
+    Raises:
+        RunError: all versions lose more.
+    """
+    file, *outs = files
+    inputs = [(frames[:, 0] if still else frames).numpy() for frames in check.calibration(_CALIBRATION)]
+    for method, out in zip(METHODS, outs, strict=True):
+        quantize(file, out, inputs, method)
+    every = check.differences({method: _open(out) for method, out in zip(METHODS, outs, strict=True)})
+    lost = {}
+    for (method, found), out in zip(every.items(), outs, strict=True):
+        worst = max(found, key=lambda one: one.lost)
+        lost[method] = f"{worst.lost:.2f} points at {worst.name}"
+        if worst.lost <= LARGEST_LOSS:
+            return out, found, f"8 bits, ranges of activations by {method}: largest loss {lost[method]}"
+    what = "8 bits lose more than half a point: " + ", ".join(f"{key} {value}" for key, value in lost.items())
+    raise RunError(what, "--int8", "export without --int8, or compare on more samples (--samples)")
+
+
+def _open(file: Path) -> Predictor:
+    return open_model(str(file))
