@@ -10,6 +10,7 @@ from typing import NoReturn
 import click
 
 from blear import __version__
+from blear.commands.card import card
 from blear.commands.check import check
 from blear.commands.compare import compare
 from blear.commands.data import data
@@ -59,6 +60,7 @@ for command in (
     evaluate,
     models,
     export,
+    card,
     ensemble,
     compare,
     report,

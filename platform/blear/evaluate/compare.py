@@ -140,6 +140,7 @@ def _require_comparable(run: _EvaluatedRun, first: _EvaluatedRun) -> None:
     for what, ours, theirs in (
         ("split", run.info.get("split"), first.info.get("split")),
         ("cluster", run.info.get("cluster"), first.info.get("cluster")),
+        ("suite", run.info.get("suite"), first.info.get("suite")),  # of report cards
         ("pooling", str(run.summary.pool), str(first.summary.pool)),
         ("classes", class_names(run.table), class_names(first.table)),
     ):

@@ -80,7 +80,7 @@ def write_new_job(use: str, params: Mapping[str, Any], target: str | None, file:
     """
     if file.exists():
         raise JobError("the file exists", str(file), "give another name with --out")
-    params = _with_targets(use, dict(params), target)
+    params = with_targets(use, dict(params), target)
     fields = load_plugins().get("dataset", use).component.params.model_fields
     pictures = sample_pictures(_raw_files(use, params))
     params |= {"size": _size(pictures)} if "size" in fields and "size" not in params else {}
@@ -101,7 +101,7 @@ def write_new_job(use: str, params: Mapping[str, Any], target: str | None, file:
     return [f"found: {look.text}", f"{file}: {plan}", f"next: blear run {file}"]
 
 
-def _with_targets(use: str, params: dict[str, Any], target: str | None) -> dict[str, Any]:
+def with_targets(use: str, params: dict[str, Any], target: str | None) -> dict[str, Any]:
     """Adds the parameter `targets` where the component requires it: as given, or the first usual name that exists."""
     field = load_plugins().get("dataset", use).component.params.model_fields.get("targets")
     if field is None or not field.is_required():

@@ -14,7 +14,7 @@ from blear.evaluate.markdown import format_number
 from blear.progress import duration
 from blear.report.curves import wide_curve
 from blear.report.outcome import outcome
-from blear.report.run_files import read_run
+from blear.report.run_files import RunFiles, read_run
 from blear.report.section import Section
 from blear.report.sections import (
     calibration,
@@ -92,6 +92,23 @@ def curve_png(run: Path, path: Path) -> Path:
     return path
 
 
+def card_page(files: RunFiles, facts: Section, path: Path) -> Path:
+    """Writes the page of a report card: the results of models without training runs.
+
+    Args:
+        files: results of the models; without sample faces, the page has no pictures.
+        facts: the section on models, data and suite, which comes last.
+
+    Returns:
+        The page's path.
+    """
+    view = build_view([files])
+    of_results = _OF_TARGET if files.faces.samples else [make for make in _OF_TARGET if make is not mistakes.section]
+    found = [(view, section) for make in of_results if (section := make(view)) is not None]
+    write_text(path, _render(view, [*found, (view, facts)]))
+    return path
+
+
 def _sections(view: View) -> Iterator[tuple[View, Section]]:
     """Yields the sections of the page, each with the view of its target."""
     first, *others = _OF_TARGET
@@ -108,7 +125,17 @@ def _sections(view: View) -> Iterator[tuple[View, Section]]:
 
 
 def _write(view: View, folder: Path) -> Path:
-    sections = list(_sections(view))
+    sections, path = list(_sections(view)), folder / "report.html"
+    page = _render(view, sections)
+    for _, section in sections:
+        for figure in section.figures:
+            figure.save(folder / "figures")
+    write_text(path, page)
+    return path
+
+
+def _render(view: View, sections: Sequence[tuple[View, Section]]) -> str:
+    """Returns the page of some sections, each with the view of its target."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("blear.report", "templates"),
         autoescape=True,
@@ -134,12 +161,6 @@ def _write(view: View, folder: Path) -> Path:
         }
         for of_target, section in sections
     ]
-    page = environment.get_template("page.html.j2").render(
+    return environment.get_template("page.html.j2").render(
         view=view, sections=parts, outcome=outcome(view), colors=declarations()
     )
-    for _, section in sections:
-        for figure in section.figures:
-            figure.save(folder / "figures")
-    path = folder / "report.html"
-    write_text(path, page)
-    return path

@@ -85,7 +85,7 @@ def read_members(names: Sequence[str], by: DecisionUnit | None) -> list[Member]:
 
 
 def parse_arms(name: str) -> list[tuple[Path, str]]:
-    """Returns the (run folder, arm) pairs of `RUN` (all its arms) or of `RUN:ARM`.
+    """Returns the (run folder, arm) pairs of `RUN` (all its arms) or of `RUN:ARM`. The folder of a card is a run, too.
 
     Raises:
         RunError: the run or the arm does not exist.
@@ -93,7 +93,8 @@ def parse_arms(name: str) -> list[tuple[Path, str]]:
     path, colon, arm = name.rpartition(":")
     if Path(name).is_dir() or not colon:
         path, arm = name, ""
-    run = RunFolder.open(Path(path)).root.resolve()
+    is_card = (Path(path) / "card.md").is_file()  # the folder of `blear card` has no job
+    run = (Path(path) if is_card else RunFolder.open(Path(path)).root).resolve()
     known = pc.unique(read_predictions(run / "predictions.parquet")["arm"]).to_pylist()
     if arm and arm not in known:
         raise RunError(f"the run has no arm {arm!r}", str(run), f"its arms: {', '.join(known)}")

@@ -1,0 +1,1 @@
+"""Report cards: models of anyone, tested on labelled pictures under a fixed suite of degradations."""
