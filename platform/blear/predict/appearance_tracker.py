@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -15,6 +16,7 @@ from blear.predict.detectors import DetectedFace
 from blear.predict.motion import FaceMotion, measured
 from blear.predict.trackers import TrackedFace, overlap
 from blear.predict.video import FrameWindow
+from blear.predict.video_state import array_from_json, array_to_json
 
 _NEVER = 1e6
 _WORST = 20.0  # cost above which a face is no continuation of a track
@@ -112,6 +114,36 @@ class AppearanceTracker:
                 _update(track, face, now, covered, alone)
             faces.append(TrackedFace(face.box, track.id))
         return faces
+
+    def state(self) -> dict[str, Any]:
+        """The tracks, as values that JSON can hold; see `video_state.Stateful`."""
+        tracks = [
+            {
+                "id": track.id,
+                "shot": track.shot,
+                "motion": track.motion.state(),
+                "looks": None if track.looks is None else array_to_json(track.looks),
+                "seconds": track.seconds,
+                "side": track.side,
+                "count": track.count,
+            }
+            for track in self._tracks
+        ]
+        return {"last_id": self._last_id, "tracks": tracks}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continues with the tracks of a `state`."""
+        self._last_id = state["last_id"]
+        self._tracks = [
+            _Track(
+                **track
+                | {
+                    "motion": FaceMotion.from_state(track["motion"]),
+                    "looks": None if track["looks"] is None else array_from_json(track["looks"]),
+                }
+            )
+            for track in state["tracks"]
+        ]
 
     def _begin(self, face: _Seen, window: FrameWindow) -> _Track:
         self._last_id += 1

@@ -1,14 +1,17 @@
-"""The file that predictions are written to while they are made; a later call continues after the last whole input."""
+"""The file that predictions are written to while they are made; a later call continues it."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from blear import __version__
 from blear.errors import RunError
+from blear.storage.run_folder import write_text
 
 _HEAD, _END = "settings", "input_end"
 
@@ -21,25 +24,39 @@ def record_line(record: Mapping[str, Any]) -> str:
 class Journal:
     """Appends records to `.NAME.partial` beside the output NAME, one JSON object a line.
 
+    `save_state` writes a state inside an input to `.NAME.state`. A later call continues the input from this state.
+
     Args:
         out: the output file that the predictions will be in.
         settings: everything that the predictions depend on; those of other settings are deleted.
+        versions: the inputs in their order -> size and time of the file. The first one that is not finished continues
+            from its state, if its version is that of the state; None: it begins again.
 
     Attributes:
         finished: input -> facts, of the inputs whose records are complete.
+        state: state of the input that continues, whose records until then are kept; None: no input does.
 
     Raises:
         RunError: the file cannot be written.
     """
 
-    def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
-        self.path = out.with_name(f".{out.name}.partial")
+    def __init__(
+        self, out: Path, settings: Mapping[str, Any], versions: Mapping[str, list[int] | None] | None = None
+    ) -> None:
+        self.path, self._state_path = (out.with_name(f".{out.name}.{kind}") for kind in ("partial", "state"))
         self.finished: dict[str, dict[str, Any]] = {}
         self._spans: dict[str, tuple[int, int]] = {}  # input -> first and last byte of its records
         head = json.dumps({_HEAD: settings}, sort_keys=True)
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
-            end = self._read(head)
+            whole = end = self._read(head)
+            self._digest = hashlib.sha256(f"{__version__} {head}".encode()).hexdigest()
+            saved = self._read_state(whole, versions or {}) if whole else None
+            if saved is None:
+                self._state_path.unlink(missing_ok=True)
+            else:
+                end = saved["position"]
+            self.state: dict[str, Any] | None = None if saved is None else saved["state"]
             self._file = self.path.open("r+b" if end else "wb")
             self._file.truncate(end)
             self._file.seek(end)
@@ -48,7 +65,7 @@ class Journal:
         self._position = end
         if not end:
             self._write(head)
-        self._start = self._position  # of the records of the next input
+        self._start = whole or self._position  # of the records of the next input
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Writes one record."""
@@ -62,19 +79,36 @@ class Journal:
         """Makes the records visible to readers of the file."""
         self._file.flush()
 
+    def save_state(self, name: str, version: list[int], state: Mapping[str, Any]) -> None:
+        """Writes the state of an input whose records have been appended until now.
+
+        Args:
+            version: size and time of the input's file.
+        """
+        self._file.flush()
+        content = {"settings": self._digest, "position": self._position, "input": name, "version": version}
+        write_text(self._state_path, json.dumps({**content, "state": state}))
+
     def finish_input(self, name: str, facts: dict[str, Any]) -> None:
         """Records that all records of an input are written, and writes them to the disk."""
         span = self._start, self._position
         self._write(json.dumps({_END: name, "facts": facts}, ensure_ascii=False))
         self._file.flush()
         self.finished[name], self._spans[name], self._start = facts, span, self._position
+        self._state_path.unlink(missing_ok=True)
 
     def records(self, names: Iterable[str]) -> Iterator[dict[str, Any]]:
         """Yields the records of finished inputs, in the order of the names."""
+        yield from self._records([self._spans[name] for name in names])
+
+    def kept_records(self) -> Iterator[dict[str, Any]]:
+        """Yields the records of an earlier call: of finished inputs, and of the input that continues."""
+        yield from self._records([*self._spans.values(), (self._start, self._position)])
+
+    def _records(self, spans: Iterable[tuple[int, int]]) -> Iterator[dict[str, Any]]:
         self._file.flush()
         with self.path.open("rb") as lines:
-            for name in names:
-                position, end = self._spans[name]
+            for position, end in spans:
                 lines.seek(position)
                 while position < end:
                     line = lines.readline()
@@ -82,8 +116,9 @@ class Journal:
                     yield json.loads(line)
 
     def delete(self) -> None:
-        """Deletes the file."""
+        """Deletes the files."""
         self._file.close()
+        self._state_path.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
@@ -94,6 +129,16 @@ class Journal:
 
     def _write(self, line: str) -> None:
         self._position += self._file.write(line.encode() + b"\n")
+
+    def _read_state(self, whole: int, versions: Mapping[str, list[int] | None]) -> dict[str, Any] | None:
+        """The saved state of the first input that is not finished; None: there is none of this file and version."""
+        try:
+            saved = json.loads(self._state_path.read_text())
+            fits = whole <= saved["position"] <= self.path.stat().st_size and saved["settings"] == self._digest
+            name = next(name for name in versions if name not in self.finished)
+        except (OSError, ValueError, TypeError, LookupError, StopIteration):
+            return None
+        return saved if fits and [name, versions[name]] == [saved["input"], saved["version"]] else None
 
     def _read(self, head: str) -> int:
         """Reads an older file; gives the position behind its last whole input, 0 where there is none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,19 @@ class FaceMotion:
         self._place_4, self._speed_4 = place_4 + gain_2[0] * error_4, speed_4 + gain_2[1] * error_4
         self._covariance_22 = covariance_22 - np.outer(gain_2, covariance_22[0])
         self._seconds = seconds
+
+    def state(self) -> list[Any]:
+        """Place, speed, covariance and time, as values that JSON can hold."""
+        return [self._place_4.tolist(), self._speed_4.tolist(), self._covariance_22.tolist(), self._seconds]
+
+    @classmethod
+    def from_state(cls, state: list[Any]) -> FaceMotion:
+        """The motion of a `state`."""
+        place, speed, covariance, seconds = state
+        motion = cls(_box(np.array(place)), seconds)
+        motion._place_4, motion._speed_4 = np.array(place), np.array(speed)
+        motion._covariance_22 = np.array(covariance)
+        return motion
 
     def _move(self, seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Place, speed and covariance at a time."""

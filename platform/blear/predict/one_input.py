@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from blear.errors import BlearError
@@ -13,6 +14,7 @@ from blear.predict.live import LiveSource
 from blear.predict.predictor import FacePredictor
 from blear.predict.remote_inputs import downloaded
 from blear.predict.rows import to_record
+from blear.predict.video_state import VideoState
 from blear.progress import ProgressBar, duration, echo, track
 from blear.video import probe_video
 
@@ -24,17 +26,20 @@ def predict_input(
     title: str,
     abstain: float = 0.0,
     drop: bool | None = None,
+    states: InputStates | None = None,
 ) -> dict[str, Any]:
     """Calls `on_record` with the record of each face, see `to_record`, and returns the facts of the input.
 
     Args:
         title: name of the progress bar; empty: none is shown.
         drop: see `LiveSource`.
+        states: the state that an interrupted video continues from, and where states are saved; None: nowhere.
 
     Returns:
         `frames` and `faces`: their numbers; of a video `codec`, `rate`, `start`; `error` if the input cannot be read.
     """
     facts: dict[str, Any] = {"frames": 0, "faces": 0}
+    states = states or InputStates()
     labels, total = predictor.model.labels, 0 if source.address else 1
     live: LiveSource | None = None
     with contextlib.ExitStack() as opened:
@@ -47,7 +52,13 @@ def predict_input(
                 facts |= {"codec": info.codec, "rate": info.rate, "start": info.start}
                 total = info.frames or 0
             bar = opened.enter_context(track(title, total)) if title else _NoBar()
-            for face in predictor.predict(local, _counter(facts, bar, total), live):
+            start = None
+            if states.start is not None:
+                start = VideoState.from_json(states.start["video"])
+                facts["faces"] = states.start["faces"]
+                echo(f"{source.name}: continues at {start.seconds:.1f} s")
+            on_state = states.saver(facts)
+            for face in predictor.predict(local, _counter(facts, bar, total), live, start, on_state):
                 on_record(to_record(source.name, face, labels, abstain))
                 facts["faces"] += 1
         except BlearError as error:
@@ -60,6 +71,41 @@ def predict_input(
         if live is not None:
             facts |= live.facts()
     return facts
+
+
+@dataclass(frozen=True)
+class InputStates:
+    """States inside an input.
+
+    Attributes:
+        start: a saved state; None: the input begins.
+        save: receives states as values that JSON can hold; None: none is made.
+        every_s: seconds from one state to the next.
+    """
+
+    start: Mapping[str, Any] | None = None
+    save: Callable[[Mapping[str, Any]], None] | None = None
+    every_s: float = 10.0
+
+    def saver(self, facts: Mapping[str, Any]) -> Callable[[Callable[[], VideoState]], None]:
+        """The function that `FacePredictor.predict` calls between batches: it saves a state from time to time."""
+        last = time.monotonic()
+
+        def on_state(make: Callable[[], VideoState]) -> None:
+            nonlocal last
+            if self.save is not None and time.monotonic() - last >= self.every_s:
+                self.save({"faces": facts["faces"], "video": make().to_json()})
+                last = time.monotonic()
+
+        return on_state
+
+
+def file_version(source: Input) -> list[int] | None:
+    """Size and time of a video's file; None: pictures, folders and streams, which do not continue inside."""
+    if source.is_picture or source.is_folder or source.address is not None or not source.path.is_file():
+        return None
+    stat = source.path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 class _NoBar:

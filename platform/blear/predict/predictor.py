@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from blear.predict.sparse import Detected, SparseDetector
 from blear.predict.trackers import FaceTracker, FileTracker, TrackId
 from blear.predict.turn import UprightVideo
 from blear.predict.video import FrameWindow, windows
+from blear.predict.video_state import Stateful, VideoState
 from blear.video import VideoFrame, read_video
 from blear.video.reader import Damaged
 
@@ -90,13 +92,21 @@ class FacePredictor:
     seconds: float | None = None
 
     def predict(
-        self, source: Input, on_frames: Callable[[int], None] = lambda count: None, live: LiveSource | None = None
+        self,
+        source: Input,
+        on_frames: Callable[[int], None] = lambda count: None,
+        live: LiveSource | None = None,
+        start: VideoState | None = None,
+        on_state: Callable[[Callable[[], VideoState]], None] = lambda state: None,
     ) -> Iterator[FacePrediction]:
         """Yields the faces of a video, a picture, a folder or a stream, ordered by time.
 
         Args:
             on_frames: is called with the number of frames that were decoded since the last call.
             live: the opened stream.
+            start: continues after the frame of this state. Earlier frames are decoded, but neither converted nor
+                detected; the following predictions are those of a call that was not interrupted.
+            on_state: is called after each batch of frames, with a function that returns the state.
 
         Raises:
             DataError: it cannot be decoded, or a given box lies outside the frame.
@@ -106,9 +116,17 @@ class FacePredictor:
         upright = UprightVideo()
         is_file = live is None and not (source.is_picture or source.is_folder)
         by_locator = self.framing is not None and isinstance(self.detector, LocatorDetector)
-        if by_locator and is_file and not isinstance(tracker, FileTracker):
+        parts: dict[str, Any] = {"tracker": tracker, "smoother": smoother}
+        stateful = {name: one for name, one in parts.items() if isinstance(one, Stateful)}
+        if start is not None:
+            upright = UprightVideo(start.turn)
+            for name, one in stateful.items():
+                one.restore(start.parts[name])
+        elif by_locator and is_file and not isinstance(tracker, FileTracker):
             upright = UprightVideo.search(source.path, self.detector)
-        for batch in self._detect(self._windows(source, clip.length, on_frames, live, upright), live):
+        after = -1 if start is None else start.frame
+        windows_ = self._windows(source, clip.length, on_frames, live, upright, after)
+        for batch in self._detect(windows_, live, None if start is None else start.last_detection):
             faces = []
             for window, detected in batch:
                 by_box = {face.box: face for face in detected}
@@ -140,14 +158,17 @@ class FacePredictor:
                         prediction,
                         smoothed,
                     )
+            on_state(partial(_state, batch[-1], upright.turn, stateful))
 
-    def _detect(self, windows_: Iterable[FrameWindow], live: LiveSource | None) -> Iterator[list[Detected]]:
+    def _detect(
+        self, windows_: Iterable[FrameWindow], live: LiveSource | None, before: Detected | None
+    ) -> Iterator[list[Detected]]:
         if self.framing is None:
             return SparseDetector(_whole_frames, 1)(windows_)
         if live is not None and live.drop:
             return SparseDetector(self.detector, 1, batch_frames=1)(windows_)
         spacing = 1 if getattr(self.detector, "is_table", False) else self.spacing
-        return SparseDetector(self.detector, spacing)(windows_)
+        return SparseDetector(self.detector, spacing)(windows_, before)
 
     def _windows(
         self,
@@ -156,6 +177,7 @@ class FacePredictor:
         on_frames: Callable[[int], None],
         live: LiveSource | None,
         upright: UprightVideo,
+        after: int,
     ) -> Iterator[FrameWindow]:
         def counted(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
             for frame in frames:
@@ -173,7 +195,7 @@ class FacePredictor:
             yield from windows(counted(_pictures(source.path)), lambda frame: True, length, cuts=False)
         else:
             frames = upright.frames(counted(read_video(source.path, damaged=self.damaged)))
-            yield from windows(frames, self.chooser(), length, cuts=self.framing is not None)
+            yield from windows(frames, self.chooser(), length, cuts=self.framing is not None, after=after)
 
     def _calibrated(self, target: str, values: np.ndarray, px: float, degradation: Mapping[str, float]) -> np.ndarray:
         calibration = self.model.card.calibration.get(target)
@@ -206,3 +228,10 @@ def _degradation(image_HWC: np.ndarray, box: Box) -> dict[str, float]:
         return estimate_degradation(np.ascontiguousarray(crop(image_HWC, box, pad="clip")))
     except ValueError:  # the box lies outside the frame, its framing does not
         return {}
+
+
+def _state(last: Detected, turn: int, parts: Mapping[str, Stateful]) -> VideoState:
+    """The state after a frame."""
+    window, faces = last
+    states = {name: part.state() for name, part in parts.items()}
+    return VideoState(window.frame, window.seconds, window.shot, faces, turn, states)

@@ -15,7 +15,7 @@ from blear.models.open_model import AnyModel
 from blear.predict.clip_decisions import ClipDecisions
 from blear.predict.inputs import Input
 from blear.predict.journal import Journal
-from blear.predict.one_input import predict_input
+from blear.predict.one_input import InputStates, file_version, predict_input
 from blear.predict.output import InputRecords, check_suffix, write_output
 from blear.predict.persons import PersonSummaries
 from blear.predict.predictor import FacePredictor
@@ -47,16 +47,19 @@ def predict_inputs(
     abstain: float = 0.0,
     decisions: ClipDecisions | None = None,
     drop: bool | None = None,
+    save_every_s: float = 10.0,
 ) -> PredictionResult:
     """Writes the predictions of all inputs to `out`, and facts of them to `out` with `.meta.json` added.
 
     While it runs, the records stand in a file beside `out`; a call with the same settings continues it after the last
-    complete input. An input that cannot be read is reported, and the others are predicted.
+    complete input, and inside a video from its last state. An input that cannot be read is reported, and the others
+    are predicted.
 
     Args:
         settings: everything that the predictions depend on, besides the inputs; stored in the facts.
         decisions: the files with one decision for each input; None: they are not written.
         drop: see `LiveSource`.
+        save_every_s: seconds from one state of a video to the next.
 
     Raises:
         RunError: `out` cannot be written, or its suffix is no format.
@@ -64,11 +67,13 @@ def predict_inputs(
     check_suffix(out)
     model, result = predictor.model, PredictionResult()
     people = PersonSummaries(model.labels)
-    with Journal(out, settings) as journal:
+    versions = {source.name: file_version(source) for source in inputs}
+    with Journal(out, settings, versions) as journal:
         if journal.finished:
             echo(f"{out}: continues after {len(journal.finished)} finished inputs")
-            for record in journal.records(journal.finished):
-                people.add(record)
+        for record in journal.kept_records():
+            people.add(record)
+        state = journal.state
         for number, source in enumerate(inputs, start=1):
             if source.name not in journal.finished:
                 title = f"predict {number}/{len(inputs)} {source.path.name}"
@@ -79,7 +84,13 @@ def predict_inputs(
                     if source.address is not None:
                         journal.flush()
 
-                facts = predict_input(predictor, source, on_record, title, abstain, drop)
+                def save_state(state: Mapping[str, Any], source: Input = source) -> None:
+                    if (version := versions[source.name]) is not None:
+                        journal.save_state(source.name, version, state)
+
+                states = InputStates(state, save_state, save_every_s)
+                facts = predict_input(predictor, source, on_record, title, abstain, drop, states)
+                state = None
                 journal.finish_input(source.name, facts)
             _report(source.name, journal.finished[source.name], people, result)
         write_results(journal, inputs, out, settings, predicted_targets(model), model.labels, decisions)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
+
+from blear.predict.video_state import array_from_json, array_to_json
 
 Prediction = Mapping[str, np.ndarray]
 """Target -> probabilities [K], or a value [1]."""
@@ -37,6 +40,19 @@ class TrackSmoother:
             self._states[person, target] = time, total + weight, average
             smoothed[target] = average
         return smoothed
+
+    def state(self) -> list[Any]:
+        """The averages, as values that JSON can hold; see `video_state.Stateful`."""
+        return [
+            [person, target, time, total, array_to_json(average)]
+            for (person, target), (time, total, average) in self._states.items()
+        ]
+
+    def restore(self, state: Iterable[Any]) -> None:
+        """Continues with the averages of a `state`."""
+        self._states = {
+            (person, target): (time, total, array_from_json(average)) for person, target, time, total, average in state
+        }
 
 
 def _certainty(probabilities: np.ndarray) -> float:

@@ -37,12 +37,15 @@ class SparseDetector:
         self.detector, self.spacing = detector, spacing
         self.batch_bytes, self.batch_frames = batch_bytes, batch_frames
 
-    def __call__(self, windows: Iterable[FrameWindow]) -> Iterator[list[Detected]]:
-        """Yields batches of frames of one size with their faces, in order."""
-        before: Detected | None = None
+    def __call__(self, windows: Iterable[FrameWindow], before: Detected | None = None) -> Iterator[list[Detected]]:
+        """Yields batches of frames of one size with their faces, in order. The last frame of a batch is detected.
+
+        Args:
+            before: the last frame of an earlier batch of the same video, after which `windows` begin.
+        """
         batch: list[tuple[FrameWindow, bool]] = []
         stored = 0
-        for window, is_key in self._marked(windows):
+        for window, is_key in self._marked(windows, before):
             batch.append((window, is_key))
             stored += sum(image_HWC.nbytes for image_HWC in window.images)
             if is_key and (stored >= self.batch_bytes or len(batch) >= self.batch_frames):
@@ -52,7 +55,7 @@ class SparseDetector:
         if batch:
             yield self._detect(before, batch)
 
-    def _marked(self, windows: Iterable[FrameWindow]) -> Iterator[tuple[FrameWindow, bool]]:
+    def _marked(self, windows: Iterable[FrameWindow], before: Detected | None) -> Iterator[tuple[FrameWindow, bool]]:
         """Each frame, and whether it is detected for certain; the last one is."""
         if self.spacing == 1:
             yield from ((window, True) for window in windows)
@@ -60,6 +63,8 @@ class SparseDetector:
         waiting: FrameWindow | None = None
         key, stored = -math.inf, 0
         for window in windows:
+            if waiting is None and before is not None and before[0].shot == window.shot:
+                key = before[0].frame
             if waiting is not None:
                 stored += sum(image_HWC.nbytes for image_HWC in waiting.images)
                 ends = window.shot != waiting.shot or window.image_HWC.shape != waiting.image_HWC.shape

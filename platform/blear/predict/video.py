@@ -59,14 +59,16 @@ def windows(
     length: int,
     static: bool = False,
     cuts: bool = True,
+    after: int = -1,
 ) -> Iterator[FrameWindow]:
     """Yields a window of `length` frames for each chosen frame; see `frame_windows`.
 
     Args:
         cuts: whether cuts are looked for; False: all frames are one shot, for instance pictures of cut faces.
+        after: frames up to this number are left out, and not converted.
     """
     for buffer in shot_buffers(frames, length, cuts):
-        if chosen(buffer.frames[-1]):
+        if chosen(buffer.frames[-1]) and buffer.frames[-1].number > after:
             yield buffer.window(length, static)
 
 
