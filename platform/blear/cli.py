@@ -10,6 +10,7 @@ from typing import NoReturn
 import click
 
 from blear import __version__
+from blear.commands.budget import budget
 from blear.commands.card import card
 from blear.commands.check import check
 from blear.commands.compare import compare
@@ -65,6 +66,7 @@ for command in (
     compare,
     report,
     predict,
+    budget,
     timeline,
     weights,
 ):

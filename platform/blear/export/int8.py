@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ def quantize(file: Path, out: Path, frames_N: Sequence[np.ndarray], method: str)
         raise RunError(f"{error.name} is not installed", "--int8", "pip install 'blear[onnx]'") from error
     properties = {one.key: one.value for one in onnx.load(file).metadata_props}
     name = onnx.load(file, load_external_data=False).graph.input[0].name
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):  # it prints its steps
         prepared = Path(folder) / "prepared.onnx"
         with contextlib.suppress(Exception):  # without it, activations between folded layers are quantized too
             quant_pre_process(str(file), str(prepared), skip_symbolic_shape=True)

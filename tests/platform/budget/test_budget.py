@@ -1,0 +1,140 @@
+"""`blear budget`: bit rates against the program ffmpeg, agreement against its definition, the choice."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from pathlib import Path
+
+import av
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from blear.budget.agreement import agreement, time_blocks
+from blear.budget.encode import encode_video, source_rate
+from blear.budget.faces import OriginalBoxes
+from blear.budget.settings import Setting, grid
+from blear.cli import cli
+from blear.contracts import ClipSpec, Target
+from blear.errors import RunError
+from blear.imaging import Box
+from blear.metrics import ccc
+from blear.models.card import ModelCard
+from blear.models.model import Model
+from blear.predict.video import FrameWindow
+
+SIZE, FRAMES = (96, 64), 40
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds: textures that move and change from frame to frame."""
+    path = tmp_path_factory.mktemp("budget") / "a clip.mp4"
+    generator = np.random.default_rng(0)
+    coarse = generator.integers(0, 256, (12, 16, 3)).astype(np.uint8)
+    texture = np.kron(coarse, np.ones((8, 8, 1), np.uint8))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=20, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        for number in range(FRAMES):
+            picture = np.roll(texture, (3 * number, 5 * number), (0, 1))[: SIZE[1], : SIZE[0]]
+            picture = np.clip(picture + generator.normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random network with varied decisions on 24 x 24 pictures."""
+    torch.manual_seed(0)
+    network = {
+        "backbone": {"use": "robust/plain_resnet", "channels": [4, 8], "blocks": [1, 0]},
+        "head": {"use": "fer/emotion"},
+    }
+    target = Target("emotion", "class", ("sad", "happy", "neutral"))
+    made = Model(ModelCard(name="net", network=network, clip=ClipSpec(1, 3, 24, 24), targets=(target,)))
+    return made.save(tmp_path_factory.mktemp("model") / "net")
+
+
+@pytest.mark.parametrize("setting", [Setting("h264", 1, 30), Setting("h264", 2, 40), Setting("vp9", 2, 40)])
+def test_the_printed_command_gives_the_bit_rate(video: Path, tmp_path: Path, setting: Setting) -> None:
+    own = encode_video(video, setting, tmp_path / "own.mkv")
+    assert own.numbers == list(range(FRAMES))
+    assert own.seconds == pytest.approx(2)
+    assert own.scale == (setting.factor, setting.factor)
+    command = shlex.split(setting.ffmpeg(video, SIZE))
+    command[0] = imageio_ffmpeg.get_ffmpeg_exe()
+    subprocess.run([*command[:-1], "-loglevel", "error", command[-1]], check=True, cwd=tmp_path)
+    assert source_rate(tmp_path / command[-1]) == pytest.approx(own.bits / 2 / 1000, rel=0.1)
+    with av.open(str(tmp_path / "own.mkv")) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height) == setting.size(*SIZE)
+
+
+def test_agreement_is_the_share_of_equal_decisions_or_the_concordance() -> None:
+    generator = np.random.default_rng(0)
+    seconds = [np.arange(300) / 5, np.arange(200) / 5]
+    blocks = time_blocks(seconds)
+    assert len(np.unique(blocks)) == 30 + 20
+    assert (np.unique(blocks, return_counts=True)[1] == 10).all()
+    truth, found = generator.dirichlet(np.ones(3), 500), generator.dirichlet(np.ones(3), 500)
+    found[:400] = truth[:400]
+    same = truth.argmax(1) == found.argmax(1)
+    share = agreement(truth, found, blocks, classes=True)
+    assert share.value == pytest.approx(same.mean())
+    spread = np.array([same[blocks == block].mean() for block in range(50)]).std() / np.sqrt(50)
+    assert share.high - share.low == pytest.approx(2 * 1.96 * spread, rel=0.2)
+    values, noisy = truth[:, :1], truth[:, :1] + generator.normal(0, 0.1, (500, 1))
+    concordance = agreement(values, noisy, blocks, classes=False)
+    assert concordance.value == pytest.approx(ccc(values[:, 0], noisy[:, 0]))
+    assert concordance.low < concordance.value < concordance.high
+    all_equal = agreement(truth[:60], truth[:60], blocks[:60], classes=True)
+    assert (all_equal.value, all_equal.high) == (1, 1)
+    assert all_equal.low == pytest.approx(0.025 ** (1 / 60))
+    assert len(np.unique(time_blocks([np.arange(40) / 20]))) == 21  # shorter blocks in a video of two seconds
+
+
+def test_boxes_are_those_of_the_original_in_pixels_of_the_encoded_video(video: Path, tmp_path: Path) -> None:
+    encoded = encode_video(video, Setting("h264", 2, 30), tmp_path / "own.mkv", seconds=1)
+    assert len(encoded.numbers) == 20
+    table = OriginalBoxes({5: [Box(10, 20, 30, 40)]}, encoded)
+    window = FrameWindow(5, 0.25, (np.zeros((32, 48, 3), np.uint8),))
+    assert table([window])[0][0].box == Box(5, 10, 15, 20)
+
+
+def test_settings_are_checked() -> None:
+    assert [[s.crf for s in line] for line in grid(["h264"], [2, 1], [30, 20])] == [[20, 30]] * 2
+    with pytest.raises(RunError, match="there is no codec 'h266'"):
+        grid(["h266"], [1], [])
+    with pytest.raises(RunError, match="h264 has 0 to 51"):
+        grid(["h264"], [1], [60])
+
+
+def test_the_cheapest_setting_that_keeps_the_decisions_is_chosen(video: Path, model: Path, tmp_path: Path) -> None:
+    arguments = ["budget", model, video, "--crops", "--every", "1", "--keep", "80%", "--factor", "1", "--factor", "2"]
+    arguments += ["--crf", "20", "--crf", "51", "--out", tmp_path / "out"]
+    done = CliRunner().invoke(cli, list(map(str, arguments)), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    content = json.loads((tmp_path / "out" / "budget.json").read_text())
+    points = content["points"]
+    assert (content["faces"], content["metric"], content["keep"]) == (FRAMES, "equal decisions", 0.8)
+    assert (points[0]["factor"], points[0]["crf"]) == (1, 20)
+    assert all(p["low"] <= p["agreement"] <= p["high"] for p in points)
+    kept = [p for p in points if p["low"] >= 0.8]
+    assert content["best"] == min(kept, key=lambda p: p["kbps"], default=None)
+    assert content["source_kbps"] == pytest.approx(source_rate(video))
+    assert "| h264, 1/1, 20 |" in done.output
+    assert ("ffmpeg -i" in done.output) == bool(kept)
+    assert (tmp_path / "out" / "budget.png").read_bytes()[1:4] == b"PNG"
+
+
+@pytest.mark.parametrize("text", ["0", "120%", "much"])
+def test_keep_is_a_share(text: str) -> None:
+    done = CliRunner().invoke(cli, ["budget", "a.mp4", "--keep", text])
+    assert done.exit_code == 2
+    assert "is no share" in done.output
