@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import subprocess
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,10 @@ class Tab:
 
     async def open(self, page: Path, width: int, theme: str) -> None:
         """The page at a window's width, for a reader whose system is `light` or `dark`."""
+        await self.open_url(page.as_uri(), width, theme)
+
+    async def open_url(self, url: str, width: int, theme: str) -> None:
+        """As `open`, the page at an address."""
         await self.call("Network.enable")
         await self.call("Page.enable")
         media = [{"name": "prefers-color-scheme", "value": theme}]
@@ -44,7 +48,7 @@ class Tab:
         await self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 640
         )
-        await self.call("Page.navigate", url=page.as_uri())
+        await self.call("Page.navigate", url=url)
         while (await self._receive()).get("method") != "Page.loadEventFired":
             pass
 
@@ -81,7 +85,9 @@ class Tab:
         return message
 
 
-def browse(command: str, folder: Path, visit: Callable[[Tab], Coroutine[Any, Any, Any]]) -> Any:
+def browse(
+    command: str, folder: Path, visit: Callable[[Tab], Coroutine[Any, Any, Any]], flags: Sequence[str] = ()
+) -> Any:
     """Starts Chromium, lets `visit` use a tab, ends it; returns what `visit` returns."""
 
     async def main() -> Any:
@@ -93,7 +99,7 @@ def browse(command: str, folder: Path, visit: Callable[[Tab], Coroutine[Any, Any
                 return await visit(Tab(socket))
 
     folder.mkdir(parents=True, exist_ok=True)
-    arguments = [command, *_FLAGS.split(), f"--user-data-dir={folder}", "about:blank"]
+    arguments = [command, *_FLAGS.split(), *flags, f"--user-data-dir={folder}", "about:blank"]
     with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as browser:
         try:
             _wait(folder / "DevToolsActivePort", browser)

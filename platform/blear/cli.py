@@ -29,6 +29,7 @@ from blear.commands.report import report
 from blear.commands.run import run
 from blear.commands.runs import runs
 from blear.commands.schema import schema
+from blear.commands.serve import serve
 from blear.commands.submit import submit
 from blear.commands.timeline import timeline
 from blear.commands.verify import verify
@@ -68,6 +69,7 @@ for command in (
     predict,
     budget,
     timeline,
+    serve,
     weights,
 ):
     cli.add_command(command)

@@ -39,7 +39,7 @@ class ArrayTransform:
         """
         if image.ndim not in (2, 3):
             raise ValueError(f"a picture of shape {list(image.shape)}: give [H, W] or [H, W, C]")
-        tensor = torch.from_numpy(np.ascontiguousarray(image))
+        tensor = torch.from_numpy(np.require(image, requirements=["C", "W"]))
         picture_CHW = tensor[None] if image.ndim == 2 else tensor.movedim(-1, 0)
         degraded = self._degrader.picture(picture_CHW, int(self._random.integers(2**31)))
         array = degraded[0] if image.ndim == 2 else degraded.movedim(0, -1)

@@ -86,7 +86,7 @@ def parse_entries(degradations: Sequence[Mapping[str, Any]]) -> list[Degradation
 
 def _to_clips(images: np.ndarray | Tensor) -> Tensor:
     """The pictures as clips [N, T, C, H, W], uint8 or float."""
-    tensor = torch.from_numpy(np.ascontiguousarray(images)) if isinstance(images, np.ndarray) else images
+    tensor = torch.from_numpy(np.require(images, requirements=["C", "W"])) if isinstance(images, np.ndarray) else images
     if tensor.dtype != torch.uint8 and not tensor.is_floating_point():
         raise ValueError(f"pictures of {tensor.dtype}: give uint8, or floats in [0, 1]")
     if isinstance(images, np.ndarray):

@@ -70,7 +70,7 @@ def read_picture(
     Raises:
         DataError: the file is missing, damaged, no picture, or has values without a defined range (32-bit float).
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     named = f"the picture {picture}" if where and isinstance(picture, Path) else "the picture"
     where = where or (str(picture) if isinstance(picture, Path) else "")
@@ -80,7 +80,8 @@ def read_picture(
     except FileNotFoundError as error:
         raise DataError(f"{named} is missing", where, "unpack all of the data, or fix the list") from error
     except (*_DAMAGE_ERRORS, Image.DecompressionBombError) as error:  # Pillow raises SyntaxError for damaged PNG chunks
-        raise DataError(f"{named} cannot be read: {error}", where, "replace it by an intact copy") from error
+        reason = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(f"{named} cannot be read: {reason}", where, "replace it by an intact copy") from error
 
 
 def picture_array(image: Image.Image, *, color: Literal["rgb", "grey"] = "rgb", background: int = 0) -> np.ndarray:

@@ -165,5 +165,5 @@ def _frames_of(picture: np.ndarray) -> np.ndarray:
 
 def _channels_first(images: np.ndarray, length: int) -> Tensor:
     """Float arrays [N, H, W], [N, H, W, C] or [N, T, H, W, C] as a tensor with the channels first."""
-    tensor = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))
+    tensor = torch.from_numpy(np.require(images, np.float32, ["C", "W"]))
     return tensor if tensor.ndim == 3 else tensor.movedim(-1, -3)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from blear.imaging import Box, crop
+
 _NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 
 
@@ -22,6 +24,14 @@ def estimate_degradation(face_HWC: np.ndarray) -> dict[str, float]:
     """
     grey_HW = cv2.cvtColor(face_HWC, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return {"blur": _blur(grey_HW), "blockiness": _blockiness(grey_HW), "noise": _noise(grey_HW)}
+
+
+def estimate_face_degradation(image_HWC: np.ndarray, box: Box) -> dict[str, float]:
+    """Estimates the degradation of a face in a frame; empty where its box lies outside the frame."""
+    try:
+        return estimate_degradation(np.ascontiguousarray(crop(image_HWC, box, pad="clip")))
+    except ValueError:  # the box lies outside the frame, its framing does not
+        return {}
 
 
 def _blur(grey_HW: np.ndarray) -> float:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from blear.errors import DataError
-from blear.imaging import Box, Framing, crop, picture_files, read_picture
+from blear.imaging import Box, Framing, picture_files, read_picture
 from blear.models.calibration import calibrated
 from blear.models.open_model import AnyModel
-from blear.predict.degradation import estimate_degradation
+from blear.predict.degradation import estimate_face_degradation
 from blear.predict.detectors import DetectedFace, Detector, LocatorDetector
 from blear.predict.inputs import Input
 from blear.predict.live import LiveSource
@@ -138,7 +138,7 @@ class FacePredictor:
                 outputs = {name: value.float().numpy() for name, value in self.model(clips).items()}
                 for number, (window, index, face, detected_face) in enumerate(part):
                     score, side = detected_face.score, min(face.box.width, face.box.height)
-                    degradation = _degradation(window.image_HWC, face.box)
+                    degradation = estimate_face_degradation(window.image_HWC, face.box)
                     prediction = {
                         name: self._calibrated(name, np.atleast_1d(values[number]), side, degradation)
                         for name, values in outputs.items()
@@ -221,13 +221,6 @@ def _pictures(folder: Path) -> Iterator[VideoFrame]:
 def _whole_frames(windows: Sequence[FrameWindow]) -> list[list[DetectedFace]]:
     """A `Detector` for frames that are faces."""
     return [[DetectedFace(Box(0, 0, image.shape[1], image.shape[0]))] for image in (one.image_HWC for one in windows)]
-
-
-def _degradation(image_HWC: np.ndarray, box: Box) -> dict[str, float]:
-    try:
-        return estimate_degradation(np.ascontiguousarray(crop(image_HWC, box, pad="clip")))
-    except ValueError:  # the box lies outside the frame, its framing does not
-        return {}
 
 
 def _state(last: Detected, turn: int, parts: Mapping[str, Stateful]) -> VideoState:

@@ -205,3 +205,11 @@ def test_batches_have_the_order_of_training_and_resume(shards: Path) -> None:
     ranks = [list(data.batches(6, steps=2, seed=7, rank=rank, world=2)) for rank in range(2)]
     whole = list(data.batches(6, steps=2, seed=7))
     assert torch.equal(ranks[1][1][0], whole[1][0][1::2])
+
+
+def test_read_only_arrays_are_degraded_without_a_warning():
+    images = np.frombuffer(bytes(range(256)) * 2, np.uint8).reshape(2, 16, 16)
+    blurred = blear.degrade(images, [{"use": "blur", "sigma": 1.0}])
+    np.testing.assert_array_equal(blurred, blear.degrade(images.copy(), [{"use": "blur", "sigma": 1.0}]))
+    floats = np.frombuffer(np.zeros(512, np.float32).tobytes(), np.float32).reshape(2, 16, 16)
+    np.testing.assert_array_equal(blear.degrade(floats, [{"use": "blur", "sigma": 1.0}]), floats)
