@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -180,9 +181,7 @@ class FacePredictor:
         after: int,
     ) -> Iterator[FrameWindow]:
         def counted(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
-            for frame in frames:
-                if self.seconds is not None and frame.seconds >= self.seconds:
-                    return
+            for frame in self._before_end(frames):
                 on_frames(1)
                 yield frame
 
@@ -194,8 +193,21 @@ class FacePredictor:
         elif source.is_folder:
             yield from windows(counted(_pictures(source.path)), lambda frame: True, length, cuts=False)
         else:
-            frames = upright.frames(counted(read_video(source.path, damaged=self.damaged)))
+            frames = upright.frames(self._before_end(self._frames(source.path, length, on_frames)))
             yield from windows(frames, self.chooser(), length, cuts=self.framing is not None, after=after)
+
+    def _before_end(self, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+        return itertools.takewhile(lambda frame: self.seconds is None or frame.seconds < self.seconds, frames)
+
+    def _frames(self, video: Path, length: int, on_frames: Callable[[int], None]) -> Iterator[VideoFrame]:
+        """The frames of a video. Those that are not predicted may be left out, where clips have one frame."""
+        chosen = self.chooser()
+
+        def wanted(number: int, seconds: float) -> bool:
+            return chosen(VideoFrame(number, seconds, lambda: np.empty(0), 1.0, damaged=False))
+
+        only = wanted if length == 1 else None
+        return read_video(video, damaged=self.damaged, wanted=only, on_frames=on_frames)
 
     def _calibrated(self, target: str, values: np.ndarray, px: float, degradation: Mapping[str, float]) -> np.ndarray:
         calibration = self.model.card.calibration.get(target)

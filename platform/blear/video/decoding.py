@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 
 from blear.video.container import choose_stream, open_container
-from blear.video.skipping import NotInOrderError, decode_every
+from blear.video.skipping import NotInOrderError, Wanted, decode_wanted
 
 _DECODER_BYTES = 200 << 20
 _MOST_THREADS = 16  # FFmpeg advises against more
@@ -26,7 +26,7 @@ class StreamDecoder:
         stream: number of the video stream; None: see `choose_stream`.
         threads: threads of the decoder; 0: one for each core, fewer for large frames.
         hardware: see `open_container`.
-        every: stride between the frames that are needed; others may be left out, see `decode_every`.
+        wanted: which frames are needed; others may be left out, see `decode_wanted`. None: all are needed.
 
     Attributes:
         count: number of frames of the video until now, those that were left out included.
@@ -35,9 +35,11 @@ class StreamDecoder:
         discarded: number of packets that the container excludes from display (edit lists).
     """
 
-    def __init__(self, video: Path, stream: int | None, threads: int, hardware: str | None, every: int = 1) -> None:
+    def __init__(
+        self, video: Path, stream: int | None, threads: int, hardware: str | None, wanted: Wanted | None = None
+    ) -> None:
         self._video, self._index, self._threads, self._hardware = video, stream, threads, hardware
-        self._every, self.count = every, 0
+        self._wanted, self.count = wanted, 0
         self._reset()
 
     def _reset(self) -> None:
@@ -52,9 +54,9 @@ class StreamDecoder:
             DataError: the file is not a video.
         """
         last_pts: int | None = None
-        if self._every > 1:
+        if self._wanted is not None:
             try:
-                for frame, number in self._skipping():
+                for frame, number in self._skipping(self._wanted):
                     last_pts = frame.pts
                     yield frame, number, False
             except (NotInOrderError, av.FFmpegError, IndexError):
@@ -68,10 +70,10 @@ class StreamDecoder:
                 last_pts = None
                 yield frame, number, damaged
 
-    def _skipping(self) -> Iterator[tuple[av.VideoFrame, int]]:
+    def _skipping(self, wanted: Wanted) -> Iterator[tuple[av.VideoFrame, int]]:
         with open_container(self._video, self._hardware) as container:
             stream = self._open_stream(container, self._threads)
-            yield from decode_every(self._counted(container, stream), stream, self._every)
+            yield from decode_wanted(self._counted(container, stream), stream, wanted)
 
     def _counted(self, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
         for packet in container.demux(stream):

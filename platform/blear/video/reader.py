@@ -23,6 +23,7 @@ from blear.video.container import (
 from blear.video.decoding import StreamDecoder
 from blear.video.deinterlace import Deinterlacer
 from blear.video.frames import RgbConverter, Thumbnails, VideoFrame
+from blear.video.skipping import Wanted
 from blear.video.times import FrameTimes
 from blear.video.webp import is_animated_webp, read_webp
 
@@ -34,6 +35,8 @@ def read_video(
     video: Path,
     every: int = 1,
     *,
+    wanted: Callable[[int, float], bool] | None = None,
+    on_frames: Callable[[int], None] = lambda count: None,
     damaged: Damaged = "mark",
     square_pixels: bool = True,
     deinterlace: bool = True,
@@ -49,6 +52,11 @@ def read_video(
     and the size of the first frame.
 
     Args:
+        wanted: which frames are needed, from their number and time in seconds, in place of `every`; called for each
+            frame in the order of display. Decoded frames that are not needed are yielded, too: they are those that
+            others depend on.
+        on_frames: is called with the number of frames of the video that were read since the last call, those included
+            that were not decoded.
         damaged: what happens to damaged frames: "mark" yields them with `VideoFrame.damaged`; "skip" leaves them out,
             with their numbers; "refuse" raises an error.
         square_pixels: stretch frames whose stored pixels are not square.
@@ -69,7 +77,11 @@ def read_video(
     facts = _facts(video, stream)
     for note in facts.notes:
         notice(f"{video}: {note}")
-    decoder = StreamDecoder(video, stream, threads, hardware, 1 if damaged == "refuse" else every)
+    chosen = (
+        None if damaged == "refuse" or (every == 1 and wanted is None) else _by_stamp(wanted, every, facts.time_base)
+    )
+    decoder = StreamDecoder(video, stream, threads, hardware, chosen)
+    counted = 0
     deinterlacer = Deinterlacer()
     times = FrameTimes(facts.start, facts.time_base, facts.rate)
     timed = (
@@ -95,9 +107,12 @@ def read_video(
             damage.seconds.append(seconds)
             if damaged == "refuse":
                 raise DataError(f"damaged at {seconds:.2f} s", str(video), "get a whole copy")
-        if number % every == 0 and not (broken and damaged == "skip"):
+        if (wanted is not None or number % every == 0) and not (broken and damaged == "skip"):
             image, small = functools.partial(convert, frame), functools.partial(shrink, frame)
             yield VideoFrame(number, seconds, image, facts.pixel_aspect, broken, small)
+        on_frames(number + 1 - counted)
+        counted = number + 1
+    on_frames(decoder.count - counted)
     if decoder.count == 0:
         raise undecodable(video)
     report = damage.report(decoder.count, facts, decoder)
@@ -105,6 +120,20 @@ def read_video(
         raise DataError(report, str(video), "get a whole copy")
     if report:
         notice(f"{video}: {report}")
+
+
+def _by_stamp(wanted: Callable[[int, float], bool] | None, every: int, base: Fraction) -> Wanted:
+    """Chooses frames by `wanted` or by their number. The first frame has the time 0."""
+    start: int | None = None
+
+    def choose(number: int, pts: int) -> bool:
+        nonlocal start
+        if wanted is None:
+            return number % every == 0
+        start = pts if start is None else start
+        return wanted(number, float((pts - start) * base))
+
+    return choose
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,49 @@ def test_frames_that_no_needed_frame_depends_on_are_not_decoded(tmp_path: Path) 
     assert "the file is damaged" in notes[0]
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Kind("closed.mp4", options={"bf": "3", "g": "20"}, frames=80),
+        Kind("closed.ts", options={"bf": "3", "g": "20"}, frames=80),
+        Kind("open.mkv", options={"bf": "3", "g": "20", "x264-params": "open-gop=1"}, frames=80),
+        Kind("refresh.mkv", options={"g": "20", "intra-refresh": "1"}, frames=80),
+        Kind("open_hevc.mp4", "libx265", options={"x265-params": "keyint=20:bframes=3:log-level=none"}, frames=80),
+        Kind("mpeg2.mpg", "mpeg2video", options={"bf": "2", "g": "12"}, frames=80),
+        Kind("mpeg4.mp4", "mpeg4", options={"bf": "2", "g": "12"}, frames=80),
+        Kind("vp9.webm", "libvpx-vp9", options={"g": "20", "deadline": "realtime"}, frames=80),
+        Kind("jpeg.avi", "mjpeg", "yuvj420p", frames=80),
+    ],
+    ids=lambda kind: kind.name,
+)
+def test_needed_frames_are_those_of_the_whole_video(kind: Kind, tmp_path: Path) -> None:
+    file = encode(kind, tmp_path)
+    whole = list(read_video(file))
+    for every in (3, 19, 27):
+        decoded: list[int] = []
+        some = list(
+            read_video(file, wanted=lambda number, seconds, every=every: number % every == 0, on_frames=decoded.append)
+        )
+        assert sum(decoded) == len(whole) == 80
+        needed = {frame.number: frame for frame in some if frame.number % every == 0}
+        assert list(needed) == list(range(0, 80, every))
+        for number, frame in needed.items():
+            assert frame.seconds == whole[number].seconds
+            assert np.array_equal(frame.image_HWC, whole[number].image_HWC)
+        assert [frame.number for frame in some] == sorted({frame.number for frame in some})
+    assert len(some) < 80 or kind.name == "refresh.mkv"
+
+
+@pytest.mark.parametrize("kind", ["mp4", "ts"])
+def test_frames_up_to_the_next_key_frame_are_not_decoded(kind: str, tmp_path: Path) -> None:
+    file = encode(Kind(f"key.{kind}", options={"bf": "2", "g": "20", "sc_threshold": "0"}, frames=80), tmp_path)
+    shown = [frame.number for frame in read_video(file, wanted=lambda number, seconds: number % 40 == 0)]
+    assert shown == [0, 40]
+    shown = [frame.number for frame in read_video(file, wanted=lambda number, seconds: abs(seconds - 1.68) < 0.01)]
+    assert 42 in shown
+    assert set(shown) <= set(range(40, 46))
+
+
 def test_threads_of_the_decoder_are_bounded_by_the_bytes_of_their_frames(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
