@@ -36,7 +36,7 @@ def read_video(
     every: int = 1,
     *,
     wanted: Callable[[int, float], bool] | None = None,
-    on_frames: Callable[[int], None] = lambda count: None,
+    on_frames: Callable[[int], None] | None = None,
     damaged: Damaged = "mark",
     square_pixels: bool = True,
     deinterlace: bool = True,
@@ -110,9 +110,11 @@ def read_video(
         if (wanted is not None or number % every == 0) and not (broken and damaged == "skip"):
             image, small = functools.partial(convert, frame), functools.partial(shrink, frame)
             yield VideoFrame(number, seconds, image, facts.pixel_aspect, broken, small)
-        on_frames(number + 1 - counted)
+        if on_frames is not None:
+            on_frames(number + 1 - counted)
         counted = number + 1
-    on_frames(decoder.count - counted)
+    if on_frames is not None:
+        on_frames(decoder.count - counted)
     if decoder.count == 0:
         raise undecodable(video)
     report = damage.report(decoder.count, facts, decoder)
