@@ -85,8 +85,8 @@ class Node:
     def kill(self) -> None:
         """Kills the raylet and all processes of the node, as when a machine is switched off."""
         self.process.send_signal(signal.SIGSTOP)  # otherwise it would clean up after the raylet
-        os.kill(self.raylet, signal.SIGKILL)
-        for pid, _ in children(self.process.pid):
+        found = children(self.process.pid)
+        for pid, _ in sorted(found, key=lambda child: "/raylet/raylet " not in f"{child[1]} "):  # the raylet first
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.kill()
@@ -128,7 +128,7 @@ class Cluster:
                 pytest.fail(f"a Ray node ended:\n{log.read_text()}")
             return "Ray runtime started" in log.read_text()
 
-        wait_for(f"a Ray node is up ({log})", up)
+        wait_for(f"a Ray node is up ({log})", up, 240)
         return node
 
     def head(self, *resources: str) -> None:
