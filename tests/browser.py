@@ -73,6 +73,12 @@ class Tab:
         for kind in ("mousePressed", "mouseReleased"):
             await self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
+    async def choose_file(self, selector: str, file: Path) -> None:
+        """A file that a person chooses in an input of the page."""
+        document = await self.call("DOM.getDocument")
+        node = await self.call("DOM.querySelector", nodeId=document["root"]["nodeId"], selector=selector)
+        await self.call("DOM.setFileInputFiles", files=[str(file)], nodeId=node["nodeId"])
+
     async def screenshot(self, path: Path) -> None:
         """The whole page as PNG."""
         found = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)

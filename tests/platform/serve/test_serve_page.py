@@ -32,12 +32,6 @@ def files(tmp_path_factory):
     return folder
 
 
-async def choose(tab, file):
-    document = await tab.call("DOM.getDocument")
-    node = await tab.call("DOM.querySelector", nodeId=document["root"]["nodeId"], selector="#file")
-    await tab.call("DOM.setFileInputFiles", files=[str(file)], nodeId=node["nodeId"])
-
-
 async def key(tab, name, code):
     for kind in ("keyDown", "keyUp"):
         await tab.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code)
@@ -49,7 +43,7 @@ def test_a_face_is_predicted_degraded_with_the_keyboard_and_shown(server, chromi
         await tab.open_url(f"{server.address}/", width, "light")
         await tab.until("document.body.dataset.ready")
         await tab.evaluate("document.getElementById('crop').click()")
-        await choose(tab, files / "face.png")
+        await tab.choose_file("#file", files / "face.png")
         await tab.until("document.querySelectorAll('.face td.number').length")
         first = await tab.evaluate(VALUES)
         await tab.evaluate("document.getElementById('control-blur').focus()")
@@ -89,7 +83,7 @@ def test_videos_have_frames_and_damaged_files_a_message(server, chromium, files,
         await tab.open_url(f"{server.address}/", 1280, "dark")
         await tab.until("document.body.dataset.ready")
         await tab.evaluate("document.getElementById('crop').click()")
-        await choose(tab, files / "clip.webm")
+        await tab.choose_file("#file", files / "clip.webm")
         await tab.until("document.querySelectorAll('.face td.number').length")
         first = await tab.evaluate(f"[document.getElementById('frame').max, {VALUES}]")
         await tab.evaluate("document.getElementById('frame').focus()")
@@ -100,7 +94,7 @@ def test_videos_have_frames_and_damaged_files_a_message(server, chromium, files,
         drawn = await tab.evaluate(
             "(c => c.getContext('2d').getImageData(40, 40, 1, 1).data[3])(document.getElementById('view'))"
         )
-        await choose(tab, files / "text.png")
+        await tab.choose_file("#file", files / "text.png")
         await tab.until("document.getElementById('status').classList.contains('wrong')")
         message = await tab.evaluate("document.getElementById('status').textContent")
         return first, last, drawn, message, await tab.evaluate("document.querySelectorAll('.face').length")
