@@ -19,6 +19,7 @@ from blear.predict.video import FrameWindow
 
 COLUMNS = ("time", "left", "top", "width", "height")
 TOLERANCE_S = 0.02
+_ALONE_BYTES = 12 << 20  # larger frames are detected one by one, without a copy
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class LocatorDetector:
         locator = self._locator
         if isinstance(locator, TimedLocator):
             detections = locator.faces_at([window.frame for window in windows], [window.seconds for window in windows])
+        elif windows[0].image_HWC.nbytes > _ALONE_BYTES:
+            detections = [faces for window in windows for faces in locator.faces(window.image_HWC[None])]
         else:
             detections = locator.faces(np.stack([window.image_HWC for window in windows]))
         return [[_detected(one) for one in faces] for faces in detections]

@@ -10,9 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from blear.errors import RunError
 from blear.predict.journal import record_line
 from blear.predict.rows import Labels, columns, error_row, to_table_row
@@ -76,6 +73,9 @@ def write_output(inputs: Iterable[InputRecords], out: Path, targets: Sequence[st
 def _write_parquet(
     inputs: Iterable[Iterator[dict[str, Any]]], file: Path, targets: Sequence[str], labels: Labels
 ) -> None:
+    import pyarrow as pa  # here and below: 40 MB that other formats do not need
+    import pyarrow.parquet as pq
+
     text = {*_TEXT, *labels, *(f"{target}_smoothed" for target in labels)}
     types = {
         **dict.fromkeys(_FLAGS, pa.bool_()),
@@ -121,5 +121,7 @@ def read_output(out: Path, targets: Sequence[str], labels: Labels) -> Iterator[d
                     continue
                 yield {name: value if name in text else float(value or "nan") for name, value in row.items()}
     else:
+        import pyarrow.parquet as pq
+
         for batch in pq.ParquetFile(out).iter_batches(_ROWS):
             yield from (row for row in batch.to_pylist() if not row.get("error"))

@@ -29,7 +29,7 @@ class SparseDetector:
     Args:
         detector: detects the faces of several frames.
         spacing: frames of the video from one detection to the next; 1: every frame is detected.
-        batch_bytes: frames of this size are held and detected together.
+        batch_bytes: frames of at most about this size are held; those of a third of it are detected together.
         batch_frames: number of frames that are held at most, where `spacing` allows.
     """
 
@@ -48,7 +48,7 @@ class SparseDetector:
         for window, is_key in self._marked(windows, before):
             batch.append((window, is_key))
             stored += sum(image_HWC.nbytes for image_HWC in window.images)
-            if is_key and (stored >= self.batch_bytes or len(batch) >= self.batch_frames):
+            if is_key and (stored >= self.batch_bytes // 3 or len(batch) >= self.batch_frames):
                 done = self._detect(before, batch)
                 before, batch, stored = done[-1], [], 0
                 yield done
