@@ -52,10 +52,11 @@ def card(
 ) -> None:
     """Test models of anyone on labelled DATA under a suite of degradations, and write a report card.
 
-    MODEL is an ONNX file, a file of torch.export (.pt2), MODULE:ATTRIBUTE of a callable, a run, a stage of a run, a
-    model folder, or the name of a shipped model; several models are compared by paired tests. DATA is a folder of class
-    folders, a table, the name of a dataset, or JOB.yaml:NAME. The card is card.html, card.md, summary.json, run.json
-    and predictions.parquet in the folder --out; `blear compare` compares cards.
+    MODEL is an ONNX file, a file of torch.export (.pt2), MODULE:ATTRIBUTE of a callable, hf:FOLDER (a pipeline of
+    transformers), a run, a stage of a run, a model folder, or the name of a shipped model; several models are compared
+    by paired tests. DATA is a folder of class folders, a table, the name of a dataset, or JOB.yaml:NAME. The card is
+    card.html, card.md, summary.json, run.json and predictions.parquet in the folder --out; `blear compare` compares
+    cards.
     """
     import torch
     from rich.console import Console

@@ -132,8 +132,9 @@ def predict(
 ) -> None:
     """Predict every target of MODEL for the faces of videos and pictures, over time.
 
-    MODEL is a run, a stage of a run, a model folder, a weights file, the name of a shipped model, an ONNX file, or
-    MODULE:ATTRIBUTE of a callable; where it is left out, the model in the package of blear is used.
+    MODEL is a run, a stage of a run, a model folder, a weights file, the name of a shipped model, an ONNX file, a
+    file of torch.export (.pt2), MODULE:ATTRIBUTE of a callable, or hf:FOLDER (a pipeline of transformers); where it is
+    left out, the model in the package of blear is used.
     INPUT is a video, a picture, a folder, a pattern, a URL or pattern of object storage (s3://, gs://), a camera
     (camera:0), an address (rtsp://, http://), or - for a video on standard input. FILE.meta.json states model, framing,
     locator and versions. A call that is repeated after an interruption continues.

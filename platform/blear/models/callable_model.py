@@ -15,7 +15,7 @@ from torch import Tensor
 from blear.contracts import ClipSpec
 from blear.errors import RunError
 from blear.models.facts import NetworkFacts, read_facts
-from blear.models.foreign import FLAG, ForeignModel, channels_of
+from blear.models.foreign import CARD, FLAG, ForeignModel, channels_of, split_metadata
 
 _DO = "give MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE of a callable: a list of arrays [C, H, W] -> scores [N, K]"
 
@@ -23,7 +23,8 @@ _DO = "give MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE of a callable: a list of array
 class CallableModel(ForeignModel):
     """A callable: a list of N pictures, float32 arrays [C, H, W], -> N arrays of K scores, or one array [N, K].
 
-    Labels: `metadata["index2label"]` of the callable (MAITE), else the fact `labels`. A class without arguments is
+    Labels: `metadata["index2label"]` of the callable (MAITE), else the fact `labels`. Further entries `blear.KEY` of
+    `metadata` are facts, for instance `"blear.size": "48"`. A class without arguments is
     called once, and its instance is the model.
 
     Args:
@@ -37,8 +38,7 @@ class CallableModel(ForeignModel):
 
     def __init__(self, path: str, given: Mapping[str, Any] | None = None, clip: ClipSpec | None = None) -> None:
         self._call = _import(path)
-        stored = _labels(self._call)
-        facts = read_facts({"labels": stored} if stored else {}, given or {}, path, FLAG)
+        facts = read_facts(_stored_facts(self._call), given or {}, path, FLAG)
         if not facts.labels:
             do = f"set its metadata['index2label'], or give {FLAG} labels=A,B,..."
             raise RunError("the callable has no labels", path, do)
@@ -99,13 +99,16 @@ def _module_of_file(file: Path) -> Any:
     return module
 
 
-def _labels(call: Any) -> list[str]:
-    """Class names of `metadata["index2label"]`, in the order of the indices; empty without it."""
+def _stored_facts(call: Any) -> dict[str, Any]:
+    """Facts in `metadata` of a callable: class names in the order of their indices, and the entries `blear.KEY`."""
     metadata = getattr(call, "metadata", None)
-    names = metadata.get("index2label") if isinstance(metadata, Mapping) else None
-    if not isinstance(names, Mapping):
-        return []
-    return [str(names[index]) for index in sorted(names, key=int)]
+    if not isinstance(metadata, Mapping):
+        return {}
+    facts: dict[str, Any] = dict(split_metadata({key: value for key, value in metadata.items() if key != CARD})[0])
+    names = metadata.get("index2label")
+    if isinstance(names, Mapping):
+        facts["labels"] = [str(names[index]) for index in sorted(names, key=int)]
+    return facts
 
 
 def _clip(facts: NetworkFacts, clip: ClipSpec | None, path: str) -> ClipSpec:

@@ -12,6 +12,7 @@ from blear.models.callable_model import CallableModel, is_callable_path
 from blear.models.exported_program import SUFFIX as TORCH_EXPORT
 from blear.models.exported_program import ExportedProgramModel
 from blear.models.foreign import FLAG, ForeignModel
+from blear.models.huggingface import PREFIX, HuggingFaceModel
 from blear.models.load import load
 from blear.models.model import Model
 from blear.models.onnx import SUFFIX as ONNX
@@ -40,7 +41,7 @@ def open_model(
 
     Args:
         name: a model of `blear.load` (shipped model, model folder, weights file, run, stage), FILE.onnx,
-            FILE.pt2 (`torch.export`), or MODULE:ATTRIBUTE of a callable.
+            FILE.pt2 (`torch.export`), MODULE:ATTRIBUTE of a callable, or hf:FOLDER (a pipeline).
         stage: the stage of a run; None: the last one.
         facts: fields of `NetworkFacts`, for networks that do not carry them.
         clip: shape of the pictures for callables whose facts have no size; None: they must have it.
@@ -49,6 +50,8 @@ def open_model(
         RunError: there is no such model, it is of a type that is not read, a fact is wrong, or the model of `name`
             carries its facts itself.
     """
+    if name.startswith(PREFIX):
+        return HuggingFaceModel(name.removeprefix(PREFIX), facts, clip)
     suffix, path = Path(name).suffix.lower(), Path(name).expanduser()
     if suffix in _REFUSED and (path.exists() or "/" in name):
         do = _EXPORT if "TensorFlow" not in _REFUSED[suffix] else "convert it to ONNX (tf2onnx)"

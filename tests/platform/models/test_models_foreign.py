@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import zipfile
 from pathlib import Path
 
@@ -22,7 +23,7 @@ CALLABLE = """
 import numpy as np
 
 class Means:
-    metadata = {"id": "means", "index2label": {1: "green", 0: "red", 2: "blue"}}
+    metadata = {"id": "means", "index2label": {1: "green", 0: "red", 2: "blue"}, "blear.size": "24"}
 
     def __call__(self, batch):
         assert all(one.dtype == np.float32 and one.shape[0] == 3 for one in batch)
@@ -111,6 +112,7 @@ def test_a_callable_is_a_model(tmp_path: Path, name: str) -> None:
     facts = {} if name == "Means" else {"labels": "red,green,blue"}
     path = f"{tmp_path}/means.py:{name}"
     model = open_model(path, facts=facts | {"output": "probabilities"}, clip=ClipSpec(1, 3, 24, 24))
+    assert model.card.clip == ClipSpec(1, 3, 24, 24)
     assert model.labels == {"emotion": ("red", "green", "blue")}
     expected = torch.from_numpy(FACES.mean(axis=(1, 2)) / 255).float()
     torch.testing.assert_close(model(FACES)["emotion"], expected, atol=1e-5, rtol=1e-5)
@@ -119,7 +121,7 @@ def test_a_callable_is_a_model(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "facts", "words"),
     [
-        ("means.py:Means", {}, "the size of its pictures is not known"),
+        ("means.py:bare", {"labels": "a,b,c"}, "the size of its pictures is not known"),
         ("means.py:bare", {"size": "24"}, "the callable has no labels"),
         ("means.py:nothing", {"size": "24"}, "cannot be imported: AttributeError"),
         ("means.py:single", {"size": "24", "labels": "a,b,c"}, None),
@@ -146,3 +148,34 @@ def test_facts_are_pairs() -> None:
     assert parse_facts(["range=0,255", "labels = a,b"]) == {"range": "0,255", "labels": " a,b"}
     with pytest.raises(RunError, match="expected KEY=VALUE"):
         parse_facts(["range"])
+
+
+def test_without_transformers_the_message_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(RunError, match="transformers is not installed"):
+        open_model("hf:folder")
+    with pytest.raises(RunError, match="the pipeline has its own range"):
+        open_model("hf:folder", facts={"range": "0,255"})
+
+
+def test_a_pipeline_of_hugging_face_is_a_model(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.ResNetConfig(
+        embedding_size=4, hidden_sizes=[4, 4], depths=[1, 1], layer_type="basic", id2label=dict(enumerate(LABELS))
+    )
+    net = transformers.ResNetForImageClassification(config).eval()
+    net.save_pretrained(tmp_path)
+    processor = transformers.ViTImageProcessor(
+        size={"height": 24, "width": 24}, image_mean=[0.5] * 3, image_std=[0.25] * 3
+    )
+    processor.save_pretrained(tmp_path)
+    model = open_model(f"hf:{tmp_path}", clip=ClipSpec(1, 3, 24, 24))
+    assert model.labels == {"emotion": LABELS}
+    with torch.no_grad():
+        pixels = (torch.from_numpy(FACES).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
+        expected = net(pixels).logits.softmax(dim=1)
+    torch.testing.assert_close(model(FACES)["emotion"], expected, atol=1e-5, rtol=1e-4)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(RunError, match="cannot be loaded"):
+        open_model(f"hf:{tmp_path}")
