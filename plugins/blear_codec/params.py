@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from blear.contracts import Params
 from blear.errors import PluginError
-from blear_codec.codecs import CODECS, require_codec
+from blear_codec.codecs import CODECS, Structure, require_codec
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Kbps = Annotated[float, Field(ge=1, le=1e5, allow_inf_nan=False)]  # the range that x264 and SVT-AV1 accept
@@ -41,6 +41,16 @@ class VideoParams(Params):
     kbps: Kbps | list[Kbps] | dict[Kbps, Weight] | None = Field(
         None, description="Aimed-at rate in kilobits a second instead of `crf`; short clips only come near it."
     )
+    qp: int | list[int] | dict[int, Weight] | None = Field(
+        None,
+        description="Constant quantiser of all frames instead of `crf`, as in tests of video coding for machines (22, "
+        "27, 32, 37, 42, 47). Not for mpeg4 and mjpeg, whose `crf` is their quantiser.",
+    )
+    structure: Structure = Field(
+        "default",
+        description="Frame types: default of the encoder; low_delay: no frame refers to a later one, no look-ahead; "
+        "all_intra: every frame is a key frame.",
+    )
     shrink: Shrink | list[Shrink] | dict[Shrink, Weight] = Field(
         1.0,
         description="Divisor of width and height before the encoder (rounded to even); frames are upscaled after "
@@ -60,7 +70,7 @@ class VideoParams(Params):
     )
     frozen: bool = Field(False, description="Use each clip's first draw in all epochs, like offline degradation.")
 
-    @field_validator("crf", "kbps", "shrink")
+    @field_validator("crf", "qp", "kbps", "shrink")
     @classmethod
     def _mixture(cls, values: object) -> object:
         _check_mixture(values)
@@ -69,13 +79,17 @@ class VideoParams(Params):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         codec = CODECS[self.codec]
-        if self.crf is not None and self.kbps is not None:
-            raise ValueError("crf and kbps exclude each other; give one of them")
-        low, high = codec.crf
-        values = [] if self.crf is None else [self.crf] if isinstance(self.crf, int) else list(self.crf)
-        wrong = [value for value in values if not low <= value <= high]
-        if wrong:
-            raise ValueError(f"crf of {codec.label} lies in {low}..{high}, not {', '.join(map(str, wrong))}")
+        given = [name for name in ("crf", "qp", "kbps") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other; give one of them")
+        if self.qp is not None and codec.qp is None:
+            raise ValueError(f"crf is the quantiser of {codec.label}; give crf instead of qp")
+        for name, value, limits in (("crf", self.crf, codec.crf), ("qp", self.qp, codec.qp or codec.crf)):
+            values = [] if value is None else [value] if isinstance(value, int) else list(value)
+            wrong = [one for one in values if not limits[0] <= one <= limits[1]]
+            if wrong:
+                what = f"{name} of {codec.label} lies in {limits[0]}..{limits[1]}"
+                raise ValueError(f"{what}, not {', '.join(map(str, wrong))}")
         preset = getattr(self, "preset", "")
         if preset and preset not in codec.presets:
             raise ValueError(f"{codec.label} has no preset {preset!r}; known: {', '.join(sorted(codec.presets))}")

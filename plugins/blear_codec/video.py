@@ -37,13 +37,13 @@ class VideoCodec:
         require_codec(self._codec)
         if context.clip is not None:
             check_channels(context.clip.channels, f"codec/{self._codec.name}")
-        self._by_rate = params.kbps is not None
-        quality = self._codec.default_crf if params.crf is None else params.crf
-        self._mixture = ValueMixture(quality if params.kbps is None else params.kbps)
+        self._kind = next((name for name in ("kbps", "qp") if getattr(params, name) is not None), "crf")
+        given = getattr(params, self._kind)
+        self._mixture = ValueMixture(self._codec.default_crf if given is None else given)
         self._shrink = ValueMixture(params.shrink)
 
     def draw(self, keys: DrawKeys) -> Draws:
-        """`strength`: float32 [B], crf or kbps; `shrink`: float32 [B]; `key`: int64 [B], for drops and losses."""
+        """`strength`: float32 [B], crf, qp or kbps; `shrink`: float32 [B]; `key`: int64 [B], for drops and losses."""
         keys = keys.frozen() if self._params.frozen else keys
         strength, key, shrink = keys.uniform(3).T
         return {
@@ -71,12 +71,21 @@ class VideoCodec:
         return map_clips(frames_BTCHW, change, f"codec/{self._codec.name}")
 
     def levels(self) -> Sequence[Mapping[str, Any]]:
-        """Bit rates if the job sets `kbps`, otherwise quality numbers; mildest first."""
-        if self._by_rate:
-            return [{"kbps": rate} for rate in _RATES]
-        return [{"crf": crf} for crf in self._codec.levels]
+        """Bit rates if the job sets `kbps`, quantisers if it sets `qp`, otherwise quality numbers; mildest first."""
+        values = {"kbps": _RATES, "qp": self._codec.qp_levels, "crf": self._codec.levels}[self._kind]
+        return [{self._kind: value} for value in values]
 
     def _settings(self, strength: float, shrink: float) -> Settings:
         params, preset = self._params, getattr(self._params, "preset", "")
-        rate = {"kbps": strength} if self._by_rate else {"crf": round(strength)}
-        return Settings(params.codec, gop=params.gop, preset=preset, fps=params.fps, shrink=shrink, **rate)
+        number = round(strength)
+        return Settings(
+            params.codec,
+            crf=number if self._kind == "crf" else None,
+            kbps=strength if self._kind == "kbps" else None,
+            qp=number if self._kind == "qp" else None,
+            structure=params.structure,
+            gop=params.gop,
+            preset=preset,
+            fps=params.fps,
+            shrink=shrink,
+        )

@@ -175,6 +175,8 @@ def test_levels_are_parameters_mildest_first():
         assert all(COMPONENTS[name].params(**level) for level in levels)
         values = [level["crf"] for level in levels]
         assert values == sorted(values)
+        if CODECS[name].qp is not None:
+            assert [level["qp"] for level in build(name, qp=30).levels()] == list(CODECS[name].qp_levels)
         rates = [level["kbps"] for level in build(name, kbps=60).levels()]
         assert rates == sorted(rates, reverse=True)
     qualities = [level["quality"] for level in build("jpeg").levels()]
@@ -188,6 +190,9 @@ def test_levels_are_parameters_mildest_first():
         ("mpeg4", {"crf": [2, 0, 40]}, r"crf of MPEG-4 Part 2 lies in 1..31, not 0, 40"),
         ("av1", {"crf": 64}, r"crf of AV1 lies in 1..63, not 64"),
         ("hevc", {"crf": 20, "kbps": 100}, "crf and kbps exclude each other"),
+        ("hevc", {"crf": 20, "qp": 22}, "crf and qp exclude each other"),
+        ("h264", {"qp": [22, 52]}, r"qp of H.264 lies in 0..51, not 52"),
+        ("mjpeg", {"qp": 4}, "crf is the quantiser of Motion JPEG; give crf instead of qp"),
         ("vp9", {"kbps": 0.9}, "greater than or equal to 1"),
         ("av1", {"kbps": [50, 100_001]}, "less than or equal to 100000"),
         ("h264", {"shrink": 0.5}, "greater than or equal to 1"),

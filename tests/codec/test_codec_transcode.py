@@ -213,3 +213,38 @@ def test_bits_do_not_depend_on_previous_memory_content(name, size, length, crf):
 
     with ThreadPoolExecutor(2) as pool:
         assert len(set(pool.map(coded, range(16)))) == 1
+
+
+@pytest.mark.parametrize("name", ["h264", "hevc", "av1", "vp9"])
+def test_a_constant_quantiser_is_that_of_every_frame(name):
+    """Equal pictures cost the same bits in all-intra coding; a larger quantiser costs fewer."""
+    clip = face()[:1].repeat(3, axis=0)
+    coded = [
+        transcode(clip, replace(settings(name, structure="all_intra", kbps=1), kbps=None, qp=qp)) for qp in (24, 36, 48)
+    ]
+    assert coded[0].bits > coded[1].bits > coded[2].bits
+    for one in coded:
+        assert psnr(one.frames_THWC[0], one.frames_THWC[2]) > 45  # not with crf, which codes later frames otherwise
+    assert psnr(clip, coded[0].frames_THWC) > psnr(clip, coded[2].frames_THWC)
+
+
+@pytest.mark.parametrize("name", ["h264", "hevc", "av1", "vp9", "mpeg4"])
+def test_structures_of_the_frames(name, monkeypatch):
+    clip, seen = face(length=12), []
+    real = transcode.__globals__["_encode"]
+
+    def encode(*arguments):
+        packets = real(*arguments)
+        # the first packet of x264 was written again without its text, and without its flag
+        seen.append([(packet.pts, packet.is_keyframe or packet.pts == 0) for packet in packets])
+        return packets
+
+    monkeypatch.setitem(transcode.__globals__, "_encode", encode)
+    for structure in ("default", "low_delay", "all_intra"):
+        transcode(clip, settings(name, structure=structure))
+    default, low_delay, all_intra = seen
+    assert [pts for pts, _ in low_delay] == list(range(12))
+    assert [key for _, key in all_intra] == [True] * 12
+    assert [key for _, key in low_delay] == [True] + [False] * 11
+    if name in ("h264", "hevc"):
+        assert [pts for pts, _ in default] != list(range(12))  # later frames are coded before those that refer to them

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from blear.evaluate.markdown import format_number, summary_markdown
+from blear.evaluate.statistics.results import cubic_differs
 from blear.evaluate.summary import Summary
 
 _NAMES = {
@@ -113,6 +114,10 @@ def _bjontegaard(summary: Summary) -> Iterator[str]:
     for b in summary.bd:
         unit = " %" if b.kind == "rate" else ""
         value = b.undefined if b.value is None else _with_interval(b.value, b.low, b.high) + unit
+        if b.cubic is not None and cubic_differs(b):
+            value += f"; cubic fit {b.cubic:.4g}{unit}"
+        if b.per_video is not None:
+            value += f"; mean of {b.videos} videos {b.per_video:.4g}{unit}"
         factors = b.factor if b.factor == b.against_factor else f"{b.factor} against {b.against_factor}"
         rows.append(
             [

@@ -16,6 +16,7 @@ from blear.evaluate.statistics.curve_fitting import (
     upper_concave_hull,
 )
 from blear.evaluate.statistics.rate_accuracy import rate_accuracy
+from blear.evaluate.statistics.results import cubic_differs
 from blear.metrics import CLASSIFICATION, REGRESSION
 
 # Rate in kbit/s and PSNR of two H.264 encoders, four operating points each
@@ -183,3 +184,51 @@ def test_errors_and_ccc_have_bjontegaard_differences():
 
 def test_conditions_without_a_bit_rate_have_no_curve():
     assert rate_accuracy(make_tested(classes("a", 1, TRUTH, TRUTH)), {}) == ([], [])
+
+
+def test_cubic_fits_equal_the_bjontegaard_package_and_are_reported_where_they_differ():
+    better = dict(zip(SHARE, (0.52, 0.66, 0.64, 0.80, 0.81, 0.86), strict=True))  # falls once: isotonic pools it
+    table = make_tested(*_points("a"), *_points("b", shares=better, factor=1.1), metrics=CLASSIFICATION[:1])
+    args = (list(SHARE), list(SHARE.values()), [1.1 * k for k in better], list(better.values()))
+    found = {n.kind: n for n in rate_accuracy(table, {})[1]}
+    expected = bjontegaard.bd_rate(*args, method="cubic", require_matching_points=False)
+    assert found["rate"].cubic == pytest.approx(expected, abs=1e-3)
+    assert found["metric"].cubic == pytest.approx(bjontegaard.bd_psnr(*args, method="cubic"), abs=1e-6)
+    assert cubic_differs(found["rate"])
+    same = {n.kind: n for n in rate_accuracy(make_tested(*_points("a"), *_points("a2")), {})[1]}
+    assert same["rate"].cubic == pytest.approx(0, abs=1e-6)
+    assert not cubic_differs(same["rate"])
+
+
+def test_the_mean_of_single_videos_equals_the_mean_of_their_own_differences():
+    videos = np.arange(400) // 100  # four videos of 100 frames
+    generator = np.random.default_rng(0)
+    gains = {"a": 0.0, "b": 0.06}
+    right = {
+        (arm, kbps): generator.random(400) < share + gains[arm] + 0.03 * videos
+        for arm in gains
+        for kbps, share in SHARE.items()
+    }
+    tables = [
+        classes(
+            arm,
+            float(kbps),
+            TRUTH,
+            np.where(right[arm, kbps], TRUTH, (TRUTH + 1) % 3),
+            kbps=kbps * (1 + 0.1 * videos),
+            videos=[f"v{number}" for number in videos],
+        )
+        for arm in gains
+        for kbps in SHARE
+    ]
+    table = make_tested(*tables, metrics=CLASSIFICATION[:1], resamples=20)
+    found = next(n for n in rate_accuracy(table, {})[1] if n.kind == "metric")
+    expected = []
+    for video in range(4):
+        own = videos == video
+        x = np.log10(np.array(list(SHARE)) * (1 + 0.1 * video))
+        curves = [isotonic_regression(np.array([right[arm, k][own].mean() for k in SHARE])) for arm in gains]
+        expected.append(float(bd_metric(x, curves[0], x, curves[1])))
+    assert found.videos == 4
+    assert found.per_video == pytest.approx(np.mean(expected))
+    assert found.per_video != pytest.approx(found.value, abs=1e-6)

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from blear.contracts import Metric
-from blear.evaluate.statistics.bjontegaard import bd_metric, bd_rate, is_constant
+from blear.evaluate.statistics.bjontegaard import bd_metric, bd_rate, cubic_bd, is_constant
 from blear.evaluate.statistics.bootstrap_estimate import BootstrapEstimate
 from blear.evaluate.statistics.curve_fitting import isotonic_regression, upper_concave_hull
 from blear.evaluate.statistics.prediction_groups import GroupKey
 from blear.evaluate.statistics.results import BjontegaardDelta, RateAccuracyCurve, RateAccuracyPoint
 from blear.evaluate.statistics.tested_predictions import TestedPredictions
+from blear.evaluate.statistics.video_curves import mean_over_videos
 
 ConditionGroups = Mapping[str, Mapping[str, str | int | float]]
 """Condition -> the entry `group` of its sweep in the job."""
@@ -157,6 +158,11 @@ def _difference(tested: TestedPredictions, curve: _Curve, base: _Curve, kind: st
         estimate = BootstrapEstimate(float(all_R[0]), all_R[1 : 1 + resamples], all_R[1 + resamples :])
         value = estimate.value
         low, high = tested.interval(estimate, *curve.keys, *base.keys)
+    cubic, per_video, videos = None, None, 0
+    if HULL not in (curve.factor, base.factor):  # a hull is piecewise linear, and not of one video
+        cubic = cubic_bd(x_a[0], base.y_RP[0], x_b[0], curve.y_RP[0], kind)
+        cubic = cubic if cubic is None or kind == "rate" else sign * cubic
+        per_video, videos = mean_over_videos(tested, base.keys, curve.keys, curve.metric, kind)
     return BjontegaardDelta(
         arm=curve.arm,
         against=base.arm,
@@ -169,6 +175,9 @@ def _difference(tested: TestedPredictions, curve: _Curve, base: _Curve, kind: st
         low=low,
         high=high,
         undefined=undefined,
+        cubic=cubic,
+        per_video=per_video,
+        videos=videos,
     )
 
 

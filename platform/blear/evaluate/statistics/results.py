@@ -189,3 +189,16 @@ class BjontegaardDelta(SummaryModel):
     low: float | None = None
     high: float | None = None
     undefined: str = Field("", description="reason why there is no value")
+    cubic: float | None = Field(
+        None, description="the same with polynomials of third degree without isotonic regression (VCEG-M33)"
+    )
+    per_video: float | None = Field(None, description="mean of the differences of single videos; null: none has one")
+    videos: int = Field(0, description="number of videos with a difference of their own")
+
+
+def cubic_differs(difference: BjontegaardDelta) -> bool:
+    """Whether the cubic fit gives another number than isotonic regression, beyond 0.1 per cent or 0.001."""
+    if difference.cubic is None:
+        return False
+    tolerance = 0.1 if difference.kind == "rate" else 0.001
+    return difference.value is None or abs(difference.cubic - difference.value) > tolerance

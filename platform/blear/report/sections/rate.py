@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from blear.evaluate.statistics.rate_accuracy import HULL
-from blear.evaluate.statistics.results import BjontegaardDelta, RateAccuracyCurve
+from blear.evaluate.statistics.results import BjontegaardDelta, RateAccuracyCurve, cubic_differs
 from blear.report.drawing import PANEL, WIDE, panel, style
 from blear.report.figure import Cell, Figure, Panel, slug
 from blear.report.section import Section
@@ -50,6 +50,7 @@ def section(view: View) -> Section | None:
             "few": [curve for curve in curves if not curve.enough and curve.factor != HULL],
             "pairs": _pairs(view),
             "labels": labels,
+            "cubic_differs": cubic_differs,
             "others": list(dict.fromkeys(bd.metric for bd in view.summary.bd if bd.metric != view.headline.name)),
         },
     )
