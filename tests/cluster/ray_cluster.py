@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 
 from ports import free_port
 
+_STARTS = 3
 BINARIES = Path(sys.executable).parent
 AGENT = "dashboard-agent-listen"  # its default port is fixed, so that one machine could have one node only
 
@@ -112,7 +113,15 @@ class Cluster:
     nodes: list[Node] = field(default_factory=list)
 
     def start(self, *arguments: str, **environment: str) -> Node:
-        """Starts a Ray node and waits until it runs."""
+        """Starts a Ray node and waits until it runs. Ray ends a node that needs over 30 seconds: it is started again."""
+        for _ in range(_STARTS):
+            if (node := self._start(arguments, environment)) is not None:
+                self.nodes.append(node)
+                return node
+        pytest.fail(f"a Ray node timed out at each of {_STARTS} starts")
+
+    def _start(self, arguments: Sequence[str], environment: dict[str, str]) -> Node | None:
+        """One start; None where it took too long."""
         log = self.folder / f"node-{time.time_ns()}.log"
         command = [str(BINARIES / "ray"), "start", "--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats"]
         command += ["--object-store-memory=80000000", "--include-log-monitor=false", *arguments]
@@ -120,16 +129,16 @@ class Cluster:
             process = subprocess.Popen(
                 command, stdout=output, stderr=output, cwd=self.folder, env=self.environment | environment
             )
-        node = Node(process, log)
-        self.nodes.append(node)
 
-        def up() -> bool:
-            if process.poll() is not None:
-                pytest.fail(f"a Ray node ended:\n{log.read_text()}")
-            return "Ray runtime started" in log.read_text()
+        def has_started_or_ended() -> bool:
+            return process.poll() is not None or "Ray runtime started" in log.read_text()
 
-        wait_for(f"a Ray node is up ({log})", up, 240)
-        return node
+        wait_for(f"a Ray node is up ({log})", has_started_or_ended, 240)
+        if process.poll() is None:
+            return Node(process, log)
+        if "timed out during startup" not in log.read_text():
+            pytest.fail(f"a Ray node ended:\n{log.read_text()}")
+        return None
 
     def head(self, *resources: str) -> None:
         """Starts the head; without CPUs, unless its resources are given."""
