@@ -113,7 +113,7 @@ class Cluster:
     nodes: list[Node] = field(default_factory=list)
 
     def start(self, *arguments: str, **environment: str) -> Node:
-        """Starts a Ray node and waits until it runs. Ray ends a node that needs over 30 seconds: it is started again."""
+        """Starts a Ray node and waits until it runs. Ray ends a node that needs over 30 seconds; it is restarted."""
         for _ in range(_STARTS):
             if (node := self._start(arguments, environment)) is not None:
                 self.nodes.append(node)
