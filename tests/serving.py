@@ -11,6 +11,18 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
+import numpy as np
+
+import blear
+from blear.models.calibration import calibrated
+
+
+def expected_probabilities(model: blear.Model, images: np.ndarray, face: dict[str, Any]) -> np.ndarray:
+    """Probabilities [7] of a cut face with the temperature of the model's card, for the facts in an answer."""
+    probabilities = model(images)["emotion"][0].numpy()
+    calibration = model.card.calibration["emotion"]
+    return calibrated(probabilities, calibration.temperature(face["face_px"], face["degradation"]))
+
 
 class Server:
     """A started server; `token` is that of its address."""

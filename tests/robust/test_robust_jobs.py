@@ -18,7 +18,7 @@ def test_the_profile_of_the_shipped_weights(repository) -> None:
     job, _ = read_job(repository / "jobs" / "robust_faces.yaml", profile="small")
     release, _ = read_job(repository / "jobs" / "robust_faces.yaml", profile="release")
     assert [stage.steps for stage in release.stages.values()] == [2688, 5152, 10080, 13440]
-    assert [stage.steps for stage in job.stages.values()] == [2688, 1344, 2464, 672]
+    assert [stage.steps for stage in job.stages.values()] == [2688, 1344, 2464, 2464]
     taught = {name: stage.teacher.stage for name, stage in job.stages.items() if stage.teacher is not None}
     assert taught == {"robust": "clean", "refined": "robust"}
     assert all(stage.validate_ is None for stage in job.stages.values())  # no weights are selected on a tested split
