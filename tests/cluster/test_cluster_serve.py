@@ -50,3 +50,5 @@ def test_two_replicas_answer_as_the_model(ray_here):
         serve.shutdown()
     with pytest.raises(blear.BlearError, match="there is no argument 'model'"):
         app({"model": "robust-faces"})
+    with pytest.raises(blear.BlearError, match="an argument is no number"):
+        app({"replicas": "two"})

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from blear.errors import RunError
-from blear.export.quiet import quiet
 from blear.export.trace import Traced
+from blear.models.quiet import quiet
 
 OPSET = 20
 """Version of ONNX's operators in exported files."""

@@ -9,8 +9,8 @@ import torch
 
 from blear.errors import RunError
 from blear.export.metadata import file_metadata
-from blear.export.quiet import quiet
 from blear.models.model import Model
+from blear.models.quiet import quiet
 from blear.models.traceable import TraceableModel
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from blear.errors import RunError
 from blear.models.exported_program_check import check_exported_program
 from blear.models.facts import NetworkFacts, read_facts
 from blear.models.foreign import FLAG, ForeignModel, channels_of, split_metadata
+from blear.models.quiet import quiet
 from blear.storage.file_digest import file_digest
 
 SUFFIX = ".pt2"
@@ -43,7 +41,7 @@ class ExportedProgramModel(ForeignModel):
         check_exported_program(file)
         extra: dict[str, Any] = {"-": ""}  # torch fills only a dict that is not empty
         try:
-            with _quiet():
+            with quiet():
                 program = torch.export.load(file, extra_files=extra)
                 self._module = program.module(check_guards=False)
         except Exception as error:
@@ -100,16 +98,3 @@ def _clip(shape: Sequence[int | None], facts: NetworkFacts, file: Path) -> ClipS
     if height is None or width is None:
         raise RunError("the file does not state the size of its input", str(file), f"give {FLAG} size=H,W")
     return ClipSpec((shape[1] or 1) if len(shape) == 5 else 1, channels, height, width)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without torch's warnings about the format."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

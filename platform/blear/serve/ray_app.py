@@ -25,13 +25,18 @@ def app(arguments: Mapping[str, str]) -> Application:
             `cpus`: CPUs that a replica reserves, by default 1.
 
     Raises:
-        RunError: an argument is unknown.
+        RunError: an argument is unknown, or is no number.
     """
     unknown = sorted(set(arguments) - set(_KEYS))
     if unknown:
         raise RunError(f"there is no argument {unknown[0]!r}", "blear.serve:app", f"use: {', '.join(_KEYS)}")
     models = tuple(name.strip() for name in arguments.get("models", "").split(",") if name.strip())
-    margin = float(arguments["margin"]) if "margin" in arguments else None
+    try:
+        margin = float(arguments["margin"]) if "margin" in arguments else None
+        replicas, cpus = int(arguments.get("replicas", 1)), float(arguments.get("cpus", 1))
+    except ValueError as error:
+        do = "give numbers for margin, replicas and cpus"
+        raise RunError(f"an argument is no number: {error}", "blear.serve:app", do) from error
     settings = ServeSettings(models, locator=arguments.get("locator"), margin=margin)
     token = arguments.get("token")
 
@@ -41,6 +46,6 @@ def app(arguments: Mapping[str, str]) -> Application:
     deployment: Any = serve.deployment(serve.ingress(build)())
     return deployment.options(
         name="blear",
-        num_replicas=int(arguments.get("replicas", 1)),
-        ray_actor_options={"num_cpus": float(arguments.get("cpus", 1))},
+        num_replicas=replicas,
+        ray_actor_options={"num_cpus": cpus},
     ).bind()

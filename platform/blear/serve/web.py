@@ -95,9 +95,7 @@ def build_app(build_service: Callable[[], Service], controls: list[Control], tok
         The controls degrade each face, in the size of the model's input, before it is predicted.
         """
         service = _service(request)
-        given = {name: value for name, value in request.query_params.items() if name not in RESERVED}
-        given.pop("token", None)
-        setting = read_setting(service.controls, given)
+        setting = read_setting(service.controls, _controls(request))
         boxes = tuple(_box(text) for text in box or ())
         data = await _body(request, service.limits.bytes)
         return await service.answer(data, Question(setting, faces == "crop", boxes, show))
@@ -109,6 +107,22 @@ def build_app(build_service: Callable[[], Service], controls: list[Control], tok
 def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
+
+
+def _controls(request: Request) -> dict[str, str]:
+    """The values of the controls in the address of a request.
+
+    Raises:
+        UploadError: a control is given twice.
+    """
+    given: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in RESERVED or name == "token":
+            continue
+        if name in given:
+            raise UploadError(f"{name} is given twice", do="give each control once")
+        given[name] = value
+    return given
 
 
 async def _body(request: Request, most: int) -> bytes:

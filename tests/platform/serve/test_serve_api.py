@@ -109,6 +109,7 @@ def test_a_request_has_the_same_answer_among_others(server):
         (bytes(33_000_000), {}, 413, "more than 32 MB"),
         (png(face()), {"blur": 9}, 422, "blur: '9' is out of range\n  -> give a number from 0 to 4"),
         (png(face()), {"blur": "nan"}, 422, "blur: 'nan' is out of range"),
+        (png(face()), {"blur": [1, 2]}, 422, "blur is given twice"),
         (png(face()), {"sharpen": 1}, 422, "there is no parameter 'sharpen'"),
         (png(face()), {"box": "1,2,3"}, 422, "box: '1,2,3' is no box"),
         (png(face()), {"box": "1,2,inf,3"}, 422, "is no box"),

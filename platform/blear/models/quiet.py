@@ -1,4 +1,4 @@
-"""Tracing and writing without the messages of torch's exporters."""
+"""Reading and writing exported networks without the messages of torch's exporters."""
 
 from __future__ import annotations
 
