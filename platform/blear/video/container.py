@@ -34,14 +34,14 @@ def open_container(video: Path, hardware: str | None = None) -> av.container.Inp
             metadata_errors="replace",
         )
     except (av.FFmpegError, ValueError) as error:
-        if _lacks_index(video):
-            what = "no frame can be decoded: the recording is cut off, and its index (the box `moov`) is missing"
-            raise DataError(what, str(video), "get a whole copy, or rebuild the index with a repair tool") from error
         raise undecodable(video) from error
 
 
 def undecodable(video: Path) -> DataError:
-    """The error of a file that is not a video."""
+    """The error of a file that is not a video, or whose index is missing."""
+    if _lacks_index(video):
+        what = "no frame can be decoded: the recording is cut off, and its index (the box `moov`) is missing"
+        return DataError(what, str(video), "get a whole copy, or rebuild the index with a repair tool")
     return DataError("no frame can be decoded", str(video), "give a video file that ffmpeg can play")
 
 
@@ -59,6 +59,8 @@ def choose_stream(container: av.container.InputContainer, video: Path, index: in
         raise DataError(f"there is no video stream {index}", str(video), do)
     chosen = max(streams, key=_preference) if index is None else streams[index]
     if chosen.codec_context is None:
+        if _lacks_index(video):  # the part that is there may have the stream without its codec
+            raise undecodable(video)
         raise DataError("no decoder for its video codec is installed", str(video), "convert it, for instance to H.264")
     return chosen
 

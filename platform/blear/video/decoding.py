@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 
 from blear.video.container import choose_stream, open_container
-from blear.video.skipping import NotInOrderError, Wanted, decode_wanted
+from blear.video.skipping import MalformedPacketError, NotInOrderError, Wanted, decode_wanted
 
 _DECODER_BYTES = 200 << 20
 _MOST_THREADS = 16  # FFmpeg advises against more
@@ -30,7 +30,9 @@ class StreamDecoder:
 
     Attributes:
         count: number of frames of the video until now, those that were left out included.
+        left_out: number of frames among them that were not decoded, so that damage in their pixels is not seen.
         missing: the container's time stamps of frames that could not be decoded, in the stream's time base, rising.
+        is_malformed: a packet does not have the form of its codec; packets of needed frames are not checked for it.
         errors: number of errors of the demuxer and the decoder.
         discarded: number of packets that the container excludes from display (edit lists).
     """
@@ -39,7 +41,8 @@ class StreamDecoder:
         self, video: Path, stream: int | None, threads: int, hardware: str | None, wanted: Wanted | None = None
     ) -> None:
         self._video, self._index, self._threads, self._hardware = video, stream, threads, hardware
-        self._wanted, self.count = wanted, 0
+        self._wanted, self.count, self.left_out = wanted, 0, 0
+        self.is_malformed = False
         self._reset()
 
     def _reset(self) -> None:
@@ -54,16 +57,20 @@ class StreamDecoder:
             DataError: the file is not a video.
         """
         last_pts: int | None = None
+        shown = 0
         if self._wanted is not None:
             try:
-                for frame, number in self._skipping(self._wanted):
-                    last_pts = frame.pts
+                for decoded, (frame, number) in enumerate(self._skipping(self._wanted), start=1):
+                    last_pts, self.left_out = frame.pts, number + 1 - decoded
                     yield frame, number, False
-            except (NotInOrderError, av.FFmpegError, IndexError):
+                    shown = decoded
+            except (NotInOrderError, av.FFmpegError, IndexError) as error:
                 self._reset()
+                self.is_malformed = isinstance(error, MalformedPacketError)
             else:
+                self.left_out = self.count - shown
                 return
-        self.count = 0
+        self.count = self.left_out = 0
         for number, (frame, damaged) in enumerate(self._all()):
             self.count = number + 1
             if last_pts is None or frame.pts is None or frame.pts > last_pts:

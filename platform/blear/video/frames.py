@@ -7,6 +7,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import VideoReformatter
 
 THUMBNAIL = (64, 36)
@@ -70,7 +71,9 @@ class RgbConverter:
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         """RGB uint8 [H, W, 3]."""
         rgb = frame.reformat(self.width, self.height, "rgb24", interpolation="BICUBIC", threads=1)
-        image_HWC = rgb.to_ndarray()
+        plane: Any = rgb.planes[0]
+        rows_HB = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # a view: pictures of 4K are large
+        image_HWC = rows_HB[: self.height, : 3 * self.width].reshape(self.height, self.width, 3)
         return np.ascontiguousarray(_upright(image_HWC, frame))
 
 
@@ -87,7 +90,8 @@ def _upright(image_HWC: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
 
 def display_matrix(frame: av.VideoFrame) -> tuple[tuple[int, int], tuple[int, int]] | None:
     """The signs of the display matrix of a frame; None: no matrix, or a turn that is no quarter turn."""
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    read: Any = SideDataContainer  # frame.side_data would stay with the frame and refer to it: a circle, and large
+    data = read(frame).get("DISPLAYMATRIX")
     if data is None:
         return None
     a, b, _, c, d = np.sign(np.frombuffer(bytes(data), np.int32)[:5]).tolist()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import av
+
+from blear.video.nal_units import length_bytes, nal_units
 
 _BY_FLAG = frozenset(("av1", "hevc", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "vp8", "vp9"))
 """Codecs in which no frame that is displayed after a key frame refers to a frame before it."""
@@ -19,27 +19,10 @@ def is_random_access(packet: av.Packet, stream: av.VideoStream) -> bool:
     """
     if not packet.is_keyframe:
         return False
-    context = stream.codec_context
-    if context.codec.canonical_name != "h264":
-        return context.codec.canonical_name in _BY_FLAG
-    extradata = context.extradata or b""
-    length = (extradata[4] & 3) + 1 if len(extradata) > 4 and extradata[0] == 1 else 0
-    return any(kind == _IDR for kind in _nal_types(bytes(packet), length))
-
-
-def _nal_types(data: bytes, length: int) -> Iterator[int]:
-    """Types of the NAL units of a packet of H.264.
-
-    Args:
-        length: bytes of the length before each unit; 0: start codes.
-    """
-    if not length:
-        position = data.find(b"\0\0\1")
-        while 0 <= position < len(data) - 3:
-            yield data[position + 3] & 31
-            position = data.find(b"\0\0\1", position + 3)
-        return
-    position = 0
-    while position + length < len(data):
-        yield data[position + length] & 31
-        position += length + int.from_bytes(data[position : position + length], "big")
+    name = stream.codec_context.codec.canonical_name
+    if name != "h264":
+        return name in _BY_FLAG
+    try:
+        return any(unit[:1] and unit[0] & 31 == _IDR for unit in nal_units(bytes(packet), length_bytes(stream)))
+    except ValueError:
+        return False

@@ -36,7 +36,7 @@ def read_video(
     every: int = 1,
     *,
     wanted: Callable[[int, float], bool] | None = None,
-    on_frames: Callable[[int], None] | None = None,
+    on_frames: Callable[[int, int], None] | None = None,
     damaged: Damaged = "mark",
     square_pixels: bool = True,
     deinterlace: bool = True,
@@ -48,15 +48,16 @@ def read_video(
     """Iterates over every `every`-th frame of a video, beginning with the first one.
 
     Only images that are read are converted to RGB. Frames that are not asked for are decoded where others depend on
-    them; damage in the rest of them is not seen, except with `damaged="refuse"`. Images are upright, have square pixels
-    and the size of the first frame.
+    them. The form of the rest is checked; wrong pixels in it are found with `damaged="refuse"` only, which decodes all.
+    Images are upright, have square pixels and the size of the first frame.
 
     Args:
         wanted: which frames are needed, from their number and time in seconds, in place of `every`; called for each
             frame in the order of display. Decoded frames that are not needed are yielded, too: they are those that
             others depend on.
-        on_frames: is called with the number of frames of the video that were read since the last call, those included
-            that were not decoded.
+        on_frames: is called with the number of frames of the video that were read since the last call, and the number
+            of those that were not decoded. The second number is negative where earlier frames are decoded after all,
+            because a damaged place was found.
         damaged: what happens to damaged frames: "mark" yields them with `VideoFrame.damaged`; "skip" leaves them out,
             with their numbers; "refuse" raises an error.
         square_pixels: stretch frames whose stored pixels are not square.
@@ -81,7 +82,7 @@ def read_video(
         None if damaged == "refuse" or (every == 1 and wanted is None) else _by_stamp(wanted, every, facts.time_base)
     )
     decoder = StreamDecoder(video, stream, threads, hardware, chosen)
-    counted = 0
+    counted = left_out = 0
     deinterlacer = Deinterlacer()
     times = FrameTimes(facts.start, facts.time_base, facts.rate)
     timed = (
@@ -111,10 +112,10 @@ def read_video(
             image, small = functools.partial(convert, frame), functools.partial(shrink, frame)
             yield VideoFrame(number, seconds, image, facts.pixel_aspect, broken, small)
         if on_frames is not None:
-            on_frames(number + 1 - counted)
-        counted = number + 1
+            on_frames(number + 1 - counted, decoder.left_out - left_out)
+        counted, left_out = number + 1, decoder.left_out
     if on_frames is not None:
-        on_frames(decoder.count - counted)
+        on_frames(decoder.count - counted, decoder.left_out - left_out)
     if decoder.count == 0:
         raise undecodable(video)
     report = damage.report(decoder.count, facts, decoder)
@@ -178,7 +179,7 @@ class _Damage:
         """
         lost = facts.frames - count - decoder.discarded
         lost = lost if lost > max(5, 0.1 * facts.frames) or (lost > 0 and decoder.missing) else 0
-        if not (self.seconds or decoder.errors or lost):
+        if not (self.seconds or decoder.errors or lost or decoder.is_malformed):
             return ""
         base = facts.time_base
         missing = [float((pts - (facts.start or 0)) * base) for pts in decoder.missing]
@@ -189,6 +190,8 @@ class _Damage:
             parts.append(f"{max(lost, len(missing))} missing")
         if self.seconds:
             parts.append(f"{len(self.seconds)} marked as damaged")
+        if len(parts) == 1 and decoder.is_malformed:
+            parts.append("but the coded data of at least one is not of the form of its codec")
         return f"the file is damaged: {', '.join(parts)}{f' (at {shown} s)' if times else ''}"
 
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 import av
 
+from blear.video.packet_check import looks_whole
 from blear.video.random_access import is_random_access
+from blear.video.referenced_packets import MissingReferenceError, ReferencedPackets
 
 _HELD_BYTES = 32 << 20
 
@@ -20,14 +22,20 @@ class NotInOrderError(Exception):
     """The frames of a video cannot be numbered before they are decoded, or a frame is damaged."""
 
 
+class MalformedPacketError(NotInOrderError):
+    """A packet does not have the form of its codec, see `looks_whole`."""
+
+
 def decode_wanted(
     packets: Iterable[av.Packet], stream: av.VideoStream, wanted: Wanted
 ) -> Iterator[tuple[av.VideoFrame, int]]:
     """Decodes the frames that are needed, and frames that these depend on. The pixels do not change.
 
-    Frames are numbered in the order of display from the time stamps of their packets. Two kinds of packets are left
-    out: those of frames that no other frame refers to (`skip_frame` NONREF), and those between the last needed frame
-    before a random access point and this point, where decoding can begin anew.
+    Frames are numbered in the order of display from the time stamps of their packets. Three kinds of packets are left
+    out: those between the last needed frame before a random access point and this point, where decoding can begin anew;
+    in HEVC, those of frames to which no needed frame refers, directly or through others; in other codecs, those of
+    frames that no other frame refers to (`skip_frame` NONREF). Packets of frames that are not needed are checked by
+    `looks_whole`.
 
     Yields:
         Decoded frames with their numbers; all needed frames are among them.
@@ -35,6 +43,7 @@ def decode_wanted(
     Raises:
         NotInOrderError: a packet without rising, unique time stamps; an interlaced frame, which is deinterlaced with
             its neighbours; a frame that is damaged or missing.
+        MalformedPacketError: a packet of a frame that is not needed is damaged.
         av.FFmpegError: a packet cannot be decoded.
     """
     numbers: dict[int, int] = {}
@@ -75,23 +84,38 @@ _Numbered = tuple[av.Packet, int, bool]
 def _without_tails(
     packets: Iterable[_Numbered], stream: av.VideoStream, unsent: list[int]
 ) -> Iterator[_Numbered | None]:
-    """Leaves packets out that only lead from the last needed frame to a random access point.
+    """Leaves packets out that only lead from the last needed frame to a random access point, and in HEVC other ones.
 
-    Packets that are not needed wait for the next needed one, before which they are decoded. At a random access point,
-    the waiting packets are dropped, if no needed frame before the point is still to come; so are the frames that follow
-    the point in the order of decoding and precede it in the order of display. The decoder begins anew at a None.
+    Packets that are not needed wait for the next needed one, before which those that it depends on are decoded. At a
+    random access point, the waiting packets are dropped, if no needed frame before the point is still to come; so are
+    the frames that follow the point in the order of decoding and precede it in the order of display. The decoder begins
+    anew at a None.
     """
     held: list[_Numbered] = []
     stored, point = 0, -1
+    references = ReferencedPackets(stream) if stream.codec_context.codec.canonical_name == "hevc" else None
     for one in packets:
         packet, number, is_needed = one
         if packet.pts is None:  # the end
-            held = []
-        elif held and not (unsent and unsent[0] < number) and is_random_access(packet, stream):
+            yield one
+            return
+        if not is_needed and not looks_whole(packet, stream):
+            raise MalformedPacketError
+        if held and not (unsent and unsent[0] < number) and is_random_access(packet, stream):
             held, stored, point = [], 0, number
+            if references is not None:
+                references.begin_anew()
             yield None
+        picture = references.read(packet) if references is not None else None
         if is_needed or stored >= _HELD_BYTES:
-            yield from held
+            if references is None:
+                yield from held
+            else:
+                try:
+                    chosen = set(references.choose(picture) if is_needed else references.choose_all())
+                except MissingReferenceError as error:
+                    raise NotInOrderError from error
+                yield from ((waiting, place, True) for waiting, place, _ in held if waiting in chosen)
             held, stored = [], 0
         if is_needed:
             if unsent and unsent[0] == number:
@@ -103,6 +127,8 @@ def _without_tails(
         elif number >= point:
             held.append(one)
             stored += packet.size
+            if references is not None:
+                references.hold(packet, picture)
 
 
 def _numbered(

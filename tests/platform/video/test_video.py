@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +17,7 @@ from blear.errors import DataError
 from blear.video import read_video
 from blear.video.container import open_container
 from blear.video.decoding import StreamDecoder
+from blear.video.referenced_packets import MissingReferenceError, ReferencedPackets
 
 COLOURS = [(20 * k, 100, 240 - 20 * k) for k in range(10)]
 
@@ -64,10 +66,12 @@ def test_frames_that_no_needed_frame_depends_on_are_not_decoded(tmp_path: Path) 
     content = bytearray(file.read_bytes())
     for pts in unused:
         position, size = packets[pts]
-        content[position + 5 : position + size] = bytes(size - 5)
+        content[position + 5 : position + size] = b"U" * (size - 5)
     file.write_bytes(content)
     notes: list[str] = []
-    again = list(read_video(file, 5, notice=notes.append))
+    left_out: list[int] = []
+    again = list(read_video(file, 5, notice=notes.append, on_frames=lambda read, skipped: left_out.append(skipped)))
+    assert len(unused) <= sum(left_out) <= 32
     assert [frame.number for frame in again] == [0, 5, 10, 15, 20, 25, 30, 35]
     assert all(np.array_equal(a.image_HWC, b.image_HWC) for a, b in zip(frames, again, strict=True))
     assert notes == []
@@ -83,6 +87,8 @@ def test_frames_that_no_needed_frame_depends_on_are_not_decoded(tmp_path: Path) 
         Kind("open.mkv", options={"bf": "3", "g": "20", "x264-params": "open-gop=1"}, frames=80),
         Kind("refresh.mkv", options={"g": "20", "intra-refresh": "1"}, frames=80),
         Kind("open_hevc.mp4", "libx265", options={"x265-params": "keyint=20:bframes=3:log-level=none"}, frames=80),
+        Kind("pyramid.mkv", "libx265", options={"x265-params": "bframes=8:ref=5:slices=2:log-level=none"}, frames=80),
+        Kind("layers.mp4", "libx265", options={"x265-params": "temporal-layers=3:b-adapt=0:log-level=none"}, frames=80),
         Kind("mpeg2.mpg", "mpeg2video", options={"bf": "2", "g": "12"}, frames=80),
         Kind("mpeg4.mp4", "mpeg4", options={"bf": "2", "g": "12"}, frames=80),
         Kind("vp9.webm", "libvpx-vp9", options={"g": "20", "deadline": "realtime"}, frames=80),
@@ -96,7 +102,11 @@ def test_needed_frames_are_those_of_the_whole_video(kind: Kind, tmp_path: Path) 
     for every in (3, 19, 27):
         decoded: list[int] = []
         some = list(
-            read_video(file, wanted=lambda number, seconds, every=every: number % every == 0, on_frames=decoded.append)
+            read_video(
+                file,
+                wanted=lambda number, seconds, every=every: number % every == 0,
+                on_frames=lambda read, skipped, decoded=decoded: decoded.append(read),
+            )
         )
         assert sum(decoded) == len(whole) == 80
         needed = {frame.number: frame for frame in some if frame.number % every == 0}
@@ -108,6 +118,49 @@ def test_needed_frames_are_those_of_the_whole_video(kind: Kind, tmp_path: Path) 
     assert len(some) < 80 or kind.name == "refresh.mkv"
 
 
+def test_frames_of_hevc_that_no_needed_frame_refers_to_are_not_decoded(tmp_path: Path) -> None:
+    """Every frame is marked as one that others may refer to, as some phones do. The order counts have 8 bits."""
+    options = {"preset": "ultrafast", "x265-params": "keyint=-1:bframes=3:b-adapt=0:b-pyramid=0:log-level=none"}
+    file = encode(Kind("marked.mp4", "libx265", options=options, frames=300), tmp_path)
+    with av.open(str(file)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    content = bytearray(file.read_bytes())
+    for place in places:
+        if content[place + 4] == 0:  # TRAIL_N becomes TRAIL_R
+            content[place + 4] = 2
+    file.write_bytes(content)
+    with av.open(str(file)) as container:
+        container.streams.video[0].codec_context.skip_frame = "NONREF"
+        assert len(list(container.decode(video=0))) == 300
+    whole = list(read_video(file))
+    for pick, most in ((range(0, 300, 20), 95), ([0, 299], 80)):
+        some = list(read_video(file, wanted=lambda number, seconds, pick=pick: number in pick))
+        assert len(some) < most
+        assert set(pick) <= {frame.number for frame in some}
+        assert all(np.array_equal(frame.image_HWC, whole[frame.number].image_HWC) for frame in some)
+
+
+def test_packets_of_hevc_that_cannot_be_read_are_all_decoded(tmp_path: Path) -> None:
+    file = encode(Kind("cut.mp4", "libx265", options={"x265-params": "bframes=0:log-level=none"}, frames=12), tmp_path)
+    with av.open(str(file)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        stream = container.streams.video[0]
+        cut = av.Packet(bytes(packets[5])[:7])
+        for unread, chosen in ((packets[5], 1), (cut, 8)):
+            references = ReferencedPackets(stream)
+            assert references.choose(references.read(packets[0])) == []
+            for packet in [*packets[1:5], unread, *packets[6:9]]:
+                references.hold(packet, references.read(packet))
+            picture = references.read(packets[9])
+            assert picture is not None
+            assert picture.refers <= picture.keeps
+            assert len(references.choose(picture)) >= chosen
+        lacking = ReferencedPackets(stream)
+        picture = [lacking.read(packet) for packet in packets][-1]
+        with pytest.raises(MissingReferenceError):
+            lacking.choose(picture)
+
+
 @pytest.mark.parametrize("kind", ["mp4", "ts"])
 def test_frames_up_to_the_next_key_frame_are_not_decoded(kind: str, tmp_path: Path) -> None:
     file = encode(Kind(f"key.{kind}", options={"bf": "2", "g": "20", "sc_threshold": "0"}, frames=80), tmp_path)
@@ -116,6 +169,20 @@ def test_frames_up_to_the_next_key_frame_are_not_decoded(kind: str, tmp_path: Pa
     shown = [frame.number for frame in read_video(file, wanted=lambda number, seconds: abs(seconds - 1.68) < 0.01)]
     assert 42 in shown
     assert set(shown) <= set(range(40, 46))
+
+
+def test_decoded_frames_are_freed_without_the_garbage_collector(tmp_path: Path) -> None:
+    file = encode(Kind("many.mp4", frames=30, turn=(90, True)), tmp_path)
+    gc.collect()
+    gc.disable()
+    try:
+        images = [frame.image_HWC for frame in read_video(file)]
+        assert len(images) == 30
+        assert images[0].shape == (64, 48, 3)
+        assert images[0].flags.writeable
+        assert sum(isinstance(one, av.VideoFrame) for one in gc.get_objects()) == 0
+    finally:
+        gc.enable()
 
 
 def test_threads_of_the_decoder_are_bounded_by_the_bytes_of_their_frames(
@@ -145,6 +212,15 @@ def test_a_real_video(real_data: Path) -> None:
     frames = list(read_video(real_data / "video" / "grid" / "bbaf2n.mpg"))
     assert [frame.seconds for frame in frames] == pytest.approx(np.arange(75) / 25, abs=1e-3)
     assert frames[0].image_HWC.shape == (288, 360, 3)
+
+
+def test_a_recording_of_a_phone(real_data: Path) -> None:
+    """Apple's encoder marks every frame as one that others may refer to."""
+    file = real_data / "video" / "misc" / "face_noface.mov"
+    whole = {frame.number: frame.image_HWC for frame in read_video(file) if frame.number % 26 == 0}
+    decoded = {frame.number: frame for frame in read_video(file, wanted=lambda number, seconds: number % 26 == 0)}
+    assert len(decoded) < 45
+    assert all(np.array_equal(decoded[number].image_HWC, image) for number, image in whole.items())
 
 
 def test_unreadable_videos_are_errors(tmp_path: Path) -> None:

@@ -64,7 +64,10 @@ def encode(kind: Kind, folder: Path) -> Path:
 
 def add_stream(container: Any, kind: Kind) -> Any:
     """Adds the stream of a kind to a container; gives the function that encodes its frames."""
-    stream = container.add_stream(kind.codec, rate=kind.rate, options=kind.options)
+    steady = (
+        {"mbtree": "0"} if kind.codec == "libx264" else {}
+    )  # with mbtree, x264 gives different files for small frames
+    stream = container.add_stream(kind.codec, rate=kind.rate, options=steady | kind.options)
     stream.width, stream.height = kind.size
     stream.pix_fmt = kind.pixels
     if kind.aspect is not None:
