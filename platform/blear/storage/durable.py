@@ -8,7 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+
+@contextlib.contextmanager
+def durable_file(path: Path, partial: Path | None = None) -> Iterator[Path]:
+    """Yields the path of a temporary file, which becomes `path` at the end; an error or an interrupt deletes it.
+
+    Args:
+        path: the final name; its folder exists.
+        partial: the temporary file, on the same file system; by default beside `path`, with the number of the process.
+    """
+    partial = partial or path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        replace_durably(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def replace_durably(partial: Path, path: Path) -> None:

@@ -148,6 +148,13 @@ class ObjectStore:
             with contextlib.suppress(FileNotFoundError), _os_errors():
                 self._files.rm_file(self._path(key))
 
+    def delete_below(self, key: str) -> None:
+        """Deletes all objects below a key; empty: below the URL."""
+        place = self._path(key).rstrip("/")
+        with contextlib.suppress(FileNotFoundError), _os_errors():
+            for path in self._files.find(place):
+                self._files.rm_file(path)
+
     def names(self, key: str) -> list[str]:
         """Returns the names directly below a key."""
         options = {"refresh": True} if self._s3 else {}
@@ -157,6 +164,17 @@ class ObjectStore:
         except FileNotFoundError:
             return []
         return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
+
+    def keys(self, key: str) -> list[str]:
+        """Returns the keys of all objects below a key, sorted.
+
+        Raises:
+            OSError: the store does not reply.
+        """
+        inside = self._path("").lstrip("/") + "/"
+        with _os_errors():
+            found = self._files.find(self._path(key))
+        return sorted(path.lstrip("/").removeprefix(inside) for path in found if not path.endswith("/"))
 
     def find(self) -> list[str]:
         """Returns the URLs of all objects below the URL, sorted; where it has `*`, `?` or `[`, those that match.

@@ -10,10 +10,11 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from blear.errors import RunError
-from blear.storage.run_folder import RunFolder
+from blear.storage.run_folder import RunFolder, write_bytes
 
 _BEGIN, _END = "=== blear run archive", "=== end of the archive, sha256"
 _SUFFIXES = (".html", ".json", ".yaml", ".npz", ".parquet", ".log", ".jsonl", ".csv", ".svg")
@@ -58,7 +59,7 @@ def unpack_run(text: str, target: Path) -> list[Path]:
     """Writes the files of an archive below a folder; returns their paths. Other lines of the text are ignored.
 
     Raises:
-        RunError: the text has no archive, or a part of it is missing.
+        RunError: the text has no archive, a part of it is missing, or a file of it would lie outside of the folder.
     """
     lines = [line.strip() for line in text.splitlines()]
     first = next((n for n, line in enumerate(lines) if line.startswith(_BEGIN)), None)
@@ -72,6 +73,10 @@ def unpack_run(text: str, target: Path) -> list[Path]:
     if hashlib.sha256(content).hexdigest() != lines[last].split()[-1]:
         raise RunError("a part of the run's archive is missing", str(target), "give the command again")
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
-        names = [member.name for member in archive.getmembers() if member.isfile()]
-        archive.extractall(target, filter="data")
-    return [target / name for name in names]
+        members = [member for member in archive.getmembers() if member.isfile()]
+        for name in (PurePosixPath(member.name) for member in members):
+            if name.is_absolute() or ".." in name.parts:
+                raise RunError(f"the archive of this run has the name {str(name)!r}", str(target), "look at the run")
+        for member in members:  # TarFile.extractall(filter=...) is missing before Python 3.11.4
+            write_bytes(target / member.name, cast("IO[bytes]", archive.extractfile(member)).read())
+    return [target / member.name for member in members]

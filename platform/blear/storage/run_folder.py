@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from blear.errors import RunError
-from blear.storage.durable import replace_durably
+from blear.storage.durable import durable_file
 from blear.storage.run_lock import LOCK_FILE
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file atomically, also at a power failure: the old file or the whole new one. Creates its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    replace_durably(partial, path)
+    with durable_file(path) as partial:
+        partial.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:

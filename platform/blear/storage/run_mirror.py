@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import signal
 import socket
@@ -17,16 +16,17 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from blear.errors import RunError
 from blear.progress import duration, echo
+from blear.storage.file_links import FileLinks
 from blear.storage.object_store import ObjectStore, VersionConflict
 from blear.storage.root import storage_url
 from blear.storage.run_folder import write_bytes
 from blear.storage.run_lock import LOCK_FILE
+from blear.storage.run_manifest import MANIFEST, Manifest, StoredFile, describe_writer, download_files, file_version
 from blear.storage.transient import retry_transient
 
 SYNC_S = 10.0
@@ -35,53 +35,10 @@ LEASE_S = 120.0
 """A writer that has not renewed its manifest for this time is dead."""
 FINAL_S = 600.0
 """Seconds for which the last upload of a run is repeated while the storage does not reply."""
-MANIFEST = "manifest.json"
+_LINKS = ".uploads"
 _LOCAL = ".manifest.json"  # the last manifest that this machine has written or read
 _RENEW_S = LEASE_S / 4
 _IN_MEMORY = 64 << 20  # bytes; a growing log is smaller, and a larger file never changes
-
-
-@dataclass(frozen=True)
-class StoredFile:
-    """One version of a file in the storage.
-
-    Attributes:
-        size: in bytes.
-        sha256: digest of the content.
-    """
-
-    size: int
-    sha256: str
-
-    def key(self, name: str) -> str:
-        """The key of the object: a changed file has another one."""
-        return f"files/{name}@{self.sha256[:12]}"
-
-
-@dataclass
-class Manifest:
-    """The content of manifest.json.
-
-    Attributes:
-        holder: host, process and token of the run that writes; None after its end.
-        renewed: changes with every write, so that a living holder can be told from a dead one without comparing clocks.
-        files: path in the run folder -> its stored version.
-    """
-
-    holder: dict[str, Any] | None = None
-    renewed: float = 0.0
-    files: dict[str, StoredFile] = field(default_factory=dict)
-
-    def to_bytes(self) -> bytes:
-        """The JSON text."""
-        return json.dumps({"format": 1, **asdict(self)}, indent=1).encode()
-
-    @staticmethod
-    def from_bytes(content: bytes) -> Manifest:
-        """Reads the JSON text."""
-        values = json.loads(content)
-        files = {name: StoredFile(**stored) for name, stored in values["files"].items()}
-        return Manifest(values["holder"], values["renewed"], files)
 
 
 class RunMirror:
@@ -91,18 +48,30 @@ class RunMirror:
         root: the run folder on this machine.
         store: the storage of the run.
         create: whether the run may be new.
+        take_over: whether the last writer is known to be dead, so that its lease is not waited for. The folder is kept
+            if that writer has uploaded nothing.
+        ignored: names of files that another process mirrors.
 
     Raises:
         RunError: another machine writes to the run, or there is no such run.
         OSError: the storage does not reply.
     """
 
-    def __init__(self, root: Path, store: ObjectStore, *, create: bool = True) -> None:
-        self._root, self._store = root, store
+    def __init__(
+        self,
+        root: Path,
+        store: ObjectStore,
+        *,
+        create: bool = True,
+        take_over: bool = False,
+        ignored: frozenset[str] = frozenset(),
+    ) -> None:
+        self._root, self._store, self._take_over, self._ignored = root, store, take_over, ignored
         host = {"host": socket.gethostname(), "pid": os.getpid(), "token": uuid.uuid4().hex}
         self._holder: dict[str, Any] = host
         self._known: dict[str, tuple[tuple[int, int], StoredFile]] = {}  # path -> ((size, mtime), version)
         self._lost = self._complaint = ""
+        self._obsolete: set[str] = set()  # keys of objects that no manifest lists, to be deleted
         found = retry_transient(lambda: store.read(MANIFEST), _no_reply, store.url)
         if found is None and not create:
             raise RunError("there is no such run", store.url, "`blear runs` lists the runs of the storage")
@@ -110,8 +79,10 @@ class RunMirror:
         self._written = time.monotonic()
         root.mkdir(parents=True, exist_ok=True)
         if found is not None:
-            self._download()
-        self._done = threading.Event()
+            if self._manifest.files or not take_over:  # a dead writer may have uploaded nothing
+                self._download()
+            self._find_obsolete()
+        self._done, self._wake, self._syncing = threading.Event(), threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._loop, name="blear-storage", daemon=True)
         self._thread.start()
 
@@ -122,6 +93,7 @@ class RunMirror:
             RunError: another machine has taken over, or the storage did not reply within `FINAL_S`.
         """
         self._done.set()
+        self._wake.set()
         self._thread.join()
         until = time.monotonic() + FINAL_S
         while not self._lost:
@@ -139,6 +111,14 @@ class RunMirror:
                 time.sleep(min(SYNC_S, 2.0))
         raise RunError(self._lost, self._store.url, "wait for the end of the other run, or stop it")
 
+    def sync_or_wake(self, wait: bool) -> None:
+        """Has the thread upload now what has changed; with `wait`, uploads it in this thread."""
+        if not wait:
+            self._wake.set()
+            return
+        with contextlib.suppress(OSError, VersionConflict):
+            self.sync()
+
     def sync(self, *, release: bool = False) -> None:
         """Uploads the files that have changed, then the manifest.
 
@@ -146,24 +126,33 @@ class RunMirror:
             VersionConflict: another machine has taken over; later calls do nothing.
             OSError: the storage does not reply; nothing is lost, a later call repeats it.
         """
-        files, stored = dict(self._scan()), self._manifest.files
-        for name, version in list(files.items()):
-            if stored.get(name) != version:
-                files[name] = self._upload(name, version)
-            if time.monotonic() - self._written > _RENEW_S:
-                self._write(Manifest(self._holder, time.time(), stored))
-        for name in [name for name in files if not (self._root / name).is_file()]:
-            # a checkpoint that was deleted during the upload: its folder is left out as a whole
-            files = {key: version for key, version in files.items() if Path(key).parent != Path(name).parent}
-        if files == stored and not release and time.monotonic() - self._written < _RENEW_S:
-            return
-        self._write(Manifest(None if release else self._holder, time.time(), files))
-        kept = {version.key(name) for name, version in files.items()}
-        self._store.delete(key for name, version in stored.items() if (key := version.key(name)) not in kept)
+        with self._syncing:
+            self._sync(release)
 
-    def _upload(self, name: str, version: StoredFile) -> StoredFile:
+    def _sync(self, release: bool) -> None:
+        stored = self._manifest.files
+        with FileLinks(self._root / _LINKS) as links:
+            files = dict(self._scan(links))
+            for name, version in list(files.items()):
+                if stored.get(name) != version:
+                    files[name] = self._upload(name, version, links.get(self._root / name))
+                if time.monotonic() - self._written > _RENEW_S:
+                    self._write(Manifest(self._holder, time.time(), stored))
+            for name in links.missing(self._root):
+                # a checkpoint that was deleted while it was read: its folder is left out as a whole
+                files = {key: version for key, version in files.items() if Path(key).parent != Path(name).parent}
+        if files != stored or time.monotonic() - self._written >= _RENEW_S:
+            self._obsolete |= {version.key(name) for name, version in stored.items()}
+            self._write(Manifest(self._holder, time.time(), files))
+        self._obsolete -= {version.key(name) for name, version in files.items()}
+        for key in sorted(self._obsolete):
+            self._store.delete([key])
+            self._obsolete.remove(key)
+        if release:  # after the deletions: the next holder may write the same objects
+            self._write(Manifest(None, time.time(), files))
+
+    def _upload(self, name: str, version: StoredFile, path: Path) -> StoredFile:
         """Uploads a file; returns the version that was uploaded, which is newer where the file has grown."""
-        path = self._root / name
         with contextlib.suppress(FileNotFoundError):
             if version.size > _IN_MEMORY:
                 self._store.upload(path, version.key(name))
@@ -195,7 +184,8 @@ class RunMirror:
         Args:
             found: the stored manifest and its version.
         """
-        if found is not None and (holder := Manifest.from_bytes(found[0]).holder) is not None:
+        holder = None if found is None or self._take_over else Manifest.from_bytes(found[0]).holder
+        if found is not None and holder is not None:
             who = describe_writer(holder)
             echo(f"{self._store.url}: the last writer, {who}, has not ended; waiting {LEASE_S:g} s for it")
             until = time.monotonic() + LEASE_S
@@ -221,42 +211,57 @@ class RunMirror:
         last = Manifest.from_bytes(local.read_bytes()) if local.is_file() else None
         if last is not None and last.files == self._manifest.files:
             return  # what this machine has written since is newer
-        here = dict(self._scan())
+        with FileLinks(self._root / _LINKS) as links:
+            here = dict(self._scan(links))
         for name in here.keys() - self._manifest.files.keys():
             (self._root / name).unlink()
         missing = {name: stored for name, stored in self._manifest.files.items() if here.get(name) != stored}
-        for name, stored in missing.items():
-            path = self._root / name
-            partial = path.with_name(f".{path.name}.partial")
-            self._store.download(stored.key(name), partial)
-            if _digest(partial) != stored:
-                partial.unlink()
-                do = "give the command again; if it fails again, delete the run in the storage"
-                raise RunError("a stored file is damaged", f"{self._store.url}/{stored.key(name)}", do)
-            partial.replace(path)
-        if missing:
-            echo(f"{self._store.url}: {len(missing)} files of this run were downloaded")
+        if count := download_files(self._store, self._root, missing):
+            echo(f"{self._store.url}: {count} files of this run were downloaded")
         write_bytes(local, self._manifest.to_bytes())
 
-    def _scan(self) -> Iterator[tuple[str, StoredFile]]:
-        """Yields path and version of each file of the run folder; hidden files and the lock are no part of it."""
+    def _find_obsolete(self) -> None:
+        """Finds the objects that a run which ended halfway has left: no manifest lists them.
+
+        Only the holder of this manifest writes below `files`: workers of the run write to parts, which have their own
+        folder and manifest. A holder that was taken for dead may still upload here; its manifest is refused, so that
+        the objects which it loses are listed nowhere.
+        """
+        listed = {version.key(name) for name, version in self._manifest.files.items()}
+        self._obsolete = set(self._store.keys("files")) - listed
+
+    def _scan(self, links: FileLinks) -> Iterator[tuple[str, StoredFile]]:
+        """Yields path and version of each file of the run folder; hidden files and the lock are no part of it.
+
+        Args:
+            links: gets the files whose stored version differs, before the first of them is read.
+        """
+        found: list[tuple[str, tuple[int, int]]] = []
         for path in sorted(self._root.rglob("*")):
             inner = path.relative_to(self._root)
-            if any(part.startswith(".") for part in inner.parts) or inner.name == LOCK_FILE:
+            if any(part.startswith(".") for part in inner.parts) or inner.name in {LOCK_FILE, *self._ignored}:
                 continue
             with contextlib.suppress(FileNotFoundError):
                 if not path.is_file():
                     continue
                 state = path.stat()
-                mark = (state.st_size, state.st_mtime_ns)
+                found.append((str(inner), (state.st_size, state.st_mtime_ns)))
                 known = self._known.get(str(inner))
+                if known is None or known[0] != found[-1][1] or self._manifest.files.get(str(inner)) != known[1]:
+                    links.add(path)
+        for name, mark in found:
+            known = self._known.get(name)
+            with contextlib.suppress(FileNotFoundError):
                 if known is None or known[0] != mark:
-                    known = (mark, _digest(path))
-                    self._known[str(inner)] = known
-                yield str(inner), known[1]
+                    known = self._known[name] = (mark, file_version(links.get(self._root / name)))
+                yield name, known[1]
 
     def _loop(self) -> None:
-        while not self._done.wait(SYNC_S):
+        while not self._done.is_set():
+            self._wake.wait(SYNC_S)
+            self._wake.clear()
+            if self._done.is_set():
+                return
             try:
                 self.sync()
                 self._complaint = ""
@@ -273,20 +278,6 @@ class RunMirror:
         if not self._complaint:
             self._complaint = str(error)
             echo(f"{self._store.url} does not reply ({error}); the run goes on, and its files are sent later")
-
-
-def _digest(path: Path) -> StoredFile:
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-            size += len(piece)
-    return StoredFile(size, digest.hexdigest())
-
-
-def describe_writer(holder: dict[str, Any] | None) -> str:
-    """Host and process of a manifest's holder."""
-    return "unknown" if holder is None else f"host {holder['host']}, process {holder['pid']}"
 
 
 def run_store(name: str) -> ObjectStore | None:
@@ -312,7 +303,26 @@ def mirrored(root: Path, *, create: bool = True) -> Iterator[None]:
         do = "check the URL, the credentials and the network, and give the command again"
         raise RunError(f"the storage does not reply: {error}", store.url, do) from error
     with contextlib.closing(mirror):
-        yield
+        _current.append(mirror)
+        try:
+            yield
+        finally:
+            _current.remove(mirror)
+
+
+_current: list[RunMirror] = []
+"""The mirrors of `mirrored` that are active in this process."""
+
+
+def sync_current() -> None:
+    """Uploads what has changed in the run of this process, so that workers on other nodes can download it.
+
+    Raises:
+        OSError: the storage does not reply.
+        VersionConflict: another run has taken over.
+    """
+    for mirror in _current:
+        mirror.sync()
 
 
 def _no_reply(error: Exception) -> str | None:

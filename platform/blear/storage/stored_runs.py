@@ -7,13 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from blear.errors import RunError
 from blear.storage.object_store import ObjectStore
 from blear.storage.run_archive import is_fetched
-from blear.storage.run_mirror import MANIFEST, Manifest, describe_writer
+from blear.storage.run_manifest import MANIFEST, Manifest, StoredFile, describe_writer, download_files, read_current
 from blear.storage.run_states import RunState
-
-_RUNS_OF_STORAGE = "`blear runs` lists the runs of the storage"
 
 
 def stored_run_states(url: str) -> Iterator[RunState]:
@@ -41,13 +38,13 @@ def fetch_stored_run(url: str, name: str, target: Path, *, weights: bool) -> lis
         OSError: the storage does not reply.
     """
     store = ObjectStore(f"{url}/runs/{name}")
-    manifest = _manifest(store)
-    if manifest is None:
-        raise RunError("there is no such run", store.url, _RUNS_OF_STORAGE)
-    chosen = [inner for inner in manifest.files if is_fetched(Path(inner), weights=weights)]
-    for inner in chosen:
-        store.download(manifest.files[inner].key(inner), target / inner)
-    return [target / inner for inner in chosen]
+
+    def download(files: dict[str, StoredFile]) -> list[Path]:
+        chosen = {inner: one for inner, one in files.items() if is_fetched(Path(inner), weights=weights)}
+        download_files(store, target, chosen)
+        return [target / inner for inner in chosen]
+
+    return read_current(store, download)
 
 
 def _manifest(store: ObjectStore) -> Manifest | None:

@@ -9,6 +9,7 @@ import torch
 from data_toy import prepare_toy
 
 from blear.data.decoded.store import Store
+from blear.storage.durable import durable_file
 from blear.storage.run_folder import write_text
 from blear.train.loop import train_stage
 from blear.train.worker import LocalWorker
@@ -69,3 +70,18 @@ def test_a_decoded_shard_with_lost_pages_is_decoded_again(tmp_path, lost):
     again = Store.open(prepared, "train").take(np.arange(1200))
     assert again.good_B.all()
     assert np.array_equal(again.frames.numpy(), expected)
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_file_that_is_not_finished_leaves_the_old_one_alone(tmp_path, error):
+    path = tmp_path / "file"
+    write_text(path, "old")
+
+    def write() -> None:
+        with durable_file(path) as partial:
+            partial.write_text("ne")
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"file": "old"}

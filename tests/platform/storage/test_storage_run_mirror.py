@@ -3,62 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
+import shutil
 from pathlib import Path
 
 import pytest
-from s3_proxy import Proxy, proxied
+from dead_machine import kill
 
-from blear.errors import BlearError, RunError
+from blear.errors import RunError
 from blear.job.reader import read_job
 from blear.pipeline.run import evaluate_run, run_job
-from blear.predict.inputs import find_inputs
-from blear.predict.remote_inputs import downloaded
 from blear.storage import run_mirror, transient
 from blear.storage.object_store import ObjectStore, VersionConflict
 from blear.storage.root import storage_root
-from blear.storage.run_mirror import MANIFEST, Manifest, RunMirror, mirrored
+from blear.storage.run_manifest import MANIFEST, Manifest, StoredFile, download_files, read_current
+from blear.storage.run_mirror import RunMirror, mirrored
 from blear.storage.stored_runs import fetch_stored_run, stored_run_states
+from s3_proxy import Proxy
 
 s3fs = pytest.importorskip("s3fs", reason="the extra blear[s3] is not installed")
-moto = pytest.importorskip("moto.server", reason="moto[server] is not installed")
 URL = "s3://runs/team/runs/joint"
-
-
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    """Port of an S3 server."""
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield server.get_host_and_port()[1]
-    server.stop()
-
-
-@pytest.fixture
-def proxy(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A proxy before the S3 server, whose only bucket is empty."""
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": str(tmp_path / "none"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(run_mirror, "SYNC_S", 0.05)
-    monkeypatch.setattr(run_mirror, "_RENEW_S", 0.1)
-    monkeypatch.setattr(run_mirror, "LEASE_S", 1.0)
-    with proxied(port) as made:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{made.port}")
-        s3fs.S3FileSystem.clear_instance_cache()
-        files = s3fs.S3FileSystem(use_listings_cache=False)
-        files.mkdir("runs")
-        yield made
-        made.away = False
-        files.rm("runs", recursive=True)
-        s3fs.S3FileSystem.clear_instance_cache()
 
 
 def write(root: Path, **files: str) -> None:
@@ -79,12 +42,6 @@ def stored(store: ObjectStore) -> Manifest:
     found = store.read(MANIFEST)
     assert found is not None
     return Manifest.from_bytes(found[0])
-
-
-def kill(mirror: RunMirror) -> None:
-    """Ends the thread without a last upload and without releasing the lock, as when the machine is switched off."""
-    mirror._done.set()
-    mirror._thread.join()
 
 
 def test_another_machine_gets_the_files_and_deleted_ones_go(proxy: Proxy, tmp_path: Path) -> None:
@@ -108,6 +65,97 @@ def test_another_machine_gets_the_files_and_deleted_ones_go(proxy: Proxy, tmp_pa
     (two / "log").write_text("a\nb\nc\n")  # written after the last upload, before the machine failed
     RunMirror(two, store).close()
     assert content(two)["log"] == "a\nb\nc\n", "the newer file of the last writer stays"
+
+
+def test_objects_of_a_run_that_ended_halfway_are_deleted(proxy: Proxy, tmp_path: Path) -> None:
+    store = ObjectStore(URL)
+    first = RunMirror(tmp_path, store)
+    write(tmp_path, log="a\n")
+    first.close()
+    listed = store.keys("files")
+    assert listed == [stored(store).files["log"].key("log")]
+    store.put("files/stages/s/model@000000000000", b"uploaded, but the machine failed before it wrote the manifest")
+    second = RunMirror(tmp_path, store)
+    second.sync()  # beside the thread's own calls
+    assert store.keys("files") == listed
+    second.close()
+    assert content(tmp_path) == {"log": "a\n"}
+
+
+def test_a_checkpoint_that_is_replaced_during_its_upload_is_stored(
+    proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise no checkpoint is ever stored where an upload takes longer than the time between two checkpoints."""
+    monkeypatch.setattr(run_mirror, "SYNC_S", 60.0)
+    one, two, store = tmp_path / "one", tmp_path / "two", ObjectStore(URL)
+    mirror, put = RunMirror(one, store), store.put
+    write(one, job="1", checkpoints__step_2__model="old", checkpoints__step_2__state="2")
+
+    def replace_checkpoint(key: str, data: bytes) -> None:
+        write(one, checkpoints__step_4__model="new", checkpoints__step_4__state="4")
+        shutil.rmtree(one / "checkpoints" / "step_2", ignore_errors=True)
+        put(key, data)
+
+    monkeypatch.setattr(store, "put", replace_checkpoint)
+    mirror.sync()
+    assert set(stored(store).files) == {"job", "checkpoints/step_2/model", "checkpoints/step_2/state"}
+    kill(mirror)
+    other = RunMirror(two, store, take_over=True)
+    assert content(two) == {"job": "1", "checkpoints/step_2/model": "old", "checkpoints/step_2/state": "2"}
+    write(two, checkpoints__step_4__model="new", checkpoints__step_4__state="4")
+    shutil.rmtree(two / "checkpoints" / "step_2")
+    other.close()
+    assert set(stored(store).files) == {"job", "checkpoints/step_4/model", "checkpoints/step_4/state"}
+    assert not list(two.glob(".uploads*"))
+
+
+@pytest.mark.parametrize("protocol", ["memory", "file"])
+def test_other_file_systems_of_fsspec_hold_runs(protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have no conditional write: the versions are compared before each write."""
+    monkeypatch.setattr(run_mirror, "SYNC_S", 60.0)
+    store = ObjectStore(f"{protocol}://{tmp_path / 'bucket'}/runs/joint")
+    one, two = tmp_path / "one", tmp_path / "two"
+    first = RunMirror(one, store)
+    write(one, job="1", stages__s__model="old")
+    first.sync()
+    write(one, stages__s__model="new")
+    first.sync()
+    kill(first)
+    second = RunMirror(two, store, take_over=True)
+    assert content(two) == content(one) == {"job": "1", "stages/s/model": "new"}
+    assert store.keys("files") == sorted(one.key(name) for name, one in stored(store).files.items())
+    write(one, job="2")
+    with pytest.raises(VersionConflict):
+        first.sync()
+    second.close()
+    assert store.names("files/stages") == ["s"]
+    store.delete_below("")
+    assert store.read(MANIFEST) is None
+
+
+def test_a_file_that_is_replaced_during_a_download_is_read_again(
+    proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_mirror, "SYNC_S", 60.0)
+    one, store, logs = tmp_path / "one", ObjectStore(URL), iter(["a\nb\n", "a\nb\nc\n"])
+    mirror = RunMirror(one, store)
+    write(one, job="1", log="a\n")
+    mirror.sync()
+
+    def download(files: dict[str, StoredFile]) -> None:
+        for log in logs:
+            write(one, log=log)
+            mirror.sync()  # deletes the object of the earlier log
+            break
+        download_files(store, tmp_path / "two", files)
+
+    read_current(store, download)
+    assert content(tmp_path / "two") == {"job": "1", "log": "a\nb\nc\n"}
+    write(one, log="")
+    mirror.close()
+    store.delete([stored(store).files["job"].key("job")])
+    with pytest.raises(FileNotFoundError):
+        read_current(store, lambda files: download_files(store, tmp_path / "three", files))
 
 
 def test_two_writers_are_told_apart(proxy: Proxy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,6 +197,7 @@ def test_the_bucket_is_away_at_the_start_and_at_the_end(
     monkeypatch.setattr(transient, "TRANSIENT_S", 3.0)
     monkeypatch.setattr(run_mirror, "FINAL_S", 0.1)
     monkeypatch.setenv("BLEAR_STORAGE", "s3://runs/team")
+    assert ObjectStore(URL).read(MANIFEST) is None  # the first request loads packages, for seconds on a busy machine
     proxy.away = True
     with pytest.raises(RunError, match="the storage does not reply"), mirrored(tmp_path / "joint"):
         pass
@@ -283,25 +332,3 @@ def test_a_run_continues_on_a_new_machine(proxy: Proxy, tmp_path: Path, monkeypa
     monkeypatch.setenv("BLEAR_CACHE", str(tmp_path / "third"))
     assert "Accuracy" in evaluate_run(Path("joint"))
     assert (storage_root() / "runs" / "joint" / "report.html").is_file()
-
-
-def test_videos_of_a_bucket_are_inputs_of_predict(proxy: Proxy, tmp_path: Path) -> None:
-    for name in ("videos/a.mp4", "videos/x/b.PNG", "videos/x/notes.txt", "other/c.mp4"):
-        ObjectStore("s3://runs").put(name, name.encode())
-    for text in ("s3://runs/videos/**", "s3://runs/videos"):
-        found = find_inputs([text, "s3://runs/videos/a.mp4"])
-        assert [(one.name, one.is_picture) for one in found] == [
-            ("s3://runs/videos/a.mp4", False),
-            ("s3://runs/videos/x/b.PNG", True),
-        ], text
-    with downloaded(found[1]) as here:
-        assert (here.name, here.path.name, here.is_picture) == (found[1].name, "b.PNG", True)
-        assert here.path.read_text() == "videos/x/b.PNG"
-    assert not here.path.exists()
-    with (
-        pytest.raises(BlearError, match="there is no such file"),
-        downloaded(replace(found[1], given="s3://runs/no.mp4")),
-    ):
-        pass
-    with pytest.raises(BlearError, match="has no video and no picture"):
-        find_inputs(["s3://runs/nothing/*"])

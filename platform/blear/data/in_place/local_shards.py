@@ -13,7 +13,7 @@ from blear.data.dataset_info import ShardInfo
 from blear.data.mirror import Mirror, cache_root
 from blear.data.shard.archive import index_path
 from blear.errors import DataError
-from blear.storage.durable import replace_durably
+from blear.storage.durable import durable_file
 from blear.storage.remote import RemoteFolder, is_url
 
 _GZIP = b"\x1f\x8b"
@@ -83,12 +83,8 @@ def _fetched(place: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{name}.lock")):
         if not path.is_file():
-            partial = path.with_name(f".{name}.partial")
-            try:
+            with durable_file(path, path.with_name(f".{name}.partial")) as partial:
                 mirror.remote.fetch_unknown(name, partial)
-                replace_durably(partial, path)
-            finally:
-                partial.unlink(missing_ok=True)
     return path
 
 
@@ -98,14 +94,14 @@ def _unpack(path: Path, place: str, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_name(f".{target.name}.lock")):
         if not target.is_file():
-            partial = target.with_name(f".{target.name}.partial")
             try:
-                with gzip.open(path) as source, partial.open("wb") as out:
+                with (
+                    durable_file(target, target.with_name(f".{target.name}.partial")) as partial,
+                    gzip.open(path) as source,
+                    partial.open("wb") as out,
+                ):
                     shutil.copyfileobj(source, out, 1 << 20)
-                replace_durably(partial, target)
             except (OSError, EOFError) as error:
                 do = "replace it by an intact copy"
                 raise DataError(f"the gzip file cannot be decompressed: {error}", place, do) from error
-            finally:
-                partial.unlink(missing_ok=True)
     return target

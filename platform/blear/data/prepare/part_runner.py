@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from types import FrameType
@@ -20,6 +22,9 @@ from blear.progress import track
 
 FinishedParts = Generator[tuple[Part, PartInfo], None, None]
 
+_ALONE_S = 1.0
+"""Seconds for which this process writes parts without worker processes; about the time that these take to start."""
+
 
 def run_parts(
     spec: PrepareSpec, name: str, parts: Sequence[Part], workers: int | None, use_ray: bool
@@ -30,7 +35,7 @@ def run_parts(
         spec: the dataset.
         name: of the dataset, for the progress bar.
         parts: of all splits.
-        workers: processes; 1: only this one; None: one for each CPU.
+        workers: processes; 1: only this one; None: this one, and one for each CPU if that takes long.
         use_ray: run the parts as Ray tasks where Ray is initialised.
 
     Returns:
@@ -58,7 +63,9 @@ def _write_parts(spec: PrepareSpec, parts: Sequence[Part], workers: int | None, 
 
             return write_parts_on_ray(spec, parts)
     count = min(workers or os.cpu_count() or 1, len(parts))
-    return _write_in_processes(spec, parts, count) if count > 1 else _write_here(spec, parts)
+    if count <= 1:
+        return _write_here(spec, parts)
+    return _write_in_processes(spec, parts, count) if workers else _write_here_first(spec, parts, count)
 
 
 def _write_here(spec: PrepareSpec, parts: Sequence[Part]) -> FinishedParts:
@@ -67,7 +74,49 @@ def _write_here(spec: PrepareSpec, parts: Sequence[Part]) -> FinishedParts:
 
 
 def _write_in_processes(spec: PrepareSpec, parts: Sequence[Part], count: int) -> FinishedParts:
-    """Writes parts in worker processes.
+    with _worker_processes(spec, count) as pool:
+        futures = _submit(pool, spec, parts)
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def _write_here_first(spec: PrepareSpec, parts: Sequence[Part], count: int) -> FinishedParts:
+    """Writes parts in this process; after `_ALONE_S` seconds, worker processes write those that are left.
+
+    A small dataset is complete before worker processes have started.
+    """
+    left, lock = deque(parts), threading.Lock()
+    futures: dict[Future[PartInfo], Part] = {}
+    errors: list[Exception] = []
+
+    def take(most: int) -> list[Part]:
+        with lock:
+            return [left.popleft() for _ in range(min(most, len(left)))]
+
+    def submit_rest() -> None:
+        try:
+            futures.update(_submit(pool, spec, take(len(parts))))
+        except Exception as error:  # noqa: BLE001  raised again below, in the caller's thread
+            errors.append(error)
+
+    with _worker_processes(spec, count) as pool:
+        timer = threading.Timer(_ALONE_S, submit_rest)
+        timer.start()
+        try:
+            while taken := take(1):
+                yield taken[0], write_part(spec, taken[0])
+        finally:
+            timer.cancel()
+            timer.join()
+        for error in errors:
+            raise error
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+@contextmanager
+def _worker_processes(spec: PrepareSpec, count: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes, which start when they get a part.
 
     Ctrl-C reaches this process alone, which ends the workers by SIGTERM: each deletes the files of its part.
     """
@@ -76,10 +125,7 @@ def _write_in_processes(spec: PrepareSpec, parts: Sequence[Part], count: int) ->
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(count, context, initializer=_initialise_worker, initargs=(dict(os.environ),))
     try:
-        with _blocked_sigint(), _main_module_hidden():  # the fork server and its processes inherit the block
-            futures = {pool.submit(_write_in_worker, spec, part): part for part in parts}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        yield pool
     except BrokenProcessPool as error:
         where = f"{spec.ref.name}, one of {count} worker processes"
         raise DataError(
@@ -91,6 +137,11 @@ def _write_in_processes(spec: PrepareSpec, parts: Sequence[Part], count: int) ->
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, spec: PrepareSpec, parts: Sequence[Part]) -> dict[Future[PartInfo], Part]:
+    with _blocked_sigint(), _main_module_hidden():  # the fork server and its processes inherit the block
+        return {pool.submit(_write_in_worker, spec, part): part for part in parts}
 
 
 @contextmanager

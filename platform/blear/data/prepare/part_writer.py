@@ -126,8 +126,10 @@ def write_part(spec: PrepareSpec, part: Part) -> PartInfo:
 def delete_part(spec: PrepareSpec, part: Part) -> None:
     """Deletes marker, shards and temporary files of a part."""
     part.marker(spec.folder).unlink(missing_ok=True)
-    for file in (spec.folder / part.split).glob(f"{part.number:05d}-*"):
-        file.unlink()
+    folder = spec.folder / part.split
+    for pattern in (f"{part.number:05d}-*", f".{part.number:05d}*.partial"):
+        for file in folder.glob(pattern):
+            file.unlink()
 
 
 def check_layout(first: Layout, other: Layout, where: str) -> None:

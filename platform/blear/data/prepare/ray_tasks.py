@@ -9,6 +9,7 @@ import ray
 from blear.data.dataset_info import PartInfo
 from blear.data.prepare.part_writer import Part, PrepareSpec, write_part
 from blear.errors import DataError
+from blear.plugin.code_digest import call_with_code, code_digest
 
 _CANCEL_TIMEOUT_S = 30.0
 
@@ -19,8 +20,8 @@ def write_parts_on_ray(spec: PrepareSpec, parts: Sequence[Part]) -> Generator[tu
     Raises:
         DataError: a Ray worker was lost; any other exception of a task is raised unchanged.
     """
-    task = ray.remote(write_part)
-    part_of_ref = {task.remote(spec, part): part for part in parts}
+    task, code = ray.remote(call_with_code), code_digest()
+    part_of_ref = {task.remote(code, write_part, spec, part): part for part in parts}
     waiting = list(part_of_ref)
     try:
         while waiting:

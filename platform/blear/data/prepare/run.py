@@ -56,7 +56,7 @@ def prepare_dataset(
         version: the plugin's version, part of the digest.
         seed: the job's seed, part of the digest.
         degrade_once: offline degradations, applied when a sample is written; part of the digest.
-        workers: processes; 1: only this one; None: one for each CPU.
+        workers: processes; 1: only this one; None: this one, and one for each CPU if that takes long.
         use_ray: run the parts as Ray tasks where Ray is initialised.
 
     Raises:

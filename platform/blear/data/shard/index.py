@@ -27,7 +27,7 @@ import numpy as np
 
 from blear.data.shard.sample_metadata import SampleMetadata
 from blear.errors import DataError
-from blear.storage.durable import replace_durably
+from blear.storage.durable import durable_file
 
 PREPARE_AGAIN = "delete the shard and its .idx, and run `blear prepare` again"
 Block = bytes  # inside `ShardIndex`, the name `bytes` is a field
@@ -174,8 +174,8 @@ class ShardIndex:
         header += b" " * (-len(header) % 8)  # aligns the arrays
         content = _MAGIC + struct.pack("<Q", len(header)) + header + body
         partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")  # threads may write the same index
-        partial.write_bytes(content)
-        replace_durably(partial, path)
+        with durable_file(path, partial):
+            partial.write_bytes(content)
         return hashlib.sha256(content).hexdigest()
 
     @staticmethod
