@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from blear.errors import RunError
+from blear.errors import RunError, first_line
 from blear.export.trace import Traced
 from blear.models.quiet import quiet
 
@@ -41,7 +41,7 @@ def write_onnx(traced: Traced, file: Path) -> None:
             )
             program.save(file, external_data=False)
     except Exception as error:
-        what = f"cannot be written as ONNX: {str(error).strip().splitlines()[0]}"
+        what = f"cannot be written as ONNX: {first_line(error)}"
         raise RunError(what, traced.module.model.card.name, "export --to torch-export") from error
     model = onnx.load(file)
     _clean(model.graph)

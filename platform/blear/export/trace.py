@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from blear.errors import RunError
+from blear.errors import RunError, first_line
 from blear.export.metadata import file_metadata
 from blear.models.model import Model
 from blear.models.quiet import quiet
@@ -64,7 +64,7 @@ def trace_model(model: Model) -> Traced:
     try:
         return Traced(_trace(module, open_time=False), module, False)
     except Exception as error:
-        what = f"the network cannot be traced: {str(error).strip().splitlines()[0]}"
+        what = f"the network cannot be traced: {first_line(error)}"
         do = "write its forward pass with operations of torch on the inputs only, or export --to safetensors"
         raise RunError(what, model.card.name, do) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -10,12 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from blear.contracts import ClipSpec, Target
 from blear.errors import RunError
+from blear.imaging import Framing
 from blear.job.schema import Job
 from blear.models.calibration import Calibration
 
 FORMAT = 1
 """Version of card.json."""
 CARD_FILE, TEXT_FILE, WEIGHTS_FILE = "card.json", "card.md", "model.safetensors"
+MOST_VALUES = 1 << 26
+"""Largest number of values of a model's input clip: 256 MiB of float32."""
 STAGE = "model"
 """Name of the stage in the job that `ModelCard.job` returns."""
 
@@ -46,11 +50,13 @@ class ModelCard(BaseModel):
     format: int = Field(FORMAT, description="version of this file")
     name: str = Field(description="name of the model")
     summary: str = Field("", description="one sentence")
+    default: bool = Field(False, description="whether commands use this model where none is named")
     blear: str = Field("", description="version of blear that wrote the model")
     plugins: tuple[str, ...] = Field((), description="one-file plugins that the network needs")
     seed: int = Field(0, description="seed of the job")
     network: dict[str, Any] = Field(
-        description="the keys of a job's stage that define the network: backbone, head or heads, augment"
+        description="the keys of a job's stage that define the network: backbone, head or heads, and of `augment` the "
+        "operations that change the frames' size"
     )
     clip: ClipSpec = Field(description="shape of the pictures or clips that the model was trained on")
     targets: tuple[Target, ...] = Field(description="targets of the training data")
@@ -80,6 +86,14 @@ class ModelCard(BaseModel):
     def _readable(self) -> Self:
         if self.format != FORMAT:
             raise ValueError(f"format {self.format}, this blear reads {FORMAT}; install a newer blear")
+        if self.framing is not None:
+            try:
+                Framing(**self.framing)
+            except TypeError as error:
+                raise ValueError(f"framing: {error}") from error
+        sides = (self.clip.length, self.clip.channels, self.clip.height, self.clip.width)
+        if min(sides) < 1 or math.prod(sides) > MOST_VALUES:
+            raise ValueError(f"a clip of {' x '.join(map(str, sides))} is empty, or has over {MOST_VALUES:,} values")
         return self
 
     def job(self) -> Job:

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from blear.contracts import BuildContext, ClipSpec, Dataset
 from blear.degradation.chain import Chain, as_float
-from blear.errors import DataError, JobError
+from blear.errors import DataError, JobError, first_line
 from blear.evaluate.sweep import Level, levels
 from blear.evaluate.transform import condition_chain
 from blear.job.schema import Evaluate
@@ -85,7 +85,7 @@ def parse_conditions(text: str, where: str) -> Evaluate:
         first = error.errors()[0]
         raise JobError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", where, _DO) from error
     except (YAMLError, TypeError) as error:
-        raise JobError(f"no valid conditions: {str(error).splitlines()[0]}", where, _DO) from error
+        raise JobError(f"no valid conditions: {first_line(error)}", where, _DO) from error
 
 
 def read_split(dataset: Dataset, split: str, model: Model) -> Labelled:

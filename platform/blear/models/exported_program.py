@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,14 @@ import torch
 from torch import Tensor
 
 from blear.contracts import ClipSpec
-from blear.errors import RunError
+from blear.errors import RunError, first_line
+from blear.models.card import parse_card
 from blear.models.exported_program_check import check_exported_program
 from blear.models.facts import NetworkFacts, read_facts
 from blear.models.foreign import FLAG, ForeignModel, channels_of, split_metadata
+from blear.models.memory_limit import limited_memory
 from blear.models.quiet import quiet
+from blear.models.time_limit import TimeLimit, TimeLimitError
 from blear.storage.file_digest import file_digest
 
 SUFFIX = ".pt2"
@@ -34,28 +36,33 @@ class ExportedProgramModel(ForeignModel):
         given: fields of `NetworkFacts` that go before the extra files.
 
     Raises:
-        RunError: the file is damaged or could execute code, its input is no picture or clip, or facts are missing.
+        RunError: the file is damaged or could execute code, needs too much memory or time, its input is no picture or
+            clip, or facts are missing.
     """
 
     def __init__(self, file: Path, given: Mapping[str, Any] | None = None) -> None:
         check_exported_program(file)
-        extra: dict[str, Any] = {"-": ""}  # torch fills only a dict that is not empty
+        with limited_memory(file):
+            self._read(file, given or {})
+
+    def _read(self, file: Path, given: Mapping[str, Any]) -> None:
+        self.time_limit = TimeLimit(str(file))
         try:
-            with quiet():
-                program = torch.export.load(file, extra_files=extra)
-                self._module = program.module(check_guards=False)
+            program, self._module, extra = self.time_limit(lambda: _load(file), "reading the file")
+        except TimeLimitError:
+            raise
         except Exception as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise RunError(f"cannot be read: {lines[0]}", str(file), "export it again with this torch") from error
+            what = f"cannot be read: {first_line(error)}"
+            raise RunError(what, str(file), "export it again with this torch") from error
         inputs, outputs = _input_values(program), program.graph_signature.user_outputs
         if len(inputs) != 1 or not isinstance(inputs[0], Tensor) or inputs[0].dtype not in _TYPES:
             raise RunError("it needs one input of pictures", str(file), "export a network of pictures [N, C, H, W]")
         self._dtype, self._rank = inputs[0].dtype, inputs[0].ndim
-        texts = {key: value.decode() if isinstance(value, bytes) else str(value) for key, value in extra.items()}
+        texts = {key: _text(value) for key, value in extra.items()}
         stored, card = split_metadata(texts)
-        facts = read_facts(stored, given or {}, str(file), FLAG)
+        facts = read_facts(stored, given, str(file), FLAG)
         shape = [side if isinstance(side, int) else None for side in inputs[0].shape]
-        names = _output_names(card, [str(name) for name in outputs])
+        names = _output_names(card, [str(name) for name in outputs], str(file))
         super().__init__(
             file.stem, str(file), facts, _clip(shape, facts, file), names, file_digest(file), shape[0] == 1, card
         )
@@ -74,17 +81,31 @@ class ExportedProgramModel(ForeignModel):
         return [tensor.float().numpy() for tensor in tensors]
 
 
+def _load(file: Path) -> tuple[Any, Any, dict[str, Any]]:
+    """The program of a file, the program as a module, and the extra files."""
+    extra: dict[str, Any] = {"-": ""}  # torch fills only a dict that is not empty
+    with quiet():
+        program = torch.export.load(file, extra_files=extra)
+        return program, program.module(check_guards=False), extra
+
+
 def _input_values(program: Any) -> list[Any]:
     names = program.graph_signature.user_inputs
     return [n.meta.get("val") for n in program.graph.nodes if n.op == "placeholder" and n.name in names]
 
 
-def _output_names(card: str, names: list[str]) -> list[str]:
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _output_names(card: str, names: list[str], where: str) -> list[str]:
     """The targets of an exported model in the order of its outputs; else the names in the graph."""
     if not card:
         return names
-    stored = json.loads(card)
-    return list(stored.get("outputs") or [target["name"] for target in stored["targets"]])
+    stored = parse_card(card, where)
+    outputs = (stored.model_extra or {}).get("outputs")
+    given = outputs if isinstance(outputs, list) else [target.name for target in stored.targets]
+    return [str(name) for name in given]
 
 
 def _clip(shape: Sequence[int | None], facts: NetworkFacts, file: Path) -> ClipSpec:

@@ -11,6 +11,7 @@ import io
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ _NODES = (
     ast.Expression, ast.Call, ast.Name, ast.Load, ast.Constant, ast.keyword, ast.BinOp, ast.UnaryOp, ast.Compare,
     ast.operator, ast.unaryop, ast.cmpop,
 )  # fmt: skip
+_LONGEST, _MOST_POWERS, _LARGEST_EXPONENT = 10_000, 4, 16  # characters and powers of an expression
 
 
 def check_exported_program(file: Path) -> None:
@@ -44,14 +46,24 @@ def check_exported_program(file: Path) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             problem = next(_problems(archive), None)
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
+    except (
+        zipfile.BadZipFile, LookupError, ValueError, TypeError, AttributeError, OSError, RecursionError, RuntimeError,
+        NotImplementedError, EOFError, zlib.error,
+    ) as error:  # fmt: skip
         raise RunError(f"no file of torch.export.save: {error}", str(file), do) from error
     if problem is not None:
         raise RunError(f"is not read, because its loading could execute code: {problem}", str(file), do)
 
 
 def _problems(archive: zipfile.ZipFile) -> Iterator[str]:
-    """Yields what torch's reader could execute."""
+    """Yields what torch's reader could execute.
+
+    Raises:
+        ValueError: it is no archive of this kind, or its members are larger than the file.
+    """
+    stored = sum(member.file_size for member in archive.infolist())
+    if archive.fp is not None and stored > archive.fp.seek(0, io.SEEK_END):
+        raise ValueError(f"its members have {stored:,} bytes, more than the file")
     inner = {name: name.partition("/")[2] for name in archive.namelist()}
     if not any(path.startswith("models/") for path in inner.values()):
         raise ValueError("it has no models/model.json")
@@ -102,12 +114,17 @@ def _graph(value: Any, key: str = "") -> Iterator[str]:
 
 def _is_plain(expression: str) -> bool:
     """Whether an expression has known functions, symbols and numbers only."""
+    if len(expression) > _LONGEST:
+        return False
     try:
         tree = ast.parse(expression, mode="eval")
-    except SyntaxError:
+    except (SyntaxError, ValueError, MemoryError):
+        return False
+    powers = [node for node in ast.walk(tree) if _is_power(node)]
+    if len(powers) > _MOST_POWERS or not all(_has_small_exponent(node) for node in powers):
         return False
     for node in ast.walk(tree):
-        if not isinstance(node, _NODES):
+        if not isinstance(node, _NODES) or isinstance(node, ast.Pow | ast.LShift):
             return False
         if isinstance(node, ast.Call) and not isinstance(node.func, ast.Name):
             return False
@@ -116,3 +133,15 @@ def _is_plain(expression: str) -> bool:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and not _SYMBOL.fullmatch(node.value):
             return False
     return True
+
+
+def _is_power(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and "Pow" in node.func.id
+
+
+def _has_small_exponent(node: ast.AST) -> bool:
+    """Whether a power has a small number as exponent: `Pow(Symbol('s0'), Integer(2))`."""
+    exponent = node.args[1] if isinstance(node, ast.Call) and len(node.args) == 2 else None
+    numbers = [one.value for one in ast.walk(exponent) if isinstance(one, ast.Constant)] if exponent else []
+    small = all(isinstance(number, int | float) and abs(number) <= _LARGEST_EXPONENT for number in numbers)
+    return bool(numbers) and small and sum(isinstance(one, ast.Call) for one in ast.walk(exponent or node)) <= 1

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from blear.errors import RunError
 from blear.imaging import Framing
+
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_Side = Annotated[int, Field(ge=1)]
 
 
 class NetworkFacts(BaseModel):
@@ -19,11 +23,13 @@ class NetworkFacts(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     labels: tuple[str, ...] = Field((), description="class names in the order of the output; empty: outputs are values")
     target: str = Field("emotion", description="name of the class target")
-    size: tuple[int, ...] = Field((), description="height and width, where the file leaves them open; one: a square")
+    size: tuple[_Side, ...] = Field((), description="height and width, where the file leaves them open; one: a square")
     color: Literal["rgb", "bgr", "grey"] = Field("rgb", description="channels of the input")
-    range: tuple[float, float] = Field((0.0, 1.0), description="values of black and white")
-    mean: tuple[float, ...] = Field((), description="is subtracted from the values, for each channel")
-    std: tuple[float, ...] = Field((), description="divides the values, for each channel")
+    range: tuple[_Number, _Number] = Field((0.0, 1.0), description="values of black and white")
+    mean: tuple[_Number, ...] = Field((), description="is subtracted from the values, for each channel")
+    std: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
+        (), description="divides the values, for each channel"
+    )
     output: Literal["auto", "probabilities", "logits"] = Field(
         "auto", description="auto: from the values of the output"
     )
@@ -34,10 +40,22 @@ class NetworkFacts(BaseModel):
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
+    @field_validator("labels")
+    @classmethod
+    def _distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := next((label for label, count in Counter(labels).items() if count > 1), None):
+            raise ValueError(f"two classes are called {twice!r}")
+        return labels
+
     @field_validator("framing", mode="before")
     @classmethod
     def _parse(cls, value: Any) -> Any:
-        value = json.loads(value) if isinstance(value, str) else value
+        try:
+            value = json.loads(value) if isinstance(value, str) else value
+        except RecursionError as error:
+            raise ValueError("no JSON") from error
+        if value is not None and not isinstance(value, dict):
+            raise ValueError("no JSON object")
         unknown = set(value or ()) - {field.name for field in fields(Framing)}
         if unknown:
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
@@ -12,9 +13,10 @@ from torch import Tensor
 from blear.contracts import ClipSpec, Target
 from blear.errors import RunError
 from blear.imaging import Framing
-from blear.models.card import ModelCard, parse_card
+from blear.models.card import MOST_VALUES, ModelCard, parse_card
 from blear.models.facts import NetworkFacts
 from blear.models.images import ClipConverter, Images
+from blear.models.time_limit import TimeLimit
 
 _CHUNK = 64
 FLAG = "--facts"
@@ -46,8 +48,11 @@ class ForeignModel(ABC):
         facts: labels and preprocessing.
 
     Raises:
-        RunError: the network cannot be run, or its outputs do not fit the labels.
+        RunError: the network cannot be run in the time limit, or its outputs do not fit the labels.
     """
+
+    time_limit: TimeLimit | None = None
+    """Limits the seconds of each `run`. A subclass for files sets it before `__init__`; None: there is no limit."""
 
     def __init__(
         self,
@@ -66,7 +71,12 @@ class ForeignModel(ABC):
             self.card = parse_card(card, where).model_copy(update={"weights_sha256": sha256})
             self._outputs = {output: (place, False) for place, output in enumerate(outputs)}
             self._convert = ClipConverter(self.card.clip, self.card.grey)  # the file may leave the length open
+            self._require_outputs_of_card()
             return
+        sides = (clip.length, clip.channels, clip.height, clip.width)
+        if min(sides) < 1 or math.prod(sides) > MOST_VALUES:
+            what = f"its input {' x '.join(map(str, sides))} is empty, or has over {MOST_VALUES:,} values"
+            raise RunError(what, where, f"give {FLAG} size=H,W")
         self._convert = ClipConverter(clip, "full")
         labels = {facts.target: facts.labels} if facts.labels else {}
         targets = [Target(target, "class", classes) for target, classes in labels.items()]
@@ -84,6 +94,9 @@ class ForeignModel(ABC):
     @abstractmethod
     def run(self, prepared_NTCHW: Tensor) -> list[np.ndarray]:
         """Runs the network on prepared clips, float32 on the CPU; returns its outputs, [N, ...] each."""
+
+    def stop(self) -> None:  # noqa: B027 - not every library can
+        """Asks the library that runs the network to end early. It is called from another thread than `run`."""
 
     def to(self, device: str) -> ForeignModel:
         """Moves the network to a device, `cpu` or `cuda`, if it can be moved."""
@@ -109,13 +122,21 @@ class ForeignModel(ABC):
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
     def _predict(self, clips_NTCHW: Tensor) -> dict[str, Tensor]:
-        outputs = self.run(self._prepared(clips_NTCHW))
+        outputs = self._run(self._prepared(clips_NTCHW))
         found = {}
         for target, (place, softmax) in self._outputs.items():
             values = torch.from_numpy(np.ascontiguousarray(outputs[place], dtype=np.float32))
             values = values if target in self.labels else values.reshape(len(values), -1)[:, 0]
             found[target] = values.softmax(dim=1) if softmax else values
         return found
+
+    def _run(self, prepared_NTCHW: Tensor) -> list[np.ndarray]:
+        """`run` in the time limit."""
+        if self.time_limit is None:
+            return self.run(prepared_NTCHW)
+        count = len(prepared_NTCHW)
+        what = "one picture" if count == 1 else f"a batch of {count} pictures"
+        return self.time_limit(lambda: self.run(prepared_NTCHW), f"{what} through the network", self.stop)
 
     def _prepared(self, clips_NTCHW: Tensor) -> Tensor:
         """Clips with the channels and the values that the network expects."""
@@ -130,12 +151,26 @@ class ForeignModel(ABC):
         x = x - torch.tensor(self.facts.mean).reshape(shape) if self.facts.mean else x
         return x / torch.tensor(self.facts.std).reshape(shape) if self.facts.std else x
 
+    def _require_outputs_of_card(self) -> None:
+        """Runs one picture, and checks that each class target of the card has an output of as many columns.
+
+        Raises:
+            RunError: the network cannot be run, or an output is missing or has another size.
+        """
+        clip = self.card.clip
+        tried = self._tried(torch.zeros(1, clip.length, clip.channels, clip.height, clip.width))
+        shapes = {name: list(tried[place].shape) for name, (place, _) in self._outputs.items() if place < len(tried)}
+        for target, classes in self.labels.items():
+            if shapes.get(target) != [1, len(classes)]:
+                what = f"{len(classes)} classes of {target}, but outputs {shapes}"
+                raise RunError(what, self._where, "export the model again")
+
     def _find_outputs(self) -> dict[str, tuple[int, bool]]:
         """Target -> number of its output, and whether it needs softmax; from the outputs for two pictures."""
         clip = self.card.clip
         shape = (1, clip.length, clip.channels, clip.height, clip.width)
         noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-        tried = [self.run(self._prepared(picture)) for picture in (torch.zeros(shape), noise)]
+        tried = [self._tried(picture) for picture in (torch.zeros(shape), noise)]
         if not self.facts.labels:
             return {name: (place, False) for place, name in enumerate(self._names)}
         count = len(self.facts.labels)
@@ -148,6 +183,31 @@ class ForeignModel(ABC):
         sums_to_one = bool((found >= 0).all() and np.allclose(found.sum(axis=1), 1, atol=1e-3))
         softmax = not sums_to_one if self.facts.output == "auto" else self.facts.output == "logits"
         return {self.facts.target: (places[0], softmax)}
+
+    def _tried(self, picture: Tensor) -> list[np.ndarray]:
+        """The outputs for one picture.
+
+        Raises:
+            RunError: the network cannot be run, or returns no numbers.
+        """
+        try:
+            outputs = [np.asarray(output) for output in self._run(self._prepared(picture))]
+        except RunError:
+            raise
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [""]
+            what = f"cannot be run on a picture {list(picture.shape[2:])}: {type(error).__name__}: {lines[0]}"
+            raise RunError(what, self._where, f"check {FLAG} size and color, or export it again") from error
+        if not outputs or not all(map(_is_row, outputs)):
+            shapes = ", ".join(f"{output.dtype} {list(output.shape)}" for output in outputs) or "nothing"
+            do = "export a network whose outputs have one row of numbers for each picture"
+            raise RunError(f"returns {shapes} for one picture", self._where, do)
+        return outputs
+
+
+def _is_row(output: np.ndarray) -> bool:
+    """Whether an output has one row of at least one number."""
+    return output.ndim > 0 and output.shape[0] == 1 and output.size > 0 and output.dtype.kind in "fiub"
 
 
 def split_metadata(stored: Mapping[str, str]) -> tuple[dict[str, str], str]:

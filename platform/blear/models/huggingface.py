@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from blear.contracts import ClipSpec
-from blear.errors import RunError
+from blear.errors import RunError, first_line
 from blear.models.facts import read_facts
 from blear.models.foreign import FLAG, ForeignModel
+from blear.models.memory_limit import limited_memory
+from blear.models.time_limit import TimeLimit
 
 PREFIX = "hf:"
 _OWN = ("labels", "color", "range", "mean", "std", "output")
@@ -30,14 +34,24 @@ class HuggingFaceModel(ForeignModel):
         clip: shape of the pictures where the facts have no size; None: 224 x 224.
 
     Raises:
-        RunError: transformers is missing, the pipeline cannot be loaded, or a fact belongs to the pipeline.
+        RunError: transformers is missing, the pipeline cannot be loaded, its folder needs too much memory or time, or a
+            fact belongs to the pipeline.
     """
 
     def __init__(self, path: str, given: Mapping[str, Any] | None = None, clip: ClipSpec | None = None) -> None:
         where = f"{PREFIX}{path}"
         if own := [key for key in given or {} if key in _OWN]:
             raise RunError(f"the pipeline has its own {own[0]}", where, f"leave {FLAG} {own[0]} out")
-        self._pipeline = _load(path, where)
+        self.time_limit, folder = TimeLimit(where), Path(path)
+        if folder.is_dir():
+            with limited_memory(*(file for file in folder.iterdir() if file.is_file())):
+                self._pipeline = self.time_limit(functools.partial(_load, path, where), "reading the folder")
+                self._describe(path, where, given, clip)
+        else:  # transformers may download it
+            self._pipeline = _load(path, where)
+            self._describe(path, where, given, clip)
+
+    def _describe(self, path: str, where: str, given: Mapping[str, Any] | None, clip: ClipSpec | None) -> None:
         names = self._pipeline.model.config.id2label
         self._labels = [str(names[index]) for index in sorted(names)]
         facts = read_facts({"labels": self._labels}, given or {}, where, FLAG)
@@ -74,6 +88,5 @@ def _load(path: str, where: str) -> Any:
             model_kwargs={"use_safetensors": True},
         )
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         do = "give a folder of save_pretrained with model.safetensors and preprocessor_config.json"
-        raise RunError(f"cannot be loaded: {lines[0]}", where, do) from error
+        raise RunError(f"cannot be loaded: {first_line(error)}", where, do) from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model
 from torch import Tensor, nn
 
-from blear.contracts import Categories, Decoded, Target, Values
+from blear.contracts import BuildContext, Categories, Decoded, Target, Values
+from blear.degradation.build import resizing_entries
 from blear.degradation.chain import as_float
-from blear.errors import RunError
+from blear.errors import BlearError, RunError, first_line
 from blear.evaluate.transform import evaluation_transform
 from blear.imaging import Framing
 from blear.models.card import CARD_FILE, STAGE, WEIGHTS_FILE, ModelCard, read_card
 from blear.models.images import ClipConverter, Images
+from blear.models.memory_limit import limited_memory
 from blear.models.save import embedded_card, save_model
 from blear.plugin.discovery import load_plugins
 from blear.storage.file_digest import file_digest
 from blear.train.model import Recognizer, build_recognizer
 
+TRUSTED_PLUGINS = "BLEAR_MODEL_PLUGINS"
+"""Environment variable with the one-file plugins that model files may run, separated as in PATH."""
 CHUNK = 256
 """Pictures of an array or a list that pass through the network together."""
 
@@ -35,7 +40,7 @@ class Model(nn.Module):
         model(pictures)["emotion"].argmax(1)
 
     Attributes:
-        card: facts of the model.
+        card: facts of the model. Of the augmentations of its training, it lists those that change the frames' size.
         network: backbone and head.
         transform: the deterministic preprocessing, from frames in the shape of `card.clip` to the network's input.
     """
@@ -59,7 +64,12 @@ class Model(nn.Module):
             )
         labels = {name: one.classes for name, one in decoded.items() if isinstance(one, Categories)}
         count = sum(parameter.numel() for parameter in self.network.parameters())
-        self.card = card.model_copy(update={"labels": labels, "parameters": count})
+        network = dict(card.network)
+        if given := network.pop("augment", ()):
+            clip = BuildContext(job.seed, card.clip, targets)
+            if kept := resizing_entries(catalog, job.stages[STAGE].augment, clip):
+                network["augment"] = [given[number] for number in kept]
+        self.card = card.model_copy(update={"labels": labels, "parameters": count, "network": network})
 
     @property
     def labels(self) -> dict[str, tuple[str, ...]]:
@@ -159,8 +169,11 @@ class Model(nn.Module):
 def load_model_files(path: Path) -> Model:
     """Loads a model folder, or its weights file alone.
 
+    One-file plugins that the card names are code: they are run only where the variable BLEAR_MODEL_PLUGINS lists them.
+
     Raises:
-        RunError: a file is missing or damaged, or the weights are not those of the card.
+        RunError: a file is missing or damaged, the weights are not those of the card, the network cannot be built or
+            needs too much memory, or the card names a one-file plugin that is not listed.
     """
     if path.is_dir():
         card, weights = read_card(path / CARD_FILE), path / WEIGHTS_FILE
@@ -171,9 +184,27 @@ def load_model_files(path: Path) -> Model:
     else:
         weights = path
         card = embedded_card(path)
-    model = Model(card)
-    load_weights(model.network, weights)
+    _require_listed(card.plugins, path)
+    with limited_memory(weights):
+        try:
+            model = Model(card)
+        except BlearError:
+            raise
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [""]
+            what = f"the network of its card cannot be built: {type(error).__name__}: {lines[0]}"
+            raise RunError(what, str(path), "copy the model again, or install the plugins of its training") from error
+        load_weights(model.network, weights)
     return model
+
+
+def _require_listed(plugins: Sequence[str], path: Path) -> None:
+    """Refuses one-file plugins that the user has not listed, because their code would be run."""
+    listed = {Path(one).resolve() for one in os.environ.get(TRUSTED_PLUGINS, "").split(os.pathsep) if one}
+    for plugin in plugins:
+        if Path(plugin).resolve() not in listed:
+            do = f"read the file; if you trust it, set {TRUSTED_PLUGINS}={plugin}"
+            raise RunError(f"its card names the plugin {plugin!r}, whose code would be run", str(path), do)
 
 
 def load_weights(network: nn.Module, file: Path) -> None:
@@ -184,6 +215,6 @@ def load_weights(network: nn.Module, file: Path) -> None:
     """
     try:
         load_model(network, str(file))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        what = f"the weights do not fit: {str(error).splitlines()[0]}"
+    except (OSError, RuntimeError, ValueError, MemoryError, KeyError, SafetensorError) as error:
+        what = f"the weights do not fit: {first_line(error)}"
         raise RunError(what, str(file), "copy the model again, or install the plugins of its training") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,16 @@ import torch
 from torch import Tensor
 
 from blear.contracts import ClipSpec
-from blear.errors import RunError
+from blear.errors import RunError, first_line
 from blear.models.facts import NetworkFacts, read_facts
 from blear.models.foreign import FLAG, ForeignModel, channels_of, split_metadata
+from blear.models.memory_limit import limited_memory
+from blear.models.onnx_check import external_files
+from blear.models.time_limit import TimeLimit, TimeLimitError
 from blear.storage.file_digest import file_digest
 
 SUFFIX = ".onnx"
+_SILENT = 4  # onnxruntime's log level for fatal errors only
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 
 
@@ -31,26 +36,37 @@ class OnnxModel(ForeignModel):
         given: fields of `NetworkFacts` that go before the metadata of the file.
 
     Raises:
-        RunError: onnxruntime is missing, the file is damaged, or facts are missing or wrong.
+        RunError: onnxruntime is missing, the file is damaged or needs too much memory or time, its external data are
+            not beside it, or facts are missing or wrong.
     """
 
     def __init__(self, file: Path, given: Mapping[str, Any] | None = None) -> None:
-        self._file = file
-        self._session = _open(file, "cpu")
+        try:
+            with limited_memory(file, *external_files(file)):
+                self._read(file, given or {})
+        except UnicodeDecodeError as error:
+            raise RunError(f"its names or metadata are no UTF-8: {error}", str(file), "export it again") from error
+
+    def _read(self, file: Path, given: Mapping[str, Any]) -> None:
+        self._file, self.time_limit = file, TimeLimit(str(file))
+        self._session = _open(file, "cpu", self.time_limit)
+        self._options: Any = None  # of the present run
         self._input = self._session.get_inputs()[0]
         if self._input.type not in _TYPES:
             do = f"its first input must be one of: {', '.join(_TYPES)}"
             raise RunError(f"its input is {self._input.type}", str(file), do)
         stored, card = split_metadata(self._session.get_modelmeta().custom_metadata_map)
-        facts = read_facts(stored, given or {}, str(file), FLAG)
+        facts = read_facts(stored, given, str(file), FLAG)
         self._last, clip = self._clip(facts)
+        if not self._session.get_outputs():
+            raise RunError("it has no output", str(file), "export it again")
         names = [output.name for output in self._session.get_outputs()]
         one_by_one = self._input_shape()[0] == 1
         super().__init__(file.stem, str(file), facts, clip, names, file_digest(file), one_by_one, card)
 
     def to(self, device: str) -> OnnxModel:
         """Moves the network to a device, `cpu` or `cuda`."""
-        self._session = _open(self._file, device)
+        self._session = _open(self._file, device, self.time_limit or TimeLimit(str(self._file)))
         return self
 
     def run(self, prepared_NTCHW: Tensor) -> list[np.ndarray]:
@@ -59,7 +75,12 @@ class OnnxModel(ForeignModel):
         x = x.movedim(-3, -1) if self._last else x
         kind = _TYPES[self._input.type]
         array = (x.round().clamp(0, 255) if kind == np.uint8 else x).numpy().astype(kind, order="C", copy=False)
-        return list(self._session.run(None, {self._input.name: np.ascontiguousarray(array)}))
+        self._options = _run_options()
+        return list(self._session.run(None, {self._input.name: np.ascontiguousarray(array)}, self._options))
+
+    def stop(self) -> None:
+        """See `ForeignModel.stop`: onnxruntime ends after the present node of the graph or of a loop's body."""
+        self._options.terminate = True
 
     def _input_shape(self) -> list[int | None]:
         return [side if isinstance(side, int) else None for side in self._input.shape]
@@ -83,18 +104,29 @@ class OnnxModel(ForeignModel):
         return last, ClipSpec(length, channels, height, width)
 
 
-def _open(file: Path, device: str) -> Any:
+def _run_options() -> Any:
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = _SILENT
+    return options
+
+
+def _open(file: Path, device: str, limit: TimeLimit) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
         raise RunError("onnxruntime is not installed", str(file), "pip install 'blear[onnx]'") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 4
+    options.log_severity_level = _SILENT
     providers = ["CPUExecutionProvider"]
     if device.startswith("cuda") and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         providers.insert(0, "CUDAExecutionProvider")
+    session = functools.partial(onnxruntime.InferenceSession, file, options, providers=providers, enable_fallback=0)
     try:
-        return onnxruntime.InferenceSession(file, options, providers=providers)
+        return limit(session, "opening the file")
+    except TimeLimitError:
+        raise
     except Exception as error:
-        raise RunError(f"cannot be read: {str(error).splitlines()[0]}", str(file), "export it again") from error
+        raise RunError(f"cannot be read: {first_line(error)}", str(file), "export it again") from error

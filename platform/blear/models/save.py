@@ -13,7 +13,7 @@ from torch import nn
 from blear import __version__
 from blear.errors import RunError
 from blear.models.card import CARD_FILE, TEXT_FILE, WEIGHTS_FILE, ModelCard, parse_card
-from blear.storage.durable import replace_durably
+from blear.storage.durable import durable_file
 from blear.storage.file_digest import file_digest
 from blear.storage.run_folder import write_text
 from blear.train.state_copy import save_state, state_on_cpu
@@ -44,9 +44,8 @@ def save_model(
             state[name] = state[name].half()
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / WEIGHTS_FILE
-    partial = weights.with_suffix(".partial")
-    save_state(state, partial, {CARD_KEY: embedded})
-    replace_durably(partial, weights)
+    with durable_file(weights, weights.with_suffix(".partial")) as partial:
+        save_state(state, partial, {CARD_KEY: embedded})
     card = card.model_copy(update={"weights_sha256": file_digest(weights)})
     write_text(folder / CARD_FILE, card.to_json())
     write_text(folder / TEXT_FILE, card_text(card) if text is None else text)
@@ -62,7 +61,7 @@ def embedded_card(file: Path) -> ModelCard:
     try:
         with safe_open(str(file), framework="pt") as opened:
             text = (opened.metadata() or {}).get(CARD_KEY)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         raise RunError(f"no weights file: {error}", str(file), "give a .safetensors file of `Model.save`") from error
     if text is None:
         do = "give a file that `Model.save` wrote, or the run folder"

@@ -65,17 +65,21 @@ def package_folders_of_plugins() -> list[tuple[str, Path]]:
 
 
 def default_model() -> ShippedModel:
-    """Finds the model that is used where none is named: the only one in the distribution `blear`, else the only one.
+    """Finds the model that is used where none is named.
+
+    It is the only model in the distribution `blear`, or the only one of them whose card has `default`. If that
+    distribution has no model, the same rule holds for the models of all plugins. Downloaded models are not considered.
 
     Raises:
-        RunError: there is no model, or there are several.
+        RunError: there is no such model, or there are several.
     """
     models = [model for model in shipped_models() if not model.name.startswith(f"{DOWNLOADED}/")]
     points = entry_points(group="blear")
     own = {point.name for point in points if point.dist is not None and point.dist.name == "blear"}
-    chosen = [model for model in models if model.name.split("/")[0] in own] or models
+    candidates = [model for model in models if model.name.split("/")[0] in own] or models
+    chosen = candidates if len(candidates) == 1 else [model for model in candidates if model.card.default]
     if len(chosen) != 1:
-        names = ", ".join(model.name for model in chosen) or "none is installed"
+        names = ", ".join(model.name for model in candidates) or "none is installed"
         raise RunError("no model is named", "MODEL", f"name a run or a model, before the inputs; shipped: {names}")
     return chosen[0]
 

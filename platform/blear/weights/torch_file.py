@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blear.errors import DataError
+from blear.errors import DataError, first_line
 from blear.weights.state_dict import StateDict
 
 _NESTED_KEYS = ("state_dict", "model_state_dict", "model", "net")
@@ -43,7 +43,7 @@ def read_torch(path: Path) -> StateDict:
     except pickle.UnpicklingError as error:
         raise DataError(_refusal(str(error)), str(path), _DO) from error
     except _DAMAGE_ERRORS as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise DataError(f"damaged, or no file of torch.save: {reason[:200]}", str(path), "fetch it again") from error
     return _tensors(content, path)
 

@@ -33,7 +33,7 @@ stages:
     steps: 1
   classes:
     data: faces
-    augment: [{use: random_crop, size: 40}]
+    augment: [{use: random_flip}, {use: random_crop, size: 40}, {use: random_brightness, offset: 0.1}]
     backbone: {use: vtt/resnet18, width: 0.125}
     head: {use: fer/emotion}
     optimizer: {use: sgd, lr: 0.01}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -31,6 +33,16 @@ def test_a_run_has_its_job_summary_predictions_and_report(run: blear.Run) -> Non
     assert (clean.truth == clean.prediction).mean() == pytest.approx(value.value)
     assert run.report.read_text().startswith("<!DOCTYPE html>")
     assert blear.open(str(run.folder)).summary == run.summary
+
+
+def test_a_card_lists_the_augmentations_that_change_the_size(run: blear.Run) -> None:
+    """Those of training are not built when the model is loaded; of the shipped model, they need kornia."""
+    assert run.model("classes").card.network["augment"] == [{"use": "corruptions/random_crop", "size": 40}]
+    assert "augment" not in run.model("values").card.network
+    absent = ("kornia", "scipy", "torchvision", "matplotlib", "pandas", "pyarrow", "ray", "onnxruntime")
+    code = "import sys, blear.predict.options, blear; blear.load('robust-faces')\n"
+    code += f"print([name for name in {absent} if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
 
 def test_a_model_predicts_what_the_evaluation_predicted(run: blear.Run, faces: np.ndarray) -> None:
