@@ -18,9 +18,11 @@ from blear.models.calibration import calibrated
 
 
 def expected_probabilities(model: blear.Model, images: np.ndarray, face: dict[str, Any]) -> np.ndarray:
-    """Probabilities [7] of a cut face with the temperature of the model's card, for the facts in an answer."""
-    probabilities = model(images)["emotion"][0].numpy()
-    calibration = model.card.calibration["emotion"]
+    """Probabilities [7] of a cut face, with the temperature of the model's card if it has any."""
+    probabilities: np.ndarray = model(images)["emotion"][0].numpy()
+    calibration = model.card.calibration.get("emotion")
+    if calibration is None:
+        return probabilities
     return calibrated(probabilities, calibration.temperature(face["face_px"], face["degradation"]))
 
 

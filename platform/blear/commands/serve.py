@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+_CONNECTIONS = 1024  # at one time; more get status 503
+
 
 @click.command()
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
@@ -65,5 +67,7 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         query = "" if token is None else f"?token={token}"
         click.echo(f"http://{shown}:{listening.getsockname()[1]}/{query}  (Ctrl-C ends)")
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=30)
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, timeout_keep_alive=30, limit_concurrency=_CONNECTIONS
+        )
         uvicorn.Server(config).run([listening])

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
 from blear.degradation.arrays import parse_entries
-from blear.errors import JobError, PluginError
+from blear.errors import JobError, PluginError, first_line
 from blear.plugin.catalog import Catalog
 from blear.plugin.uses import DegradationEntry
 from blear.serve.limits import UploadError
@@ -58,7 +58,7 @@ def read_controls(file: Path, catalog: Catalog) -> list[Control]:
             f"{'.'.join(map(str, first['loc']))}: {first['msg']}", str(file), "see the default file"
         ) from error
     except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise JobError(f"no valid controls: {str(error).splitlines()[0]}", str(file), "see the default file") from error
+        raise JobError(f"no valid controls: {first_line(error)}", str(file), "see the default file") from error
     known = []
     for control in controls:
         try:

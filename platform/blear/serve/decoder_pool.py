@@ -20,6 +20,7 @@ import numpy as np
 
 from blear.predict.video import FrameWindow
 from blear.serve.decode_process import LENGTHS, write_message
+from blear.serve.held_bytes import Claim, HeldBytes
 from blear.serve.limits import BusyError, TooLargeError, UploadError, UploadLimits, WrongTypeError
 
 _ERRORS = {error.__name__: error for error in (TooLargeError, WrongTypeError)}
@@ -39,6 +40,11 @@ class Upload:
     windows: list[FrameWindow]
     notes: list[str]
 
+    @property
+    def bytes(self) -> int:
+        """Size of the decoded frames."""
+        return sum({id(image): image.nbytes for window in self.windows for image in window.images}.values())
+
 
 class DecoderPool:
     """Processes that decode uploads.
@@ -47,9 +53,11 @@ class DecoderPool:
         limits: of each upload.
         length: frames of a window of a video.
         processes: number of processes.
+        held: what the server holds; the frames of an upload count in the claim that is given with it.
     """
 
-    def __init__(self, limits: UploadLimits, length: int, processes: int) -> None:
+    def __init__(self, limits: UploadLimits, length: int, processes: int, held: HeldBytes | None = None) -> None:
+        self._held = HeldBytes(limits.held) if held is None else held
         self._limits, self._length, self._waiting = limits, length, 0
         self._free: SimpleQueue[_Decoder] = SimpleQueue()
         self._decoders = [_Decoder(limits) for _ in range(processes)]
@@ -57,8 +65,11 @@ class DecoderPool:
             self._free.put(decoder)
         self._threads = ThreadPoolExecutor(processes, "decoder")
 
-    async def decode(self, data: bytes) -> Upload:
+    async def decode(self, data: bytes, claim: Claim | None = None) -> Upload:
         """Decodes a file.
+
+        Args:
+            claim: gets the size of the frames.
 
         Raises:
             UploadError: the file is refused or damaged, exceeds a limit, or too many uploads wait.
@@ -67,7 +78,7 @@ class DecoderPool:
             raise BusyError("too many uploads at one time", do="try again in a few seconds")
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, data)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, data, claim)
         finally:
             self._waiting -= 1
 
@@ -83,10 +94,14 @@ class DecoderPool:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _decode(self, data: bytes) -> Upload:
+    def _decode(self, data: bytes, claim: Claim | None) -> Upload:
+        self._held.require_room()  # others may have been decoded while this file waited
         decoder = self._free.get()
         try:
-            return decoder.decode(data, self._length)
+            upload = decoder.decode(data, self._length)
+            if claim is not None:
+                claim.change(upload.bytes)
+            return upload
         finally:
             self._free.put(decoder)
 

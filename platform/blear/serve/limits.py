@@ -19,8 +19,11 @@ class UploadLimits:
         side: larger side of a video's frames; larger frames are reduced to it.
         cpu_s: CPU seconds of decoding.
         wall_s: seconds of decoding.
+        model_s: seconds of one batch of at most 64 faces in a network of others.
         memory: bytes that the decoding process may allocate.
+        receive_s: seconds in which a file must be sent.
         waiting: uploads that wait or are decoded at one time.
+        held: bytes of all files and decoded frames in the server, from which on uploads are refused.
     """
 
     bytes: int = 32_000_000
@@ -30,8 +33,11 @@ class UploadLimits:
     side: int = 1280
     cpu_s: int = 15
     wall_s: float = 30.0
+    model_s: float = 60.0
     memory: int = 1 << 30
+    receive_s: float = 120.0
     waiting: int = 256
+    held: int = 1 << 30
 
 
 class UploadError(DataError):
@@ -44,6 +50,12 @@ class TooLargeError(UploadError):
     """More than a limit allows."""
 
     status = 413
+
+
+class TooSlowError(UploadError):
+    """A file that is not sent in time."""
+
+    status = 408
 
 
 class WrongTypeError(UploadError):

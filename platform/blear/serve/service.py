@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from blear.imaging import Box
 from blear.predict.appearance_tracker import AppearanceTracker
 from blear.predict.detectors import DetectedFace, Detector
+from blear.predict.video import FrameWindow
 from blear.serve.answers import Answer, Facts, FrameAnswer, face_answer, model_facts
 from blear.serve.batcher import Batcher
 from blear.serve.controls import Control, Setting
 from blear.serve.decoder_pool import DecoderPool, Upload
 from blear.serve.faces import Face, FaceOutput, ServedModel, cut_face, predict_faces, whole_frame
+from blear.serve.held_bytes import Claim, HeldBytes
 from blear.serve.limits import UploadError, UploadLimits
 
 _BATCH = 64
 _FACES = 32  # of one frame, the most prominent ones
+_BOX_SIDES, _BOX_AREAS = 2, 4  # largest side of a given box, and area of all of them, relative to the picture
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ class Service:
     ) -> None:
         self.models, self.controls, self.limits = models, controls, limits
         self._detector = detector
-        self._decoders = DecoderPool(limits, max(model.card.clip.length for model in models), processes)
+        self.held = HeldBytes(limits.held)
+        self._decoders = DecoderPool(limits, max(model.card.clip.length for model in models), processes, self.held)
         self._detection = ThreadPoolExecutor(1, "detector")
         self._predict: Batcher[Face, list[FaceOutput]] = Batcher(functools.partial(predict_faces, models), _BATCH)
 
@@ -75,7 +79,11 @@ class Service:
         Raises:
             UploadError: the upload is refused, damaged or too large, or a box lies outside the picture.
         """
-        upload = await self._decoders.decode(data)
+        with self.held.claim() as claim:
+            return await self._answer(data, question, claim)
+
+    async def _answer(self, data: bytes, question: Question, claim: Claim) -> Answer:
+        upload = await self._decoders.decode(data, claim)
         if question.boxes and upload.kind != "picture":
             raise UploadError("boxes are of pictures only", do="leave `box` out")
         find: Callable[[], list[list[Face]]] = functools.partial(self._faces, upload, question)
@@ -112,6 +120,8 @@ class Service:
                 [whole_frame(self.models, window, 1, question.setting, number)]
                 for number, window in enumerate(upload.windows)
             ]
+        if question.boxes:
+            _require_size(question.boxes, upload.windows[0])
         tracker, found, number = AppearanceTracker(), [], 0
         for window in upload.windows:
             detected = [DetectedFace(box) for box in question.boxes] or self._detector([window])[0]
@@ -126,3 +136,19 @@ class Service:
                 number += 1
             found.append(faces)
         return found
+
+
+def _require_size(boxes: Sequence[Box], window: FrameWindow) -> None:
+    """Refuses boxes whose faces need far more memory and time than the picture.
+
+    Raises:
+        UploadError: a box is more than twice as wide or high as the picture, or all boxes have more than four times its
+            area.
+    """
+    height, width, _ = window.image_HWC.shape
+    if any(box.width > _BOX_SIDES * width or box.height > _BOX_SIDES * height for box in boxes):
+        what = f"a box is more than {_BOX_SIDES} times as wide or high as the picture ({width} x {height} pixels)"
+        raise UploadError(what, do="give boxes in pixels of this picture")
+    if sum(box.width * box.height for box in boxes) > _BOX_AREAS * width * height:
+        what = f"the boxes have together more than {_BOX_AREAS} times the area of the picture"
+        raise UploadError(what, do="give each face once")

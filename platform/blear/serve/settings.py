@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from blear.errors import RunError
 from blear.models.callable_model import is_callable_path
 from blear.models.exported_program import SUFFIX as TORCH_EXPORT
+from blear.models.foreign import ForeignModel
 from blear.models.onnx import SUFFIX as ONNX
 from blear.models.open_model import open_model, parse_facts
 from blear.models.shipped import default_model
@@ -52,6 +54,8 @@ class ServeSettings:
         models: list[ServedModel] = []
         for name in names:
             model = open_model(name, facts=parse_facts(self.facts) if _is_foreign(name) else None)
+            if isinstance(model, ForeignModel) and model.time_limit is not None:
+                model.time_limit.seconds = min(model.time_limit.seconds or math.inf, self.limits.model_s)
             shown = model.card.name
             if shown in [other.name for other in models]:
                 shown = name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,9 +18,11 @@ from fastapi.staticfiles import StaticFiles
 from blear import __version__
 from blear.errors import BlearError
 from blear.imaging import Box
+from blear.models.time_limit import TimeLimitError
 from blear.serve.answers import Answer, ErrorAnswer, Facts
 from blear.serve.controls import RESERVED, Control, read_setting
-from blear.serve.limits import TooLargeError, UploadError
+from blear.serve.held_bytes import Claim
+from blear.serve.limits import TooLargeError, TooSlowError, UploadError, UploadLimits
 from blear.serve.service import Question, Service
 
 STATIC = Path(__file__).parent / "static"
@@ -36,10 +39,12 @@ _HEADERS = {
 }
 _BODY = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}, "required": True}
 _ERRORS: dict[int | str, dict[str, Any]] = {
+    408: {"model": ErrorAnswer, "description": "the file is sent too slowly"},
     413: {"model": ErrorAnswer, "description": "more than a limit allows"},
     415: {"model": ErrorAnswer, "description": "neither a picture nor a video"},
     422: {"model": ErrorAnswer, "description": "damaged, or a parameter is wrong"},
     503: {"model": ErrorAnswer, "description": "too many uploads at one time"},
+    504: {"model": ErrorAnswer, "description": "a model takes too long"},
 }
 
 
@@ -97,8 +102,9 @@ def build_app(build_service: Callable[[], Service], controls: list[Control], tok
         service = _service(request)
         setting = read_setting(service.controls, _controls(request))
         boxes = tuple(_box(text) for text in box or ())
-        data = await _body(request, service.limits.bytes)
-        return await service.answer(data, Question(setting, faces == "crop", boxes, show))
+        with service.held.claim() as claim:
+            data = await _body(request, service.limits, claim)
+            return await service.answer(data, Question(setting, faces == "crop", boxes, show))
 
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
@@ -125,12 +131,21 @@ def _controls(request: Request) -> dict[str, str]:
     return given
 
 
-async def _body(request: Request, most: int) -> bytes:
+async def _body(request: Request, limits: UploadLimits, claim: Claim) -> bytes:
     """The body of a request.
 
     Raises:
-        UploadError: it is empty, or larger than `most` bytes.
+        UploadError: it is empty, too large or too slow, or the server holds too many bytes.
     """
+    try:
+        async with asyncio.timeout(limits.receive_s):
+            return await _receive(request, limits.bytes, claim)
+    except TimeoutError:
+        do = "send a smaller file, or use a faster connection"
+        raise TooSlowError(f"the file was not sent within {limits.receive_s:g} s", do=do) from None
+
+
+async def _receive(request: Request, most: int, claim: Claim) -> bytes:
     too_large = TooLargeError(f"the file has more than {most / 1e6:g} MB", do="send a smaller file")
     stated = request.headers.get("content-length", "")
     if stated.isdigit() and int(stated) > _IGNORED * most:
@@ -139,6 +154,7 @@ async def _body(request: Request, most: int) -> bytes:
     async for part in request.stream():
         received += len(part)
         if received <= most:
+            claim.add(len(part))
             data += part
         elif received > _IGNORED * most:
             raise too_large
@@ -166,7 +182,7 @@ def _parameter(control: Control) -> dict[str, Any]:
 
 
 async def _refuse(request: Request, error: Exception) -> JSONResponse:
-    status = error.status if isinstance(error, UploadError) else 422
+    status = error.status if isinstance(error, UploadError) else 504 if isinstance(error, TimeLimitError) else 422
     headers = {"Retry-After": "2"} if status == 503 else None
     return JSONResponse({"error": str(error)}, status, headers)
 

@@ -113,6 +113,9 @@ def test_a_request_has_the_same_answer_among_others(server):
         (png(face()), {"sharpen": 1}, 422, "there is no parameter 'sharpen'"),
         (png(face()), {"box": "1,2,3"}, 422, "box: '1,2,3' is no box"),
         (png(face()), {"box": "1,2,inf,3"}, 422, "is no box"),
+        (png(face()), {"box": "0,0,97,9"}, 422, "a box is more than 2 times as wide or high as the picture (48 x 48"),
+        (png(face()), {"box": "0,0,60000,60000"}, 422, "a box is more than 2 times as wide"),
+        (png(face()), {"box": ["0,0,90,90", "1,1,90,90"]}, 422, "more than 4 times the area of the picture"),
         (png(face()), {"box": "900,900,10,10"}, 422, "does not overlap the image of 48x48 pixels"),
     ],
 )
@@ -128,14 +131,22 @@ def test_only_this_machine_and_the_own_page_are_served(server):
     assert call(f"{server.address}/predict", png(face()), {"Origin": server.address}, faces="crop")[0] == 200
 
 
-def test_another_address_needs_a_token():
-    server = Server("--host", "0.0.0.0")
+def test_another_address_needs_a_token_and_a_network_of_others_has_a_time_limit(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    from hostile_models import endless_onnx
+
+    monkeypatch.setenv("BLEAR_MODEL_SECONDS", "0.5")
+    server = Server("--host", "0.0.0.0", "--margin", "0", str(endless_onnx(tmp_path, above=0.9)))
     try:
         assert len(server.token) >= 32
         assert call(f"{server.address}/models")[0] == 401
         assert call(f"{server.address}/models", None, {"Authorization": "Bearer wrong"})[0] == 401
         assert call(f"{server.address}/models", None, {"Authorization": f"Bearer {server.token}"})[0] == 200
         assert call(f"{server.address}/models", None, {"Cookie": f"blear_token={server.token}"})[0] == 200
+        dark, bright = (png(np.full((24, 24, 3), value, np.uint8)) for value in (20, 255))
+        found = [call(f"{server.address}/predict", data, faces="crop", token=server.token) for data in (bright, dark)]
+        assert [status for status, _ in found] == [504, 200]
+        assert "endless.onnx: one picture through the network takes more than 0.5 s" in found[0][1]["error"]
     finally:
         server.stop()
 
@@ -146,7 +157,7 @@ def test_the_openapi_description_names_every_parameter(server):
     assert {one["name"] for one in operation["parameters"]} == {
         "faces", "box", "show", "blur", "scale", "noise", "jpeg", "crf",
     }  # fmt: skip
-    assert set(operation["responses"]) == {"200", "413", "415", "422", "503"}
+    assert set(operation["responses"]) == {"200", "408", "413", "415", "422", "503", "504"}
     _, facts = call(f"{server.address}/models")
     assert [one["name"] for one in facts["models"]] == ["robust-faces"]
     assert json.dumps(facts)

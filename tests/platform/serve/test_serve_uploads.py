@@ -14,11 +14,14 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.requests import Request
 
 from blear.imaging import read_picture
 from blear.serve.decoder_pool import DecoderPool
 from blear.serve.file_types import file_type
-from blear.serve.limits import BusyError, TooLargeError, UploadError, UploadLimits, WrongTypeError
+from blear.serve.held_bytes import HeldBytes
+from blear.serve.limits import BusyError, TooLargeError, TooSlowError, UploadError, UploadLimits, WrongTypeError
+from blear.serve.web import _body
 from blear.video import read_video
 
 LIMITS = UploadLimits(pixels=1_000_000, cpu_s=4, wall_s=20.0, memory=300_000_000)
@@ -167,6 +170,52 @@ def test_too_many_uploads_at_one_time_are_refused():
     assert BusyError.status == 503
 
 
+def test_the_server_holds_a_limited_number_of_bytes():
+    held = HeldBytes(3600)
+    with DecoderPool(UploadLimits(), 4, 1, held) as pool, held.claim() as first:
+        asyncio.run(pool.decode(picture("PNG"), first))  # 40 x 30 pixels, of which four frames share the bytes
+        with held.claim() as second:
+            with pytest.raises(BusyError, match="too many uploads at one time"):
+                asyncio.run(pool.decode(picture("PNG"), second))
+            with pytest.raises(BusyError):
+                second.add(1)
+        first.release()
+        with held.claim() as third:
+            third.add(3599)
+            assert asyncio.run(pool.decode(picture("PNG"), third)).bytes == 3600
+        held.require_room()
+
+
+@pytest.mark.parametrize(
+    ("parts", "pause", "error", "message"),
+    [
+        ([b"a" * 10, b"b" * 10], 0.0, None, ""),
+        ([b"a" * 10, b"b" * 10], 0.2, TooSlowError, r"the file was not sent within 0.1 s"),
+        ([b"a" * 30, b"b" * 30], 0.0, TooLargeError, "more than 4e-05 MB"),
+        ([b"a"] * 31, 0.0, BusyError, "too many uploads"),
+        ([b""], 0.0, UploadError, "the request has no file"),
+    ],
+)
+def test_bodies_are_limited_in_size_and_time(parts, pause, error, message):
+    waiting = list(parts)
+
+    async def receive():
+        await asyncio.sleep(pause)
+        body = waiting.pop(0)
+        return {"type": "http.request", "body": body, "more_body": bool(waiting)}
+
+    async def read():
+        with HeldBytes(30).claim() as claim:
+            scope = {"type": "http", "method": "POST", "headers": []}
+            return await _body(Request(scope, receive), UploadLimits(bytes=40, receive_s=0.1), claim)
+
+    if error is None:
+        assert asyncio.run(read()) == b"".join(parts)
+        return
+    with pytest.raises(error, match=message):
+        asyncio.run(read())
+
+
 def test_damaged_uploads_never_end_the_service(pool, tmp_path):
     """Some of each kind; `make bench ONLY=serve` sends 2,000. Nothing is written; each gets an answer or an error."""
     rng = random.Random(7)
@@ -210,3 +259,14 @@ def test_damaged_uploads_never_end_the_service(pool, tmp_path):
 )
 def test_types_by_the_first_bytes(data, kind):
     assert file_type(data) == kind
+
+
+def test_frames_that_are_decoded_after_their_request_are_not_held() -> None:
+    held = HeldBytes(100)
+    with held.claim() as claim:
+        claim.add(60)
+    claim.change(1000)  # the request was cancelled while its file was decoded
+    with held.claim() as other:
+        other.add(100)
+        with pytest.raises(BusyError):
+            held.require_room()
