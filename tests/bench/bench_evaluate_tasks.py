@@ -20,7 +20,7 @@ from blear.pipeline.prepare import prepare_data
 from blear.pipeline.run import run_job
 from blear.storage.run_folder import RunFolder
 
-SAMPLES, BATCH, BLOCK = 2048, 64, 8
+SAMPLES, BATCH, BLOCK = 512, 32, 2
 JOB = f"""name: bench
 data:
   faces: {{use: faces/procedural, size: 96, color: luma, subjects: {{train: 1, dev: 16}}, per_subject: {SAMPLES // 16},
@@ -43,7 +43,7 @@ evaluate:
 
 
 def measure() -> list[Row]:
-    """One thread for each process; 2,048 faces of 96 px, blurred, through CNN+D."""
+    """One thread for each process; 512 faces of 96 px, blurred, through CNN+D."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
         os.environ["BLEAR_STORAGE"] = place
@@ -53,7 +53,7 @@ def measure() -> list[Row]:
         plan = EvaluationPlan(job, RunFolder(Path(place) / "runs" / "bench"), prepare_data(job, catalog))
         evaluator = open_evaluator(plan)
         (whole,) = evaluator.blocks()
-        model, (transform, context) = evaluator._model(whole.stage), evaluator.transform(whole.stage)
+        model, (transform, context) = evaluator.model(whole.stage), evaluator.transform(whole.stage)
         chain = evaluator.chain(whole.level, context)
 
         @torch.no_grad()
@@ -66,7 +66,7 @@ def measure() -> list[Row]:
             evaluate_block(plan, whole, Path(place) / "block.arrow")
 
         rows = rate_rows(
-            interleaved({"plain loop": loop, "block": block}, repeats=5), SAMPLES, "frames/s", "plain loop"
+            interleaved({"plain loop": loop, "block": block}, repeats=3, warm=1), SAMPLES, "frames/s", "plain loop"
         )
         return rows + _scaling(plan, list(divide([whole], evaluator.count_batches, BLOCK)), Path(place))
 

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import torch
 
 from blear.errors import JobError
+from blear.evaluate.arm_macs import arm_macs
 from blear.evaluate.evaluator import Evaluator
 from blear.evaluate.markdown import summary_markdown
 from blear.evaluate.pool import pool_predictions
@@ -63,10 +64,9 @@ def finish_evaluation(evaluator: Evaluator, evaluate: Evaluate, run: RunFolder) 
     """
     target, metrics = next(iter(evaluator.metrics.items()))
     selected_on_test = selected_on_reported_split(evaluator.job)
+    arms = {label: {"stage": arm.stage, "clean": arm.clean, "note": arm.note} for label, arm in evaluate.arms.items()}
     run.update_info(
-        arms={
-            label: {"stage": arm.stage, "clean": arm.clean, "note": arm.note} for label, arm in evaluate.arms.items()
-        },
+        arms=arms,
         headline={
             "target": target,
             "metric": metrics[0].name,
@@ -79,6 +79,10 @@ def finish_evaluation(evaluator: Evaluator, evaluate: Evaluate, run: RunFolder) 
         sweeps=evaluator.sweeps(),
     )
     summary = _summarise(evaluator, evaluate, run)
+    if summary.rates:
+        run.update_info(
+            arms={label: facts | {"macs": arm_macs(evaluator, evaluate.arms[label])} for label, facts in arms.items()}
+        )
     write_text(run.root / "summary.json", summary.model_dump_json(indent=1))
     note = ""
     if selected_on_test:

@@ -195,9 +195,9 @@ class Evaluator:
             self.models.clear()
         label, stage, level, arm = block.arm, block.stage, block.level, self.evaluate.arms[block.arm]
         store = self._store_of(block.split)
-        model = self._model(stage)
+        model = self.model(stage)
         classes = {name: target.classes for name, target in self.context.targets.items()}
-        restorer = self._model(level.format_stage(arm.restore)) if arm.restore is not None else None
+        restorer = self.model(level.format_stage(arm.restore)) if arm.restore is not None else None
         for raw, degraded, kbps_B in self._degraded_batches(block, coded):
             frames = degraded if restorer is None else restore(restorer, degraded)
             decoded = model.head.decode(model(frames))
@@ -225,7 +225,7 @@ class Evaluator:
             return None
         key = self._input_key(block)
         if key not in self._coded:
-            self._coded[key] = self.chain(block.level, self._clip_context(block.stage)[1]).begins_on_cpu
+            self._coded[key] = self.chain(block.level, self.clip_context(block.stage)[1]).begins_on_cpu
         return repr((block.split, block.batches, key)) if self._coded[key] else None
 
     def _evaluated(
@@ -253,7 +253,7 @@ class Evaluator:
         Frames that a codec has degraded are cached: arms with the same input share them.
         """
         level, store = block.level, self._store_of(block.split)
-        transform, context = self._clip_context(block.stage)
+        transform, context = self.clip_context(block.stage)
         degrade = None if self.evaluate.arms[block.arm].clean else self.chain(level, context)
         several = len(self.evaluate.arms) * len(self.trainings) > 1
         cached = degrade is not None and degrade.begins_on_cpu and store is self.store and several
@@ -275,7 +275,7 @@ class Evaluator:
                 raise DataError("frames are not finite", f"evaluate.sweep ({level.condition}, {level.severity:g})", do)
             yield raw, frames, kbps_B
 
-    def _clip_context(self, stage: str) -> tuple[Chain, BuildContext]:
+    def clip_context(self, stage: str) -> tuple[Chain, BuildContext]:
         """Returns the transform of stored frames to a stage's input, and the context of its clips or windows."""
         transform, context = self.transform(stage)
         windows = self.evaluate.windows
@@ -325,7 +325,7 @@ class Evaluator:
             meta=[{k: meta[k] for k in self.evaluate.slices if k in meta} for meta in columns.meta],
         )
 
-    def _model(self, stage: str) -> Recognizer:
+    def model(self, stage: str) -> Recognizer:
         """Returns the trained model of a stage in evaluation mode on the device; read once, then kept in `models`."""
         if stage not in self.models:
             _, context = self.transform(stage)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from blear.errors import RunError
-from blear.evaluate.predictions import META, SCHEMA, TRUTH_SHARES, class_names, is_distribution
+from blear.evaluate.predictions import META, ROWS, SCHEMA, TRUTH_SHARES, class_names, is_distribution
 
 _KEYS = ("arm", "condition", "severity", "target", "seed")
 _SMALLEST = float(np.finfo(np.float32).smallest_subnormal)  # lower bound of a probability that float32 rounds to 0
@@ -21,13 +21,14 @@ PoolScore = Literal["mean_logits", "sum_probabilities"]
 def pool_predictions(table: pa.Table, by: Literal["sample", "video"], score: PoolScore = "mean_logits") -> pa.Table:
     """Pools rows to one row for each (arm, condition, severity, target, seed, sample or video), in order of appearance.
 
-    Rows without a found face are ignored. A decision of such rows alone has no found face and no prediction.
+    Rows without a found face are ignored, except for the bit rate. A decision of such rows alone has no found face and
+    no prediction.
 
     Classes: `mean_logits` is the softmax of the mean of the log-probabilities (they differ from the logits by a
     constant of each row); `sum_probabilities` is the sum of the probabilities divided by its total. The prediction is
     the most probable class. Regression: prediction and truth are means. Distributions: the true shares are means, and
     the true class is the one with the largest mean share. Face width and bit rate are means, the time is that of the
-    first row, and the metadata are the entries that all rows share.
+    first row, and the metadata are the entries that all rows share. The column `ROWS` has the number of rows.
 
     Args:
         table: a table from `read_predictions`.
@@ -65,7 +66,8 @@ def pool_predictions(table: pa.Table, by: Literal["sample", "video"], score: Poo
         "sample": table[by].take(pa.array(first_G)),
         "video": pa.array(_common_names(videos, codes_N, count)),
         "subject": pa.array(_common_names(subjects, codes_N, count)),
-        **{name: _known_mean(table, name, codes_N, found_N, count) for name in ("kbps", "face_px")},
+        "kbps": _known_mean(table, "kbps", codes_N, np.ones_like(found_N), count),
+        "face_px": _known_mean(table, "face_px", codes_N, found_N, count),
         "found": pa.array(found_G),
         "truth": pa.array(truth_G),
         "prediction": pa.array(np.where(found_G, prediction_G, 0.0), mask=~found_G),
@@ -73,7 +75,8 @@ def pool_predictions(table: pa.Table, by: Literal["sample", "video"], score: Poo
         META: _common_metadata(table, codes_N, count),
         TRUTH_SHARES: shares,
     }
-    return pa.table(columns).select(SCHEMA.names).cast(SCHEMA.with_metadata(table.schema.metadata))
+    pooled = pa.table(columns).select(SCHEMA.names).cast(SCHEMA.with_metadata(table.schema.metadata))
+    return pooled.append_column(ROWS, pa.array(np.bincount(codes_N, minlength=count), pa.int64()))
 
 
 def _decisions(table: pa.Table, by: str) -> tuple[np.ndarray, np.ndarray]:
@@ -126,10 +129,10 @@ def _means(values_N: np.ndarray, codes_N: np.ndarray, counted_N: np.ndarray, cou
     return np.divide(sums_G, number_G, out=np.full(count, np.nan), where=number_G > 0)
 
 
-def _known_mean(table: pa.Table, name: str, codes_N: np.ndarray, found_N: np.ndarray, count: int) -> pa.Array:
-    """Computes the mean of the known values of a column; null where no value is known."""
+def _known_mean(table: pa.Table, name: str, codes_N: np.ndarray, counted_N: np.ndarray, count: int) -> pa.Array:
+    """Computes the mean of the known values of a column in the counted rows; null where no value is known."""
     values_N = table[name].to_numpy().astype(np.float64)  # null becomes NaN
-    return pa.array(_means(values_N, codes_N, found_N & np.isfinite(values_N), count), from_pandas=True)
+    return pa.array(_means(values_N, codes_N, counted_N & np.isfinite(values_N), count), from_pandas=True)
 
 
 def _probability_lists(probabilities_GK: np.ndarray, found_G: np.ndarray) -> pa.Array:

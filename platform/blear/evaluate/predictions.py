@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from blear.errors import RunError
-from blear.storage.durable import replace_durably
+from blear.storage.durable import durable_file
 
 SCHEMA = pa.schema(
     [
@@ -45,6 +44,8 @@ regression targets. `meta` holds the metadata columns of `evaluate.slices` as st
 such metadata. `truth_shares` holds the true shares of a distribution, whose `truth` is the class with the largest
 share; it is null for other targets. A model with several targets has one row for each of them."""
 META, SEED, TRUTH_SHARES = "meta", "seed", "truth_shares"
+ROWS = "rows"
+"""Column that pooled tables have beside those of `SCHEMA`: number of rows of a decision, which last equally long."""
 
 CLASSES_KEY, PRIORS_KEY, TARGETS_KEY = b"blear.classes", b"blear.priors", b"blear.targets"
 """Keys of the file's metadata, all as JSON: the class names of the first target; the class priors, stage -> shares or,
@@ -60,20 +61,17 @@ def write_predictions(path: Path, tables: Iterable[pa.Table]) -> int:
         The number of rows written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     writer, count = None, 0
-    try:
-        for table in tables:
-            writer = writer or pq.ParquetWriter(partial, SCHEMA.with_metadata(table.schema.metadata))
-            writer.write_table(table)
-            count += table.num_rows
-        writer = writer or pq.ParquetWriter(partial, SCHEMA)
-        writer.close()
-        replace_durably(partial, path)
-    finally:
-        if writer is not None:
-            writer.close()  # a second close has no effect
-        partial.unlink(missing_ok=True)
+    with durable_file(path) as partial:
+        try:
+            for table in tables:
+                writer = writer or pq.ParquetWriter(partial, SCHEMA.with_metadata(table.schema.metadata))
+                writer.write_table(table)
+                count += table.num_rows
+            writer = writer or pq.ParquetWriter(partial, SCHEMA)
+        finally:
+            if writer is not None:
+                writer.close()
     return count
 
 

@@ -99,6 +99,7 @@ def summarise(
     """
     options = options or SummaryOptions()
     tested = prepare_predictions(predictions, metrics, reference, seed, resamples, target, pool, cluster)
+    tested.compute_estimates()
     curves, bd = rate_accuracy(tested, options.groups)
     with_bit_rate = {point.condition for curve in curves for point in curve.points}
     return Summary(
@@ -160,7 +161,7 @@ def summarise_targets(
     """
     found: list[Summary] = []
     for target, of_target in metrics.items():
-        table = predictions.filter(pc.field("target") == target)
+        table = _rows_of(predictions, target)
         arms = pc.unique(table["arm"]).to_pylist()
         found.append(
             summarise(
@@ -202,20 +203,26 @@ def prepare_predictions(
 def _of_target(predictions: pa.Table, target: str | None) -> pa.Table:
     """Returns the rows of one target; None: the target of the first row."""
     target = target or first_target(predictions)
-    table = predictions.filter(pc.field("target") == target)
+    table = _rows_of(predictions, target)
     if target is None or not table.num_rows:
         raise RunError(f"no predictions of {target or 'any target'}", "predictions.parquet", "evaluate a filled split")
     return table
 
 
+def _rows_of(predictions: pa.Table, target: str | None) -> pa.Table:
+    """Returns the rows of a target; the table itself where it has no others."""
+    if pc.unique(predictions["target"]).to_pylist() == [target]:
+        return predictions
+    return predictions.filter(pc.field("target") == target)
+
+
 def _summary_estimate(tested: TestedPredictions, key: GroupKey, group: PredictionGroup, metric: Metric) -> Estimate:
     parts = group.of_each_seed
-    clusters = np.unique(group.clusters_N)
     low, high = tested.interval(tested.estimate(key, metric), key)
     values = [compute_statistic(metric.compute, *part.scored) for part in parts]
     value = float(np.mean(values))
     missed: tuple[float | None, ...] = (None, None, None)
-    if len(group.missed_M) and group.classes != 1:
+    if group.has_substitutes:
         estimate = tested.estimate(key, metric, missed=True)
         missed = (_finite(estimate.value), *tested.interval(estimate, key))
     return Estimate(
@@ -234,7 +241,7 @@ def _summary_estimate(tested: TestedPredictions, key: GroupKey, group: Predictio
         with_missed=missed[0],
         with_missed_low=missed[1],
         with_missed_high=missed[2],
-        clusters=len(clusters),
+        clusters=tested.cluster_count(key),
         face_px=group.face_px,
         kbps=group.kbps,
     )

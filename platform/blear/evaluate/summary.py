@@ -58,7 +58,7 @@ class Estimate(SummaryModel):
     with_missed_high: float | None = Field(None, description="upper end")
     clusters: int = Field(description="clusters among the n decisions")
     face_px: float | None = Field(description="mean face width in pixels")
-    kbps: float | None = Field(description="mean bit rate in kbit/s")
+    kbps: float | None = Field(description="mean bit rate weighted by duration, in kbit/s")
 
 
 class Difference(SummaryModel):

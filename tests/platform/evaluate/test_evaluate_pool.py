@@ -64,7 +64,8 @@ def test_sums_of_probabilities_by_hand() -> None:
     assert found["time"].to_pylist() == [0.5, None]
     assert found["face_px"].to_pylist() == [15.0, None]
     assert found["kbps"].to_pylist() == [None, None]
-    assert found.schema.equals(SCHEMA)
+    assert found.schema.equals(SCHEMA.append(pa.field("rows", pa.int64())))
+    assert found["rows"].to_pylist() == [2, 2]
     assert class_names(found) == CLASSES
 
 
@@ -144,6 +145,26 @@ def test_missed_clips_are_excluded_or_counted_as_wrong() -> None:
     )
     assert "One decision for each video: mean logits of its rows." in text
     assert "1 of 4 decisions are excluded: no face was found." in text
+
+
+def test_bit_rates_are_weighted_by_duration() -> None:
+    """Clips of a second: v has three (600 kbit), w one (1,000 kbit), x two without a face (100 kbit)."""
+    rates = [100, 200, 300, 1000, 40, 60]
+    clips = {"videos": ["v", "v", "v", "w", "x", "x"], "found": [True] * 4 + [False] * 2}
+    levels = [
+        table(np.eye(3)[[0, 1, 0, 2, 2, 2]], [0, 0, 0, 2, 2, 2], severity=level, kbps=np.array(rates) / level, **clips)
+        for level in (1.0, 2.0)
+    ]
+    pooled = pool_predictions(levels[0], "video")
+    assert pooled["kbps"].to_pylist() == [200.0, 1000.0, 50.0]
+    assert pooled["rows"].to_pylist() == [3, 1, 2]
+    summary = summarise(
+        pa.concat_tables(levels), CLASSIFICATION[:1], reference="a", seed=0, resamples=20, pool=Pool(by="video")
+    )
+    expected = [sum(rates) / 6, sum(rates) / 12]
+    assert [estimate.kbps for estimate in summary.estimates] == pytest.approx(expected)
+    (curve,) = summary.rates
+    assert [point.kbps for point in curve.points] == pytest.approx(expected[::-1])
 
 
 def with_priors(shares) -> pa.Table:

@@ -93,7 +93,7 @@ def fuse_runs(
         "score": score,
         "seed": seed,
     }
-    write_predictions(out / "predictions.parquet", [table])
+    write_predictions(out / "predictions.parquet", [table.select(SCHEMA.names)])
     write_text(out / "summary.json", summary.model_dump_json(indent=1))
     write_text(out / "ensemble.json", json.dumps(record, indent=1))
     return _as_markdown(summary, members, weighting)

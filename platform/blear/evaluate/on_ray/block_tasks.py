@@ -24,8 +24,9 @@ from blear.job.reader import dump_job
 from blear.job.schema import Job
 from blear.plugin.discovery import load_plugins
 from blear.plugin.fingerprints import check_fingerprints
-from blear.storage.durable import replace_durably
+from blear.storage.durable import durable_file
 from blear.storage.run_folder import RunFolder
+from blear.storage.shared_run import SharedRun, call_in_run
 from blear.train.worker import local_device
 
 
@@ -38,12 +39,16 @@ class EvaluationPlan:
         run: the run folder, on storage that every node can access.
         prepared: name of the data in the job -> folder or URL of the prepared dataset.
         fingerprints: (slot, name) of each component -> its fingerprint where the job was started.
+        shared: the run, where the nodes share no folder.
+        key: name of `folder`, set by the driver.
     """
 
     job: Job
     run: RunFolder
     prepared: Mapping[str, str | Path]
     fingerprints: Mapping[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
+    shared: SharedRun = field(default_factory=SharedRun)
+    key: str = ""
 
     @property
     def folder(self) -> Path:
@@ -71,7 +76,7 @@ class BlockResult:
     seconds: float
 
 
-_opened: dict[Path, Evaluator] = {}
+_opened: dict[tuple[Path, str], Evaluator] = {}
 """The evaluator of this process: tasks of one evaluation share opened data and loaded models."""
 
 
@@ -81,8 +86,10 @@ def open_evaluator(plan: EvaluationPlan) -> Evaluator:
     Raises:
         PluginError: a component differs from the one where the job was started.
     """
-    key = plan.folder
+    root = plan.shared.local(plan.run.root)
+    key = root, plan.key or plan.folder.name
     if key not in _opened:
+        plan.shared.pull()
         _opened.clear()
         if plan.job.evaluate is None:
             raise JobError("this job has no `evaluate` section")
@@ -90,7 +97,7 @@ def open_evaluator(plan: EvaluationPlan) -> Evaluator:
         for component, expected in plan.fingerprints.items():
             check_fingerprints(expected, catalog, [component], f"node {socket.gethostname()}")
         device = local_device("auto")
-        _opened[key] = Evaluator(plan.job, plan.job.evaluate, catalog, plan.run, plan.prepared, device)
+        _opened[key] = Evaluator(plan.job, plan.job.evaluate, catalog, RunFolder(root), plan.prepared, device)
     return _opened[key]
 
 
@@ -98,8 +105,9 @@ def evaluate_block(
     plan: EvaluationPlan, block: Block, path: Path, coded: Sequence[CodedFrames] | None = None
 ) -> BlockResult:
     """Writes the predictions of a block to an Arrow file, one record batch for each batch and target."""
-    started = time.monotonic()
+    started, path = time.monotonic(), plan.shared.local(path)
     write_block(path, open_evaluator(plan).predict(block, coded))
+    plan.shared.put(path)
     return BlockResult(path, _host(), time.monotonic() - started)
 
 
@@ -123,36 +131,39 @@ def finish_blocks(plan: EvaluationPlan, files: Mapping[str, Sequence[Path]], pla
         files: name of a table of the run -> files of its blocks, in order.
         placement: where the blocks were computed, for run.json.
     """
-    evaluator = open_evaluator(plan)
+    return call_in_run(plan.shared, _finish, plan, files, placement)
+
+
+def _finish(plan: EvaluationPlan, files: Mapping[str, Sequence[Path]], placement: Mapping[str, object]) -> str:
+    evaluator, run = open_evaluator(plan), RunFolder(plan.shared.local(plan.run.root))
     for name, paths in files.items():
-        write_predictions(plan.run.root / name, read_blocks(paths))
+        here = [plan.shared.local(path) for path in paths]
+        for path in here:
+            plan.shared.get(path)
+        write_predictions(run.root / name, read_blocks(here))
     first = next(iter(evaluator.trainings))
     evaluator.metrics = {}  # this process may have evaluated blocks, in any order
     for block in evaluator.validation_blocks(evaluator.evaluate.split):  # one batch of each stage: its metrics
         if block.seed == first:
             for _ in evaluator.predict(replace(block, batches=range(1))):
                 pass
-    plan.run.update_info(evaluation=dict(placement))
-    return finish_evaluation(evaluator, evaluator.evaluate, plan.run)
+    run.update_info(evaluation=dict(placement))
+    return finish_evaluation(evaluator, evaluator.evaluate, run)
 
 
 def write_block(path: Path, tables: Iterable[pa.Table]) -> None:
     """Writes tables to one Arrow file, atomically; the metadata are those of the first table."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
-    try:
-        schema, writer = SCHEMA, None
-        with pa.OSFile(str(partial), "wb") as sink:
-            for table in tables:
-                if writer is None:
-                    schema = SCHEMA.with_metadata(table.schema.metadata)
-                    writer = pa.ipc.new_file(sink, schema)
-                writer.write_table(table.replace_schema_metadata(schema.metadata).combine_chunks())
-            writer = writer or pa.ipc.new_file(sink, schema)
-            writer.close()
-        replace_durably(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    schema, writer = SCHEMA, None
+    with durable_file(path, partial), pa.OSFile(str(partial), "wb") as sink:
+        for table in tables:
+            if writer is None:
+                schema = SCHEMA.with_metadata(table.schema.metadata)
+                writer = pa.ipc.new_file(sink, schema)
+            writer.write_table(table.replace_schema_metadata(schema.metadata).combine_chunks())
+        writer = writer or pa.ipc.new_file(sink, schema)
+        writer.close()
 
 
 def read_blocks(paths: Iterable[Path]) -> Iterator[pa.Table]:

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from blear.plugin.catalog import Catalog
 from blear.plugin.fingerprints import component_fingerprints
 from blear.progress import duration, echo, track
 from blear.storage.run_folder import RunFolder
+from blear.storage.run_mirror import sync_current
+from blear.storage.shared_run import SharedRun
 from blear.train.on_ray.runner import use_gpu
 from blear.train.on_ray.tasks import call_on_worker, cancelled_on_error, fits_on_a_node, remote_task, task_errors
 
@@ -55,12 +57,12 @@ class _Scheduler:
             if key not in self.coded:
                 self.coded.clear()  # blocks of one key are submitted in succession; Ray keeps what they still need
                 code = remote_task(code_block, name="codec", cpus=1.0, gpus=0.0, retries=cluster.failures)
-                self.coded[key] = code.remote(self._plan, block)
+                self.coded[key] = code(self._plan, block)
             frames = self.coded[key]
         name = f"evaluate {block.arm} {block.level.condition} {block.level.severity:g}"
         cpus = cluster.cpus_per_worker
         task = remote_task(evaluate_block, name=name, cpus=cpus, gpus=self.gpus, retries=cluster.failures)
-        self.running[task.remote(self._plan, block, path, frames)] = block
+        self.running[task(self._plan, block, path, frames)] = block
 
     def finished(self) -> Iterator[tuple[Block, BlockResult]]:
         """Yields the blocks that have ended; waits for at least one.
@@ -106,15 +108,19 @@ def evaluate_on_ray(job: Job, catalog: Catalog, run: RunFolder, prepared: Mappin
 
     evaluator = Evaluator(job, job.evaluate, catalog, run, prepared, torch.device("cpu"))
     evaluator.require_levels()
-    plan = EvaluationPlan(job, run, dict(prepared), _fingerprints(job, catalog))
+    shared = SharedRun.of(run.root)
+    plan = EvaluationPlan(job, run, dict(prepared), _fingerprints(job, catalog), shared)
+    plan = replace(plan, key=plan.folder.name)
+    sync_current()  # workers on other nodes download what this process has written
     folder, gpus = plan.folder, 1.0 if use_gpu(job.cluster) else 0.0
     blocks = _all_blocks(evaluator)
     files = {name: [folder / f"{name}-{n:06d}.arrow" for n in range(len(each))] for name, each in blocks.items()}
+    stored = shared.existing(folder)
     todo = [
         (block, path)
         for name, each in blocks.items()
         for block, path in zip(each, files[name], strict=True)
-        if not path.is_file()
+        if not (path.is_file() if stored is None else path.name in stored)
     ]
     started = time.monotonic()
     with task_errors("evaluation"):
@@ -127,7 +133,10 @@ def evaluate_on_ray(job: Job, catalog: Catalog, run: RunFolder, prepared: Mappin
         "seconds": round(time.monotonic() - started, 1),
         "task_seconds": round(sum(result.seconds for result in results), 1),
     }
-    table = call_on_worker(finish_blocks, plan, files, placement, name="summary", retries=job.cluster.failures)
+    cpus, retries = job.cluster.cpus_per_worker, job.cluster.failures
+    table = call_on_worker(finish_blocks, plan, files, placement, name="summary", cpus=cpus, retries=retries)
+    shared.collect()
+    shared.forget(folder.parent)
     _remove(folder)
     return table
 

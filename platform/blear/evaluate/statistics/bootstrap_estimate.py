@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 CONFIDENCE = 0.95
 _MIN_DEFINED = 0.9
@@ -76,6 +75,8 @@ def bca(
         return None
     if np.ptp(defined) <= _EQUAL * max(1.0, abs(value)):
         return float(defined.min()), float(defined.max())
+    from scipy.special import ndtr, ndtri  # imported late: many processes never compute an interval
+
     bias = _bias(value, defined)
     tail = ndtri((1 - confidence) / 2)
     levels = ndtr(_adjusted(np.array([tail, -tail]) + bias, bias, _acceleration(jackknife_J)))
@@ -107,6 +108,8 @@ def bca_p_value(value: float, distribution_R: np.ndarray, jackknife_J: np.ndarra
     level = (reached - 1 + (bound - below) / (above - below)) / (len(ordered) - 1)  # inverse of np.quantile
     if level <= 0:  # the bound is the smallest resample
         return smallest
+    from scipy.special import ndtr, ndtri
+
     bias, acceleration = _bias(value, defined), _acceleration(jackknife_J)
     away = ndtri(level) - bias
     stretch = 1 + acceleration * away
@@ -122,6 +125,8 @@ def _defined(value: float, distribution_R: np.ndarray) -> np.ndarray | None:
 
 
 def _bias(value: float, defined_R: np.ndarray) -> float:
+    from scipy.special import ndtri
+
     below = (np.count_nonzero(defined_R < value) + np.count_nonzero(defined_R <= value)) / 2  # ties count half
     return float(ndtri(np.clip(below, 0.5, len(defined_R) - 0.5) / len(defined_R)))
 

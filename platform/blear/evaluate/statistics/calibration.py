@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
-from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
 
 from blear.evaluate.statistics.results import Calibration, CalibrationScores, Confusion, ReliabilityBin
 from blear.evaluate.statistics.tested_predictions import TestedPredictions
@@ -121,6 +119,8 @@ def scale_temperature(p_NK: np.ndarray, temperature: float) -> np.ndarray:
 
     Log-probabilities replace the logits: both differ by a constant of each row, which cancels.
     """
+    from scipy.special import logsumexp
+
     logits_NK = np.log(np.maximum(p_NK, _SMALLEST)) / temperature
     return np.exp(logits_NK - logsumexp(logits_NK, axis=1, keepdims=True))
 
@@ -130,6 +130,9 @@ def fit_temperature(p_NK: np.ndarray, truth_N: np.ndarray) -> float:
 
     The likelihood is convex in the inverse of the temperature.
     """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import logsumexp
+
     logits_NK = np.log(np.maximum(p_NK, _SMALLEST))
 
     def nll(log_temperature: float) -> float:

@@ -17,12 +17,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.stats
 
 from blear.evaluate.statistics.bootstrap_estimate import BootstrapEstimate, mean, paired_difference
-from blear.evaluate.statistics.prediction_groups import PredictionGroup
+from blear.evaluate.statistics.prediction_groups import GroupKey, PredictionGroup
 from blear.evaluate.statistics.results import PairedTest, TestMethod
 from blear.evaluate.statistics.tested_predictions import TestedPredictions
+from blear.evaluate.statistics.thread_map import map_in_threads
 
 _ROUNDING = 1e-12
 
@@ -91,22 +91,33 @@ def mcnemar_p_value(correct_a_N: np.ndarray, correct_b_N: np.ndarray) -> float:
     Returns:
         The p value; 1 where the arms are correct on the same samples.
     """
+    from scipy.special import betainc  # scipy.stats.binomtest takes a second to import
+
     only_a = int(np.count_nonzero(correct_a_N & ~correct_b_N))
     only_b = int(np.count_nonzero(correct_b_N & ~correct_a_N))
-    return float(scipy.stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    if only_a == only_b:
+        return 1.0
+    fewer, more = sorted((only_a, only_b))
+    return min(1.0, 2 * float(betainc(more, fewer + 1, 0.5)))  # P(X <= fewer) of a binomial distribution with p = 1/2
 
 
 def _permutation_tests(tested: TestedPredictions) -> Iterator[_UncorrectedTest]:
     by_condition: dict[tuple[str, str], list[tuple[float, np.ndarray]]] = {}
     exact = tested.resampler.all_permutations
-    for key, base in tested.comparisons():
+    comparisons = list(tested.comparisons())
+
+    def permuted(keys: tuple[GroupKey, GroupKey]) -> np.ndarray | None:
+        if not tested.resampler.resamples or not tested.has_enough_clusters(*keys):
+            return None
+        a, b = map(tested.found_predictions, keys)
+        return tested.resampler.permutation_distribution(a, b, tested.headline)
+
+    distributions = map_in_threads(permuted, comparisons, tested.resampler.cells)
+    for (key, base), permuted_P in zip(comparisons, distributions, strict=True):
         arm, condition, severity = key
         difference = tested.estimate(key).value - tested.estimate(base).value
         p = None
-        if tested.resampler.resamples and tested.has_enough_clusters(key, base):
-            permuted_P = tested.resampler.permutation_distribution(
-                tested.found_predictions(key), tested.found_predictions(base), tested.headline
-            )
+        if permuted_P is not None:
             p = permutation_p_value(difference, permuted_P, exact=exact)
             by_condition.setdefault((arm, condition), []).append((difference, permuted_P))
         yield _UncorrectedTest(arm, condition, severity, difference, p)

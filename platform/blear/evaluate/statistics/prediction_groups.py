@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from blear.errors import RunError
-from blear.evaluate.predictions import TRUTH_SHARES, class_names, class_priors, is_distribution
+from blear.evaluate.predictions import ROWS, TRUTH_SHARES, class_names, class_priors, is_distribution
 
 GroupKey = tuple[str, str, float]
 """(arm, condition, severity)."""
@@ -36,8 +36,9 @@ class PredictionGroup:
         clusters_N: index of each decision's cluster.
         missed_M, missed_clusters_M: truth and cluster of the decisions without a found face.
         classes: number of classes; 0 for a regression target.
-        face_px, kbps: means; None where all values are unknown.
+        face_px, kbps: means, of the bit rate weighted by duration; None where all values are unknown.
         kbps_A: bit rate of all N + M decisions in the order of `with_missed`; NaN where it is unknown.
+        durations_A: duration of the same decisions, as a number of rows; 1 where the table is not pooled.
         prior: the class that is predicted for a missing face; None: a missing face counts as a wrong prediction.
         by_seed: training seed -> the decisions of its models, seeds ascending; empty where there is one seed.
     """
@@ -54,6 +55,7 @@ class PredictionGroup:
     face_px: float | None
     kbps: float | None
     kbps_A: np.ndarray
+    durations_A: np.ndarray
     prior: int | None = None
     by_seed: Mapping[int, PredictionGroup] = field(default_factory=dict)
 
@@ -69,6 +71,11 @@ class PredictionGroup:
     def of_each_seed(self) -> Sequence[PredictionGroup]:
         """The groups of the training seeds; the group itself where there is one seed."""
         return list(self.by_seed.values()) or [self]
+
+    @property
+    def has_substitutes(self) -> bool:
+        """Whether `with_missed` has decisions with substitutes; a target of one class has none."""
+        return bool(len(self.missed_M)) and self.classes != 1
 
     def with_missed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns truth, prediction and cluster of all N + M decisions, with substitutes for the missing predictions.
@@ -135,6 +142,7 @@ def group_predictions(table: pa.Table, kind: ClusterKind) -> Iterator[tuple[Grou
     columns = {
         name: table[name].to_numpy() for name in ("severity", "seed", "found", "truth", "prediction", "face_px", "kbps")
     }
+    columns[ROWS] = table[ROWS].to_numpy() if ROWS in table.column_names else np.ones(len(table), np.int64)
     classes, priors = len(class_names(table)), class_priors(table)
     truth_shares_NK = _shares(table, TRUTH_SHARES, classes) if is_distribution(table) else None
     predicted_NK = None if truth_shares_NK is None else _shares(table, "probabilities", classes)
@@ -157,8 +165,9 @@ def group_predictions(table: pa.Table, kind: ClusterKind) -> Iterator[tuple[Grou
             missed_clusters_M=codes[kind][unseen],
             classes=classes,
             face_px=_mean(columns["face_px"][seen]),
-            kbps=_mean(columns["kbps"][rows]),
+            kbps=_mean(columns["kbps"][rows], columns[ROWS][rows]),
             kbps_A=columns["kbps"][np.concatenate([seen, unseen])].astype(np.float64),
+            durations_A=columns[ROWS][np.concatenate([seen, unseen])].astype(np.float64),
             prior=None if prior is None else int(np.argmax(prior)),
             shares=None
             if truth_shares_NK is None or predicted_NK is None
@@ -200,6 +209,9 @@ def _require_finite(key: GroupKey, column: str, values: np.ndarray) -> None:
         )
 
 
-def _mean(values: np.ndarray) -> float | None:
-    defined = values[np.isfinite(values.astype(np.float64))]
-    return float(defined.mean()) if len(defined) else None
+def _mean(values: np.ndarray, weights: np.ndarray | None = None) -> float | None:
+    """The mean of the finite values; None where there are none."""
+    defined = np.isfinite(values.astype(np.float64))
+    if not defined.any():
+        return None
+    return float(np.average(values[defined], weights=None if weights is None else weights[defined]))

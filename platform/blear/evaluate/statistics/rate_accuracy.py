@@ -1,6 +1,7 @@
 """Rate-accuracy curves: a metric against bit rate for each arm and codec, and Bjontegaard differences between curves.
 
-Rates and metrics of a curve are resampled together on the same clusters, so that differences of curves are paired.
+Mean rates are weighted by duration: bits of all decisions divided by their duration. Rates and metrics of a curve are
+resampled together on the same clusters, so that differences of curves are paired.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def _curves(tested: TestedPredictions, groups: ConditionGroups, metric: Metric) 
 def _mean_kbps(tested: TestedPredictions, key: GroupKey) -> BootstrapEstimate:
     group = tested.groups[key]
     known = np.isfinite(group.kbps_A)
-    return tested.resampler.mean(group.kbps_A[known], group.with_missed()[2][known])
+    return tested.resampler.mean(group.kbps_A[known], group.with_missed()[2][known], group.durations_A[known])
 
 
 def _stacked(estimates: list[BootstrapEstimate]) -> np.ndarray:

@@ -19,7 +19,15 @@ import numpy as np
 from blear.contracts import Metric
 from blear.evaluate.statistics.bootstrap import bootstrap_distributions, compute_statistic, draw_cluster_blocks
 from blear.evaluate.statistics.bootstrap_estimate import BootstrapEstimate, mean
-from blear.metrics import distribution_terms, moments
+from blear.evaluate.statistics.single_decisions import (
+    SwapCounts,
+    cells_of_clusters,
+    cells_without_each,
+    count_drawn_cells,
+    pack_bits,
+    pad_words,
+)
+from blear.metrics import accuracy_of, distribution_terms, moments
 
 _MAX_JACKKNIFE_GROUPS = 200
 _MAX_EXACT_CLUSTERS = 12
@@ -48,6 +56,23 @@ class ClusteredPredictions:
 
 
 @dataclass(frozen=True)
+class _Sums:
+    """Sums that `Metric.from_sums` expects.
+
+    Attributes:
+        total_1: of all predictions.
+        drawn_R: of each bootstrap resample.
+        without_J: without one cluster.
+        of_cluster: the row of `without_J` of each cluster.
+    """
+
+    total_1: np.ndarray
+    drawn_R: np.ndarray
+    without_J: np.ndarray
+    of_cluster: np.ndarray | slice
+
+
+@dataclass(frozen=True)
 class Resampler:
     """Draws resamples and permutations of K clusters.
 
@@ -65,6 +90,11 @@ class Resampler:
     permutations: int = 9999
 
     @property
+    def cells(self) -> int:
+        """Resamples x clusters, the size of the work of one estimate."""
+        return self.resamples * self.clusters
+
+    @property
     def _rows_per_block(self) -> int:
         return max(1, _CELLS_PER_BLOCK // max(1, self.clusters))
 
@@ -74,13 +104,21 @@ class Resampler:
 
     def _drawn_sums(self, sums_KS: np.ndarray) -> np.ndarray:
         """Sums the contributions of the drawn clusters, [R, S]."""
-        blocks = self._kept_counts if self.resamples * self.clusters <= _KEPT_BYTES else self._counts()
+        blocks = self._kept_counts if self._keeps_counts else self._counts()
         parts = [counts_rK.astype(sums_KS.dtype) @ sums_KS for counts_rK in blocks]
         return np.concatenate([np.empty((0, sums_KS.shape[1]), sums_KS.dtype), *parts])
+
+    @property
+    def _keeps_counts(self) -> bool:
+        return self.cells <= _KEPT_BYTES
 
     @cached_property
     def _kept_counts(self) -> list[np.ndarray]:
         return list(self._counts())
+
+    @cached_property
+    def _kept_columns(self) -> list[np.ndarray]:
+        return [_columns(counts_rK) for counts_rK in self._counts()]
 
     def _counts(self) -> Iterator[np.ndarray]:
         """Yields how often each resample contains each cluster, uint8 [r, K] for each block of resamples."""
@@ -100,18 +138,15 @@ class Resampler:
         nearly constant series whose sums cancel, `compute` is called for each resample.
         """
         out: list[BootstrapEstimate] = []
-        sums: tuple[np.ndarray, ...] = ()
+        sums: _Sums | None = None
         for metric in metrics:
             value = compute_statistic(metric.compute, predictions.truth_N, predictions.prediction_N)
             if metric.from_sums is not None:
-                if not sums:
-                    sums_KS, shape = self._sums(predictions, _offset(predictions))
-                    total_S, drawn_RS = sums_KS.sum(axis=0, dtype=np.float64), self._drawn_sums(sums_KS)
-                    parts = (total_S[None], drawn_RS.astype(np.float64), total_S - sums_KS)
-                    sums = tuple(part.reshape(-1, *shape) for part in parts)
-                of_all, bootstrap_R, jackknife_J = (metric.from_sums(part) for part in sums)
+                sums = sums or self._resampled_sums(predictions)
+                parts = (sums.total_1, sums.drawn_R, sums.without_J)
+                of_all, bootstrap_R, jackknife_J = (metric.from_sums(part) for part in parts)
                 if _agree(of_all[0], value):
-                    out.append(BootstrapEstimate(float(of_all[0]), bootstrap_R, jackknife_J))
+                    out.append(BootstrapEstimate(float(of_all[0]), bootstrap_R, jackknife_J[sums.of_cluster]))
                     continue
             pair = [(predictions.truth_N, predictions.prediction_N)]
             of_blocks = [
@@ -122,9 +157,33 @@ class Resampler:
             out.append(BootstrapEstimate(value, out_R, self._jackknife(predictions, metric)))
         return out
 
-    def mean(self, values_N: np.ndarray, clusters_N: np.ndarray) -> BootstrapEstimate:
-        """Computes the mean of values with its bootstrap and jackknife distributions."""
-        sums_K2 = np.stack([np.bincount(clusters_N, w, self.clusters) for w in (values_N, np.ones(len(values_N)))], 1)
+    def _resampled_sums(self, predictions: ClusteredPredictions) -> _Sums:
+        """Returns the sums of all predictions, of the drawn clusters, and without each cluster."""
+        classes, given = predictions.classes, (predictions.truth_N, predictions.prediction_N, predictions.clusters_N)
+        cell_K = cells_of_clusters(*given, self.clusters, classes)
+        shape: tuple[int, ...] = (classes, classes)
+        of_cluster: np.ndarray | slice = slice(None)
+        if cell_K is None:
+            sums_KS, shape = self._sums(predictions, _offset(predictions))
+            total_S, drawn_RS = sums_KS.sum(axis=0, dtype=np.float64), self._drawn_sums(sums_KS)
+            without_JS = total_S - sums_KS
+        else:
+            total_S = np.bincount(cell_K[cell_K >= 0], minlength=classes**2).astype(np.float64)
+            blocks = self._kept_columns if self._keeps_counts else map(_columns, self._counts())
+            drawn_RS = count_drawn_cells(blocks, cell_K, classes**2)
+            without_JS, of_cluster = cells_without_each(total_S, cell_K)
+        total_1, drawn_R, without_J = (
+            sums.reshape(-1, *shape) for sums in (total_S, drawn_RS.astype(np.float64), without_JS)
+        )
+        return _Sums(total_1, drawn_R, without_J, of_cluster)
+
+    def mean(
+        self, values_N: np.ndarray, clusters_N: np.ndarray, weights_N: np.ndarray | None = None
+    ) -> BootstrapEstimate:
+        """Computes the mean of values, weighted or not, with its bootstrap and jackknife distributions."""
+        weights_N = np.ones(len(values_N)) if weights_N is None else weights_N
+        columns = (values_N * weights_N, weights_N)
+        sums_K2 = np.stack([np.bincount(clusters_N, column, self.clusters) for column in columns], 1)
         total_2 = sums_K2.sum(axis=0)
         with np.errstate(all="ignore"):
             means = [each[..., 0] / each[..., 1] for each in (total_2, self._drawn_sums(sums_K2), total_2 - sums_K2)]
@@ -168,20 +227,25 @@ class Resampler:
         """
         if metric.from_sums is None:
             return self._permutation_distribution_by_loop(a, b, metric)
+        if metric.from_sums is accuracy_of:
+            a, b = _right_or_wrong(a), _right_or_wrong(b)
         offset = _offset(a)
         (sums_a_KS, shape), (sums_b_KS, _) = self._sums(a, offset), self._sums(b, offset)
         gain_KS = sums_b_KS - sums_a_KS
         differing = np.flatnonzero(gain_KS.any(axis=1))
         total_a_S, total_b_S = (sums.sum(axis=0, dtype=np.float64) for sums in (sums_a_KS, sums_b_KS))
-        gain_KS = gain_KS[differing]
+        count_swaps, gain_KS = SwapCounts(gain_KS), gain_KS[differing]
         for total_S, predictions in ((total_a_S, a), (total_b_S, b)):
             value = compute_statistic(metric.compute, predictions.truth_N, predictions.prediction_N)
             if not _agree(metric.from_sums(total_S.reshape(1, *shape))[0], value):
                 return self._permutation_distribution_by_loop(a, b, metric)
         out = []
         for packed in self._swap_masks():
-            mask_PK = np.unpackbits(packed, axis=1)[:, differing]
-            moved_PS = mask_PK.astype(gain_KS.dtype) @ gain_KS
+            if count_swaps.possible:
+                moved_PS = count_swaps(packed)
+            else:
+                mask_PK = np.unpackbits(packed, axis=1)[:, differing]
+                moved_PS = mask_PK.astype(gain_KS.dtype) @ gain_KS
             of_a = metric.from_sums((total_a_S + moved_PS).reshape(-1, *shape))
             out.append(of_a - metric.from_sums((total_b_S - moved_PS).reshape(-1, *shape)))
         return np.concatenate(out)
@@ -192,7 +256,10 @@ class Resampler:
         return self.clusters <= _MAX_EXACT_CLUSTERS
 
     def _swap_masks(self) -> Iterator[np.ndarray]:
-        """Yields packed bits, [p, K / 8] for each block of permutations: whether a permutation swaps a cluster."""
+        """Yields packed bits for each block of permutations: whether a permutation swaps a cluster.
+
+        Each block is uint8 [p, B], with B a multiple of 8 bytes; the bits after the first K have no meaning.
+        """
         small = self.all_permutations or self.permutations * self.clusters <= 8 * _KEPT_BYTES
         yield from self._kept_swap_masks if small else self._drawn_swap_masks()
 
@@ -203,13 +270,13 @@ class Resampler:
     def _drawn_swap_masks(self) -> Iterator[np.ndarray]:
         if self.all_permutations:
             ways = np.arange(2**self.clusters)
-            yield np.packbits((ways[:, None] >> np.arange(self.clusters)) & 1, axis=1)
+            yield pack_bits((ways[:, None] >> np.arange(self.clusters)) & 1)
             return
         generator, width = np.random.default_rng([self.seed, 1]), -(-self.clusters // 8)
         # rows in fours: the generator draws 4 bytes at once, so that the blocks contain the bytes of one whole draw
         rows = 4 * max(1, min(_MAX_PERMUTATIONS_PER_BLOCK, self._rows_per_block) // 4)
         for start in range(0, self.permutations, rows):
-            yield generator.integers(256, size=(min(rows, self.permutations - start), width), dtype=np.uint8)
+            yield pad_words(generator.integers(256, size=(min(rows, self.permutations - start), width), dtype=np.uint8))
 
     def _sums(self, predictions: ClusteredPredictions, offset: float) -> tuple[np.ndarray, tuple[int, ...]]:
         """Returns each cluster's contribution to the sums of a metric, [K, S], and the shape that `from_sums` expects.
@@ -260,6 +327,16 @@ class Resampler:
             ]
             out.append(compute_statistic(metric.compute, *sides[0]) - compute_statistic(metric.compute, *sides[1]))
         return np.array(out)
+
+
+def _columns(counts_rK: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(counts_rK.T)
+
+
+def _right_or_wrong(predictions: ClusteredPredictions) -> ClusteredPredictions:
+    """Predictions of two classes, right and wrong, of the same accuracy."""
+    wrong_N = (predictions.truth_N != predictions.prediction_N).astype(np.float64)
+    return ClusteredPredictions(np.zeros_like(wrong_N), wrong_N, predictions.clusters_N, 2)
 
 
 def _offset(predictions: ClusteredPredictions) -> float:

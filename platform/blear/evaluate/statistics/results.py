@@ -152,7 +152,7 @@ class RateAccuracyPoint(SummaryModel):
 
     condition: str
     severity: float
-    kbps: float = Field(description="mean bit rate, kbit/s")
+    kbps: float = Field(description="mean bit rate weighted by duration, kbit/s")
     value: float | None
     low: float | None
     high: float | None

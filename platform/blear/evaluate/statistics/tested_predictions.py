@@ -23,6 +23,7 @@ from blear.evaluate.statistics.prediction_groups import (
     has_names,
 )
 from blear.evaluate.statistics.resampler import ClusteredPredictions, Resampler
+from blear.evaluate.statistics.thread_map import map_in_threads
 from blear.metrics import CLASSIFICATION, DISTRIBUTION
 
 
@@ -48,6 +49,7 @@ class TestedPredictions:
     resampler: Resampler
     seeds: tuple[int, ...] = ()
     _estimates: dict[tuple[GroupKey, str, bool], BootstrapEstimate] = field(default_factory=dict, repr=False)
+    _cluster_counts: dict[GroupKey, int] = field(default_factory=dict, repr=False)
 
     @staticmethod
     def of(
@@ -136,6 +138,12 @@ class TestedPredictions:
                 self._estimates[key, one.name, missed] = self.resampler.mean_over_seeds(estimates)
         return self._estimates[cache_key]
 
+    def compute_estimates(self) -> None:
+        """Computes the estimates of all groups, in threads where it pays; `estimate` then returns them."""
+        wanted = [(key, False) for key in self.groups]
+        wanted += [(key, True) for key, group in self.groups.items() if group.has_substitutes]
+        map_in_threads(lambda one: self.estimate(one[0], missed=one[1]), wanted, self.resampler.cells)
+
     def comparisons(self) -> Iterator[tuple[GroupKey, GroupKey]]:
         """Yields (key of another arm, key of the reference) at each condition of both, in order of appearance."""
         for arm, condition, severity in self.groups:
@@ -145,7 +153,14 @@ class TestedPredictions:
 
     def has_enough_clusters(self, *keys: GroupKey) -> bool:
         """Returns whether each group has at least `MIN_CLUSTERS` clusters."""
-        return all(len(set(self.groups[key].clusters_N.tolist())) >= MIN_CLUSTERS for key in keys)
+        return all(self.cluster_count(key) >= MIN_CLUSTERS for key in keys)
+
+    def cluster_count(self, key: GroupKey) -> int:
+        """Returns the number of clusters of a group with a found face."""
+        if key not in self._cluster_counts:
+            clusters_N = self.groups[key].clusters_N
+            self._cluster_counts[key] = int(np.count_nonzero(np.bincount(clusters_N, minlength=1)))
+        return self._cluster_counts[key]
 
     def interval(
         self, estimate: BootstrapEstimate, *keys: GroupKey, confidence: float = 0.95

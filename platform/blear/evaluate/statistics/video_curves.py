@@ -55,12 +55,14 @@ def _video_curves(
     for place, key in enumerate(keys):
         group = tested.groups[key]
         truth, prediction = group.scored
-        of_N, kbps_N = videos_N[group.rows_N], group.kbps_A[: len(group.rows_N)]
+        of_N, number = videos_N[group.rows_N], len(group.rows_N)
+        kbps_N, durations_N = group.kbps_A[:number], group.durations_A[:number]
         for video in np.unique(of_N):
             own = of_N == video
-            rates = kbps_N[own][np.isfinite(kbps_N[own])]
-            if len(rates) and rates.mean() > 0:
-                x_VP[video, place] = np.log10(rates.mean())
+            known = own & np.isfinite(kbps_N)
+            rate = np.average(kbps_N[known], weights=durations_N[known]) if known.any() else 0.0
+            if rate > 0:
+                x_VP[video, place] = np.log10(rate)
                 y_VP[video, place] = sign * compute_statistic(metric.compute, truth[own], prediction[own])
     order = np.argsort(x_VP, axis=1, kind="stable")
     x_VP, y_VP = (np.take_along_axis(values, order, axis=1) for values in (x_VP, y_VP))
