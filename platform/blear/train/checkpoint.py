@@ -17,7 +17,7 @@ from safetensors.torch import load_model
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from blear.errors import RunError
+from blear.errors import RunError, first_line
 from blear.train.state_copy import save_state, state_on_cpu
 
 _FAILURES = (OSError, RuntimeError, SafetensorError)
@@ -110,7 +110,7 @@ def restore_checkpoint(folder: Path, modules: TrainedModules) -> TrainerState:
         return state
     except (*_FAILURES, ValueError, TypeError, KeyError, EOFError, pickle.UnpicklingError) as error:
         do = "delete this folder: the run continues from the checkpoint before it, or from the start"
-        raise RunError(f"the checkpoint cannot be restored: {_reason(error)}", str(newest), do) from error
+        raise RunError(f"the checkpoint cannot be restored: {first_line(error)}", str(newest), do) from error
 
 
 class CheckpointWriter:
@@ -174,7 +174,7 @@ def _write(
     except _FAILURES as error:
         complete = list_checkpoints(folder)
         newest = complete[-1].name if complete else "the start"
-        what = f"the checkpoint of step {state.step} cannot be written: {_reason(error)}"
+        what = f"the checkpoint of step {state.step} cannot be written: {first_line(error)}"
         do = f"free disk space or fix the storage, then give the same command: it continues from {newest}"
         raise RunError(what, str(folder), do) from error
     finally:
@@ -207,7 +207,3 @@ def _on_cpu(state: Any) -> Any:
     if isinstance(state, dict):
         return {key: _on_cpu(value) for key, value in state.items()}
     return [_on_cpu(value) for value in state] if isinstance(state, list) else state
-
-
-def _reason(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from blear.errors import RunError
-from blear.storage.durable import replace_durably
+from blear.storage.durable import durable_file
 from blear.train.trackers import ExperimentTracker
 
 
@@ -33,9 +33,8 @@ class StageLog:
         lines = self.path.read_text().splitlines(keepends=True) if self.path.is_file() else []
         complete = {line: step for line in lines if (step := _step(line)) is not None}
         self.last_step = max([start, *complete.values()])
-        partial = self.path.with_name(".log.jsonl.partial")
-        partial.write_text("".join(line for line in lines if line in complete and complete[line] <= start))
-        replace_durably(partial, self.path)
+        with durable_file(self.path, self.path.with_name(".log.jsonl.partial")) as partial:
+            partial.write_text("".join(line for line in lines if line in complete and complete[line] <= start))
 
     def write(self, step: int, **values: float) -> None:
         """Appends one line, and logs the values to each tracker.

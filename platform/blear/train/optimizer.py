@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from blear.errors import JobError
 from blear.job.schema import Optimizer
+from blear.train.eager_optimizer import eager
 
 
 def lr_multipliers(model: nn.Module, scale_lr: dict[str, float]) -> dict[str, float]:
@@ -63,12 +64,12 @@ def build_optimizer(model: nn.Module, spec: Optimizer) -> torch.optim.Optimizer:
         for (value, decay), parameters in groups.items()
     ]
     if spec.use == "adam":
-        return torch.optim.Adam(param_groups, lr=spec.lr, betas=spec.betas, amsgrad=spec.amsgrad)
+        return eager(torch.optim.Adam)(param_groups, lr=spec.lr, betas=spec.betas, amsgrad=spec.amsgrad)
     if spec.use == "adamw":
-        return torch.optim.AdamW(param_groups, lr=spec.lr, betas=spec.betas, amsgrad=spec.amsgrad)
+        return eager(torch.optim.AdamW)(param_groups, lr=spec.lr, betas=spec.betas, amsgrad=spec.amsgrad)
     if spec.use != "sgd":
         return _of_torch(spec, param_groups)
-    return torch.optim.SGD(param_groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov)
+    return eager(torch.optim.SGD)(param_groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov)
 
 
 def _of_torch(spec: Optimizer, param_groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -91,7 +92,7 @@ def _of_torch(spec: Optimizer, param_groups: list[dict[str, Any]]) -> torch.opti
         what = f"{spec.use} has no argument {', '.join(unknown)}"
         raise JobError(what, "optimizer.options", f"arguments: {', '.join(sorted(known))}")
     try:
-        built: torch.optim.Optimizer = classes[spec.use](param_groups, lr=spec.lr, **_as_tuples(spec.options))
+        built: torch.optim.Optimizer = eager(classes[spec.use])(param_groups, lr=spec.lr, **_as_tuples(spec.options))
     except (TypeError, ValueError, RuntimeError) as error:
         raise JobError(f"{spec.use} refuses its arguments: {error}", "optimizer", "change options or lr") from error
     return built

@@ -14,7 +14,7 @@ from blear.data.dataset_info import TrainedOn
 from blear.data.prepared import Prepared
 from blear.job.schema import HeadUse
 from blear.plugin.uses import DegradationEntry
-from blear.storage.durable import replace_durably
+from blear.storage.durable import durable_file
 from blear.storage.run_folder import write_text
 from blear.train import checkpoint
 from blear.train.auxiliary_norm import remove_auxiliary, without_auxiliary
@@ -44,12 +44,11 @@ def write_result(run: StageRun, seconds: float) -> None:
     best = state.best_step if stage.validate_ is not None and stage.validate_.keep == "best" else None
     if best is not None:
         kept = checkpoint.checkpoint_weights(checkpoint.checkpoint_path(folder / "checkpoints", best))
-        partial = (folder / WEIGHTS).with_suffix(".partial")
-        if stage.auxiliary_norm:
-            save_state(without_auxiliary(load_file(kept)), partial)
-        else:
-            shutil.copyfile(kept, partial)
-        replace_durably(partial, folder / WEIGHTS)
+        with durable_file(folder / WEIGHTS, (folder / WEIGHTS).with_suffix(".partial")) as partial:
+            if stage.auxiliary_norm:
+                save_state(without_auxiliary(load_file(kept)), partial)
+            else:
+                shutil.copyfile(kept, partial)
     else:
         model = run.model if run.modules.average is None else run.modules.average.module
         remove_auxiliary(model)
@@ -70,9 +69,8 @@ def write_result(run: StageRun, seconds: float) -> None:
 
 def save_weights(model: nn.Module, folder: Path) -> None:
     """Writes model.safetensors to the folder of a stage."""
-    partial = (folder / WEIGHTS).with_suffix(".partial")
-    save_state(state_on_cpu(model), partial)
-    replace_durably(partial, folder / WEIGHTS)
+    with durable_file(folder / WEIGHTS, (folder / WEIGHTS).with_suffix(".partial")) as partial:
+        save_state(state_on_cpu(model), partial)
 
 
 def write_stage_record(

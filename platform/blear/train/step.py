@@ -19,6 +19,7 @@ from blear.train.auxiliary_norm import degraded_samples, second_set
 from blear.train.averaging import update_average
 from blear.train.consistency import consistency_loss
 from blear.train.divergence import DivergenceGuard
+from blear.train.feature_distillation import recorded_features
 from blear.train.mixing import MixDraw, MixedBatch, draw_mix, mix_batch
 from blear.train.optimizer import set_learning_rate
 from blear.train.precision import autocast
@@ -102,13 +103,14 @@ class Stepper:
         """Returns the head's outputs and the mean loss of a micro-batch; its samples are mixed first if `drawn`."""
         mixed = MixedBatch(batch, batch, 1.0) if drawn is None else mix_batch(batch, drawn)
         taught = None if self.teacher is None else self.teacher.targets(mixed.batch)
-        with self._auxiliary(mixed.batch):
+        compared = self.teacher is not None and self.teacher.compares_features
+        with self._auxiliary(mixed.batch), recorded_features(self.model, wanted=compared) as features:
             outputs = self.forward(mixed.batch.frames_BTCHW)
 
         def loss_of(labelled: Batch) -> Tensor:
             if self.teacher is None or taught is None:
                 return self.head.loss(outputs, labelled)
-            return self.teacher.loss(self.head, outputs, labelled, taught)
+            return self.teacher.loss(self.head, outputs, labelled, taught, features)
 
         loss = loss_of(mixed.batch)
         loss = loss if drawn is None else mixed.share * loss + (1 - mixed.share) * loss_of(mixed.others)

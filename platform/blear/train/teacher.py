@@ -16,16 +16,30 @@ from safetensors.torch import load_model
 from torch import Tensor
 from torch.nn.functional import kl_div, mse_loss
 
-from blear.contracts import Batch, BuildContext, Categories, Decoded, Head, Values
-from blear.errors import DataError, JobError
+from blear.contracts import Batch, BuildContext, Categories, Decoded, Features, Head, Values
+from blear.errors import DataError, JobError, first_line
 from blear.job.schema import BackboneUse, Job, Teacher
 from blear.plugin.catalog import Catalog
 from blear.plugin.memory_format import to_channels_last
 from blear.storage.file_digest import file_digest
 from blear.storage.run_folder import RunFolder
+from blear.train.feature_distillation import feature_loss, recorded_features
 from blear.train.model import Recognizer, build_recognizer
 
 _LEAST = 1e-30  # smaller probabilities have no gradient
+
+
+@dataclass(frozen=True)
+class TeacherOutputs:
+    """What a teacher computes for a batch.
+
+    Attributes:
+        decoded: target -> decoded outputs.
+        features: features of its backbone; empty if none is distilled.
+    """
+
+    decoded: Mapping[str, Decoded]
+    features: Features
 
 
 @dataclass(frozen=True)
@@ -42,33 +56,48 @@ class Distillation:
     model: Recognizer
     name: str
 
-    @torch.no_grad()
-    def targets(self, batch: Batch) -> Mapping[str, Decoded]:
-        """Returns the decoded outputs of the teacher for its view of the batch."""
-        frames_BTCHW = batch.clean_BTCHW if self.spec.sees == "clean" else batch.frames_BTCHW
-        decoded: Mapping[str, Decoded] = self.model.head.decode(self.model(frames_BTCHW))
-        return decoded
+    @property
+    def compares_features(self) -> bool:
+        """Whether `loss` needs the features of the student."""
+        return bool(self.spec.features)
 
-    def loss(self, head: Head, outputs: Any, batch: Batch, teacher: Mapping[str, Decoded]) -> Tensor:
+    @torch.no_grad()
+    def targets(self, batch: Batch) -> TeacherOutputs:
+        """Returns the outputs of the teacher for its view of the batch."""
+        frames_BTCHW = batch.clean_BTCHW if self.spec.sees == "clean" else batch.frames_BTCHW
+        with recorded_features(self.model, wanted=self.compares_features) as features:
+            decoded = self.model.head.decode(self.model(frames_BTCHW))
+        return TeacherOutputs(decoded, features)
+
+    def loss(
+        self, head: Head, outputs: Any, batch: Batch, teacher: TeacherOutputs, features: Features | None = None
+    ) -> Tensor:
         """Returns (1 - weight) x loss of the head + weight x mean distillation loss of the targets, a scalar.
+
+        The distances of the features that `teacher.features` names are added.
 
         Args:
             head: the student's head.
             outputs: its outputs.
             batch: the batch, with the labels.
             teacher: from `targets`.
+            features: features of the student's backbone; needed if `compares_features`.
 
         Raises:
-            JobError: teacher and student have no target in common, or their targets differ.
+            JobError: teacher and student have no target in common, or their targets or features differ.
         """
-        student = head.decode(outputs)
-        common = [name for name in student if name in teacher]
+        student, where = head.decode(outputs), f"stages.{self.name}.teacher"
+        common = [name for name in student if name in teacher.decoded]
         if not common:
-            what = f"the teacher decodes {', '.join(teacher) or 'nothing'}, the stage {', '.join(student) or 'nothing'}"
-            raise JobError(what, f"stages.{self.name}.teacher", "choose a teacher with the targets of the stage")
-        parts = [self._of_target(name, student[name], teacher[name]) for name in common]
+            theirs = ", ".join(teacher.decoded) or "nothing"
+            what = f"the teacher decodes {theirs}, the stage {', '.join(student) or 'nothing'}"
+            raise JobError(what, where, "choose a teacher with the targets of the stage")
+        parts = [self._of_target(name, student[name], teacher.decoded[name]) for name in common]
         distilled = torch.stack(parts).mean()
-        return (1 - self.spec.weight) * head.loss(outputs, batch) + self.spec.weight * distilled
+        loss = (1 - self.spec.weight) * head.loss(outputs, batch) + self.spec.weight * distilled
+        if self.compares_features:
+            loss = loss + feature_loss(self.spec.features, features or {}, teacher.features, f"{where}.features")
+        return loss
 
     def _of_target(self, target: str, student: Decoded, teacher: Decoded) -> Tensor:
         """Classification: T^2 KL(teacher || student) at temperature T. Regression: mean squared error."""
@@ -131,6 +160,6 @@ def load_teacher(model: Recognizer, spec: Teacher, run: RunFolder, name: str) ->
     try:
         load_model(model, file)
     except (OSError, RuntimeError, ValueError) as error:
-        what = f"the weights do not fit the teacher: {str(error).splitlines()[0]}"
+        what = f"the weights do not fit the teacher: {first_line(error)}"
         do = f"give the teacher's `backbone` and `head` in stages.{name}.teacher"
         raise DataError(what, str(file), do) from error

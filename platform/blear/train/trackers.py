@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from blear.errors import JobError
+from blear.errors import JobError, first_line
 from blear.progress import echo
 
 _CLOSE_S, _RETRY_S = 10.0, 5.0
@@ -87,7 +87,7 @@ class MLflow:
             try:
                 self._open_run()
             except MlflowException as error:
-                what = f"MLflow refuses: {_first_line(error)}"
+                what = f"MLflow refuses: {first_line(error)}"
                 raise JobError(what, "trackers", "check MLFLOW_TRACKING_URI, or leave mlflow out") from error
         self._thread = threading.Thread(target=self._run_sender, name="blear-mlflow", daemon=True)
         self._thread.start()
@@ -164,11 +164,7 @@ class MLflow:
         """Prints the first error."""
         if not self._warned:
             self._warned = True
-            echo(f"MLflow cannot be reached: {_first_line(error)}; training continues, values are sent later")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+            echo(f"MLflow cannot be reached: {first_line(error)}; training continues, values are sent later")
 
 
 def open_trackers(

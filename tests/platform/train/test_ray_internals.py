@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import subprocess
 import sys
 from pathlib import Path
 
@@ -22,12 +21,6 @@ HYPERBAND = {"metric": "score", "mode": "max", "time_attr": "look", "reduction_f
 def without(monkeypatch: pytest.MonkeyPatch):
     """Makes the import of a module fail: without("ray.autoscaler.v2.sdk")."""
     return lambda name: monkeypatch.setitem(sys.modules, name, None)
-
-
-def test_importing_the_platform_imports_no_internal_of_ray() -> None:
-    code = "import blear.cli, blear.pipeline.dry_run, blear.train.on_ray.internals, sys; print('ray' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
 
 
 def test_ray_internal_autoscaler_sdk_exists() -> None:
@@ -114,6 +107,27 @@ def test_a_hook_that_does_not_fit_ray_is_switched_off(tmp_path: Path) -> None:
     assert "stage one: after_worker_group_start does not fit this version of Ray" in line
 
 
+def test_ray_internal_default_callbacks_of_the_trainer_exist() -> None:
+    from ray.train.torch import TorchTrainer
+
+    def names(kind: type[TorchTrainer]) -> set[str]:
+        return {type(callback).__name__ for callback in kind(print)._create_default_callbacks()}
+
+    unused = {"DatasetsCallback", "PlacementGroupCleanerCallback"}
+    everything = names(TorchTrainer)
+    assert unused < everything
+    assert names(internals.torch_trainer(in_driver=True)) == everything - unused
+    assert names(internals.torch_trainer(in_driver=False)) == everything - {"DatasetsCallback"}
+
+
+def test_without_default_callbacks_the_trainer_is_rays_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    monkeypatch.delattr(DataParallelTrainer, "_create_default_callbacks")
+    assert internals.torch_trainer(in_driver=True) is TorchTrainer
+
+
 def test_ray_internal_health_check_failure_exists() -> None:
     from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
@@ -175,6 +189,25 @@ def test_without_hyperband_brackets_tune_uses_its_own(monkeypatch: pytest.Monkey
 
     monkeypatch.delattr(HyperBandScheduler, "_create_bracket")
     assert type(internals.hyperband_scheduler(8, **HYPERBAND)) is HyperBandScheduler
+
+
+def test_ray_internal_only_lost_trials_restart() -> None:
+    from ray.exceptions import RayActorError, RayTaskError
+    from ray.tune.experiment import Trial
+
+    class WithoutFiles(Trial):
+        local_path = None
+
+    def restarts(error: Exception) -> bool:
+        trial = WithoutFiles("one", stub=True, max_failures=3)
+        trial.handle_error(error)
+        return bool(trial.should_recover())
+
+    own = RayTaskError("trial", "a traceback", ValueError("of the user"))
+    with internals.only_lost_trials_restart():
+        assert restarts(RayActorError())
+        assert not restarts(own)
+    assert restarts(own), "Tune's own rule"
 
 
 def test_ray_internal_tune_file_names_exist() -> None:

@@ -17,13 +17,22 @@ from blear.job.reader import read_job
 from blear.job.schema import Teacher
 from blear.pipeline.data_facts import data_facts
 from blear.pipeline.dry_run import dry_run
+from blear.train.feature_distillation import feature_loss, recorded_features
 from blear.train.loop import train_stage
 from blear.train.plan import StagePlan
-from blear.train.teacher import Distillation
+from blear.train.teacher import Distillation, TeacherOutputs
 from blear.train.worker import LocalWorker
 
 CPU = torch.device("cpu")
 CLASSES = ("anger", "fear", "joy")
+
+
+AXES = {"embedding": -1, "map": 2}
+
+
+class Backbone(torch.nn.Module):
+    def forward(self, frames: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"embedding": 2 * frames}
 
 
 class Linear(torch.nn.Module):
@@ -74,7 +83,7 @@ def test_the_loss_is_that_of_hinton_and_reaches_the_student_only(
 
 def test_values_are_compared_by_their_squared_error_and_frames_are_averaged(batch: Batch) -> None:
     distillation = Distillation(Teacher(stage="t", weight=1), Linear(), "s")
-    theirs = {"valence": Values(torch.tensor([[1.0], [3.0]]))}
+    theirs = TeacherOutputs({"valence": Values(torch.tensor([[1.0], [3.0]]))}, {})
 
     class Head(Linear):
         def decode(self, outputs):
@@ -83,11 +92,43 @@ def test_values_are_compared_by_their_squared_error_and_frames_are_averaged(batc
     frames = torch.tensor([[0.0, 4.0], [1.0, 1.0]])
     batch = replace(batch, targets={"emotion": torch.tensor([0, 1])})
     assert distillation.loss(Head(), frames, batch, theirs).item() == pytest.approx((1**2 + 2**2) / 2)
-    other = {"emotion": Categories(("x", "y"), torch.rand(2, 1, 2))}
+    other = TeacherOutputs({"emotion": Categories(("x", "y"), torch.rand(2, 1, 2))}, {})
     with pytest.raises(JobError, match="classes of 'emotion': x, y; the stage: anger, fear, joy"):
         distillation.loss(Linear(), torch.rand(2, 3), batch, other)
     with pytest.raises(JobError, match="the teacher decodes valence, the stage emotion"):
         distillation.loss(Linear(), torch.rand(2, 3), batch, theirs)
+
+
+def test_features_are_compared_as_unit_vectors() -> None:
+    """2 - 2 cos of the angle, by torch's cosine similarity; the scale of a network does not matter."""
+    generator = torch.Generator().manual_seed(0)
+    ours = {
+        "embedding": torch.rand(3, 2, 8, generator=generator),
+        "map": torch.rand(3, 2, 4, 5, 5, generator=generator),
+    }
+    theirs = {name: 3 * torch.rand(value.shape, generator=generator) for name, value in ours.items()}
+    angles = {name: torch.cosine_similarity(ours[name], theirs[name], dim=axis) for name, axis in AXES.items()}
+    expected = 0.5 * (2 - 2 * angles["embedding"]).mean() + 2 * (2 - 2 * angles["map"]).mean()
+    found = feature_loss({"embedding": 0.5, "map": 2}, ours, theirs, "x")
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    scaled = {name: 7 * value for name, value in ours.items()}
+    assert feature_loss({"map": 1}, ours, scaled, "x").item() == pytest.approx(0, abs=1e-6)
+    with pytest.raises(JobError, match=r"(?s)the backbone of the teacher has no feature 'map'.*use one of: embedding"):
+        feature_loss({"map": 1}, ours, {"embedding": theirs["embedding"]}, "x")
+    with pytest.raises(JobError, match=r"'map' is \[2, 4, 5, 5\] in the stage, \[2, 4, 3, 3\] in the teacher"):
+        feature_loss({"map": 1}, ours, {"map": torch.rand(3, 2, 4, 3, 3)}, "x")
+
+
+def test_features_are_recorded_inside_the_context_only() -> None:
+    model = torch.nn.ModuleDict({"backbone": Backbone()})
+    with recorded_features(model) as features:
+        model["backbone"](torch.ones(1))
+    assert torch.equal(features["embedding"], torch.tensor([2.0]))
+    model["backbone"](torch.zeros(1))
+    assert features["embedding"] == 2
+    with recorded_features(model, wanted=False) as nothing:
+        model["backbone"](torch.ones(1))
+    assert nothing == {}
 
 
 # the tiny stages of vlqr: `joint` is trained, then `clean` learns from it; the target is a value
@@ -128,6 +169,7 @@ def test_a_taught_stage_is_exact_under_accumulation_and_after_a_resume(taught) -
         assert np.array_equal(resumed[name], value), name
         assert micro[name] == pytest.approx(value, abs=1e-6), name
     others = {"alone": "stages.clean.teacher=null", "sees": "stages.clean.teacher.sees=degraded"}
+    others["features"] = "stages.clean.teacher.features={embedding: 1}"
     for name, change in others.items():
         assert any(not np.array_equal(value, whole[key]) for key, value in weights(taught(name, change)).items())
 
@@ -159,3 +201,9 @@ def test_mistakes_are_found_before_training(plan, repository: Path) -> None:
     )
     with pytest.raises(JobError, match="the teacher decodes"):
         dry_run(job, catalog, data_facts(job, catalog)[0])
+    features = (*TAUGHT, "stages.clean.teacher.features={embeding: 1}")
+    job, catalog = read_job(repository / "jobs" / "vlqr.yaml", profile="tiny", overrides=features)
+    with pytest.raises(JobError, match="the backbone of the stage has no feature 'embeding'"):
+        dry_run(job, catalog, data_facts(job, catalog)[0])
+    with pytest.raises(JobError, match="features of a compiled model cannot be recorded"):
+        plan("compiled", *TAUGHT, "stages.clean.teacher.features={embedding: 1}", "cluster.compile=true")

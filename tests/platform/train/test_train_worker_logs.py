@@ -48,6 +48,22 @@ def test_ray_s_own_lines_are_left_out() -> None:
     assert not is_job_manager_line("run folder: runs/tiny")
 
 
+def test_a_worker_that_ray_ends_prints_no_traceback() -> None:
+    ended = [
+        "Exception ignored in: <function WeakSet.__init__.<locals>._remove at 0x7fc3a2d4fa60>",
+        "Traceback (most recent call last):",
+        '  File "ray/_private/worker.py", line 1063, in sigterm_handler',
+        "    raise_sys_exit_with_custom_error_message(",
+        "SystemExit: 1",
+    ]
+    error = ["Traceback (most recent call last):", '  File "plugin.py", line 3, in apply', "ValueError: three"]
+    assert own_lines(batch("RayTrainWorker", ended)) == []
+    assert own_lines(batch(None, ["before", *ended, "after"])) == ["before", "after"]
+    assert own_lines(batch(None, ["before", "", *ended])) == ["before", ""]
+    assert own_lines(batch(None, [*error, *ended[1:], *error])) == [*error, *error]
+    assert own_lines(batch(None, [*error, "SystemExit: 1"])) == [*error, "SystemExit: 1"]
+
+
 def test_lines_of_several_workers_are_printed_once_and_the_log_has_all(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,6 +13,7 @@ from ray.exceptions import RayActorError, RayError
 
 from blear.errors import BlearError, RunError
 from blear.progress import duration
+from blear.storage.shared_run import SharedRun
 from blear.train.checkpoint import list_checkpoints
 from blear.train.on_ray import internals
 from blear.train.on_ray.history import append_history, read_last_step
@@ -59,10 +60,11 @@ class StageCallback(_CallbackBase):
         stage: name of the stage.
         folder: the stage's folder.
         wait_s: seconds to wait for the resources of the workers.
+        shared: the run; None: all nodes share its folder.
     """
 
-    def __init__(self, stage: str, folder: Path, wait_s: float) -> None:
-        self._stage, self._folder, self._wait_s = stage, folder, wait_s
+    def __init__(self, stage: str, folder: Path, wait_s: float, shared: SharedRun | None = None) -> None:
+        self._stage, self._folder, self._wait_s, self._shared = stage, folder, wait_s, shared or SharedRun()
         self._waits_since: float | None = None
         self._group: Any = None
         self._healthy = self._draining = False
@@ -80,9 +82,7 @@ class StageCallback(_CallbackBase):
     def after_worker_group_training_start(self, worker_group: Any) -> None:
         """Writes the step from which the workers continue, and the number of repeated steps, to the history."""
         self._group, self._healthy, self._draining, self._waits_since = worker_group, True, False, None
-        world_size, checkpoints = len(worker_group), list_checkpoints(self._folder / "checkpoints")
-        first = int(checkpoints[-1].name.removeprefix("step-")) if checkpoints else 0
-        last = read_last_step(self._folder)
+        world_size, (first, last) = len(worker_group), self._progress()
         if self._world_size or first:
             resized = f"goes from {self._world_size} to {_workers(world_size)}" if self._world_size else "goes on"
             again = max(0, last - first)
@@ -158,10 +158,18 @@ class StageCallback(_CallbackBase):
         """Stops requests to the group."""
         self._group, self._healthy = None, False
 
+    def _progress(self) -> tuple[int, int]:
+        """Step of the newest checkpoint, and the last finished step."""
+        if (found := self._shared.stage_progress(self._folder)) is not None:
+            return found
+        checkpoints = list_checkpoints(self._folder / "checkpoints")
+        first = int(checkpoints[-1].name.removeprefix("step-")) if checkpoints else 0
+        return first, read_last_step(self._folder)
+
     def _handle_failure(self, worker: str, error: str, *, lost: bool) -> None:
         """Remembers why the group restarts; ends the run when an error repeats at the same step."""
         self._restart_reason = f"lost a worker ({worker}: {error})" if lost else f"a worker failed ({worker}: {error})"
-        failure = None if lost else (error, read_last_step(self._folder))
+        failure = None if lost else (error, self._progress()[1])
         if failure is not None and failure == self._last_failure:
             do = "fix it and give the same command: it continues from the newest checkpoint"
             raise RunError(f"a worker failed twice after step {failure[1]}: {error}", f"stage {self._stage}", do)

@@ -39,8 +39,10 @@ def read_last_step(folder: Path) -> int:
 def append_history(folder: Path, text: str) -> None:
     """Appends an event, with its time, to history.log of a stage's folder."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    with contextlib.suppress(OSError), (folder / "history.log").open("a") as log:  # a full disk must not end a run here
-        log.write(f"{now} {text}\n")
+    with contextlib.suppress(OSError):  # a full disk must not end a run here
+        folder.mkdir(parents=True, exist_ok=True)  # where the nodes share no folder, a worker has its own
+        with (folder / "history.log").open("a") as log:
+            log.write(f"{now} {text}\n")
 
 
 @contextlib.contextmanager

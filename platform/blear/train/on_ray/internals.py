@@ -7,11 +7,12 @@ returns None or a plainer object: the user loses a message or a detail, never th
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,34 @@ def train_callback_base() -> Any:
     except _MISSING:
         return object
     return type("StageCallbackBase", (WorkerGroupCallback, ControllerCallback), {})
+
+
+def torch_trainer(*, in_driver: bool) -> Any:
+    """Ray Train's `TorchTrainer` without the actors that a stage does not need: each one is another Python process.
+
+    - `DatasetManager` serves Ray Data, which blear does not use.
+    - `PlacementGroupCleaner` frees the resources of a stage whose controller died; it also delays the end of every
+      stage by about 10 seconds. A driver ends with such a stage, which frees them too.
+
+    Args:
+        in_driver: whether the driver ends with a failed stage, as it does in the driver and in its tasks. In a trial
+            of a search, which is an actor, it does not.
+
+    Fallback: `TorchTrainer` itself, with these actors.
+    """
+    from ray.train.torch import TorchTrainer
+
+    base: Any = TorchTrainer
+    unused = {"DatasetsCallback"} | ({"PlacementGroupCleanerCallback"} if in_driver else set())
+    if not hasattr(base, "_create_default_callbacks"):
+        return base
+
+    class PlainTorchTrainer(base):
+        def _create_default_callbacks(self) -> list[Any]:
+            callbacks = super()._create_default_callbacks()
+            return [callback for callback in callbacks if type(callback).__name__ not in unused]
+
+    return PlainTorchTrainer
 
 
 def health_check_failure(error: BaseException) -> BaseException | None:
@@ -152,6 +181,36 @@ def hyperband_scheduler(max_t: int, **options: Any) -> Any:
     plain = HyperBandScheduler(max_t=max_t, **options)
     known = hasattr(plain, "_s_max_1") and hasattr(plain, "_create_bracket")
     return FullBracketHyperBand(max_t, **options) if known else plain
+
+
+@contextlib.contextmanager
+def only_lost_trials_restart() -> Iterator[None]:
+    """While the block runs, Tune restarts a trial whose process or node died; an error that a trial raised ends it.
+
+    Tune itself counts both as failures of `FailureConfig.max_failures`.
+
+    Fallback: trials with errors of their own are restarted too.
+    """
+    try:
+        from ray.exceptions import RayTaskError
+        from ray.tune.experiment import Trial
+
+        kind: Any = Trial
+        original = kind.handle_error
+    except _MISSING:
+        yield
+        return
+
+    def handle_error(self: Any, exc: Any = None) -> None:
+        original(self, exc)
+        if isinstance(exc, RayTaskError):
+            self.max_failures = 0
+
+    kind.handle_error = handle_error
+    try:
+        yield
+    finally:
+        kind.handle_error = original
 
 
 def can_continue_search(folder: Path) -> bool:

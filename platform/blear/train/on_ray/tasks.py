@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from blear.errors import RunError
+from blear.errors import RunError, first_line
+from blear.plugin.code_digest import call_with_code, code_digest
 
 Result = TypeVar("Result")
 
@@ -15,8 +17,10 @@ _CANCEL_TIMEOUT_S = 30.0
 _AGAIN = "see the cluster's log, fix the cause and give the same command: it continues"
 
 
-def remote_task(function: Callable[..., Any], *, name: str, cpus: float, gpus: float, retries: int) -> Any:
-    """A function as a Ray task.
+def remote_task(
+    function: Callable[..., Any], *, name: str, cpus: float, gpus: float, retries: int
+) -> Callable[..., Any]:
+    """A function as a Ray task: each call returns a reference. A task on a node with other code of blear fails.
 
     Args:
         name: of the task, for Ray's dashboard.
@@ -25,9 +29,10 @@ def remote_task(function: Callable[..., Any], *, name: str, cpus: float, gpus: f
     """
     import ray
 
-    return ray.remote(function).options(
+    task = ray.remote(call_with_code).options(
         name=name, num_cpus=cpus, num_gpus=gpus, max_retries=retries, retry_exceptions=False
     )
+    return functools.partial(task.remote, code_digest(), function)
 
 
 def call_on_worker(
@@ -42,7 +47,7 @@ def call_on_worker(
     import ray
 
     with task_errors(name):
-        reference = remote_task(function, name=name, cpus=cpus, gpus=gpus, retries=retries).remote(*arguments)
+        reference = remote_task(function, name=name, cpus=cpus, gpus=gpus, retries=retries)(*arguments)
         with cancelled_on_error([reference]):
             result: Result = ray.get(reference)
             return result
@@ -58,7 +63,7 @@ def task_errors(where: str) -> Iterator[None]:
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RayError as error:
-        raise RunError(f"a worker was lost: {str(error).splitlines()[0]}", where, _AGAIN) from error
+        raise RunError(f"a worker was lost: {first_line(error)}", where, _AGAIN) from error
 
 
 @contextlib.contextmanager

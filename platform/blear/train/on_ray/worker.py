@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,11 @@ class RayWorker:
     """A worker inside `ray.train`; implements `blear.train.worker.Worker`.
 
     Args:
-        folder: the stage's folder, on storage that every worker can access.
+        folder: the stage's folder.
+        upload: uploads the folder where the nodes share none, see `SharedRun.writing`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, upload: Callable[[bool], None] = lambda wait: None) -> None:
         import ray.train
         import ray.train.torch
 
@@ -77,6 +79,7 @@ class RayWorker:
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device: torch.device = ray.train.torch.get_device()
         self._last_step = LastStepFile(folder) if self.rank == 0 else None
+        self._upload = upload
         self._report = BackgroundReport(ray.train.report)
         self._handled = CheckpointReason.NONE
         self._polled_at = time.monotonic()
@@ -114,6 +117,7 @@ class RayWorker:
 
         The checkpoint itself lies in the run folder, where any runner finds it.
         """
+        self._upload(False)
         self._report.update({"step": step, **metrics})
 
     def close(self) -> None:
@@ -149,6 +153,7 @@ class RayWorker:
 
     def after_requested_checkpoint(self, step: int) -> None:
         """Exits after SIGTERM, waits for the restart after `STOP`, trains on after `DRAIN`."""
+        self._upload(self._handled != CheckpointReason.DRAIN)
         if self._handled == CheckpointReason.SIGTERM and _request.reason == CheckpointReason.SIGTERM:
             os._exit(_SIGTERM_EXIT)  # a Python exception would count as an error of the user's code
         if self._handled == CheckpointReason.STOP:

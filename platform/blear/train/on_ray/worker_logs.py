@@ -30,6 +30,12 @@ _SERVICES = {  # words of their lines that matter to a user: what ends workers, 
     "raylet": ("killed", "OOM", "disk", "Error", "Fatal"),
     "autoscaler": ("Error", "Warning", "Failed"),
 }
+_ENDED = re.compile(
+    r"(?:Exception ignored in[^\n]*\n)?Traceback \(most(?:(?!Traceback).)*?in sigterm_handler\n"
+    r"(?:(?!Traceback).)*?\nSystemExit: 1\n",
+    re.DOTALL,
+)
+"""What a worker process prints that Ray ends by SIGTERM, wherever it is at that time."""
 _JOB_MANAGER = re.compile(r".*\bjob_manager\.py:\d+ -- |Running entrypoint for job ")
 _REPEATED_S = 5.0
 _log = logging.getLogger(__name__)
@@ -48,7 +54,8 @@ def own_lines(batch: Mapping[str, Any]) -> list[str]:
         return [line for line in firsts if any(word in line for word in words) and "will be retried" not in line]
     if str(batch.get("actor_name") or "").startswith(_RAY_ACTORS):
         return []
-    return [line for line in lines if not _CORE.match(line) and not line.startswith(_RAY_TEXTS)]
+    text = _ENDED.sub("", "".join(f"{line}\n" for line in lines))
+    return [line for line in text.split("\n")[:-1] if not _CORE.match(line) and not line.startswith(_RAY_TEXTS)]
 
 
 def is_job_manager_line(line: str) -> bool:
