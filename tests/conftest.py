@@ -11,14 +11,15 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from blear.cli import main
 from blear.storage.run_log import stop_logging
-from ray_head import RayHead
+from ray_head import QUICK, RayHead
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -31,9 +32,70 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # as in `make test`, before torch
 os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: on a busy machine workers would hardly run
 
 
+HEAD_FILES = (
+    "tests/strangers/test_strangers_package.py",
+    "tests/platform/cluster/test_submit_ray.py",
+    "tests/platform/pipeline/test_ray.py",
+    "tests/systems/test_systems_ray.py",
+)
+"""Files whose tests share one Ray head; pytest-xdist gives all of them to one process."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For `--dist loadfile`: a file is the unit of distribution, `HEAD_FILES` are one unit."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneHead(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return HEAD_FILES[0] if file in HEAD_FILES else file
+
+    return OneHead(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files come first, those on Ray above all, so that no process waits for the other one at the end."""
-    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("ray", "slow")])
+    """Long files come first, so that no process waits for the other one at the end.
+
+    First the files that use the Ray head, then those that use Ray in the test's process, so that it is started once;
+    tests of these files without Ray come before it starts.
+    """
+    names: dict[Path, set[str]] = {}
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()} & {"ray", "slow"}
+        names.setdefault(item.path, set()).update(getattr(item, "fixturenames", ()), marks or {"quick"})
+    _fixtures_of_files.update(names)
+    files = list(names)
+    for file in files:
+        if "ray_head" in names[file] and file.relative_to(REPOSITORY).as_posix() not in HEAD_FILES:
+            raise pytest.UsageError(f"{file} uses ray_head: list it in HEAD_FILES of tests/conftest.py")
+
+    def position(item: pytest.Item) -> tuple[object, ...]:
+        found = names[item.path]
+        groups = [name in found for name in ("ray_head", "ray_here", "ray", "slow")]
+        rank = groups.index(True) if any(groups) else len(groups)
+        return rank, "quick" not in found, files.index(item.path), item.get_closest_marker("ray") is not None
+
+    items.sort(key=position)
+
+
+_fixtures_of_files: dict[Path, set[str]] = {}
+_stop_ray: dict[str, Callable[[], None]] = {}
+"""Names of the Ray fixtures that run -> a function that ends them."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """Ends Ray as soon as the next file does not use it: idle, it takes a fifth of two cores."""
+    still_used = _fixtures_of_files[nextitem.path] if nextitem is not None else set()
+    for name in _stop_ray.keys() - still_used:
+        _stop_ray.pop(name)()
+
+
+def pytest_sessionfinish() -> None:
+    """Ends Ray after an interruption, too."""
+    for name in list(_stop_ray):
+        _stop_ray.pop(name)()
 
 
 @pytest.fixture(scope="session")
@@ -104,17 +166,19 @@ def blear_process(storage: Path):
     return call
 
 
-@pytest.fixture(scope="session")
-def ray_here() -> Iterator[None]:
+@pytest.fixture
+def ray_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """This process as the driver of a Ray cluster that it started, with two CPUs. `blear` then starts no other one.
 
     The worker processes of one test are used by the next ones, so that torch is imported less often.
     """
     import ray
 
-    ray.init("local", num_cpus=2, include_dashboard=False, logging_level="warning", log_to_driver=False)
-    yield
-    ray.shutdown()
+    for variable, value in QUICK.items():
+        monkeypatch.setenv(variable, value)
+    if "ray_here" not in _stop_ray:
+        ray.init("local", num_cpus=2, include_dashboard=False, logging_level="warning", log_to_driver=False)
+        _stop_ray["ray_here"] = ray.shutdown
 
 
 @pytest.fixture(scope="session")
@@ -129,13 +193,17 @@ def ray_token() -> dict[str, str]:
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
-@pytest.fixture(scope="session")
-def ray_head(tmp_path_factory: pytest.TempPathFactory, ray_storage: Path, ray_token: dict[str, str]) -> Iterator[str]:
-    """A real Ray head on loopback, started in the checkout; gives the dashboard's address."""
-    environment = {"BLEAR_STORAGE": str(ray_storage), "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "1", **ray_token}
-    head = RayHead(tmp_path_factory.mktemp("ray") / "head.log", REPOSITORY, environment)
-    yield head.address
-    head.stop()
+_heads: list[RayHead] = []
+
+
+@pytest.fixture
+def ray_head(tmp_path_factory: pytest.TempPathFactory, ray_storage: Path, ray_token: dict[str, str]) -> str:
+    """A real Ray head on loopback, started in the checkout; gives the dashboard's address. Tests share it."""
+    if "ray_head" not in _stop_ray:
+        environment = {"BLEAR_STORAGE": str(ray_storage), **ray_token}
+        _heads[:] = [RayHead(tmp_path_factory.mktemp("ray") / "head.log", REPOSITORY, environment)]
+        _stop_ray["ray_head"] = _heads[0].stop
+    return _heads[0].address
 
 
 @pytest.fixture(scope="session")

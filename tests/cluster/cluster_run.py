@@ -15,12 +15,13 @@ from ruamel.yaml import YAML
 from blear.data.sampling.sampler import Sampler
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STEPS, BATCH, COUNT = 60, 12, 100
+STEPS, LONG, BATCH, COUNT = 60, 120, 12, 100
 
 SLOW = '''
 """A slow identity, so that a test can act in the middle of a stage."""
 
 import time
+from pathlib import Path
 
 import torch
 from pydantic import Field
@@ -35,18 +36,20 @@ PLUGIN_API = 1
 
 class SlowParams(Params):
     seconds: float = Field(0.1, ge=0, description="Seconds of each batch.")
+    gate: str = Field("", description="A file: without it no batch is slow. Empty: all batches are slow.")
     bug: bool = Field(False, description="Fails as a plugin with a bug does, but not in the dry run of two samples.")
 
 
 class Slow:
     def __init__(self, params, context):
-        self.seconds, self.bug = params.seconds, params.bug
+        self.seconds, self.gate, self.bug = params.seconds, params.gate, params.bug
 
     def draw(self, keys):
         return {"none": torch.zeros(len(keys.samples_B))}
 
     def apply(self, frames_BTCHW, draws):
-        time.sleep(self.seconds / (0 if self.bug and len(frames_BTCHW) > 4 else 1))
+        if not self.gate or Path(self.gate).exists():
+            time.sleep(self.seconds / (0 if self.bug and len(frames_BTCHW) > 4 else 1))
         return frames_BTCHW
 
     def levels(self):
@@ -66,6 +69,7 @@ class Run:
     process: subprocess.Popen[bytes]
     output: Path
     stage: Path
+    gate: Path
 
     @property
     def text(self) -> str:
@@ -88,8 +92,9 @@ class Run:
 
         wait_for(f"step {step}; it is at {self.step}", done)
 
-    def end(self, seconds: float = 150) -> int:
-        """Waits for the end; returns the exit code."""
+    def end(self, seconds: float = 300) -> int:
+        """Lets the steps be fast, and waits for the end; returns the exit code."""
+        self.gate.unlink(missing_ok=True)
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -146,12 +151,16 @@ def blear(job: Path, changes: Sequence[str], output: Path, environment: dict[str
 
 
 def write_job(folder: Path, name: str, workers: object, seconds: float) -> Path:
-    """Writes a job of one small stage with `seconds` for each step; no dropout, no batch statistics."""
+    """Writes a job of one small stage; no dropout, no batch statistics.
+
+    Each step takes `seconds` while the file `gate` exists, which this function creates in the folder.
+    """
     (folder / "slow.py").write_text(SLOW)
+    (folder / "gate").touch()
     faces = {"use": "faces/procedural", "size": 48, "color": "luma", "targets": ["valence"]}
     stage = {
         "data": "faces",
-        "degrade": [{"use": "slow", "seconds": seconds}],
+        "degrade": [{"use": "slow", "seconds": seconds, "gate": str(folder / "gate")}],
         "backbone": {"use": "vlqr/cnn5x5", "width": 0.0625, "dropout": 0.0},
         "head": {"use": "vlqr/valence"},
         "optimizer": {"use": "sgd", "lr": 0.01},
@@ -172,6 +181,11 @@ def write_job(folder: Path, name: str, workers: object, seconds: float) -> Path:
     with path.open("w") as file:
         YAML().dump(job, file)
     return path
+
+
+def storage_of(root: Path, shards: Path) -> dict[str, str]:
+    """Runs in `root`, shards and decoded samples shared."""
+    return {"BLEAR_STORAGE": str(root), "BLEAR_CACHE": str(shards / "cache")}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster_run import Reference, Run, blear, write_job
+from cluster_run import LONG, Reference, Run, blear, storage_of, write_job
 from ray_cluster import BINARIES, QUICK, Cluster
 
 
@@ -31,17 +31,12 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cluster-shards")
 
 
-def storage_of(root: Path, shards: Path) -> dict[str, str]:
-    """Runs in `root`, shards and decoded samples shared."""
-    return {"BLEAR_STORAGE": str(root), "BLEAR_CACHE": str(shards / "cache")}
-
-
 @pytest.fixture
 def start(cluster: Cluster, shards: Path, tmp_path: Path):
     """Starts `blear run` on the cluster: start("name", workers=[1, 2], storage=...) -> Run."""
     runs: list[Run] = []
 
-    def call(name: str, *changes: str, workers: object = 1, storage: Path | None = None, seconds: float = 0.15) -> Run:
+    def call(name: str, *changes: str, workers: object = 1, storage: Path | None = None, seconds: float = 0.3) -> Run:
         root = storage or tmp_path / "storage"
         root.mkdir(parents=True, exist_ok=True)
         if not (root / "shards").exists():
@@ -49,7 +44,8 @@ def start(cluster: Cluster, shards: Path, tmp_path: Path):
         job = write_job(tmp_path, name, workers, seconds)
         output = tmp_path / f"{name}-{len(runs)}.out"
         environment = cluster.environment | {"RAY_ADDRESS": cluster.address} | storage_of(root, shards)
-        run = Run(blear(job, changes, output, environment), output, root / "runs" / name / "stages" / "one")
+        process = blear(job, changes, output, environment)
+        run = Run(process, output, root / "runs" / name / "stages" / "one", tmp_path / "gate")
         runs.append(run)
         return run
 
@@ -62,11 +58,12 @@ def start(cluster: Cluster, shards: Path, tmp_path: Path):
 
 @pytest.fixture(scope="session")
 def reference(cluster: Cluster, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    """100 steps by the local runner."""
+    """`LONG` steps by the local runner."""
     folder = tmp_path_factory.mktemp("reference")
     (folder / "shards").symlink_to(shards)
     job, output = write_job(folder, "reference", 1, 0.0), folder / "out"
     environment = cluster.environment | storage_of(folder, shards)
-    run = Run(blear(job, ["stages.one.steps=100"], output, environment), output, folder / "runs/reference/stages/one")
+    process = blear(job, [f"stages.one.steps={LONG}"], output, environment)
+    run = Run(process, output, folder / "runs/reference/stages/one", folder / "gate")
     assert run.end() == 0, run.text
     return Reference([loss for _, loss in run.losses], run.stage)

@@ -18,6 +18,7 @@ from ports import free_port
 
 _STARTS = 3
 BINARIES = Path(sys.executable).parent
+ANY_PORT = ("--min-worker-port=0", "--max-worker-port=0")  # of workers; by default all heads use the same ones
 AGENT = "dashboard-agent-listen"  # its default port is fixed, so that one machine could have one node only
 
 # shorter intervals than Ray's defaults of 2 to 60 seconds
@@ -35,7 +36,7 @@ QUICK = {
 }
 
 
-def wait_for(what: str, condition: Callable[[], object], seconds: float = 120, every: float = 0.1) -> None:
+def wait_for(what: str, condition: Callable[[], object], seconds: float = 300, every: float = 0.1) -> None:
     """Waits until `condition()` is true; fails the test after `seconds`."""
     until = time.monotonic() + seconds
     while not condition():
@@ -143,13 +144,17 @@ class Cluster:
     def head(self, *resources: str) -> None:
         """Starts the head; without CPUs, unless its resources are given."""
         port = free_port()
-        ports = [f"--port={port}", *(f"--{name}-port={free_port()}" for name in ("ray-client-server", AGENT))]
+        ports = [
+            f"--port={port}",
+            *(f"--{name}-port={free_port()}" for name in ("ray-client-server", AGENT)),
+            *ANY_PORT,
+        ]
         self.address = f"127.0.0.1:{port}"
         self.start("--head", *(resources or ["--num-cpus=0"]), "--include-dashboard=false", *ports)
 
     def add(self, **environment: str) -> Node:
         """Adds a node of one CPU."""
-        ports = ["--min-worker-port=0", "--max-worker-port=0", f"--{AGENT}-port={free_port()}"]
+        ports = [f"--{AGENT}-port={free_port()}", *ANY_PORT]
         return self.start(f"--address={self.address}", "--num-cpus=1", *ports, **environment)
 
     def resize(self, count: int) -> list[Node]:

@@ -21,12 +21,13 @@ from typing import Any
 import pytest
 import requests
 import yaml
+from ray_cluster import ANY_PORT
 
 from blear.search.results import read_results
 from ports import free_port
 from search_job import write_search
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 HEAD_ID = f"{'f' * 51}00000"  # the fake provider numbers its nodes from this one
 HEAD_TYPE = "ray.head.default"  # and takes this type for the head
@@ -127,6 +128,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScalingCluster
     config.write_text(yaml.safe_dump(launcher_file(f"127.0.0.1:{port}")))
     client = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     client |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "OMP_NUM_THREADS": "1"}
+    client["RAY_worker_niceness"] = "0"  # 15 by default: on a busy machine workers would hardly run
     environment = client | {
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "BLEAR_STORAGE": str(tmp_path / "storage"),
@@ -141,7 +143,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScalingCluster
         "RAY_NODE_TYPE_NAME": HEAD_TYPE,
     }
     arguments = ["start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=0"]
-    arguments += ["--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1", "--disable-usage-stats"]
+    arguments += ["--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1", "--disable-usage-stats", *ANY_PORT]
     address = f"http://127.0.0.1:{dashboard}"
     with log.open("w") as output:
         command = [str(BIN / "ray"), *arguments, f"--autoscaling-config={config}"]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ray_cluster import BINARIES, QUICK, Cluster
+from ray_cluster import BINARIES, QUICK, Cluster, wait_for
 
 from blear.search.results import SearchResults, read_results
 from search_job import write_search
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 def search(cluster: Cluster, folder: Path, *sets: str, **entries: object) -> tuple[SearchResults, str]:
@@ -23,7 +25,7 @@ def search(cluster: Cluster, folder: Path, *sets: str, **entries: object) -> tup
     words = [word for text in sets for word in ("--set", text)]
     environment = cluster.environment | {"RAY_ADDRESS": cluster.address, "BLEAR_STORAGE": str(folder)}
     command = [str(BINARIES / "blear"), "run", str(job), *words]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-6000:]
     return read_results(folder / "runs" / "tiny" / "search.json"), done.stderr
 
@@ -69,17 +71,34 @@ def one_gpu(tmp_path_factory: pytest.TempPathFactory, ray_token: dict[str, str])
             node.stop()
 
 
-def test_two_trials_share_a_gpu(one_gpu: Cluster, tmp_path: Path) -> None:
-    """There are CPUs for four trials; two trials at a time get half of the GPU each."""
-    long = ["stages.joint.steps=1000"]
-    results, _ = search(one_gpu, tmp_path, *long, trials=4, concurrent=None, gpus=0.5)
-    assert [trial.whole for trial in results.trials] == [True] * 4
+def test_two_trials_share_a_gpu_and_one_of_them_is_killed(one_gpu: Cluster, tmp_path: Path) -> None:
+    """There are CPUs for four trials; two trials at a time get half of the GPU each.
+
+    The process of a trial is killed without warning: the trial continues from its checkpoint and has not failed.
+    """
+    (node,) = one_gpu.nodes
+    checkpoints = "runs/tiny/trials/*/stages/joint/checkpoints/step-*/state.json"
+
+    def kill() -> None:
+        wait_for("checkpoints of two trials", lambda: len({p.parts[-6] for p in tmp_path.glob(checkpoints)}) == 2)
+        os.kill(node.below("ray::ImplicitFunc.train")[0], signal.SIGKILL)
+
+    sets = ["stages.joint.steps=1000", "stages.joint.checkpoint_every=50", "stages.joint.audit=true"]
+    with ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(kill)
+        results, _ = search(one_gpu, tmp_path, *sets, trials=4, concurrent=None, gpus=0.5)
+        killed.result()
+    assert [(trial.whole, trial.error, trial.steps) for trial in results.trials] == [(True, None, 1000)] * 4
     assert most_at_once(spans(tmp_path)) == 2, spans(tmp_path)
+    audits = list(tmp_path.glob("runs/tiny/trials/*/stages/joint/samples/*.jsonl"))
+    lines = [json.loads(line) for audit in audits for line in audit.read_text().splitlines()]
+    (again,) = {line["first"] for line in lines} - {0}
+    assert again >= 50
 
 
 def test_gpu_hours_end_a_search(one_gpu: Cluster, tmp_path: Path) -> None:
     """Half a GPU for each of two trials at once: as many GPU seconds as seconds."""
-    results, output = search(one_gpu, tmp_path, trials=1000, concurrent=None, gpus=0.5, gpu_hours=15 / 3600)
+    results, output = search(one_gpu, tmp_path, trials=1000, concurrent=None, gpus=0.5, gpu_hours=8 / 3600)
     assert "search: its gpu_hours are used up; all trials stop" in output
     assert 0 < len(results.trials) < 1000, len(results.trials)
     assert results.trial(results.best)

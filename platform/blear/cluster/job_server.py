@@ -22,7 +22,7 @@ from blear.storage.transient import retry_transient
 
 Result = TypeVar("Result")
 
-_POLL_EVERY_S = 1.0
+_POLL_EVERY_S = 0.5
 _TRIES = 5
 STOPPED_EXIT_CODE = 143
 """Exit code for a stopped job, the same as for a process that SIGTERM ended."""

@@ -17,7 +17,7 @@ from blear.plugin.component_ref import ComponentRef
 from blear.plugin.discovery import load_plugins
 from blear.plugin.uses import DegradationEntry
 from blear.progress import echo
-from blear.storage.root import storage_root
+from blear.storage.root import storage_root, storage_url
 from blear.storage.stored_shards import store_shards, stored_shards
 
 
@@ -93,8 +93,20 @@ def _prepared(
         echo(f"prepared shards at {stored}, copied to this machine as they are used")
         return stored
     with ray_session(on_ray):
+        if on_ray and storage_url() is not None:  # the nodes share no folder: one of them writes all parts
+            from blear.train.on_ray.tasks import call_on_worker
+
+            options = {"version": version, "seed": seed, "degrade_once": degrade_once}
+            return call_on_worker(_prepare_and_store, ref, options, name=f"prepare {name}")
         done = prepare_dataset(
             ref, root, version=version, seed=seed, degrade_once=degrade_once, workers=workers, use_ray=on_ray
         )
     store_shards(done.folder)
     return done.folder
+
+
+def _prepare_and_store(ref: ComponentRef, options: dict[str, Any]) -> str:
+    """Prepares a dataset with all cores of this node and uploads it; returns its URL."""
+    done = prepare_dataset(ref, storage_root() / "shards", workers=None, use_ray=False, **options)
+    store_shards(done.folder)
+    return f"{storage_url()}/shards/{done.folder.name}"

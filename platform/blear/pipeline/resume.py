@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml import YAML, YAMLError
 
-from blear.errors import RunError
+from blear.errors import RunError, first_line
 from blear.job.reader import dump_job
 from blear.job.schema import Job
 from blear.storage.run_folder import RunFolder, write_text
@@ -47,7 +47,7 @@ def _check_changes(run: RunFolder, file: Path, job: Job) -> None:
     try:
         before = Job.model_validate(YAML(typ="safe", pure=True).load(file.read_text()))
     except (YAMLError, ValidationError) as error:
-        what = f"the job of this run cannot be read: {str(error).splitlines()[0]}"
+        what = f"the job of this run cannot be read: {first_line(error)}"
         raise RunError(what, str(file), own) from error
     changes = list(_locked_changes(run, before, job))
     if not changes:

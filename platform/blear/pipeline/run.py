@@ -14,7 +14,7 @@ from blear.data.split_manifest import check_split_manifest
 from blear.errors import RunError
 from blear.evaluate.arms import evaluate_arms
 from blear.job.reader import read_job
-from blear.job.schema import Job
+from blear.job.schema import Job, Search
 from blear.pipeline.data_facts import DataFacts, data_facts
 from blear.pipeline.dry_run import dry_run
 from blear.pipeline.prepare import prepare_data
@@ -25,12 +25,12 @@ from blear.pipeline.stage_check import StageOutput
 from blear.plugin.catalog import Catalog
 from blear.plugin.fingerprints import component_fingerprints
 from blear.progress import console, echo
-from blear.report import build
 from blear.storage.root import storage_root, storage_url
 from blear.storage.run_folder import RunFolder
 from blear.storage.run_lock import run_lock
 from blear.storage.run_log import log_to_file
-from blear.storage.run_mirror import mirrored
+from blear.storage.run_mirror import mirrored, sync_current
+from blear.storage.shared_run import SharedRun, call_in_run
 from blear.terminal import print_markdown
 from blear.train.loop import train_stage
 from blear.train.on_ray.runner import train_on_ray
@@ -63,15 +63,19 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
     local, asked = not uses_ray(runner), job
     job = with_workers(job, local=True) if local else job
     on_ray = trains_on_ray(job, runner)
-    if storage_url() is not None and not local:
-        do = "on a cluster, give a folder that all nodes share; `data.NAME.shards` may be URLs"
-        raise RunError("runs in object storage are of one machine", f"BLEAR_STORAGE={storage_url()}", do)
+    if storage_url() is not None and not local and job.search is not None:
+        _require_single_trials(job, job.search)
     check_resources(job, on_ray=on_ray, local=local)
     outputs: dict[str, StageOutput] = {}
     # before the run folder is touched, and before the data is prepared, which may take hours
     notes = dry_run(job, catalog, data_facts(job, catalog)[0], distributed=on_ray, outputs=outputs)
     root = storage_root() / "runs" / job.name
     with run_lock(root), mirrored(root):
+        stored = SharedRun.stored(root)
+        if fresh:
+            stored.delete_parts()
+        else:
+            stored.collect(unfinished=True)
         run = open_run(asked, root, fresh=fresh)
         log_to_file(run.root / "run.log")
         _log.info("command: %s", command)
@@ -103,6 +107,14 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
         return report
 
 
+def _require_single_trials(job: Job, search: Search) -> None:
+    """Refuses searches that object storage does not support, where the nodes share no folder."""
+    what = "population-based training" if search.algorithm == "pbt" else "a search whose trials have several workers"
+    if search.algorithm == "pbt" or job.cluster.worker_range != (1, 1):
+        do = "set BLEAR_STORAGE to such a folder (`data.NAME.shards` may be URLs), or change the job"
+        raise RunError(f"{what} needs a folder that all nodes share", f"BLEAR_STORAGE={storage_url()}", do)
+
+
 def _evaluate(job: Job, catalog: Catalog, run: RunFolder, prepared: dict[str, str | Path], on_ray: bool) -> str:
     """Evaluates the arms in this process, or in tasks of the connected cluster; returns the results as Markdown."""
     if not on_ray:
@@ -115,10 +127,23 @@ def _evaluate(job: Job, catalog: Catalog, run: RunFolder, prepared: dict[str, st
 def _report(root: Path, on_ray: bool) -> Path:
     """Builds the report of a run in this process, or on a worker of the connected cluster."""
     if not on_ray:
+        from blear.report import build  # imports matplotlib
+
         return build(root)
     from blear.train.on_ray.tasks import call_on_worker
 
-    return call_on_worker(build, root, name="report")
+    shared = SharedRun.of(root)
+    sync_current()
+    report = call_on_worker(_build, shared, root, name="report")
+    shared.collect()
+    return root / report
+
+
+def _build(shared: SharedRun, root: Path) -> str:
+    """Builds the report on a worker; returns its name."""
+    from blear.report import build
+
+    return call_in_run(shared, build, shared.local(root)).name
 
 
 def _train(job: Job, catalog: Catalog, run: RunFolder, prepared: dict[str, str | Path], on_ray: bool) -> None:

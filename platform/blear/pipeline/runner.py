@@ -6,16 +6,28 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from blear.errors import JobError, RunError
 from blear.job.schema import Job
 from blear.progress import echo
+from blear.storage.root import storage_url
 from blear.storage.transient import retry_transient
 from blear.train.on_ray import internals
 from blear.train.on_ray.cluster_status import autoscaler_config_file, read_autoscaler_limits
 from blear.train.on_ray.worker_logs import WorkerLogPrinter
+
+_OWN_CLUSTER = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # this machine does not leave the cluster
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # seconds until the end of a stage is noticed; 2 by default
+    "RAY_enable_metrics_collection": "0",  # there is no dashboard
+    "RAY_prestart_worker_first_driver": "0",  # these processes would wait for tasks that do not come
+}
+"""Ray's settings for a cluster that blear starts on this machine; without them it runs more processes.
+
+A variable that the user has set keeps its value.
+"""
 
 
 def uses_ray(runner: str) -> bool:
@@ -118,17 +130,32 @@ def ray_session(wanted: bool, *, local: bool = False) -> Iterator[None]:
         return
     import ray
 
-    already = ray.is_initialized()
-    if not already:
-        options: dict[str, Any] = {"address": "local", "include_dashboard": False} if local else {}
-        where = "this machine" if local else os.environ.get("RAY_ADDRESS", "Ray")
+    if ray.is_initialized():
+        yield
+        return
+    options: dict[str, Any] = {"address": "local", "include_dashboard": False} if local else {}
+    if (url := storage_url()) is not None and not local and "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
+        options["runtime_env"] = {"env_vars": {"BLEAR_STORAGE": url}}  # a submitted job has that of its cluster
+    where = "this machine" if local else os.environ.get("RAY_ADDRESS", "Ray")
+    with _default_variables(_OWN_CLUSTER if local else {}):
         retry_transient(lambda: ray.init(logging_level=logging.WARNING, **options), _no_head, where)
         internals.replace_worker_log_printer(WorkerLogPrinter())
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _default_variables(variables: Mapping[str, str]) -> Iterator[None]:
+    """Sets the environment variables that are not set yet, for the duration of the block."""
+    added = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        if not already:
-            ray.shutdown()
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def _no_head(error: Exception) -> str | None:

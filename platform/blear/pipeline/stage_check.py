@@ -26,6 +26,7 @@ from blear.train.chains import (
     validation_chains,
 )
 from blear.train.consistency import VIEWS, consistency_loss
+from blear.train.feature_distillation import recorded_features
 from blear.train.load_stage import require_loaded
 from blear.train.model import Recognizer, blank_clip, build_recognizer, stage_frame_sampler
 from blear.train.optimizer import build_optimizer
@@ -179,7 +180,7 @@ class StageChecker:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.job.seed)
             batch = preprocess(example_batch(stored.clip, facts.targets, facts.layouts.get(split), count))
-            with second_set(model, degraded_samples(batch)):
+            with second_set(model, degraded_samples(batch)), recorded_features(model) as features:
                 outputs = model.train()(batch.frames_BTCHW)
             with torch.no_grad():
                 decoded = model.head.decode(outputs)
@@ -191,7 +192,7 @@ class StageChecker:
                 clean = augmented_context(self.job, name, self.catalog, stored)
                 teacher = build_teacher(self.catalog, self.job, name, clean if stage.teacher.sees == "clean" else built)
                 distillation = Distillation(stage.teacher, teacher, name)
-                loss = distillation.loss(model.head, outputs, batch, distillation.targets(batch))
+                loss = distillation.loss(model.head, outputs, batch, distillation.targets(batch), features)
             if stage.consistency is not None:
                 loss = loss + consistency_loss(model.head.decode(outputs), f"stages.{name}.consistency")
         if not (isinstance(loss, Tensor) and loss.ndim == 0):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from blear.errors import JobError
 from blear.evaluate.evaluator import Evaluator
 from blear.job.reader import dump_job, read_job
 from blear.job.schema import Arm, Job, Objective
+from blear.plugin.code_digest import code_digest, require_code
 from blear.plugin.decoded_targets import find_metric, metric_names
 from blear.plugin.discovery import load_plugins
 from blear.progress import track
 from blear.search.objective import Curve, TargetMetric, curve_of
 from blear.storage.run_folder import RunFolder, write_text
+from blear.storage.shared_run import SharedRun, no_upload
 from blear.train.loop import train_stage
 from blear.train.model import Recognizer, build_recognizer, evaluated_targets
 from blear.train.plan import StagePlan
@@ -34,13 +37,15 @@ class TrialContext:
     """Settings that all trials of a search share.
 
     Attributes:
-        base: file of the resolved job without its search, on storage that every node can read.
+        base: file of the resolved job without its search.
         root: the run folder of the search.
         prepared: data name -> its prepared shards, as in a stage's plan.
         stage: the searched stage.
         split: the split that the objectives are computed on.
         shared: stages that no value of the search changes; they are trained once, in `root`.
         on_ray: whether Ray Train trains each trial with several workers.
+        storage: the run, where the nodes share no folder; `base` and `root` are paths of the driver.
+        code: `code_digest` where the search was started.
     """
 
     base: Path
@@ -50,6 +55,27 @@ class TrialContext:
     split: str
     shared: tuple[str, ...]
     on_ray: bool
+    storage: SharedRun = field(default_factory=SharedRun)
+    code: str = field(default_factory=code_digest)
+
+    @contextlib.contextmanager
+    def writing(self, folder: Path) -> Iterator[tuple[TrialContext, RunFolder, Callable[[bool], None]]]:
+        """Context of the task that trains in a folder: of a shared stage, a trial or a baseline.
+
+        Where the nodes share no folder, the folder is uploaded as it changes.
+
+        Args:
+            folder: the path of the driver.
+
+        Yields:
+            This context with the paths of this machine, the folder, and a function that starts the upload; with the
+            argument True it waits for the end of the upload.
+        """
+        require_code(self.code)
+        here = replace(self, base=self.storage.local(self.base), root=self.storage.local(self.root))
+        run = RunFolder(self.storage.local(folder))
+        with self.storage.writing(run.root) as upload:
+            yield here, run, upload
 
     def job(self, changes: Mapping[str, Any], name: str) -> Job:
         """The job of a trial configuration.
@@ -72,6 +98,7 @@ def train_configuration(
     on_curves: OnCurves | None = None,
     metrics: Sequence[TargetMetric] = (),
     only: Sequence[str] | None = None,
+    upload: Callable[[bool], None] = no_upload,
 ) -> None:
     """Trains the stages of a configuration that are not trained yet; shared stages are copied.
 
@@ -79,6 +106,7 @@ def train_configuration(
         on_curves: evaluates the searched stage at each checkpoint, and is called with the curves of `metrics`. Training
             then runs in this process.
         only: stages to train; None: the searched stage and the stages that it starts from.
+        upload: starts the upload of what was written, at each checkpoint; see `TrialContext.writing`.
     """
     if run.root != context.root:
         write_text(run.root / "job.yaml", dump_job(job))
@@ -86,7 +114,8 @@ def train_configuration(
         if run.stage_done(name):
             continue
         if name in context.shared and run.root != context.root:
-            shutil.copytree(RunFolder(context.root).stage(name), run.stage(name), dirs_exist_ok=True)
+            ignored = shutil.ignore_patterns("checkpoints", ".*")
+            shutil.copytree(RunFolder(context.root).stage(name), run.stage(name), dirs_exist_ok=True, ignore=ignored)
             continue
         plan = StagePlan(job, name, run, dict(context.prepared))
         if context.on_ray and on_curves is None:
@@ -95,7 +124,15 @@ def train_configuration(
             train_on_ray(plan)
         else:
             on_curves_of = on_curves if name == context.stage else None
-            train_stage(plan, _EvaluatingWorker(plan, context, on_curves_of, metrics))
+            train_stage(plan, _EvaluatingWorker(plan, context, on_curves_of, metrics, upload))
+
+
+@contextlib.contextmanager
+def output_log(run: RunFolder) -> Iterator[None]:
+    """Context whose messages are appended to output.log of a trial or baseline."""
+    run.root.mkdir(parents=True, exist_ok=True)
+    with (run.root / "output.log").open("a") as output, contextlib.redirect_stderr(output):
+        yield
 
 
 def evaluate_configuration(
@@ -168,9 +205,15 @@ class _EvaluatingWorker(LocalWorker):
     """A worker of one process that evaluates its model at every checkpoint of the searched stage."""
 
     def __init__(
-        self, plan: StagePlan, context: TrialContext, on_curves: OnCurves | None, metrics: Sequence[TargetMetric]
+        self,
+        plan: StagePlan,
+        context: TrialContext,
+        on_curves: OnCurves | None,
+        metrics: Sequence[TargetMetric],
+        upload: Callable[[bool], None],
     ) -> None:
         super().__init__(local_device("auto"))
+        self._upload = upload
         self._plan, self._context, self._on_curves, self._metrics = plan, context, on_curves, metrics
         self._model: Recognizer | None = None
 
@@ -180,6 +223,7 @@ class _EvaluatingWorker(LocalWorker):
         return wrapped
 
     def on_checkpoint(self, step: int, metrics: dict[str, float]) -> None:
+        self._upload(False)
         if self._on_curves is None or self._model is None:
             return
         self._model.eval()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import shutil
@@ -23,6 +22,7 @@ from blear.search.configuration import (
     TrialContext,
     evaluate_configuration,
     objective_metrics,
+    output_log,
     required_stages,
     train_configuration,
 )
@@ -33,6 +33,8 @@ from blear.search.resources import TrialResources
 from blear.search.results import SearchResults, Trial, pareto
 from blear.search.tuning import run_trials
 from blear.storage.run_folder import RunFolder, write_text
+from blear.storage.run_mirror import sync_current
+from blear.storage.shared_run import SharedRun
 from blear.train.on_ray.tasks import call_on_worker
 
 BEST = "best"
@@ -61,6 +63,7 @@ def search_job(job: Job, catalog: Catalog, run: RunFolder, prepared: Mapping[str
     plain = job.model_copy(update={"search": None})
     base = run.root / "base.yaml"
     write_text(base, dump_job(plain))
+    storage = SharedRun.of(run.root)
     context = TrialContext(
         base,
         run.root,
@@ -69,13 +72,17 @@ def search_job(job: Job, catalog: Catalog, run: RunFolder, prepared: Mapping[str
         search.split,
         tuple(_shared_stages(job, search)),
         job.cluster.worker_range != (1, 1),
+        storage,
     )
+    sync_current()  # workers on other nodes download what this process has written
     resources = TrialResources.of(search, job.cluster)
     _train_shared(context, plain, run, resources, [*context.shared, *_other_stages(job, search)])
     metrics = objective_metrics(context, plain, run, search.objective)
     objective_evaluator = ObjectiveEvaluator(tuple(search.objective), metrics)
     steps = job.stages[search.stage].steps
-    trials_with_draws = run_trials(context, search, objective_evaluator, resources, job.seed, steps)
+    trials_with_draws = run_trials(
+        context, search, objective_evaluator, resources, job.seed, steps, job.cluster.failures
+    )
     trials = [trial for trial, _ in trials_with_draws]
     first = objective_evaluator.names[0]
     completed = [trial for trial in trials if trial.whole]  # a trial that was stopped early has no final weights
@@ -87,7 +94,10 @@ def search_job(job: Job, catalog: Catalog, run: RunFolder, prepared: Mapping[str
     best = ranked[0]
     best_job = context.job(_changes(best, search, steps), f"{job.name}-{BEST}")
     _write_job(run.root / "best.yaml", best_job)
-    baselines = _baselines(context, search, objective_evaluator, resources) if search.baselines else []
+    baselines = (
+        _baselines(context, search, objective_evaluator, resources, job.cluster.failures) if search.baselines else []
+    )
+    storage.collect(unfinished=True)
     drawn = [draw for trial, draw in trials_with_draws if trial.objectives]
     results = SearchResults(
         objectives=objective_evaluator.names,
@@ -119,8 +129,14 @@ def _train_shared(
         train_configuration(context, job, run, only=left)
         return
     cpus, gpus = resources.bundle.get("CPU", 0.0), resources.bundle.get("GPU", 0.0)
-    arguments = (context, job, run, None, (), left)
-    call_on_worker(train_configuration, *arguments, name="shared stages", cpus=cpus, gpus=gpus)
+    for name in left:
+        call_on_worker(_train_shared_stage, context, job, run, name, name=f"stage {name}", cpus=cpus, gpus=gpus)
+        context.storage.collect()
+
+
+def _train_shared_stage(context: TrialContext, job: Job, run: RunFolder, stage: str) -> None:
+    with context.writing(run.stage(stage)) as (here, _, upload):
+        train_configuration(here, job, RunFolder(here.root), only=[stage], upload=upload)
 
 
 def _shared_stages(job: Job, search: Search) -> list[str]:
@@ -155,11 +171,15 @@ def _changes(best: Trial, search: Search, steps: int) -> dict[str, Any]:
 
 
 def _baselines(
-    context: TrialContext, search: Search, objective_evaluator: ObjectiveEvaluator, resources: TrialResources
+    context: TrialContext,
+    search: Search,
+    objective_evaluator: ObjectiveEvaluator,
+    resources: TrialResources,
+    failures: int,
 ) -> list[Trial]:
-    """Trains and evaluates the baselines in parallel Ray tasks, each with the resources of a trial."""
+    """Trains and evaluates the baselines in Ray tasks with the resources of a trial, which are repeated if they die."""
     options: dict[str, Any] = {"num_cpus": resources.bundle.get("CPU", 0), "num_gpus": resources.bundle.get("GPU", 0)}
-    task = ray.remote(**options, max_retries=0)(_run_baseline)
+    task = ray.remote(**options, max_retries=failures)(_run_baseline)
     folders, labels = _folders(search), list(search.baselines)
     running: dict[Any, str] = {}
     done: dict[str, Trial] = {}
@@ -187,11 +207,9 @@ def _run_baseline(
     values: Mapping[str, Any],
 ) -> Trial:
     started = time.monotonic()
-    run = RunFolder(context.root / "baselines" / folder)
-    run.root.mkdir(parents=True, exist_ok=True)
-    job = context.job(values, folder)
-    with (run.root / "output.log").open("a") as output, contextlib.redirect_stderr(output):
-        train_configuration(context, job, run)
+    with context.writing(context.root / "baselines" / folder) as (context, run, upload), output_log(run):
+        job = context.job(values, folder)
+        train_configuration(context, job, run, upload=upload)
         curves = evaluate_configuration(context, job, run, objective_evaluator.metrics)
     steps = job.stages[context.stage].steps
     objectives = objective_evaluator(curves)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from blear.job.schema import Search
-from blear.search.configuration import TrialContext, evaluate_configuration, train_configuration
+from blear.search.configuration import TrialContext, evaluate_configuration, output_log, train_configuration
 from blear.search.mixture_history import MixtureHistory, to_schedule, with_mixtures
 from blear.search.objective import Curve, ObjectiveEvaluator
 from blear.search.space import values
@@ -37,10 +37,8 @@ def trial(
     from ray import tune
 
     name = tune.get_context().get_trial_id()
-    run = RunFolder(context.root / "trials" / name)
     changes = values(search.space, config)
-    run.root.mkdir(parents=True, exist_ok=True)
-    with (run.root / "output.log").open("a") as output, contextlib.redirect_stderr(output):
+    with context.writing(context.root / "trials" / name) as (context, run, upload), output_log(run):
         if search.algorithm == "pbt":
             history = _restore(run, changes, search)
             job = context.job({}, name)
@@ -52,6 +50,7 @@ def trial(
 
         def on_curves(step: int, curves: list[Curve]) -> None:
             _await_checkpoint(run, context, step)  # a trial that Tune pauses or copies is restored from it
+            upload(True)
             report = _report(objective_evaluator, curves, step, search)
             if search.algorithm != "pbt":
                 tune.report(report)
@@ -60,7 +59,7 @@ def trial(
                 tune.report(report, checkpoint=tune.Checkpoint.from_directory(str(folder)))
 
         metrics = objective_evaluator.metrics
-        train_configuration(context, job, run, on_curves if evaluates_checkpoints else None, metrics)
+        train_configuration(context, job, run, on_curves if evaluates_checkpoints else None, metrics, upload=upload)
         if not evaluates_checkpoints:
             curves = evaluate_configuration(context, job, run, metrics)
             tune.report(_report(objective_evaluator, curves, job.stages[context.stage].steps, search))

@@ -43,12 +43,14 @@ def run_trials(
     resources: TrialResources,
     seed: int,
     steps: int,
+    failures: int = 0,
 ) -> list[tuple[Trial, dict[str, Any]]]:
     """Runs the trials of a search, or the remaining ones of an interrupted search.
 
     Args:
         seed: seed of the search algorithm.
         steps: training steps of the searched stage.
+        failures: restarts of a trial whose process or node died, from its newest checkpoint; -1: unlimited.
 
     Returns:
         Every trial that started, failed ones included, ordered by start, each with the values that Tune drew for it
@@ -80,7 +82,7 @@ def run_trials(
             run_config=tune.RunConfig(
                 name=folder.name,
                 storage_path=str(context.root),
-                failure_config=tune.FailureConfig(max_failures=0),
+                failure_config=tune.FailureConfig(max_failures=failures),
                 stop=BudgetStopper(),
                 callbacks=[budget, SearchProgress(objective_evaluator, search.trials, steps, budget)],
                 verbose=0,
@@ -88,13 +90,14 @@ def run_trials(
         )
     handler = signal.getsignal(signal.SIGINT)
     try:
-        with _quiet():
+        with _quiet(), internals.only_lost_trials_restart():
             grid = tuner.fit()
     except tune.TuneError as error:
         raise RunError(f"Ray Tune failed: {error}", str(folder), "fix the cause and repeat the command") from error
     if signal.getsignal(signal.SIGINT) is handler:  # Tune's handler restores it only when it was called
         raise KeyboardInterrupt
     signal.signal(signal.SIGINT, handler)
+    context.storage.collect(unfinished=True)
     results = sorted((grid[number] for number in range(len(grid))), key=lambda result: str(result.path))
     return [
         _trial_of(result, search, objective_evaluator, context)

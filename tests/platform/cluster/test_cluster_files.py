@@ -60,7 +60,8 @@ def test_setup_commands_are_valid_shell_and_write_the_environment(name: str, rep
     done = subprocess.run(["bash", "-c", show], capture_output=True, text=True, check=True, env=environment)
     path, variables = done.stdout.splitlines()
     assert path == f"{tmp_path}/venv/bin:/usr/bin:/bin"
-    assert variables == "token /mnt/blear /var/tmp/blear"
+    storage = "s3://blear-0123456789ab/team" if name == "cluster.yaml" else "/mnt/blear"
+    assert variables == f"token {storage} /var/tmp/blear"
 
 
 @pytest.mark.parametrize("name", CLOUDS)

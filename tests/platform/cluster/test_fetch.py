@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import json
+import tarfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -139,6 +143,20 @@ def test_weights_are_packed_on_request_and_a_cut_archive_is_refused(tmp_path: Pa
         unpack_run("\n".join(lines[:-1]), tmp_path / "cut")
     with pytest.raises(RunError, match="a part of the run's archive is missing"):
         unpack_run("\n".join([lines[0], *lines[2:]]), tmp_path / "cut")
+
+
+@pytest.mark.parametrize("name", ["../outside.json", "/outside.json", "stages/../../outside.json"])
+def test_no_file_is_unpacked_outside_of_the_folder(tmp_path: Path, name: str) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("inside.json"))
+        archive.addfile(tarfile.TarInfo(name))
+    content = buffer.getvalue()
+    head, tail = "=== blear run archive small", "=== end of the archive, sha256"
+    text = f"{head}\n{base64.b64encode(content).decode()}\n{tail} {hashlib.sha256(content).hexdigest()}"
+    with pytest.raises(RunError, match="the archive of this run has the name"):
+        unpack_run(text, tmp_path / "here" / "target")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_runs_of_the_storage_have_states(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -46,7 +47,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def test_submit_join_interrupt_and_continue(start: Start, ray_storage: Path) -> None:
+def test_submit_join_interrupt_and_continue(start: Start, project: tuple[Path, Path], ray_storage: Path) -> None:
     code, out, err = end(start("--detach"))
     assert code == 0, err
     assert out == ""
@@ -69,16 +70,22 @@ def test_submit_join_interrupt_and_continue(start: Start, ray_storage: Path) -> 
     assert "detached; tiny-1 goes on" in err
     assert "ray job stop tiny-1 --address http://127.0.0.1:" in err
 
-    code, out, err = end(start())
+    joined, messages = start(), ""
+    while "tiny-1 already runs on " not in messages:
+        line = (joined.stderr or iter(())).readline()
+        assert line, messages
+        messages += line
+    (ray_storage / "go").touch()  # the job's degradations wait for it
+    code, out, err = end(joined)
     assert code == 0, out[-3000:] + err
-    assert "tiny-1 already runs on " in err
     assert "run folder: " in out  # the log from its beginning
     assert "tiny-1 succeeded" in err
     run = ray_storage / "runs" / "tiny"
     assert (run / "stages" / "only" / "stage.json").is_file()
     used = json.loads((run / "run.json").read_text())["components"]
     assert used["gentle/keep"].startswith("0.1:")
-    assert "file_plugin/keep" in used
+    file = project[0] / "plugins" / "file_plugin.py"
+    assert used["file_plugin/keep"].startswith(hashlib.sha256(file.read_bytes()).hexdigest()[:12])
 
     code, out, err = end(start())
     assert code == 0, out[-3000:] + err
@@ -91,7 +98,8 @@ def test_submit_join_interrupt_and_continue(start: Start, ray_storage: Path) -> 
     assert err.splitlines()[-1] == "tiny-3 failed: Job entrypoint command failed with exit code 2"
 
 
-def test_a_stopped_job(start: Start, ray_head: str, ray_token: dict[str, str]) -> None:
+def test_a_stopped_job(start: Start, ray_head: str, ray_token: dict[str, str], ray_storage: Path) -> None:
+    (ray_storage / "go").touch()
     follower = start("--set", "name=long", "--set", "stages.only.steps=100000")
     while "run folder" not in (line := (follower.stdout or iter(())).readline()):
         assert line, end(follower)[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from blear.errors import JobError
 from blear.job.reader import read_job
-from blear.pipeline.runner import check_resources, trains_on_ray, with_workers
+from blear.pipeline.runner import _default_variables, check_resources, trains_on_ray, with_workers
 
 
 def vlqr(repository: Path, *overrides: str):
@@ -66,3 +67,12 @@ def test_one_worker_instead_of_several_is_said(repository: Path, capsys: pytest.
 def test_a_missing_gpu_is_known_before_the_data_is_prepared(repository: Path) -> None:
     with pytest.raises(JobError, match=r"cluster\.gpu: it is true, but torch finds no GPU here"):
         check_resources(vlqr(repository, "cluster.gpu=true"), on_ray=True, local=True)
+
+
+def test_settings_of_an_own_cluster_end_with_it_and_those_of_the_user_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_OF_THE_USER", "1")
+    monkeypatch.delenv("RAY_OF_BLEAR", raising=False)
+    with _default_variables({"RAY_OF_THE_USER": "0", "RAY_OF_BLEAR": "0"}):
+        assert [os.environ[name] for name in ("RAY_OF_THE_USER", "RAY_OF_BLEAR")] == ["1", "0"]
+    assert os.environ["RAY_OF_THE_USER"] == "1"
+    assert "RAY_OF_BLEAR" not in os.environ

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -94,6 +95,7 @@ def test_the_report_has_the_sections_of_every_target(affect: Path) -> None:
         assert page.count(f'<section id="{anchor}">') == 1
     assert "<h2>Robustness: valence</h2>" in page
     assert "targets emotion, valence, arousal" in page
+    assert re.search(r"mix-trained reaches Accuracy of emotion 0\.\d", page)
     assert "valence-confusion" not in page
     figures = {file.name for file in (affect / "figures").iterdir()}
     assert {"robustness.csv", "valence-robustness.csv", "arousal-robustness.svg"} <= figures

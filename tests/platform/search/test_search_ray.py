@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import gc
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import struct
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,7 +40,10 @@ def search(ray_here: None, blear, storage: Path, shards: Path):
     """Runs a job with a search in this process: search("job.yaml") -> CompletedProcess."""
     storage.mkdir()
     (storage / "shards").symlink_to(shards)
-    return functools.partial(blear, "run")
+    yield functools.partial(blear, "run")
+    with warnings.catch_warnings():  # Tune leaves result.json open for a trial that was stopped before its first report
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture
@@ -223,7 +228,11 @@ def test_a_search_ends_when_its_hours_are_used_up(job, search, storage: Path, mo
     assert results.trial(results.best)
     again = search(path)  # the used budget stays used
     assert again.returncode == 0, again.stderr[-3000:]
-    assert read_results(storage / "runs" / "tiny" / "search.json").trials == results.trials
+    began, before = (
+        [trial for trial in one.trials if trial.steps]
+        for one in (read_results(storage / "runs" / "tiny" / "search.json"), results)
+    )
+    assert began == before  # a trial that was just being created may have its values in the second file only
 
 
 def test_an_interrupted_search_continues(job, search, storage: Path) -> None:
@@ -232,18 +241,19 @@ def test_an_interrupted_search_continues(job, search, storage: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     run = storage / "runs" / "tiny"
     first = subprocess.Popen(command, start_new_session=True, env=environment, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 200
+    until = time.monotonic() + 400
     while len(logs := list(run.glob("trials/*/stages/joint/stage.json"))) < 2:
         assert first.poll() is None
         assert time.monotonic() < until
         time.sleep(0.1)
     stamps = {log: log.stat().st_mtime_ns for log in logs}
     os.killpg(first.pid, signal.SIGINT)  # as from a terminal
-    stderr = first.communicate(timeout=100)[1]
+    stderr = first.communicate(timeout=300)[1]
     assert first.returncode == 130, stderr
     assert "blear: interrupted; run the same command again" in stderr
-    # lines of a worker process, which begin with its number, may hold a traceback: SIGTERM ends it at any place
-    assert not re.search(r"^(?!.*\(\w+ pid=\d+\)).*Traceback", stderr, re.MULTILINE), stderr
+    # a worker process may print a traceback: SIGTERM ends it at any place, and its lines may come in two batches
+    own = re.sub(r"(?s)Traceback \(most(?:(?!Traceback).)*?in sigterm_handler\n.*?SystemExit: 1\n", "", stderr)
+    assert not re.search(r"^(?!.*\(\w+ pid=\d+\)).*Traceback", own, re.MULTILINE), stderr
     assert not (run / "search.json").exists()
     second = search(path)
     assert second.returncode == 0, second.stderr[-3000:]

@@ -1,0 +1,74 @@
+"""Training on the Ray cluster of this process: two gloo workers equal to one, and without Ray's internal names."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+from small_job import SMALL, sets
+
+from blear.train.on_ray import internals
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+
+TAUGHT = (
+    "stages.taught={data: faces, degrade: [{use: downscale, factor: 3}], batch_size: 15, steps: 3, swa: 0.5, "
+    "backbone: {use: vlqr/cnn5x5, width: 0.0625, dropout: 0.0}, head: {use: vlqr/valence}, optimizer: {lr: 0.01}, "
+    "teacher: {stage: hq, features: {embedding: 1}}, consistency: 0.5}"
+)
+"""A stage with a teacher, whose features it is compared with, two views of each sample, and averaged weights."""
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the shards that the tests without a head share."""
+    return tmp_path_factory.mktemp("shards")
+
+
+@pytest.fixture
+def run_here(ray_here: None, blear, storage: Path, shards: Path):
+    """Runs a small job in this process, on its own Ray: run_here("name=one") -> CompletedProcess."""
+    storage.mkdir()
+    (storage / "shards").symlink_to(shards)
+    return lambda *changes, runner="auto": blear(
+        "run", "jobs/vlqr_hq.yaml", "--runner", runner, *sets(*SMALL, "evaluate=null", *changes)
+    )
+
+
+def losses(run: Path) -> list[float]:
+    lines = (run / "stages" / "hq" / "log.jsonl").read_text().splitlines()
+    return [line["loss"] for line in map(json.loads, lines) if "loss" in line]
+
+
+def test_two_workers_give_the_losses_of_one(run_here, storage: Path) -> None:
+    """Several workers train on Ray without --runner; a batch of 15 is split into 8 and 7."""
+    done = run_here(TAUGHT, "cluster.workers=2", "name=two")
+    assert done.returncode == 0, done.stderr[-6000:]
+    two = storage / "runs" / "two"
+    info = json.loads((two / "run.json").read_text())
+    assert (info["runner"], info["world"]) == ("ray", 2)
+    local = run_here(TAUGHT, "name=one")
+    assert local.returncode == 0, local.stderr
+    one = storage / "runs" / "one"
+    assert json.loads((one / "run.json").read_text())["runner"] == "local"
+    assert len(losses(one)) == 6
+    assert losses(two) == pytest.approx(losses(one), rel=1e-4)
+    for stage in ("hq", "taught"):
+        ours, theirs = (load_file(run / "stages" / stage / "model.safetensors") for run in (one, two))
+        for name, value in ours.items():
+            assert theirs[name] == pytest.approx(value, abs=1e-4), (stage, name)
+
+
+def test_a_run_without_rays_internals_goes_on(run_here, storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(internals, "cluster_status", lambda: None)
+    monkeypatch.setattr(internals, "train_callback_base", lambda: object)
+    callback = "blear.train.on_ray.callback"  # imported again, here with another base class and after the test
+    monkeypatch.setitem(sys.modules, callback, None)
+    monkeypatch.delitem(sys.modules, callback)
+    done = run_here("name=plain", runner="ray")
+    assert done.returncode == 0, done.stderr[-6000:]
+    assert "restarts are not reported, because this version of Ray is not known" in done.stderr
+    assert len(losses(storage / "runs" / "plain")) == 6
