@@ -72,12 +72,26 @@ def locate_video(video: Path, locator: FaceLocator, every: int = 1) -> np.ndarra
     return table
 
 
+def check_boxes_file(out: Path) -> None:
+    """Checks that a file may be written: `VIDEO.csv` is often the name of the video's labels.
+
+    Raises:
+        DataError: there is a file of this name that is no table of boxes.
+    """
+    if out.is_file():
+        with out.open("rb") as file:
+            first = file.readline(len(COLUMNS) + 2)
+        if first.strip() != COLUMNS.encode():
+            raise DataError("is a file that is no table of boxes", str(out), "choose another --out")
+
+
 def write_boxes(table: np.ndarray, out: Path) -> None:
     """Writes the rows of `locate_video` as csv, to a temporary file that is renamed at the end.
 
     Raises:
-        DataError: the file cannot be written.
+        DataError: the file cannot be written, or see `check_boxes_file`.
     """
+    check_boxes_file(out)
     partial = out.with_name(f".{out.name}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -99,6 +113,7 @@ def main(video: Path, out: Path | None, every: int, device: str) -> None:
     """Writes the largest face of each frame of VIDEO: time,left,top,width,height (1-based pixels; zeros: no face)."""
     out = out or video.with_suffix(".csv")
     try:
+        check_boxes_file(out)
         table = locate_video(video, FaceLocator(device), every)
         write_boxes(table, out)
     except (BlearError, OSError) as error:

@@ -170,7 +170,7 @@ def _parts(command: Callable[[], Boxes]) -> list[tuple[str, float]]:
         timed("tracker", AppearanceTracker, "__call__")
         timed("conversion to RGB", RgbConverter, "__call__")
         timed("shots", Thumbnails, "__call__")
-        timed("estimates of degradation", predictor, "estimate_degradation")
+        timed("estimates of degradation", predictor, "estimate_face_degradation")
         began = time.process_time()
         frames = len(command())
         whole = time.process_time() - began

@@ -142,3 +142,14 @@ def test_a_file_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "taken").write_text("a file where the folder should be")
     with pytest.raises(DataError, match="cannot be written"):
         write_boxes(np.zeros((1, 5)), tmp_path / "taken" / "boxes.csv")
+
+
+def test_only_a_table_of_boxes_is_replaced(tmp_path):
+    out = tmp_path / "clip.csv"
+    for rows in (1, 2):
+        write_boxes(np.zeros((rows, 5)), out)
+        assert len(out.read_text().splitlines()) == rows + 1
+    out.write_text("time,valence\n0,0.5\n")
+    with pytest.raises(DataError, match="is a file that is no table of boxes"):
+        write_boxes(np.zeros((1, 5)), out)
+    assert out.read_text() == "time,valence\n0,0.5\n"

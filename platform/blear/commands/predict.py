@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+_BESIDE = Path()
+"""An option without a value: its file lies beside the output."""
+
 
 @click.command()
 @click.argument("arguments", nargs=-1, required=True, metavar="[MODEL] INPUT...")
@@ -70,8 +73,22 @@ import click
     help="streams: leave frames out that come while others are predicted; default: --drop, except for files at URLs",
 )
 @click.option("--strict", is_flag=True, help="refuse damaged videos")
-@click.option("--annotate", type=click.Path(path_type=Path), help="also write the video with boxes and labels (.mp4)")
-@click.option("--plot", type=click.Path(path_type=Path), help="also write the predictions over time (.png or .html)")
+@click.option(
+    "--annotate",
+    type=click.Path(path_type=Path),
+    is_flag=False,
+    flag_value=_BESIDE,
+    metavar="[FILE]",
+    help="also write the video with boxes and labels (.mp4); without FILE: as --out with this suffix",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    is_flag=False,
+    flag_value=_BESIDE,
+    metavar="[FILE]",
+    help="also write the predictions over time (.png or .html); without FILE: as --out with the suffix .html",
+)
 @click.option(
     "--clips",
     type=click.Path(path_type=Path),
@@ -165,8 +182,8 @@ def predict(
         seconds=seconds,
         drop=drop,
         strict=strict,
-        annotate=annotate,
-        plot=plot,
+        annotate=out.with_suffix(".mp4") if annotate == _BESIDE else annotate,
+        plot=out.with_suffix(".html") if plot == _BESIDE else plot,
         clips=clips,
         words=tuple(words.split(",")) if words else (),
         facts=facts,

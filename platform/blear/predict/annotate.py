@@ -18,12 +18,35 @@ from blear.progress import echo
 from blear.video import VideoFrame, probe_video, read_video
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_COMMENT = "annotated by blear"
 _HOLD_S = 1.0  # a box is shown until the next prediction, at most this long
 _TIME_BASE = Fraction(1, 90_000)
 _COLOURS = ((255, 196, 0), (0, 190, 255), (120, 230, 80), (255, 110, 110), (200, 140, 255), (250, 250, 250))
 _AUDIO = ("aac", "mp3", "opus", "ac3", "alac", "flac")  # codecs that an MP4 file can hold
 
 Row = Mapping[str, Any]
+
+
+def check_annotated(out: Path) -> None:
+    """Checks the name of an annotated video before it is made.
+
+    An empty file, or one that blear has annotated, may be replaced.
+
+    Raises:
+        RunError: the suffix is not .mp4, or there is another file of this name.
+    """
+    if out.suffix.lower() != ".mp4":
+        raise RunError(f"the suffix {out.suffix!r} cannot be written", str(out), "choose a name that ends in .mp4")
+    if out.exists() and out.stat().st_size and not _is_annotated(out):
+        raise RunError("is a file that blear has not annotated", str(out), "choose another --annotate")
+
+
+def _is_annotated(file: Path) -> bool:
+    try:
+        with av.open(f"file:{file.absolute()}") as container:
+            return container.metadata.get("comment") == _COMMENT
+    except (av.FFmpegError, OSError, ValueError):
+        return False
 
 
 def annotate_video(video: Path, rows: Iterable[Row], targets: Sequence[str], labels: Labels, out: Path) -> None:
@@ -33,13 +56,13 @@ def annotate_video(video: Path, rows: Iterable[Row], targets: Sequence[str], lab
         rows: rows of `read_output`, ordered by time.
 
     Raises:
-        RunError: the suffix is not .mp4, or the file cannot be written.
+        RunError: see `check_annotated`, or the file cannot be written.
     """
-    if out.suffix.lower() != ".mp4":
-        raise RunError(f"the suffix {out.suffix!r} cannot be written", str(out), "choose a name that ends in .mp4")
+    check_annotated(out)
     partial, start = out.with_name(f".{out.name}.writing"), probe_video(video).start
     try:
         with av.open(str(partial), "w", format="mp4") as target, av.open(f"file:{video.absolute()}") as source:
+            target.metadata["comment"] = _COMMENT
             sound = _sound(source, target, video)
             packets = iter(source.demux(sound[0])) if sound else iter(())
             waiting = next(packets, None)

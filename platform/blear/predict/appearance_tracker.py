@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from blear.imaging import Box
 from blear.predict.appearance import Appearance, appearance_distance, blend, describe_appearance
@@ -25,24 +24,36 @@ _SIZES = 2.0  # largest ratio of the sides of a face in successive detections
 _LOOKS = 0.07  # typical distance in appearance of two frames of one person
 _OTHER_PERSON = 0.4  # distance in appearance above which a face is no continuation, wherever it lies
 _SAME_PERSON, _MARGIN = 0.16, 0.04  # greatest distance at a return, and how much nearer than every other person
+_SURE = 0.5  # overlap with the expected place from which on it counts more than the appearance
+_TURN_S, _TURNED = 0.5, 0.3  # seconds since the last face, and distance in appearance, of a face that has turned
 _GAIN = 0.1  # least decrease of the summed distances in appearance at which two tracks are exchanged
 _OCCLUDED = 0.05  # overlap with another face above which a face does not change the appearance of its track
 _SHARE = 0.1  # of a new frame in the appearance of a track
 _DOUBTFUL_SHARE = 0.02  # of a frame that differs, or in which another person is near
+_PROVISIONAL_S = 2.0  # age of a new track up to which it may turn out to be that of a person who was lost
 _MOST_TRACKS = 100
 
 
 @dataclass
 class _Track:
-    """One person in one shot."""
+    """One person in one shot.
+
+    Attributes:
+        looks: average appearance; None: not seen yet.
+        seconds, side: time and side of the last face.
+        began: time of the first face that no other face covers; until then, of the last one.
+        is_clear: whether there was such a face.
+    """
 
     id: int
     shot: int
     motion: FaceMotion
     looks: Appearance | None
-    seconds: float  # of the last frame with the face
+    seconds: float
     side: float
     count: int = 1
+    began: float = 0.0
+    is_clear: bool = True
 
     def exchange_place(self, other: _Track) -> None:
         """Exchanges everything but number and colours."""
@@ -53,10 +64,18 @@ class _Track:
 
 @dataclass(frozen=True)
 class _Seen:
-    """One detected face."""
+    """One detected face.
+
+    Attributes:
+        looks: None where nothing of it is visible.
+        covered: another face overlaps it.
+        alone: nobody is so near that their shoulders could cover each other.
+    """
 
     box: Box
     looks: Appearance | None
+    covered: bool
+    alone: bool
 
     @property
     def side(self) -> float:
@@ -67,10 +86,13 @@ class AppearanceTracker:
     """Gives each face the number of its person, from 1, by place and by the colours of face, hair and clothes.
 
     All faces of a frame are assigned together (Hungarian method); the cost of a pair is its negative logarithmic
-    likelihood. Where people cross, the place is ambiguous and the colours decide, if need be later: two tracks are
-    exchanged when the people are seen apart and the colours are those of the other. A track ends with its shot; until
-    then, a person who left and returns after more than `lost_s` gets the same number if the colours are those of one
-    lost track only.
+    likelihood. A face that is not where the speed of its track leads may have turned round since the last frame, if it
+    looks like the track and can be reached. A face in the expected place that no other face covers continues its track
+    even if its appearance has changed. Where people cross, the place is ambiguous and the colours decide. Two tracks
+    are exchanged afterwards if the people are seen apart and each has the colours of the other track. A track ends with
+    its shot. Until then, a person who left and returns after more than `lost_s` gets the same number if the colours are
+    those of one lost track only. A person who comes out from behind another one, or into the picture, is hardly visible
+    at first and may get a new number, which is replaced by that of the lost track when more is seen.
 
     Args:
         lost_s: seconds after the last detection during which the place of a face counts.
@@ -85,11 +107,7 @@ class AppearanceTracker:
     def __call__(self, window: FrameWindow, detected: Sequence[DetectedFace]) -> list[TrackedFace]:
         """Every face, in the order of `detected`."""
         now, image_HWC = window.seconds, window.image_HWC
-        boxes = [face.box for face in detected]
-        seen = [
-            _Seen(face.box, None if face.interpolated else _looks(image_HWC, boxes, number))
-            for number, face in enumerate(detected)
-        ]
+        seen = [_see(image_HWC, detected, number) for number in range(len(detected))]
         self._tracks = [
             track
             for track in self._tracks[-_MOST_TRACKS:]
@@ -99,19 +117,19 @@ class AppearanceTracker:
         matched: dict[int, _Track] = {}
         recent = [track for track in here if now - track.seconds <= self.lost_s]
         _assign(recent, seen, matched, lambda track, face: _continuation_cost(track, face, now))
+        lost = [track for track in recent if track not in matched.values() and now - track.seconds <= _TURN_S]
+        _assign(lost, seen, matched, lambda track, face: _turn_cost(track, face, now))
         away = [track for track in here if track not in matched.values()]
         _assign(away, seen, matched, lambda track, face: _return_cost(track, face, here))
         _correct(seen, matched, here)
+        self._rejoin(seen, matched, here, now)
         faces = []
         for number, face in enumerate(seen):
-            others = [other.box for place, other in enumerate(seen) if place != number]
-            covered = any(overlap(face.box, other) > _OCCLUDED for other in others)
-            alone = not any(_near(face.box, other) for other in others)
             track = matched.get(number)
             if track is None:
                 track = self._begin(face, window)
             else:
-                _update(track, face, now, covered, alone)
+                _update(track, face, now)
             faces.append(TrackedFace(face.box, track.id))
         return faces
 
@@ -126,6 +144,8 @@ class AppearanceTracker:
                 "seconds": track.seconds,
                 "side": track.side,
                 "count": track.count,
+                "began": track.began,
+                "is_clear": track.is_clear,
             }
             for track in self._tracks
         ]
@@ -145,10 +165,28 @@ class AppearanceTracker:
             for track in state["tracks"]
         ]
 
+    def _rejoin(self, seen: Sequence[_Seen], matched: dict[int, _Track], here: Sequence[_Track], now: float) -> None:
+        """Continues lost tracks with the faces of tracks that began a short time ago and look like them."""
+        for number, track in list(matched.items()):
+            face = seen[number]
+            covered = face.looks is None or face.covered
+            if not track.is_clear:
+                track.began, track.is_clear = now, not covered
+            if covered or now - track.began > _PROVISIONAL_S:
+                continue
+            rest = [other for other in here if other is not track]
+            lost = [one for one in rest if one not in matched.values() and one.seconds < track.began]
+            best = min(lost, key=lambda one: _return_cost(one, face, rest), default=None)
+            if best is not None and _return_cost(best, face, rest) < _WORST:
+                best.exchange_place(track)
+                matched[number] = best
+                self._tracks.remove(track)
+
     def _begin(self, face: _Seen, window: FrameWindow) -> _Track:
         self._last_id += 1
-        motion = FaceMotion(face.box, window.seconds)
-        track = _Track(self._last_id, window.shot, motion, face.looks, window.seconds, face.side)
+        now = window.seconds
+        motion = FaceMotion(face.box, now)
+        track = _Track(self._last_id, window.shot, motion, face.looks, now, face.side, 1, now, False)
         self._tracks.append(track)
         return track
 
@@ -160,10 +198,14 @@ def _near(one: Box, other: Box) -> bool:
     return abs(x) < 2 * width and abs(y) < 3 * height
 
 
-def _looks(image_HWC: np.ndarray, boxes: Sequence[Box], number: int) -> Appearance | None:
-    """Appearance of one of several faces; None where nothing of it is visible."""
-    looks = describe_appearance(image_HWC, boxes[number], [*boxes[:number], *boxes[number + 1 :]])
-    return looks if looks.any() else None
+def _see(image_HWC: np.ndarray, detected: Sequence[DetectedFace], number: int) -> _Seen:
+    """Describes one of several faces; interpolated faces have no appearance."""
+    face = detected[number]
+    others = [other.box for place, other in enumerate(detected) if place != number]
+    looks = None if face.interpolated else describe_appearance(image_HWC, face.box, others)
+    covered = any(overlap(face.box, other) > _OCCLUDED for other in others)
+    alone = not any(_near(face.box, other) for other in others)
+    return _Seen(face.box, looks if looks is not None and looks.any() else None, covered, alone)
 
 
 def _assign(
@@ -173,6 +215,8 @@ def _assign(
     free = [number for number in range(len(seen)) if number not in matched]
     if not tracks or not free:
         return
+    from scipy.optimize import linear_sum_assignment  # 40 MB
+
     costs = np.array([[cost(track, seen[number]) for number in free] for track in tracks])
     for row, column in zip(*linear_sum_assignment(np.minimum(costs, _WORST)), strict=True):
         if costs[row, column] < _WORST:
@@ -222,7 +266,23 @@ def _continuation_cost(track: _Track, face: _Seen, now: float) -> float:
     looks = appearance_distance(track.looks, face.looks)
     if looks is None:
         return place + 1
-    return _NEVER if looks > _OTHER_PERSON else place + min(8.0, (looks / _LOOKS) ** 2 / 2)
+    if looks > _OTHER_PERSON and (face.covered or overlap(expected, face.box) < _SURE):
+        return _NEVER
+    return place + min(8.0, (looks / _LOOKS) ** 2 / 2)
+
+
+def _turn_cost(track: _Track, face: _Seen, now: float) -> float:
+    """Cost of a face to be that of a track which has changed its direction since the last frame."""
+    last, way = track.motion.turned(now)
+    looks = appearance_distance(track.looks, face.looks)
+    if looks is None or looks > _TURNED or max(track.side / face.side, face.side / track.side) > _SIZES:
+        return _NEVER
+    x, y = (
+        face.box.left + face.box.width / 2 - last.left - last.width / 2,
+        face.box.top + face.box.height / 2 - last.top - last.height / 2,
+    )
+    away = math.hypot(x, y)
+    return _NEVER if away > way + track.side / 2 else away / track.side + (looks / _LOOKS) ** 2 / 2
 
 
 def _return_cost(track: _Track, face: _Seen, here: Sequence[_Track]) -> float:
@@ -233,15 +293,15 @@ def _return_cost(track: _Track, face: _Seen, here: Sequence[_Track]) -> float:
     return _NEVER if looks is None or looks > _SAME_PERSON or looks + _MARGIN > nearest else looks
 
 
-def _update(track: _Track, face: _Seen, now: float, covered: bool, alone: bool) -> None:
+def _update(track: _Track, face: _Seen, now: float) -> None:
     track.motion.update(face.box, now)
     track.seconds, track.side, track.count = now, face.side, track.count + 1
     if track.looks is None:
         track.looks = face.looks
-    elif face.looks is not None and not covered:
+    elif face.looks is not None and not face.covered:
         looks = appearance_distance(track.looks, face.looks)
         known = looks is None or looks <= _SAME_PERSON
-        if alone and known:
+        if face.alone and known:
             track.looks = blend(track.looks, face.looks, max(_SHARE, 1 / track.count))
-        elif alone or known:
+        elif face.alone or known:
             track.looks = blend(track.looks, face.looks, _DOUBTFUL_SHARE)

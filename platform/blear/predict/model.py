@@ -16,7 +16,7 @@ from safetensors.torch import load_model
 from blear.contracts import Categories, ClipSpec
 from blear.data.dataset_info import TrainedOn
 from blear.degradation.chain import Chain, as_float
-from blear.errors import DataError, RunError
+from blear.errors import DataError, RunError, first_line
 from blear.evaluate.transform import evaluation_transform
 from blear.imaging import Box, Framing
 from blear.job.reader import read_job
@@ -125,7 +125,7 @@ def open_stage(root: Path, stage: str | None, buffer: int | None) -> FaceModel:
     try:
         load_model(recognizer, str(weights))
     except (RuntimeError, SafetensorError) as error:
-        what = f"the weights do not fit: {str(error).splitlines()[0]}"
+        what = f"the weights do not fit: {first_line(error)}"
         raise RunError(what, str(weights), "run the job again, or leave --buffer out") from error
     device = local_device("auto" if job.cluster.gpu else False)  # trained on a GPU, perhaps used without one
     return FaceModel(recognizer.eval().to(device), clip, transform, _framing(data), device, catalog)

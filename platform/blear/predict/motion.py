@@ -12,6 +12,7 @@ from blear.imaging import Box
 _MEASURED = 0.06  # standard deviation of a detected box, in sides of the face; at least one pixel
 _PUSH = 4.0  # variance of the speed that one second adds, in squared sides per second
 _SPEED = 2.0  # standard deviation of the speed of a new face, in sides per second
+_FAST = 5.0  # speed of a face that moves fast, in sides per second
 _MEMORY_S = 1.0  # a speed that is not measured any more falls to 1/e in this time
 
 
@@ -33,6 +34,11 @@ class FaceMotion:
         """The expected box at a time, and the standard deviation of its centre in pixels."""
         place_4, _, covariance_22 = self._move(seconds)
         return _box(place_4), math.sqrt(covariance_22[0, 0])
+
+    def turned(self, seconds: float) -> tuple[Box, float]:
+        """The last known box, and the way in pixels that the face can have gone from there if it has turned."""
+        step = max(0.0, seconds - self._seconds)
+        return _box(self._place_4), max(math.hypot(*self._speed_4[:2]), _FAST * self._side()) * step
 
     def update(self, box: Box, seconds: float) -> None:
         """Takes a further detection into account."""

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from blear.errors import BlearError
@@ -36,7 +37,9 @@ def predict_input(
         states: the state that an interrupted video continues from, and where states are saved; None: nowhere.
 
     Returns:
-        `frames` and `faces`: their numbers; of a video `codec`, `rate`, `start`; `error` if the input cannot be read.
+        `frames` and `faces`: their numbers; of a video `codec`, `rate`, `start`, and the number of frames that were
+        `not_decoded`, because no predicted frame depends on them; `notes`: messages of the reader, for instance on
+        damage; `error` if the input cannot be read.
     """
     facts: dict[str, Any] = {"frames": 0, "faces": 0}
     states = states or InputStates()
@@ -49,7 +52,7 @@ def predict_input(
                 live = opened.enter_context(LiveSource(local.address, drop))
             elif not local.is_picture and not local.is_folder:
                 info = probe_video(local.path)
-                facts |= {"codec": info.codec, "rate": info.rate, "start": info.start}
+                facts |= {"not_decoded": 0, "codec": info.codec, "rate": info.rate, "start": info.start}
                 total = info.frames or 0
             bar = opened.enter_context(track(title, total)) if title else _NoBar()
             start = None
@@ -58,7 +61,8 @@ def predict_input(
                 facts["faces"] = states.start["faces"]
                 echo(f"{source.name}: continues at {start.seconds:.1f} s")
             on_state = states.saver(facts)
-            for face in predictor.predict(local, _counter(facts, bar, total), live, start, on_state):
+            notice = _noting(facts, local.path)
+            for face in predictor.predict(local, _counter(facts, bar, total), live, start, on_state, notice):
                 on_record(to_record(source.name, face, labels, abstain))
                 facts["faces"] += 1
         except BlearError as error:
@@ -108,16 +112,28 @@ def file_version(source: Input) -> list[int] | None:
     return [stat.st_size, stat.st_mtime_ns]
 
 
+def _noting(facts: dict[str, Any], video: Path) -> Callable[[str], None]:
+    """The function that prints a message on a video and adds it to the facts."""
+
+    def notice(text: str) -> None:
+        echo(text)
+        facts.setdefault("notes", []).append(text.removeprefix(f"{video}: "))
+
+    return notice
+
+
 class _NoBar:
     def advance(self, amount: int = 1, note: str = "") -> None:
         pass
 
 
-def _counter(facts: dict[str, Any], bar: ProgressBar, total: int) -> Callable[[int], None]:
+def _counter(facts: dict[str, Any], bar: ProgressBar, total: int) -> Callable[[int, int], None]:
     started = time.monotonic()
 
-    def count(frames: int) -> None:
+    def count(frames: int, left_out: int) -> None:
         facts["frames"] += frames
+        if "not_decoded" in facts:
+            facts["not_decoded"] += left_out
         left = (time.monotonic() - started) / facts["frames"] * max(0, total - facts["frames"])
         bar.advance(frames, f"{duration(left)} left" if facts["frames"] % 25 == 0 and total else "")
 

@@ -16,14 +16,14 @@ from blear.models.inference import for_inference
 from blear.models.model import Model
 from blear.models.open_model import AnyModel, open_model, parse_facts
 from blear.plugin.discovery import load_plugins
-from blear.predict.annotate import annotate_video
+from blear.predict.annotate import annotate_video, check_annotated
 from blear.predict.appearance_tracker import AppearanceTracker
 from blear.predict.clip_decisions import TABLE, ClipDecisions
 from blear.predict.detectors import BoxFileDetector, DetectedFace, Detector, LocatorDetector
 from blear.predict.inputs import Input, find_clips, find_inputs
 from blear.predict.locators import default_locator, find_locator
-from blear.predict.output import read_output
-from blear.predict.plot import plot_predictions
+from blear.predict.output import check_suffix, read_output
+from blear.predict.plot import check_plot, plot_predictions
 from blear.predict.predictor import FacePredictor
 from blear.predict.rows import Labels
 from blear.predict.run import predict_inputs, predicted_targets
@@ -91,6 +91,7 @@ def predict_files(given: Sequence[str], options: PredictOptions) -> PredictSumma
         raise DataError(f"the boxes are of one video, but there are {len(inputs)} inputs", "--boxes", "give one video")
     if options.annotate is not None and (len(inputs) > 1 or inputs[0].is_picture or inputs[0].address):
         raise DataError("one video file can be annotated at a time", "--annotate", "give one video file")
+    _check_outputs(inputs, options)
     if options.cluster:
         from blear.predict.on_ray.runner import predict_on_ray
 
@@ -112,6 +113,23 @@ def predict_files(given: Sequence[str], options: PredictOptions) -> PredictSumma
         annotate_video(inputs[0].path, rows, targets, model.labels, options.annotate)
         summary.files.append(options.annotate)
     return summary
+
+
+def _check_outputs(inputs: Sequence[Input], options: PredictOptions) -> None:
+    """Checks the names of all outputs before anything is predicted.
+
+    Raises:
+        RunError: a suffix is wrong, or an output is an input or another file that would be lost.
+    """
+    check_suffix(options.out)
+    if options.annotate is not None:
+        check_annotated(options.annotate)
+    if options.plot is not None:
+        check_plot(options.plot)
+    given = {source.path.resolve() for source in inputs if source.address is None}
+    for out in (options.out, options.annotate, options.plot):
+        if out is not None and out.resolve() in given:
+            raise RunError("is an input", str(out), "choose another file for the output")
 
 
 def open_predictor(options: PredictOptions, every: int) -> tuple[FacePredictor, dict[str, Any]]:

@@ -17,6 +17,7 @@ from blear.predict.rows import Labels
 
 _MOST_PEOPLE = 8
 _GAP_S = 2.0  # a longer pause interrupts a line
+_UNIT = 2.0  # values up to this size are drawn about a line at 0, with at least -1 to 1
 _MOST_POINTS = 2000  # of a line; more are averaged
 _COLOURS = (
     "#d62728",
@@ -40,6 +41,12 @@ class _Curves:
     values: dict[str, array[float]] = field(default_factory=dict)
 
 
+def check_plot(out: Path) -> None:
+    """Raises a RunError where the suffix of a plot is neither .png nor .html."""
+    if out.suffix.lower() not in (".png", ".html"):
+        raise RunError(f"the suffix {out.suffix!r} cannot be written", str(out), "choose .png or .html")
+
+
 def plot_predictions(rows: Iterable[Mapping[str, Any]], targets: Sequence[str], labels: Labels, out: Path) -> None:
     """Writes a plot of the people with most faces; the picture stands in the page where `out` ends in .html.
 
@@ -47,10 +54,9 @@ def plot_predictions(rows: Iterable[Mapping[str, Any]], targets: Sequence[str], 
         rows: rows of `read_output`.
 
     Raises:
-        RunError: the suffix is neither .png nor .html.
+        RunError: see `check_plot`.
     """
-    if out.suffix.lower() not in (".png", ".html"):
-        raise RunError(f"the suffix {out.suffix!r} cannot be written", str(out), "choose .png or .html")
+    check_plot(out)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -60,10 +66,11 @@ def plot_predictions(rows: Iterable[Mapping[str, Any]], targets: Sequence[str], 
     figure = Figure(figsize=(10, 2.3 * panels + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(panels, 1, squeeze=False, sharex=len({source for source, _ in shown}) == 1)[:, 0]
+    limits = {target: _limits([people[one] for one in shown], target) for target in targets if target not in labels}
     for place, (source, person) in enumerate(shown):
         for number, target in enumerate(targets):
             axis = axes[place * len(targets) + number]
-            _draw(axis, people[source, person], target, labels)
+            _draw(axis, people[source, person], target, labels, limits.get(target, (0.0, 1.0)))
             axis.set_title(f"{Path(source).name}, person {person}: {target}", fontsize=9, loc="left")
     axes[-1].set_xlabel("seconds", fontsize=8)
     if not shown:
@@ -94,12 +101,21 @@ def _names(target: str, labels: Labels) -> list[str]:
     return [target, f"{target}_smoothed"]
 
 
-def _draw(axis: Any, curves: _Curves, target: str, labels: Labels) -> None:
+def _limits(people: Sequence[_Curves], target: str) -> tuple[float, float]:
+    """Lowest and highest value of the axes of a regression target, the same for all people."""
+    values = [np.asarray(curves.values[name], float) for curves in people for name in (target, f"{target}_smoothed")]
+    low, high = min((v.min() for v in values), default=-1.0), max((v.max() for v in values), default=1.0)
+    largest = float(max(-low, high))
+    if largest <= _UNIT:
+        return -1.05 * max(1.0, largest), 1.05 * max(1.0, largest)
+    margin = 0.05 * max(float(high - low), 1e-6)
+    return float(low) - margin, float(high) + margin
+
+
+def _draw(axis: Any, curves: _Curves, target: str, labels: Labels, limits: tuple[float, float]) -> None:
     is_class = target in labels
-    largest = 0.0
     for number, name in enumerate(_names(target, labels)):
         seconds, values = _thinned(np.array(curves.seconds), np.array(curves.values[name], float))
-        largest = max(largest, float(np.abs(values).max()))
         gaps = np.flatnonzero(np.diff(seconds) > _GAP_S) + 1
         raw = not is_class and number == 0
         axis.plot(
@@ -111,10 +127,8 @@ def _draw(axis: Any, curves: _Curves, target: str, labels: Labels) -> None:
             color="#b0b0b0" if raw else _COLOURS[number % len(_COLOURS)] if is_class else "#1f77b4",
             label=name.removeprefix(f"{target}_") if is_class else name.replace("_", ", "),
         )
-    if is_class:
-        axis.set_ylim(0, 1)
-    elif largest <= 1:
-        axis.set_ylim(-1.05, 1.05)
+    axis.set_ylim(*limits)
+    if limits[0] < 0 < limits[1]:
         axis.axhline(0, color="black", lw=0.6)
     axis.grid(alpha=0.3)
     axis.tick_params(labelsize=8, labelbottom=True)

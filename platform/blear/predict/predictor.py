@@ -25,6 +25,7 @@ from blear.predict.trackers import FaceTracker, FileTracker, TrackId
 from blear.predict.turn import UprightVideo
 from blear.predict.video import FrameWindow, windows
 from blear.predict.video_state import Stateful, VideoState
+from blear.progress import echo
 from blear.video import VideoFrame, read_video
 from blear.video.reader import Damaged
 
@@ -95,19 +96,22 @@ class FacePredictor:
     def predict(
         self,
         source: Input,
-        on_frames: Callable[[int], None] = lambda count: None,
+        on_frames: Callable[[int, int], None] = lambda count, left_out: None,
         live: LiveSource | None = None,
         start: VideoState | None = None,
         on_state: Callable[[Callable[[], VideoState]], None] = lambda state: None,
+        notice: Callable[[str], None] = echo,
     ) -> Iterator[FacePrediction]:
         """Yields the faces of a video, a picture, a folder or a stream, ordered by time.
 
         Args:
-            on_frames: is called with the number of frames that were decoded since the last call.
+            on_frames: is called with the number of frames that were read since the last call, and the number of those
+                that were not decoded, see `read_video`.
             live: the opened stream.
             start: continues after the frame of this state. Earlier frames are decoded, but neither converted nor
                 detected; the following predictions are those of a call that was not interrupted.
             on_state: is called after each batch of frames, with a function that returns the state.
+            notice: receives the messages of `read_video`.
 
         Raises:
             DataError: it cannot be decoded, or a given box lies outside the frame.
@@ -126,40 +130,51 @@ class FacePredictor:
         elif by_locator and is_file and not isinstance(tracker, FileTracker):
             upright = UprightVideo.search(source.path, self.detector)
         after = -1 if start is None else start.frame
-        windows_ = self._windows(source, clip.length, on_frames, live, upright, after)
+        windows_ = self._windows(source, clip.length, on_frames, live, upright, after, notice)
         for batch in self._detect(windows_, live, None if start is None else start.last_detection):
-            faces = []
-            for window, detected in batch:
-                by_box = {face.box: face for face in detected}
-                tracked = tracker(window, detected)
-                faces += [(window, index, face, by_box[face.box]) for index, face in enumerate(tracked)]
-            for first in range(0, len(faces), _FACES):
-                part = faces[first : first + _FACES]
-                clips = [self._clip(window, detected, source.name) for window, _, _, detected in part]
-                outputs = {name: value.float().numpy() for name, value in self.model(clips).items()}
-                for number, (window, index, face, detected_face) in enumerate(part):
-                    score, side = detected_face.score, min(face.box.width, face.box.height)
-                    degradation = estimate_face_degradation(window.image_HWC, face.box)
-                    prediction = {
-                        name: self._calibrated(name, np.atleast_1d(values[number]), side, degradation)
-                        for name, values in outputs.items()
-                    }
-                    confidence = 1.0 if score is None else score
-                    smoothed = smoother(face.id, window.seconds, side, confidence, prediction)
-                    yield FacePrediction(
-                        window.frame,
-                        window.seconds,
-                        face.id,
-                        index,
-                        upright.box_in_video(face.box),
-                        score,
-                        detected_face.interpolated,
-                        window.damaged,
-                        degradation,
-                        prediction,
-                        smoothed,
-                    )
+            yield from self._predict_batch(batch, tracker, smoother, upright, source.name)
             on_state(partial(_state, batch[-1], upright.turn, stateful))
+            del batch  # before the next frames are decoded: images are large
+
+    def _predict_batch(
+        self,
+        batch: Sequence[Detected],
+        tracker: FaceTracker,
+        smoother: TrackSmoother,
+        upright: UprightVideo,
+        name: str,
+    ) -> Iterator[FacePrediction]:
+        faces = []
+        for window, detected in batch:
+            by_box = {face.box: face for face in detected}
+            tracked = tracker(window, detected)
+            faces += [(window, index, face, by_box[face.box]) for index, face in enumerate(tracked)]
+        for first in range(0, len(faces), _FACES):
+            part = faces[first : first + _FACES]
+            clips = [self._clip(window, detected, name) for window, _, _, detected in part]
+            outputs = {target: value.float().numpy() for target, value in self.model(clips).items()}
+            for number, (window, index, face, detected_face) in enumerate(part):
+                score, side = detected_face.score, min(face.box.width, face.box.height)
+                degradation = estimate_face_degradation(window.image_HWC, face.box)
+                prediction = {
+                    target: self._calibrated(target, np.atleast_1d(values[number]), side, degradation)
+                    for target, values in outputs.items()
+                }
+                confidence = 1.0 if score is None else score
+                smoothed = smoother(face.id, window.seconds, side, confidence, prediction)
+                yield FacePrediction(
+                    window.frame,
+                    window.seconds,
+                    face.id,
+                    index,
+                    upright.box_in_video(face.box),
+                    score,
+                    detected_face.interpolated,
+                    window.damaged,
+                    degradation,
+                    prediction,
+                    smoothed,
+                )
 
     def _detect(
         self, windows_: Iterable[FrameWindow], live: LiveSource | None, before: Detected | None
@@ -175,31 +190,34 @@ class FacePredictor:
         self,
         source: Input,
         length: int,
-        on_frames: Callable[[int], None],
+        on_frames: Callable[[int, int], None],
         live: LiveSource | None,
         upright: UprightVideo,
         after: int,
+        notice: Callable[[str], None],
     ) -> Iterator[FrameWindow]:
         def counted(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
             for frame in self._before_end(frames):
-                on_frames(1)
+                on_frames(1, 0)
                 yield frame
 
         if live is not None:
             yield from live.windows(counted, self.chooser(), length, self.framing is not None)
         elif source.is_picture:
             yield FrameWindow(0, 0.0, (read_picture(source.path),) * length)
-            on_frames(1)
+            on_frames(1, 0)
         elif source.is_folder:
             yield from windows(counted(_pictures(source.path)), lambda frame: True, length, cuts=False)
         else:
-            frames = upright.frames(self._before_end(self._frames(source.path, length, on_frames)))
+            frames = upright.frames(self._before_end(self._frames(source.path, length, on_frames, notice)))
             yield from windows(frames, self.chooser(), length, cuts=self.framing is not None, after=after)
 
     def _before_end(self, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
         return itertools.takewhile(lambda frame: self.seconds is None or frame.seconds < self.seconds, frames)
 
-    def _frames(self, video: Path, length: int, on_frames: Callable[[int], None]) -> Iterator[VideoFrame]:
+    def _frames(
+        self, video: Path, length: int, on_frames: Callable[[int, int], None], notice: Callable[[str], None]
+    ) -> Iterator[VideoFrame]:
         """The frames of a video. Those that are not predicted may be left out, where clips have one frame."""
         chosen = self.chooser()
 
@@ -207,7 +225,7 @@ class FacePredictor:
             return chosen(VideoFrame(number, seconds, lambda: np.empty(0), 1.0, damaged=False))
 
         only = wanted if length == 1 else None
-        return read_video(video, damaged=self.damaged, wanted=only, on_frames=on_frames)
+        return read_video(video, damaged=self.damaged, wanted=only, on_frames=on_frames, notice=notice)
 
     def _calibrated(self, target: str, values: np.ndarray, px: float, degradation: Mapping[str, float]) -> np.ndarray:
         calibration = self.model.card.calibration.get(target)

@@ -129,6 +129,11 @@ def predicted_targets(model: AnyModel) -> list[str]:
     return sorted(outputs, key=lambda target: target not in model.labels)
 
 
+def unchecked_note(not_decoded: int) -> str:
+    """States in the summary that some frames were not decoded; empty where all were."""
+    return f"; {not_decoded} frames were not decoded: damage in their pixels is not reported" if not_decoded else ""
+
+
 def _report(name: str, facts: dict[str, Any], people: PersonSummaries, result: PredictionResult) -> None:
     if "error" in facts:
         result.broken.append(name)
@@ -140,5 +145,6 @@ def _report(name: str, facts: dict[str, Any], people: PersonSummaries, result: P
     latency, dropped = facts.get("latency_ms"), facts.get("dropped")
     times = f"; latency {latency['median']} ms, 95 %: {latency['p95']} ms" if latency else ""
     left_out = f"; {dropped} frames dropped for newer ones" if dropped else ""
-    result.lines.append(f"{name}: {what} in {facts['frames']} frames{times}{left_out}")
+    unchecked = unchecked_note(facts.get("not_decoded", 0))
+    result.lines.append(f"{name}: {what} in {facts['frames']} frames{times}{left_out}{unchecked}")
     result.lines += people.lines(name)

@@ -10,6 +10,9 @@ import numpy as np
 
 from blear.predict.video_state import array_from_json, array_to_json
 
+_MOST = 1000  # persons and targets, above which those of long ago are forgotten
+_LONG_AGO = 100.0  # time constants; the weight of what came before is then below the rounding of the average
+
 Prediction = Mapping[str, np.ndarray]
 """Target -> probabilities [K], or a value [1]."""
 
@@ -31,6 +34,9 @@ class TrackSmoother:
 
     def __call__(self, person: object, time: float, face_px: float, score: float, prediction: Prediction) -> Prediction:
         """The smoothed predictions of a person at a time, with those of this time."""
+        if len(self._states) > _MOST:
+            oldest = time - _LONG_AGO * self._seconds
+            self._states = {key: state for key, state in self._states.items() if state[0] >= oldest}
         smoothed = {}
         for target, now in prediction.items():
             weight = max(1e-3, score * (_certainty(now) if len(now) > 1 else min(1.0, face_px / self._full_px)))

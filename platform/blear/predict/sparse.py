@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from blear.imaging import Box
 from blear.predict.detectors import DetectedFace, Detector
@@ -50,8 +50,9 @@ class SparseDetector:
             stored += sum(image_HWC.nbytes for image_HWC in window.images)
             if is_key and (stored >= self.batch_bytes // 3 or len(batch) >= self.batch_frames):
                 done = self._detect(before, batch)
-                before, batch, stored = done[-1], [], 0
+                before, batch, stored = (replace(window, images=()), done[-1][1]), [], 0  # images are large
                 yield done
+                del done, window
         if batch:
             yield self._detect(before, batch)
 
@@ -137,6 +138,8 @@ def _pairs(old: Sequence[DetectedFace], new: Sequence[DetectedFace]) -> list[tup
     for faces in (old, new):
         if any(overlap(a.box, b.box) > _CROSSING for k, a in enumerate(faces) for b in faces[:k]):
             return None
+    from scipy.optimize import linear_sum_assignment  # 40 MB
+
     overlaps = np.array([[overlap(a.box, b.box) for b in old] for a in new])
     rows, columns = linear_sum_assignment(overlaps, maximize=True)
     if overlaps[rows, columns].min() < _SAME_FACE:

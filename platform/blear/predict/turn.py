@@ -115,4 +115,4 @@ def _is_upright(face: DetectedFace) -> bool:
 
 def _shrink(frame_HWC: np.ndarray) -> np.ndarray:
     step = -(-max(frame_HWC.shape) // _LARGEST)
-    return frame_HWC[::step, ::step]
+    return np.ascontiguousarray(frame_HWC[::step, ::step])  # a view would keep the whole frame

@@ -65,7 +65,8 @@ def test_records_are_those_of_the_timeline_with_further_fields(predict, run: Pat
         assert set(record["degradation"]) == {"blur", "blockiness", "noise"}
     facts = json.loads((tmp_path / "out.jsonl.meta.json").read_text())
     assert (facts["framing"]["shape"], facts["framing"]["margin"]) == ("square", 0.5)
-    assert facts["inputs"][str(video)] == {"frames": 13, "faces": 2, "codec": "mjpeg", "rate": FPS, "start": 0.0}
+    expected = {"frames": 13, "not_decoded": 0, "faces": 2, "codec": "mjpeg", "rate": FPS, "start": 0.0}
+    assert facts["inputs"][str(video)] == expected
     assert facts["blear"] == blear.__version__
     assert not list(tmp_path.glob(".*"))
 
@@ -266,6 +267,35 @@ def test_annotated_video_and_plots(predict, video: Path, tmp_path: Path) -> None
     with av.open(str(annotated)) as kept, av.open(str(talking)) as source:
         assert [bytes(p) for p in kept.demux(audio=0)] == [bytes(p) for p in source.demux(audio=0)]
     assert plot.read_text().count("data:image/png;base64,") == 1
+    predict("clips", talking, "--annotate", annotated, "--plot")  # replaces its own file; the plot beside the output
+    assert sorted(path.name for path in tmp_path.glob("*.html")) == ["out.html", "plot.html"]
+    predict("clips", talking, "--plot", "--annotate")
+    (tmp_path / "out.mp4").write_bytes(b"")  # as of `mktemp`
+    predict("clips", talking, "--plot", "--annotate")
+    assert len(list(read_video(tmp_path / "out.mp4"))) == FRAMES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--annotate", "other.mp4"], r"other\.mp4: is a file that blear has not annotated"),
+        (["--annotate", "clip.mp4"], r"clip\.mp4: is a file that blear has not annotated"),
+        (["--annotate", "new.avi"], r"new\.avi: the suffix '\.avi' cannot be written"),
+        (["--plot", "clip.mp4"], r"clip\.mp4: the suffix '\.mp4' cannot be written"),
+        (["--out", "clip.csv"], r"clip\.csv: is an input"),
+    ],
+)
+def test_outputs_are_checked_before_anything_is_predicted(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("clip.mp4", "clip.csv", "other.mp4"):
+        shutil.copy(video, name)
+    given = "clip.csv" if "clip.csv" in arguments else "clip.mp4"
+    with pytest.raises(BlearError, match=message):
+        CliRunner().invoke(cli, ["predict", "robust-faces", given, *arguments], catch_exceptions=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "clip.csv", "other.mp4"}
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {video.read_bytes()}
 
 
 def test_the_framing_of_the_model_is_needed(run: Path, video: Path, tmp_path: Path) -> None:

@@ -91,3 +91,18 @@ def test_the_journal_returns_records_in_the_order_of_the_inputs(tmp_path: Path) 
         journal.finish_input("d", {"faces": 1})
         found = [(one["input"], one["frames"]) for one in journal.records(["d", "a", "b", "c"])]
     assert found == [("d", 7), ("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1)]
+
+
+def test_plots_have_one_scale_for_all_people_and_a_line_at_zero() -> None:
+    from array import array
+
+    from blear.predict.plot import _Curves, _limits
+
+    def curves(*values: float) -> _Curves:
+        seconds = array("d", range(len(values)))
+        return _Curves(seconds, {"valence": array("f", values), "valence_smoothed": array("f", values)})
+
+    assert _limits([curves(-0.2, 0.3), curves(0.1)], "valence") == (-1.05, 1.05)
+    assert _limits([curves(0.5, -1.2), curves(0.1)], "valence") == pytest.approx((-1.26, 1.26))
+    assert _limits([curves(2, 8), curves(1, 9)], "valence") == pytest.approx((0.6, 9.4))
+    assert _limits([], "valence") == (-1.05, 1.05)

@@ -201,3 +201,30 @@ def test_the_overlap_of_two_boxes_is_that_computed_by_hand() -> None:
     assert overlap(Box(0, 0, 10, 10), Box(5, 0, 10, 10)) == pytest.approx(50 / 150)
     assert overlap(Box(0, 0, 10, 10), Box(20, 0, 10, 10)) == 0
     assert overlap(Box(0, 0, 10, 10), Box(0, 0, 10, 10)) == 1
+
+
+def test_who_was_hardly_visible_at_first_gets_the_number_of_before() -> None:
+    tracker = AppearanceTracker()
+    assert ids(tracker, 0, [(60, RED), (280, BLUE)]) == [1, 2]
+    for n in range(1, 10):
+        assert ids(tracker, n, [(60, RED)]) == [1]
+    hidden = [face(60), DetectedFace(face(100).box, 0.9, interpolated=True)]  # no colours are seen
+    assert [one.id for one in tracker(scene(10, [(60, RED)]), hidden)] == [1, 3]
+    assert ids(tracker, 11, [(60, RED), (110, BLUE)]) == [1, 2]
+    assert ids(tracker, 12, [(60, RED), (120, BLUE), (280, GREEN)]) == [1, 2, 4]
+
+
+@pytest.mark.parametrize("every", [5, 8])
+def test_who_turns_round_between_two_frames_keeps_the_number_in_other_light(every: int) -> None:
+    tracker = AppearanceTracker()
+    for number in range(0, 75, every):
+        x = 30 + 4.4 * (37.5 - abs(number - 37.5))  # there and back, 4 sides in a second
+        colour = RED if x < 120 else (190, 55, 90)
+        assert ids(tracker, number, [(x, colour), (290, BLUE)]) == [1, 2]
+
+
+def test_a_face_in_its_place_keeps_the_number_whatever_its_colours() -> None:
+    tracker = AppearanceTracker()
+    for n in range(20):
+        colour = tuple(round((1 - n / 19) * a + n / 19 * b) for a, b in zip(RED, BLUE, strict=True))
+        assert ids(tracker, n, [(100, colour), (145, GREEN)]) == [1, 2]  # nobody is so near that faces overlap

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from blear.plugin.code_digest import require_code
 from blear.predict.inputs import Input
 from blear.predict.journal import record_line
 from blear.predict.one_input import predict_input
@@ -32,9 +33,11 @@ class InputPredictor:
     Args:
         options: of the command.
         every: see `open_predictor`.
+        code: `code_digest` where the command was started.
     """
 
-    def __init__(self, options: PredictOptions, every: int) -> None:
+    def __init__(self, options: PredictOptions, every: int, code: str) -> None:
+        require_code(code)
         self._predictor, _ = open_predictor(options, every)
         self._abstain = options.abstain
 

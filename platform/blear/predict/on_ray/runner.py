@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from blear.errors import DataError, RunError
+from blear.plugin.code_digest import code_digest
 from blear.predict.inputs import Input
 from blear.predict.journal import Journal
 from blear.predict.on_ray.actor import InputPredictor, describe_model, to_row
 from blear.predict.options import EVERY, PredictOptions, PredictSummary, clip_decisions
 from blear.predict.output import check_suffix
-from blear.predict.run import write_results
+from blear.predict.run import unchecked_note, write_results
 from blear.progress import duration, echo, track
 from blear.train.on_ray.cluster_status import autoscaler_config_file, read_autoscaler_limits
 from blear.train.on_ray.tasks import cancelled_on_error, fits_on_a_node, remote_task, task_errors
@@ -72,7 +73,10 @@ def predict_on_ray(inputs: Sequence[Input], options: PredictOptions) -> PredictS
     broken = [name for name, facts in finished.items() if "error" in facts]
     lines = [f"{name}: {finished[name]['error'].splitlines()[0]}" for name in broken]
     faces, frames = (sum(facts[kind] for facts in finished.values()) for kind in ("faces", "frames"))
-    lines.append(f"{len(finished) - len(broken)} of {len(finished)} inputs: {faces} faces in {frames} frames")
+    unchecked = unchecked_note(sum(facts.get("not_decoded", 0) for facts in finished.values()))
+    lines.append(
+        f"{len(finished) - len(broken)} of {len(finished)} inputs: {faces} faces in {frames} frames{unchecked}"
+    )
     return PredictSummary(lines, broken, [out])
 
 
@@ -122,7 +126,7 @@ def _describe(options: PredictOptions, every: int, gpus: float) -> Any:
     task = remote_task(describe_model, name="describe model", cpus=1.0, gpus=gpus, retries=3)
     since, announced = time.monotonic(), False
     with task_errors("predict"):
-        reference = task.remote(options, every)
+        reference = task(options, every)
         with cancelled_on_error([reference]):
             importlib.import_module("ray.data")  # takes seconds, in which the worker starts
             while not ray.wait([reference], timeout=_POLL_S)[0]:
@@ -153,7 +157,7 @@ def _predict(
         [to_row(source) for source in inputs], override_num_blocks=min(len(inputs), _BLOCKS)
     ).map(
         InputPredictor,  # type: ignore[arg-type]  # a class: an actor
-        fn_constructor_args=(options, every),
+        fn_constructor_args=(options, every, code_digest()),
         # one task at a time: the death of a worker counts for the input that it had, and for no other one
         compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=most, max_tasks_in_flight_per_actor=1),
         num_cpus=1,
