@@ -30,17 +30,19 @@ def budget_markdown(budget: Budget) -> str:
 
 
 def _chosen(budget: Budget) -> str:
+    likely = [point for point in budget.points if point.agreement.value >= budget.kept]
     if budget.best is None:
-        likely = [point for point in budget.points if point.agreement.value >= budget.kept]
         text = f"no setting keeps {100 * budget.kept:g} % for certain"
         if likely:
             best = min(likely, key=lambda point: point.kbps)
             text += f"; {_name(best)} does on these faces ({best.kbps:.0f} kbit/s). A longer video narrows the interval"
         return text
     commands = [budget.best.setting.ffmpeg(video, budget.size) for video in budget.videos[:1]]
-    return f"cheapest that keeps {100 * budget.kept:g} %: {_name(budget.best)}, {budget.best.kbps:.1f} kbit/s\n\n" + (
-        "\n".join(commands)
-    )
+    text = f"cheapest that keeps {100 * budget.kept:g} %: {_name(budget.best)}, {budget.best.kbps:.1f} kbit/s"
+    least = min(likely, key=lambda point: point.kbps)
+    if least.kbps < budget.best.kbps:
+        text += f". Perhaps {_name(least)} does too ({least.kbps:.1f} kbit/s): a longer video narrows the interval"
+    return "\n\n".join([text, *commands])
 
 
 def _name(point: Point) -> str:
@@ -79,6 +81,7 @@ def plot_budget(budget: Budget, out: Path) -> None:
     """Writes the agreement against the bit rate, one line for each codec and size, as PNG or SVG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -95,10 +98,14 @@ def plot_budget(budget: Budget, out: Path) -> None:
         )
     axis.axhline(budget.kept, color="#565d6a", lw=1, ls="--")
     axis.axvline(budget.source_kbps, color="#565d6a", lw=1, ls=":")
-    axis.text(budget.source_kbps, axis.get_ylim()[0], " source", fontsize=8, color="#565d6a", va="bottom")
+    low = axis.get_ylim()[0]
+    axis.text(budget.source_kbps, low, "source ", fontsize=8, color="#565d6a", va="bottom", ha="right")
     if budget.best is not None:
         axis.plot(budget.best.kbps, budget.best.agreement.value, "o", ms=11, mfc="none", mec="#1c1e21")
     axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xlabel("kbit/s of the video")
     axis.set_ylabel("equal decisions" if budget.classes else "concordance with the original")
     axis.legend(fontsize=8)

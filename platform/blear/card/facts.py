@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from blear.card.predictions import TestedModel
 from blear.card.samples import CardData
@@ -23,6 +24,7 @@ from blear.models.foreign import ForeignModel
 from blear.pipeline.run_info import installed_versions
 from blear.plugin.catalog import Catalog
 from blear.plugin.fingerprints import component_fingerprints
+from blear.train.macs import count_macs
 
 _PATHS = ("source", "root")
 """Parameters of a dataset that name places of this machine."""
@@ -39,6 +41,7 @@ def card_info(
 ) -> dict[str, Any]:
     """Returns the content of run.json, which `blear compare` and the report read too."""
     names = [model.label for model in models]
+    macs = {model.label: _macs(model) for model in models}
     used = [("degradation", sweep.use) for sweep in suite.evaluate.sweeps.values()]
     components = component_fingerprints(catalog, sorted({("dataset", data.use), *used}))
     return {
@@ -51,9 +54,12 @@ def card_info(
         "suite": suite.identity,
         "split": data.split,
         "cluster": None,
-        "models": {model.label: _model(model) for model in models},
+        "models": {model.label: _model(model, macs[model.label]) for model in models},
         "warnings": list(warnings),
-        "arms": {model.label: {"stage": model.label, "note": model.model.card.summary} for model in models},
+        "arms": {
+            model.label: {"stage": model.label, "note": model.model.card.summary, "macs": macs[model.label]}
+            for model in models
+        },
         "headline": {
             "target": data.target,
             "metric": CLASSIFICATION[0].name,
@@ -80,12 +86,20 @@ def card_info(
     }
 
 
-def _model(model: TestedModel) -> dict[str, Any]:
+def _macs(model: TestedModel) -> int | None:
+    """Multiply-accumulates for one picture, or frame of a clip; None where the network does not run in torch."""
+    clip = model.model.card.clip
+    frames = torch.zeros(1, clip.length, clip.channels, clip.height, clip.width)
+    return count_macs(model.network("cpu"), frames) // clip.length or None
+
+
+def _model(model: TestedModel, macs: int | None) -> dict[str, Any]:
     card, clip = model.model.card, model.model.card.clip
     facts: dict[str, Any] = {
         "name": card.name,
         "sha256": card.weights_sha256,
         "input": f"{clip.length} x {clip.channels} x {clip.height} x {clip.width}",
+        "macs": macs,
         "labels": list(model.model.labels[model.target]),
         "matched": model.labels.changed,
         "framing": card.framing,

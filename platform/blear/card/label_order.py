@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 _LEAST_GAIN = 0.15
 """Gain of accuracy on clean pictures from which on another order of the labels is proposed."""
@@ -18,6 +17,8 @@ def better_order(counts_KK: np.ndarray, classes: Sequence[str]) -> str:
         counts_KK: confusion matrix on clean pictures, row = true class, column = predicted class.
         classes: names of the classes.
     """
+    from scipy.optimize import linear_sum_assignment
+
     total = counts_KK.sum()
     if not total:
         return ""

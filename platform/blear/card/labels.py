@@ -32,6 +32,15 @@ class LabelMap:
         even = np.full_like(found_NK, 1 / found_NK.shape[1])
         return np.where(total_N1 > 0, found_NK / np.where(total_N1 > 0, total_N1, 1), even).astype(np.float32)
 
+    def covers(self, probabilities_NM: np.ndarray) -> np.ndarray:
+        """Whether any probability lies on classes of the data, bool [N]; without any, `__call__` returns even ones."""
+        return np.asarray((probabilities_NM.astype(np.float64) @ self.matrix_MK).sum(axis=1) > 0)
+
+    @property
+    def left_out(self) -> list[str]:
+        """Classes of the model that are no class of the data."""
+        return [name for name, match in self.pairs.items() if match is None]
+
     @property
     def changed(self) -> dict[str, str | None]:
         """The pairs whose names differ."""

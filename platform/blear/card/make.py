@@ -85,7 +85,7 @@ def make_card(models: Sequence[str], options: CardOptions, out: Path) -> Card:
     if out_of_data := left_out_classes(given):
         data = data.without_classes(out_of_data)
     tested = _models(models, options.facts, data, given)
-    table, faces = predict_suite(
+    table, faces, counters = predict_suite(
         tested, data, suite, catalog, device=options.device, faces=options.faces, slices=options.slices
     )
     labels = [one.label for one in tested]
@@ -99,7 +99,8 @@ def make_card(models: Sequence[str], options: CardOptions, out: Path) -> Card:
         target=data.target,
         options=SummaryOptions(slices=options.slices, mce=labels[0] if len(labels) > 1 else None, groups=groups),
     )
-    info = card_info(tested, data, suite, catalog, options.command, started, _warnings(summary))
+    warnings = [*(counter.warning for counter in counters if counter.uncovered), *_warnings(summary)]
+    info = card_info(tested, data, suite, catalog, options.command, started, warnings)
     write_predictions(out / "predictions.parquet", [table])
     return _write(Card(summary, info, card_markdown(summary, info)), suite, faces, table, out)
 

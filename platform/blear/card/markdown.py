@@ -113,11 +113,17 @@ def _models(models: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for label, facts in models.items():
         matched = ", ".join(f"{ours} = {theirs or 'left out'}" for ours, theirs in facts["matched"].items())
-        steps = ", ".join(f"{key} {value}" for key, value in facts.get("preprocessing", {}).items())
+        steps = ", ".join(f"{key} {_joined(value)}" for key, value in facts.get("preprocessing", {}).items())
         notes = "; ".join(text for text in (steps, facts["terms"]) if text)
         digest = facts["sha256"][:16] or "-"
-        rows.append([label, facts["input"], ", ".join(facts["labels"]), matched or "equal", digest, notes or "-"])
-    return _table(["Model", "input", "labels", "matched", "SHA-256", "notes"], rows)
+        macs = "-" if facts["macs"] is None else f"{facts['macs'] / 1e6:,.3g}"
+        labels = ", ".join(facts["labels"])
+        rows.append([label, facts["input"], macs, labels, matched or "equal", digest, notes or "-"])
+    return _table(["Model", "input", "million MACs", "labels", "matched", "SHA-256", "notes"], rows)
+
+
+def _joined(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _score(summary: Summary, arm: str, name: str) -> RobustnessScore | None:

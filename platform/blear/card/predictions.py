@@ -13,6 +13,7 @@ from torch import Tensor
 from blear.card.labels import LabelMap
 from blear.card.samples import CardData
 from blear.card.suites import Suite
+from blear.card.uncovered import UncoveredCounter
 from blear.contracts import BuildContext, Categories, ClipSpec
 from blear.degradation.chain import Chain, as_float
 from blear.errors import RunError
@@ -45,13 +46,12 @@ class TestedModel:
     target: str
     labels: LabelMap
 
-    def probabilities(self, device: str) -> Callable[[Tensor], np.ndarray]:
-        """A function: clips [N, T, C, H, W] in [0, 1] -> probabilities of the data's classes, float32 [N, K]."""
+    def network(self, device: str) -> Callable[[Tensor], np.ndarray]:
+        """A function: clips [N, T, C, H, W] in [0, 1] -> probabilities of the model's classes, float32 [N, M]."""
         fast = for_inference(self.model).to(device) if isinstance(self.model, Model) else self.model.to(device)
 
         def run(clips: Tensor) -> np.ndarray:
-            parts = [fast(part)[self.target].detach().cpu().numpy() for part in clips.split(_CHUNK)]
-            return self.labels(np.concatenate(parts))
+            return np.concatenate([fast(part)[self.target].detach().cpu().numpy() for part in clips.split(_CHUNK)])
 
         return run
 
@@ -80,7 +80,7 @@ def predict_suite(
     device: str = "cpu",
     faces: int = 0,
     slices: Sequence[str] = (),
-) -> tuple[pa.Table, CardFaces]:
+) -> tuple[pa.Table, CardFaces, list[UncoveredCounter]]:
     """Predicts all samples under every condition. All models see the same degraded pictures.
 
     Args:
@@ -89,14 +89,17 @@ def predict_suite(
         slices: keys of the samples' `meta` that the table keeps.
 
     Returns:
-        The predictions table with one arm for each model, and the pictures.
+        The predictions table with one arm for each model, the pictures, and the number of predictions of each model
+        without any probability on the data's classes.
 
     Raises:
-        RunError: a model returns probabilities that are not finite.
+        RunError: a model returns probabilities that are not finite, or most of its predictions have no probability on
+            the data's classes.
     """
     context = _context(data, suite)
     swept = levels(suite.evaluate, catalog, context)
-    networks = [model.probabilities(device) for model in models]
+    networks = [model.network(device) for model in models]
+    counters = [UncoveredCounter(model.label, model.labels) for model in models]
     shown = np.unique(np.linspace(0, len(data.truth_N) - 1, min(faces, len(data.truth_N))).astype(np.int64))
     tables: list[list[pa.Table]] = [[] for _ in models]
     pictures = []
@@ -107,9 +110,10 @@ def predict_suite(
                 found.append(_pictures(frames, rows_B, shown))
                 clips = _clip_columns(data, rows_B, kbps_B if _is_curve(suite, level) else None, slices)
                 for number, (model, network) in enumerate(zip(models, networks, strict=True)):
-                    p_BK = network(frames)
-                    _require_finite(p_BK, model, level)
-                    decoded = Categories(data.classes, torch.from_numpy(p_BK)[:, None])
+                    p_BM = network(frames)
+                    _require_finite(p_BM, model, level)
+                    counters[number].add(model.labels.covers(p_BM))
+                    decoded = Categories(data.classes, torch.from_numpy(model.labels(p_BM))[:, None])
                     row = PredictionContext(
                         model.label,
                         model.label,
@@ -120,10 +124,12 @@ def predict_suite(
                     )
                     tables[number].append(prediction_rows(row, clips, data.truth_N[rows_B], decoded))
             pictures.append(np.concatenate(found))
+            for counter in counters:
+                counter.require_most_covered()
             bar.advance(1, level.condition)
     keys = [data.samples[row].key for row in shown]
     table = pa.concat_tables([part for parts in tables for part in parts])
-    return table, CardFaces(np.stack(pictures, axis=1), keys, swept)
+    return table, CardFaces(np.stack(pictures, axis=1), keys, swept), counters
 
 
 def _context(data: CardData, suite: Suite) -> BuildContext:
@@ -164,7 +170,7 @@ def _pictures(frames: Tensor, rows_B: np.ndarray, shown: np.ndarray) -> np.ndarr
     return frames[chosen, 0].mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-def _require_finite(p_BK: np.ndarray, model: TestedModel, level: Level) -> None:
-    if not np.isfinite(p_BK).all():
+def _require_finite(p_BM: np.ndarray, model: TestedModel, level: Level) -> None:
+    if not np.isfinite(p_BM).all():
         what = f"probabilities are not finite at {level.condition} {level.severity:g}"
         raise RunError(what, model.label, "check range, mean and std of the model's facts")

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
-from blear.errors import JobError
+from blear.errors import JobError, first_line
 from blear.job.schema import Evaluate
 from blear.models.shipped import package_folders_of_plugins
 from blear.plugin.uses import StrictModel
@@ -105,7 +105,7 @@ def _read(file: Path) -> SuiteFile:
     except ValidationError as error:
         raise _mistake(error, file) from error
     except (YAMLError, UnicodeDecodeError) as error:
-        raise JobError(f"no YAML: {str(error).splitlines()[0]}", str(file), "fix the file") from error
+        raise JobError(f"no YAML: {first_line(error)}", str(file), "fix the file") from error
 
 
 def _mistake(error: ValidationError, file: Path) -> JobError:

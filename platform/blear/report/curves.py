@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.optimize import isotonic_regression
 
+from blear.evaluate.statistics.curve_fitting import isotonic_regression
 from blear.evaluate.summary import Estimate
 from blear.report.drawing import WIDE, panel, style
 from blear.report.run_info import Sweep
@@ -122,7 +122,7 @@ def _label_lines(axes: Axes, ends: Sequence[tuple[float, float, str, str]], x: f
     gap = (high - low) * 0.055
     ordered = sorted(ends)
     slots = np.arange(len(ordered)) * gap
-    places = isotonic_regression(np.array([end[0] for end in ordered]) - slots).x + slots  # least moves, no overlap
+    places = isotonic_regression(np.array([end[0] for end in ordered]) - slots) + slots  # least moves, no overlap
     for (y, end, arm, color), place in zip(ordered, places, strict=True):
         moved = abs(place - y) > gap / 4 or end != x
         axes.annotate(

@@ -32,7 +32,7 @@ def outcome(view: View) -> list[str]:
     reached = view.estimate(best, sweep.condition, severity)
     if reached is None:
         return [f"{best} was not evaluated at {named} {severity:g}; see the table."]
-    label = view.headline.label
+    label = _label(view)
     sentences = [
         f"At {named} {severity:g}, {best} reaches {label} {_with_interval(reached)}, where {reference} reaches "
         f"{_with_interval(base)}."
@@ -52,7 +52,13 @@ def _single_arm_outcome(view: View, severity: float) -> list[str]:
     sweep, arm = view.first_sweep, view.arms[0].label
     found = [(level, e) for level in (sweep.levels[0], severity) if (e := view.estimate(arm, sweep.condition, level))]
     values = ", ".join(f"{_with_interval(e)} at {sweep.parameter} {level:g}" for level, e in dict(found).items())
-    return [f"{arm} reaches {view.headline.label} {values}."] if found else ["See the table."]
+    return [f"{arm} reaches {_label(view)} {values}."] if found else ["See the table."]
+
+
+def _label(view: View) -> str:
+    """Name of the headline metric, with its target where there are several: "Accuracy of emotion"."""
+    summary = view.summary
+    return f"{view.headline.label} of {summary.target}" if summary.other_targets else view.headline.label
 
 
 def _best_arm(view: View, arms: Sequence[str], levels: Sequence[_Level]) -> str | None:

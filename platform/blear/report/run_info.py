@@ -39,11 +39,17 @@ class Sweep(_RecordModel):
 
 
 class ArmInfo(_RecordModel):
-    """An arm of the job. `clean`: evaluated on clean frames at every level, an upper bound."""
+    """An arm of the job.
+
+    Attributes:
+        clean: evaluated on clean frames at every level, an upper bound.
+        macs: multiply-accumulates for one face; None: not counted.
+    """
 
     stage: str
     note: str = ""
     clean: bool = False
+    macs: int | None = None
 
 
 class DataInfo(_RecordModel):

@@ -42,6 +42,12 @@ class Arm:
         return self.name in self.run.info.clean_arms
 
     @property
+    def macs(self) -> int | None:
+        """Multiply-accumulates for one face; None: not counted."""
+        known = self.run.info.arms.get(self.name)
+        return None if known is None else known.macs
+
+    @property
     def color(self) -> str:
         """The colour in figures."""
         return arm_color(self.number)

@@ -14,9 +14,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from blear.budget.agreement import agreement, time_blocks
+from blear.budget.agreement import Agreement, agreement, time_blocks
 from blear.budget.encode import encode_video, source_rate
 from blear.budget.faces import OriginalBoxes
+from blear.budget.report import budget_markdown
+from blear.budget.run import Budget, Point
 from blear.budget.settings import Setting, grid
 from blear.cli import cli
 from blear.contracts import ClipSpec, Target
@@ -38,7 +40,8 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     coarse = generator.integers(0, 256, (12, 16, 3)).astype(np.uint8)
     texture = np.kron(coarse, np.ones((8, 8, 1), np.uint8))
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=20, options={"crf": "10"})
+        # x264 gives different files for the same small frames with its default mbtree
+        stream = container.add_stream("libx264", rate=20, options={"crf": "10", "mbtree": "0"})
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
         for number in range(FRAMES):
             picture = np.roll(texture, (3 * number, 5 * number), (0, 1))[: SIZE[1], : SIZE[0]]
@@ -113,6 +116,17 @@ def test_settings_are_checked() -> None:
         grid(["h266"], [1], [])
     with pytest.raises(RunError, match="h264 has 0 to 51"):
         grid(["h264"], [1], [60])
+
+
+def test_a_cheaper_setting_that_is_undecided_is_named() -> None:
+    """One setting keeps 90 % for certain, a cheaper one perhaps, the cheapest one does not."""
+    found = {30: (400.0, 0.99, 0.95, 1.0), 40: (100.0, 0.95, 0.85, 0.99), 50: (20.0, 0.5, 0.4, 0.6)}
+    points = [Point(Setting("h264", 2, crf), row[0], Agreement(*row[1:])) for crf, row in found.items()]
+    budget = Budget(points, 0.9, points[0], "emotion", True, 60, 800.0, [Path("clip.mp4")], (640, 360))
+    text = budget_markdown(budget)
+    assert "| h264, 1/2, 40 | 100.0 | 12.5 % | 0.950 [0.850, 0.990] | perhaps |" in text
+    assert "cheapest that keeps 90 %: h264, 1/2, crf 30, 400.0 kbit/s. Perhaps h264, 1/2, crf 40 does too" in text
+    assert "-vf scale=320:180:flags=area" in text
 
 
 def test_the_cheapest_setting_that_keeps_the_decisions_is_chosen(video: Path, model: Path, tmp_path: Path) -> None:

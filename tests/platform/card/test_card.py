@@ -20,6 +20,7 @@ from blear.errors import BlearError, JobError, RunError
 from blear.evaluate.compare import compare_runs
 from blear.evaluate.predictions import read_predictions
 from blear.evaluate.summary import read_summary
+from blear.train.macs import count_macs
 
 SHIPPED = {
     "faces": (1, "3ed16d81"),
@@ -134,6 +135,29 @@ def test_a_class_of_the_data_can_be_left_out(colours: Path, tmp_path: Path) -> N
     assert made.summary.classes == ["green", "red"]
 
 
+def test_predictions_on_left_out_classes_alone_are_counted(colours: Path, tmp_path: Path) -> None:
+    model = tmp_path / "unsure.py"
+    model.write_text(
+        (colours / "models.py").read_text() + "class Some(Renamed):\n"
+        "    every = 9\n"
+        "    def __call__(self, batch):\n"
+        "        scores = super().__call__(batch)\n"
+        "        scores[:: self.every] = 0, 0, 0, 1\n"
+        "        return scores\n"
+        "class All(Some):\n    every = 1\n"
+    )
+    values = options(colours, labels=("reddish=red,greenish=green,grey=",))
+    made = make_card([f"m={model}:Some"], values, tmp_path / "card")
+    (warning,) = made.info["warnings"]
+    assert warning.startswith("m: 36 of 324 predictions have no probability outside the classes that --labels")
+    assert f"**Warning.** {warning}." in made.text
+    probabilities = read_predictions(tmp_path / "card" / "predictions.parquet")["probabilities"].to_pylist()
+    np.testing.assert_allclose(probabilities[::9], 1 / 3, rtol=1e-6)
+    with pytest.raises(RunError, match=r"36 of 36 predictions have no probability outside .* \(grey\)") as error:
+        make_card([f"m={model}:All"], values, tmp_path / "all")
+    assert "--labels grey=CLASS" in error.value.do
+
+
 def test_labels_in_a_wrong_order_are_noticed() -> None:
     counts = np.array([[0, 9, 1], [1, 0, 9], [8, 2, 0]])
     text = better_order(counts, ("red", "green", "blue"))
@@ -150,6 +174,9 @@ def test_a_shipped_model_and_a_table(colours: Path, tmp_path: Path) -> None:
     values = options(colours, data=str(colours / "faces.csv"), split="all", params={"size": 48})
     made = make_card(["robust-faces"], values, tmp_path)
     assert made.info["models"]["robust-faces"]["parameters"] == model.card.parameters
+    macs = count_macs(model, torch.zeros(1, 1, 1, 48, 48))
+    assert made.info["models"]["robust-faces"]["macs"] == macs
+    assert f"| robust-faces | 1 x 1 x 48 x 48 | {macs / 1e6:,.3g} |" in made.text
     assert made.info["data"]["data"]["counts"] == {"all": 12}
     table = read_predictions(tmp_path / "predictions.parquet")
     clean = table.filter(np.array(table["condition"].to_pylist()) == "clean")

@@ -51,6 +51,7 @@ def section(view: View) -> Section | None:
             "pairs": _pairs(view),
             "labels": labels,
             "cubic_differs": cubic_differs,
+            "macs": [(arm.label, f"{arm.macs / 1e6:,.3g}") for arm in view.arms if arm.macs is not None],
             "others": list(dict.fromkeys(bd.metric for bd in view.summary.bd if bd.metric != view.headline.name)),
         },
     )
@@ -116,8 +117,10 @@ def _pairs(view: View) -> list[tuple[BjontegaardDelta, dict[tuple[str, str], Bjo
 
 
 def _points(view: View) -> list[dict[str, Cell]]:
+    macs = {arm.label: arm.macs for arm in view.arms}
     return [
-        {"arm": c.arm, "codec": c.codec, "factor": c.factor, "metric": c.metric} | point.model_dump()
+        {"arm": c.arm, "codec": c.codec, "factor": c.factor, "metric": c.metric, "macs": macs[c.arm]}
+        | point.model_dump()
         for c in view.summary.rates
         for point in c.points
     ]
