@@ -1,6 +1,6 @@
 """Writes docs/robust_faces.png: accuracy of the robust network and of the ordinary one on degraded real faces.
 
-    python docs/make_robust_curve.py RUN FER2013.csv [--ordinary clean] [--robust refined] [--thin 2] [--split dev]
+    python docs/make_robust_curve.py RUN FER2013.csv [--ordinary clean] [--robust third] [--thin 2] [--split dev]
 
 RUN is the folder of a run of jobs/robust_faces.yaml: both networks have one architecture and one recipe, and the
 ordinary one has seen clean faces only. Four panels: face size, JPEG quality, blur, noise. Bands are 95 % intervals of a
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("csv", type=Path)
     parser.add_argument("--ordinary", default="clean", help="stage trained on clean faces")
-    parser.add_argument("--robust", default="refined", help="stage trained on degraded faces")
+    parser.add_argument("--robust", default="third", help="stage trained on degraded faces")
     parser.add_argument("--split", default="dev")
     parser.add_argument("--thin", type=int, default=2, help="test every N-th face")
     parser.add_argument("--out", type=Path, default=OUT)

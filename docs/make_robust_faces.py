@@ -12,26 +12,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from shipped_models import MODELS, check_job, half_precision_changes, read_fer2013, scores_of
+
 import blear
-from blear.contracts import BuildContext
-from blear.job.reader import read_job
 from blear.job.schema import Evaluate
-from blear.job.training_digest import training_digest
-from blear.models.conditions import Labelled, check_conditions, read_conditions, read_split
+from blear.models.conditions import read_conditions
 from blear.models.inference import for_inference
 from blear.models.model import Model
 from blear.models.score_tables import ScoreTables
-from blear.models.scores import Score, all_scores, from_row
-from blear.plugin.discovery import load_plugins
+from blear.models.scores import Score, from_row
 from blear.predict.calibrate import CalibrationResult, calibrate
 from blear_fer.datasets.fer2013 import FRAMING
 
-FOLDER = Path(__file__).resolve().parents[1] / "plugins" / "blear_robust" / "models" / "robust-faces"
+FOLDER = MODELS / "robust-faces"
 SUMMARY = "Seven emotions of a face of 48 x 48 grey pixels: clean, small, blurred, compressed or noisy"
 TERMS = (
     "Trained on FER2013 (Goodfellow et al. 2013): pictures from the web, collected for a Kaggle challenge, without a "
@@ -86,6 +83,7 @@ def main() -> None:
     facts: dict[str, Any] = {
         "name": "robust-faces",
         "summary": SUMMARY,
+        "default": True,
         "terms": TERMS,
         "training": model.card.training.model_dump() | {"job": given.job},
         "framing": asdict(FRAMING),  # shards of an older version do not state it
@@ -101,38 +99,6 @@ def main() -> None:
 def lowers_error(fitted: CalibrationResult) -> bool:
     """Whether the temperatures lower the mean calibration error of the faces that they were not fitted on."""
     return sum(fitted.after.values()) < sum(fitted.before.values())
-
-
-def check_job(job: str, trained: Model) -> None:
-    """Checks that the arguments of `blear run` name the job that the model was trained by."""
-    file, *options = shlex.split(job)
-    values = dict(zip(options[::2], options[1::2], strict=True))
-    overrides = [value for option, value in zip(options[::2], options[1::2], strict=True) if option == "--set"]
-    named, _ = read_job(
-        Path(__file__).resolve().parents[1] / file, profile=values.get("--profile"), overrides=overrides
-    )
-    if training_digest(named) != trained.card.training.job_sha256:
-        raise SystemExit(f"{job}: its digest is not that of the run, {trained.card.training.job_sha256}")
-
-
-def read_fer2013(csv: Path, split: str, model: Model) -> Labelled:
-    """The faces of a split of FER2013."""
-    dataset = load_plugins().get("dataset", "fer/fer2013").build({"source": str(csv)}, BuildContext())
-    return read_split(dataset, split, model)
-
-
-def scores_of(model: Model, data: Labelled, evaluate: Evaluate, thin: int) -> list[Score]:
-    """All scores of a model under conditions."""
-    results = check_conditions(model, data, evaluate, load_plugins(), thin)
-    return all_scores(results, data.truth_N, evaluate, model.labels[data.target])
-
-
-def half_precision_changes(trained: Model, model: Model, data: Labelled) -> float:
-    """Share of the decisions on clean faces that differ between float32 and float16 weights."""
-    first, second = (
-        for_inference(one)(data.frames_NTHWC[:, 0, :, :, 0])[data.target].argmax(1) for one in (trained, model)
-    )
-    return float((first != second).float().mean())
 
 
 def results_text(facts: dict[str, Any], scores: list[Score], evaluate: Evaluate) -> str:

@@ -1,0 +1,47 @@
+"""Prints the table of docs/reproduce.md from a run of jobs/robust_ablations.yaml: `make_ablations.py RUN...`.
+
+Several runs are several seeds of the same job. Differences to the first arm are paired by face; their intervals come
+from a bootstrap over the faces, with the mean over the seeds.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+RESAMPLES = 10_000
+COLUMNS = ["arm", "seed", "sample", "condition", "truth", "prediction"]
+
+
+def main(runs: list[Path]) -> None:
+    """Prints one row for each arm."""
+    import pandas as pd
+
+    rows = pd.concat([pq.read_table(run / "predictions.parquet", columns=COLUMNS).to_pandas() for run in runs])
+    rows["right"] = (rows.truth == rows.prediction) * 100.0
+    arms, conditions = list(rows.arm.unique()), list(rows.condition.unique())
+    mean = rows.groupby(["arm", "condition", "sample"]).right.mean().unstack()  # over the seeds
+    degraded = [name for name in conditions if name != "clean"]
+    right_AN = np.stack([mean.loc[[(arm, name) for name in degraded]].mean().to_numpy() for arm in arms])
+    clean_AN = np.stack([mean.loc[(arm, "clean")].to_numpy() for arm in arms])
+    drawn = np.random.default_rng(0).multinomial(
+        right_AN.shape[1], np.full(right_AN.shape[1], 1 / right_AN.shape[1]), RESAMPLES
+    )
+    lines = ["| arm | " + " | ".join(conditions) + " | clean, difference | degraded, difference |"]
+    lines.append("| --- |" + " ---: |" * (len(conditions) + 2))
+    for number, arm in enumerate(arms):
+        cells = [f"{mean.loc[(arm, name)].mean():.1f}" for name in conditions]
+        for values_AN in (clean_AN, right_AN):
+            difference_N = values_AN[number] - values_AN[0]
+            low, high = np.percentile(drawn @ difference_N / len(difference_N), [2.5, 97.5])
+            cells.append(f"{difference_N.mean():+.1f} [{low:+.1f}, {high:+.1f}]" if number else "")
+        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    seeds = ", ".join(map(str, sorted(rows.seed.unique())))
+    sys.stdout.write("\n".join([*lines, "", f"{clean_AN.shape[1]} faces, seeds: {seeds}", ""]))
+
+
+if __name__ == "__main__":
+    main([Path(name) for name in sys.argv[1:]])
