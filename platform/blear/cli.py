@@ -35,6 +35,7 @@ from blear.commands.timeline import timeline
 from blear.commands.verify import verify
 from blear.commands.weights import weights
 from blear.errors import BlearError
+from blear.models.time_limit import leave_process
 from blear.storage.run_log import log_error, log_to_stderr
 
 
@@ -77,6 +78,15 @@ for command in (
 
 def main() -> None:
     """Entry point of the `blear` command."""
+    try:
+        _main()
+    except SystemExit as end:
+        leave_process(int(end.code or 0) if isinstance(end.code, int | None) else 1)
+        raise
+    leave_process(0)
+
+
+def _main() -> None:
     log_to_stderr(debug=False)
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:

@@ -38,3 +38,8 @@ class DataError(BlearError):
 
 class RunError(BlearError):
     """A run folder or a checkpoint cannot be used."""
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message; the name of its class where there is no message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from blear.errors import DataError
+from blear.errors import DataError, first_line
 
 _log = logging.getLogger(__name__)
 _NAMED = 5
@@ -35,7 +35,7 @@ class LeftOut:
         """
         self._errors.append(error)
         if len(self._errors) <= self._limit:
-            _log.warning("left out: %s", str(error).splitlines()[0])
+            _log.warning("left out: %s", first_line(error))
             return
         if not self._limit:
             do = f"{error.do}; or leave such samples out: `max_broken`" if error.do else "set `max_broken`"

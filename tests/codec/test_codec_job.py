@@ -4,9 +4,12 @@ import itertools
 import json
 
 import pyarrow.parquet as pq
+import torch
 
 from blear.job.reader import read_job
+from blear.models.load import load
 from blear.pipeline.run import run_job
+from blear.train.macs import count_macs
 
 TINY = {
     "data.*.stand_in.subjects": "{train: 2, dev: 3}",
@@ -38,7 +41,14 @@ def test_six_rate_points_for_each_codec_and_size(repository, storage):
     assert (half < full).all()
     by_arm = coded.pivot_table(index=["condition", "severity", "sample"], columns="arm", values="kbps")
     assert (by_arm["max-mix"] == by_arm["clean-trained"]).all()
-    said = json.loads((run / "run.json").read_text())["sweeps"]
+    info = json.loads((run / "run.json").read_text())
+    said = info["sweeps"]
+    macs = {arm["macs"] for arm in info["arms"].values()}
+    network = load(run, stage=info["arms"]["clean-trained"]["stage"])
+    clip = network.card.clip
+    assert macs == {count_macs(network, torch.zeros(1, clip.length, clip.channels, clip.height, clip.width))}
+    shown = f"Million multiply-accumulates for each face: clean-trained {macs.pop() / 1e6:,.3g}"
+    assert shown in (run / "report.html").read_text()
     assert [sweep["group"] for sweep in said if sweep["condition"] == "HEVC at 1/4"] == [{"codec": "HEVC", "shrink": 4}]
 
 

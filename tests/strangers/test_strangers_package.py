@@ -104,36 +104,27 @@ def test_a_package_goes_to_workers_that_do_not_have_it(
     assert all(f"<dt>{name}</dt><dd><code>0.1.0:" in report for name in COMPONENTS)
 
 
-@pytest.mark.ray
-@pytest.mark.timeout(600)
-def test_a_one_file_plugin_goes_the_same_way(
-    outside: Outside, ray_head: str, ray_token: dict[str, str], ray_storage: Path
-) -> None:
-    place = outside.folder / "one"
-    outside("blear", "plugins", "new", "scrawl", "--file", "--in", place)
+def test_a_one_file_plugin_is_listed_checked_described_and_run(blear, storage: Path, tmp_path: Path) -> None:
+    """Its way to the workers of a cluster is tested by test_submit_ray.py."""
+
+    def output(*arguments: object) -> str:
+        done = blear(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return str(done.stdout + done.stderr)
+
+    output("plugins", "new", "scrawl", "--file", "--in", tmp_path)
     names = [name.replace("sketch", "scrawl") for name in COMPONENTS]
-    file = place / "scrawl.py"
-    listed = outside("blear", "plugins", "--plugin", file)
-    page = outside("blear", "plugins", "--plugin", file, "docs", "scrawl")
-    schema = outside("blear", "schema", "--plugin", file)
-    assert " 0 failed" in outside("blear", "plugins", "check", file)
+    file = tmp_path / "scrawl.py"
+    listed = output("plugins", "--plugin", file)
+    page = output("plugins", "--plugin", file, "docs", "scrawl")
+    schema = output("schema", "--plugin", file)
+    assert " 0 failed" in output("plugins", "check", file)
     for name in names:
         assert name in listed
         assert f"### {name}" in page
         assert f'"title": "{name}"' in schema
-    told = outside(
-        "blear",
-        "submit",
-        place / "scrawl.yaml",
-        "--working-dir",
-        place,
-        "--address",
-        ray_head,
-        *one_training("scrawl"),
-        **ray_token,
-    )
-    assert "scrawl-1 succeeded" in told
-    report = (ray_storage / "runs" / "scrawl" / "report.html").read_text()
+    output("run", tmp_path / "scrawl.yaml", *one_training("scrawl"))
+    report = (storage / "runs" / "scrawl" / "report.html").read_text()
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]  # a file has no other version
     assert all(f"<dt>{name}</dt><dd><code>{digest}:" in report for name in names)
 
@@ -151,7 +142,8 @@ def test_workers_with_another_version_are_named(
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: blear-sketch\nVersion: {version}\n")
         (info / "entry_points.txt").write_text("[blear]\nsketch = blear_sketch\n")
-    entry = f"env PYTHONPATH={sites['0.2.0']} blear run job.yaml --runner ray --set name=torn --set stages.*.steps=4"
+    driver = ":".join(filter(None, (str(sites["0.2.0"]), os.environ.get("PYTHONPATH"))))
+    entry = f"env PYTHONPATH={driver} blear run job.yaml --runner ray --set name=torn --set stages.*.steps=4"
     environment = json.dumps({"env_vars": {"PYTHONPATH": str(sites["0.1.0"])}, "working_dir": str(package)})
     command = [Path(sys.executable).with_name("ray"), "job", "submit", "--address", ray_head]
     command += ["--runtime-env-json", environment, "--", *entry.split()]

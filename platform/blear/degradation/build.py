@@ -66,6 +66,15 @@ def evaluation_nodes(
     return nodes, context
 
 
+def resizing_entries(catalog: Catalog, entries: Sequence[DegradationEntry], context: BuildContext) -> list[int]:
+    """The positions of the entries of a list that its evaluation-time version needs, see `evaluation_nodes`."""
+    kept = []
+    for number, entry in enumerate(entries):
+        nodes, context = evaluation_nodes(catalog, [entry], context)
+        kept += [number] if nodes else []
+    return kept
+
+
 def _build_node(
     catalog: Catalog, entry: DegradationEntry, context: BuildContext, where: str
 ) -> tuple[Node, BuildContext]:

@@ -22,6 +22,9 @@ def check_sections(document: Document, job: Job) -> None:
         if stage.auxiliary_norm and job.cluster.compile:
             what = "cannot be compiled; set cluster.compile: false"
             document.problem(("stages", name, "auxiliary_norm"), what)
+        if stage.teacher is not None and stage.teacher.features and job.cluster.compile:
+            what = "features of a compiled model cannot be recorded; set cluster.compile: false"
+            document.problem(("stages", name, "teacher", "features"), what)
 
 
 def _check_evaluated_data(document: Document, job: Job, evaluate: Evaluate) -> None:

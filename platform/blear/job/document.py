@@ -6,6 +6,7 @@ import codecs
 import copy
 import difflib
 import fnmatch
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ Where = tuple[str | int, ...]
 
 _LARGEST = 1 << 18
 _MOST = 50_000
+_CACHED_FROM = 200  # characters: values of --set would push jobs out of the cache
 _DEEPEST = 32
 _FLATTER = "a job needs no more than a few levels"
 
@@ -129,12 +131,18 @@ def _decoded(content: bytes) -> str:
     return content.decode("utf-8-sig")
 
 
+@functools.lru_cache(maxsize=64)
+def _tree(text: str) -> Any:
+    """Ruamel's tree of a text, which nobody changes. Parsing a job takes about 0.1 s, and jobs are read repeatedly."""
+    return YAML().load(text)
+
+
 def _parsed(text: str, file: str) -> Any:
     """Parses a text to ruamel's tree, in which aliases share their nodes."""
     if len(text) > _LARGEST:
         raise JobError(f"a job of more than {_LARGEST} characters", file, "keep data out of the job file")
     try:
-        return YAML().load(text)
+        return _tree(text) if len(text) > _CACHED_FROM else YAML().load(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file

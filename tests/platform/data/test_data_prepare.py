@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import io
 import json
@@ -6,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from data_toy import prepare_toy, toy_ref
 
 from blear.data.dataset_info import Layout
-from blear.data.prepare import part_writer
+from blear.data.prepare import part_runner, part_writer
 from blear.data.prepare.run import prepare_dataset
 from blear.data.prepared import Prepared
 from blear.errors import DataError, PluginError
@@ -67,6 +69,43 @@ def test_worker_processes_write_the_same_bytes(tmp_path):
     assert one.folder.name == many.folder.name
     assert contents(one.folder) == contents(many.folder)
     assert one.split("train").layout == Layout(frames="float32", clean="float32", clean_shape=(2, 4, 3, 1))
+
+
+def test_few_small_parts_start_no_worker_process(tmp_path, monkeypatch):
+    (tmp_path / "one").mkdir()
+    one = prepare_toy(tmp_path / "one", kind="floats")
+    monkeypatch.setattr(part_runner, "_submit", None)
+    monkeypatch.setattr(part_runner, "_ALONE_S", 3600.0)
+    assert contents(prepare_toy(tmp_path, kind="floats", workers=None).folder) == contents(one.folder)
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="one core: there are no worker processes")
+@pytest.mark.parametrize("error", [None, OSError("no process starts")])
+def test_worker_processes_write_the_parts_that_are_left_after_a_second(tmp_path, monkeypatch, error):
+    log, submitted, here = tmp_path / "log", threading.Event(), []
+    submit, write = part_runner._submit, part_runner.write_part
+
+    def submit_rest(*arguments):
+        try:
+            if error is not None:
+                raise error
+            return submit(*arguments)
+        finally:
+            submitted.set()
+
+    def write_when_submitted(spec, part):
+        here.append(part)
+        assert submitted.wait(100)
+        return write(spec, part)
+
+    monkeypatch.setattr(part_runner, "_ALONE_S", 0.0)
+    monkeypatch.setattr(part_runner, "_submit", submit_rest)
+    monkeypatch.setattr(part_runner, "write_part", write_when_submitted)
+    with contextlib.nullcontext() if error is None else pytest.raises(OSError, match="no process starts"):
+        prepare_toy(tmp_path, parts=3, workers=None, log=str(log))
+    assert len(here) <= 1
+    written = log.read_text().split() if log.is_file() else []
+    assert len(written) == len(set(written)) == (6 if error is None else len(here))
 
 
 def test_a_complete_folder_is_not_written_again(tmp_path):
@@ -237,12 +276,34 @@ def test_after_ctrl_c_only_complete_parts_exist(tmp_path, workers):
         assert run.poll() is None
         time.sleep(0.05)
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does
-    _, said = run.communicate(timeout=20)
+    _, said = run.communicate(timeout=100)
     assert run.returncode != 0
     assert said.endswith("KeyboardInterrupt\n")
     assert said.count("Traceback") == 1  # of this process alone, for which `blear` prints one line
     (folder,) = (path for path in (tmp_path / "shards").iterdir() if path.is_dir())
     assert sorted(contents(folder)) == complete
+
+
+def test_an_interrupt_while_the_marker_is_written_leaves_no_file(tmp_path, monkeypatch):
+    def interrupt(path):
+        if path.name.startswith(".00000.json"):  # written, not renamed yet
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(durable, "_sync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_toy(tmp_path)
+    (folder,) = (path for path in (tmp_path / "shards").iterdir() if path.is_dir())
+    assert contents(folder) == {}
+
+
+def test_what_a_killed_process_left_of_a_marker_is_deleted(tmp_path):
+    prepared = prepare_toy(tmp_path)
+    (prepared.folder / "dataset.json").unlink()
+    prepared.shards("train")[0].unlink()
+    left = prepared.folder / "train" / ".00000.json.1234.partial"
+    left.touch()
+    prepare_toy(tmp_path)
+    assert not left.exists()
 
 
 def test_an_interrupt_after_the_marker_was_written_keeps_the_part(tmp_path, monkeypatch):
@@ -346,3 +407,13 @@ def test_errors_of_ray_tasks_are_raised_unchanged(tmp_path, ray_here):
     assert type(caught.value) is DataError
     assert caught.value.args == ("row 7 has no label", "labels.csv", "fix the row")
     assert not [name for name in contents(tmp_path) if name.endswith((".partial", "dataset.json"))]
+
+
+@pytest.mark.ray
+def test_a_node_with_other_code_is_named(tmp_path, ray_here, monkeypatch):
+    from blear.data.prepare import ray_tasks
+
+    monkeypatch.setattr(ray_tasks, "code_digest", lambda: "0" * 64)
+    with pytest.raises(PluginError, match="the code of blear differs from that where the job was started"):
+        prepare_toy(tmp_path, use_ray=True)
+    assert not [name for name in contents(tmp_path) if name.endswith((".tar", ".partial", "dataset.json"))]

@@ -98,9 +98,9 @@ def test_a_retry_continues_a_broken_transfer(toy):
 
 
 def test_a_slow_server_does_not_time_out(toy):
-    """Six pieces, a quarter of the timeout apart: longer than the timeout in total."""
-    retry = RetryPolicy(tries=1, timeout_s=1.2)
-    with serve(toy.folder, Faults(times=9, slow_s=0.3)) as (url, _):
+    """Six pieces, a fifth of the timeout apart: longer than the timeout in total."""
+    retry = RetryPolicy(tries=1, timeout_s=2.5)
+    with serve(toy.folder, Faults(times=9, slow_s=0.5)) as (url, _):
         prepared = Prepared.open(url, retry=retry)
         shard = prepared.split("train").shards[0]
         assert shard.bytes > 4 * PIECE

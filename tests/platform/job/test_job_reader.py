@@ -170,10 +170,17 @@ def test_one_file_plugins_are_relative_to_the_job(job, tmp_path: Path) -> None:
     load_plugins.cache_clear()
 
 
-def test_every_job_of_the_repository_is_correct_executable_and_fits_the_schema(repository: Path) -> None:
+@pytest.fixture(scope="module")
+def validator() -> jsonschema.Draft202012Validator:
+    """The validator of the schema of all plugins, which is a schema itself."""
     schema = json_schema(load_plugins())
     jsonschema.Draft202012Validator.check_schema(schema)
-    validator = jsonschema.Draft202012Validator(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def test_every_job_of_the_repository_is_correct_executable_and_fits_the_schema(
+    validator: jsonschema.Draft202012Validator, repository: Path
+) -> None:
     jobs = sorted((repository / "jobs").glob("*.yaml"))
     assert len(jobs) >= 6
     for path in jobs:
@@ -185,11 +192,10 @@ def test_every_job_of_the_repository_is_correct_executable_and_fits_the_schema(r
         assert path.read_text().startswith("#!/usr/bin/env -S blear run\n")
 
 
-def test_schema_refuses_what_the_check_refuses(job) -> None:
-    schema = json_schema(load_plugins())
+def test_schema_refuses_what_the_check_refuses(validator: jsonschema.Draft202012Validator, job) -> None:
     wrong = YAML(typ="safe").load(job(("width: 0.1", "widht: 0.1")))
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(wrong, schema)
+        validator.validate(wrong)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])

@@ -103,6 +103,11 @@ class Teacher(StrictModel):
     temperature: float = Field(
         2.0, gt=0, description="divisor of the logits of student and teacher; classification targets only"
     )
+    features: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        {},
+        description="feature of both backbones -> weight of the mean squared distance of its unit vectors, which is "
+        "added to the loss",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
