@@ -86,6 +86,8 @@ def _encode(
     """Returns the packets. The `pts` of a packet is the number of its frame."""
     import av
 
+    from blear.video import keep_scheduling
+
     require_codec(codec)
     encoder: Any = av.CodecContext.create(codec.encoder, "w")
     encoder.width, encoder.height, encoder.pix_fmt = converter.width, converter.height, codec.pixels
@@ -95,6 +97,8 @@ def _encode(
     encoder.options = options_of(settings)
     packets = []
     try:
+        with keep_scheduling():
+            encoder.open()
         for index, picture_HWC in pictures:
             frame = converter.to_frame(picture_HWC)
             frame.pts, frame.time_base = index, encoder.time_base

@@ -13,7 +13,7 @@ import numpy as np
 
 from blear.budget.settings import Setting
 from blear.errors import RunError
-from blear.video import probe_video, read_video
+from blear.video import keep_scheduling, probe_video, read_video
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,8 @@ def _stream(container: Any, setting: Setting, size: tuple[int, int], rate: Fract
         raise RunError(what, f"--codec {setting.codec}", "choose another codec") from error
     stream.width, stream.height = size
     stream.pix_fmt = "yuv420p"
+    with keep_scheduling():
+        stream.codec_context.open(strict=False)
     return stream
 
 

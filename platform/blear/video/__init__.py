@@ -3,5 +3,6 @@
 from blear.video.frames import VideoFrame
 from blear.video.probe import VideoInfo, probe_video
 from blear.video.reader import read_video
+from blear.video.scheduling import keep_scheduling
 
-__all__ = ["VideoFrame", "VideoInfo", "probe_video", "read_video"]
+__all__ = ["VideoFrame", "VideoInfo", "keep_scheduling", "probe_video", "read_video"]

@@ -14,7 +14,7 @@ import pytest
 from video_files import Kind, encode
 
 from blear.errors import DataError
-from blear.video import read_video
+from blear.video import keep_scheduling, read_video
 from blear.video.container import open_container
 from blear.video.decoding import StreamDecoder
 from blear.video.referenced_packets import MissingReferenceError, ReferencedPackets
@@ -29,6 +29,22 @@ def write(path: Path, colours: list[tuple[int, int, int]], rate: float = 24000 /
         writer.write(np.full((48, 64, 3), (blue, green, red), np.uint8))
     writer.release()
     return path
+
+
+def test_no_thread_of_an_encoder_becomes_a_real_time_one() -> None:
+    """SVT-AV1 does that where it may, as root: such threads stop the other processes of the machine."""
+
+    def policies() -> set[int]:
+        return {os.sched_getscheduler(int(thread.name)) for thread in Path("/proc/self/task").iterdir()}
+
+    encoder = av.CodecContext.create("libsvtav1", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 64, 64, "yuv420p", Fraction(1, 25)
+    before = policies()
+    with keep_scheduling():
+        encoder.open()
+        if os.geteuid() == 0:
+            assert os.SCHED_FIFO in policies()  # else the encoder has changed, and the context is not needed
+    assert policies() == before == {os.SCHED_OTHER}
 
 
 def test_frames_are_rgb_with_number_and_time(tmp_path: Path) -> None:
