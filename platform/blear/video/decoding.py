@@ -12,6 +12,8 @@ from blear.video.container import choose_stream, open_container
 from blear.video.skipping import MalformedPacketError, NotInOrderError, Wanted, decode_wanted
 
 _DECODER_BYTES = 200 << 20
+ONE_THREAD = frozenset({"hevc"})
+"""Decoders of FFmpeg that can wait for ever at damaged data if they have several threads."""
 _MOST_THREADS = 16  # FFmpeg advises against more
 _MOST_DEMUX_ERRORS = 100  # in a row; some demuxers return the same error for ever
 
@@ -24,7 +26,7 @@ class StreamDecoder:
 
     Args:
         stream: number of the video stream; None: see `choose_stream`.
-        threads: threads of the decoder; 0: one for each core, fewer for large frames.
+        threads: threads of the decoder; 0: one for each core, fewer for large frames. Those of `ONE_THREAD` have one.
         hardware: see `open_container`.
         wanted: which frames are needed; others may be left out, see `decode_wanted`. None: all are needed.
 
@@ -107,6 +109,8 @@ class StreamDecoder:
     def _open_stream(self, container: av.container.InputContainer, threads: int) -> av.VideoStream:
         stream = choose_stream(container, self._video, self._index)
         context = stream.codec_context
+        if context.name in ONE_THREAD:
+            threads = 1
         if threads == 0:
             held = 4 * max(1, context.width * context.height)  # a thread holds a frame, its predecessor and packets
             threads = max(1, min(len(os.sched_getaffinity(0)), _MOST_THREADS, _DECODER_BYTES // held))

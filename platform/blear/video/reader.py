@@ -63,7 +63,8 @@ def read_video(
         square_pixels: stretch frames whose stored pixels are not square.
         deinterlace: deinterlace the frames that the video marks as interlaced.
         stream: number among the video streams; None: the largest one that is no cover picture.
-        threads: threads of the decoder; 0: one for each core.
+        threads: threads of the decoder; 0: one for each core. HEVC is always decoded in one thread, because FFmpeg's
+            decoder with several threads can wait for ever at damaged data.
         hardware: a device that decodes, for instance "cuda"; the CPU where it cannot decode the video.
         notice: receives messages, each at most once for a video: damage, deinterlacing, several streams, frames without
             time stamps, frames of several sizes. Default: they are printed.

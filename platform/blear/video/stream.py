@@ -12,6 +12,7 @@ import av
 
 from blear.errors import DataError
 from blear.video.container import frame_rate, is_cover, pixel_aspect, time_base
+from blear.video.decoding import ONE_THREAD
 from blear.video.deinterlace import Deinterlacer
 from blear.video.frames import RgbConverter, Thumbnails, VideoFrame
 from blear.video.times import FrameTimes
@@ -61,8 +62,8 @@ class VideoStream:
             self._container.close()
             raise DataError("has no video that can be decoded", address, _advice(address))
         self._stream = max(streams, key=lambda one: one.codec_context.width * one.codec_context.height)
-        self._stream.thread_type = "SLICE"  # frame threads hold frames back
         self.codec, self.rate = str(self._stream.codec_context.name), frame_rate(self._stream)
+        self._stream.thread_type = "NONE" if self.codec in ONE_THREAD else "SLICE"  # frame threads hold frames back
         self.has_end = address != "-" and self._container.duration is not None
 
     def frames(self) -> Iterator[VideoFrame]:

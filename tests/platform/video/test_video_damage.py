@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -96,6 +98,45 @@ def test_a_hole_in_frames_that_are_not_needed_is_reported(kind: Kind, tmp_path: 
         assert reports[1][0].endswith("at least one is not of the form of its codec")
     else:
         assert reports[0] == reports[1]
+
+
+def count_of_ffmpeg(path: Path) -> int:
+    """Number of frames that ffmpeg decodes; 0 where it gives none, which is an error of the program."""
+    try:
+        return len(decode_with_ffmpeg(path)[1])
+    except subprocess.CalledProcessError:
+        return 0
+
+
+def test_reading_of_damaged_hevc_ends(tmp_path: Path) -> None:
+    """With several threads, FFmpeg's decoder waits for ever at the third of these files, and no signal ends it."""
+    options = {"x265-params": "keyint=10:bframes=2:log-level=none"}
+    content = encode(Kind("whole.mp4", "libx265", frames=60, options=options), tmp_path).read_bytes()
+    damaged = []
+    for seed in range(6):
+        wrong, random = bytearray(content), np.random.default_rng(seed)
+        for place in random.integers(len(wrong) // 8, len(wrong) * 7 // 8, 20):
+            wrong[place] = int(random.integers(256))
+        damaged.append(tmp_path / f"{seed}.mp4")
+        damaged[-1].write_bytes(wrong)
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from blear.errors import DataError
+        from blear.video import read_video
+        for path in map(Path, sys.argv[1:]):
+            for every in (1, 15):
+                try:
+                    read = sum(1 for _ in read_video(path, every, threads=2, notice=lambda note: None))
+                except DataError:
+                    read = 0
+                print(read, end=" ")
+    """
+    command = [sys.executable, "-c", code, *map(str, damaged)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    counts = [int(word) for word in ended.stdout.split()]
+    assert len(counts) == 2 * len(damaged), ended.stderr
+    assert counts[::2] == list(map(count_of_ffmpeg, damaged))
 
 
 def _packets(path: Path) -> list[tuple[int, int]]:

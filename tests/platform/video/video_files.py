@@ -13,6 +13,8 @@ import av
 import imageio_ffmpeg
 import numpy as np
 
+from blear.video import keep_scheduling
+
 FRAMES = 8
 
 
@@ -78,6 +80,8 @@ def add_stream(container: Any, kind: Kind) -> Any:
         stream.set_display_rotation(kind.turn[0], hflip=kind.turn[1])
 
     def encode_frames() -> None:
+        with keep_scheduling():
+            stream.codec_context.open(strict=False)
         for number, frame in enumerate(_frames(kind)):
             if kind.times is not None:
                 frame.pts, frame.time_base = kind.times[number], Fraction(1, 1000)
@@ -119,7 +123,7 @@ def decode_with_ffmpeg(path: Path, stream: int = 0) -> tuple[np.ndarray, list[fl
     """
     times, raw = path.parent / "ffmpeg-times.txt", path.parent / "ffmpeg-frames.rgb"
     filters = "bwdif=send_frame:auto:interlaced,scale=w='iw*max(1,sar)':h='ih*max(1,1/sar)',setsar=1"
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-copyts", "-i", f"file:{path}"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-copyts", "-threads", "1", "-i", f"file:{path}"]
     command += ["-map", f"0:v:{stream}", "-fps_mode", "passthrough", "-vf", filters]
     command += ["-stats_enc_pre", f"file:{times}", "-stats_enc_pre_fmt", "{t}", "-enc_time_base", "1:90000"]
     command += ["-pix_fmt", "rgb24", "-c:v", "rawvideo", "-f", "rawvideo", f"file:{raw}"]
