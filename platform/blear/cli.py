@@ -35,7 +35,6 @@ from blear.commands.timeline import timeline
 from blear.commands.verify import verify
 from blear.commands.weights import weights
 from blear.errors import BlearError
-from blear.models.time_limit import leave_process
 from blear.storage.run_log import log_error, log_to_stderr
 
 
@@ -77,16 +76,7 @@ for command in (
 
 
 def main() -> None:
-    """Entry point of the `blear` command."""
-    try:
-        _main()
-    except SystemExit as end:
-        leave_process(int(end.code or 0) if isinstance(end.code, int | None) else 1)
-        raise
-    leave_process(0)
-
-
-def _main() -> None:
+    """Runs the `blear` command in this process. Ends by SystemExit if the exit code is not 0."""
     log_to_stderr(debug=False)
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
@@ -119,7 +109,3 @@ def _fail(message: str) -> NoReturn:
     if (log := log_error()) is not None:
         click.echo(f"  -> the traceback is in {log}", err=True)
     sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

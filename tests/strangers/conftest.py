@@ -24,7 +24,7 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Outside:
     (site,) = home.glob("lib/python*/site-packages")
     (site / "parent.pth").write_text(f"import site; site.addsitedir({sysconfig.get_paths()['purelib']!r})\n")
     for name, code in {
-        "blear": "from blear.cli import main",
+        "blear": "from blear.__main__ import main",
         "pip": "from pip._internal.cli.main import main",
         "pytest": "from pytest import console_main as main",
     }.items():

@@ -19,6 +19,7 @@ import pytest
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
+from blear import cli
 from blear.errors import BlearError, RunError
 from blear.models.open_model import open_model
 from blear.models.time_limit import SECONDS, TimeLimit, TimeLimitError, computation_left
@@ -105,7 +106,7 @@ def test_networks_with_an_endless_loop(
 
 def test_a_network_that_grows_while_it_is_read_ends_the_command(tmp_path: Path) -> None:
     (tmp_path / "face.png").touch()
-    command = [sys.executable, "-m", "blear.cli", "predict", str(growing_onnx(tmp_path)), str(tmp_path / "face.png")]
+    command = [sys.executable, "-m", "blear", "predict", str(growing_onnx(tmp_path)), str(tmp_path / "face.png")]
     ended = subprocess.run(
         [*command, "--out", str(tmp_path / "out.jsonl")], env={**os.environ, SECONDS: "0.5"}, stderr=subprocess.PIPE
     )
@@ -132,6 +133,22 @@ def test_a_computation_that_cannot_be_stopped_refuses_the_next_ones() -> None:
     while computation_left():
         time.sleep(0.01)
     assert limit(lambda: 1, "counting") == 1
+
+
+def test_a_command_called_from_python_leaves_the_process_to_its_caller(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limit, event = TimeLimit("net"), threading.Event()
+    limit.seconds = 0.05
+    with pytest.raises(TimeLimitError):
+        limit(event.wait, "waiting")
+    assert computation_left()
+    monkeypatch.setattr(sys, "argv", ["blear", "--version"])
+    cli.main()  # the command itself, `blear.__main__`, would end the process here
+    assert "version" in capsys.readouterr().out
+    event.set()
+    while computation_left():
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("given", ["-1", "nan", "ten"])

@@ -100,7 +100,7 @@ def test_another_job_in_the_same_folder_is_refused(finished: Path, blear) -> Non
 
 def test_runs_are_deterministic_and_resume_after_a_kill(finished: Path, blear, storage: Path, repository: Path) -> None:
     """Killed with SIGKILL once the joint stage has a checkpoint; the same command ends with the same weights."""
-    command = [sys.executable, "-m", "blear.cli", "run", *VLQR]
+    command = [sys.executable, "-m", "blear", "run", *VLQR]
     environment = os.environ | {"BLEAR_STORAGE": str(storage), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, cwd=repository, stderr=subprocess.DEVNULL)
     checkpoints = storage / "runs" / "vlqr" / "stages" / "joint" / "checkpoints"
