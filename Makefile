@@ -18,7 +18,7 @@ test: $(READY)
 	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'not cluster and not systems'
 
 test-cluster: $(READY)
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m cluster tests/cluster
+	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster tests/cluster
 
 test-ray-next:  # the newest Ray, beyond the tested line of pyproject.toml, in an environment of its own
 	test -x $(RAY_NEXT)/bin/python || $(PYTHON) -m venv $(RAY_NEXT)

@@ -28,7 +28,9 @@ if (
 ):  # as in a background job of a shell; processes that tests start would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # as in `make test`, before torch is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as in `make test`; processes that tests start inherit it
+if "torch" in sys.modules:  # a plugin of pytest has imported it, and it has read the variable
+    sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: on a busy machine workers would hardly run
 
 

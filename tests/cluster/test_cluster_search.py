@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,17 +29,6 @@ def search(cluster: Cluster, folder: Path, *sets: str, **entries: object) -> tup
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-6000:]
     return read_results(folder / "runs" / "tiny" / "search.json"), done.stderr
-
-
-def spans(folder: Path) -> list[tuple[float, float]]:
-    """Start and end of each trial that reported a result, in seconds."""
-    last = [json.loads(path.read_text().splitlines()[-1]) for path in folder.glob("runs/tiny/tune/*/result.json")]
-    return [(one["timestamp"] - one["time_total_s"], one["timestamp"]) for one in last]
-
-
-def most_at_once(spans: list[tuple[float, float]]) -> int:
-    """The largest number of spans that overlap; their ends are known to a second."""
-    return max(sum(other[0] <= start < other[1] - 1 for other in spans) for start, _ in spans)
 
 
 def test_trials_of_several_workers(cluster: Cluster, tmp_path: Path) -> None:
@@ -78,18 +68,30 @@ def test_two_trials_share_a_gpu_and_one_of_them_is_killed(one_gpu: Cluster, tmp_
     """
     (node,) = one_gpu.nodes
     checkpoints = "runs/tiny/trials/*/stages/joint/checkpoints/step-*/state.json"
+    at_once, ended = [0], threading.Event()
+
+    def running() -> list[int]:
+        found = node.below("ray::ImplicitFunc.train")
+        at_once.append(len(found))
+        return found
 
     def kill() -> None:
-        wait_for("checkpoints of two trials", lambda: len({p.parts[-6] for p in tmp_path.glob(checkpoints)}) == 2)
-        os.kill(node.below("ray::ImplicitFunc.train")[0], signal.SIGKILL)
+        both = lambda: len({p.parts[-6] for p in tmp_path.glob(checkpoints)}) == 2 and len(running()) == 2  # noqa: E731
+        wait_for("two trials that have checkpoints", both)
+        os.kill(running()[0], signal.SIGKILL)
+        while not ended.wait(0.1):
+            running()
 
     sets = ["stages.joint.steps=1000", "stages.joint.checkpoint_every=50", "stages.joint.audit=true"]
     with ThreadPoolExecutor(1) as pool:
         killed = pool.submit(kill)
-        results, _ = search(one_gpu, tmp_path, *sets, trials=4, concurrent=None, gpus=0.5)
+        try:
+            results, _ = search(one_gpu, tmp_path, *sets, trials=4, concurrent=None, gpus=0.5)
+        finally:
+            ended.set()
         killed.result()
     assert [(trial.whole, trial.error, trial.steps) for trial in results.trials] == [(True, None, 1000)] * 4
-    assert most_at_once(spans(tmp_path)) == 2, spans(tmp_path)
+    assert max(at_once) == 2, at_once
     audits = list(tmp_path.glob("runs/tiny/trials/*/stages/joint/samples/*.jsonl"))
     lines = [json.loads(line) for audit in audits for line in audit.read_text().splitlines()]
     (again,) = {line["first"] for line in lines} - {0}

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 def complete_checkpoints(stage: Path) -> list[int]:
-    """Steps of the checkpoints; each of them must load."""
+    """Steps of the checkpoints of a stage that does not run; each of them must load."""
     steps = []
     for folder in sorted((stage / "checkpoints").glob("step-*")):
         assert load_file(folder / "model.safetensors")
@@ -31,13 +31,20 @@ def complete_checkpoints(stage: Path) -> list[int]:
     return steps
 
 
+def stop(process: int) -> None:
+    """Stops a process; returns when all of its threads have stopped, which takes longer than SIGSTOP itself."""
+    os.kill(process, signal.SIGSTOP)
+    stats = lambda: [(task / "stat").read_text() for task in Path(f"/proc/{process}/task").iterdir()]  # noqa: E731
+    wait_for("all threads have stopped", lambda: {text.rpartition(")")[2].split()[0] for text in stats()} == {"T"}, 30)
+
+
 def kill_while_writing(worker: int, stage: Path) -> list[int]:
     """Kills a worker while it writes a checkpoint; returns the steps of the complete ones."""
     until = time.monotonic() + 60
     while True:
         assert time.monotonic() < until, "no checkpoint was caught while it was written"
         if any((stage / "checkpoints").glob(".step-*.partial")):
-            os.kill(worker, signal.SIGSTOP)
+            stop(worker)
             if any((stage / "checkpoints").glob(".step-*.partial")):
                 break
             os.kill(worker, signal.SIGCONT)
