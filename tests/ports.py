@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import random
 import socket
+
+_PORTS = range(20_000, 32_768)
+"""Neither Ray's worker processes nor the system's choice of ports (from 32768) take one of these meanwhile."""
 
 
 def free_port() -> int:
     """A TCP port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = random.SystemRandom().choice(_PORTS)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+        return port

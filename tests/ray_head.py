@@ -53,11 +53,11 @@ class RayHead:
         # a temporary folder for each head: Ray's job supervisor finds its cluster by the address file in that folder;
         # short: paths of sockets have at most 107 bytes
         self._temporary = tempfile.mkdtemp(prefix="ray-")
-        dashboard = free_port()
+        dashboard, self._agent = free_port(), free_port()
         self.address = f"http://127.0.0.1:{dashboard}"
         command = [str(self._binaries / "ray"), "start", "--head", "--block", "--num-cpus=2", "--disable-usage-stats"]
         command += [f"--port={free_port()}", f"--dashboard-port={dashboard}", f"--temp-dir={self._temporary}"]
-        command += [f"--dashboard-agent-listen-port={free_port()}", f"--ray-client-server-port={free_port()}"]
+        command += [f"--dashboard-agent-listen-port={self._agent}", f"--ray-client-server-port={free_port()}"]
         command += ["--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1", "--object-store-memory=80000000"]
         with self._log.open("w") as output:
             self._process = subprocess.Popen(
@@ -65,9 +65,10 @@ class RayHead:
             )
 
     def _accepts_jobs(self, token: str) -> bool:
-        """Waits until the head has started and lists its jobs; False if it ends before."""
+        """Waits until the head has started, lists its jobs and has an agent that starts them; False if it does not."""
+        healthy = f"http://127.0.0.1:{self._agent}/api/local_raylet_healthz"
         jobs = urllib.request.Request(f"{self.address}/api/jobs/", headers={"Authorization": f"Bearer {token}"})
-        until = time.monotonic() + 240
+        until = time.monotonic() + 120
         while time.monotonic() < until and self._process.poll() is None:
             if "Ray runtime started" not in self._log.read_text():  # the dashboard may run although the node fails
                 time.sleep(0.1)
@@ -75,7 +76,8 @@ class RayHead:
             try:
                 with urllib.request.urlopen(jobs, timeout=30) as answer:
                     json.load(answer)
-                    return True
+                with urllib.request.urlopen(healthy, timeout=30) as answer:
+                    return answer.status == 200
             except OSError:
                 time.sleep(0.2)
         return False
