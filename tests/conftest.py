@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import io
 import os
 import secrets
@@ -79,6 +80,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return rank, "quick" not in found, files.index(item.path), item.get_closest_marker("ray") is not None
 
     items.sort(key=position)
+
+
+_GRACE_S = 60
+_stderr = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps the real stderr; tests have a captured one."""
+    config.stash[_stderr] = os.dup(2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
+    """A test that blocks inside C code ends its process, with a traceback: its time limit, a signal, has no effect."""
+    mark = item.get_closest_marker("timeout")
+    limit = float(mark.args[0] if mark is not None else item.config.getoption("timeout"))
+    faulthandler.dump_traceback_later(limit + _GRACE_S, exit=True, file=item.config.stash[_stderr])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 _fixtures_of_files: dict[Path, set[str]] = {}
