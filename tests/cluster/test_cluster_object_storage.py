@@ -167,7 +167,7 @@ sys.exit(main())"""
 def start_search(cluster: Cluster, job: Path, cache: Path) -> subprocess.Popen[bytes]:
     """Starts the driver of a search, on a machine whose only folder is `cache`; it prints to the file `log` there."""
     cache.mkdir()
-    sets = ["stages.joint.steps=400", "stages.joint.checkpoint_every=20", "stages.joint.audit=true"]
+    sets = ["stages.joint.steps=240", "stages.joint.checkpoint_every=20", "stages.joint.audit=true"]
     command = [sys.executable, "-c", DRIVER, "run", str(job), *[word for one in sets for word in ("--set", one)]]
     environment = cluster.environment | {"RAY_ADDRESS": cluster.address, "BLEAR_STORAGE": URL}
     with (cache / "log").open("w") as log:
@@ -234,13 +234,13 @@ def test_a_search_continues_on_another_cluster(
     (root,) = (tmp_path / "second").glob("storage/*/runs/tiny")
     results = SearchResults.model_validate_json((root / "search.json").read_text())
     assert {trial.name for trial in results.trials} == {finished, interrupted}
-    assert [(trial.whole, trial.steps) for trial in results.trials] == [(True, 400)] * 2
+    assert [(trial.whole, trial.steps) for trial in results.trials] == [(True, 240)] * 2
     assert [trial.whole for trial in results.baselines] == [True]
     kept = manifest_of(store).files
     assert kept[f"trials/{finished}/{done}"] == weights, "not trained again"
     audits = (root / "trials" / interrupted / "stages/joint/samples").glob("*.jsonl")
     lines = [json.loads(line) for audit in audits for line in audit.read_text().splitlines()]
-    assert {line["step"] for line in lines} == set(range(1, 401))
+    assert {line["step"] for line in lines} == set(range(1, 241))
     (step,) = {line["first"] for line in lines} - {0}
     assert step >= 20
     assert {"report.html", "summary.json", "best.yaml", "baselines/1-narrow/stages/joint/model.safetensors"} <= set(
