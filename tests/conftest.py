@@ -96,7 +96,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
     """A test that blocks inside C code ends its process, with a traceback: its time limit, a signal, has no effect."""
     mark = item.get_closest_marker("timeout")
     limit = float(mark.args[0] if mark is not None else item.config.getoption("timeout"))
-    faulthandler.dump_traceback_later(limit + _GRACE_S, exit=True, file=item.config.stash[_stderr])
+    if limit:
+        faulthandler.dump_traceback_later(limit + _GRACE_S, exit=True, file=item.config.stash[_stderr])
     try:
         return (yield)
     finally:

@@ -34,8 +34,15 @@ def complete_checkpoints(stage: Path) -> list[int]:
 def stop(process: int) -> None:
     """Stops a process; returns when all of its threads have stopped, which takes longer than SIGSTOP itself."""
     os.kill(process, signal.SIGSTOP)
-    stats = lambda: [(task / "stat").read_text() for task in Path(f"/proc/{process}/task").iterdir()]  # noqa: E731
-    wait_for("all threads have stopped", lambda: {text.rpartition(")")[2].split()[0] for text in stats()} == {"T"}, 30)
+
+    def stopped() -> bool:
+        try:
+            stats = [(task / "stat").read_text() for task in Path(f"/proc/{process}/task").iterdir()]
+        except OSError:  # a thread has just ended
+            return False
+        return {text.rpartition(")")[2].split()[0] for text in stats} == {"T"}
+
+    wait_for("all threads have stopped", stopped, 30)
 
 
 def kill_while_writing(worker: int, stage: Path) -> list[int]:
