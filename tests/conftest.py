@@ -136,6 +136,13 @@ def _log_of_each_test() -> Iterator[None]:
     stop_logging()
 
 
+@pytest.fixture(autouse=True)
+def _scheduling_of_each_test() -> Iterator[None]:
+    """No test makes its process a real-time one, as SVT-AV1 does: see `blear.video.keep_scheduling`."""
+    yield
+    assert os.sched_getscheduler(0) != os.SCHED_FIFO
+
+
 @pytest.fixture
 def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder for runs and shards."""

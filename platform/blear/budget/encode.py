@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -92,6 +93,7 @@ def _stream(container: Any, setting: Setting, size: tuple[int, int], rate: Fract
         raise RunError(what, f"--codec {setting.codec}", "choose another codec") from error
     stream.width, stream.height = size
     stream.pix_fmt = "yuv420p"
+    os.environ.setdefault("SVT_LOG", "1")  # errors only: by default SVT-AV1 writes a page to stderr for each file
     with keep_scheduling():
         stream.codec_context.open(strict=False)
     return stream

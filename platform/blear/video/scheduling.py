@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import ctypes
+import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-_THREADS = Path("/proc/self/task")
+_VERSION = 0x20080522  # of the structures of capget(2): two sets of 32 capabilities
+_SYS_NICE = 1 << 23  # the right to real-time scheduling
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("thread", ctypes.c_int))
+
+
+class _Capabilities(ctypes.Structure):
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
 
 @contextlib.contextmanager
 def keep_scheduling() -> Iterator[None]:
-    """Context in which to open the encoder SVT-AV1: at its end, no thread has become a real-time one.
+    """Context in which to open the encoder SVT-AV1: neither the calling thread nor one of its own becomes real-time.
 
     Run as root, as in many containers, SVT-AV1 gives the calling thread and its own ones the policy SCHED_FIFO with
-    priority 99. A thread with it that waits in a loop, as libvpx does, leaves other processes 5 % of its core. Threads
-    that started in the block, and the calling one, get the scheduling of the calling thread at its beginning. On
-    systems other than Linux nothing is done.
+    priority 99. A thread with it that waits in a loop, as libvpx does, leaves other processes 5 % of its core. In the
+    block, the calling thread, and threads that start there, lack the right to change it (CAP_SYS_NICE of Linux). It has
+    no effect where the limit RLIMIT_RTPRIO permits real-time scheduling to everyone, and on other systems.
     """
-    if not _THREADS.is_dir():
+    if sys.platform != "linux":
         yield
         return
-    policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
-    before = _threads()
+    library = ctypes.CDLL(None)
+    header, sets = _Header(_VERSION, 0), (_Capabilities * 2)()
+    has_right = library.capget(ctypes.byref(header), sets) == 0 and bool(sets[0].effective & _SYS_NICE)
+    if not has_right:
+        yield
+        return
+    sets[0].effective &= ~_SYS_NICE
+    library.capset(ctypes.byref(header), sets)
     try:
         yield
     finally:
-        for thread in {0} | (_threads() - before):  # 0: the calling thread
-            with contextlib.suppress(ProcessLookupError):  # it has ended
-                if os.sched_getscheduler(thread) == os.SCHED_FIFO != policy:
-                    os.sched_setscheduler(thread, policy, parameter)
-
-
-def _threads() -> set[int]:
-    return {int(thread.name) for thread in _THREADS.iterdir()}
+        sets[0].effective |= _SYS_NICE
+        library.capset(ctypes.byref(header), sets)

@@ -79,6 +79,15 @@ def test_the_printed_command_gives_the_bit_rate(video: Path, tmp_path: Path, set
         assert (stream.width, stream.height) == setting.size(*SIZE)
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9"])
+def test_an_encoder_writes_nothing_to_the_screen(
+    codec: str, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SVT_LOG", raising=False)
+    assert encode_video(video, Setting(codec, 1, 40), tmp_path / "own.mkv", seconds=0.2).bits > 0
+    assert capfd.readouterr() == ("", "")
+
+
 def test_agreement_is_the_share_of_equal_decisions_or_the_concordance() -> None:
     generator = np.random.default_rng(0)
     seconds = [np.arange(300) / 5, np.arange(200) / 5]
