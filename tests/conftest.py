@@ -138,7 +138,7 @@ def _log_of_each_test() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _scheduling_of_each_test() -> Iterator[None]:
-    """No test makes its process a real-time one, as SVT-AV1 does: see `blear.video.keep_scheduling`."""
+    """No test makes its process a real-time one, as SVT-AV1 does: see `blear.video.open_encoder`."""
     yield
     assert os.sched_getscheduler(0) != os.SCHED_FIFO
 

@@ -6,7 +6,6 @@ may lack some of them; `require_codec` reports a missing one.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -100,8 +99,6 @@ def require_codec(codec: Codec) -> None:
     """
     import av
 
-    if "SVT_LOG" not in os.environ:
-        os.environ["SVT_LOG"] = "1"  # errors only: by default SVT-AV1 writes a page to stderr for each clip
     try:
         role, name = "encoder", codec.encoder
         av.Codec(name, "w")

@@ -86,7 +86,7 @@ def _encode(
     """Returns the packets. The `pts` of a packet is the number of its frame."""
     import av
 
-    from blear.video import keep_scheduling
+    from blear.video import open_encoder
 
     require_codec(codec)
     encoder: Any = av.CodecContext.create(codec.encoder, "w")
@@ -97,8 +97,7 @@ def _encode(
     encoder.options = options_of(settings)
     packets = []
     try:
-        with keep_scheduling():
-            encoder.open()
+        open_encoder(encoder)
         for index, picture_HWC in pictures:
             frame = converter.to_frame(picture_HWC)
             frame.pts, frame.time_base = index, encoder.time_base

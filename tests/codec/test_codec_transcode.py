@@ -12,7 +12,7 @@ import pytest
 from codec_clips import VIDEO, face, psnr
 
 from blear.errors import PluginError
-from blear.video import keep_scheduling
+from blear.video import open_encoder
 from blear_codec import codecs
 from blear_codec.codecs import CODECS, Settings, options_of, require_codec
 from blear_codec.jpeg import jpeg_roundtrip
@@ -78,8 +78,7 @@ def test_bits_are_those_of_an_independent_encoder(name):
     encoder.width, encoder.height, encoder.pix_fmt = 64, 64, CODECS[name].pixels
     encoder.time_base, encoder.framerate, encoder.thread_count = Fraction(1, 25), Fraction(25), 1
     encoder.options = options_of(chosen)
-    with keep_scheduling():
-        encoder.open()
+    open_encoder(encoder)
     converter, packets = PixelConverter(CODECS[name], (64, 64, 3)), []
     for number, picture in enumerate(clip):
         frame = converter.to_frame(picture)

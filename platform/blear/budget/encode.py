@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 
 from blear.budget.settings import Setting
 from blear.errors import RunError
-from blear.video import keep_scheduling, probe_video, read_video
+from blear.video import open_encoder, probe_video, read_video
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,7 @@ def _stream(container: Any, setting: Setting, size: tuple[int, int], rate: Fract
         raise RunError(what, f"--codec {setting.codec}", "choose another codec") from error
     stream.width, stream.height = size
     stream.pix_fmt = "yuv420p"
-    os.environ.setdefault("SVT_LOG", "1")  # errors only: by default SVT-AV1 writes a page to stderr for each file
-    with keep_scheduling():
-        stream.codec_context.open(strict=False)
+    open_encoder(stream.codec_context)
     return stream
 
 

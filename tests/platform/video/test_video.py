@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import time
@@ -17,7 +16,7 @@ import pytest
 from video_files import Kind, encode
 
 from blear.errors import DataError
-from blear.video import keep_scheduling, read_video
+from blear.video import open_encoder, read_video
 from blear.video.container import open_container
 from blear.video.decoding import StreamDecoder
 from blear.video.referenced_packets import MissingReferenceError, ReferencedPackets
@@ -40,11 +39,10 @@ def test_no_thread_of_an_encoder_becomes_a_real_time_one() -> None:
     def policies() -> set[int]:
         return {os.sched_getscheduler(int(thread.name)) for thread in Path("/proc/self/task").iterdir()}
 
-    def policies_with_an_encoder(*, kept: bool) -> set[int]:
+    def policies_with_an_encoder(*, ours: bool) -> set[int]:
         encoder = av.CodecContext.create("libsvtav1", "w")
         encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 64, 64, "yuv420p", Fraction(1, 25)
-        with keep_scheduling() if kept else contextlib.nullcontext():
-            encoder.open()
+        (open_encoder if ours else av.CodecContext.open)(encoder)
         for number in range(3):
             picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24").reformat(format="yuv420p")
             picture.pts = number
@@ -52,12 +50,12 @@ def test_no_thread_of_an_encoder_becomes_a_real_time_one() -> None:
         encoder.encode(None)  # all threads of the encoder have run
         return policies()
 
-    assert policies_with_an_encoder(kept=True) == policies() == {os.SCHED_OTHER}
+    assert policies_with_an_encoder(ours=True) == policies() == {os.SCHED_OTHER}
     with ThreadPoolExecutor(1) as other:  # a thread that ends afterwards
-        unkept = other.submit(policies_with_an_encoder, kept=False).result()
+        theirs = other.submit(policies_with_an_encoder, ours=False).result()
     while policies() != {os.SCHED_OTHER}:  # until that thread has ended
         time.sleep(0.01)
-    if os.SCHED_FIFO not in unkept:
+    if os.SCHED_FIFO not in theirs:
         pytest.skip("SVT-AV1 may not change the scheduling here")
     os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))  # the calling thread has the right again
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

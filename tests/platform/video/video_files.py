@@ -13,7 +13,7 @@ import av
 import imageio_ffmpeg
 import numpy as np
 
-from blear.video import keep_scheduling
+from blear.video import open_encoder
 
 FRAMES = 8
 
@@ -80,8 +80,7 @@ def add_stream(container: Any, kind: Kind) -> Any:
         stream.set_display_rotation(kind.turn[0], hflip=kind.turn[1])
 
     def encode_frames() -> None:
-        with keep_scheduling():
-            stream.codec_context.open(strict=False)
+        open_encoder(stream.codec_context)
         for number, frame in enumerate(_frames(kind)):
             if kind.times is not None:
                 frame.pts, frame.time_base = kind.times[number], Fraction(1, 1000)
