@@ -1,7 +1,7 @@
 """Public video reader: frames with their numbers, time stamps and damage marks, decoded by PyAV (FFmpeg)."""
 
+from blear.video.encoders import open_encoder
 from blear.video.frames import VideoFrame
-from blear.video.open_encoder import open_encoder
 from blear.video.probe import VideoInfo, probe_video
 from blear.video.reader import read_video
 
