@@ -153,8 +153,8 @@ def test_a_decoder_that_exceeds_a_limit_is_replaced():
 
 
 def test_an_upload_that_takes_too_much_cpu_time_is_refused(tmp_path):
-    data = video(tmp_path / "a.mp4", "mpeg4", frames=900, size=(640, 480), rate=100)
-    with DecoderPool(UploadLimits(cpu_s=0, rate=100.0, frames=900, side=160), 1, 1) as pool:
+    data = video(tmp_path / "a.mp4", "mpeg4", frames=1800, size=(640, 480), rate=100)
+    with DecoderPool(UploadLimits(cpu_s=0, rate=100.0, frames=1800, side=160), 1, 1) as pool:
         with pytest.raises(UploadError, match="decoding takes more than 0 s of CPU time"):
             decode(pool, data)
         assert decode(pool, picture("PNG")).kind == "picture"
