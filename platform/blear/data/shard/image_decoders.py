@@ -10,6 +10,7 @@ kornia-rs holds the GIL while it decodes.
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections.abc import Callable
 
 import cv2
@@ -64,8 +65,21 @@ def decode_image(data: np.ndarray, header: ImageHeader) -> np.ndarray | None:
     if fast is not None:
         with contextlib.suppress(Exception):
             return fast(data.tobytes())
+    if header.kind == "png" and not _chunks_are_complete(memoryview(data)):
+        return None
     colour = header.bits == 8 and header.channels == 3
     image = cv2.imdecode(data, _OPENCV_COLOUR if colour else cv2.IMREAD_UNCHANGED)
     if image is None or colour:
         return image
     return image[..., None] if image.ndim == 2 else image[..., ::-1]  # OpenCV: BGR
+
+
+def _chunks_are_complete(data: memoryview) -> bool:
+    """Whether each chunk of a PNG ends within the data. OpenCV allocates what a chunk declares, up to 4 GB, first."""
+    offset = 8
+    while offset + 8 <= len(data):
+        size, name = struct.unpack_from(">I4s", data, offset)
+        offset += 12 + size
+        if name == b"IEND":
+            break
+    return offset <= len(data)
