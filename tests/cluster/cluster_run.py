@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ PLUGIN_API = 1
 
 class SlowParams(Params):
     seconds: float = Field(0.1, ge=0, description="Seconds of each batch.")
-    gate: str = Field("", description="A file: without it no batch is slow. Empty: all batches are slow.")
+    gate: str = Field("", description="A file: without it no batch is slow; a number in it replaces `seconds`.")
     bug: bool = Field(False, description="Fails as a plugin with a bug does, but not in the dry run of two samples.")
 
 
@@ -48,8 +48,13 @@ class Slow:
         return {"none": torch.zeros(len(keys.samples_B))}
 
     def apply(self, frames_BTCHW, draws):
-        if not self.gate or Path(self.gate).exists():
-            time.sleep(self.seconds / (0 if self.bug and len(frames_BTCHW) > 4 else 1))
+        try:
+            seconds = float((self.gate and Path(self.gate).read_text()) or self.seconds)
+        except FileNotFoundError:
+            seconds = 0.0
+        if self.bug and len(frames_BTCHW) > 4:
+            raise ZeroDivisionError
+        time.sleep(seconds)
         return frames_BTCHW
 
     def levels(self):
@@ -82,15 +87,22 @@ class Run:
         path = self.stage / "reached"
         return int(path.read_text() or 0) if path.is_file() else 0
 
+    def wait_for(self, what: str, condition: Callable[[], bool]) -> None:
+        """Waits until `condition()` is true; fails the test if the run ends before."""
+
+        def met() -> bool:
+            ended = self.process.poll() is not None  # before the condition, which the end may make true
+            if condition():
+                return True
+            if ended:
+                pytest.fail(f"the run ended at step {self.step} before {what}:\n{self.text[-6000:]}")
+            return False
+
+        wait_for(what, met)
+
     def wait_for_step(self, step: int) -> None:
         """Waits until `step` steps are done."""
-
-        def done() -> bool:
-            if self.process.poll() is not None and self.step < step:
-                pytest.fail(f"the run ended at step {self.step}:\n{self.text[-6000:]}")
-            return self.step >= step
-
-        wait_for(f"step {step}; it is at {self.step}", done)
+        self.wait_for(f"step {step}", lambda: self.step >= step)
 
     def end(self, seconds: float = 300) -> int:
         """Lets the steps be fast, and waits for the end; returns the exit code."""

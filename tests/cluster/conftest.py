@@ -21,8 +21,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, ray_token: dict[str, str])
         made.head()
         yield made
     finally:
-        for node in reversed(made.nodes):
-            node.stop()
+        made.stop()
 
 
 @pytest.fixture(scope="session")

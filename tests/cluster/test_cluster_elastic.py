@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import pytest
 from cluster_run import LONG
-from ray_cluster import wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -28,8 +27,8 @@ def continued_from(history: str) -> list[int]:
 
 def until_both(run, nodes) -> None:
     """Waits until each node has a training worker."""
-    wait_for("a worker on each node", both_train(nodes))
-    wait_for("an attempt of two workers", lambda: run.worlds[-1:] == [2])
+    run.wait_for("a worker on each node", both_train(nodes))
+    run.wait_for("an attempt of two workers", lambda: run.worlds[-1:] == [2])
 
 
 def test_a_worker_process_is_killed_then_one_gets_sigterm(cluster, start, reference) -> None:
@@ -37,10 +36,10 @@ def test_a_worker_process_is_killed_then_one_gets_sigterm(cluster, start, refere
     run = start("killed", workers=2)
     run.wait_for_step(15)
     os.kill(nodes[1].trainers[0], signal.SIGKILL)
-    wait_for("a second attempt", lambda: run.worlds == [2, 2])
+    run.wait_for("a second attempt", lambda: run.worlds == [2, 2])
     run.wait_for_step(23)
     os.kill(nodes[0].trainers[0], signal.SIGTERM)
-    wait_for("a third attempt", lambda: len(continued_from(run.history)) == 2)
+    run.wait_for("a third attempt", lambda: len(continued_from(run.history)) == 2)
     assert run.end() == 0, run.text
     reference.check(run)
     assert run.worlds == [2, 2, 2]
@@ -63,14 +62,14 @@ def test_a_node_dies_another_joins_and_is_preempted(cluster, start, reference) -
     until_both(run, [kept, dead])
     run.wait_for_step(run.step + 5)
     dead.kill()
-    wait_for("an attempt of one worker", lambda: run.worlds[-1:] == [1])
-    spot = cluster.add(RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="15")
+    run.wait_for("an attempt of one worker", lambda: run.worlds[-1:] == [1])
+    spot = cluster.add(RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="10")
     until_both(run, [kept, spot])
     grown = run.history
     run.wait_for_step(run.step + 5)
     at = run.step
     spot.process.send_signal(signal.SIGTERM)
-    wait_for("the pre-emption", lambda: "lost a worker to pre-emption" in run.history)
+    run.wait_for("the pre-emption", lambda: "lost a worker to pre-emption" in run.history)
     assert run.end() == 0, run.text
     reference.check(run, LONG)
     assert run.worlds[-4:] == [2, 1, 2, 1]

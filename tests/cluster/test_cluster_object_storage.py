@@ -87,8 +87,7 @@ def running(folder: Path, environment: dict[str, str], *resources: str) -> Itera
         made.head(*resources)
         yield made
     finally:
-        for node in reversed(made.nodes):
-            node.stop()
+        made.stop()
 
 
 def manifest_of(store: ObjectStore) -> Manifest:
@@ -160,6 +159,7 @@ def test_the_bucket_is_away_then_the_node_of_rank_0_dies(
 DRIVER = """import sys
 from blear.storage import run_mirror
 run_mirror.LEASE_S = 3.0  # seconds to wait for the dead driver
+run_mirror.SYNC_S = 2.0
 from blear.cli import main
 sys.exit(main())"""
 
@@ -197,9 +197,13 @@ def test_a_search_continues_on_another_cluster(
             n: set(manifest_of(ObjectStore(f"{store.url}/parts/trials/{n}")).files) for n in store.names("parts/trials")
         }
 
-    gate.touch()  # steps are slow: a trial takes longer than the upload of what the one before has written
+    gate.write_text("0.02")
     first = start_search(stored, job, tmp_path / "first")
     done = "stages/joint/stage.json"
+
+    def first_trial_ended() -> bool:
+        assert first.poll() is None, (tmp_path / "first" / "log").read_text()[-6000:]
+        return any((tmp_path / "node").glob(f"storage/*/runs/tiny/trials/*/{done}"))
 
     def is_in_second_trial() -> bool:
         assert first.poll() is None, (tmp_path / "first" / "log").read_text()[-6000:]
@@ -209,6 +213,8 @@ def test_a_search_continues_on_another_cluster(
         return known and len(finished) == 1 and any(steps[name] for name in steps if name not in finished)
 
     try:
+        wait_for("the end of the first trial", first_trial_ended, 400)
+        gate.write_text("0.3")  # the second one takes longer than the upload of the first one
         wait_for("a trial is stored, and a checkpoint of the next one", is_in_second_trial, 400, every=0.3)
     finally:
         first.kill()

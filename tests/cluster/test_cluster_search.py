@@ -57,8 +57,7 @@ def one_gpu(tmp_path_factory: pytest.TempPathFactory, ray_token: dict[str, str])
         made.head("--num-cpus=4", "--num-gpus=1")
         yield made
     finally:
-        for node in made.nodes:
-            node.stop()
+        made.stop()
 
 
 def test_two_trials_share_a_gpu_and_one_of_them_is_killed(one_gpu: Cluster, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_worker_is_killed_while_it_writes_a_checkpoint_then_the_disk_is_full(
     run = start("full", "stages.one.checkpoint_every=2", storage=small_disk)
     run.wait_for_step(6)
     before = kill_while_writing(node.trainers[0], run.stage)
-    wait_for("a second attempt", lambda: run.worlds == [1, 1])
+    run.wait_for("a second attempt", lambda: run.worlds == [1, 1])
     assert f"continues from step {before[-1]} " in run.history
     if small_disk is None:
         finish(run, reference)
