@@ -214,7 +214,7 @@ def test_a_search_continues_on_another_cluster(
 
     try:
         wait_for("the end of the first trial", first_trial_ended, 400)
-        gate.write_text("0.3")  # the second one takes longer than the upload of the first one
+        gate.write_text("0.2")  # the second one takes longer than the upload of the first one
         wait_for("a trial is stored, and a checkpoint of the next one", is_in_second_trial, 400, every=0.3)
     finally:
         first.kill()

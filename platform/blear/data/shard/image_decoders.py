@@ -65,7 +65,7 @@ def decode_image(data: np.ndarray, header: ImageHeader) -> np.ndarray | None:
     if fast is not None:
         with contextlib.suppress(Exception):
             return fast(data.tobytes())
-    if header.kind == "png" and not _chunks_are_complete(memoryview(data)):
+    if header.kind == "png" and not _chunks_are_complete(data.tobytes()):
         return None
     colour = header.bits == 8 and header.channels == 3
     image = cv2.imdecode(data, _OPENCV_COLOUR if colour else cv2.IMREAD_UNCHANGED)
@@ -74,7 +74,7 @@ def decode_image(data: np.ndarray, header: ImageHeader) -> np.ndarray | None:
     return image[..., None] if image.ndim == 2 else image[..., ::-1]  # OpenCV: BGR
 
 
-def _chunks_are_complete(data: memoryview) -> bool:
+def _chunks_are_complete(data: bytes) -> bool:
     """Whether each chunk of a PNG ends within the data. OpenCV allocates what a chunk declares, up to 4 GB, first."""
     offset = 8
     while offset + 8 <= len(data):

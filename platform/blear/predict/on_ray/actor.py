@@ -1,10 +1,10 @@
-"""Predicts one input in each call. The classes and functions here need no Ray."""
+"""Predicts a group of inputs in each call. The classes and functions here need no Ray."""
 
 from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,18 @@ from blear.predict.rows import Labels
 from blear.predict.run import predicted_targets
 
 
-def to_row(source: Input) -> dict[str, Any]:
-    """An input as a row of a Ray dataset; its path is absolute, because workers have other working folders."""
-    return {
-        "name": source.name,
-        "path": str(source.path.absolute()),
-        "is_picture": source.is_picture,
-        "is_folder": source.is_folder,
-    }
+def to_row(group: Sequence[Input]) -> dict[str, str]:
+    """A group of inputs as a row of a Ray dataset; paths are absolute, because workers have other working folders."""
+    inputs = [
+        {
+            "given": source.name,
+            "path": str(source.path.absolute()),
+            "is_picture": source.is_picture,
+            "is_folder": source.is_folder,
+        }
+        for source in group
+    ]
+    return {"inputs": json.dumps(inputs)}
 
 
 class InputPredictor:
@@ -41,13 +45,16 @@ class InputPredictor:
         self._predictor, _ = open_predictor(options, every)
         self._abstain = options.abstain
 
-    def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Predicts the input of a row of `to_row`.
+    def __call__(self, row: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Predicts the inputs of a row of `to_row`.
 
         Returns:
-            name; facts: JSON, see `predict_input`; records: lines of `record_line`; host.
+            For each input: name; facts: JSON, see `predict_input`; records: lines of `record_line`; host.
         """
-        source = Input(Path(row["path"]), row["is_picture"], row["is_folder"], given=row["name"])
+        inputs = [Input(**fields | {"path": Path(fields["path"])}) for fields in json.loads(row["inputs"])]
+        return [self._predict(source) for source in inputs]
+
+    def _predict(self, source: Input) -> dict[str, Any]:
         lines: list[str] = []
 
         def on_record(record: Mapping[str, Any]) -> None:

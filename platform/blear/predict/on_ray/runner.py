@@ -18,6 +18,7 @@ from blear.plugin.code_digest import code_digest
 from blear.predict.inputs import Input
 from blear.predict.journal import Journal
 from blear.predict.on_ray.actor import InputPredictor, describe_model, to_row
+from blear.predict.on_ray.groups import group_inputs
 from blear.predict.options import EVERY, PredictOptions, PredictSummary, clip_decisions
 from blear.predict.output import check_suffix
 from blear.predict.run import unchecked_note, write_results
@@ -35,8 +36,9 @@ _POLL_S = 5.0
 def predict_on_ray(inputs: Sequence[Input], options: PredictOptions) -> PredictSummary:
     """Predicts inputs on the connected cluster; the output is that of `predict_inputs`, in the same order.
 
-    A worker predicts one input at a time and returns its records, which this process appends to the journal beside the
-    output. A worker that dies is started again, on another node if its own is gone, with the input that it had.
+    A worker predicts a group of inputs (see `group_inputs`) and returns their records, which this process appends to
+    the journal beside the output. A worker that dies is started again, on another node if its own is gone, with the
+    group that it had. Inputs of a group whose worker died each time are predicted again, one in a group.
 
     Raises:
         BlearError: the model or an option cannot be used.
@@ -56,15 +58,17 @@ def predict_on_ray(inputs: Sequence[Input], options: PredictOptions) -> PredictS
         todo = [source for source in inputs if source.name not in journal.finished]
         most = options.workers or max(1, _most("GPU" if gpus else "CPU"))
         with track("predict", len(inputs), len(inputs) - len(todo)) as bar:
+            groups = group_inputs(todo, most)
             while todo:
-                for row in _predict(todo, own, every, gpus, most):
+                for row in _predict(groups, own, every, gpus, most):
                     journal.append_lines(row["records"])
                     journal.finish_input(row["name"], json.loads(row["facts"]))
                     hosts[row["host"]] += 1
                     bar.advance(1, Path(row["name"]).name)
                 before, todo = todo, [source for source in todo if source.name not in journal.finished]
-                if len(todo) == len(before):
+                if len(todo) == len(before) == len(groups):
                     break
+                groups = [[source] for source in todo]
         for source in todo:
             what = "the worker process died each time that it predicted this input"
             journal.finish_input(source.name, {"frames": 0, "faces": 0, "error": what})
@@ -142,9 +146,9 @@ def _describe(options: PredictOptions, every: int, gpus: float) -> Any:
 
 
 def _predict(
-    inputs: Sequence[Input], options: PredictOptions, every: int, gpus: float, most: int
+    groups: Sequence[Sequence[Input]], options: PredictOptions, every: int, gpus: float, most: int
 ) -> Iterator[dict[str, Any]]:
-    """Yields the rows of `InputPredictor` as they are finished, without those whose worker died `_DEATHS` times."""
+    """Yields the rows of `InputPredictor` as groups are finished, without those whose worker died `_DEATHS` times."""
     import ray
     from ray.data import ActorPoolStrategy, DataContext
 
@@ -152,13 +156,13 @@ def _predict(
     context = DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.max_errored_blocks = -1
-    most = min(most, len(inputs))
+    most = min(most, len(groups))
     dataset = ray.data.from_items(
-        [to_row(source) for source in inputs], override_num_blocks=min(len(inputs), _BLOCKS)
-    ).map(
-        InputPredictor,  # type: ignore[arg-type]  # a class: an actor
+        [to_row(group) for group in groups], override_num_blocks=min(len(groups), _BLOCKS)
+    ).flat_map(
+        InputPredictor,
         fn_constructor_args=(options, every, code_digest()),
-        # one task at a time: the death of a worker counts for the input that it had, and for no other one
+        # one task at a time: the death of a worker counts for the group that it had, and for no other one
         compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=most, max_tasks_in_flight_per_actor=1),
         num_cpus=1,
         num_gpus=gpus,
