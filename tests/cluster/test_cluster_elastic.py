@@ -63,7 +63,7 @@ def test_a_node_dies_another_joins_and_is_preempted(cluster, start, reference) -
     run.wait_for_step(run.step + 5)
     dead.kill()
     run.wait_for("an attempt of one worker", lambda: run.worlds[-1:] == [1])
-    spot = cluster.add(RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="10")
+    spot = cluster.add(RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="15")
     until_both(run, [kept, spot])
     grown = run.history
     run.wait_for_step(run.step + 5)
