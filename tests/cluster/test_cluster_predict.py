@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 from pathlib import Path
 
@@ -63,7 +62,6 @@ def test_a_node_dies_while_clips_are_predicted(cluster, reference, tmp_path: Pat
     assert run.wait(LIMIT_S) == 1, log_file.read_text()  # one clip is broken
     assert before < CLIPS - 1
     assert f"{CLIPS - 1} of {CLIPS} inputs: {(CLIPS - 1) * FRAMES} faces" in log_file.read_text()
-    assert not re.search(r"^\[.* E \d+ ", log_file.read_text(), re.MULTILINE), log_file.read_text()
 
     table = pq.read_table(out).to_pylist()
     rows = [row for row in table if row["error"] is None]

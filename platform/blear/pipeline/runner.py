@@ -29,11 +29,6 @@ _OWN_CLUSTER = {
 A variable that the user has set keeps its value.
 """
 
-_JOINED_CLUSTER = {
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # pools of Ray Data print a line marked E each time they start
-}
-"""Ray's settings for a driver that joins a running cluster."""
-
 
 def uses_ray(runner: str) -> bool:
     """Whether Ray is used: if `runner` is "ray", or if it is "auto" and RAY_ADDRESS is set, as in every Ray job."""
@@ -142,7 +137,7 @@ def ray_session(wanted: bool, *, local: bool = False) -> Iterator[None]:
     if (url := storage_url()) is not None and not local and "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
         options["runtime_env"] = {"env_vars": {"BLEAR_STORAGE": url}}  # a submitted job has that of its cluster
     where = "this machine" if local else os.environ.get("RAY_ADDRESS", "Ray")
-    with _default_variables(_OWN_CLUSTER if local else _JOINED_CLUSTER):
+    with _default_variables(_OWN_CLUSTER if local else {}):
         retry_transient(lambda: ray.init(logging_level=logging.WARNING, **options), _no_head, where)
         internals.replace_worker_log_printer(WorkerLogPrinter())
         try:
