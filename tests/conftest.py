@@ -84,7 +84,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keeps what was imported out of all later garbage collections: about a million objects."""
+    """Excludes the objects of imported modules from all later garbage collections."""
     gc.collect()
     gc.freeze()
 

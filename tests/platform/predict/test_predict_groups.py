@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from blear.predict.inputs import Input
 from blear.predict.on_ray.actor import to_row
 from blear.predict.on_ray.groups import group_inputs
@@ -34,6 +36,15 @@ def test_there_are_four_groups_for_each_worker(tmp_path: Path) -> None:
     assert [len(group) for group in group_inputs(pictures, workers=4)] == [10] * 16
     assert [len(group) for group in group_inputs(pictures[:10], workers=4)] == [1] * 10
     assert [len(group) for group in group_inputs(pictures, workers=1)] == [32] * 5
+
+
+def test_a_file_with_the_name_of_a_remote_video_is_not_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    video(tmp_path, "a.mp4", 10)
+    remote = Input(Path("a.mp4"), is_picture=False, given="s3://bucket/a.mp4")
+    assert group_inputs([remote] * 8, workers=1) == [[remote]] * 8
 
 
 def test_a_row_is_text(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from blear.predict.inputs import Input
+from blear.storage.remote import is_url
 
-_MOST = 32
-_BYTES = 4 << 20
-_ROUNDS = 4
+_MOST = 32  # inputs of a group
+_BYTES = 4 << 20  # of its videos
+_ROUNDS = 4  # groups for each worker
 
 
 def group_inputs(inputs: Sequence[Input], workers: int) -> list[list[Input]]:
@@ -35,6 +36,8 @@ def _share(source: Input) -> float:
     """The share of a group that an input takes."""
     if source.is_picture and not source.is_folder:
         return 1 / _MOST
+    if is_url(source.name):  # its path is only a name, which a file here may have too
+        return 1.0
     try:
         return source.path.stat().st_size / _BYTES if source.path.is_file() else 1.0
     except OSError:

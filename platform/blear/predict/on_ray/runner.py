@@ -66,7 +66,7 @@ def predict_on_ray(inputs: Sequence[Input], options: PredictOptions) -> PredictS
                     hosts[row["host"]] += 1
                     bar.advance(1, Path(row["name"]).name)
                 before, todo = todo, [source for source in todo if source.name not in journal.finished]
-                if len(todo) == len(before) == len(groups):
+                if len(todo) == len(before) == len(groups):  # none of the single inputs was finished
                     break
                 groups = [[source] for source in todo]
         for source in todo:
