@@ -213,7 +213,10 @@ class Store:
 
     def _slices(self, count: int, max_slices: int) -> list[slice]:
         """Splits range(count) into at most `max_slices` slices, and at most one for each thread of the pool."""
-        step = max(1, -(-count // max(1, min(max_slices, self._pool.threads))))
+        slices = min(max_slices, self._pool.threads)
+        if slices <= 1:
+            return [slice(count)]
+        step = max(1, -(-count // slices))
         return [slice(first, first + step) for first in range(0, count, step)]
 
     def _lengths(self, values_BK: np.ndarray) -> np.ndarray:
