@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -28,6 +30,7 @@ _OWN_CLUSTER = {
 
 A variable that the user has set keeps its value.
 """
+_ANSWER_S = 5.0
 
 
 def uses_ray(runner: str) -> bool:
@@ -124,6 +127,9 @@ def ray_session(wanted: bool, *, local: bool = False) -> Iterator[None]:
     Args:
         wanted: whether to use Ray at all.
         local: whether to start a cluster in this process instead of joining a running one.
+
+    Raises:
+        RunError: the head of the cluster in RAY_ADDRESS does not answer within two minutes.
     """
     if not wanted:
         yield
@@ -133,12 +139,25 @@ def ray_session(wanted: bool, *, local: bool = False) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    address = "" if local else os.environ.get("RAY_ADDRESS", "")
+    if not local and not address and (last := internals.last_cluster()) is not None and not _answers(last):
+        echo(f"the Ray cluster of this machine ({last}) has ended: another one is started")
+        local = True
     options: dict[str, Any] = {"address": "local", "include_dashboard": False} if local else {}
     if (url := storage_url()) is not None and not local and "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
         options["runtime_env"] = {"env_vars": {"BLEAR_STORAGE": url}}  # a submitted job has that of its cluster
-    where = "this machine" if local else os.environ.get("RAY_ADDRESS", "Ray")
+
+    def connect() -> None:
+        if not _answers(address):
+            raise ConnectionError(address)  # Ray itself would try for minutes, and print warnings
+        ray.init(logging_level=logging.WARNING, **options)
+
     with _default_variables(_OWN_CLUSTER if local else {}):
-        retry_transient(lambda: ray.init(logging_level=logging.WARNING, **options), _no_head, where)
+        try:
+            retry_transient(connect, _no_head, address or "this machine")
+        except ConnectionError as error:
+            do = "start the cluster, or change RAY_ADDRESS; without RAY_ADDRESS, this machine alone computes"
+            raise RunError("the head of the Ray cluster does not answer", address or "Ray", do) from error
         internals.replace_worker_log_printer(WorkerLogPrinter())
         try:
             yield
@@ -156,6 +175,18 @@ def _default_variables(variables: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name in added:
             os.environ.pop(name, None)
+
+
+def _answers(address: str) -> bool:
+    """Whether a process listens at host:port; true for addresses of another form, which Ray resolves."""
+    match = re.fullmatch(r"([\w.-]+|\[[\da-fA-F:]+\]):(\d+)", address)
+    if match is None:
+        return True
+    try:
+        with socket.create_connection((match[1].strip("[]"), int(match[2])), _ANSWER_S):
+            return True
+    except (OSError, OverflowError):
+        return False
 
 
 def _no_head(error: Exception) -> str | None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import ray
 from safetensors.numpy import load_file
 from small_job import SMALL, sets
 
@@ -43,10 +44,18 @@ def losses(run: Path) -> list[float]:
     return [line["loss"] for line in map(json.loads, lines) if "loss" in line]
 
 
+def controllers() -> set[str]:
+    """Ids of all actors of Ray Train's controller, dead ones included."""
+    actors = ray._private.state.actors()
+    return {key for key, actor in actors.items() if actor["ActorClassName"] == "TrainController"}
+
+
 def test_two_workers_give_the_losses_of_one(run_here, storage: Path) -> None:
     """Several workers train on Ray without --runner; a batch of 15 is split into 8 and 7."""
+    before = controllers()
     done = run_here(TAUGHT, "cluster.workers=2", "name=two")
     assert done.returncode == 0, done.stderr[-6000:]
+    assert controllers() == before, "the driver is the controller"
     two = storage / "runs" / "two"
     info = json.loads((two / "run.json").read_text())
     assert (info["runner"], info["world"]) == ("ray", 2)
@@ -65,10 +74,13 @@ def test_two_workers_give_the_losses_of_one(run_here, storage: Path) -> None:
 def test_a_run_without_rays_internals_goes_on(run_here, storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(internals, "cluster_status", lambda: None)
     monkeypatch.setattr(internals, "train_callback_base", lambda: object)
+    monkeypatch.setattr(internals, "_controller_without_actors", lambda: None)
+    before = controllers()
     callback = "blear.train.on_ray.callback"  # imported again, here with another base class and after the test
     monkeypatch.setitem(sys.modules, callback, None)
     monkeypatch.delitem(sys.modules, callback)
     done = run_here("name=plain", runner="ray")
     assert done.returncode == 0, done.stderr[-6000:]
     assert "restarts are not reported, because this version of Ray is not known" in done.stderr
+    assert len(controllers() - before) == 1
     assert len(losses(storage / "runs" / "plain")) == 6

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 
-from blear.errors import JobError
+from blear.errors import JobError, RunError
 from blear.job.reader import read_job
-from blear.pipeline.runner import _default_variables, check_resources, trains_on_ray, with_workers
+from blear.pipeline.runner import _default_variables, check_resources, ray_session, trains_on_ray, with_workers
+from blear.storage import transient
+from ports import free_port
 
 
 def vlqr(repository: Path, *overrides: str):
@@ -76,3 +81,33 @@ def test_settings_of_an_own_cluster_end_with_it_and_those_of_the_user_stay(monke
         assert [os.environ[name] for name in ("RAY_OF_THE_USER", "RAY_OF_BLEAR")] == ["1", "0"]
     assert os.environ["RAY_OF_THE_USER"] == "1"
     assert "RAY_OF_BLEAR" not in os.environ
+
+
+def test_a_head_that_does_not_answer_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(transient, "TRANSIENT_S", 0.1)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # whatever other tests have started
+    with pytest.raises(RunError, match=f"{address}: the head of the Ray cluster does not answer"), ray_session(True):
+        pass
+    assert f"{address}: the head of the cluster does not answer; it may be starting" in capsys.readouterr().err
+
+
+@pytest.mark.ray
+def test_instead_of_a_cluster_that_has_ended_another_one_is_started() -> None:
+    """A head that was killed leaves its address behind."""
+    use = "from blear.pipeline.runner import ray_session\nwith ray_session(True): import ray; print(len(ray.nodes()))"
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # the paths of Ray's sockets must be short
+        stale = Path(folder) / "ray" / "ray_current_cluster"
+        stale.parent.mkdir()
+        stale.write_text(address := f"127.0.0.1:{free_port()}")
+        environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        environment["RAY_TMPDIR"] = folder
+        done = subprocess.run(
+            [sys.executable, "-c", use], env=environment, capture_output=True, text=True, timeout=240, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "1\n"
+    assert f"the Ray cluster of this machine ({address}) has ended: another one is started" in done.stderr

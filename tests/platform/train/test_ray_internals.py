@@ -67,6 +67,19 @@ def test_without_the_autoscaler_sdk_the_message_has_no_nodes(without) -> None:
     assert describe_waiting((1, 2), BUNDLE, 1, status, None) == ""
 
 
+def test_ray_internal_address_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert internals.last_cluster() is None
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:6379")
+    assert internals.last_cluster() == "127.0.0.1:6379"
+
+
+def test_without_the_address_file_no_cluster_is_known(without) -> None:
+    without("ray._private.utils")
+    assert internals.last_cluster() is None
+
+
 def test_ray_internal_train_callbacks_exist() -> None:
     from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
     from ray.train.v2.api.callback import RayTrainCallback
@@ -126,6 +139,47 @@ def test_without_default_callbacks_the_trainer_is_rays_own(monkeypatch: pytest.M
 
     monkeypatch.delattr(DataParallelTrainer, "_create_default_callbacks")
     assert internals.torch_trainer(in_driver=True) is TorchTrainer
+
+
+def test_ray_internal_controller_works_outside_an_actor() -> None:
+    """Apart from `TrainState`, which is off by default, the controller and its workers ask for their actor once."""
+    from ray._private.worker import SCRIPT_MODE, global_worker
+    from ray.runtime_context import RuntimeContext
+    from ray.train.v2._internal.callbacks.preemption_callback import PreemptionCallback
+    from ray.train.v2._internal.constants import ENABLE_CONTROLLER_STRUCTURED_LOGGING_ENV_VAR
+    from ray.train.v2._internal.execution.controller import TrainController
+    from ray.train.v2._internal.execution.preemption import PreemptionWatcher
+    from ray.train.v2._internal.execution.worker_group import Worker, WorkerGroup
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    assert global_worker.mode != SCRIPT_MODE or internals._is_driver()
+    assert ENABLE_CONTROLLER_STRUCTURED_LOGGING_ENV_VAR == "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING"
+    assert hasattr(DataParallelTrainer, "_initialize_and_run_controller")
+    assert isinstance(RuntimeContext.current_actor, property)
+    assert inspect.iscoroutinefunction(TrainController.run)
+    assert "_worker_group_callbacks_to_propagate" in inspect.getsource(TrainController.__init__)
+    assert hasattr(TrainController, "get_result")
+    assert {"get_workers", "abort"} <= set(dir(WorkerGroup))
+    assert {"actor", "metadata", "distributed_context"} <= set(dir(Worker)) | set(inspect.signature(Worker).parameters)
+    for kind in (TrainController, WorkerGroup):
+        source = inspect.getsource(inspect.getmodule(kind))
+        assert source.count("current_actor") == (kind is WorkerGroup)
+    assert "current_actor" in inspect.getsource(WorkerGroup._init_train_context_on_workers)
+    assert list(inspect.signature(PreemptionWatcher).parameters) == [
+        "node_to_ranks",
+        "poll_interval_s",
+        "worker_actors_by_rank",
+    ]
+    assert {"_watcher", "_poll_interval_s"} <= set(vars(PreemptionCallback()))
+    assert "_stop_event" in inspect.getsource(PreemptionWatcher.__init__)
+    made = internals._controller_without_actors()
+    assert issubclass(made, TrainController)
+    assert issubclass(made.worker_group_cls, WorkerGroup)
+
+
+def test_without_its_modules_the_controller_is_an_actor(without) -> None:
+    without("ray.train.v2._internal.execution.controller")
+    assert internals._controller_without_actors() is None
 
 
 def test_ray_internal_health_check_failure_exists() -> None:

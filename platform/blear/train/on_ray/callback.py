@@ -68,7 +68,6 @@ class StageCallback(_CallbackBase):
         self._waits_since: float | None = None
         self._group: Any = None
         self._healthy = self._draining = False
-        self._preempted_ranks: frozenset[int] = frozenset()
         self._world_size, self._restart_reason, self._final_checkpoint_s = 0, "", 0.0
         self._last_failure: tuple[str, int] | None = None
         self._disabled: set[str] = set()
@@ -108,11 +107,11 @@ class StageCallback(_CallbackBase):
             own = root_error(error)
             if isinstance(own, BlearError):
                 raise own
-        if errors and self._healthy:
+        if errors and self._draining:  # announced, and written to the history
             self._healthy = False
-            if self._draining:  # announced, and written to the history
-                self._mark_preempted(errors)
-                return
+            _mark_preempted(errors)
+        elif errors and self._healthy:
+            self._healthy = False
             rank, error = min(errors.items(), key=lambda item: internals.health_check_failure(item[1]) is None)
             self._handle_failure(f"rank {rank} of {self._world_size}", describe_error(error), lost=_is_lost(error))
         preemption = worker_group_status.get_preemption_info()
@@ -176,9 +175,10 @@ class StageCallback(_CallbackBase):
         self._last_failure = failure
 
     def _handle_preemption(self, preemption: Any) -> None:
-        """Requests a checkpoint at the notice, and one just before the deadline, after which the workers wait.
+        """Requests a checkpoint at the notice, and one just before the deadline, after which the workers exit.
 
-        A waiting worker raises no error when another worker disappears, so Ray counts a pre-emption, not a failure.
+        Ray then restarts them on the other nodes. Without the exit it would wait for the deadline, or for the node if
+        that stays longer.
         """
         left = None if preemption.deadline_ms is None else preemption.deadline_ms / 1000 - time.time()
         if not self._draining:
@@ -189,18 +189,10 @@ class StageCallback(_CallbackBase):
                 self._folder, f"stage {self._stage}: the node of worker {ranks} goes{when}; asks for a checkpoint"
             )
             self._restart_reason = f"lost a worker to pre-emption (rank {ranks} of {self._world_size})"
-            self._preempted_ranks = frozenset(preemption.preempted_ranks)
             self._request_checkpoint(CheckpointReason.DRAIN)
         elif left is not None and left < self._final_checkpoint_s:
             self._final_checkpoint_s = 0.0
-            self._request_checkpoint(CheckpointReason.STOP)
-
-    def _mark_preempted(self, errors: dict[int, BaseException]) -> None:
-        """Processes of a node may be reported dead before their node: Ray would then count a failure of the run."""
-        for rank in self._preempted_ranks & errors.keys():
-            error = internals.health_check_failure(errors[rank]) or errors[rank]
-            if isinstance(error, RayActorError):
-                internals.mark_preempted(error)
+            self._request_checkpoint(CheckpointReason.EXIT)
 
     def _request_checkpoint(self, reason: CheckpointReason) -> bool:
         """Returns whether every worker received the request."""
@@ -209,6 +201,14 @@ class StageCallback(_CallbackBase):
         except RayError:  # a worker is dead; Ray notices it at its next poll
             return False
         return True
+
+
+def _mark_preempted(errors: dict[int, BaseException]) -> None:
+    """Processes that exit before their node does would count as a failure of the run. Each poll has new errors."""
+    for error in errors.values():
+        died = internals.health_check_failure(error) or error
+        if isinstance(died, RayActorError):
+            internals.mark_preempted(died)
 
 
 def root_error(error: BaseException) -> BaseException:

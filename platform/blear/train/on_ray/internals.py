@@ -7,6 +7,7 @@ returns None or a plainer object: the user loses a message or a detail, never th
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import math
@@ -68,6 +69,18 @@ def _parse_status(status: Any) -> ClusterStatus:
     )
 
 
+def last_cluster() -> str | None:
+    """Address of the cluster that `ray start` has started on this machine, running or not; `ray.init` joins it.
+
+    Fallback: None; joining one that does not run any more takes minutes, and fails.
+    """
+    try:
+        from ray._private.utils import read_ray_address
+    except _MISSING:
+        return None
+    return read_ray_address() or None
+
+
 def train_callback_base() -> Any:
     """Base class for a callback of Ray Train that sees worker groups start, resize, fail and shut down.
 
@@ -86,6 +99,8 @@ def train_callback_base() -> Any:
 def torch_trainer(*, in_driver: bool) -> Any:
     """Ray Train's `TorchTrainer` without the actors that a stage does not need: each one is another Python process.
 
+    - `TrainController` controls the workers, `PreemptionWatcher` asks whether their nodes stay. In the driver, both run
+      in the driver's process, which waits for them anyway: a stage starts some seconds earlier.
     - `DatasetManager` serves Ray Data, which blear does not use.
     - `PlacementGroupCleaner` frees the resources of a stage whose controller died; it also delays the end of every
       stage by about 10 seconds. A driver ends with such a stage, which frees them too.
@@ -108,7 +123,164 @@ def torch_trainer(*, in_driver: bool) -> Any:
             callbacks = super()._create_default_callbacks()
             return [callback for callback in callbacks if type(callback).__name__ not in unused]
 
+        def _initialize_and_run_controller(self, **parts: Any) -> Any:
+            controller_class = _controller_without_actors() if _is_driver() and not _in_event_loop() else None
+            if controller_class is None:
+                return super()._initialize_and_run_controller(**parts)
+            return _run_controller(controller_class, parts)
+
     return PlainTorchTrainer
+
+
+def _is_driver() -> bool:
+    """Whether this process is a driver, not a task or an actor of one."""
+    import ray
+
+    try:
+        from ray._private.worker import SCRIPT_MODE, global_worker
+    except _MISSING:
+        return False
+    return ray.is_initialized() and global_worker.mode == SCRIPT_MODE
+
+
+def _in_event_loop() -> bool:
+    """Whether this thread runs an event loop, as in a notebook; a second one cannot run in it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _controller_without_actors() -> Any:
+    """Ray Train's controller as a class for this process, whose watcher of pre-emptions is a thread.
+
+    It also knows earlier than Ray's own which nodes are gone.
+
+    Fallback: None.
+    """
+    try:
+        from ray.runtime_context import RuntimeContext
+        from ray.train.v2._internal.callbacks.preemption_callback import PreemptionCallback
+        from ray.train.v2._internal.execution.controller import TrainController
+        from ray.train.v2._internal.execution.preemption import PreemptionWatcher
+        from ray.train.v2._internal.execution.worker_group import WorkerGroup
+    except _MISSING:
+        return None
+    controller_base: Any = TrainController
+    group_base: Any = WorkerGroup
+    callback_base: Any = PreemptionCallback
+    context: Any = RuntimeContext
+    if not hasattr(group_base, "_init_train_context_on_workers") or not hasattr(controller_base, "worker_group_cls"):
+        return None
+
+    class ThreadWatcher(callback_base):
+        def after_worker_group_start(self, worker_group: Any) -> None:
+            self._stop_watcher()
+            ranks: dict[str, list[int]] = {}
+            actors: dict[int, Any] = {}
+            for worker in worker_group.get_workers():
+                rank = worker.distributed_context.world_rank
+                ranks.setdefault(worker.metadata.node_id, []).append(rank)
+                actors[rank] = worker.actor
+            self._watcher: Any = PreemptionWatcher(ranks, self._poll_interval_s, actors)
+
+        def _stop_watcher(self) -> None:
+            if self._watcher is not None:
+                self._watcher._stop_event.set()
+            self._watcher = None
+
+    class Workers(group_base):
+        def _init_train_context_on_workers(self, *arguments: Any) -> None:
+            # each worker gets a handle of the controller's actor, for `ray.train.get_all_reported_checkpoints` only
+            original, context.current_actor = context.current_actor, None
+            try:
+                super()._init_train_context_on_workers(*arguments)
+            finally:
+                context.current_actor = original
+
+    class Controller(controller_base):
+        worker_group_cls = Workers
+
+        def __init__(self, **parts: Any) -> None:
+            super().__init__(**parts)
+            callbacks = self._worker_group_callbacks_to_propagate
+            callbacks[:] = [ThreadWatcher() if type(each) is callback_base else each for each in callbacks]
+            _start_on_staying_nodes(self._scaling_policy)
+
+    return Controller
+
+
+def _start_on_staying_nodes(policy: Any) -> None:
+    """Makes an elastic scaling policy start workers on nodes that are alive and stay.
+
+    Ray notices a lost node after up to 20 seconds, and a drained one when it is lost; meanwhile it waits for workers
+    there, 60 seconds by default.
+    """
+    if not hasattr(policy, "_get_reserved_resources"):  # the number of workers is fixed, or Ray has changed
+        return
+    decide, all_nodes = policy.make_decision_for_non_running_worker_group, policy._get_reserved_resources
+
+    def decide_for_staying_nodes() -> Any:
+        policy._get_reserved_resources = lambda: _of_staying_nodes(all_nodes())
+        try:
+            return decide()
+        finally:
+            policy._get_reserved_resources = all_nodes
+
+    policy.make_decision_for_non_running_worker_group = decide_for_staying_nodes
+
+
+def _of_staying_nodes(resources: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The resources of those nodes, by id, that are alive and not drained."""
+    import ray
+
+    try:
+        leaving = ray._private.state.state.get_draining_nodes()
+    except _MISSING:
+        leaving = {}
+    staying = {node["NodeID"]: node["Alive"] and node["NodeID"] not in leaving for node in ray.nodes()}
+    return resources and {node: amounts for node, amounts in resources.items() if staying.get(node, True)}
+
+
+def _run_controller(controller_class: Any, parts: Mapping[str, Any]) -> Any:
+    """Runs Ray Train's controller to its end, and returns its result; an interrupt ends its workers."""
+    loop = asyncio.new_event_loop()  # unlike asyncio.run, it leaves SIGINT as it is
+    with _controller_logs():
+        controller = controller_class(**parts)
+        try:
+            loop.run_until_complete(controller.run())
+        except BaseException:
+            with contextlib.suppress(Exception):
+                controller._worker_group.abort()
+            raise
+        finally:
+            loop.close()
+    return controller.get_result()
+
+
+@contextlib.contextmanager
+def _controller_logs() -> Iterator[None]:
+    """While the block runs, records of Ray Train go to run.log, and not to the terminal."""
+
+    class ToRoot(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            record.levelno = logging.DEBUG  # for run.log, not for the terminal
+            logging.getLogger().handle(record)
+
+    variable = "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING"  # it would configure the loggers of this process
+    before, logger, handler = os.environ.get(variable), logging.getLogger("ray.train"), ToRoot()
+    propagate, level, logger.propagate = logger.propagate, logger.level, False
+    os.environ[variable] = "0"
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+        os.environ.pop(variable) if before is None else os.environ.__setitem__(variable, before)
 
 
 def health_check_failure(error: BaseException) -> BaseException | None:

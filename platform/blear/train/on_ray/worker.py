@@ -21,7 +21,8 @@ from blear.train.on_ray.history import LastStepFile
 
 _POLL_EVERY_S = 0.5
 _WAIT_FOR_RESTART_S = 30.0
-_SIGTERM_EXIT = 128 + signal.SIGTERM
+_EXIT_AFTER_S = 1.0  # the other workers leave the last collective within it
+_EXIT_CODE = 128 + signal.SIGTERM
 
 
 class CheckpointReason(enum.IntEnum):
@@ -30,7 +31,8 @@ class CheckpointReason(enum.IntEnum):
     NONE = 0
     DRAIN = 1  # a node is about to be taken away: training goes on after the checkpoint
     STOP = 2  # Ray is about to restart the workers: they wait after the checkpoint
-    SIGTERM = 3  # this process received SIGTERM: it exits after the checkpoint
+    EXIT = 3  # a node is taken away in some seconds: all workers exit after the checkpoint, so that Ray restarts them
+    SIGTERM = 4  # this process received SIGTERM: it exits after the checkpoint
 
 
 class CheckpointRequest:
@@ -152,10 +154,14 @@ class RayWorker:
         return True
 
     def after_requested_checkpoint(self, step: int) -> None:
-        """Exits after SIGTERM, waits for the restart after `STOP`, trains on after `DRAIN`."""
+        """Exits after SIGTERM and `EXIT`, waits for the restart after `STOP`, trains on after `DRAIN`."""
         self._upload(self._handled != CheckpointReason.DRAIN)
         if self._handled == CheckpointReason.SIGTERM and _request.reason == CheckpointReason.SIGTERM:
-            os._exit(_SIGTERM_EXIT)  # a Python exception would count as an error of the user's code
+            os._exit(_EXIT_CODE)  # a Python exception would count as an error of the user's code
+        if self._handled == CheckpointReason.EXIT:
+            self.all_reduce_sum(0.0)  # rank 0 has written the checkpoint
+            time.sleep(_EXIT_AFTER_S)
+            os._exit(_EXIT_CODE)
         if self._handled == CheckpointReason.STOP:
             _request.written.set()
             time.sleep(_WAIT_FOR_RESTART_S)
