@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from pathlib import Path
@@ -24,7 +25,15 @@ class _Stderr(logging.Handler):
 
 
 class _RunFile(logging.FileHandler):
-    """Appends all records to a file."""
+    """Appends all records to a file. A record that cannot be written, because the disk is full, is left out."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)  # prints a traceback
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 def log_to_stderr(*, debug: bool) -> None:

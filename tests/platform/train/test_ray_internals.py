@@ -152,7 +152,7 @@ def test_ray_internal_controller_works_outside_an_actor() -> None:
     from ray.train.v2._internal.execution.worker_group import Worker, WorkerGroup
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    assert global_worker.mode != SCRIPT_MODE or internals._is_driver()
+    assert internals._ends_with_its_workers() == (global_worker.mode == SCRIPT_MODE)
     assert ENABLE_CONTROLLER_STRUCTURED_LOGGING_ENV_VAR == "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING"
     assert hasattr(DataParallelTrainer, "_initialize_and_run_controller")
     assert isinstance(RuntimeContext.current_actor, property)

@@ -99,8 +99,8 @@ def train_callback_base() -> Any:
 def torch_trainer(*, in_driver: bool) -> Any:
     """Ray Train's `TorchTrainer` without the actors that a stage does not need: each one is another Python process.
 
-    - `TrainController` controls the workers, `PreemptionWatcher` asks whether their nodes stay. In the driver, both run
-      in the driver's process, which waits for them anyway: a stage starts some seconds earlier.
+    - `TrainController` controls the workers, `PreemptionWatcher` asks whether their nodes stay. In a driver and in a
+      trial, both run in that process, which waits for them anyway: a stage starts some seconds earlier.
     - `DatasetManager` serves Ray Data, which blear does not use.
     - `PlacementGroupCleaner` frees the resources of a stage whose controller died; it also delays the end of every
       stage by about 10 seconds. A driver ends with such a stage, which frees them too.
@@ -124,7 +124,9 @@ def torch_trainer(*, in_driver: bool) -> Any:
             return [callback for callback in callbacks if type(callback).__name__ not in unused]
 
         def _initialize_and_run_controller(self, **parts: Any) -> Any:
-            controller_class = _controller_without_actors() if _is_driver() and not _in_event_loop() else None
+            controller_class = (
+                _controller_without_actors() if _ends_with_its_workers() and not _in_event_loop() else None
+            )
             if controller_class is None:
                 return super()._initialize_and_run_controller(**parts)
             return _run_controller(controller_class, parts)
@@ -132,15 +134,20 @@ def torch_trainer(*, in_driver: bool) -> Any:
     return PlainTorchTrainer
 
 
-def _is_driver() -> bool:
-    """Whether this process is a driver, not a task or an actor of one."""
+def _ends_with_its_workers() -> bool:
+    """Whether the end of this process ends its workers and frees their resources: that of a driver or an actor.
+
+    The resources of a task belong to its driver.
+    """
     import ray
 
     try:
         from ray._private.worker import SCRIPT_MODE, global_worker
     except _MISSING:
         return False
-    return ray.is_initialized() and global_worker.mode == SCRIPT_MODE
+    if not ray.is_initialized():
+        return False
+    return global_worker.mode == SCRIPT_MODE or ray.get_runtime_context().get_actor_id() is not None
 
 
 def _in_event_loop() -> bool:

@@ -1,0 +1,20 @@
+"""run.log: records that cannot be written are left out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from blear.storage.run_log import log_to_file, stop_logging
+
+
+def test_a_full_disk_prints_no_traceback_for_each_record(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command itself reports the full disk."""
+    try:
+        log_to_file(Path("/dev/full"))
+        logging.getLogger("blear.somewhere").info("a record")
+        assert capsys.readouterr().err == ""
+    finally:
+        stop_logging()
