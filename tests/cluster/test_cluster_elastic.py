@@ -74,6 +74,8 @@ def test_a_node_dies_another_joins_and_is_preempted(cluster, start, reference) -
     reference.check(run, LONG)
     assert run.worlds[-4:] == [2, 1, 2, 1]
     assert "lost a worker" in grown
+    log = run.stage.parents[1] / "run.log"
+    assert "startup timed out" not in log.read_text(), "no worker is sought on a node that is gone"
     assert "goes from 1 to 2 workers" in grown
     assert "no step is done again" in grown.splitlines()[-1], "a checkpoint was written just before"
     preempted = run.history.removeprefix(grown)

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import re
-import socket
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,6 +17,7 @@ from blear.storage.root import storage_url
 from blear.storage.transient import retry_transient
 from blear.train.on_ray import internals
 from blear.train.on_ray.cluster_status import autoscaler_config_file, read_autoscaler_limits
+from blear.train.on_ray.tcp_probe import listens
 from blear.train.on_ray.worker_logs import WorkerLogPrinter
 
 _OWN_CLUSTER = {
@@ -30,7 +30,6 @@ _OWN_CLUSTER = {
 
 A variable that the user has set keeps its value.
 """
-_ANSWER_S = 5.0
 
 
 def uses_ray(runner: str) -> bool:
@@ -180,13 +179,7 @@ def _default_variables(variables: Mapping[str, str]) -> Iterator[None]:
 def _answers(address: str) -> bool:
     """Whether a process listens at host:port; true for addresses of another form, which Ray resolves."""
     match = re.fullmatch(r"([\w.-]+|\[[\da-fA-F:]+\]):(\d+)", address)
-    if match is None:
-        return True
-    try:
-        with socket.create_connection((match[1].strip("[]"), int(match[2])), _ANSWER_S):
-            return True
-    except (OSError, OverflowError):
-        return False
+    return match is None or listens((match[1].strip("[]"), int(match[2])))
 
 
 def _no_head(error: Exception) -> str | None:

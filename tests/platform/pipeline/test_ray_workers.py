@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 from small_job import SMALL, sets
 
 from blear.train.on_ray import internals
+from ports import free_port
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
@@ -84,3 +85,16 @@ def test_a_run_without_rays_internals_goes_on(run_here, storage: Path, monkeypat
     assert "restarts are not reported, because this version of Ray is not known" in done.stderr
     assert len(controllers() - before) == 1
     assert len(losses(storage / "runs" / "plain")) == 6
+
+
+def test_workers_are_not_sought_on_a_node_that_does_not_answer(ray_here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray counts a lost node for some seconds more."""
+    (node,) = ray.nodes()
+    resources = {key: {"CPU": 2.0} for key in (node["NodeID"], "lost", "unknown")}
+    assert internals.staying_nodes(resources) == resources
+    assert internals.staying_nodes(None) is None
+    lost = node | {"NodeID": "lost", "NodeManagerPort": free_port()}
+    monkeypatch.setattr(ray, "nodes", lambda: [node, lost])
+    assert list(internals.staying_nodes(resources)) == [node["NodeID"], "unknown"]
+    monkeypatch.setattr(ray, "nodes", lambda: [lost])
+    assert internals.staying_nodes(resources) == resources, "this process has no network"

@@ -177,6 +177,17 @@ def test_ray_internal_controller_works_outside_an_actor() -> None:
     assert issubclass(made.worker_group_cls, WorkerGroup)
 
 
+def test_ray_internal_elastic_policy_asks_for_the_resources_of_each_node() -> None:
+    from ray.data._internal.cluster_autoscaler.base_autoscaling_coordinator import NodeIdStr, ReservedResources
+    from ray.train import ScalingConfig
+    from ray.train.v2._internal.execution.scaling_policy import create_scaling_policy
+
+    assert ReservedResources.__args__[0] is NodeIdStr
+    fixed, elastic = (create_scaling_policy(ScalingConfig(num_workers=n)) for n in (2, (1, 2)))
+    assert not hasattr(fixed, "_get_reserved_resources")
+    assert "self._get_reserved_resources()" in inspect.getsource(elastic.make_decision_for_non_running_worker_group)
+
+
 def test_without_its_modules_the_controller_is_an_actor(without) -> None:
     without("ray.train.v2._internal.execution.controller")
     assert internals._controller_without_actors() is None

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from blear.train.on_ray.cluster_status import ClusterStatus
+from blear.train.on_ray.tcp_probe import listening
 
 EXPERIMENT_STATE_FILES = "experiment_state-*.json"
 """Tune's state of a search, in the search's folder (`TuneController.CKPT_FILE_TMPL`)."""
@@ -221,15 +222,15 @@ def _controller_without_actors() -> Any:
 def _start_on_staying_nodes(policy: Any) -> None:
     """Makes an elastic scaling policy start workers on nodes that are alive and stay.
 
-    Ray notices a lost node after up to 20 seconds, and a drained one when it is lost; meanwhile it waits for workers
-    there, 60 seconds by default.
+    Ray's own counts a lost node for up to 20 seconds more, and a drained one until it is lost; meanwhile it waits for
+    workers there, 60 seconds by default.
     """
     if not hasattr(policy, "_get_reserved_resources"):  # the number of workers is fixed, or Ray has changed
         return
     decide, all_nodes = policy.make_decision_for_non_running_worker_group, policy._get_reserved_resources
 
     def decide_for_staying_nodes() -> Any:
-        policy._get_reserved_resources = lambda: _of_staying_nodes(all_nodes())
+        policy._get_reserved_resources = lambda: staying_nodes(all_nodes())
         try:
             return decide()
         finally:
@@ -238,16 +239,24 @@ def _start_on_staying_nodes(policy: Any) -> None:
     policy.make_decision_for_non_running_worker_group = decide_for_staying_nodes
 
 
-def _of_staying_nodes(resources: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The resources of those nodes, by id, that are alive and not drained."""
+def staying_nodes(resources: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Leaves out the nodes, by id, that are drained, and those that do not answer: Ray needs seconds to notice those.
+
+    Fallback: all nodes.
+    """
     import ray
 
     try:
         leaving = ray._private.state.state.get_draining_nodes()
-    except _MISSING:
-        leaving = {}
-    staying = {node["NodeID"]: node["Alive"] and node["NodeID"] not in leaving for node in ray.nodes()}
-    return resources and {node: amounts for node, amounts in resources.items() if staying.get(node, True)}
+        nodes = {node["NodeID"]: node for node in ray.nodes() if node["NodeID"] in (resources or {})}
+        addresses = {key: (node["NodeManagerAddress"], node["NodeManagerPort"]) for key, node in nodes.items()}
+    except (*_MISSING, KeyError):
+        return resources
+    answering = listening(addresses[key] for key, node in nodes.items() if node["Alive"])
+    if resources is None or not answering:  # this process cannot reach them, or has lost its network
+        return resources
+    staying = {key: address in answering and key not in leaving for key, address in addresses.items()}
+    return {key: amounts for key, amounts in resources.items() if staying.get(key, True)}
 
 
 def _run_controller(controller_class: Any, parts: Mapping[str, Any]) -> Any:
