@@ -109,6 +109,25 @@ os.kill(os.getpid(), 9)
 """
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(5, "Input/output error")])
+def test_an_entry_that_cannot_be_flushed_leaves_no_file(folder, monkeypatch, error):
+    """An interrupt while the disk is waited for, or an error of the disk."""
+    cache = ShardCache(folder, [A], budget=250)
+    lock = cache.lock(A, 100)
+
+    def fail(descriptor):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(type(error)):
+            lock.commit()
+    assert not [*folder.glob(f"{A}*"), *folder.glob("*.partial")]
+    lock = cache.lock(A, 100)
+    lock.commit()
+    assert [path.name.partition(".")[0] for path in folder.glob(f"{A}*")] == [A]
+
+
 def test_files_of_a_killed_process_are_removed(folder):
     dead = subprocess.run([sys.executable, "-c", DIES, str(folder)], check=False, timeout=100)
     assert dead.returncode == -9

@@ -37,9 +37,13 @@ class CacheFileLock:
     descriptor: int
 
     def commit(self) -> None:
-        """Renames the temporary file to its final path once its content is on the disk."""
-        os.fsync(self.descriptor)
-        self.temporary.replace(self.path)
+        """Renames the temporary file to its final path once its content is on the disk; removes it if that fails."""
+        try:
+            os.fsync(self.descriptor)
+            self.temporary.replace(self.path)
+        except BaseException:  # an interrupt too: the disk may take long
+            self.discard()
+            raise
         os.close(self.descriptor)
 
     def discard(self) -> None:
