@@ -139,7 +139,10 @@ def ray_session(wanted: bool, *, local: bool = False) -> Iterator[None]:
         yield
         return
     address = "" if local else os.environ.get("RAY_ADDRESS", "")
-    if not local and not address and (last := internals.last_cluster()) is not None and not _answers(last):
+    last = internals.last_cluster() if not local and address in ("", "auto") else None
+    if last is not None and address == "auto":
+        address = last
+    elif last is not None and not _answers(last):
         echo(f"the Ray cluster of this machine ({last}) has ended: another one is started")
         local = True
     options: dict[str, Any] = {"address": "local", "include_dashboard": False} if local else {}

@@ -11,7 +11,7 @@ import ray
 from safetensors.numpy import load_file
 from small_job import SMALL, sets
 
-from blear.train.on_ray import internals
+from blear.train.on_ray import internals, trainer
 from ports import free_port
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
@@ -75,7 +75,7 @@ def test_two_workers_give_the_losses_of_one(run_here, storage: Path) -> None:
 def test_a_run_without_rays_internals_goes_on(run_here, storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(internals, "cluster_status", lambda: None)
     monkeypatch.setattr(internals, "train_callback_base", lambda: object)
-    monkeypatch.setattr(internals, "_controller_without_actors", lambda: None)
+    monkeypatch.setattr(trainer, "_controller_without_actors", lambda: None)
     before = controllers()
     callback = "blear.train.on_ray.callback"  # imported again, here with another base class and after the test
     monkeypatch.setitem(sys.modules, callback, None)
@@ -91,10 +91,10 @@ def test_workers_are_not_sought_on_a_node_that_does_not_answer(ray_here: None, m
     """Ray counts a lost node for some seconds more."""
     (node,) = ray.nodes()
     resources = {key: {"CPU": 2.0} for key in (node["NodeID"], "lost", "unknown")}
-    assert internals.staying_nodes(resources) == resources
-    assert internals.staying_nodes(None) is None
+    assert trainer.staying_nodes(resources) == resources
+    assert trainer.staying_nodes(None) is None
     lost = node | {"NodeID": "lost", "NodeManagerPort": free_port()}
     monkeypatch.setattr(ray, "nodes", lambda: [node, lost])
-    assert list(internals.staying_nodes(resources)) == [node["NodeID"], "unknown"]
+    assert list(trainer.staying_nodes(resources)) == [node["NodeID"], "unknown"]
     monkeypatch.setattr(ray, "nodes", lambda: [lost])
-    assert internals.staying_nodes(resources) == resources, "this process has no network"
+    assert trainer.staying_nodes(resources) == resources, "this process has no network"

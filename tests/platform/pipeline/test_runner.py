@@ -83,11 +83,16 @@ def test_settings_of_an_own_cluster_end_with_it_and_those_of_the_user_stay(monke
     assert "RAY_OF_BLEAR" not in os.environ
 
 
+@pytest.mark.parametrize("auto", [False, True])
 def test_a_head_that_does_not_answer_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    auto: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """RAY_ADDRESS=auto is the cluster that was last started on this machine."""
     address = f"127.0.0.1:{free_port()}"
-    monkeypatch.setenv("RAY_ADDRESS", address)
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text(address)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setenv("RAY_ADDRESS", "auto" if auto else address)
     monkeypatch.setattr(transient, "TRANSIENT_S", 0.1)
     monkeypatch.setattr("ray.is_initialized", lambda: False)  # whatever other tests have started
     with pytest.raises(RunError, match=f"{address}: the head of the Ray cluster does not answer"), ray_session(True):

@@ -10,7 +10,7 @@ import pytest
 from ray.exceptions import ActorDiedError, RayActorError
 
 from blear.cluster.upload import plan_upload
-from blear.train.on_ray import internals
+from blear.train.on_ray import internals, trainer
 from blear.train.on_ray.waiting import describe_waiting
 
 BUNDLE = {"CPU": 1.0}
@@ -129,8 +129,8 @@ def test_ray_internal_default_callbacks_of_the_trainer_exist() -> None:
     unused = {"DatasetsCallback", "PlacementGroupCleanerCallback"}
     everything = names(TorchTrainer)
     assert unused < everything
-    assert names(internals.torch_trainer(in_driver=True)) == everything - unused
-    assert names(internals.torch_trainer(in_driver=False)) == everything - {"DatasetsCallback"}
+    assert names(trainer.torch_trainer(in_driver=True)) == everything - unused
+    assert names(trainer.torch_trainer(in_driver=False)) == everything - {"DatasetsCallback"}
 
 
 def test_without_default_callbacks_the_trainer_is_rays_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ def test_without_default_callbacks_the_trainer_is_rays_own(monkeypatch: pytest.M
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     monkeypatch.delattr(DataParallelTrainer, "_create_default_callbacks")
-    assert internals.torch_trainer(in_driver=True) is TorchTrainer
+    assert trainer.torch_trainer(in_driver=True) is TorchTrainer
 
 
 def test_ray_internal_controller_works_outside_an_actor() -> None:
@@ -152,7 +152,7 @@ def test_ray_internal_controller_works_outside_an_actor() -> None:
     from ray.train.v2._internal.execution.worker_group import Worker, WorkerGroup
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    assert internals._ends_with_its_workers() == (global_worker.mode == SCRIPT_MODE)
+    assert trainer._workers_end_with_this_process() == (global_worker.mode == SCRIPT_MODE)
     assert ENABLE_CONTROLLER_STRUCTURED_LOGGING_ENV_VAR == "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING"
     assert hasattr(DataParallelTrainer, "_initialize_and_run_controller")
     assert isinstance(RuntimeContext.current_actor, property)
@@ -172,7 +172,7 @@ def test_ray_internal_controller_works_outside_an_actor() -> None:
     ]
     assert {"_watcher", "_poll_interval_s"} <= set(vars(PreemptionCallback()))
     assert "_stop_event" in inspect.getsource(PreemptionWatcher.__init__)
-    made = internals._controller_without_actors()
+    made = trainer._controller_without_actors()
     assert issubclass(made, TrainController)
     assert issubclass(made.worker_group_cls, WorkerGroup)
 
@@ -188,9 +188,19 @@ def test_ray_internal_elastic_policy_asks_for_the_resources_of_each_node() -> No
     assert "self._get_reserved_resources()" in inspect.getsource(elastic.make_decision_for_non_running_worker_group)
 
 
+def test_another_scaling_policy_is_left_as_it_is() -> None:
+    class Policy:
+        def make_decision_for_non_running_worker_group(self) -> str:
+            return "two workers"
+
+    trainer._start_on_staying_nodes(policy := Policy())
+    assert policy.make_decision_for_non_running_worker_group() == "two workers"
+    trainer._start_on_staying_nodes(None)
+
+
 def test_without_its_modules_the_controller_is_an_actor(without) -> None:
     without("ray.train.v2._internal.execution.controller")
-    assert internals._controller_without_actors() is None
+    assert trainer._controller_without_actors() is None
 
 
 def test_ray_internal_health_check_failure_exists() -> None:

@@ -1,4 +1,4 @@
-"""Every use of Ray's internal names, in one place, each with a fallback.
+"""Every use of Ray's internal names, each with a fallback; those of the trainer and its controller are in `trainer.py`.
 
 Ray may rename internal names at any release. A function of this module imports them when it is called. Without them it
 returns None or a plainer object: the user loses a message or a detail, never the run.
@@ -7,7 +7,6 @@ returns None or a plainer object: the user loses a message or a detail, never th
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import math
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from blear.train.on_ray.cluster_status import ClusterStatus
-from blear.train.on_ray.tcp_probe import listening
 
 EXPERIMENT_STATE_FILES = "experiment_state-*.json"
 """Tune's state of a search, in the search's folder (`TuneController.CKPT_FILE_TMPL`)."""
@@ -29,7 +27,8 @@ TRIAL_RESULTS_FILE = "result.json"
 HEAD_RESOURCE = "node:__internal_head__"
 """Resource that Ray gives to the head node only."""
 _LOG_HANDLER = "ray_print_logs"
-_MISSING = (ImportError, AttributeError, TypeError)
+MISSING = (ImportError, AttributeError, TypeError)
+"""What the use of an internal name raises after Ray has changed it."""
 
 
 def cluster_status() -> ClusterStatus | None:
@@ -46,7 +45,7 @@ def cluster_status() -> ClusterStatus | None:
 
         status = get_cluster_status(ray.get_runtime_context().gcs_address)
         return _parse_status(status)
-    except _MISSING:
+    except MISSING:
         return None
 
 
@@ -77,7 +76,7 @@ def last_cluster() -> str | None:
     """
     try:
         from ray._private.utils import read_ray_address
-    except _MISSING:
+    except MISSING:
         return None
     return read_ray_address() or None
 
@@ -92,211 +91,9 @@ def train_callback_base() -> Any:
     """
     try:
         from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
-    except _MISSING:
+    except MISSING:
         return object
     return type("StageCallbackBase", (WorkerGroupCallback, ControllerCallback), {})
-
-
-def torch_trainer(*, in_driver: bool) -> Any:
-    """Ray Train's `TorchTrainer` without the actors that a stage does not need: each one is another Python process.
-
-    - `TrainController` controls the workers, `PreemptionWatcher` asks whether their nodes stay. In a driver and in a
-      trial, both run in that process, which waits for them anyway: a stage starts some seconds earlier.
-    - `DatasetManager` serves Ray Data, which blear does not use.
-    - `PlacementGroupCleaner` frees the resources of a stage whose controller died; it also delays the end of every
-      stage by about 10 seconds. A driver ends with such a stage, which frees them too.
-
-    Args:
-        in_driver: whether the driver ends with a failed stage, as it does in the driver and in its tasks. In a trial
-            of a search, which is an actor, it does not.
-
-    Fallback: `TorchTrainer` itself, with these actors.
-    """
-    from ray.train.torch import TorchTrainer
-
-    base: Any = TorchTrainer
-    unused = {"DatasetsCallback"} | ({"PlacementGroupCleanerCallback"} if in_driver else set())
-    if not hasattr(base, "_create_default_callbacks"):
-        return base
-
-    class PlainTorchTrainer(base):
-        def _create_default_callbacks(self) -> list[Any]:
-            callbacks = super()._create_default_callbacks()
-            return [callback for callback in callbacks if type(callback).__name__ not in unused]
-
-        def _initialize_and_run_controller(self, **parts: Any) -> Any:
-            controller_class = (
-                _controller_without_actors() if _ends_with_its_workers() and not _in_event_loop() else None
-            )
-            if controller_class is None:
-                return super()._initialize_and_run_controller(**parts)
-            return _run_controller(controller_class, parts)
-
-    return PlainTorchTrainer
-
-
-def _ends_with_its_workers() -> bool:
-    """Whether the end of this process ends its workers and frees their resources: that of a driver or an actor.
-
-    The resources of a task belong to its driver.
-    """
-    import ray
-
-    try:
-        from ray._private.worker import SCRIPT_MODE, global_worker
-    except _MISSING:
-        return False
-    if not ray.is_initialized():
-        return False
-    return global_worker.mode == SCRIPT_MODE or ray.get_runtime_context().get_actor_id() is not None
-
-
-def _in_event_loop() -> bool:
-    """Whether this thread runs an event loop, as in a notebook; a second one cannot run in it."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _controller_without_actors() -> Any:
-    """Ray Train's controller as a class for this process, whose watcher of pre-emptions is a thread.
-
-    It also knows earlier than Ray's own which nodes are gone.
-
-    Fallback: None.
-    """
-    try:
-        from ray.runtime_context import RuntimeContext
-        from ray.train.v2._internal.callbacks.preemption_callback import PreemptionCallback
-        from ray.train.v2._internal.execution.controller import TrainController
-        from ray.train.v2._internal.execution.preemption import PreemptionWatcher
-        from ray.train.v2._internal.execution.worker_group import WorkerGroup
-    except _MISSING:
-        return None
-    controller_base: Any = TrainController
-    group_base: Any = WorkerGroup
-    callback_base: Any = PreemptionCallback
-    context: Any = RuntimeContext
-    if not hasattr(group_base, "_init_train_context_on_workers") or not hasattr(controller_base, "worker_group_cls"):
-        return None
-
-    class ThreadWatcher(callback_base):
-        def after_worker_group_start(self, worker_group: Any) -> None:
-            self._stop_watcher()
-            ranks: dict[str, list[int]] = {}
-            actors: dict[int, Any] = {}
-            for worker in worker_group.get_workers():
-                rank = worker.distributed_context.world_rank
-                ranks.setdefault(worker.metadata.node_id, []).append(rank)
-                actors[rank] = worker.actor
-            self._watcher: Any = PreemptionWatcher(ranks, self._poll_interval_s, actors)
-
-        def _stop_watcher(self) -> None:
-            if self._watcher is not None:
-                self._watcher._stop_event.set()
-            self._watcher = None
-
-    class Workers(group_base):
-        def _init_train_context_on_workers(self, *arguments: Any) -> None:
-            # each worker gets a handle of the controller's actor, for `ray.train.get_all_reported_checkpoints` only
-            original, context.current_actor = context.current_actor, None
-            try:
-                super()._init_train_context_on_workers(*arguments)
-            finally:
-                context.current_actor = original
-
-    class Controller(controller_base):
-        worker_group_cls = Workers
-
-        def __init__(self, **parts: Any) -> None:
-            super().__init__(**parts)
-            callbacks = self._worker_group_callbacks_to_propagate
-            callbacks[:] = [ThreadWatcher() if type(each) is callback_base else each for each in callbacks]
-            _start_on_staying_nodes(self._scaling_policy)
-
-    return Controller
-
-
-def _start_on_staying_nodes(policy: Any) -> None:
-    """Makes an elastic scaling policy start workers on nodes that are alive and stay.
-
-    Ray's own counts a lost node for up to 20 seconds more, and a drained one until it is lost; meanwhile it waits for
-    workers there, 60 seconds by default.
-    """
-    if not hasattr(policy, "_get_reserved_resources"):  # the number of workers is fixed, or Ray has changed
-        return
-    decide, all_nodes = policy.make_decision_for_non_running_worker_group, policy._get_reserved_resources
-
-    def decide_for_staying_nodes() -> Any:
-        policy._get_reserved_resources = lambda: staying_nodes(all_nodes())
-        try:
-            return decide()
-        finally:
-            policy._get_reserved_resources = all_nodes
-
-    policy.make_decision_for_non_running_worker_group = decide_for_staying_nodes
-
-
-def staying_nodes(resources: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Leaves out the nodes, by id, that are drained, and those that do not answer: Ray needs seconds to notice those.
-
-    Fallback: all nodes.
-    """
-    import ray
-
-    try:
-        leaving = ray._private.state.state.get_draining_nodes()
-        nodes = {node["NodeID"]: node for node in ray.nodes() if node["NodeID"] in (resources or {})}
-        addresses = {key: (node["NodeManagerAddress"], node["NodeManagerPort"]) for key, node in nodes.items()}
-    except (*_MISSING, KeyError):
-        return resources
-    answering = listening(addresses[key] for key, node in nodes.items() if node["Alive"])
-    if resources is None or not answering:  # this process cannot reach them, or has lost its network
-        return resources
-    staying = {key: address in answering and key not in leaving for key, address in addresses.items()}
-    return {key: amounts for key, amounts in resources.items() if staying.get(key, True)}
-
-
-def _run_controller(controller_class: Any, parts: Mapping[str, Any]) -> Any:
-    """Runs Ray Train's controller to its end, and returns its result; an interrupt ends its workers."""
-    loop = asyncio.new_event_loop()  # unlike asyncio.run, it leaves SIGINT as it is
-    with _controller_logs():
-        controller = controller_class(**parts)
-        try:
-            loop.run_until_complete(controller.run())
-        except BaseException:
-            with contextlib.suppress(Exception):
-                controller._worker_group.abort()
-            raise
-        finally:
-            loop.close()
-    return controller.get_result()
-
-
-@contextlib.contextmanager
-def _controller_logs() -> Iterator[None]:
-    """While the block runs, records of Ray Train go to run.log, and not to the terminal."""
-
-    class ToRoot(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            record.levelno = logging.DEBUG  # for run.log, not for the terminal
-            logging.getLogger().handle(record)
-
-    variable = "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING"  # it would configure the loggers of this process
-    before, logger, handler = os.environ.get(variable), logging.getLogger("ray.train"), ToRoot()
-    propagate, level, logger.propagate = logger.propagate, logger.level, False
-    os.environ[variable] = "0"
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = propagate
-        os.environ.pop(variable) if before is None else os.environ.__setitem__(variable, before)
 
 
 def health_check_failure(error: BaseException) -> BaseException | None:
@@ -336,7 +133,7 @@ def packaged_files(folder: Path) -> list[Path] | None:
         uses_gitignore = os.environ.get(RAY_RUNTIME_ENV_IGNORE_GITIGNORE, "0") != "1"
         excludes = [_get_excludes(folder, get_runtime_env_default_excludes())]
         _dir_travel(folder, excludes, files.append, include_gitignore=uses_gitignore, logger=quiet)
-    except _MISSING:
+    except MISSING:
         return None
     return [path for path in files if path.is_file()]
 
@@ -385,7 +182,7 @@ def only_lost_trials_restart() -> Iterator[None]:
 
         kind: Any = Trial
         original = kind.handle_error
-    except _MISSING:
+    except MISSING:
         yield
         return
 
@@ -433,6 +230,6 @@ def replace_worker_log_printer(printer: Callable[[Mapping[str, Any]], None]) -> 
         from ray._private import worker
 
         worker.print_to_stdstream = lambda data, ignore_prefix: printer(data)  # of errors that the head reports
-    except _MISSING:
+    except MISSING:
         return False
     return True

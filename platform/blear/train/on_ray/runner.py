@@ -24,6 +24,7 @@ from blear.train.loop import train_stage
 from blear.train.on_ray import internals
 from blear.train.on_ray.cluster_status import autoscaler_config_file, read_autoscaler_limits
 from blear.train.on_ray.history import print_history
+from blear.train.on_ray.trainer import torch_trainer
 from blear.train.on_ray.waiting import announce_waiting
 from blear.train.plan import StagePlan
 
@@ -97,7 +98,7 @@ def train_on_ray(plan: StagePlan) -> None:
         failure_config=FailureConfig(max_failures=cluster.failures),
         callbacks=[callback] if observed else [],
     )
-    trainer = internals.torch_trainer(in_driver=ray.get_runtime_context().get_actor_id() is None)(
+    trainer = torch_trainer(in_driver=ray.get_runtime_context().get_actor_id() is None)(
         _worker_main,
         train_loop_config={"plan": plan, "shared": shared, "code": code_digest()},
         torch_config=TorchConfig(timeout_s=math.ceil(cluster.stall_s)),
