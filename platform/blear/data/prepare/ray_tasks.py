@@ -7,11 +7,10 @@ from collections.abc import Generator, Sequence
 import ray
 
 from blear.data.dataset_info import PartInfo
+from blear.data.prepare.cancel_tasks import cancel_tasks
 from blear.data.prepare.part_writer import Part, PrepareSpec, write_part
 from blear.errors import DataError
 from blear.plugin.code_digest import call_with_code, code_digest
-
-_CANCEL_TIMEOUT_S = 30.0
 
 
 def write_parts_on_ray(spec: PrepareSpec, parts: Sequence[Part]) -> Generator[tuple[Part, PartInfo], None, None]:
@@ -34,7 +33,4 @@ def write_parts_on_ray(spec: PrepareSpec, parts: Sequence[Part]) -> Generator[tu
         where, do = f"{spec.ref.name}, a Ray task", "see the cluster's log, fix it and run it again: it continues"
         raise DataError(f"a worker was lost: {error}", where, do) from error
     finally:
-        for ref in waiting:
-            ray.cancel(ref)
-        if waiting:  # cancelled tasks delete their files before the caller continues
-            ray.wait(waiting, num_returns=len(waiting), timeout=_CANCEL_TIMEOUT_S)
+        cancel_tasks(waiting)

@@ -13,7 +13,6 @@ from blear.plugin.code_digest import call_with_code, code_digest
 
 Result = TypeVar("Result")
 
-_CANCEL_TIMEOUT_S = 30.0
 _AGAIN = "see the cluster's log, fix the cause and give the same command: it continues"
 
 
@@ -69,16 +68,12 @@ def task_errors(where: str) -> Iterator[None]:
 @contextlib.contextmanager
 def cancelled_on_error(references: Iterable[Any]) -> Iterator[None]:
     """Context that cancels the tasks of a collection, which may change, when an error or Ctrl-C leaves the block."""
-    import ray
+    from blear.data.prepare.cancel_tasks import cancel_tasks
 
     try:
         yield
     except BaseException:
-        left = list(references)
-        for reference in left:
-            ray.cancel(reference)
-        if left:
-            ray.wait(left, num_returns=len(left), timeout=_CANCEL_TIMEOUT_S)
+        cancel_tasks(references)
         raise
 
 
