@@ -6,6 +6,7 @@ import contextlib
 import faulthandler
 import gc
 import io
+import logging
 import os
 import secrets
 import shutil
@@ -148,6 +149,31 @@ def _scheduling_of_each_test() -> Iterator[None]:
     """No test makes its process a real-time one, as SVT-AV1 does: see `blear.video.open_encoder`."""
     yield
     assert os.sched_getscheduler(0) != os.SCHED_FIFO
+
+
+class _Messages(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+        self.addFilter(lambda record: record.name.startswith("blear"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """Messages that blear and its plugins log during the test, of all levels.
+
+    Instead of pytest's `caplog`, whose plugin visits all loggers of all imported libraries six times for each test.
+    """
+    root, handler = logging.getLogger(), _Messages()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield handler.messages
+    root.setLevel(level)
+    root.removeHandler(handler)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from types import ModuleType
 
-import jsonschema
+import jsonschema_rs
 import pytest
 import torch
 
@@ -106,7 +106,7 @@ def test_one_file_with_all_rows_and_the_machine(bench, tmp_path: Path) -> None:
     (tmp_path / "bench_two.py").write_text(ROWS)
     done, result = bench()
     assert done.returncode == 0, done.stderr
-    jsonschema.validate(result, SCHEMA)
+    jsonschema_rs.validate(SCHEMA, result)
     assert [row["bench"] for row in result["rows"]] == ["bench_one"] * 3 + ["bench_two"] * 3
     assert result["rows"][1] == {
         "bench": "bench_one",

@@ -1,7 +1,5 @@
 """AffectNet, both releases, and AffectNet with RAF: samples, excluded rows, invalid data."""
 
-import logging
-
 import numpy as np
 import pytest
 import vtt_trees as trees
@@ -42,16 +40,15 @@ def test_mapping_to_the_seven_classes():
     assert AFFECTNET_TO_VTT == (6, 3, 4, 5, 2, 1, 0, None, None, None, None)
 
 
-def test_seven_classes_are_kept_and_every_row_left_out_is_counted(csv, caplog):
+def test_seven_classes_are_kept_and_every_row_left_out_is_counted(csv, logged):
     dataset = build(csv)
     assert isinstance(dataset, Dataset)
     assert dataset.clip == ClipSpec(1, 3, 16, 16)
     assert dataset.splits == ("train", "dev")
-    with caplog.at_level(logging.WARNING):
-        train = read(dataset)
+    train = read(dataset)
     assert labels(train) == ["neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger"]
     assert [s.key for s in train] == [f"affectnet/train/{n:07d}" for n in range(1, 8)]
-    assert caplog.messages == [
+    assert logged == [
         f"{csv}, split train: 5 of 12 rows left out: 1 contempt, 1 none, 1 uncertain, 1 no-face, 1 no box"
     ]
     assert AffectNet(csv).left_out("dev") == {"contempt": 1}
@@ -139,15 +136,14 @@ def test_an_invalid_row_of_an_excluded_class_is_only_counted(csv):
     assert len(read(build(csv))) == 7
 
 
-def test_newer_release(folders, caplog):
+def test_newer_release(folders, logged):
     dataset = build(folders)
-    with caplog.at_level(logging.WARNING):
-        train = read(dataset)
+    train = read(dataset)
     assert [(s.key, name) for s, name in zip(train, labels(train), strict=True)] == [
         ("affectnet/train/2", "happiness"),
         ("affectnet/train/30", "anger"),
     ]
-    assert caplog.messages == [f"{folders}, split train: 1 of 3 rows left out: 1 contempt"]
+    assert logged == [f"{folders}, split train: 1 of 3 rows left out: 1 contempt"]
     assert dict(train[1].meta) == {"source": "affectnet", "face_px": 224.0, "valence": -0.125, "arousal": 0.5}
     np.testing.assert_allclose(train[1].frames[0, 0, 0], (90, 60, 10), atol=3)
     assert labels(read(dataset, "dev")) == ["neutral"]

@@ -1,7 +1,6 @@
 """AnotherMissOh: faces of the annotations as stills, splits by episode, invalid data."""
 
 import json
-import logging
 
 import numpy as np
 import pytest
@@ -27,7 +26,7 @@ def read(dataset, split):
     return [sample for part in dataset.parts(split) for sample in dataset.samples(split, part)]
 
 
-def test_faces_are_stills_of_their_episodes(missoh, caplog):
+def test_faces_are_stills_of_their_episodes(missoh, logged):
     dataset = build(missoh)
     assert isinstance(dataset, Dataset)
     assert dataset.clip == ClipSpec(1, 3, 24, 24)
@@ -35,10 +34,9 @@ def test_faces_are_stills_of_their_episodes(missoh, caplog):
         ["AnotherMissOh01"],
         ["AnotherMissOh07", "AnotherMissOh08"],
     )
-    with caplog.at_level(logging.WARNING):
-        sad, neutral = read(dataset, "train")
+    sad, neutral = read(dataset, "train")
     file = missoh / "AnotherMissOh_Visual_full.json"
-    assert caplog.messages == [f"{file}, AnotherMissOh01: 2 of 4 faces left out: 1 box none, 1 emotion none"]
+    assert logged == [f"{file}, AnotherMissOh01: 2 of 4 faces left out: 1 box none, 1 emotion none"]
     assert sad.key == "AnotherMissOh01_001_0078/0000004327_0_Dokyung"
     assert neutral.key == "AnotherMissOh01_001_0078/0000004327_1_Haeyoung1"
     assert [EMOTIONS[s.targets["emotion"]] for s in (sad, neutral)] == ["sadness", "neutral"]

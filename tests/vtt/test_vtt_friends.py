@@ -1,7 +1,6 @@
 """Friends and CK+: clips, splits without leakage, invalid data."""
 
 import json
-import logging
 
 import numpy as np
 import pytest
@@ -61,13 +60,12 @@ def test_friends_is_the_validation_set_of_web_faces(friends, repository):
     assert dataset.targets == BothFaces.targets
 
 
-def test_labelled_faces_become_clips_and_the_others_are_counted(friends, caplog):
-    with caplog.at_level(logging.WARNING):
-        found = read(build(friends))
+def test_labelled_faces_become_clips_and_the_others_are_counted(friends, logged):
+    found = read(build(friends))
     assert list(found) == ["ep01/0001_ross_00003", "ep01/0002_joey_00005", "ep01/0003_old_man_00007"]
     assert [EMOTIONS[s.targets["emotion"]] for s in found.values()] == ["happiness", "anger", "neutral"]
     file = friends / "s01_ep01_tag2_visual_Final_180809.json"
-    assert caplog.messages == [f"{file}: 3 of 6 faces left out: 1 box empty or inverted, 1 box none, 1 emotion none"]
+    assert logged == [f"{file}: 3 of 6 faces left out: 1 box empty or inverted, 1 box none, 1 emotion none"]
     ross = found["ep01/0001_ross_00003"]
     assert ross.targets["emotion.happiness"] == 1.0
     assert (ross.subject, ross.video) == ("ross", "ep01")
@@ -137,12 +135,11 @@ def ck(root, **params):
     return CkPlus(CkPlusParams(**{"source": root, "size": 16, "folds": 2} | params), BuildContext())
 
 
-def test_ckplus_takes_the_first_frame_as_neutral_and_the_last_three_with_the_label(ckplus, caplog):
+def test_ckplus_takes_the_first_frame_as_neutral_and_the_last_three_with_the_label(ckplus, logged):
     dataset = ck(ckplus)
     assert isinstance(dataset, Dataset)
-    with caplog.at_level(logging.WARNING):
-        assert dataset.parts("train") == ["S010"]
-    assert caplog.messages == [f"{ckplus}: 2 of 5 sequences left out: 1 contempt, 1 without label"]
+    assert dataset.parts("train") == ["S010"]
+    assert logged == [f"{ckplus}: 2 of 5 sequences left out: 1 contempt, 1 without label"]
     assert dataset.parts("dev") == ["S005", "S011"]
     dev = read(dataset, "dev")
     assert {key: EMOTIONS[s.targets["emotion"]] for key, s in dev.items()} == {

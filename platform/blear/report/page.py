@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -136,20 +137,7 @@ def _write(view: View, folder: Path) -> Path:
 
 def _render(view: View, sections: Sequence[tuple[View, Section]]) -> str:
     """Returns the page of some sections, each with the view of its target."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("blear.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": format_number,
-        "component": format_component,
-        "duration": duration,
-        "time": format_time,
-        "pvalue": format_p_value,
-    }
+    environment = _templates()
     macros = environment.get_template("macros.html.j2").module
     parts = [
         {
@@ -164,3 +152,23 @@ def _render(view: View, sections: Sequence[tuple[View, Section]]) -> str:
     return environment.get_template("page.html.j2").render(
         view=view, sections=parts, outcome=outcome(view), colors=declarations()
     )
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    """The templates of the page; each is compiled once."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("blear.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": format_number,
+        "component": format_component,
+        "duration": duration,
+        "time": format_time,
+        "pvalue": format_p_value,
+    }
+    return environment

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import jsonschema
+import jsonschema_rs
 import pytest
 from ruamel.yaml import YAML
 
@@ -171,15 +171,15 @@ def test_one_file_plugins_are_relative_to_the_job(job, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def validator() -> jsonschema.Draft202012Validator:
+def validator() -> jsonschema_rs.Draft202012Validator:
     """The validator of the schema of all plugins, which is a schema itself."""
     schema = json_schema(load_plugins())
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return jsonschema.Draft202012Validator(schema)
+    jsonschema_rs.meta.validate(schema)
+    return jsonschema_rs.Draft202012Validator(schema)
 
 
 def test_every_job_of_the_repository_is_correct_executable_and_fits_the_schema(
-    validator: jsonschema.Draft202012Validator, repository: Path
+    validator: jsonschema_rs.Draft202012Validator, repository: Path
 ) -> None:
     jobs = sorted((repository / "jobs").glob("*.yaml"))
     assert len(jobs) >= 6
@@ -192,9 +192,9 @@ def test_every_job_of_the_repository_is_correct_executable_and_fits_the_schema(
         assert path.read_text().startswith("#!/usr/bin/env -S blear run\n")
 
 
-def test_schema_refuses_what_the_check_refuses(validator: jsonschema.Draft202012Validator, job) -> None:
+def test_schema_refuses_what_the_check_refuses(validator: jsonschema_rs.Draft202012Validator, job) -> None:
     wrong = YAML(typ="safe").load(job(("width: 0.1", "widht: 0.1")))
-    with pytest.raises(jsonschema.ValidationError):
+    with pytest.raises(jsonschema_rs.ValidationError):
         validator.validate(wrong)
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import cv2
-import jsonschema
+import jsonschema_rs
 import numpy as np
 import pytest
 
@@ -235,7 +235,7 @@ def test_a_record_has_every_published_field() -> None:
 
 def test_consumer_record_satisfies_its_schema() -> None:
     line = json.loads(RECORD.to_json("consumer", {"happiness": "happy"}))
-    jsonschema.validate(line, CONSUMER)
+    jsonschema_rs.validate(CONSUMER, line)
     assert line == {
         "type": "emotion",
         "class": "happy",
@@ -246,5 +246,5 @@ def test_consumer_record_satisfies_its_schema() -> None:
     }
     named = Record(37, 1.5, TrackedFace(Box(1, 2, 3, 4), "ross"), 0, {"anger": 1.0})
     line = json.loads(named.to_json("consumer", {}))
-    jsonschema.validate(line, CONSUMER)
+    jsonschema_rs.validate(CONSUMER, line)
     assert line["object"] == {"id": "person_ross"}

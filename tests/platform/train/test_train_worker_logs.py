@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 
 from blear.train.on_ray.worker_logs import WorkerLogPrinter, is_job_manager_line, own_lines
@@ -65,12 +63,11 @@ def test_a_worker_that_ray_ends_prints_no_traceback() -> None:
 
 
 def test_lines_of_several_workers_are_printed_once_and_the_log_has_all(
-    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    capsys: pytest.CaptureFixture[str], logged: list[str]
 ) -> None:
     printer = WorkerLogPrinter()
-    with caplog.at_level(logging.DEBUG, logger="blear"):
-        printer(batch("TrainController", CONTROLLER))
-        printer(batch("RayTrainWorker", WORKER, 1))
-        printer(batch("RayTrainWorker", WORKER, 2))
+    printer(batch("TrainController", CONTROLLER))
+    printer(batch("RayTrainWorker", WORKER, 1))
+    printer(batch("RayTrainWorker", WORKER, 2))
     assert capsys.readouterr().err.splitlines() == WORKER[5:]
-    assert len(caplog.records) == len(CONTROLLER) + 2 * len(WORKER)
+    assert len(logged) == len(CONTROLLER) + 2 * len(WORKER)
