@@ -1,7 +1,8 @@
 """Prints the table of docs/reproduce.md from a run of jobs/robust_ablations.yaml: `make_ablations.py RUN...`.
 
 Several runs are several seeds of the same job. Differences to the first arm are paired by face; their intervals come
-from a bootstrap over the faces, with the mean over the seeds.
+from a bootstrap over the faces, with the mean over the seeds. The smallest and the largest difference of a single seed
+follow, because such intervals do not cover the chance of training.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ def main(runs: list[Path]) -> None:
     degraded = [name for name in conditions if name != "clean"]
     right_AN = np.stack([mean.loc[[(arm, name) for name in degraded]].mean().to_numpy() for arm in arms])
     clean_AN = np.stack([mean.loc[(arm, "clean")].to_numpy() for arm in arms])
+    single = rows.groupby(["arm", "condition", "seed"]).right.mean().unstack()
+    seeds_AS = [
+        np.stack([single.loc[[(arm, name) for name in names]].mean().to_numpy() for arm in arms])
+        for names in (["clean"], degraded)
+    ]
     drawn = np.random.default_rng(0).multinomial(
         right_AN.shape[1], np.full(right_AN.shape[1], 1 / right_AN.shape[1]), RESAMPLES
     )
@@ -34,10 +40,13 @@ def main(runs: list[Path]) -> None:
     lines.append("| --- |" + " ---: |" * (len(conditions) + 2))
     for number, arm in enumerate(arms):
         cells = [f"{mean.loc[(arm, name)].mean():.1f}" for name in conditions]
-        for values_AN in (clean_AN, right_AN):
-            difference_N = values_AN[number] - values_AN[0]
+        for values_AN, values_AS in zip((clean_AN, right_AN), seeds_AS, strict=True):
+            difference_N, difference_S = values_AN[number] - values_AN[0], values_AS[number] - values_AS[0]
             low, high = np.percentile(drawn @ difference_N / len(difference_N), [2.5, 97.5])
-            cells.append(f"{difference_N.mean():+.1f} [{low:+.1f}, {high:+.1f}]" if number else "")
+            cell = f"{difference_N.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
+            if len(difference_S) > 1:
+                cell += f" ({difference_S.min():+.1f} to {difference_S.max():+.1f})"
+            cells.append(cell if number else "")
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     seeds = ", ".join(map(str, sorted(rows.seed.unique())))
     sys.stdout.write("\n".join([*lines, "", f"{clean_AN.shape[1]} faces, seeds: {seeds}", ""]))
