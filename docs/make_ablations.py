@@ -1,8 +1,7 @@
 """Prints the table of docs/reproduce.md from a run of jobs/robust_ablations.yaml: `make_ablations.py RUN...`.
 
-Several runs are several seeds of the same job. Differences to the first arm are paired by face; their intervals come
-from a bootstrap over the faces, with the mean over the seeds. The smallest and the largest difference of a single seed
-follow, because such intervals do not cover the chance of training.
+Numbers of several seeds are means over the seeds. The 95 % intervals of the differences to the first arm come from
+Student's t over the seeds, which covers the chance of training; with one seed, from a bootstrap over the faces.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from scipy.stats import t
 
 RESAMPLES = 10_000
 COLUMNS = ["arm", "seed", "sample", "condition", "truth", "prediction"]
@@ -41,11 +41,14 @@ def main(runs: list[Path]) -> None:
     for number, arm in enumerate(arms):
         cells = [f"{mean.loc[(arm, name)].mean():.1f}" for name in conditions]
         for values_AN, values_AS in zip((clean_AN, right_AN), seeds_AS, strict=True):
-            difference_N, difference_S = values_AN[number] - values_AN[0], values_AS[number] - values_AS[0]
-            low, high = np.percentile(drawn @ difference_N / len(difference_N), [2.5, 97.5])
-            cell = f"{difference_N.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
+            difference_S = values_AS[number] - values_AS[0]
             if len(difference_S) > 1:
-                cell += f" ({difference_S.min():+.1f} to {difference_S.max():+.1f})"
+                half = t.ppf(0.975, len(difference_S) - 1) * difference_S.std(ddof=1) / len(difference_S) ** 0.5
+                low, high = difference_S.mean() - half, difference_S.mean() + half
+            else:
+                difference_N = values_AN[number] - values_AN[0]
+                low, high = np.percentile(drawn @ difference_N / len(difference_N), [2.5, 97.5])
+            cell = f"{difference_S.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
             cells.append(cell if number else "")
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     seeds = ", ".join(map(str, sorted(rows.seed.unique())))

@@ -151,27 +151,27 @@ def _scheduling_of_each_test() -> Iterator[None]:
     assert os.sched_getscheduler(0) != os.SCHED_FIFO
 
 
-class _Messages(logging.Handler):
+class _Records(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
-        self.messages: list[str] = []
+        self.records: list[logging.LogRecord] = []
         self.addFilter(lambda record: record.name.startswith("blear"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
+        self.records.append(record)
 
 
 @pytest.fixture
-def logged() -> Iterator[list[str]]:
-    """Messages that blear and its plugins log during the test, of all levels.
+def logged() -> Iterator[Callable[..., list[str]]]:
+    """Messages that blear and its plugins have logged in the test: logged() -> warnings; logged(logging.INFO) -> more.
 
     Instead of pytest's `caplog`, whose plugin visits all loggers of all imported libraries six times for each test.
     """
-    root, handler = logging.getLogger(), _Messages()
+    root, handler = logging.getLogger(), _Records()
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
-    yield handler.messages
+    yield lambda least=logging.WARNING: [each.getMessage() for each in handler.records if each.levelno >= least]
     root.setLevel(level)
     root.removeHandler(handler)
 

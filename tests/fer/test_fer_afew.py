@@ -1,5 +1,6 @@
 """The AFEW reader on tiny trees in each raw layout, with real avi files and a real video."""
 
+import logging
 import shutil
 import types
 
@@ -111,11 +112,10 @@ def test_clip_without_a_face_is_black_in_dev_and_left_out_in_training(videos, lo
     assert blank.frames.shape == (1, 40, 32, 3)
     assert not blank.frames.any()
     assert blank.meta == {"found": 0, "frames": 0, "face_px": 0.0}
-    assert "010203041.avi: no face, the clip is kept as a mistake" in "\n".join(logged)
-    logged.clear()
+    assert "010203041.avi: no face, the clip is kept as a mistake" in "\n".join(logged())
     write_avi(videos / "Train_AFEW" / "Sad" / "999999999.avi", np.zeros((2, 60, 80, 3), np.uint8))
     assert len(read(afew(videos, locator=GREEN, size=(40, 32)), "train")) == 7
-    assert "999999999.avi: no face, the training clip is left out" in "\n".join(logged)
+    assert "999999999.avi: no face, the training clip is left out" in "\n".join(logged())
 
 
 def test_unit_frame_gives_one_sample_per_face(videos):
@@ -134,7 +134,7 @@ def test_unit_frame_gives_one_sample_per_face(videos):
 def test_faces_beyond_longest_are_left_out_and_logged(videos, logged):
     samples = read(afew(videos, locator=GREEN, size=(40, 32), longest=3), "train")
     assert {len(sample.frames) for sample in samples} == {3}
-    assert "\n".join(logged).count("faces after the first 3 are left out") == 7
+    assert "\n".join(logged()).count("faces after the first 3 are left out") == 7
 
 
 def test_organisers_aligned_faces(tmp_path):
@@ -256,7 +256,7 @@ def test_pictures_are_sorted_by_the_value_of_their_numbers(tmp_path):
 def test_unlabelled_test_clips_are_left_out_and_logged(videos, logged):
     write_avi(videos / "Test_AFEW" / "111111111.avi", np.zeros((1, 60, 80, 3), np.uint8))
     assert afew(videos).splits == ("train", "dev")
-    assert "Test_AFEW has no labels and is left out" in "\n".join(logged)
+    assert "Test_AFEW has no labels and is left out" in "\n".join(logged(logging.INFO))
     with pytest.raises(DataError, match="official test set has no labels") as caught:
         afew(videos).parts("test")
     assert caught.value.do == "use one of train, dev"

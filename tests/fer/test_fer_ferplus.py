@@ -1,3 +1,5 @@
+import logging
+
 import numpy as np
 import pytest
 
@@ -53,7 +55,7 @@ def test_left_out_rows_are_counted_in_the_log(rows, tmp_path, logged):
     rows.write_csv(tmp_path / "fer2013.csv")
     rows.write_votes(tmp_path / "fer2013new.csv")
     read(dataset(tmp_path), "train")
-    assert "4 of 7 rows have no clear majority and are left out" in "\n".join(logged)
+    assert "4 of 7 rows have no clear majority and are left out" in "\n".join(logged(logging.INFO))
 
 
 def test_different_row_counts_are_rejected(rows, tmp_path):

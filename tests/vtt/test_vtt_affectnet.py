@@ -48,7 +48,7 @@ def test_seven_classes_are_kept_and_every_row_left_out_is_counted(csv, logged):
     train = read(dataset)
     assert labels(train) == ["neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger"]
     assert [s.key for s in train] == [f"affectnet/train/{n:07d}" for n in range(1, 8)]
-    assert logged == [
+    assert logged() == [
         f"{csv}, split train: 5 of 12 rows left out: 1 contempt, 1 none, 1 uncertain, 1 no-face, 1 no box"
     ]
     assert AffectNet(csv).left_out("dev") == {"contempt": 1}
@@ -143,7 +143,7 @@ def test_newer_release(folders, logged):
         ("affectnet/train/2", "happiness"),
         ("affectnet/train/30", "anger"),
     ]
-    assert logged == [f"{folders}, split train: 1 of 3 rows left out: 1 contempt"]
+    assert logged() == [f"{folders}, split train: 1 of 3 rows left out: 1 contempt"]
     assert dict(train[1].meta) == {"source": "affectnet", "face_px": 224.0, "valence": -0.125, "arousal": 0.5}
     np.testing.assert_allclose(train[1].frames[0, 0, 0], (90, 60, 10), atol=3)
     assert labels(read(dataset, "dev")) == ["neutral"]

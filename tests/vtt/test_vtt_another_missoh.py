@@ -36,7 +36,7 @@ def test_faces_are_stills_of_their_episodes(missoh, logged):
     )
     sad, neutral = read(dataset, "train")
     file = missoh / "AnotherMissOh_Visual_full.json"
-    assert logged == [f"{file}, AnotherMissOh01: 2 of 4 faces left out: 1 box none, 1 emotion none"]
+    assert logged() == [f"{file}, AnotherMissOh01: 2 of 4 faces left out: 1 box none, 1 emotion none"]
     assert sad.key == "AnotherMissOh01_001_0078/0000004327_0_Dokyung"
     assert neutral.key == "AnotherMissOh01_001_0078/0000004327_1_Haeyoung1"
     assert [EMOTIONS[s.targets["emotion"]] for s in (sad, neutral)] == ["sadness", "neutral"]

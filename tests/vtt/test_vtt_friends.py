@@ -65,7 +65,7 @@ def test_labelled_faces_become_clips_and_the_others_are_counted(friends, logged)
     assert list(found) == ["ep01/0001_ross_00003", "ep01/0002_joey_00005", "ep01/0003_old_man_00007"]
     assert [EMOTIONS[s.targets["emotion"]] for s in found.values()] == ["happiness", "anger", "neutral"]
     file = friends / "s01_ep01_tag2_visual_Final_180809.json"
-    assert logged == [f"{file}: 3 of 6 faces left out: 1 box empty or inverted, 1 box none, 1 emotion none"]
+    assert logged() == [f"{file}: 3 of 6 faces left out: 1 box empty or inverted, 1 box none, 1 emotion none"]
     ross = found["ep01/0001_ross_00003"]
     assert ross.targets["emotion.happiness"] == 1.0
     assert (ross.subject, ross.video) == ("ross", "ep01")
@@ -139,7 +139,7 @@ def test_ckplus_takes_the_first_frame_as_neutral_and_the_last_three_with_the_lab
     dataset = ck(ckplus)
     assert isinstance(dataset, Dataset)
     assert dataset.parts("train") == ["S010"]
-    assert logged == [f"{ckplus}: 2 of 5 sequences left out: 1 contempt, 1 without label"]
+    assert logged() == [f"{ckplus}: 2 of 5 sequences left out: 1 contempt, 1 without label"]
     assert dataset.parts("dev") == ["S005", "S011"]
     dev = read(dataset, "dev")
     assert {key: EMOTIONS[s.targets["emotion"]] for key, s in dev.items()} == {

@@ -41,6 +41,7 @@ def test_only_tasks_that_run_or_wait_are_cancelled(
     while not unfinished.exists():
         time.sleep(0.05)
     failing = [ray.remote(max_retries=0)(fail).remote() for _ in range(3)]
+    ray.wait(failing, num_returns=len(failing))
     never = ray.remote(num_cpus=100)(fail).remote()
     with pytest.raises(ray.exceptions.RayTaskError), cancelled_on_error([*failing, running, never]):
         ray.get(failing[0])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
 import pytest
 
 from blear.train.on_ray.worker_logs import WorkerLogPrinter, is_job_manager_line, own_lines
@@ -63,11 +66,11 @@ def test_a_worker_that_ray_ends_prints_no_traceback() -> None:
 
 
 def test_lines_of_several_workers_are_printed_once_and_the_log_has_all(
-    capsys: pytest.CaptureFixture[str], logged: list[str]
+    capsys: pytest.CaptureFixture[str], logged: Callable[..., list[str]]
 ) -> None:
     printer = WorkerLogPrinter()
     printer(batch("TrainController", CONTROLLER))
     printer(batch("RayTrainWorker", WORKER, 1))
     printer(batch("RayTrainWorker", WORKER, 2))
     assert capsys.readouterr().err.splitlines() == WORKER[5:]
-    assert len(logged) == len(CONTROLLER) + 2 * len(WORKER)
+    assert len(logged(logging.DEBUG)) == len(CONTROLLER) + 2 * len(WORKER)
