@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,13 +108,17 @@ def browse(
 
     folder.mkdir(parents=True, exist_ok=True)
     arguments = [command, *_FLAGS.split(), *flags, f"--user-data-dir={folder}", "about:blank"]
-    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as browser:
-        try:
-            _wait(folder / "DevToolsActivePort", browser)
-            return asyncio.run(main())
-        finally:
-            browser.terminate()
-            browser.wait(30)
+    with tempfile.TemporaryDirectory() as own:  # Chromium leaves a folder with its socket in TMPDIR
+        environment = os.environ | {"TMPDIR": own}
+        with subprocess.Popen(
+            arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+        ) as browser:
+            try:
+                _wait(folder / "DevToolsActivePort", browser)
+                return asyncio.run(main())
+            finally:
+                browser.terminate()
+                browser.wait(30)
 
 
 def _wait(file: Path, browser: subprocess.Popen[bytes]) -> None:
