@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
-from blear.errors import PluginError
+from pydantic.fields import FieldInfo
+
+from blear.errors import JobError, PluginError
 from blear.job.document import Document, Where, validate
+from blear.job.paths import absolute
 from blear.plugin.catalog import Catalog
 from blear.plugin.uses import ENTRY_GROUPS, DegradationUse, Use
+from blear.storage.remote import is_url
 
 
 @dataclass
@@ -46,7 +51,10 @@ class ComponentNames:
             own -= {"p"} & fields.keys()  # `p` belongs to the component if it has such a parameter
         params = {key: value for key, value in raw.items() if key not in own} | dict(extra or {})
         validate(self.document, registered.component.params, params, where)
-        return raw | {"use": registered.name}
+        paths = {
+            key: self._absolute(raw[key], (*where, key)) for key in params if key in raw and _is_path(fields.get(key))
+        }
+        return raw | {"use": registered.name} | paths
 
     def degradations(self, raw: Any, where: Where) -> Any:
         """Resolves a list of degradations."""
@@ -72,11 +80,35 @@ class ComponentNames:
         except PluginError:  # becomes a problem of the document in `use`
             return False
 
+    def _absolute(self, value: Any, where: Where) -> Any:
+        """Makes the paths of a parameter absolute: the workers of a cluster have other working folders."""
+        if isinstance(value, dict):
+            return {key: self._absolute(one, (*where, key)) for key, one in value.items()}
+        if isinstance(value, list):
+            return [self._absolute(one, (*where, index)) for index, one in enumerate(value)]
+        if not isinstance(value, str) or is_url(value):
+            return value
+        try:
+            return str(absolute(Path(value)))
+        except JobError as error:
+            self.document.problem(where, f"{error.what}; {error.do}")
+            return value
+
     def _entry(self, raw: Any, where: Where) -> Any:
         for group in ENTRY_GROUPS:
             if isinstance(raw, dict) and group.key in raw:
                 return raw | {group.key: self.degradations(raw[group.key], (*where, group.key))}
         return self.use("degradation", DegradationUse, raw, where)
+
+
+def _is_path(field: FieldInfo | None) -> bool:
+    """Whether a parameter is a path, or may be one."""
+    pending: list[Any] = [] if field is None else [field.annotation]
+    while pending:
+        if (kind := pending.pop()) is Path:
+            return True
+        pending += get_args(kind)
+    return False
 
 
 def _all_entries(raw: Any, where: Where) -> Iterator[tuple[Where, dict[str, Any]]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import PurePath
+from typing import Any
 
 from blear.job.schema import Job
 
@@ -17,7 +19,8 @@ def training_digest(job: Job) -> str:
 
     It contains seeds, plugins, data, stages and `cluster.precision`. It does not contain name and description,
     the evaluation, the search, the trackers, other resources, the places of the data (`source`, `shards`) with their
-    fallbacks, and how often a stage logs and writes checkpoints.
+    fallbacks, and how often a stage logs and writes checkpoints. Of another file or folder, it contains that there is
+    one; a file of weights is identified by its `sha256`, if the job has it.
     """
     values = job.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=_LEFT_OUT)
     for section, left_out in (("data", _DATA), ("stages", _STAGE)):
@@ -25,4 +28,13 @@ def training_digest(job: Job) -> str:
             for key in left_out & entry.keys():
                 del entry[key]
     values["cluster"] = {"precision": job.cluster.precision}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_without_places(values), sort_keys=True).encode()).hexdigest()
+
+
+def _without_places(value: Any) -> Any:
+    """Replaces absolute paths: the reader of a job makes all paths absolute."""
+    if isinstance(value, dict):
+        return {key: _without_places(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_places(one) for one in value]
+    return "a path" if isinstance(value, str) and PurePath(value).is_absolute() else value

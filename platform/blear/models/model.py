@@ -22,8 +22,10 @@ from blear.models.card import CARD_FILE, STAGE, WEIGHTS_FILE, ModelCard, read_ca
 from blear.models.images import ClipConverter, Images
 from blear.models.memory_limit import limited_memory
 from blear.models.save import embedded_card, save_model
+from blear.models.select_targets import card_of_heads, weights_of_heads
 from blear.plugin.discovery import load_plugins
 from blear.storage.file_digest import file_digest
+from blear.train.head_group import HeadGroup
 from blear.train.model import Recognizer, build_recognizer
 
 TRUSTED_PLUGINS = "BLEAR_MODEL_PLUGINS"
@@ -52,16 +54,14 @@ class Model(nn.Module):
             PluginError: a component of the network is not installed.
         """
         super().__init__()
+        self.card = card
         catalog, job = load_plugins(card.plugins), card.job()
         targets = {target.name: target for target in card.targets}
         self.transform, context = evaluation_transform(job, STAGE, catalog, card.clip, targets)
         self.network: Recognizer = build_recognizer(catalog, job.stages[STAGE], STAGE, context)
         self._convert = ClipConverter(card.clip, card.grey)
         self.eval()
-        with torch.no_grad():
-            decoded = self._decode(
-                torch.zeros(1, card.clip.length, card.clip.channels, card.clip.height, card.clip.width)
-            )
+        decoded = self._decoded_of_nothing()
         labels = {name: one.classes for name, one in decoded.items() if isinstance(one, Categories)}
         count = sum(parameter.numel() for parameter in self.network.parameters())
         network = dict(card.network)
@@ -142,6 +142,31 @@ class Model(nn.Module):
         """
         return save_model(self.network, self.card, Path(folder), half=half, text=text, facts=facts)
 
+    def select_targets(self, *names: str) -> Model:
+        """Returns this model without the heads of other targets, for example of one that only helped its training.
+
+        A single head that stays becomes `head` of the network. The card loses its results.
+
+        Raises:
+            ValueError: the model has no such target, or one head has targets of both kinds.
+        """
+        head, wanted = self.network.head, set(names)
+        if not isinstance(head, HeadGroup):
+            decoded = {"": set(self._decoded_of_nothing())}
+        else:
+            decoded = {name: set(targets) for name, targets in head.head_targets.items()}
+        known = set().union(*decoded.values())
+        if not wanted or not wanted <= known:
+            raise ValueError(f"targets {', '.join(names) or 'none'}: the model has {', '.join(sorted(known))}")
+        kept = [name for name, targets in decoded.items() if targets & wanted]
+        if also := set().union(*(decoded[name] for name in kept)) - wanted:
+            raise ValueError(f"targets {', '.join(names)}: their head also has {', '.join(sorted(also))}; name it too")
+        if len(kept) == len(decoded):
+            return self
+        selected = Model(card_of_heads(self.card, decoded, kept))
+        selected.network.load_state_dict(weights_of_heads(self.network.state_dict(), kept))
+        return selected.to(self.device)
+
     def __repr__(self) -> str:
         clip, targets = self.card.clip, ", ".join(target.name for target in self.card.targets)
         return f"Model({self.card.name!r}, {clip.channels} x {clip.height} x {clip.width} -> {targets})"
@@ -154,6 +179,11 @@ class Model(nn.Module):
         numbers = torch.arange(len(frames_NTCHW)).numpy()
         outputs = self.network(self.transform(frames_NTCHW, numbers * 0, numbers))
         return self.network.head.decode(outputs)
+
+    @torch.no_grad()
+    def _decoded_of_nothing(self) -> Mapping[str, Decoded]:
+        clip = self.card.clip
+        return self._decode(torch.zeros(1, clip.length, clip.channels, clip.height, clip.width, device=self.device))
 
     def result(self, name: str, decoded: Decoded) -> Tensor:
         """The result of one target, as `forward` returns it."""

@@ -16,7 +16,8 @@ from blear.plugin.decoded_targets import target_metrics
 class HeadGroup(nn.Module):
     """The heads of a stage that has `heads`. Outputs: head name -> outputs of the head.
 
-    The parameters of a head are called `NAME.parameter`, as `scale_lr` and `no_decay` refer to them.
+    The parameters of a head are called `NAME.parameter`, as `scale_lr` and `no_decay` refer to them. `head_targets`:
+    head name -> the targets that it decodes.
 
     Args:
         heads: name -> head, in the order of the job.
@@ -40,6 +41,7 @@ class HeadGroup(nn.Module):
         super().__init__()
         self._weights = dict(weights)
         self._metrics: dict[str, Sequence[Metric]] = {}
+        self.head_targets: dict[str, tuple[str, ...]] = {}
         owners: dict[str, str] = {}
         for name, head in heads.items():
             try:
@@ -52,6 +54,7 @@ class HeadGroup(nn.Module):
                     what = f"the heads {owners[target]!r} and {name!r} both decode the target {target!r}"
                     raise JobError(what, where, "give every target one head")
                 owners[target] = name
+            self.head_targets[name] = tuple(decoded)
             metrics = target_metrics(head, decoded, targets)
             self._metrics |= {target: metrics.get(target, ()) for target in decoded}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,7 +77,7 @@ def test_check_reports_valid_and_invalid_jobs(call, repository: Path) -> None:
     assert "did you mean 'steps'?" in err
 
 
-def test_the_digest_of_a_training_depends_on_the_training_only(call, repository: Path) -> None:
+def test_the_digest_of_a_training_depends_on_the_training_only(call, repository: Path, tmp_path: Path) -> None:
     job = str(repository / "jobs" / "robust_faces.yaml")
 
     def digest(*overrides: str) -> str:
@@ -96,6 +97,18 @@ def test_the_digest_of_a_training_depends_on_the_training_only(call, repository:
     assert digest(*same) == digest("cluster.gpu=false") == expected
     changed = ("seed=1", "stages.clean.steps=7", "cluster.precision=float32", "data.faces.protocol=fer_vgg_gru")
     assert len({expected, *map(digest, changed)}) == 5
+    # of other data files it has that there is one, of weights their content
+    assert digest("data.faces.votes=a.csv") == digest("data.faces.votes=/elsewhere/b.csv") != expected
+    start = "stages.clean.backbone.start_from"
+    first, same_content, other = (
+        digest(f"{start}.stage=null", f"{start}.file={file}")
+        for file in (
+            repository / "README.md",
+            shutil.copy(repository / "README.md", tmp_path / "weights"),
+            repository / "Makefile",
+        )
+    )
+    assert first == same_content != other
 
 
 def test_prepare_one_dataset_and_again(call, storage: Path) -> None:

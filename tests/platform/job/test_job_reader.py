@@ -233,3 +233,19 @@ def test_arms_are_compared_on_the_same_data(job) -> None:
     assert read.evaluate is not None
     assert read.evaluate.data == "faces"
     read_job(job(*changes, ("  e_2:", "  e_3:")))  # no level has this stage
+
+
+def test_paths_in_parameters_are_absolute(job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of a cluster have other working folders."""
+    monkeypatch.chdir(tmp_path)
+    faces = "{use: faces/procedural, size: 48, color: luma, targets: [valence]}"
+    (tmp_path / "here").mkdir()
+    for data, key, expected in (
+        ("{use: fer/fer2013, source: here, votes: new.csv}", "votes", str(tmp_path / "new.csv")),
+        ("{use: fer/fer2013, source: here, votes: null}", "votes", None),
+        ("{use: fer/fer2013, source: here, votes: s3://bucket/new.csv}", "votes", "s3://bucket/new.csv"),
+        ("{use: fer/afew, source: here, lists: {dev: a/b.txt}}", "lists", {"dev": str(tmp_path / "a" / "b.txt")}),
+    ):
+        text = JOB.replace(faces, data).replace("{use: valence}", "{use: fer/emotion}")
+        checked, _ = read_job(job(text=text))
+        assert (checked.data["faces"].model_extra or {})[key] == expected

@@ -91,6 +91,25 @@ def test_gradients_pass_through_tensors(run: blear.Run, faces: np.ndarray) -> No
     assert float(frames.grad.abs().sum()) > 0
 
 
+def test_a_model_without_one_of_its_heads(run: blear.Run, faces: np.ndarray, tmp_path: Path) -> None:
+    both = run.model("values")
+    one = both.select_targets("emotion")
+    assert list(one(faces)) == ["emotion"]
+    assert torch.equal(one(faces)["emotion"], both(faces)["emotion"])
+    assert (list(one.labels), list(one.targets)) == (["emotion"], ["emotion"])
+    assert one.card.network["head"] == {"use": "fer/emotion"}
+    assert one.card.parameters < both.card.parameters
+    stored = blear.load(one.save(tmp_path / "one"))
+    assert torch.equal(stored(faces)["emotion"], both(faces)["emotion"])
+    assert {name.partition(".")[0] for name in stored.network.state_dict()} == {"backbone", "head"}
+    assert "head.linear.weight" in stored.network.state_dict()
+    assert both.select_targets("valence", "emotion") is both
+    assert run.model("classes").select_targets("emotion").targets.keys() == {"emotion", "valence"}
+    for model, names in ((both, ()), (both, ("age",)), (run.model("classes"), ("valence",))):
+        with pytest.raises(ValueError, match="the model has emotion"):
+            model.select_targets(*names)
+
+
 def test_a_model_with_two_heads_gives_both_targets(run: blear.Run, faces: np.ndarray, tmp_path: Path) -> None:
     model = run.model("values")
     result = model(faces)
