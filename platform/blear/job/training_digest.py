@@ -32,9 +32,9 @@ def training_digest(job: Job) -> str:
 
 
 def _without_places(value: Any) -> Any:
-    """Replaces absolute paths: the reader of a job makes all paths absolute."""
+    """Leaves out the place of a file that has a SHA-256, and hides other paths; the reader of a job makes all absolute."""
     if isinstance(value, dict):
-        return {key: _without_places(one) for key, one in value.items()}
+        return {key: _without_places(one) for key, one in value.items() if key != "file" or "sha256" not in value}
     if isinstance(value, list):
         return [_without_places(one) for one in value]
     return "a path" if isinstance(value, str) and PurePath(value).is_absolute() else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -109,6 +110,8 @@ def test_the_digest_of_a_training_depends_on_the_training_only(call, repository:
         )
     )
     assert first == same_content != other
+    known = json.dumps({"file": None, "sha256": hashlib.sha256((repository / "README.md").read_bytes()).hexdigest()})
+    assert digest(f"{start}={known}") == first
 
 
 def test_prepare_one_dataset_and_again(call, storage: Path) -> None:
