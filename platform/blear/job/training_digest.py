@@ -32,7 +32,10 @@ def training_digest(job: Job) -> str:
 
 
 def _without_places(value: Any) -> Any:
-    """Leaves out the place of a file that has a SHA-256, and hides other paths; the reader of a job makes all absolute."""
+    """Leaves out the place of a file that has a SHA-256, and hides other paths: the reader of a job makes all absolute.
+
+    A file that is not given counts as one in another place.
+    """
     if isinstance(value, dict):
         return {key: _without_places(one) for key, one in value.items() if key != "file" or "sha256" not in value}
     if isinstance(value, list):

@@ -116,7 +116,15 @@ def load_initial_weights(
     if spec.stage is not None:
         weights = part_weights(load_file(run.weights(spec.stage)), part)
         return _rename_and_copy(backbone, weights, spec, spec.stage)
+    _require_file(spec)
     return None if spec.file is None else _load_from_file(backbone, spec, Path(spec.file))
+
+
+def _require_file(spec: StartFrom) -> None:
+    """Refuses a start from known weights that are not here, which would silently become a random one."""
+    if spec.stage is None and spec.file is None and spec.sha256 is not None:
+        what = f"the file of the initial weights is missing, SHA-256 {spec.sha256}"
+        raise DataError(what, "start_from.file", "give its path in `file`")
 
 
 def check_transfer(
@@ -134,6 +142,7 @@ def check_transfer(
     Raises:
         BlearError: as `load_initial_weights`.
     """
+    _require_file(spec)
     if spec.file and spec.stage is None:
         return _load_from_file(backbone, spec, Path(spec.file))
     if spec.stage is not None and stage_weights is not None:

@@ -24,7 +24,7 @@ from blear.pipeline.resume import open_run
 from blear.storage.run_folder import RunFolder, write_text
 from blear.train.loop import train_stage
 from blear.train.plan import StagePlan
-from blear.train.transfer import copy_weights, load_initial_weights
+from blear.train.transfer import check_transfer, copy_weights, load_initial_weights
 from blear.train.worker import LocalWorker
 from blear.weights.rename_keys import rename_keys
 
@@ -185,6 +185,16 @@ def test_a_file_of_null_starts_from_random_weights(
     assert json.loads((null.run.stage("clean") / "stage.json").read_text())["transfer"] is None
 
 
+def test_a_missing_file_with_a_known_digest_is_no_random_start(plan, tmp_path: Path) -> None:
+    known = plan("known", f"stages.clean.backbone.start_from={{file: null, sha256: {'a' * 64}}}")
+    with pytest.raises(DataError, match="the file of the initial weights is missing, SHA-256 aaaa"):
+        train_stage(known, LocalWorker(torch.device("cpu")))
+    spec = known.spec.backbone.start_from
+    assert spec is not None
+    with pytest.raises(DataError, match="is missing"):
+        check_transfer(Trunk(), spec, None)
+
+
 def test_a_file_path_is_relative_to_the_job_and_its_digest_is_kept(job: Path, tmp_path: Path) -> None:
     read, _ = read_job(job)
     spec = read.stages["only"].backbone.start_from
@@ -260,7 +270,7 @@ def test_weights_that_only_the_cluster_has_are_a_warning(job: Path) -> None:
         "stages.only.backbone.start_from.file: /mnt/of-the-cluster/vgg.pth is not uploaded; every node must have it at "
         "this path"
     )
-    pinned = f"stages.only.backbone.start_from.sha256={'0' * 64}"
+    pinned = f"stages.only.backbone.start_from.sha256={'a' * 64}"
     check_job(job, profile=None, overrides=(elsewhere, pinned))
     with pytest.raises(JobError, match="the file is another one"):
         check_job(job, profile=None, overrides=(pinned,))
