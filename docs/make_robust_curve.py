@@ -1,11 +1,11 @@
 """Writes docs/robust_faces.png: accuracy of the robust network and of the ordinary one on degraded real faces.
 
-    python docs/make_robust_curve.py RUN FER2013.csv [--ordinary clean] [--robust third] [--thin 2] [--split dev]
+    python docs/make_robust_curve.py FER2013.csv --robust robust-faces --ordinary runs/robust_faces/stages/clean
 
-RUN is the folder of a run of jobs/robust_faces.yaml: both networks have one architecture and one recipe, and the
-ordinary one has seen clean faces only. Four panels: face size, JPEG quality, blur, noise. Bands are 95 % intervals of a
-bootstrap over the faces. About five minutes of one CPU core with `--thin 2`, every second face of PublicTest. The
-numbers are written beside the picture, to robust_faces.json.
+The ordinary network has the same architecture and recipe, and has seen clean faces only. A curve whose model is not
+given is that of robust_faces.json, which holds the numbers beside the picture. Four panels: face size, JPEG quality,
+blur, noise. Bands are 95 % intervals of a bootstrap over the faces. With `--thin 2`, every second face of PublicTest, about
+three minutes of one CPU core for each curve.
 """
 
 from __future__ import annotations
@@ -49,31 +49,31 @@ Curve = list[dict[str, float]]
 def main() -> None:
     """Computes the curves and draws them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
     parser.add_argument("csv", type=Path)
-    parser.add_argument("--ordinary", default="clean", help="stage trained on clean faces")
-    parser.add_argument("--robust", default="third", help="stage trained on degraded faces")
+    parser.add_argument("--ordinary", help="model trained on clean faces, as for `blear.load`")
+    parser.add_argument("--robust", help="model trained on degraded faces")
     parser.add_argument("--split", default="dev")
     parser.add_argument("--thin", type=int, default=2, help="test every N-th face")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
-    curves = {
-        name: curve(given.run, stage, given.csv, given.split, given.thin)
-        for name, stage in (("trained on clean faces", given.ordinary), ("robust-faces", given.robust))
-    }
-    given.out.with_suffix(".json").write_text(json.dumps(curves, indent=1) + "\n")
+    numbers = given.out.with_suffix(".json")
+    curves: dict[str, dict[str, Curve]] = json.loads(numbers.read_text()) if numbers.is_file() else {}
+    for name, model in (("trained on clean faces", given.ordinary), ("robust-faces", given.robust)):
+        if model is not None:
+            curves[name] = curve(model, given.csv, given.split, given.thin)
+    numbers.write_text(json.dumps(curves, indent=1) + "\n")
     draw(curves).savefig(given.out, dpi=150)
 
 
-def curve(run: Path, stage: str, csv: Path, split: str, thin: int) -> dict[str, Curve]:
-    """Panel -> points of a stage, clean faces first."""
-    model, catalog = blear.load(run, stage=stage), load_plugins()
+def curve(name: str, csv: Path, split: str, thin: int) -> dict[str, Curve]:
+    """Panel -> points of a model, clean faces first."""
+    model, catalog = blear.load(name), load_plugins()
     whole = read_split(catalog.get("dataset", "fer/fer2013").build({"source": str(csv)}, BuildContext()), split, model)
     data = replace(whole, frames_NTHWC=whole.frames_NTHWC[::thin], truth_N=whole.truth_N[::thin])
     evaluate = Evaluate.model_validate(
         {
             "clean": True,
-            "arms": {"model": {"stage": stage}},
+            "arms": {"model": {"stage": "model"}},
             "sweep": [{**sweep, "label": label} for label, sweep in PANELS.items()],
         }
     )
