@@ -4,8 +4,8 @@
 
 The ordinary network has the same architecture and recipe, and has seen clean faces only. A curve whose model is not
 given is that of robust_faces.json, which holds the numbers beside the picture. Four panels: face size, JPEG quality,
-blur, noise. Bands are 95 % intervals of a bootstrap over the faces. With `--thin 2`, every second face of PublicTest, about
-three minutes of one CPU core for each curve.
+blur, noise. Bands are 95 % intervals of a bootstrap over the faces. With `--thin 2`, every second face of PublicTest,
+about three minutes of one CPU core for each curve.
 """
 
 from __future__ import annotations
