@@ -1,9 +1,9 @@
 # ruff: noqa: E501
 """Writes the shipped model `robust-faces`: weights, card.json with its results, card.md.
 
-    python docs/make_robust_faces.py RUN FER2013.csv --job "jobs/robust_faces_votes.yaml --profile release" [--thin N]
+    python docs/make_robust_faces.py RUN FER2013.csv --job "jobs/robust_faces.yaml --profile release" [--thin N]
 
-RUN is the folder of a run of the job. Heads of other targets than `emotion` are left out. The split is tested once, under the conditions of the model's
+RUN is the folder of a run of jobs/robust_faces.yaml. The split is tested once, under the conditions of the model's
 test.yaml; 4 min 40 s of CPU time with `--thin 5`, about 16 minutes with `--thin 1`. Or `--results FILE` is the
 output of `blear models test FOLDER FER2013.csv --out FILE` on the same weights.
 """
@@ -32,11 +32,9 @@ FOLDER = MODELS / "robust-faces"
 SUMMARY = "Seven emotions of a face of 48 x 48 grey pixels: clean, small, blurred, compressed or noisy"
 TERMS = (
     "Trained on FER2013 (Goodfellow et al. 2013): pictures from the web, collected for a Kaggle challenge, without a "
-    "licence of their owners, and votes of FERPlus for them (Barsoum et al. 2016, MIT licence). The weights hold no picture. The rights that the authors of blear have in the weights are granted under "
+    "licence of their owners. The weights hold no picture. The rights that the authors of blear have in the weights are granted under "
     "Apache-2.0; they have none in the pictures, and grant none. For research and evaluation."
 )
-START = "f05d80e16f8201e147712ad3975e3f809a6314307c4f29514d111819e71c3447"
-"""Weights that the training starts from."""
 LIMITS = """## What it must not be used for
 
 - Decisions about people: hiring, teaching, policing, borders, insurance, health, access. An expression is not a feeling.
@@ -73,7 +71,6 @@ def main() -> None:
     given = parser.parse_args()
     trained = blear.load(given.run, stage=given.stage)
     check_job(given.job, trained)
-    trained = trained.select_targets("emotion")
     trained.save(given.out, half=True)
     model = blear.load(given.out)  # the results are those of the stored half-precision weights
     data = read_fer2013(given.csv, given.split, model)
@@ -144,7 +141,6 @@ def calibration_table(errors: dict[str, list[float]]) -> str:
 def text(model: Model, facts: dict[str, Any], scores: list[Score], evaluate: Evaluate) -> str:
     """The model card as Markdown."""
     card, job = model.card, facts["training"]["job"]
-    files = " --set data.faces.votes=fer2013new.csv --set stages.third.start_from.file=third.safetensors"
     return f"""# robust-faces
 
 {SUMMARY}.
@@ -156,7 +152,6 @@ def text(model: Model, facts: dict[str, Any], scores: list[Score], evaluate: Eva
 | network | `robust/plain_resnet`: {card.parameters:,} parameters, 160 million multiply-accumulates for each face |
 | weights | float16; {100 * facts["half_precision_changes"]:.2f} % of the decisions differ from those of float32 |
 | training | `{job}`, stage `{card.training.stage}`, on FER2013 Training |
-| start and teacher | the stage `third` of `jobs/robust_faces.yaml --profile release` in half precision, SHA-256 {START} |
 | digest of the job | {card.training.job_sha256}, printed by `blear check {job} --digest` |
 
 ## Terms
@@ -177,7 +172,7 @@ Fitted on every second face of the split; expected calibration errors (15 bins) 
 | what | how | agrees |
 | --- | --- | --- |
 | the results of these weights | `blear models test robust-faces FER2013.csv --split dev` (`--split test`: PrivateTest) | decisions with equal probabilities up to float32 rounding may differ |
-| the weights | `blear run {job} --set data.faces.source=FER2013.csv{files}` | from the same start, with the same versions of blear and torch, the same kind of CPU and the same number of threads (`OMP_NUM_THREADS=2`) bit by bit, interrupted or not (tested for short trainings); otherwise it is another training of the same kind, whose spread was not measured |
+| the weights | `blear run {job} --set data.faces.source=FER2013.csv` | with the same versions of blear and torch, the same kind of CPU and one thread (`OMP_NUM_THREADS=1`) bit by bit, interrupted or not (tested for short trainings); otherwise it is another training of the same kind, whose spread was not measured |
 | this folder | `python docs/make_robust_faces.py RUN FER2013.csv --job "{job}"` | as above |
 """
 

@@ -1,4 +1,4 @@
-"""jobs/robust_faces.yaml and jobs/robust_faces_votes.yaml: their profiles, their teachers, their limits."""
+"""jobs/robust_faces.yaml: its profiles, its teachers, its limits."""
 
 from __future__ import annotations
 
@@ -23,21 +23,3 @@ def test_the_profile_of_the_shipped_weights(repository) -> None:
     assert taught == {"robust": "clean", "refined": "robust", "third": "refined"}
     assert all(stage.validate_ is None for stage in job.stages.values())  # no weights are selected on a tested split
     assert job.stages["refined"].degrade == job.stages["robust"].degrade
-
-
-@pytest.mark.parametrize("profile", [None, "private", "demo"])
-def test_the_cycle_without_votes_trains_both_stages(repository, profile) -> None:
-    job, _ = read_job(repository / "jobs" / "robust_faces_votes.yaml", profile=profile)
-    assert all(stage.steps and stage.optimizer and not stage.heads for stage in job.stages.values())
-
-
-def test_the_cycle_with_votes_starts_from_a_trained_network(repository) -> None:
-    job, _ = read_job(repository / "jobs" / "robust_faces_votes.yaml", profile="release")
-    third, fourth = job.stages.values()
-    assert third.steps == 0
-    assert third.start_from.sha256.startswith("f05d80e1")
-    assert (job.data["faces"].model_extra or {})["votes"].endswith("/fer2013new.csv")
-    assert fourth.heads["votes"].model_extra["target"] == "votes"
-    assert fourth.teacher.stage == fourth.backbone.start_from.stage == "third"
-    cycles, _ = read_job(repository / "jobs" / "robust_faces.yaml")
-    assert fourth.degrade == cycles.stages["third"].degrade
