@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 )
 @click.option("--out", type=click.Path(path_type=Path), help="file or folder to write; default: the name of the model")
 @click.option("--stage", metavar="NAME", help="the stage of a run; default: the last one")
+@click.option("--target", "targets", multiple=True, metavar="NAME", help="leave out heads of other targets; repeatable")
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -43,6 +44,7 @@ def export(
     to: Format,
     out: Path | None,
     stage: str | None,
+    targets: tuple[str, ...],
     data: Path | None,
     dataset: str | None,
     split: str | None,
@@ -62,7 +64,7 @@ def export(
     from blear.export.run import ExportOptions, export_model
     from blear.terminal import print_markdown
 
-    options = ExportOptions(model, to, out, stage, data, dataset, split, conditions, samples, int8)
+    options = ExportOptions(model, to, out, stage, data, dataset, split, conditions, samples, int8, targets)
     result = export_model(options)
     print_markdown(result.text, Console())
     click.echo(f"wrote {result.out}")

@@ -43,6 +43,7 @@ class ExportOptions:
     conditions: Path | None = None
     samples: int | None = None
     int8: bool = False
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ def export_model(options: ExportOptions) -> ExportSummary:
     if options.int8 and options.to != "onnx":
         raise RunError("8-bit weights are written as ONNX only", f"--to {options.to}", "give --to onnx")
     model = load(options.model, stage=options.stage)
+    if options.targets:
+        try:
+            model = model.select_targets(*options.targets)
+        except ValueError as error:
+            raise RunError(str(error), "--target", "choose others, or leave the option out") from error
     source = None if options.data is None else Source(options.data, options.dataset)
     count = options.samples or (_INT8_SAMPLES if options.int8 else _SAMPLES)
     check = ExportCheck(model, options.model, options.stage, source, options.split, options.conditions, count)

@@ -104,6 +104,17 @@ def check_metadata(file: Path, read: OnnxModel, model: Model) -> None:
     assert read.card.training == model.card.training
 
 
+def test_heads_of_other_targets_are_left_out(still, tmp_path: Path) -> None:
+    model, folder = still
+    export(folder, "--target", "emotion", "--out", tmp_path / "one.onnx")
+    one, pictures = OnnxModel(tmp_path / "one.onnx"), seeded_pictures(model.card.clip, 4).frames_NTHWC[:, 0]
+    assert list(one(pictures)) == ["emotion"]
+    torch.testing.assert_close(one(pictures)["emotion"], model(pictures)["emotion"], atol=1e-5, rtol=1e-4)
+    refused = CliRunner().invoke(cli, ["export", str(folder), "--target", "age"])
+    assert isinstance(refused.exception, RunError)
+    assert refused.exception.what == "targets age: the model has emotion, valence"
+
+
 def test_networks_of_single_frames_take_any_number_of_frames(tmp_path: Path) -> None:
     network = {"backbone": STILL["backbone"], "head": {"use": "fer/emotion"}}
     model = make_model(network, ClipSpec(4, 1, 16, 16))
