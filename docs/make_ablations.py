@@ -1,4 +1,8 @@
-"""Prints the table of docs/reproduce.md from a run of jobs/robust_ablations.yaml: `make_ablations.py RUN...`.
+"""Prints the table of docs/reproduce.md from runs of jobs/robust_ablations.yaml.
+
+    python docs/make_ablations.py RUN... [--votes RUN...]
+
+`--votes`: runs with the profile `votes`; their `recipe` is the arm `votes`.
 
 Numbers of several seeds are means over the seeds. The 95 % intervals of the differences to the first arm come from
 Student's t over the seeds, which covers the chance of training; with one seed, from a bootstrap over the faces.
@@ -6,6 +10,7 @@ Student's t over the seeds, which covers the chance of training; with one seed, 
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -14,14 +19,24 @@ import pyarrow.parquet as pq
 from scipy.stats import t
 
 RESAMPLES = 10_000
-COLUMNS = ["arm", "seed", "sample", "condition", "truth", "prediction"]
+COLUMNS = ["arm", "seed", "sample", "condition", "target", "truth", "prediction"]
 
 
-def main(runs: list[Path]) -> None:
+def main() -> None:
     """Prints one row for each arm."""
     import pandas as pd
 
-    rows = pd.concat([pq.read_table(run / "predictions.parquet", columns=COLUMNS).to_pandas() for run in runs])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--votes", type=Path, nargs="+", default=[])
+    given = parser.parse_args()
+    read = {
+        run: pq.read_table(run / "predictions.parquet", columns=COLUMNS).to_pandas() for run in given.runs + given.votes
+    }
+    for run in given.votes:
+        read[run] = read[run][read[run].arm == "recipe"].assign(arm="votes")
+    rows = pd.concat(list(read.values()))
+    rows = rows[rows.target == "emotion"]
     rows["right"] = (rows.truth == rows.prediction) * 100.0
     arms, conditions = list(rows.arm.unique()), list(rows.condition.unique())
     mean = rows.groupby(["arm", "condition", "sample"]).right.mean().unstack()  # over the seeds
@@ -56,4 +71,4 @@ def main(runs: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main([Path(name) for name in sys.argv[1:]])
+    main()
