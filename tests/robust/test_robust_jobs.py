@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from click.testing import CliRunner
 
+from blear.cli import cli
 from blear.job.reader import read_job
 
 
@@ -23,3 +25,28 @@ def test_the_profile_of_the_shipped_weights(repository) -> None:
     assert taught == {"robust": "clean", "refined": "robust", "third": "refined"}
     assert all(stage.validate_ is None for stage in job.stages.values())  # no weights are selected on a tested split
     assert job.stages["refined"].degrade == job.stages["robust"].degrade
+
+
+@pytest.mark.parametrize("name", ["robust_faces", "robust_ablations"])
+def test_stages_with_the_second_head_can_be_built(repository, tmp_path, name) -> None:
+    """`blear check` builds each stage and computes one step, on a few rows of both files."""
+    usages = [*["Training"] * 12, "PublicTest"]
+    pixels = " ".join(["7"] * 48 * 48)
+    faces = ["emotion,pixels,Usage", *(f"{row % 7},{pixels},{usage}" for row, usage in enumerate(usages))]
+    kinds = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+    votes = [
+        f"Usage,Image name,{kinds}",
+        *(f"{usage},fer{row:07d}.png,9,1{',0' * 8}" for row, usage in enumerate(usages)),
+    ]
+    (tmp_path / "faces.csv").write_text("\n".join(faces) + "\n")
+    (tmp_path / "votes.csv").write_text("\n".join(votes) + "\n")
+    job = ["check", str(repository / "jobs" / f"{name}.yaml"), "--profile", "votes"]
+    job += [
+        "--set",
+        f"data.faces.source={tmp_path / 'faces.csv'}",
+        "--set",
+        f"data.faces.votes={tmp_path / 'votes.csv'}",
+    ]
+    job += ["--set", "stages.*.backbone.width=0.125"]
+    done = CliRunner().invoke(cli, job, catch_exceptions=False)
+    assert "correct" in done.output
