@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 from scipy.stats import t
 
@@ -24,19 +25,12 @@ COLUMNS = ["arm", "seed", "sample", "condition", "target", "truth", "prediction"
 
 def main() -> None:
     """Prints one row for each arm."""
-    import pandas as pd
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--votes", type=Path, nargs="+", default=[])
     given = parser.parse_args()
-    read = {
-        run: pq.read_table(run / "predictions.parquet", columns=COLUMNS).to_pandas() for run in given.runs + given.votes
-    }
-    for run in given.votes:
-        read[run] = read[run][read[run].arm == "recipe"].assign(arm="votes")
-    rows = pd.concat(list(read.values()))
-    rows = rows[rows.target == "emotion"]
+    votes = [_read(run).query("arm == 'recipe'").assign(arm="votes") for run in given.votes]
+    rows = pd.concat([*map(_read, given.runs), *votes])
     rows["right"] = (rows.truth == rows.prediction) * 100.0
     arms, conditions = list(rows.arm.unique()), list(rows.condition.unique())
     mean = rows.groupby(["arm", "condition", "sample"]).right.mean().unstack()  # over the seeds
@@ -68,6 +62,10 @@ def main() -> None:
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     seeds = ", ".join(map(str, sorted(rows.seed.unique())))
     sys.stdout.write("\n".join([*lines, "", f"{clean_AN.shape[1]} faces, seeds: {seeds}", ""]))
+
+
+def _read(run: Path) -> pd.DataFrame:
+    return pq.read_table(run / "predictions.parquet", columns=COLUMNS).to_pandas().query("target == 'emotion'")
 
 
 if __name__ == "__main__":

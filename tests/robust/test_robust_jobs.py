@@ -28,8 +28,9 @@ def test_the_profile_of_the_shipped_weights(repository) -> None:
 
 
 @pytest.mark.parametrize("name", ["robust_faces", "robust_ablations"])
-def test_stages_with_the_second_head_can_be_built(repository, tmp_path, name) -> None:
+def test_stages_with_the_second_head_can_be_built(repository, tmp_path, monkeypatch, name) -> None:
     """`blear check` builds each stage and computes one step, on a few rows of both files."""
+    monkeypatch.chdir(tmp_path)
     usages = [*["Training"] * 12, "PublicTest"]
     pixels = " ".join(["7"] * 48 * 48)
     faces = ["emotion,pixels,Usage", *(f"{row % 7},{pixels},{usage}" for row, usage in enumerate(usages))]
@@ -40,13 +41,9 @@ def test_stages_with_the_second_head_can_be_built(repository, tmp_path, name) ->
     ]
     (tmp_path / "faces.csv").write_text("\n".join(faces) + "\n")
     (tmp_path / "votes.csv").write_text("\n".join(votes) + "\n")
+    changes = ("data.faces.source=faces.csv", "data.faces.votes=votes.csv", "stages.*.backbone.width=0.125")
     job = ["check", str(repository / "jobs" / f"{name}.yaml"), "--profile", "votes"]
-    job += [
-        "--set",
-        f"data.faces.source={tmp_path / 'faces.csv'}",
-        "--set",
-        f"data.faces.votes={tmp_path / 'votes.csv'}",
-    ]
-    job += ["--set", "stages.*.backbone.width=0.125"]
-    done = CliRunner().invoke(cli, job, catch_exceptions=False)
+    done = CliRunner().invoke(
+        cli, [*job, *(part for one in changes for part in ("--set", one))], catch_exceptions=False
+    )
     assert "correct" in done.output

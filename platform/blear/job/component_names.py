@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
-
-from pydantic.fields import FieldInfo
+from typing import Any
 
 from blear.errors import JobError, PluginError
 from blear.job.document import Document, Where, validate
 from blear.job.paths import absolute
 from blear.plugin.catalog import Catalog
+from blear.plugin.path_params import path_params
 from blear.plugin.uses import ENTRY_GROUPS, DegradationUse, Use
 from blear.storage.remote import is_url
 
@@ -51,9 +50,8 @@ class ComponentNames:
             own -= {"p"} & fields.keys()  # `p` belongs to the component if it has such a parameter
         params = {key: value for key, value in raw.items() if key not in own} | dict(extra or {})
         validate(self.document, registered.component.params, params, where)
-        paths = {
-            key: self._absolute(raw[key], (*where, key)) for key in params if key in raw and _is_path(fields.get(key))
-        }
+        places = path_params(registered.component.params) & raw.keys() - own  # the resolver has resolved `source`
+        paths = {key: self._absolute(raw[key], (*where, key)) for key in places}
         return raw | {"use": registered.name} | paths
 
     def degradations(self, raw: Any, where: Where) -> Any:
@@ -81,7 +79,7 @@ class ComponentNames:
             return False
 
     def _absolute(self, value: Any, where: Where) -> Any:
-        """Makes the paths of a parameter absolute: the workers of a cluster have other working folders."""
+        """Makes the paths in the value of a parameter absolute; URLs stay."""
         if isinstance(value, dict):
             return {key: self._absolute(one, (*where, key)) for key, one in value.items()}
         if isinstance(value, list):
@@ -99,16 +97,6 @@ class ComponentNames:
             if isinstance(raw, dict) and group.key in raw:
                 return raw | {group.key: self.degradations(raw[group.key], (*where, group.key))}
         return self.use("degradation", DegradationUse, raw, where)
-
-
-def _is_path(field: FieldInfo | None) -> bool:
-    """Whether a parameter is a path, or may be one."""
-    pending: list[Any] = [] if field is None else [field.annotation]
-    while pending:
-        if (kind := pending.pop()) is Path:
-            return True
-        pending += get_args(kind)
-    return False
 
 
 def _all_entries(raw: Any, where: Where) -> Iterator[tuple[Where, dict[str, Any]]]:

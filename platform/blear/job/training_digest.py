@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from blear.job.schema import Job
+from blear.storage.remote import is_url
 
 _LEFT_OUT = {"name": True, "description": True, "evaluate": True, "search": True, "trackers": True, "profiles": True}
 _DATA = {"source", "shards", "stand_in"}
@@ -19,8 +20,8 @@ def training_digest(job: Job) -> str:
 
     It contains seeds, plugins, data, stages and `cluster.precision`. It does not contain name and description,
     the evaluation, the search, the trackers, other resources, the places of the data (`source`, `shards`) with their
-    fallbacks, and how often a stage logs and writes checkpoints. Of another file or folder, it contains that there is
-    one; a file of weights is identified by its `sha256`, if the job has it.
+    fallbacks, and how often a stage logs and writes checkpoints. A one-file plugin counts by its file name, a file of
+    weights by its `sha256`. Of any other file or folder, only its presence counts.
     """
     values = job.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=_LEFT_OUT)
     for section, left_out in (("data", _DATA), ("stages", _STAGE)):
@@ -28,16 +29,18 @@ def training_digest(job: Job) -> str:
             for key in left_out & entry.keys():
                 del entry[key]
     values["cluster"] = {"precision": job.cluster.precision}
+    if job.plugins:
+        values["plugins"] = [PurePath(plugin).name for plugin in job.plugins]
     return hashlib.sha256(json.dumps(_without_places(values), sort_keys=True).encode()).hexdigest()
 
 
 def _without_places(value: Any) -> Any:
-    """Leaves out the place of a file that has a SHA-256, and hides other paths: the reader of a job makes all absolute.
+    """Removes `file` beside a `sha256`, given or not, and replaces URLs and absolute paths by one word.
 
-    A file that is not given counts as one in another place.
+    The reader of a job has made all paths absolute.
     """
     if isinstance(value, dict):
         return {key: _without_places(one) for key, one in value.items() if key != "file" or "sha256" not in value}
     if isinstance(value, list):
         return [_without_places(one) for one in value]
-    return "a path" if isinstance(value, str) and PurePath(value).is_absolute() else value
+    return "path" if isinstance(value, str) and (is_url(value) or PurePath(value).is_absolute()) else value

@@ -61,7 +61,7 @@ class Model(nn.Module):
         self.network: Recognizer = build_recognizer(catalog, job.stages[STAGE], STAGE, context)
         self._convert = ClipConverter(card.clip, card.grey)
         self.eval()
-        decoded = self._decoded_of_nothing()
+        decoded = self._decode_zeros()
         labels = {name: one.classes for name, one in decoded.items() if isinstance(one, Categories)}
         count = sum(parameter.numel() for parameter in self.network.parameters())
         network = dict(card.network)
@@ -143,16 +143,21 @@ class Model(nn.Module):
         return save_model(self.network, self.card, Path(folder), half=half, text=text, facts=facts)
 
     def select_targets(self, *names: str) -> Model:
-        """Returns this model without the heads of other targets, for example of one that only helped its training.
+        """Returns the model with the heads of some targets only, for example without a head that only helped training.
 
-        A single head that stays becomes `head` of the network. The card loses its results.
+        Args:
+            names: the targets to keep.
+
+        Returns:
+            This model if it has no other head; otherwise a new one, whose card states no results. Where one head
+            remains, its weights are called `head.NAME` instead of `head.HEAD.NAME`.
 
         Raises:
-            ValueError: the model has no such target, or one head has targets of both kinds.
+            ValueError: the model has no such target, or a head decodes a named and another target.
         """
         head, wanted = self.network.head, set(names)
         if not isinstance(head, HeadGroup):
-            decoded = {"": set(self._decoded_of_nothing())}
+            decoded = {"": set(self._decode_zeros())}
         else:
             decoded = {name: set(targets) for name, targets in head.head_targets.items()}
         known = set().union(*decoded.values())
@@ -181,7 +186,8 @@ class Model(nn.Module):
         return self.network.head.decode(outputs)
 
     @torch.no_grad()
-    def _decoded_of_nothing(self) -> Mapping[str, Decoded]:
+    def _decode_zeros(self) -> Mapping[str, Decoded]:
+        """The decoded targets of one clip of zeros: their names and kinds."""
         clip = self.card.clip
         return self._decode(torch.zeros(1, clip.length, clip.channels, clip.height, clip.width, device=self.device))
 

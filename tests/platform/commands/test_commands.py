@@ -99,7 +99,9 @@ def test_the_digest_of_a_training_depends_on_the_training_only(call, repository:
     changed = ("seed=1", "stages.clean.steps=7", "cluster.precision=float32", "data.faces.protocol=fer_vgg_gru")
     assert len({expected, *map(digest, changed)}) == 5
     # of other data files it has that there is one, of weights their content
-    assert digest("data.faces.votes=a.csv") == digest("data.faces.votes=/elsewhere/b.csv") != expected
+    places = ("a.csv", "/elsewhere/b.csv", "s3://bucket/c.csv")
+    (with_votes,) = {digest(f"data.faces.votes={place}") for place in places}
+    assert with_votes != expected
     start = "stages.clean.backbone.start_from"
     first, same_content, other = (
         digest(f"{start}.stage=null", f"{start}.file={file}")
@@ -112,6 +114,13 @@ def test_the_digest_of_a_training_depends_on_the_training_only(call, repository:
     assert first == same_content != other
     known = json.dumps({"file": None, "sha256": hashlib.sha256((repository / "README.md").read_bytes()).hexdigest()})
     assert digest(f"{start}={known}") == first
+    # a plugin by its name
+    plugins = [tmp_path / name for name in ("one.py", "other.py", "elsewhere/one.py")]
+    for plugin in plugins:
+        plugin.parent.mkdir(exist_ok=True)
+        plugin.write_text("PLUGIN_API = 1\n")
+    one, another, moved = (digest(f"plugins=[{plugin}]") for plugin in plugins)
+    assert one == moved != another
 
 
 def test_prepare_one_dataset_and_again(call, storage: Path) -> None:

@@ -270,7 +270,7 @@ def test_weights_that_only_the_cluster_has_are_a_warning(job: Path) -> None:
         "stages.only.backbone.start_from.file: /mnt/of-the-cluster/vgg.pth is not uploaded; every node must have it at "
         "this path"
     )
-    pinned = f"stages.only.backbone.start_from.sha256={'a' * 64}"
+    pinned = f"stages.only.backbone.start_from.sha256={'0' * 64}"
     check_job(job, profile=None, overrides=(elsewhere, pinned))
     with pytest.raises(JobError, match="the file is another one"):
         check_job(job, profile=None, overrides=(pinned,))

@@ -9,7 +9,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from blear.predict.inputs import Input
 from blear.predict.journal import Journal
 from blear.predict.on_ray.actor import InputPredictor, describe_model, to_row
 from blear.predict.on_ray.groups import group_inputs
+from blear.predict.on_ray.worker_options import options_for_workers
 from blear.predict.options import EVERY, PredictOptions, PredictSummary, clip_decisions
 from blear.predict.output import check_suffix
 from blear.predict.run import unchecked_note, write_results
@@ -48,9 +48,10 @@ def predict_on_ray(inputs: Sequence[Input], options: PredictOptions) -> PredictS
     out = options.out
     check_suffix(out)
     gpus = 1.0 if options.device != "cpu" and _most("GPU") else 0.0
-    own, every = _for_workers(options, gpus), options.every or EVERY
+    own, every = options_for_workers(options, gpus), options.every or EVERY
     settings, targets, labels = _describe(own, every, gpus)
     settings["model"]["given"] = options.model
+    settings["locator"] = " ".join([settings["locator"].split(" ")[0], *options.locator_params])  # as it was given
     decisions, hosts = clip_decisions(options, inputs, targets[0], labels), Counter[str]()
     with Journal(out, settings) as journal:
         if journal.finished:
@@ -96,14 +97,6 @@ def _check(inputs: Sequence[Input], options: PredictOptions) -> None:
     for name in ("boxes", "tracks", "annotate", "plot"):
         if getattr(options, name) is not None:
             raise DataError("is for one video in one process", f"--{name}", "leave it or --cluster out")
-
-
-def _for_workers(options: PredictOptions, gpus: float) -> PredictOptions:
-    """The options for worker processes, which have other working folders and see all GPUs of a node or none."""
-    model = Path(options.model)
-    return replace(
-        options, model=str(model.absolute()) if model.exists() else options.model, device="cuda" if gpus else "cpu"
-    )
 
 
 def _most(resource: str) -> int:
