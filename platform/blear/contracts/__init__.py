@@ -19,6 +19,7 @@ from blear.contracts.degradation import (
     Separable,
     SizeIndependent,
 )
+from blear.contracts.devices import default_device, thread_count
 from blear.contracts.in_place import InPlace, ShardMembers, ShardSample
 from blear.contracts.locator import Detection, Locator, TimedLocator
 from blear.contracts.model import (
@@ -69,5 +70,7 @@ __all__ = [
     "Target",
     "TimedLocator",
     "Values",
+    "default_device",
     "not_compiled",
+    "thread_count",
 ]

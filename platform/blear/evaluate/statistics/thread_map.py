@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from blear.contracts import thread_count
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -21,17 +22,9 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item], ce
         cells: numbers that each call reads or draws, for example resamples x clusters.
     """
     given = list(items)
-    threads = min(len(given), _thread_count())
+    threads = min(len(given), thread_count())
     if threads < 2 or cells * len(given) < _LEAST_CELLS:
         return [function(item) for item in given]
     first = function(given[0])  # alone, since it fills the caches of what all calls share
     with ThreadPoolExecutor(threads, "statistics") as pool:
         return [first, *pool.map(function, given[1:])]
-
-
-def _thread_count() -> int:
-    """Returns the number in OMP_NUM_THREADS, which Ray sets to the CPUs of a task; else the number of usable cores."""
-    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    if given.isdigit():
-        return max(1, int(given))
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
