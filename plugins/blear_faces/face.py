@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blear.contracts import default_device
 from blear.imaging import Box
 
 
@@ -58,8 +59,4 @@ class BatchLocator(ABC):
 
 def torch_device(name: str) -> str:
     """Returns `name`; for "auto" the GPU where there is one, else the CPU."""
-    if name != "auto":
-        return name
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return default_device() if name == "auto" else name

@@ -40,8 +40,8 @@ class RetinaFaceParams(LocatorParams):
     """Parameters of `faces/retinaface`."""
 
     device: str = Field("auto", description="torch device; auto: the GPU where there is one, else the CPU")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="numbers of the network; auto: bfloat16 on CPUs with matrix units for it, else float32"
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="numbers of the network; bfloat16 is faster on CPUs with matrix units for it (AMX)"
     )
 
 

@@ -17,12 +17,13 @@ from blear_faces.dataset import ProceduralFaces
 from blear_faces.locate import FaceLocator
 from blear_faces.locator_params import RetinaFaceParams
 from blear_faces.params import ProceduralParams
-from blear_faces.retinaface import locator as module
 from blear_faces.retinaface.locator import RetinaFaceLocator, build_retinaface
 from blear_faces.retinaface.network import RetinaFace
+from blear_faces.retinaface.onnx_network import OnnxNetwork
+from blear_faces.retinaface.torch_network import WEIGHTS, TorchNetwork
 
 
-def locator(**params: float) -> RetinaFaceLocator:
+def locator(**params: float | str) -> RetinaFaceLocator:
     return build_retinaface(RetinaFaceParams(device="cpu", **params), BuildContext())
 
 
@@ -45,7 +46,7 @@ def frame() -> np.ndarray:
 
 def test_outputs_are_those_of_the_original_network() -> None:
     network = RetinaFace().eval()
-    network.load_state_dict(load_file(module._WEIGHTS))
+    network.load_state_dict(load_file(WEIGHTS))
     noise = np.random.default_rng(0).integers(0, 256, (1, 3, 64, 96)).astype(np.float32)
     noise -= np.array([104, 117, 127], np.float32)[:, None, None]
     with torch.no_grad():
@@ -56,6 +57,20 @@ def test_outputs_are_those_of_the_original_network() -> None:
     assert boxes[0, 200] == pytest.approx([-0.119311, 0.5299065, -0.8762696, -0.05963574], abs=1e-4)
     assert points[0, 100, :4] == pytest.approx([-0.3420649, -0.652164, 0.36492327, -0.7008005], abs=1e-4)
     assert np.abs(points).sum() == pytest.approx(2123.9631, rel=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 66, 98), (3, 34, 34), (2, 258, 130)])
+def test_onnxruntime_gives_the_outputs_of_pytorch(shape: tuple[int, int, int]) -> None:
+    images = np.random.default_rng(1).integers(-128, 128, (*shape, 3)).astype(np.int8)
+    expected, found = TorchNetwork("cpu", "float32").run(images), OnnxNetwork().run(images)
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-4)
+
+
+def test_bfloat16_finds_the_same_face(frame: np.ndarray) -> None:
+    ((face,),) = locator(min_face=18).faces(frame[None])
+    ((other,),) = locator(min_face=18, precision="bfloat16").faces(frame[None])
+    assert overlap(face.box, other.box) > 0.9
 
 
 def test_a_drawn_face_and_its_landmarks_are_found(frame: np.ndarray) -> None:

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
-STRIDES = (8, 16, 32)
-"""Pixels between two anchors of the three levels."""
-ANCHORS = ((16, 32), (64, 128), (256, 512))
-"""Sides of the two square anchors of each level, in pixels."""
+from blear_faces.retinaface.locator import STRIDES
+
 _CHANNELS = 64
 _FUSED = getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if torch.backends.mkldnn.is_available() else None
 
@@ -110,4 +108,4 @@ def _separable(channels: int, out: int, stride: int = 1) -> nn.Sequential:
 
 
 def _rows(output_NCHW: Tensor, numbers: int) -> Tensor:
-    return output_NCHW.permute(0, 2, 3, 1).reshape(len(output_NCHW), -1, numbers)
+    return output_NCHW.permute(0, 2, 3, 1).reshape(output_NCHW.shape[0], -1, numbers)
