@@ -17,6 +17,7 @@ from typing import Any
 from shipped_models import MODELS, check_job, half_precision_changes, read_fer2013, scores_of
 
 import blear
+from blear.export.graph import write_graph
 from blear.models.conditions import read_conditions
 from blear.models.score_tables import ScoreTables
 
@@ -113,6 +114,7 @@ pixels) and noise (sigma of 255).
 | this folder | `python docs/make_procedural_faces.py RUN FER2013.csv --job "{given.job}"` |
 """
     model.save(given.out, half=True, text=text, **facts)
+    write_graph(given.out)
 
 
 def most_frequent(truth_N: Any) -> float:

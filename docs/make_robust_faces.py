@@ -19,6 +19,7 @@ from typing import Any
 from shipped_models import MODELS, check_job, half_precision_changes, read_fer2013, scores_of
 
 import blear
+from blear.export.graph import write_graph
 from blear.job.schema import Evaluate
 from blear.models.conditions import read_conditions
 from blear.models.inference import for_inference
@@ -94,6 +95,7 @@ def main() -> None:
         "calibration_errors": {name: [fitted.before[name], fitted.after[name]] for name in fitted.before},
     }
     model.save(given.out, half=True, text=text(model, facts, scores, evaluate), **facts)
+    write_graph(given.out)
 
 
 def lowers_error(fitted: CalibrationResult) -> bool:

@@ -37,6 +37,12 @@ if TYPE_CHECKING:
 )
 @click.option("--samples", type=click.IntRange(1), help="number of samples; default: 256, with --int8 4096")
 @click.option(
+    "--graph",
+    is_flag=True,
+    help="with --to safetensors: also write model.onnx, a graph that refers to the weights; `blear predict` then needs "
+    "no torch on the CPU",
+)
+@click.option(
     "--int8", is_flag=True, help="weights and activations of 8 bits; refused if accuracy falls by over half a point"
 )
 def export(
@@ -51,6 +57,7 @@ def export(
     conditions: Path | None,
     samples: int | None,
     *,
+    graph: bool,
     int8: bool,
 ) -> None:
     """Write a model as a file that runs without blear, and compare the file with the model over a sweep.
@@ -64,7 +71,7 @@ def export(
     from blear.export.run import ExportOptions, export_model
     from blear.terminal import print_markdown
 
-    options = ExportOptions(model, to, out, stage, data, dataset, split, conditions, samples, int8, targets)
+    options = ExportOptions(model, to, out, stage, data, dataset, split, conditions, samples, int8, targets, graph)
     result = export_model(options)
     print_markdown(result.text, Console())
     click.echo(f"wrote {result.out}")

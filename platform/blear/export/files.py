@@ -21,8 +21,14 @@ def write_torch_export(traced: Traced, file: Path) -> None:
         torch.export.save(traced.program, file, extra_files=traced.metadata)
 
 
-def write_onnx(traced: Traced, file: Path) -> None:
+def write_onnx(traced: Traced, file: Path, *, fold_weights: bool = True) -> None:
     """Writes one ONNX file with its weights and `Traced.metadata`, without traces of this machine.
+
+    Args:
+        traced: the model.
+        file: the file.
+        fold_weights: whether batch normalisations are folded into convolutions; otherwise the file has the weights of
+            the model, under their names.
 
     Raises:
         RunError: onnx or onnxscript is missing, or the network has an operation that ONNX has not.
@@ -37,19 +43,33 @@ def write_onnx(traced: Traced, file: Path) -> None:
                 input_names=[traced.input],
                 output_names=names,
                 opset_version=OPSET,
+                optimize=fold_weights,
                 verbose=False,
             )
+            if not fold_weights:
+                _fold_constants(program.model, set(traced.program.state_dict))
             program.save(file, external_data=False)
     except Exception as error:
         what = f"cannot be written as ONNX: {first_line(error)}"
         raise RunError(what, traced.module.model.card.name, "export --to torch-export") from error
     model = onnx.load(file)
-    _clean(model.graph)
+    clean_graph(model.graph)
     for function in model.functions:
-        _clean(function)
+        clean_graph(function)
     _name_axes(model, traced)
     set_metadata(model, traced.metadata)
     onnx.save(model, file)
+
+
+def _fold_constants(model: Any, weights: set[str]) -> None:
+    """Computes what does not depend on the input, except nodes that change weights."""
+    from onnxscript import optimizer
+
+    def changes_weights(node: Any) -> bool:
+        return node.op_type != "CastLike" and any(one is not None and one.name in weights for one in node.inputs)
+
+    optimizer.fold_constants(model, should_fold=lambda node: False if changes_weights(node) else None)
+    optimizer.remove_unused_nodes(model)
 
 
 def import_onnx(file: Path) -> Any:
@@ -74,7 +94,7 @@ def set_metadata(model: Any, properties: dict[str, str]) -> None:
     model.producer_name = "blear"
 
 
-def _clean(graph: Any) -> None:
+def clean_graph(graph: Any) -> None:
     """Removes stack traces and names of source files."""
     graph.doc_string = ""
     del graph.metadata_props[:]

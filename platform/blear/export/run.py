@@ -12,16 +12,15 @@ from blear.export.check import ExportCheck, require_equal
 from blear.export.check_data import Source, require_labels
 from blear.export.compare import LevelDifference, Predictor
 from blear.export.files import write_onnx, write_torch_export
+from blear.export.graph import write_graph
 from blear.export.int8 import LARGEST_LOSS, METHODS, quantize
 from blear.export.report import export_report
 from blear.export.trace import trace_model
 from blear.models.card import WEIGHTS_FILE
-from blear.models.exported_program import SUFFIX as TORCH_EXPORT
 from blear.models.inference import for_inference
 from blear.models.load import load
 from blear.models.model import Model
-from blear.models.onnx import SUFFIX as ONNX
-from blear.models.open_model import open_model
+from blear.models.open_model import ONNX, TORCH_EXPORT, open_model
 from blear.storage.durable import replace_durably
 
 Format = Literal["onnx", "torch-export", "safetensors"]
@@ -44,6 +43,7 @@ class ExportOptions:
     samples: int | None = None
     int8: bool = False
     targets: tuple[str, ...] = ()
+    graph: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ def export_model(options: ExportOptions) -> ExportSummary:
     """
     if options.int8 and options.to != "onnx":
         raise RunError("8-bit weights are written as ONNX only", f"--to {options.to}", "give --to onnx")
+    if options.graph and options.to != "safetensors":
+        raise RunError("the graph belongs to a model folder", f"--to {options.to}", "give --to safetensors")
     model = load(options.model, stage=options.stage)
     if options.targets:
         try:
@@ -77,16 +79,16 @@ def export_model(options: ExportOptions) -> ExportSummary:
     out = options.out or Path(model.card.name + ("-int8" if options.int8 else "") + _SUFFIX[options.to])
     out.parent.mkdir(parents=True, exist_ok=True)
     if options.to == "safetensors":
-        return _write_folder(model, out, check)
+        return _write_folder(model, out, check, graph=options.graph)
     return _write_file(model, out, check, options)
 
 
-def _write_folder(model: Model, out: Path, check: ExportCheck) -> ExportSummary:
-    """Writes a model folder, as `Model.save` does; only its weights file is read for the comparison."""
+def _write_folder(model: Model, out: Path, check: ExportCheck, *, graph: bool) -> ExportSummary:
+    """Writes a model folder, as `Model.save` does; only its weights file, or its graph, is read for the comparison."""
     if out.suffix == ".safetensors":
         raise RunError("is written as a folder", str(out), f"give a folder: --out {out.with_suffix('')}")
     weights = model.save(out, name=model.card.name) / WEIGHTS_FILE
-    file = for_inference(load(weights))
+    file = _open(write_graph(out)) if graph else for_inference(load(weights))
     found = check.differences({"file": file})["file"]
     require_equal(found, out)
     return ExportSummary(out, export_report(model, file, weights, found, [check.name]))

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LEAST, _MOST = 0.25, 8.0
 _DECAY = 1e-3  # of the coefficients, so that features that do not vary have none
@@ -65,6 +67,8 @@ def fit_calibration(probabilities_NK: Tensor, truth_N: Tensor, features_NF: np.n
         features_NF: `features` of each face.
         side: see `Calibration.side`.
     """
+    import torch
+
     logits = probabilities_NK.double().clamp_min(1e-12).log()
     inputs = torch.from_numpy(np.asarray(features_NF, np.float64))
     weights = torch.zeros(inputs.shape[1], dtype=torch.float64, requires_grad=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from blear.contracts import ClipSpec
 from blear.errors import RunError
@@ -44,9 +43,9 @@ class CallableModel(ForeignModel):
             raise RunError("the callable has no labels", path, do)
         super().__init__(path, path, facts, _clip(facts, clip, path), ["scores"])
 
-    def run(self, prepared_NTCHW: Tensor) -> list[np.ndarray]:
+    def run(self, prepared_NTCHW: np.ndarray) -> list[np.ndarray]:
         """See `ForeignModel.run`."""
-        pictures = list(np.ascontiguousarray(prepared_NTCHW[:, -1].numpy()))
+        pictures = list(np.ascontiguousarray(prepared_NTCHW[:, -1]))
         try:
             scores = self._call(pictures)
         except Exception as error:
@@ -121,4 +120,4 @@ def _clip(facts: NetworkFacts, clip: ClipSpec | None, path: str) -> ClipSpec:
 
 def _to_numpy(value: Any) -> Any:
     """A tensor on the CPU without gradients; other values unchanged."""
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else value

@@ -17,7 +17,7 @@ from blear.models.calibration import Calibration
 
 FORMAT = 1
 """Version of card.json."""
-CARD_FILE, TEXT_FILE, WEIGHTS_FILE = "card.json", "card.md", "model.safetensors"
+CARD_FILE, TEXT_FILE, WEIGHTS_FILE, GRAPH_FILE = "card.json", "card.md", "model.safetensors", "model.onnx"
 MOST_VALUES = 1 << 26
 """Largest number of values of a model's input clip: 256 MiB of float32."""
 STAGE = "model"
@@ -43,7 +43,8 @@ class Training(BaseModel):
 class ModelCard(BaseModel):
     """Content of card.json. Further keys are kept.
 
-    A model folder holds `card.json`, the weights `model.safetensors` and, for people, `card.md`.
+    A model folder holds `card.json`, the weights `model.safetensors`, for people `card.md`, and perhaps the network as
+    `model.onnx`, an ONNX graph that refers to the weights.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)

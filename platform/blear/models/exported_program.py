@@ -21,7 +21,6 @@ from blear.models.quiet import quiet
 from blear.models.time_limit import TimeLimit, TimeLimitError
 from blear.storage.file_digest import file_digest
 
-SUFFIX = ".pt2"
 _TYPES = {torch.float32, torch.float16, torch.bfloat16, torch.uint8}
 
 
@@ -72,9 +71,9 @@ class ExportedProgramModel(ForeignModel):
         return self
 
     @torch.no_grad()
-    def run(self, prepared_NTCHW: Tensor) -> list[np.ndarray]:
+    def run(self, prepared_NTCHW: np.ndarray) -> list[np.ndarray]:
         """See `ForeignModel.run`."""
-        x = prepared_NTCHW if self._rank == 5 else prepared_NTCHW[:, -1]
+        x = torch.from_numpy(np.ascontiguousarray(prepared_NTCHW if self._rank == 5 else prepared_NTCHW[:, -1]))
         x = x.round().clamp(0, 255) if self._dtype == torch.uint8 else x
         found = self._module(x.to(self._dtype).contiguous())
         tensors = [found] if isinstance(found, Tensor) else list(found.values() if isinstance(found, dict) else found)

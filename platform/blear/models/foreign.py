@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from blear.contracts import ClipSpec, Target
 from blear.errors import RunError
 from blear.imaging import Framing
 from blear.models.card import MOST_VALUES, ModelCard, parse_card
 from blear.models.facts import NetworkFacts
-from blear.models.images import ClipConverter, Images
+from blear.models.images import ClipConverter, Images, Pictures
 from blear.models.time_limit import TimeLimit
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _CHUNK = 64
 FLAG = "--facts"
@@ -92,8 +94,8 @@ class ForeignModel(ABC):
         self._outputs = self._find_outputs()
 
     @abstractmethod
-    def run(self, prepared_NTCHW: Tensor) -> list[np.ndarray]:
-        """Runs the network on prepared clips, float32 on the CPU; returns its outputs, [N, ...] each."""
+    def run(self, prepared_NTCHW: np.ndarray) -> list[np.ndarray]:
+        """Runs the network on prepared clips, float32; returns its outputs, [N, ...] each."""
 
     def stop(self) -> None:  # noqa: B027 - not every library can
         """Asks the library that runs the network to end early. It is called from another thread than `run`."""
@@ -114,23 +116,29 @@ class ForeignModel(ABC):
 
     def __call__(self, images: Images) -> dict[str, Tensor]:
         """Predicts every target of N pictures of faces; see `Model.forward`. All tensors are on the CPU."""
+        import torch
+
         parts = [
-            self._predict(part)
+            self._predict(part.detach().cpu().numpy())
             for chunk in self._convert.chunks(images, self._chunk)
             for part in chunk.split(self._chunk)
         ]
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}
+        return {name: torch.from_numpy(value) for name, value in _joined(parts).items()}
 
-    def _predict(self, clips_NTCHW: Tensor) -> dict[str, Tensor]:
+    def predict_arrays(self, images: Pictures) -> dict[str, np.ndarray]:
+        """See `Model.predict_arrays`. It needs torch only where the network does."""
+        return _joined([self._predict(chunk) for chunk in self._convert.arrays(images, self._chunk)])
+
+    def _predict(self, clips_NTCHW: np.ndarray) -> dict[str, np.ndarray]:
         outputs = self._run(self._prepared(clips_NTCHW))
         found = {}
         for target, (place, softmax) in self._outputs.items():
-            values = torch.from_numpy(np.ascontiguousarray(outputs[place], dtype=np.float32))
+            values = np.ascontiguousarray(outputs[place], dtype=np.float32)
             values = values if target in self.labels else values.reshape(len(values), -1)[:, 0]
-            found[target] = values.softmax(dim=1) if softmax else values
+            found[target] = _softmax(values) if softmax else values
         return found
 
-    def _run(self, prepared_NTCHW: Tensor) -> list[np.ndarray]:
+    def _run(self, prepared_NTCHW: np.ndarray) -> list[np.ndarray]:
         """`run` in the time limit."""
         if self.time_limit is None:
             return self.run(prepared_NTCHW)
@@ -138,18 +146,18 @@ class ForeignModel(ABC):
         what = "one picture" if count == 1 else f"a batch of {count} pictures"
         return self.time_limit(lambda: self.run(prepared_NTCHW), f"{what} through the network", self.stop)
 
-    def _prepared(self, clips_NTCHW: Tensor) -> Tensor:
-        """Clips with the channels and the values that the network expects."""
+    def _prepared(self, clips_NTCHW: np.ndarray) -> np.ndarray:
+        """Clips with the channels and the values that the network expects, float32."""
         low, high = self.facts.range
-        x = clips_NTCHW.float()
-        if clips_NTCHW.dtype == torch.uint8:
+        x: np.ndarray = clips_NTCHW.astype(np.float32)
+        if clips_NTCHW.dtype == np.uint8:
             x = x / 255 * (high - low) + low
         elif (low, high) != (0.0, 1.0):
             x = x * (high - low) + low
-        x = x.flip(2) if self.facts.color == "bgr" else x
+        x = x[:, :, ::-1] if self.facts.color == "bgr" else x
         shape = (-1, 1, 1)
-        x = x - torch.tensor(self.facts.mean).reshape(shape) if self.facts.mean else x
-        return x / torch.tensor(self.facts.std).reshape(shape) if self.facts.std else x
+        x = x - np.array(self.facts.mean, np.float32).reshape(shape) if self.facts.mean else x
+        return x / np.array(self.facts.std, np.float32).reshape(shape) if self.facts.std else x
 
     def _require_outputs_of_card(self) -> None:
         """Runs one picture, and checks that each class target of the card has an output of as many columns.
@@ -158,7 +166,7 @@ class ForeignModel(ABC):
             RunError: the network cannot be run, or an output is missing or has another size.
         """
         clip = self.card.clip
-        tried = self._tried(torch.zeros(1, clip.length, clip.channels, clip.height, clip.width))
+        tried = self._tried(np.zeros((1, clip.length, clip.channels, clip.height, clip.width), np.float32))
         shapes = {name: list(tried[place].shape) for name, (place, _) in self._outputs.items() if place < len(tried)}
         for target, classes in self.labels.items():
             if shapes.get(target) != [1, len(classes)]:
@@ -169,8 +177,8 @@ class ForeignModel(ABC):
         """Target -> number of its output, and whether it needs softmax; from the outputs for two pictures."""
         clip = self.card.clip
         shape = (1, clip.length, clip.channels, clip.height, clip.width)
-        noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-        tried = [self._tried(picture) for picture in (torch.zeros(shape), noise)]
+        noise = np.random.default_rng(0).random(shape, np.float32)
+        tried = [self._tried(picture) for picture in (np.zeros(shape, np.float32), noise)]
         if not self.facts.labels:
             return {name: (place, False) for place, name in enumerate(self._names)}
         count = len(self.facts.labels)
@@ -184,7 +192,7 @@ class ForeignModel(ABC):
         softmax = not sums_to_one if self.facts.output == "auto" else self.facts.output == "logits"
         return {self.facts.target: (places[0], softmax)}
 
-    def _tried(self, picture: Tensor) -> list[np.ndarray]:
+    def _tried(self, picture: np.ndarray) -> list[np.ndarray]:
         """The outputs for one picture.
 
         Raises:
@@ -203,6 +211,15 @@ class ForeignModel(ABC):
             do = "export a network whose outputs have one row of numbers for each picture"
             raise RunError(f"returns {shapes} for one picture", self._where, do)
         return outputs
+
+
+def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+
+def _softmax(scores_NK: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores_NK - scores_NK.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def _is_row(output: np.ndarray) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from blear.contracts import ClipSpec
 from blear.errors import RunError, first_line
@@ -66,10 +65,10 @@ class HuggingFaceModel(ForeignModel):
         self._pipeline.device = self._pipeline.model.device
         return self
 
-    def run(self, prepared_NTCHW: Tensor) -> list[np.ndarray]:
+    def run(self, prepared_NTCHW: np.ndarray) -> list[np.ndarray]:
         """See `ForeignModel.run`."""
-        arrays = prepared_NTCHW[:, -1].clamp(0, 1).mul(255).round().byte().movedim(1, -1).numpy()
-        found = self._pipeline([Image.fromarray(array) for array in arrays], top_k=None)
+        arrays = np.moveaxis((prepared_NTCHW[:, -1].clip(0, 1) * 255).round().astype(np.uint8), 1, -1)
+        found = self._pipeline([Image.fromarray(np.ascontiguousarray(array)) for array in arrays], top_k=None)
         scores = [{str(one["label"]): float(one["score"]) for one in row} for row in found]
         return [np.array([[row[label] for label in self._labels] for row in scores], np.float32)]
 

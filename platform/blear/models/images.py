@@ -1,33 +1,36 @@
-"""Converts pictures in the forms in which people hold them to the input clips of a model."""
+"""Converts pictures in the forms in which people hold them to the input clips of a model.
+
+torch is imported for tensors and for pictures of floats only.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, Union, cast
 
 import cv2
 import numpy as np
-import torch
 from PIL.Image import Image
-from torch import Tensor
-from torch.nn.functional import interpolate
 
 from blear.contracts import ClipSpec
 from blear.imaging import picture_array, read_picture, studio_luma
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Picture: TypeAlias = np.ndarray | Image | Path | str
 """One picture: an array [H, W] or [H, W, C], a picture of Pillow, or the path of a file."""
-Images: TypeAlias = np.ndarray | Tensor | Image | Sequence[Picture]
+Pictures: TypeAlias = np.ndarray | Image | Sequence[Picture]
+"""A batch of pictures or clips that is no tensor."""
+Images: TypeAlias = Union[Pictures, "Tensor"]
 """A batch of pictures or clips, see `Model.forward`."""
 
-_FORMS = (
+FORMS = (
     "give uint8 arrays [N, H, W], [N, H, W, 3] or [N, T, H, W, C], a list of arrays [H, W] or [H, W, 3], of pictures "
     "of Pillow or of paths, or a tensor [N, H, W], [N, C, H, W] or [N, T, C, H, W], uint8 or float in [0, 1]"
 )
-_LUMA = (0.299, 0.587, 0.114)
-_STUDIO = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,17 @@ class ClipConverter:
             ValueError: the pictures have another form or other values.
             DataError: a path names no readable picture.
         """
-        if isinstance(images, Tensor):
-            yield self._from_tensor(images)
+        import torch
+
+        from blear.models.image_tensors import fit_tensor
+
+        if isinstance(images, torch.Tensor):
+            yield fit_tensor(images, self.clip, self.grey)
             return
+        yield from map(torch.from_numpy, self.arrays(images, size))
+
+    def arrays(self, images: Pictures, size: int) -> Iterator[np.ndarray]:
+        """Yields the clips of `chunks` as arrays."""
         if isinstance(images, np.ndarray):
             self._check_array(images)
             pictures: Sequence[Picture] = cast(Sequence[Picture], images)
@@ -66,7 +77,7 @@ class ClipConverter:
         for first in range(0, len(pictures), size):
             part = pictures[first : first + size]
             if isinstance(part, np.ndarray) and part.dtype != np.uint8:
-                yield self._from_tensor(_channels_first(part, self.clip.length))
+                yield self._of_floats(part)
             else:
                 yield self._stack([self._from_picture(picture) for picture in part])
 
@@ -77,7 +88,7 @@ class ClipConverter:
                 return
             if images.ndim == 3 and images.shape[-1] == 3:
                 raise ValueError(f"an array {list(images.shape)} is no batch; of one colour picture, give images[None]")
-        raise ValueError(f"an array {list(images.shape)} of {images.dtype} cannot be read: {_FORMS}")
+        raise ValueError(f"an array {list(images.shape)} of {images.dtype} cannot be read: {FORMS}")
 
     def _from_picture(self, picture: Picture) -> np.ndarray:
         """uint8 [T, H, W, C] of one picture or clip, in the model's shape."""
@@ -88,7 +99,7 @@ class ClipConverter:
         elif isinstance(picture, Image):
             frames = picture_array(picture)[None]
         else:
-            raise ValueError(f"{type(picture).__name__} is no picture: {_FORMS}")
+            raise ValueError(f"{type(picture).__name__} is no picture: {FORMS}")
         if len(frames) not in (1, self.clip.length):
             raise ValueError(f"a clip of {len(frames)} frames, the model has clips of {self.clip.length}")
         if frames.shape[1:] != (self.clip.height, self.clip.width, self.clip.channels):
@@ -107,38 +118,18 @@ class ClipConverter:
         return np.repeat(resized, self.clip.channels, axis=2)
 
     @staticmethod
-    def _stack(frames: Sequence[np.ndarray]) -> Tensor:
-        return torch.from_numpy(np.stack(frames)).permute(0, 1, 4, 2, 3).contiguous()
+    def _stack(frames: Sequence[np.ndarray]) -> np.ndarray:
+        return np.ascontiguousarray(np.stack(frames).transpose(0, 1, 4, 2, 3))
 
-    def _from_tensor(self, images: Tensor) -> Tensor:
-        """Clips of a tensor. Gradients pass through."""
-        if images.dtype != torch.uint8 and not images.is_floating_point():
-            raise ValueError(f"a tensor of {images.dtype} cannot be read: {_FORMS}")
-        if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[-1] == 3:
-            images = images.permute(0, 3, 1, 2)
-        frames = {3: lambda: images[:, None, None], 4: lambda: images[:, None], 5: lambda: images}
-        if images.ndim not in frames or frames[images.ndim]().shape[2] not in (1, 3):
-            raise ValueError(f"a tensor {list(images.shape)} cannot be read: {_FORMS}")
-        clips = frames[images.ndim]()
-        if clips.shape[1] not in (1, self.clip.length):
-            raise ValueError(f"clips of {clips.shape[1]} frames, the model has clips of {self.clip.length}")
-        if clips.is_floating_point() and len(clips) and float(clips.detach().abs().max()) > 2:
-            raise ValueError("the values of a float tensor or array are in [0, 1]; divide by 255, or give uint8")
-        if clips.shape[2:] != (self.clip.channels, self.clip.height, self.clip.width):
-            clips = self._fit_tensor(clips)
-        return clips.expand(-1, self.clip.length, -1, -1, -1)
+    def _of_floats(self, images: np.ndarray) -> np.ndarray:
+        """Clips of float arrays [N, H, W], [N, H, W, C] or [N, T, H, W, C]."""
+        import torch
 
-    def _fit_tensor(self, clips_NTCHW: Tensor) -> Tensor:
-        count, frames = clips_NTCHW.shape[:2]
-        x = clips_NTCHW.flatten(0, 1)
-        x = x.float() / 255 if x.dtype == torch.uint8 else x
-        size = (self.clip.height, self.clip.width)
-        if tuple(x.shape[-2:]) != size:
-            x = interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False)
-        if x.shape[1] > self.clip.channels:
-            weights = x.new_tensor(_STUDIO if self.grey == "studio" else _LUMA)
-            x = (x * weights[:, None, None]).sum(1, keepdim=True) + (16 / 255 if self.grey == "studio" else 0)
-        return x.expand(-1, self.clip.channels, -1, -1).unflatten(0, (count, frames))
+        from blear.models.image_tensors import fit_tensor
+
+        tensor = torch.from_numpy(np.require(images, np.float32, ["C", "W"]))
+        channels_first = tensor if tensor.ndim == 3 else tensor.movedim(-1, -3)
+        return np.asarray(fit_tensor(channels_first, self.clip, self.grey))
 
 
 def resize_face(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -153,17 +144,11 @@ def resize_face(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
 def _frames_of(picture: np.ndarray) -> np.ndarray:
     """uint8 [T, H, W, C] of a picture [H, W], [H, W, C] or a clip [T, H, W, C]."""
     if picture.dtype != np.uint8:
-        raise ValueError(f"a picture of {picture.dtype} cannot be read: {_FORMS}")
+        raise ValueError(f"a picture of {picture.dtype} cannot be read: {FORMS}")
     if picture.ndim == 2:
         return picture[None, ..., None]
     if picture.ndim == 3 and picture.shape[2] in (1, 3):
         return picture[None]
     if picture.ndim == 4 and picture.shape[3] in (1, 3):
         return picture
-    raise ValueError(f"a picture {list(picture.shape)} cannot be read: {_FORMS}")
-
-
-def _channels_first(images: np.ndarray, length: int) -> Tensor:
-    """Float arrays [N, H, W], [N, H, W, C] or [N, T, H, W, C] as a tensor with the channels first."""
-    tensor = torch.from_numpy(np.require(images, np.float32, ["C", "W"]))
-    return tensor if tensor.ndim == 3 else tensor.movedim(-1, -3)
+    raise ValueError(f"a picture {list(picture.shape)} cannot be read: {FORMS}")

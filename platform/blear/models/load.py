@@ -7,7 +7,7 @@ from pathlib import Path
 from blear.models.card import CARD_FILE
 from blear.models.from_run import stage_model
 from blear.models.model import Model, load_model_files
-from blear.models.shipped import find_model, shipped_models
+from blear.models.shipped import find_model, is_shipped
 
 _STAGES = "stages"
 
@@ -29,7 +29,7 @@ def load(model: str | Path, *, stage: str | None = None) -> Model:
         RunError: there is no such model, it is damaged or not fully trained, or it has no such stage.
         PluginError: the network needs a component that is not installed.
     """
-    if isinstance(model, str) and any(model in (one.name, one.short_name) for one in shipped_models()):
+    if isinstance(model, str) and is_shipped(model):
         return load_model_files(find_model(model).folder)
     path = Path(model).expanduser()
     if not path.exists():

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
+from blear.contracts import thread_count
 from blear.models.time_limit import computation_left
 
 _LOCK = threading.RLock()  # one model at a time, so that each restores the limit that it found
@@ -34,7 +33,7 @@ def limited_memory(*files: Path) -> Iterator[None]:
     except (ImportError, OSError):  # Windows; macOS
         yield
         return
-    threads = torch.get_num_threads() + (os.cpu_count() or 1)
+    threads = thread_count() + (os.cpu_count() or 1)
     budget = _LEAST + _COPIES * sum(file.stat().st_size for file in files) + _PER_THREAD * threads
     with _LOCK:
         before = resource.getrlimit(resource.RLIMIT_AS)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model
@@ -19,7 +20,7 @@ from blear.errors import BlearError, RunError, first_line
 from blear.evaluate.transform import evaluation_transform
 from blear.imaging import Framing
 from blear.models.card import CARD_FILE, STAGE, WEIGHTS_FILE, ModelCard, read_card
-from blear.models.images import ClipConverter, Images
+from blear.models.images import ClipConverter, Images, Pictures
 from blear.models.memory_limit import limited_memory
 from blear.models.save import embedded_card, save_model
 from blear.models.select_targets import card_of_heads, weights_of_heads
@@ -122,6 +123,10 @@ class Model(nn.Module):
                 empty = torch.zeros(1, self.card.clip.channels, self.card.clip.height, self.card.clip.width)
                 return {name: value[:0].cpu() for name, value in self(empty).items()}
         return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
+
+    def predict_arrays(self, images: Pictures) -> dict[str, np.ndarray]:
+        """The predictions of `forward` as float32 arrays."""
+        return {name: value.float().numpy() for name, value in self(images).items()}
 
     def save(self, folder: str | Path, *, half: bool = False, text: str | None = None, **facts: Any) -> Path:
         """Writes the model as a folder that `blear.load` reads: model.safetensors, card.json and card.md.

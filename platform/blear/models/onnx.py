@@ -1,4 +1,4 @@
-"""A network in an ONNX file as a model (needs onnxruntime)."""
+"""A network in an ONNX file as a model, run by onnxruntime."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from blear.contracts import ClipSpec
+from blear.contracts import ClipSpec, thread_count
 from blear.errors import RunError, first_line
 from blear.models.facts import NetworkFacts, read_facts
 from blear.models.foreign import FLAG, ForeignModel, channels_of, split_metadata
@@ -20,7 +18,6 @@ from blear.models.onnx_check import external_files
 from blear.models.time_limit import TimeLimit, TimeLimitError
 from blear.storage.file_digest import file_digest
 
-SUFFIX = ".onnx"
 _SILENT = 4  # onnxruntime's log level for fatal errors only
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 
@@ -34,6 +31,9 @@ class OnnxModel(ForeignModel):
     Args:
         file: the file.
         given: fields of `NetworkFacts` that go before the metadata of the file.
+
+    Attributes:
+        metadata: the metadata properties of the file.
 
     Raises:
         RunError: onnxruntime is missing, the file is damaged or needs too much memory or time, its external data are
@@ -55,7 +55,8 @@ class OnnxModel(ForeignModel):
         if self._input.type not in _TYPES:
             do = f"its first input must be one of: {', '.join(_TYPES)}"
             raise RunError(f"its input is {self._input.type}", str(file), do)
-        stored, card = split_metadata(self._session.get_modelmeta().custom_metadata_map)
+        self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+        stored, card = split_metadata(self.metadata)
         facts = read_facts(stored, given, str(file), FLAG)
         self._last, clip = self._clip(facts)
         if not self._session.get_outputs():
@@ -69,12 +70,12 @@ class OnnxModel(ForeignModel):
         self._session = _open(self._file, device, self.time_limit or TimeLimit(str(self._file)))
         return self
 
-    def run(self, prepared_NTCHW: Tensor) -> list[np.ndarray]:
+    def run(self, prepared_NTCHW: np.ndarray) -> list[np.ndarray]:
         """See `ForeignModel.run`."""
         x = prepared_NTCHW if len(self._input_shape()) == 5 else prepared_NTCHW[:, -1]
-        x = x.movedim(-3, -1) if self._last else x
+        x = np.moveaxis(x, -3, -1) if self._last else x
         kind = _TYPES[self._input.type]
-        array = (x.round().clamp(0, 255) if kind == np.uint8 else x).numpy().astype(kind, order="C", copy=False)
+        array = (x.round().clip(0, 255) if kind == np.uint8 else x).astype(kind, order="C", copy=False)
         self._options = _run_options()
         return list(self._session.run(None, {self._input.name: np.ascontiguousarray(array)}, self._options))
 
@@ -116,9 +117,10 @@ def _open(file: Path, device: str, limit: TimeLimit) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise RunError("onnxruntime is not installed", str(file), "pip install 'blear[onnx]'") from error
+        raise RunError("onnxruntime is not installed", str(file), "pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = thread_count()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave the cores free
     options.log_severity_level = _SILENT
     providers = ["CPUExecutionProvider"]
     if device.startswith("cuda") and "CUDAExecutionProvider" in onnxruntime.get_available_providers():

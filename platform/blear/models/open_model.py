@@ -1,30 +1,29 @@
-"""A model by its name, whoever trained it: those of `blear.load`, ONNX and `torch.export` files, callables, ..."""
+"""A model by its name, whoever trained it: those of `blear.load`, ONNX and `torch.export` files, callables, ...
+
+torch is imported only for the models that need it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from blear.contracts import ClipSpec
 from blear.errors import RunError
 from blear.models.callable_model import CallableModel, is_callable_path
-from blear.models.exported_program import SUFFIX as TORCH_EXPORT
-from blear.models.exported_program import ExportedProgramModel
 from blear.models.foreign import FLAG, ForeignModel
 from blear.models.huggingface import PREFIX, HuggingFaceModel
-from blear.models.load import load
-from blear.models.model import Model
-from blear.models.onnx import SUFFIX as ONNX
 from blear.models.onnx import OnnxModel
 
-AnyModel: TypeAlias = Model | ForeignModel
+if TYPE_CHECKING:
+    from blear.models.model import Model
+
+AnyModel: TypeAlias = Union["Model", ForeignModel]
 """Pictures in, probabilities and values by target out."""
 
-_READERS: dict[str, Callable[[Path, Mapping[str, Any] | None], ForeignModel]] = {
-    ONNX: OnnxModel,
-    TORCH_EXPORT: ExportedProgramModel,
-}
+ONNX, TORCH_EXPORT = ".onnx", ".pt2"
+"""Suffixes of files."""
 _EXPORT = "export it to ONNX (torch.onnx.export) or with torch.export.save"
 _REFUSED = {
     **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".joblib"), "is a pickle or TorchScript file"),
@@ -57,15 +56,23 @@ def open_model(
         do = _EXPORT if "TensorFlow" not in _REFUSED[suffix] else "convert it to ONNX (tf2onnx)"
         unsafe = "" if "TensorFlow" in _REFUSED[suffix] else ", which can execute code when it is loaded"
         raise RunError(f"{_REFUSED[suffix]}{unsafe}; it is not read", name, do)
-    if suffix in _READERS:
+    if suffix in (ONNX, TORCH_EXPORT):
         if not path.is_file():
             raise RunError("there is no such file", name, "check the path")
-        return _READERS[suffix](path, facts)
+        return OnnxModel(path, facts) if suffix == ONNX else _exported_program(path, facts)
     if is_callable_path(name) and not path.exists():
         return CallableModel(name, facts, clip)
     if facts:
         raise RunError("the model carries its labels and preprocessing itself", name, f"leave {FLAG} out")
+    from blear.models.load import load
+
     return load(name, stage=stage)
+
+
+def _exported_program(file: Path, facts: Mapping[str, Any] | None) -> ForeignModel:
+    from blear.models.exported_program import ExportedProgramModel
+
+    return ExportedProgramModel(file, facts)
 
 
 def parse_facts(texts: Sequence[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from torch import nn
 
 from blear import __version__
 from blear.errors import RunError
-from blear.models.card import CARD_FILE, TEXT_FILE, WEIGHTS_FILE, ModelCard, parse_card
+from blear.models.card import CARD_FILE, GRAPH_FILE, TEXT_FILE, WEIGHTS_FILE, ModelCard, parse_card
 from blear.storage.durable import durable_file
 from blear.storage.file_digest import file_digest
 from blear.storage.run_folder import write_text
@@ -47,6 +47,7 @@ def save_model(
     with durable_file(weights, weights.with_suffix(".partial")) as partial:
         save_state(state, partial, {CARD_KEY: embedded})
     card = card.model_copy(update={"weights_sha256": file_digest(weights)})
+    (folder / GRAPH_FILE).unlink(missing_ok=True)  # it refers to the weights that were here before
     write_text(folder / CARD_FILE, card.to_json())
     write_text(folder / TEXT_FILE, card_text(card) if text is None else text)
     return folder

@@ -58,6 +58,11 @@ def shipped_models() -> list[ShippedModel]:
     return [ShippedModel(name, found[name]) for name in sorted(found)]
 
 
+def is_shipped(name: str) -> bool:
+    """Whether an installed plugin ships a model of this name, or one was downloaded."""
+    return any(name in (one.name, one.short_name) for one in shipped_models())
+
+
 def package_folders_of_plugins() -> list[tuple[str, Path]]:
     """(name, folder of its package) of each installed plugin; no plugin is imported."""
     points = sorted(entry_points(group="blear"), key=lambda point: point.name)

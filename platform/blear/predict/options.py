@@ -7,14 +7,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from blear.contracts import default_device
 from blear.errors import DataError, RunError
 from blear.imaging import Framing
 from blear.job.overrides import parse_override
-from blear.models.inference import for_inference
-from blear.models.model import Model
-from blear.models.open_model import AnyModel, open_model, parse_facts
+from blear.models.for_prediction import open_for_prediction
+from blear.models.open_model import AnyModel, parse_facts
 from blear.plugin.discovery import load_plugins
 from blear.predict.annotate import annotate_video, check_annotated
 from blear.predict.appearance_tracker import AppearanceTracker
@@ -141,14 +139,12 @@ def open_predictor(options: PredictOptions, every: int) -> tuple[FacePredictor, 
     Raises:
         BlearError: the model or an option cannot be used.
     """
-    model = open_model(options.model, stage=options.stage, facts=parse_facts(options.facts))
+    device = default_device() if options.device == "auto" else options.device
+    model = open_for_prediction(options.model, device, stage=options.stage, facts=parse_facts(options.facts))
     framing = None if options.crops else chosen_framing(model, options.margin)
     detector, locator = _detector(options)
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     predictor = FacePredictor(
-        for_inference(model).to(device) if isinstance(model, Model) else model.to(device),
+        model,
         detector,
         _tracker(options),
         framing,

@@ -152,7 +152,7 @@ class FacePredictor:
         for first in range(0, len(faces), _FACES):
             part = faces[first : first + _FACES]
             clips = [self._clip(window, detected, name) for window, _, _, detected in part]
-            outputs = {target: value.float().numpy() for target, value in self.model(clips).items()}
+            outputs = self.model.predict_arrays(clips)
             for number, (window, index, face, detected_face) in enumerate(part):
                 score, side = detected_face.score, min(face.box.width, face.box.height)
                 degradation = estimate_face_degradation(window.image_HWC, face.box)

@@ -125,7 +125,7 @@ def write_results(
 def predicted_targets(model: AnyModel) -> list[str]:
     """Names of the targets that a network predicts, class targets first."""
     clip = model.card.clip
-    outputs = model(np.zeros((1, clip.length, clip.height, clip.width, clip.channels), np.uint8))
+    outputs = model.predict_arrays(np.zeros((1, clip.length, clip.height, clip.width, clip.channels), np.uint8))
     return sorted(outputs, key=lambda target: target not in model.labels)
 
 

@@ -9,10 +9,8 @@ from pathlib import Path
 
 from blear.errors import RunError
 from blear.models.callable_model import is_callable_path
-from blear.models.exported_program import SUFFIX as TORCH_EXPORT
 from blear.models.foreign import ForeignModel
-from blear.models.onnx import SUFFIX as ONNX
-from blear.models.open_model import open_model, parse_facts
+from blear.models.open_model import ONNX, TORCH_EXPORT, open_model, parse_facts
 from blear.models.shipped import default_model
 from blear.plugin.discovery import load_plugins
 from blear.predict.detectors import LocatorDetector

@@ -18,11 +18,13 @@ from blear.export.check import require_equal
 from blear.export.check_data import seeded_pictures
 from blear.export.compare import compare, largest_difference
 from blear.export.degraded import DegradedSamples
+from blear.export.graph import write_graph
 from blear.export.trace import trace_model
 from blear.job.reader import read_job
 from blear.models.card import ModelCard
 from blear.models.conditions import parse_conditions
 from blear.models.exported_program import ExportedProgramModel
+from blear.models.for_prediction import open_graph
 from blear.models.model import Model
 from blear.models.onnx import OnnxModel
 from blear.models.traceable import TraceableModel
@@ -62,6 +64,34 @@ def export(*arguments: object) -> str:
     done = CliRunner().invoke(cli, ["export", *map(str, arguments)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_graph_refers_to_the_weights_of_its_folder(still, tmp_path: Path, half: bool) -> None:
+    model, _ = still
+    folder = model.save(tmp_path / "model", half=half)
+    graph = write_graph(folder)
+    stored = onnx.load(graph, load_external_data=False).graph.initializer
+    external = [one for one in stored if one.data_location == onnx.TensorProto.EXTERNAL]
+    assert len(external) > 8
+    assert all(np.prod(one.dims) < 10 for one in stored if one not in external and "weight" in one.name)
+    read, expected = open_graph(str(folder)), blear.load(folder)
+    assert read.card == expected.card
+    faces = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), dtype=np.uint8)
+    for target, values in expected(faces).items():
+        np.testing.assert_allclose(read.predict_arrays(faces)[target], values.numpy(), atol=1e-5)
+    text = graph.read_bytes()
+    assert str(tmp_path).encode() not in text
+    assert b"site-packages" not in text
+
+
+def test_a_folder_is_exported_with_its_graph(still, tmp_path: Path) -> None:
+    _, folder = still
+    text = export(folder, "--to", "safetensors", "--graph", "--out", tmp_path / "out")
+    assert "largest difference: " in text
+    assert open_graph(str(tmp_path / "out")) is not None
+    with pytest.raises(RunError, match="the graph belongs to a model folder"):
+        export(folder, "--graph")
 
 
 @pytest.mark.parametrize(("format_", "suffix"), [("onnx", ".onnx"), ("torch-export", ".pt2")])
