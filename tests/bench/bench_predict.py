@@ -29,8 +29,8 @@ from face_composites import DATA
 from measuring import Row, interleaved, quartiles, threads
 
 from blear.imaging import Box, Framing
+from blear.models.foreign import ForeignModel
 from blear.models.load import load
-from blear.models.model import Model
 from blear.predict import predictor
 from blear.predict.appearance_tracker import AppearanceTracker
 from blear.predict.detectors import LocatorDetector
@@ -166,7 +166,7 @@ def _parts(command: Callable[[], Boxes]) -> list[tuple[str, float]]:
 
     with contextlib.ExitStack() as patched:
         timed("detector", LocatorDetector, "__call__")
-        timed("model", Model, "forward")
+        timed("model", ForeignModel, "predict_arrays")
         timed("tracker", AppearanceTracker, "__call__")
         timed("conversion to RGB", RgbConverter, "__call__")
         timed("shots", Thumbnails, "__call__")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,12 +84,17 @@ def rate_rows(
 
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Sets the number of torch's threads for a block of code."""
+    """Sets the number of the threads of torch, and of the sessions of onnxruntime that a block of code opens."""
     import torch
 
-    before = torch.get_num_threads()
+    before, variable = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
     torch.set_num_threads(count)
+    os.environ["OMP_NUM_THREADS"] = str(count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        if variable is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = variable

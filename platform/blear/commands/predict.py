@@ -28,7 +28,8 @@ _BESIDE = Path()
     default=5,
     show_default=True,
     metavar="N",
-    help="detect faces in every N-th frame of the video; in between, their boxes are interpolated",
+    help="detect faces in every N-th frame of the video, up to 3 N apart while they keep their places; in between, "
+    "their boxes are interpolated",
 )
 @click.option("--crops", is_flag=True, help="the inputs are cut faces: nothing is detected")
 @click.option(

@@ -224,7 +224,7 @@ def _assign(
 
 
 def _correct(seen: Sequence[_Seen], matched: dict[int, _Track], here: Sequence[_Track]) -> None:
-    """Exchanges the places of two tracks where the colours show that an earlier assignment was wrong."""
+    """Exchanges the places of tracks where the colours show that an earlier assignment was wrong."""
     for number, track in list(matched.items()):
         now = appearance_distance(track.looks, seen[number].looks)
         if now is None or now <= _SAME_PERSON:
@@ -234,18 +234,38 @@ def _correct(seen: Sequence[_Seen], matched: dict[int, _Track], here: Sequence[_
             then = appearance_distance(other.looks, seen[number].looks)
             if other is track or then is None or then > _SAME_PERSON:
                 continue
-            gain = now - then
-            if place is not None:
-                before, after = (appearance_distance(one.looks, seen[place].looks) for one in (other, track))
-                if before is None or after is None or after > _SAME_PERSON:
-                    continue
-                gain += before - after
-            if gain > _GAIN:
+            if place is None:
+                if now - then > _GAIN:
+                    other.exchange_place(track)
+                    matched[number] = other
+                    break
+                continue
+            instead = _replacement(seen[place], other, track, [one for one in here if one not in matched.values()])
+            if instead is not None and now - then + instead[1] > _GAIN:
                 other.exchange_place(track)
-                matched[number] = other
-                if place is not None:
-                    matched[place] = track
+                if instead[0] is not track:
+                    instead[0].exchange_place(track)
+                matched[number], matched[place] = other, instead[0]
                 break
+
+
+def _replacement(face: _Seen, own: _Track, offered: _Track, lost: Sequence[_Track]) -> tuple[_Track, float] | None:
+    """The track that a face continues if it gives up its own one, and the decrease of its distance in appearance.
+
+    Args:
+        own: its track.
+        offered: the track that it would get in exchange.
+        lost: tracks without a face. One of them may look less like the face, but not less than its own track does.
+    """
+    before = appearance_distance(own.looks, face.looks)
+    if before is None:
+        return None
+    found: list[tuple[_Track, float]] = []
+    for one in (offered, *lost):
+        after = appearance_distance(one.looks, face.looks)
+        if after is not None and (after <= _SAME_PERSON or (one is not offered and after <= before)):
+            found.append((one, before - after))
+    return max(found, key=lambda each: each[1], default=None)
 
 
 def _continuation_cost(track: _Track, face: _Seen, now: float) -> float:

@@ -20,6 +20,7 @@ from blear.predict.video import FrameWindow
 COLUMNS = ("time", "left", "top", "width", "height")
 TOLERANCE_S = 0.02
 _ALONE_BYTES = 12 << 20  # larger frames are detected one by one, without a copy
+_KEPT_BYTES = 4 << 20  # largest frame that is kept with its faces
 
 
 @dataclass(frozen=True)
@@ -50,22 +51,39 @@ class Detector(Protocol):
 class LocatorDetector:
     """Detects faces with a locator, which is built when the first frames arrive.
 
+    The faces of a frame that was given alone are kept: the search for turned faces and the prediction both begin with
+    the first frame of a video.
+
     Args:
         build: builds the locator.
     """
 
     def __init__(self, build: Callable[[], Locator]) -> None:
         self._build = build
+        self._kept: tuple[np.ndarray, list[DetectedFace]] | None = None
 
     def __call__(self, windows: Sequence[FrameWindow]) -> list[list[DetectedFace]]:
         """See `Detector`."""
         locator = self._locator
         if isinstance(locator, TimedLocator):
             detections = locator.faces_at([window.frame for window in windows], [window.seconds for window in windows])
-        elif windows[0].image_HWC.nbytes > _ALONE_BYTES:
-            detections = [faces for window in windows for faces in locator.faces(window.image_HWC[None])]
+            return [[_detected(one) for one in faces] for faces in detections]
+        images = [window.image_HWC for window in windows]
+        kept, self._kept = self._kept, None
+        if kept is not None and np.array_equal(kept[0], images[0]):
+            return [kept[1], *self._detect(images[1:])]
+        found = self._detect(images)
+        if len(images) == 1 and images[0].nbytes <= _KEPT_BYTES:
+            self._kept = images[0], found[0]
+        return found
+
+    def _detect(self, images: Sequence[np.ndarray]) -> list[list[DetectedFace]]:
+        if not images:
+            return []
+        if images[0].nbytes > _ALONE_BYTES:
+            detections = [faces for image_HWC in images for faces in self._locator.faces(image_HWC[None])]
         else:
-            detections = locator.faces(np.stack([window.image_HWC for window in windows]))
+            detections = list(self._locator.faces(np.stack(images)))
         return [[_detected(one) for one in faces] for faces in detections]
 
     @property

@@ -121,17 +121,19 @@ class FacePredictor:
         upright = UprightVideo()
         is_file = live is None and not (source.is_picture or source.is_folder)
         by_locator = self.framing is not None and isinstance(self.detector, LocatorDetector)
-        parts: dict[str, Any] = {"tracker": tracker, "smoother": smoother}
+        detector = self._sparse_detector(live)
+        parts: dict[str, Any] = {"tracker": tracker, "smoother": smoother, "detector": detector}
         stateful = {name: one for name, one in parts.items() if isinstance(one, Stateful)}
         if start is not None:
             upright = UprightVideo(start.turn)
             for name, one in stateful.items():
-                one.restore(start.parts[name])
+                if name in start.parts:  # all but the detector's, which older versions did not write
+                    one.restore(start.parts[name])
         elif by_locator and is_file and not isinstance(tracker, FileTracker):
             upright = UprightVideo.search(source.path, self.detector)
         after = -1 if start is None else start.frame
         windows_ = self._windows(source, clip.length, on_frames, live, upright, after, notice)
-        for batch in self._detect(windows_, live, None if start is None else start.last_detection):
+        for batch in detector(windows_, None if start is None else start.last_detection):
             yield from self._predict_batch(batch, tracker, smoother, upright, source.name)
             on_state(partial(_state, batch[-1], upright.turn, stateful))
             del batch  # before the next frames are decoded: images are large
@@ -176,15 +178,12 @@ class FacePredictor:
                     smoothed,
                 )
 
-    def _detect(
-        self, windows_: Iterable[FrameWindow], live: LiveSource | None, before: Detected | None
-    ) -> Iterator[list[Detected]]:
+    def _sparse_detector(self, live: LiveSource | None) -> SparseDetector:
         if self.framing is None:
-            return SparseDetector(_whole_frames, 1)(windows_)
+            return SparseDetector(_whole_frames, 1)
         if live is not None and live.drop:
-            return SparseDetector(self.detector, 1, batch_frames=1)(windows_)
-        spacing = 1 if getattr(self.detector, "is_table", False) else self.spacing
-        return SparseDetector(self.detector, spacing)(windows_, before)
+            return SparseDetector(self.detector, 1, batch_frames=1)
+        return SparseDetector(self.detector, 1 if getattr(self.detector, "is_table", False) else self.spacing)
 
     def _windows(
         self,

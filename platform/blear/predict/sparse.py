@@ -16,6 +16,8 @@ from blear.predict.video import FrameWindow
 
 _SAME_FACE = 0.5  # smallest overlap of a face with itself in the next detection
 _CROSSING = 0.1  # overlap of two faces of one frame above which all frames are detected
+_STILL = 0.8  # smallest overlap of a face with itself above which the next detections are further apart
+_WIDEST = 3  # times `spacing`
 
 Detected = tuple[FrameWindow, list[DetectedFace]]
 
@@ -24,11 +26,13 @@ class SparseDetector:
     """Detects faces in every `spacing`-th frame of a video, and in the first and the last frame of each shot.
 
     Between two detections with the same faces, each of which overlaps itself by half and no other face, boxes and
-    landmarks are interpolated linearly. Otherwise the detector runs on the frame in the middle, and so on.
+    landmarks are interpolated linearly. Otherwise the detector runs on the frame in the middle, and so on. While faces
+    keep their places (each overlaps itself by 80 %), the spacing doubles from batch to batch, up to three times
+    `spacing`; it is `spacing` again where one moves, comes or goes.
 
     Args:
         detector: detects the faces of several frames.
-        spacing: frames of the video from one detection to the next; 1: every frame is detected.
+        spacing: frames of the video from one detection to the next, where faces move; 1: every frame is detected.
         batch_bytes: frames of at most about this size are held; those of a third of it are detected together.
         batch_frames: number of frames that are held at most, where `spacing` allows.
     """
@@ -36,6 +40,16 @@ class SparseDetector:
     def __init__(self, detector: Detector, spacing: int, batch_bytes: int = 48 << 20, batch_frames: int = 16) -> None:
         self.detector, self.spacing = detector, spacing
         self.batch_bytes, self.batch_frames = batch_bytes, batch_frames
+        self._spacing = spacing  # of the present frames
+        self._shot_ends = False  # with the last frame of the batch
+
+    def state(self) -> int:
+        """See `Stateful`."""
+        return self._spacing
+
+    def restore(self, state: int) -> None:
+        """See `Stateful`."""
+        self._spacing = state
 
     def __call__(self, windows: Iterable[FrameWindow], before: Detected | None = None) -> Iterator[list[Detected]]:
         """Yields batches of frames of one size with their faces, in order. The last frame of a batch is detected.
@@ -69,7 +83,10 @@ class SparseDetector:
             if waiting is not None:
                 stored += sum(image_HWC.nbytes for image_HWC in waiting.images)
                 ends = window.shot != waiting.shot or window.image_HWC.shape != waiting.image_HWC.shape
-                is_key = ends or waiting.frame - key >= self.spacing or stored >= self.batch_bytes
+                self._shot_ends = ends
+                if ends:
+                    self._spacing = self.spacing
+                is_key = ends or waiting.frame - key >= self._spacing or stored >= self.batch_bytes
                 yield waiting, is_key
                 if is_key:
                     key, stored = -math.inf if ends else waiting.frame, 0
@@ -81,6 +98,7 @@ class SparseDetector:
         keys = [place for place, (_, is_key) in enumerate(batch) if is_key]
         found = dict(self._detect_frames(keys, batch))
         gaps = list(pairwise([-1, *keys]))  # -1 is the last frame of the batch before
+        self._choose_spacing([*([] if before is None else [before]), *((batch[key][0], found[key]) for key in keys)])
         while gaps:
             halves: list[tuple[int, int]] = []
             middles: list[int] = []
@@ -100,6 +118,15 @@ class SparseDetector:
             found |= dict(self._detect_frames(middles, batch))
             gaps = halves
         return [(window, found[place]) for place, (window, _) in enumerate(batch)]
+
+    def _choose_spacing(self, detected: Sequence[Detected]) -> None:
+        """Chooses the spacing of the next frames from successive detections."""
+        still = (
+            not self._shot_ends
+            and len(detected) > 1
+            and all(_overlap(old, new) >= _STILL for old, new in pairwise(detected))
+        )
+        self._spacing = min(2 * self._spacing, _WIDEST * self.spacing) if still else self.spacing
 
     def _detect_frames(
         self, places: Sequence[int], batch: Sequence[tuple[FrameWindow, bool]]
@@ -127,6 +154,12 @@ def _interpolate(before: Detected, after: Detected, between: Sequence[FrameWindo
         share = (window.seconds - first.seconds) / max(1e-9, last.seconds - first.seconds)
         frames.append([_between(one, other, min(1.0, max(0.0, share))) for one, other in pairs])
     return frames
+
+
+def _overlap(before: Detected, after: Detected) -> float:
+    """The smallest overlap of a face with itself; 0 where there is none, or the faces do not correspond."""
+    pairs = _pairs(before[1], after[1]) if before[0].shot == after[0].shot else None
+    return min((overlap(old.box, new.box) for old, new in pairs or ()), default=0.0)
 
 
 def _pairs(old: Sequence[DetectedFace], new: Sequence[DetectedFace]) -> list[tuple[DetectedFace, DetectedFace]] | None:

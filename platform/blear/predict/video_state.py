@@ -34,7 +34,7 @@ class VideoState:
         frame, seconds, shot: of the last predicted frame, see `FrameWindow`.
         faces: the faces that were detected in this frame.
         turn: see `UprightVideo`.
-        parts: states of the tracker, if it is `Stateful`, and of the smoother.
+        parts: states of the tracker, if it is `Stateful`, of the smoother and of the detector.
     """
 
     frame: int

@@ -21,11 +21,14 @@ class OnnxNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = thread_count()
         options.log_severity_level = _FATAL
-        options.enable_cpu_mem_arena = False  # it keeps the memory of the largest pictures
+        # The memory of the largest pictures is not kept.
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(GRAPH, options, providers=["CPUExecutionProvider"])
 
     def run(self, images_NHWC: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See `RetinaFace.forward`; int8 [N, H + 2, W + 2, 3], RGB minus 128 with a border of one pixel."""
-        scores_NA, boxes_NA4, points_NA10 = self._session.run(None, {"images": images_NHWC})
+        # One by one: a batch takes a quarter longer for each picture, since its layers leave the cache.
+        outputs = [self._session.run(None, {"images": images_NHWC[n : n + 1]}) for n in range(len(images_NHWC))]
+        scores_NA, boxes_NA4, points_NA10 = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
         return scores_NA, boxes_NA4, points_NA10

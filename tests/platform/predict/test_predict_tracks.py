@@ -9,7 +9,7 @@ import pytest
 
 from blear.imaging import Box
 from blear.predict.appearance import appearance_distance, describe_appearance
-from blear.predict.appearance_tracker import AppearanceTracker
+from blear.predict.appearance_tracker import AppearanceTracker, _correct, _Seen, _Track
 from blear.predict.detectors import DetectedFace
 from blear.predict.motion import FaceMotion
 from blear.predict.shots import ShotCounter
@@ -89,6 +89,23 @@ def test_a_wrong_assignment_is_corrected_when_the_colours_are_seen() -> None:
     assert found == [1, 2]
 
 
+def test_a_wrong_assignment_of_three_tracks_is_corrected() -> None:
+    """Red has a new track in other colours, and blue that of red; the track of blue is lost."""
+    people = [(60, RED), (160, BLUE), (260, GREEN)]
+    window = scene(0, people)
+    looks = [describe_appearance(window.image_HWC, face(x).box) for x, _ in people]
+    red, blue, new = (
+        _Track(id_, 0, FaceMotion(face(x).box, 0.0), looks[k], 0.0, 27.0)
+        for id_, k, x in ((1, 0, 160), (2, 1, 20), (3, 2, 60))
+    )
+    seen = [_Seen(face(x).box, looks[k], False, True) for k, (x, _) in enumerate(people[:2])]
+    matched = {0: new, 1: red}
+    _correct(seen, matched, [red, blue, new])
+    assert [matched[number].id for number in (0, 1)] == [1, 2]
+    for track, x in ((red, 60), (blue, 160), (new, 20)):  # the places went with the faces
+        assert track.motion.predict(0.0)[0].left == pytest.approx(x - 12)
+
+
 def test_without_colours_the_place_decides() -> None:
     tracker = AppearanceTracker()
     far = [DetectedFace(Box(50, 40, 3, 3)), DetectedFace(Box(150, 40, 3, 3))]
@@ -162,11 +179,13 @@ def detect(faces: Callable[[int], list[DetectedFace]], spacing: int, shots: Sequ
     return found, recorded.seen
 
 
-@pytest.mark.parametrize("spacing", [1, 3, 5, 40])
+@pytest.mark.parametrize("spacing", [1, 5, 10])
 def test_boxes_between_detections_lie_on_the_way(spacing: int) -> None:
     def moving(n: int) -> list[DetectedFace]:
         points = np.full((5, 2), n, np.float32)
-        left, right = DetectedFace(face(40 + n / 5).box, 0.9, points), DetectedFace(face(200 - n / 5).box, 0.8, points)
+        left, right = (
+            DetectedFace(face(x).box, score, points) for x, score in ((40 + 0.6 * n, 0.9), (200 - 0.6 * n, 0.8))
+        )
         return [left, right] if n % 2 else [right, left]  # detectors give faces in any order
 
     found, seen = detect(moving, spacing, [0] * 22)
@@ -178,9 +197,35 @@ def test_boxes_between_detections_lie_on_the_way(spacing: int) -> None:
         assert {round(one.score, 6) for one in faces} == {0.9, 0.8}
 
 
+def test_still_faces_are_detected_at_wider_intervals() -> None:
+    _, seen = detect(lambda n: [face(40), face(200)], 3, [0] * 60)
+    assert sorted(seen) == [0, 3, 6, 9, 15, 21, 30, 39, 48, 57, 59]  # batches end at 9, 21, 30, ...
+    _, seen = detect(lambda n: [face(40)], 3, [0] * 24 + [1] * 24)  # a new shot begins as the first one
+    assert sorted(seen) == [0, 3, 6, 9, 15, 21, 23, 24, 27, 30, 33, 36, 39, 45, 47]
+    _, seen = detect(lambda n: [face(40 + 6 * (n >= 33))], 3, [0] * 60)  # a face moves
+    assert sorted(seen)[7:] == [39, 42, 45, 48, 54, 59]
+    _, seen = detect(lambda n: [], 3, [0] * 20)  # of people who may come, nothing is known
+    assert sorted(seen) == [0, 3, 6, 9, 12, 15, 18, 19]
+
+
+def test_a_detector_continues_with_its_interval() -> None:
+    recorded = Recorded(lambda n: [face(40)])
+    frames = [FrameWindow(n, n / FPS, (np.zeros((120, 320, 3), np.uint8),)) for n in range(60)]
+    detector = SparseDetector(recorded, 3, batch_frames=8)
+    batches = detector(frames)
+    last = [next(batches)[-1] for _ in range(2)][-1]
+    state, number = detector.state(), last[0].frame
+    again = SparseDetector(Recorded(recorded.faces), 3, batch_frames=8)
+    again.restore(state)
+    rest = [window.frame for batch in again(frames[number + 1 :], last) for window, _ in batch]
+    list(batches)
+    assert rest == list(range(number + 1, 60))
+    assert again.detector.seen == [one for one in recorded.seen if one > number]
+
+
 def test_more_frames_are_detected_where_something_happens() -> None:
     def coming(n: int) -> list[DetectedFace]:
-        return [face(40)] + [face(200)] * (n >= 13)
+        return [face(40 + n % 2 * 7)] + [face(200)] * (n >= 13)
 
     found, seen = detect(coming, 5, [0] * 30)
     assert sorted(seen) == [0, 5, 10, 12, 13, 15, 20, 25, 29]  # 12 and 13: halves of 10 to 15
