@@ -32,8 +32,8 @@ def open_for_prediction(
     Raises:
         RunError: see `open_model`.
     """
-    if device == "cpu" and not facts and (own := open_graph(name)) is not None:
-        return own
+    if device == "cpu" and not facts and stage is None and (graph := open_graph(name)) is not None:
+        return graph
     model = open_model(name, stage=stage, facts=facts)
     if isinstance(model, ForeignModel):
         return model.to(device)
@@ -59,7 +59,7 @@ def open_graph(name: str) -> OnnxModel | None:
     if not (graph.is_file() and weights.is_file() and (folder / CARD_FILE).is_file()):
         return None
     card, digest = read_card(folder / CARD_FILE), file_digest(weights)
-    if card.weights_sha256 != digest:
+    if card.weights_sha256 not in ("", digest):
         raise RunError("the weights are not those of card.json: another SHA-256", str(weights), "copy it again")
     model = OnnxModel(graph)
     if model.metadata.get(WEIGHTS_DIGEST) != digest:
