@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-_BESIDE = Path()
-"""An option without a value: its file lies beside the output."""
+_BESIDE = Path()  # `blear.predict.options.BESIDE`
 
 
 @click.command()
@@ -16,9 +15,8 @@ _BESIDE = Path()
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    default=Path("predictions.jsonl"),
-    show_default=True,
-    help="file to write; its suffix chooses the format: .jsonl, .csv or .parquet",
+    help="file to write; its suffix chooses the format: .jsonl, .csv or .parquet; default: predictions.jsonl, or "
+    "predictions-2.jsonl, ... where it holds other inputs",
 )
 @click.option("--every", type=click.IntRange(1), help="predict every N-th frame; default: 5, of streams 1")
 @click.option("--fps", type=click.FloatRange(0, min_open=True), help="predict this number of frames per second")
@@ -123,7 +121,7 @@ def predict(
     context: click.Context,
     arguments: tuple[str, ...],
     stage: str | None,
-    out: Path,
+    out: Path | None,
     every: int | None,
     fps: float | None,
     detect_every: int,
@@ -158,6 +156,7 @@ def predict(
     locator and versions. A call that is repeated after an interruption continues.
     """
     from blear.pipeline.runner import ray_session, uses_ray
+    from blear.predict.default_output import DEFAULT
     from blear.predict.inputs import split_model
     from blear.predict.options import PredictOptions, predict_files
 
@@ -167,7 +166,8 @@ def predict(
     options = PredictOptions(
         model=model,
         stage=stage,
-        out=out,
+        out=out or DEFAULT,
+        number_out=out is None,
         every=every,
         fps=fps,
         detect_every=detect_every,
@@ -183,8 +183,8 @@ def predict(
         seconds=seconds,
         drop=drop,
         strict=strict,
-        annotate=out.with_suffix(".mp4") if annotate == _BESIDE else annotate,
-        plot=out.with_suffix(".html") if plot == _BESIDE else plot,
+        annotate=annotate,
+        plot=plot,
         clips=clips,
         words=tuple(words.split(",")) if words else (),
         facts=facts,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from blear import __version__
 from blear.errors import RunError
 from blear.storage.run_folder import write_text
 
-_HEAD, _END = "settings", "input_end"
+_HEAD, _INPUTS, _END = "settings", "inputs", "input_end"
 
 
 def record_line(record: Mapping[str, Any]) -> str:
@@ -21,14 +23,32 @@ def record_line(record: Mapping[str, Any]) -> str:
     return json.dumps(record, ensure_ascii=False)
 
 
+def journal_inputs(out: Path) -> set[str] | None:
+    """Names of the inputs of the command that last began to write an output and has not ended; None: there is none."""
+    try:
+        with _partial(out).open("rb") as lines:
+            return set(json.loads(lines.readline())[_INPUTS])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):  # not even its first line is whole, or it is of an older version
+        return set()
+
+
+def _partial(out: Path, kind: str = "partial") -> Path:
+    return out.with_name(f".{out.name}.{kind}")
+
+
 class Journal:
     """Appends records to `.NAME.partial` beside the output NAME, one JSON object a line.
+
+    One process at a time holds the file (`flock`).
 
     `save_state` writes a state inside an input to `.NAME.state`. A later call continues the input from this state.
 
     Args:
         out: the output file that the predictions will be in.
         settings: everything that the predictions depend on; those of other settings are deleted.
+        inputs: names of the inputs, for `journal_inputs`; those of an earlier call with these settings stay.
         versions: the inputs in their order -> size and time of the file. The first one that is not finished continues
             from its state, if its version is that of the state; None: it begins again.
 
@@ -37,18 +57,23 @@ class Journal:
         state: state of the input that continues, whose records until then are kept; None: no input does.
 
     Raises:
-        RunError: the file cannot be written.
+        RunError: the file cannot be written, or another command writes it now.
     """
 
     def __init__(
-        self, out: Path, settings: Mapping[str, Any], versions: Mapping[str, list[int] | None] | None = None
+        self,
+        out: Path,
+        settings: Mapping[str, Any],
+        versions: Mapping[str, list[int] | None] | None = None,
+        inputs: Iterable[str] = (),
     ) -> None:
-        self.path, self._state_path = (out.with_name(f".{out.name}.{kind}") for kind in ("partial", "state"))
+        self.path, self._state_path = _partial(out), _partial(out, "state")
         self.finished: dict[str, dict[str, Any]] = {}
         self._spans: dict[str, tuple[int, int]] = {}  # input -> first and last byte of its records
         head = json.dumps({_HEAD: settings}, sort_keys=True)
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
+            self._file = _locked(self.path, out)
             whole = end = self._read(head)
             self._digest = hashlib.sha256(f"{__version__} {head}".encode()).hexdigest()
             saved = self._read_state(whole, versions or {}) if whole else None
@@ -57,14 +82,13 @@ class Journal:
             else:
                 end = saved["position"]
             self.state: dict[str, Any] | None = None if saved is None else saved["state"]
-            self._file = self.path.open("r+b" if end else "wb")
             self._file.truncate(end)
             self._file.seek(end)
         except OSError as error:
             raise RunError(f"cannot be written: {error.strerror}", str(out), "choose another --out") from error
         self._position = end
         if not end:
-            self._write(head)
+            self._write(json.dumps({_INPUTS: list(inputs), _HEAD: settings}, sort_keys=True))
         self._start = whole or self._position  # of the records of the next input
 
     def append(self, record: Mapping[str, Any]) -> None:
@@ -143,13 +167,11 @@ class Journal:
     def _read(self, head: str) -> int:
         """Reads an older file; gives the position behind its last whole input, 0 where there is none."""
         end = position = 0
-        if not self.path.is_file():
-            return 0
         with self.path.open("rb") as lines:
             for number, line in enumerate(lines):
                 position += len(line)
                 if number == 0:
-                    if line.decode().rstrip("\n") != head:
+                    if _settings(line) != head:
                         return 0
                     end = position
                 elif line.startswith(f'{{"{_END}":'.encode()) and line.endswith(b"\n"):
@@ -158,3 +180,32 @@ class Journal:
                     self._spans[record[_END]] = end, position - len(line)
                     end = position
         return end
+
+
+def _settings(line: bytes) -> str:
+    """The settings in the first line of a journal as they are compared; empty where the line is damaged."""
+    try:
+        return json.dumps({_HEAD: json.loads(line)[_HEAD]}, sort_keys=True)
+    except (ValueError, LookupError, TypeError):
+        return ""
+
+
+def _locked(path: Path, out: Path) -> BinaryIO:
+    """Opens a journal, or creates it, and holds its lock.
+
+    Raises:
+        RunError: another process holds it.
+    """
+    while True:
+        path.touch()
+        file = path.open("r+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except BlockingIOError as error:
+            file.close()
+            raise RunError("another command writes it now", str(out), "wait for it, or choose another --out") from error
+        except OSError:  # a file system without locks
+            return file
+        file.close()  # its holder has just deleted it

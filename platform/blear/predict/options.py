@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from blear.plugin.discovery import load_plugins
 from blear.predict.annotate import annotate_video, check_annotated
 from blear.predict.appearance_tracker import AppearanceTracker
 from blear.predict.clip_decisions import TABLE, ClipDecisions
+from blear.predict.default_output import DEFAULT, default_output
 from blear.predict.detectors import BoxFileDetector, DetectedFace, Detector, LocatorDetector
 from blear.predict.inputs import Input, find_clips, find_inputs
 from blear.predict.locators import default_locator, find_locator
@@ -29,6 +30,8 @@ from blear.predict.trackers import FaceTracker, FileTracker, SinglePerson
 from blear.predict.video import FrameRateChoice, FrameWindow, StrideChoice
 from blear.video import VideoFrame
 
+BESIDE = Path()
+"""Name of a further output that lies beside `out`."""
 EVERY = 5
 """Every EVERY-th frame of a file is predicted, unless the options say otherwise; of a stream every frame."""
 DETECT_EVERY = 5
@@ -38,11 +41,17 @@ _LARGEST_SIDE = 8192  # of a resized frame, where the smallest face is given
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """The options of `blear predict`, see its help."""
+    """The options of `blear predict`, see its help.
+
+    Attributes:
+        number_out: predictions of other inputs in `out` are kept, see `default_output`.
+        annotate, plot: `BESIDE`: the name of `out` with another suffix.
+    """
 
     model: str
     stage: str | None = None
-    out: Path = Path("predictions.jsonl")
+    out: Path = DEFAULT
+    number_out: bool = False
     every: int | None = None
     detect_every: int = DETECT_EVERY
     fps: float | None = None
@@ -89,6 +98,7 @@ def predict_files(given: Sequence[str], options: PredictOptions) -> PredictSumma
         raise DataError(f"the boxes are of one video, but there are {len(inputs)} inputs", "--boxes", "give one video")
     if options.annotate is not None and (len(inputs) > 1 or inputs[0].is_picture or inputs[0].address):
         raise DataError("one video file can be annotated at a time", "--annotate", "give one video file")
+    options = _named_outputs(options, inputs)
     _check_outputs(inputs, options)
     if options.cluster:
         from blear.predict.on_ray.runner import predict_on_ray
@@ -111,6 +121,14 @@ def predict_files(given: Sequence[str], options: PredictOptions) -> PredictSumma
         annotate_video(inputs[0].path, rows, targets, model.labels, options.annotate)
         summary.files.append(options.annotate)
     return summary
+
+
+def _named_outputs(options: PredictOptions, inputs: Sequence[Input]) -> PredictOptions:
+    """The options with the names of all output files."""
+    out = default_output([source.name for source in inputs]) if options.number_out else options.out
+    annotate = out.with_suffix(".mp4") if options.annotate == BESIDE else options.annotate
+    plot = out.with_suffix(".html") if options.plot == BESIDE else options.plot
+    return replace(options, out=out, annotate=annotate, plot=plot)
 
 
 def _check_outputs(inputs: Sequence[Input], options: PredictOptions) -> None:

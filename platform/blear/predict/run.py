@@ -68,7 +68,7 @@ def predict_inputs(
     model, result = predictor.model, PredictionResult()
     people = PersonSummaries(model.labels)
     versions = {source.name: file_version(source) for source in inputs}
-    with Journal(out, settings, versions) as journal:
+    with Journal(out, settings, versions, versions) as journal:
         if journal.finished:
             echo(f"{out}: continues after {len(journal.finished)} finished inputs")
         for record in journal.kept_records():

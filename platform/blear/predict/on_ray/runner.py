@@ -53,7 +53,7 @@ def predict_on_ray(inputs: Sequence[Input], options: PredictOptions) -> PredictS
     settings["model"]["given"] = options.model
     settings["locator"] = " ".join([settings["locator"].split(" ")[0], *options.locator_params])  # as it was given
     decisions, hosts = clip_decisions(options, inputs, targets[0], labels), Counter[str]()
-    with Journal(out, settings) as journal:
+    with Journal(out, settings, inputs=[source.name for source in inputs]) as journal:
         if journal.finished:
             echo(f"{out}: continues after {len(journal.finished)} finished inputs")
         todo = [source for source in inputs if source.name not in journal.finished]

@@ -1,0 +1,37 @@
+"""The output of a command that names none: predictions of other inputs are kept."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+from blear.predict.journal import journal_inputs
+
+DEFAULT = Path("predictions.jsonl")
+
+
+def default_output(inputs: Collection[str]) -> Path:
+    """Returns `predictions.jsonl`, or the first of `predictions-2.jsonl`, ... without predictions of other inputs.
+
+    A file that holds the same inputs is used again, and an interrupted prediction of some of the inputs is continued.
+
+    Args:
+        inputs: names of the inputs.
+    """
+    numbered = (DEFAULT.with_stem(f"{DEFAULT.stem}-{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([DEFAULT], numbered) if _is_free(path, set(inputs)))
+
+
+def _is_free(out: Path, inputs: set[str]) -> bool:
+    started = journal_inputs(out)
+    if started is not None and not started <= inputs:
+        return False
+    if not out.exists():
+        return True
+    try:
+        facts = json.loads(out.with_name(f"{out.name}.meta.json").read_bytes())
+        return set(facts["inputs"]) == inputs
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # somebody else's file
