@@ -119,7 +119,7 @@ class ForeignModel(ABC):
         import torch
 
         parts = [
-            self._predict(part.detach().cpu().numpy())
+            self._predict((part if part.dtype == torch.uint8 else part.float()).detach().cpu().numpy())
             for chunk in self._convert.chunks(images, self._chunk)
             for part in chunk.split(self._chunk)
         ]

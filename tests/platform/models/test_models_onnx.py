@@ -90,6 +90,15 @@ def test_probabilities_are_those_of_torch(net: Net, tmp_path: Path, facts: dict,
     torch.testing.assert_close(found["emotion"], expected, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_pictures_may_be_tensors_of_any_floats(net: Net, tmp_path: Path, dtype: torch.dtype) -> None:
+    model = OnnxModel(export(net, tmp_path / "net.onnx", {"labels": ",".join(LABELS)}))
+    pictures = (torch.from_numpy(FACES).permute(0, 3, 1, 2) / 255).to(dtype).requires_grad_()
+    expected = net(pictures.float()).softmax(dim=1)
+    torch.testing.assert_close(model(pictures)["emotion"], expected.detach(), atol=1e-6, rtol=1e-5)
+    np.testing.assert_array_equal(model.predict_arrays(FACES)["emotion"], model(FACES)["emotion"].numpy())
+
+
 def test_grey_input_size_and_framing(tmp_path: Path) -> None:
     net = Net(1).eval().requires_grad_(False)
     facts = {"color": "grey", "size": "24", "framing": '{"margin": 0.2}', "labels": ",".join(LABELS)}
