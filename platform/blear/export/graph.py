@@ -56,7 +56,7 @@ def refer_to_weights(graph: Any, weights: Path, prefix: str) -> None:
     Args:
         graph: `onnx.GraphProto`.
         weights: the safetensors file.
-        prefix: what the names in the graph have before those of the file.
+        prefix: prefix of the names of the weights in the graph.
     """
     import onnx
 

@@ -14,6 +14,7 @@ from blear.errors import RunError
 from blear.imaging import Framing
 from blear.job.schema import Job
 from blear.models.calibration import Calibration
+from blear.storage.file_digest import file_digest
 
 FORMAT = 1
 """Version of card.json."""
@@ -133,6 +134,18 @@ def parse_card(data: bytes | str, where: str) -> ModelCard:
         field = ".".join(map(str, first["loc"])) or "the file"
         raise RunError(f"no valid model card: {field}: {first['msg']}", where, "copy the model again") from error
     return card
+
+
+def weights_digest(card: ModelCard, weights: Path) -> str:
+    """Returns the SHA-256 of a weights file.
+
+    Raises:
+        RunError: the card states another one.
+    """
+    digest = file_digest(weights)
+    if card.weights_sha256 not in ("", digest):
+        raise RunError("the weights are not those of card.json: another SHA-256", str(weights), "copy it again")
+    return digest
 
 
 def read_card(file: Path) -> ModelCard:

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from blear.errors import RunError
-from blear.models.card import CARD_FILE, GRAPH_FILE, WEIGHTS_FILE, read_card
+from blear.models.card import CARD_FILE, GRAPH_FILE, WEIGHTS_FILE, read_card, weights_digest
 from blear.models.foreign import ForeignModel
 from blear.models.onnx import OnnxModel
 from blear.models.open_model import AnyModel, open_model
 from blear.models.shipped import find_model, is_shipped
-from blear.storage.file_digest import file_digest
 
 WEIGHTS_DIGEST = "blear.weights_sha256"
 """Metadata of a graph: SHA-256 of the weights file that it refers to."""
@@ -25,7 +23,7 @@ def open_for_prediction(
 
     Args:
         name: see `open_model`.
-        device: of torch.
+        device: torch device, `cpu` or `cuda`.
         stage: see `open_model`.
         facts: see `open_model`.
 
@@ -58,10 +56,8 @@ def open_graph(name: str) -> OnnxModel | None:
     graph, weights = folder / GRAPH_FILE, folder / WEIGHTS_FILE
     if not (graph.is_file() and weights.is_file() and (folder / CARD_FILE).is_file()):
         return None
-    card, digest = read_card(folder / CARD_FILE), file_digest(weights)
-    if card.weights_sha256 not in ("", digest):
-        raise RunError("the weights are not those of card.json: another SHA-256", str(weights), "copy it again")
-    model = OnnxModel(graph)
+    card = read_card(folder / CARD_FILE)
+    digest, model = weights_digest(card, weights), OnnxModel(graph)
     if model.metadata.get(WEIGHTS_DIGEST) != digest:
         return None
     model.card = card

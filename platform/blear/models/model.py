@@ -19,13 +19,12 @@ from blear.degradation.chain import as_float
 from blear.errors import BlearError, RunError, first_line
 from blear.evaluate.transform import evaluation_transform
 from blear.imaging import Framing
-from blear.models.card import CARD_FILE, STAGE, WEIGHTS_FILE, ModelCard, read_card
+from blear.models.card import CARD_FILE, STAGE, WEIGHTS_FILE, ModelCard, read_card, weights_digest
 from blear.models.images import ClipConverter, Images, Pictures
 from blear.models.memory_limit import limited_memory
 from blear.models.save import embedded_card, save_model
 from blear.models.select_targets import card_of_heads, weights_of_heads
 from blear.plugin.discovery import load_plugins
-from blear.storage.file_digest import file_digest
 from blear.train.head_group import HeadGroup
 from blear.train.model import Recognizer, build_recognizer
 
@@ -220,8 +219,7 @@ def load_model_files(path: Path) -> Model:
         card, weights = read_card(path / CARD_FILE), path / WEIGHTS_FILE
         if not weights.is_file():
             raise RunError("the model has no weights", str(weights), "copy the whole folder")
-        if card.weights_sha256 and file_digest(weights) != card.weights_sha256:
-            raise RunError("the weights are not those of card.json: another SHA-256", str(weights), "copy it again")
+        weights_digest(card, weights)
     else:
         weights = path
         card = embedded_card(path)
