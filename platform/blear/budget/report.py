@@ -49,8 +49,8 @@ def _name(point: Point) -> str:
     return f"{point.setting.codec}, 1/{point.setting.factor:g}, crf {point.setting.crf}"
 
 
-def budget_json(budget: Budget) -> str:
-    """All numbers as JSON."""
+def budget_json(budget: Budget, command: str) -> str:
+    """All numbers as JSON, and the command that found them."""
     rows: list[dict[str, Any]] = [
         {
             "codec": point.setting.codec,
@@ -64,6 +64,7 @@ def budget_json(budget: Budget) -> str:
         for point in budget.points
     ]
     content = {
+        "command": command,
         "videos": [str(video) for video in budget.videos],
         "target": budget.target,
         "metric": "equal decisions" if budget.classes else "ccc",

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from blear.commands.options import command_line
+
 
 class _Share(click.ParamType):
     """A share as `95%` or `0.95`."""
@@ -53,9 +55,8 @@ class _Share(click.ParamType):
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    default=Path("budget"),
-    show_default=True,
-    help="folder for budget.md, budget.json, budget.png",
+    help="folder for budget.md, budget.json, budget.png; default: budget, or budget-2, ... where it holds those of "
+    "another command",
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto")
 def budget(
@@ -73,7 +74,7 @@ def budget(
     margin: float | None,
     locator: str | None,
     min_face: float | None,
-    out: Path,
+    out: Path | None,
     device: str,
 ) -> None:
     """Find the lowest bit rate at which MODEL decides as on the original videos. No labels are needed.
@@ -87,6 +88,7 @@ def budget(
     from blear.budget.run import BudgetOptions, find_budget
     from blear.predict.inputs import split_model
     from blear.predict.options import PredictOptions
+    from blear.storage.numbered_output import free_for, numbered_output
     from blear.storage.run_folder import write_text
     from blear.terminal import print_markdown
 
@@ -103,10 +105,12 @@ def budget(
         device=device,
         facts=facts,
     )
+    command = command_line()
+    out = out or numbered_output(Path("budget"), lambda one: free_for(one, one / "budget.json", command=command))
     found = find_budget(videos, BudgetOptions(predict, keep, codecs, factors, quality, target))
     text = budget_markdown(found)
     write_text(out / "budget.md", text + "\n")
-    write_text(out / "budget.json", budget_json(found))
+    write_text(out / "budget.json", budget_json(found, command))
     plot_budget(found, out / "budget.png")
     print_markdown(text, Console())
     click.echo(f"wrote {out}/budget.md, budget.json, budget.png")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 
 import click
+
+from blear.commands.options import command_line
 
 
 @click.command()
@@ -34,7 +34,11 @@ import click
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="test N samples at most, the same ones each time")
 @click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="bootstrap resamples")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("card"), show_default=True, help="folder to write")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="folder to write; default: card, or card-2, ... where it holds the card of another command",
+)
 def card(
     arguments: tuple[str, ...],
     suite: str,
@@ -48,7 +52,7 @@ def card(
     limit: int | None,
     resamples: int,
     device: str,
-    out: Path,
+    out: Path | None,
 ) -> None:
     """Test models of anyone on labelled DATA under a suite of degradations, and write a report card.
 
@@ -64,12 +68,15 @@ def card(
     from blear.card.make import CardOptions, make_card
     from blear.card.markdown import headline_table
     from blear.job.overrides import parse_override
+    from blear.storage.numbered_output import free_for, numbered_output
     from blear.terminal import print_markdown
 
     if len(arguments) < 2:
         raise click.UsageError("give one model or several, and the data after them")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    command = command_line()
+    out = out or numbered_output(Path("card"), lambda one: free_for(one, one / "run.json", command=command))
     options = CardOptions(
         data=arguments[-1],
         params=dict(map(parse_override, overrides)),
@@ -83,7 +90,7 @@ def card(
         limit=limit,
         resamples=resamples,
         device=device,
-        command=shlex.join(["blear", *sys.argv[1:]]),
+        command=command,
     )
     made = make_card(arguments[:-1], options, out)
     for text in made.info["warnings"]:

@@ -30,8 +30,10 @@ def fetch(run: str, address: str | None, target: Path | None, weights: bool, pac
             click.echo(line)
         return
     from blear.storage.root import storage_url
+    from blear.storage.run_archive import require_no_run
 
     target = target or Path("runs") / run
+    require_no_run(target)
     if address is None and (url := storage_url()) is not None:
         from blear.storage.stored_runs import fetch_stored_run
 

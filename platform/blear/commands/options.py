@@ -1,12 +1,19 @@
-"""Options that several commands share."""
+"""Options and facts that several commands share."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+
+
+def command_line() -> str:
+    """Returns the command of this process, quoted for a shell."""
+    return shlex.join(["blear", *sys.argv[1:]])
 
 
 def job_options(function: Callable[..., Any]) -> Callable[..., Any]:

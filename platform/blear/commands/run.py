@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 
 import click
 
-from blear.commands.options import job_options
+from blear.commands.options import command_line, job_options
 
 
 @click.command()
@@ -27,6 +25,5 @@ def run(job: Path, profile: str | None, overrides: tuple[str, ...], runner: str,
     from blear.pipeline.run import run_job
 
     checked, catalog = read_job(job, profile=profile, overrides=overrides)
-    command = shlex.join(["blear", *sys.argv[1:]])
-    report = run_job(checked, catalog, runner=runner, fresh=fresh, command=command, profile=profile)
+    report = run_job(checked, catalog, runner=runner, fresh=fresh, command=command_line(), profile=profile)
     click.echo(str(report))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
+
+from blear.commands.options import command_line
 
 
 @click.command()
@@ -12,7 +15,12 @@ import click
 @click.argument("video", type=click.Path(path_type=Path))
 @click.option("--stage", metavar="NAME", help="the stage to predict with; default: the last one")
 @click.option("--every", type=click.IntRange(1), default=5, show_default=True, help="read every N-th frame")
-@click.option("--out", type=click.Path(path_type=Path), help="default: RUN/timelines/<name of the video>.jsonl")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="default: RUN/timelines/<name of the video>.jsonl, or a "
+    "numbered name where that is of another video or command",
+)
 @click.option(
     "--format",
     "form",
@@ -72,6 +80,8 @@ def timeline(
     from blear.predict.model import open_stage
     from blear.predict.timeline import VideoRecognizer, write_timeline
     from blear.predict.trackers import FileTracker
+    from blear.storage.numbered_output import free_for, numbered_output
+    from blear.storage.run_folder import write_text
 
     renamed = _parse_aliases(aliases)
     model = open_stage(run, stage, buffer)
@@ -83,9 +93,16 @@ def timeline(
         every,
         static_buffer,
     )
-    out = out or run / "timelines" / f"{video.stem}.jsonl"
+    made_from = {"command": command_line(), "video": str(video.resolve())}
+    default = run / "timelines" / f"{video.stem}.jsonl"
+    out = out or numbered_output(default, lambda one: free_for(one, _facts(one), **made_from))
     counts = write_timeline(recognizer, video, out, "consumer" if form == "consumer" else "records", renamed)
+    write_text(_facts(out), json.dumps(made_from, indent=1) + "\n")
     click.echo(f"{out}: {counts}")
+
+
+def _facts(out: Path) -> Path:
+    return out.with_name(f"{out.name}.meta.json")
 
 
 def _parse_aliases(given: tuple[str, ...]) -> dict[str, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Collection
 from pathlib import Path
 
 from blear.predict.journal import journal_inputs
+from blear.storage.numbered_output import numbered_output
 
 DEFAULT = Path("predictions.jsonl")
 
@@ -20,8 +20,7 @@ def default_output(inputs: Collection[str]) -> Path:
     Args:
         inputs: names of the inputs.
     """
-    numbered = (DEFAULT.with_stem(f"{DEFAULT.stem}-{number}") for number in itertools.count(2))
-    return next(path for path in itertools.chain([DEFAULT], numbered) if _is_free(path, set(inputs)))
+    return numbered_output(DEFAULT, lambda out: _is_free(out, set(inputs)))
 
 
 def _is_free(out: Path, inputs: set[str]) -> bool:

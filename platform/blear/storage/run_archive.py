@@ -15,6 +15,7 @@ from typing import IO, cast
 
 from blear.errors import RunError
 from blear.storage.run_folder import RunFolder, write_bytes
+from blear.storage.run_lock import LOCK_FILE
 
 _BEGIN, _END = "=== blear run archive", "=== end of the archive, sha256"
 _SUFFIXES = (".html", ".json", ".yaml", ".npz", ".parquet", ".log", ".jsonl", ".csv", ".svg")
@@ -34,6 +35,12 @@ def is_fetched(inner: Path, *, weights: bool) -> bool:
     """Whether a file of a run, given by its path in the run folder, is fetched."""
     hidden = any(part.startswith(".") or part in _LEFT_OUT for part in inner.parts)
     return not hidden and (inner.suffix in _SUFFIXES or (weights and inner.name == _WEIGHTS))
+
+
+def require_no_run(target: Path) -> None:
+    """Raises a RunError where a folder contains a run of this machine; a fetched one would be mixed with it."""
+    if (target / LOCK_FILE).exists():  # `blear run` creates it, and it is not fetched
+        raise RunError("a run of this machine is in the folder to write to", str(target), "give a folder: --to FOLDER")
 
 
 def pack_run(root: Path, *, weights: bool = False) -> Iterator[str]:

@@ -95,7 +95,10 @@ class RunFolder:
         """
         path = self.stage(name) / "model.safetensors"
         if not path.is_file():
-            raise RunError("this stage has no final weights", str(path), "resume the run: run the same command again")
+            do = "resume the run: run the same command again"
+            if self.stage_done(name):
+                do = "the run was fetched without them (`blear fetch --weights` brings them), or they were deleted"
+            raise RunError("this stage has no final weights", str(path), do)
         return path
 
     def update_info(self, **entries: Any) -> None:

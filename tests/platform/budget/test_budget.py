@@ -138,12 +138,17 @@ def test_a_cheaper_setting_that_is_undecided_is_named() -> None:
     assert "-vf scale=320:180:flags=area" in text
 
 
-def test_the_cheapest_setting_that_keeps_the_decisions_is_chosen(video: Path, model: Path, tmp_path: Path) -> None:
+def test_the_cheapest_setting_that_keeps_the_decisions_is_chosen(
+    video: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arguments = ["budget", model, video, "--crops", "--every", "1", "--keep", "80%", "--factor", "1", "--factor", "2"]
-    arguments += ["--crf", "20", "--crf", "51", "--out", tmp_path / "out"]
+    arguments += ["--crf", "20", "--crf", "51"]
+    monkeypatch.chdir(tmp_path)
+    Path("budget").mkdir()
+    Path("budget/budget.json").write_text('{"command": "blear budget other.mp4"}')
     done = CliRunner().invoke(cli, list(map(str, arguments)), catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    content = json.loads((tmp_path / "out" / "budget.json").read_text())
+    content = json.loads(Path("budget-2/budget.json").read_text())
     points = content["points"]
     assert (content["faces"], content["metric"], content["keep"]) == (FRAMES, "equal decisions", 0.8)
     assert (points[0]["factor"], points[0]["crf"]) == (1, 20)
@@ -153,7 +158,8 @@ def test_the_cheapest_setting_that_keeps_the_decisions_is_chosen(video: Path, mo
     assert content["source_kbps"] == pytest.approx(source_rate(video))
     assert "| h264, 1/1, 20 |" in done.output
     assert ("ffmpeg -i" in done.output) == bool(kept)
-    assert (tmp_path / "out" / "budget.png").read_bytes()[1:4] == b"PNG"
+    assert Path("budget-2/budget.png").read_bytes()[1:4] == b"PNG"
+    assert list(Path("budget").iterdir()) == [Path("budget/budget.json")]
 
 
 @pytest.mark.parametrize("text", ["0", "120%", "much"])

@@ -134,6 +134,28 @@ def test_a_run_is_fetched_through_the_log_of_a_job(head: str, tmp_path: Path) ->
     assert Head.jobs[0]["entrypoint"] == "blear fetch small --pack"
 
 
+def test_a_run_of_this_machine_is_not_mixed_with_a_fetched_one(
+    head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`blear run` and `blear fetch` have the same default folder."""
+    monkeypatch.chdir(tmp_path)
+    here = write_run(tmp_path / "runs" / "small")
+    before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+    Head.log = "\n".join(pack_run(write_run(tmp_path / "far" / "small")))
+    command = ["fetch", "small", "--address", head]
+    with pytest.raises(
+        RunError,
+        match=r"runs/small: a run of this machine is in the folder to write to\n  -> give a folder: --to FOLDER",
+    ):
+        CliRunner().invoke(cli, command, catch_exceptions=False)
+    assert Head.jobs == []
+    assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
+    for _ in range(2):  # a fetched run may be fetched again
+        done = CliRunner().invoke(cli, [*command, "--to", "fetched"], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        assert (tmp_path / "fetched" / "report.html").is_file()
+
+
 def test_weights_are_packed_on_request_and_a_cut_archive_is_refused(tmp_path: Path) -> None:
     lines = list(pack_run(write_run(tmp_path / "small"), weights=True))
     names = [path.name for path in unpack_run("\n".join(lines), tmp_path / "here")]

@@ -150,9 +150,23 @@ def test_mistakes_are_refused(timeline, run: Path, video: Path, tmp_path: Path) 
     unfinished = tmp_path / "unfinished"
     shutil.copytree(run, unfinished)
     (unfinished / "stages/clips/model.safetensors").unlink()
-    with pytest.raises(BlearError, match="this stage has no final weights"):
+    with pytest.raises(BlearError, match="this stage has no final weights.*\n.*fetch --weights"):
+        invoke("timeline", unfinished, video)
+    (unfinished / "stages/clips/stage.json").unlink()
+    with pytest.raises(BlearError, match="this stage has no final weights.*\n.*run the same command again"):
         invoke("timeline", unfinished, video)
     assert invoke("timeline", run, video, "--alias", "happy").exit_code == 2
+
+
+def test_a_timeline_of_another_video_is_kept(timeline, run: Path, video: Path, tmp_path: Path) -> None:
+    first, _ = timeline("--every", 5)
+    other = tmp_path / video.name
+    shutil.copy(video, other)
+    boxes = ("--boxes", video.with_name("boxes.csv"), "--margin", 0.5, "--every", 3)
+    for _ in range(2):
+        printed = invoke("timeline", run, other, *boxes).output
+        assert printed.startswith(str(run / "timelines" / "face-2.jsonl"))
+    assert [json.loads(line) for line in (run / "timelines" / "face.jsonl").read_text().splitlines()] == first
 
 
 def test_real_video_with_the_real_locator(
