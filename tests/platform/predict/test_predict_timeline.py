@@ -150,10 +150,10 @@ def test_mistakes_are_refused(timeline, run: Path, video: Path, tmp_path: Path) 
     unfinished = tmp_path / "unfinished"
     shutil.copytree(run, unfinished)
     (unfinished / "stages/clips/model.safetensors").unlink()
-    with pytest.raises(BlearError, match="this stage has no final weights.*\n.*fetch --weights"):
+    with pytest.raises(BlearError, match=r"this stage has no final weights.*\n.*fetch --weights"):
         invoke("timeline", unfinished, video)
     (unfinished / "stages/clips/stage.json").unlink()
-    with pytest.raises(BlearError, match="this stage has no final weights.*\n.*run the same command again"):
+    with pytest.raises(BlearError, match=r"this stage has no final weights.*\n.*run the same command again"):
         invoke("timeline", unfinished, video)
     assert invoke("timeline", run, video, "--alias", "happy").exit_code == 2
 
