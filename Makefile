@@ -1,4 +1,4 @@
-# make demo: the main job, from nothing to its report.  make test: every test but those of make test-cluster (a Ray cluster of several nodes).  make check: format, lint, types, imports.
+# make demo: the main job, from nothing to its report.  make test: every test but those of make test-cluster (a Ray cluster of several nodes) and make systems.  make check: format, lint, types, imports.
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -46,12 +46,13 @@ bench: $(READY)
 docs: $(READY)
 	$(BIN)/python docs/make_degradations.py $(ONLY)
 	$(BIN)/python docs/make_reference.py
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet  # to build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # to build/site
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet --no-compile --editable . --group dev
+	-$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib  # as pip does, on all cores; some packages contain files for other Pythons
 	$(BIN)/python -c 'import cv2' || { echo 'OpenCV needs libGL: Debian and Ubuntu: apt-get install libgl1 libglib2.0-0'; exit 1; }
 	touch $(READY)
 

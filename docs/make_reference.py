@@ -114,7 +114,7 @@ def python_page() -> str:
             ]
     schema = ModelCard.model_json_schema()
     parts += ["## card.json", "", schema["description"], "", *_fields_table(schema), ""]
-    for name in ("Training", "ClipSpec", "Target"):
+    for name in ("Calibration", "Training", "ClipSpec", "Target"):
         parts += [f"### {name}", "", *_fields_table(schema["$defs"][name]), ""]
     return "\n".join(parts)
 

@@ -24,7 +24,7 @@ from blear.plugin.discovery import load_plugins
 from blear.predict.locators import find_locator
 from blear.video import read_video
 
-DATA = Path(os.environ.get("BLEAR_DATA", "shared/data")) / "video"
+DATA = Path(os.environ.get("BLEAR_DATA", Path(__file__).resolve().parents[2] / "../shared/data")) / "video"
 WIDTH, HEIGHT, FPS = 640, 360, 25
 _FACE = 96  # height of a face in the cut-out pictures
 _VISIBLE = 0.5  # share of a face's box that no other person covers, from which on the face must be found

@@ -1,1 +1,1 @@
-"""The data path: raw files -> shards -> order -> memory-mapped store -> batches."""
+"""The data path: raw files -> shards -> sampler -> memory-mapped store -> batches."""

@@ -1,4 +1,4 @@
-"""Converts pictures in the forms in which people hold them to the input clips of a model.
+"""Converts arrays, Pillow images and picture files to the input clips of a model.
 
 torch is imported for tensors and for pictures of floats only.
 """

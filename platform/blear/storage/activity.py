@@ -1,4 +1,4 @@
-"""Counts signs of life of slow reads: the loader stops a run only if this number does not grow."""
+"""Counts the progress of slow reads: the loader stops a run only if this counter does not grow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The work order of a worker: one stage of a job, its data and its run folder. It can be pickled."""
+"""The plan of one stage, as each worker receives it: job, data and run folder. It can be pickled."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Evaluation as Ray tasks: one for each block of an arm, a level and a range of samples."""
+"""Evaluation as Ray tasks: one for each arm, level and block of samples."""
