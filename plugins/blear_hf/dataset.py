@@ -176,11 +176,13 @@ def _quiet() -> None:
 def _load(params: HfParams, where: str) -> dict[str, Any]:
     _quiet()
     place = str(params.source or params.hub)
-    saved = params.source and (params.source / "dataset_dict.json").is_file()
+    saved = params.source and any((params.source / name).is_file() for name in ("dataset_dict.json", "state.json"))
     try:
         loaded = datasets.load_from_disk(place) if saved else datasets.load_dataset(place, revision=params.revision)
     except Exception as error:
         raise DataError(f"cannot be loaded: {error}", where, "check name, folder and connection") from error
+    if isinstance(loaded, datasets.Dataset):  # of one split, whose name `save_to_disk` keeps in the features only
+        loaded = datasets.DatasetDict({"train": loaded})
     for name, feature in next(iter(loaded.values())).features.items():
         if isinstance(feature, datasets.Image | datasets.Video):
             loaded = loaded.cast_column(name, type(feature)(decode=False))  # keep the encoded bytes

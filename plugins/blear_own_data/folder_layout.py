@@ -42,11 +42,21 @@ def read_places(paths: Sequence[str], layout: str | None, where: str) -> list[Pl
     firsts = {names[0] if names else "" for names in folders}
     if all(known_split(name) for name in firsts):
         return _below_splits(paths, folders, where)
+    _require_no_split(folders, where)
     seconds = {names[1] if len(names) > 1 else "" for names in folders}
     if len(firsts) > 1 and all(known_split(name) for name in seconds):
         return [Place(known_split(names[1]) or "", names[0]) for names in folders]
     labels = [names[0] if names else "" for names in folders]
     return [_named(path, "", label, where) for path, label in zip(paths, labels, strict=True)]
+
+
+def _require_no_split(folders: Sequence[tuple[str, ...]], where: str) -> None:
+    """Raises a DataError if some first folders are splits with folders in them, and others are no splits."""
+    split = next((names[0] for names in folders if len(names) > 1 and known_split(names[0])), None)
+    if split is not None:
+        other = next(names[0] if names else "." for names in folders if not names or not known_split(names[0]))
+        do = "move this folder, or set `layout`: split/class or class"
+        raise DataError(f"{split!r} is a split, and {other!r} beside it is none", where, do)
 
 
 def _below_splits(paths: Sequence[str], folders: Sequence[tuple[str, ...]], where: str) -> list[Place]:

@@ -17,6 +17,7 @@ from blear_own_data.label_params import LabelParams, class_map
 _MOST_CLASSES = 1000  # found in the data; more different labels are no classes
 _WHOLE_FLOAT = re.compile(r"[+-]?\d+\.0+")
 _WHOLE = re.compile(r"[+-]?\d+")
+_FRACTION = re.compile(r"[+-]?\d*[.,]\d+(e[+-]?\d+)?", re.IGNORECASE)
 _BOUNDS_TOLERANCE = 1e-6
 Raw = Any
 """A label as the file holds it: text, number, truth value, or None."""
@@ -50,6 +51,8 @@ def as_number(raw: Raw) -> float:
         value = float(raw)
     except (TypeError, ValueError):
         raise ValueError(f"is {_short(raw)}, expected a number") from None
+    if math.isnan(value):
+        raise MissingLabel("is missing")
     if isinstance(raw, bool) or not math.isfinite(value):
         raise ValueError(f"is {_short(raw)}, expected a finite number")
     return value
@@ -117,7 +120,7 @@ def find_labels(name: str, params: LabelParams, values: Iterable[Raw], where: st
         where: names file and column in messages.
 
     Raises:
-        DataError: there is no label, or too many different ones.
+        DataError: there is no label, there are too many different ones, or most but not all are decimal numbers.
     """
     kind, given = params.kind, class_map(params.classes)
     if kind is None and (given is not None or params.bounds is not None):
@@ -126,6 +129,8 @@ def find_labels(name: str, params: LabelParams, values: Iterable[Raw], where: st
         return Labels(Target(name, "value", bounds=params.bounds), {})
     if isinstance(params.classes, list):
         numbers: dict[str, int | None] = {str(number): number for number in range(len(params.classes))}
+        if any(map(_WHOLE.fullmatch, params.classes)):
+            numbers = {}  # labels that are numbers are names here, not positions
         names: dict[str, int | None] = {normalize("NFC", label): n for n, label in enumerate(params.classes)}
         return Labels(Target(name, "class", tuple(params.classes)), numbers | names)
     if given is not None:
@@ -135,13 +140,35 @@ def find_labels(name: str, params: LabelParams, values: Iterable[Raw], where: st
     found = {as_text(value): value for value in values if not is_missing(value)}
     if not found:
         raise DataError(f"there is no label for {name!r}", where, "check the name of the column or field")
-    if kind is None and not all(map(_WHOLE.fullmatch, found)) and _all_numbers(found.values()):
-        return Labels(Target(name, "value", bounds=params.bounds), {})
+    if kind is None:
+        found = _without_nan(found)
+        if not all(map(_WHOLE.fullmatch, found)) and _all_numbers(found.values()):
+            return Labels(Target(name, "value", bounds=params.bounds), {})
+        _require_classes(found, where)
     if len(found) > _MOST_CLASSES:
         do = "for regression set `kind: value`, else name another column"
         raise DataError(f"{len(found)} different labels for {name!r}", where, do)
     ordered = list(class_names(list(found), None, where))
     return Labels(Target(name, "class", tuple(ordered)), {label: number for number, label in enumerate(ordered)})
+
+
+def _without_nan(found: dict[str, Raw]) -> dict[str, Raw]:
+    """The labels without the text `NaN`, if all others are numbers."""
+    others = {text: raw for text, raw in found.items() if text.casefold() != "nan"}
+    return others if others and _all_numbers(others.values()) else found
+
+
+def _require_classes(found: Iterable[str], where: str) -> None:
+    """Raises a DataError if most of the labels are decimal numbers, which are values and no classes."""
+    labels = list(found)
+    decimal = [label for label in labels if _FRACTION.fullmatch(label)]
+    if 2 * len(decimal) <= len(labels):
+        return
+    other = next((label for label in labels if not _FRACTION.fullmatch(label.replace(",", "."))), None)
+    what = f"labels such as {decimal[0]!r} are numbers"
+    if other is None:
+        raise DataError(f"{what} with a decimal comma", where, "write decimal points, or set `kind: class`")
+    raise DataError(f"{what}, {other!r} is none", where, "fix these labels, or set `kind: value` or `kind: class`")
 
 
 def _all_numbers(values: Iterable[Raw]) -> bool:

@@ -24,7 +24,7 @@ def find_places(params: WebdatasetParams) -> dict[str, list[str]]:
         DataError: there is no shard, or only some shards name a split.
     """
     if params.splits is not None:
-        return {split: _expand(_joined(params.source, text)) for split, text in params.splits.items()}
+        return _once({split: _expand(_joined(params.source, text)) for split, text in params.splits.items()})
     places = _expand(params.source)
     splits = [_split_of(place) for place in places]
     if None in splits and len(set(splits)) > 1:
@@ -34,6 +34,16 @@ def find_places(params: WebdatasetParams) -> dict[str, list[str]]:
     for place, split in zip(places, splits, strict=True):
         found.setdefault(split or "", []).append(place)
     return found
+
+
+def _once(places: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The same; raises a DataError if a shard is in two splits."""
+    split_of: dict[str, str] = {}
+    for split, of_split in places.items():
+        for place in of_split:
+            if (other := split_of.setdefault(place, split)) != split:
+                raise DataError(f"this shard is in the splits {other!r} and {split!r}", place, "fix `splits`")
+    return places
 
 
 def _joined(source: str, text: str) -> str:

@@ -54,6 +54,10 @@ class SplitParams(Params):
             raise ValueError(f"fold {self.fold} of {self.folds} folds; folds count from 0")
         if (self.test or 0) + (self.dev or 0) + (1 / self.folds if self.folds else 0) >= 1:
             raise ValueError("`test` and `dev` leave no sample for training")
+        if self.folds is not None and self.dev is not None:
+            before = self.fold / self.folds
+            if self.dev > max(before, 1 - before - 1 / self.folds):
+                raise ValueError(f"`dev: {self.dev:g}` does not fit before or after fold {self.fold} of {self.folds}")
         return self
 
     @property

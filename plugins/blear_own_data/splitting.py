@@ -51,7 +51,7 @@ def draw_splits(groups: Sequence[str], ranges: Mapping[str, tuple[float, float]]
 
 
 def split_borders(
-    groups: Iterable[str], ranges: Mapping[str, tuple[float, float]], where: str
+    groups: Iterable[str], ranges: Mapping[str, tuple[float, float]], where: str, folds: int | None = None
 ) -> dict[str, tuple[float, float]]:
     """Returns split -> the first and the last position of its groups, for groups that are met one at a time.
 
@@ -61,12 +61,13 @@ def split_borders(
         groups: group of each sample.
         ranges: as for `draw_splits`.
         where: the source, for messages.
+        folds: number of folds, if one of them is the split `test`.
 
     Raises:
         DataError: a split has no group.
     """
     split_of = _split_of_groups(groups, ranges)
-    _require_groups(split_of, ranges, where)
+    _require_groups(split_of, ranges, where, folds)
     places = {split: [position(group) for group, own in split_of.items() if own == split] for split in ranges}
     return {split: (min(of_split), max(of_split)) for split, of_split in places.items()}
 
@@ -83,8 +84,8 @@ def _split_of_groups(groups: Iterable[str], ranges: Mapping[str, tuple[float, fl
     return split_of
 
 
-def _require_groups(split_of: Mapping[str, str], ranges: Mapping[str, object], where: str) -> None:
-    """Checks that every drawn split and `train` have a group.
+def _require_groups(split_of: Mapping[str, str], ranges: Mapping[str, object], where: str, folds: int | None) -> None:
+    """Checks that every drawn split, every fold and `train` have a group.
 
     Raises:
         DataError: one has none, because there are too few groups.
@@ -93,6 +94,9 @@ def _require_groups(split_of: Mapping[str, str], ranges: Mapping[str, object], w
     if empty:
         what = f"{len(split_of)} subjects, videos or files cannot be divided: none is left for {', '.join(empty)}"
         raise DataError(what, where, "give more data, other shares, or a test split of its own")
+    if folds is not None and folds > len(split_of):
+        what = f"{len(split_of)} subjects, videos or files cannot be divided into {folds} folds"
+        raise DataError(what, where, "give fewer folds, or more data")
 
 
 def assign_splits(given: Sequence[str], groups: Sequence[str], params: SplitParams, where: str) -> list[str]:
@@ -125,7 +129,7 @@ def assign_splits(given: Sequence[str], groups: Sequence[str], params: SplitPara
         raise DataError(f"the splits are {', '.join(sorted(names))}, and none is train", where, "name one `train`")
     chosen = [n for n, split in enumerate(given) if split == "train"]
     drawn = draw_splits([groups[n] for n in chosen], ranges)
-    _require_groups({groups[n]: split for n, split in zip(chosen, drawn, strict=True)}, ranges, where)
+    _require_groups({groups[n]: split for n, split in zip(chosen, drawn, strict=True)}, ranges, where, params.folds)
     result = list(given)
     for number, split in zip(chosen, drawn, strict=True):
         result[number] = split

@@ -166,21 +166,13 @@ class Table:
                 raise DataError("the keys are not unique, or some are missing", where, "remove `key`")
             return dict(zip(self._rows, unique_keys([f"{text}.x" for text in texts]), strict=True))
         texts = [self._texts[row].replace("\\", "/") for row in self._rows]
-        seen: dict[str, int] = {}
-        numbered = []
-        for text in texts:
-            seen[text] = seen.get(text, 0) + 1
-            stem, dot, suffix = text.rpartition(".")
-            numbered.append(text if seen[text] == 1 else f"{stem or suffix}_{seen[text]}{dot}{suffix if stem else ''}")
-        return dict(zip(self._rows, unique_keys(numbered), strict=True))
+        return dict(zip(self._rows, unique_keys(_numbered(texts)), strict=True))
 
     def _splits(self) -> list[str]:
         given = [self._split_name(row) or "" for row in self._rows]
-        groups = [
-            self._text(self._params.subject, row) or self._text(self._params.video, row) or self._texts[row]
-            for row in self._rows
-        ]
-        return assign_splits(given, groups, self._params, self._where)
+        names = [self._text(self._params.subject, row) or self._text(self._params.video, row) for row in self._rows]
+        files = [self._texts[row] for row in self._rows]
+        return assign_splits(given, _groups(names, files), self._params, self._where)
 
     def _split_name(self, row: int) -> str | None:
         """Name of a row's split, empty if the table has none; None if the job leaves the split out."""
@@ -230,3 +222,46 @@ class Table:
         if split not in self._numbers_of:
             raise DataError(f"there is no split {split!r}", self._where, f"use one of: {', '.join(self.splits)}")
         return self._numbers_of[split]
+
+
+def _numbered(texts: Sequence[str]) -> list[str]:
+    """Adds numbers to repeated paths, so that none occurs twice: a.png, a_2.png."""
+    taken, seen = set(texts), dict.fromkeys(texts, 0)
+    numbered = []
+    for text in texts:
+        seen[text] += 1
+        stem, dot, suffix = text.rpartition(".")
+        name = text
+        while seen[text] > 1:
+            name = f"{stem or suffix}_{seen[text]}{dot}{suffix if stem else ''}"
+            if name not in taken:
+                break
+            seen[text] += 1
+        taken.add(name)
+        numbered.append(name)
+    return numbered
+
+
+def _groups(names: Sequence[str], files: Sequence[str]) -> list[str]:
+    """What stays in one split: the subject or video of each row, else its file, joined where they share a file.
+
+    Args:
+        names: subject, else video, of each row; may be empty.
+        files: file of each row.
+
+    Returns:
+        For each row, the alphabetically first name of its group.
+    """
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while (above := parent.setdefault(name, name)) != name:
+            parent[name] = name = parent[above]
+        return name
+
+    first_of: dict[str, str] = {}
+    groups = [name or file for name, file in zip(names, files, strict=True)]
+    for group, file in zip(groups, files, strict=True):
+        first, second = sorted((root(group), root(first_of.setdefault(file, group))))
+        parent[second] = first
+    return [root(group) for group in groups]

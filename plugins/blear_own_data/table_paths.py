@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from pathlib import Path
+from unicodedata import normalize
 
 from blear.errors import DataError
 from blear_own_data.table_files import Table, read_table
@@ -46,8 +47,13 @@ def column(table: Table, name: str, purpose: str) -> str:
 
 
 def resolve(text: str, root: Path) -> Path:
-    """Returns the file that a table names: absolute, or relative to `root`; `\\` may stand for `/`."""
+    """Returns the file that a table names: absolute, or relative to `root`; `\\` may stand for `/`.
+
+    Accents of the file's name may be composed characters (NFC) or, as macOS writes them, decomposed ones (NFD).
+    """
     path = root / text
+    if not text.isascii() and not path.exists():
+        path = next((other for form in ("NFC", "NFD") if (other := root / normalize(form, text)).exists()), path)
     if "\\" in text and not path.exists():
         if _DRIVE.match(text):
             return root / text.rpartition("\\")[2]

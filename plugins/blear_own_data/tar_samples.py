@@ -29,7 +29,7 @@ def read_samples(place: str) -> Iterator[ShardMembers]:
             for member in archive:
                 folder, _, name = member.name.rpartition("/")
                 stem, dot, suffix = name.partition(".")
-                if not member.isfile() or not dot or name.startswith("__"):
+                if not member.isfile() or not dot or not stem or name.startswith("__"):  # `._NAME` of macOS has no stem
                     continue
                 found = f"{folder}/{stem}" if folder else stem
                 if found != key and suffixes:

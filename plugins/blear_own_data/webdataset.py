@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,7 @@ class Webdataset:
             raise DataError(f"the shards have the splits {', '.join(named)} already", self._where, do)
         self._ranges = {} if named else params.ranges()
         self.splits = sort_splits(list(named) or ["train", *self._ranges])
-        shards = [place for places in self._places.values() for place in places]
-        self._labels_of = dict(zip(shards, unique_keys([_stem(place) + ".x" for place in shards]), strict=True))
+        self._labels_of = _shard_labels(self._places.values())
         self._left_out: dict[tuple[str, str], LeftOut] = {}
 
     @property
@@ -109,24 +109,35 @@ class Webdataset:
         if self._ranges and self._params.borders is None:
             complete = self._with(found)
             labels = {name: labels_of(name, complete.label(name)) for name in complete.targets}
-            borders = split_borders(self._groups(complete, labels, local), self._ranges, self._where)
+            groups = self._groups(complete, labels, local)
+            borders = split_borders(groups, self._ranges, self._where, self._params.folds)
             found["borders"] = {split: list(places) for split, places in borders.items()}
         return found
 
     def _groups(
         self, complete: WebdatasetParams, labels: Mapping[str, Labels], local: Callable[[str], str]
-    ) -> Iterator[str]:
-        """Groups of the samples of all shards; without samples that are broken or left out."""
+    ) -> list[str]:
+        """Groups of the samples of all shards; without samples that are broken or left out.
+
+        Raises:
+            DataError: no sample is left, because the first one is broken.
+        """
+        groups: list[str] = []
+        first: DataError | None = None
         for part in self._all_shards:
             for members in read_samples(local(part)):
                 try:
                     group = self._group(part, members)
                     kept = find_field(members, complete.image) is not None
                     values = [self._convert(name, complete, of_target, members) for name, of_target in labels.items()]
-                except DataError:
-                    continue  # reported when the shard is indexed
+                except DataError as error:
+                    first = first or error  # others are reported when the shard is indexed
+                    continue
                 if kept and None not in values:
-                    yield group
+                    groups.append(group)
+        if first is not None and not groups:
+            raise first
+        return groups
 
     @cached_property
     def _labels(self) -> dict[str, Labels]:
@@ -195,6 +206,18 @@ class Webdataset:
             return read_field(members, field)
         except ValueError as error:
             raise DataError(f"{name} (field {field}) {error}", members.where, f"fix the sample, or `{name}`") from error
+
+
+def _shard_labels(splits: Iterable[Sequence[str]]) -> dict[str, str]:
+    """Shard -> its part of the keys: the name; the path below the common folder if a split has a name twice."""
+    stems: dict[str, str] = {}
+    for places in splits:
+        names = [_stem(place) for place in places]
+        if len(set(names)) < len(names):
+            common = os.path.commonpath([place.rpartition("/")[0] for place in places])
+            names = [place.rpartition("/")[0].removeprefix(common).strip("/") + "/" + _stem(place) for place in places]
+        stems |= dict(zip(places, (name.strip("/") for name in names), strict=True))
+    return dict(zip(stems, unique_keys([f"{stem}.x" for stem in stems.values()]), strict=True))
 
 
 def _stem(place: str) -> str:

@@ -90,6 +90,8 @@ def test_a_saved_set_with_words_numbers_and_subjects(folders, tmp_path):
     }
     table = datasets.Dataset.from_dict(rows).cast_column("face", datasets.Image())
     datasets.DatasetDict({"dev": table, "train": table}).save_to_disk(tmp_path / "saved")
+    table.save_to_disk(tmp_path / "single")
+    assert build(source=tmp_path / "single", targets=["mood"], size=10).splits == ("train",)
     dataset = build(source=tmp_path / "saved", targets=["valence", "mood"], subject="who", color="grey", size=10)
     assert dataset.splits == ("train", "dev")
     assert [target.kind for target in dataset.targets] == ["value", "class"]

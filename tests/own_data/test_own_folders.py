@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from blear.contracts import BuildContext, ClipSpec
+from blear.data.prepare.dataset_digest import dataset_digest
 from blear.errors import DataError
 from blear_own_data.folders import Folders
 from blear_own_data.params import FoldersParams
@@ -189,6 +190,8 @@ def test_a_drawn_split_without_a_subject_is_refused(tmp_path):
         message = f"3 subjects, videos or files cannot be divided: none is left for {empty}\n  -> give more data"
         with pytest.raises(DataError, match=message):
             build(source, subject=r"S(\d+)", **shares)
+    with pytest.raises(DataError, match="3 subjects, videos or files cannot be divided into 5 folds"):
+        build(source, subject=r"S(\d+)", folds=5)
 
 
 def test_mistakes_name_file_and_remedy(tmp_path):
@@ -218,7 +221,11 @@ def test_mistakes_name_file_and_remedy(tmp_path):
         build(source)
     with pytest.raises(DataError, match="no picture or video"):
         build(empty(tmp_path))
-    for params, message in (({"folds": 3, "fold": 3}, "fold 3 of 3"), ({"layout": "split/klass"}, "'klass' is none")):
+    for params, message in (
+        ({"folds": 3, "fold": 3}, "fold 3 of 3"),
+        ({"folds": 3, "fold": 1, "dev": 0.5}, "`dev: 0.5` does not fit before or after fold 1 of 3"),
+        ({"layout": "split/klass"}, "'klass' is none"),
+    ):
         with pytest.raises(ValidationError, match=message):
             FoldersParams(source=source, **params)
 
@@ -234,3 +241,29 @@ def test_pictures_and_videos_are_two_datasets(tmp_path):
     video(tmp_path / "b" / "1.mp4", [0, 1])
     with pytest.raises(DataError, match=r"1 videos \(b/1\.mp4\) among 1 pictures \(a/1\.png\)"):
         build(tmp_path)
+
+
+def test_a_folder_beside_splits_is_no_class(tmp_path):
+    for path in ("train/a/1.png", "test/b/2.png", "unlabelled/x/3.png"):
+        picture(tmp_path / path)
+    with pytest.raises(DataError, match="'test' is a split, and 'unlabelled' beside it is none\n  -> move this folder"):
+        build(tmp_path)
+    vehicles = tmp_path / "vehicles"
+    for path in ("car/1.png", "train/2.png", "bus/3.png"):
+        picture(vehicles / path)
+    assert build(vehicles, test=0.4).targets[0].classes == ("bus", "car", "train")
+
+
+def test_changes_behind_a_link_to_a_folder_change_the_digest(tmp_path):
+    def digest():
+        return dataset_digest("folders", FoldersParams(source=tmp_path / "links"), "1", 0)
+
+    (tmp_path / "links").mkdir()
+    for name in "ab":
+        picture(tmp_path / "store" / name / "0.png")
+        (tmp_path / "links" / name).symlink_to(tmp_path / "store" / name)
+    (tmp_path / "store" / "a" / "loop").symlink_to(tmp_path / "store")
+    before = digest()
+    assert digest() == before
+    picture(tmp_path / "store" / "b" / "1.png")
+    assert digest() != before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from unicodedata import normalize
 
 import numpy as np
 import pandas
@@ -331,3 +332,61 @@ def test_shards_are_written_again_when_a_listed_file_changes(folder):
     source = csv(folder)
     files = TableParams(source=source, targets=MOOD).raw_files()
     assert files == [source, *(folder / path for path in ROWS["path"])]
+
+
+def test_a_list_of_numbers_are_names_and_no_positions(folder):
+    source = csv(folder)
+    with pytest.raises(DataError, match=r"line 4: target e \(column code\) is '0', and the classes are 1, 2"):
+        build(source, targets={"e": {"column": "code", "classes": [1, 2]}})
+    both = build(source, targets={"e": {"column": "code", "classes": ["x", "y", "z"]}})
+    assert [labels["e"] for labels in both._rows.values()] == list(ROWS["code"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["0.5", "NaN", "1"], r"line 3: target v \(column v\) is missing"),
+        (["2", "nan", "1"], r"line 3: target v \(column v\) is 'nan', and the classes are 1, 2"),
+        (["0.5", "0.25", "low"], r"labels such as '0.5' are numbers, 'low' is none\n  -> fix these labels"),
+        (["0,5", "0,25", "1,0"], r"labels such as '0,5' are numbers with a decimal comma\n  -> write decimal points"),
+    ],
+)
+def test_numbers_do_not_become_classes(folder, labels, message):
+    source = csv(folder, rows=pandas.DataFrame({"path": ROWS["path"][:3], "v": labels}), sep=";")
+    with pytest.raises(DataError, match=message):
+        build(source, targets={"v": "v"}, test=0.4)
+
+
+def test_rows_of_one_picture_stay_in_one_split_whatever_their_subjects(folder):
+    rows = pandas.DataFrame(
+        {
+            "path": [f"p/{n // 2}.png" for n in range(12)],
+            "mood": ["a", "b"] * 6,
+            "who": ["u", "v", "v", "w", *(f"s{n}" for n in range(8))],
+        }
+    )
+    splits_of = set()
+    for seed in range(5):  # other names are drawn into other splits
+        named = rows.assign(who=[f"{name}{seed}" for name in rows["who"]])
+        table = build(csv(folder, rows=named), targets={"e": "mood"}, subject="who", test=0.4)
+        split_of = list(table._split_of.values())
+        assert split_of[::2] == split_of[1::2]
+        assert len(set(split_of[:4])) == 1  # v is in two pictures
+        splits_of |= set(split_of[:4])
+    assert splits_of == {"train", "test"}
+
+
+def test_numbered_keys_do_not_meet_other_files(folder):
+    for name in ("a.png", "a_2.png"):
+        picture(folder / name)
+    rows = pandas.DataFrame({"path": ["a.png", "a.png", "a_2.png", "a_2.png"], "mood": ["x", "y", "x", "y"]})
+    table = build(csv(folder, rows=rows), targets={"e": "mood"}, test=0.5)
+    assert list(table._keys.values()) == ["a", "a_3", "a_2", "a_2_2"]
+
+
+def test_accents_are_found_in_both_normal_forms(folder):
+    for form, other in (("NFC", "NFD"), ("NFD", "NFC")):
+        picture(folder / normalize(form, f"{form}-é.png"))
+        rows = pandas.DataFrame({"path": [normalize(other, f"{form}-é.png"), "p/0.png"], "mood": ["x", "y"]})
+        samples = read_all(build(csv(folder, rows=rows), targets={"e": "mood"}, test=0.5))
+        assert sum(map(len, samples.values())) == 2

@@ -386,3 +386,30 @@ def test_a_dataset_json_at_a_url_cannot_name_files_of_this_machine(tmp_path, mon
     monkeypatch.setattr(RemoteFolder, "read", lambda self, name, limit: data)
     with pytest.raises(DataError, match="its shards are read in place on another machine"):
         Prepared.open("https://example.org/shards")
+
+
+def test_a_mistake_in_all_samples_is_named_where_splits_are_drawn(tmp_path):
+    write_webdataset(tmp_path / "source", EIGHT)
+    targets = {"v": {"field": "json.valenze", "kind": "value"}}
+    with pytest.raises(DataError, match=r"target v \(field json.valenze\) has no 'valenze'"):
+        prepare(tmp_path, tmp_path / "source", splits=None, test=0.5, targets=targets)
+
+
+def test_a_shard_in_two_splits_is_refused(tmp_path):
+    write_webdataset(tmp_path / "source", EIGHT)
+    with pytest.raises(DataError, match=r"train-0001.tar: this shard is in the splits 'train' and 'test'"):
+        prepare(tmp_path, tmp_path / "source", splits={"train": "train-*.tar", "test": "train-0001.tar"})
+
+
+def test_shards_of_one_name_in_several_folders(tmp_path):
+    for camera in ("cam1", "cam2"):
+        write_tar(tmp_path / "source" / camera / "0000.tar", {"0001": sample(len(camera)), "0002": sample(3)})
+    found = prepare(tmp_path, tmp_path / "source", splits={"train": "**/*.tar"})
+    assert sorted(read(found)) == [f"{camera}/0000/{key}" for camera in ("cam1", "cam2") for key in ("0001", "0002")]
+
+
+def test_files_that_macos_adds_to_a_tar_are_no_samples(tmp_path):
+    for folder in ("", "sub/"):
+        shard = write_tar(tmp_path / (folder or "top") / "a.tar", {"0001": sample(1)}, folder=folder)
+        write_tar(shard, {"._0001": {"png": b"x"}, "0002": sample(2)}, mode="a", folder=folder)
+        assert len(read(prepare(tmp_path, shard.parent))) == 2

@@ -73,7 +73,7 @@ def scan_tar(shard: Path) -> ScannedTar:
                 end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
                 folder, _, file = _printable(member.name).rpartition("/")
                 stem, dot, suffix = file.partition(".")
-                if not member.isfile() or not dot or file.startswith("__"):
+                if not member.isfile() or not dot or file.startswith(("__", ".")):
                     continue  # WebDataset skips them too: folders, names without suffix, its own metadata
                 key = f"{folder}/{stem}" if folder else stem
                 members = places.setdefault(key, {})
