@@ -44,7 +44,7 @@ class SplitParams(Params):
     folds: int | None = Field(
         None, ge=2, le=100, description="cross-validation: number of folds; fold number `fold` is the split `test`"
     )
-    fold: int = Field(0, ge=0, description="the fold that is tested, from 0; a job's `matrix` runs through all of them")
+    fold: int = Field(0, ge=0, description="the fold that is tested, from 0; each fold is a run of its own")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

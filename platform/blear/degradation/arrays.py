@@ -50,7 +50,8 @@ def degrade(
 
     Returns:
         Degraded pictures of the same kind, shape order and dtype: uint8 is rounded and clipped to 0..255; floats may
-        slightly leave [0, 1]. The size differs where an operation changes it, such as a crop.
+        slightly leave [0, 1]. The size differs where an operation changes it, such as a crop. An operation that makes a
+        sequence of a picture (`imagenet_p`) adds the dimension of time: [N, T, ...].
 
     Raises:
         ValueError: the pictures have another form.
@@ -104,11 +105,13 @@ def _to_clips(images: np.ndarray | Tensor) -> Tensor:
 
 def _like(images: np.ndarray | Tensor, frames_NTCHW: Tensor) -> np.ndarray | Tensor:
     """Clips as the pictures were given: their dtype, order of dimensions, and kind."""
+    still = frames_NTCHW.shape[1] == 1
     if images.dtype in (np.uint8, torch.uint8):
         frames_NTCHW = (frames_NTCHW * 255).round_().clamp_(0, 255)
     if isinstance(images, Tensor):
         tensor = frames_NTCHW.to(images.dtype)
-        return tensor[:, 0] if images.ndim == 4 else tensor
+        return tensor[:, 0] if still and images.ndim == 4 else tensor
     ordered = frames_NTCHW.movedim(2, -1)
-    ordered = ordered if images.ndim == 5 else ordered[:, 0, ..., 0] if images.ndim == 3 else ordered[:, 0]
+    ordered = ordered[..., 0] if images.ndim == 3 else ordered
+    ordered = ordered[:, 0] if still and images.ndim < 5 else ordered
     return ordered.cpu().numpy().astype(images.dtype)

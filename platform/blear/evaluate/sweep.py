@@ -10,6 +10,7 @@ from blear.contracts import BuildContext
 from blear.errors import JobError
 from blear.job.schema import CLEAN, Evaluate, Sweep
 from blear.plugin.catalog import Catalog
+from blear.plugin.severity import severity_of, varied_parameters
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def levels(evaluate: Evaluate, catalog: Catalog, context: BuildContext) -> list[
     """Returns the levels of every sweep: those of the job, else those of the degradation; clean frames first.
 
     Raises:
-        JobError: the degradation's own levels differ in more than one parameter.
+        JobError: the degradation's own levels differ in more than one parameter, or in one that is no number.
     """
     clean = [Level(CLEAN, None, "", 0.0)] if evaluate.clean else []
     swept = [level for label, sweep in evaluate.sweeps.items() for level in _levels(label, sweep, catalog, context)]
@@ -52,9 +53,12 @@ def levels(evaluate: Evaluate, catalog: Catalog, context: BuildContext) -> list[
 def _levels(label: str, sweep: Sweep, catalog: Catalog, context: BuildContext) -> list[Level]:
     if sweep.over is not None:
         ((parameter, values),) = sweep.over.items()
-        return [Level(label, sweep.use, parameter, value, sweep.params | {parameter: value}) for value in values]
+        return [
+            Level(label, sweep.use, parameter, severity_of(value), sweep.params | {parameter: value})
+            for value in values
+        ]
     own = catalog.get("degradation", sweep.use).build(sweep.params, context).levels()
-    varied = {key for level in own for key in level if any(other.get(key) != level[key] for other in own)}
+    varied = varied_parameters(own)
     if len(varied) != 1:
         raise JobError(
             f"the levels of {sweep.use} do not differ in exactly one parameter",
@@ -62,4 +66,12 @@ def _levels(label: str, sweep: Sweep, catalog: Catalog, context: BuildContext) -
             "add over: {PARAMETER: [values]}",
         )
     (parameter,) = varied
-    return [Level(label, sweep.use, parameter, float(level[parameter]), sweep.params | dict(level)) for level in own]
+    try:
+        severities = [severity_of(level[parameter]) for level in own]
+    except ValueError as error:
+        what = f"the levels of {sweep.use} are no severities: {parameter} {error}"
+        raise JobError(what, "evaluate.sweep", "add over: {PARAMETER: [values]}") from error
+    return [
+        Level(label, sweep.use, parameter, severity, sweep.params | dict(level))
+        for severity, level in zip(severities, own, strict=True)
+    ]

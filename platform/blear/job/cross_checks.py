@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from blear.job.document import Document, Where
-from blear.job.leakage import selected_on_reported_split
+from blear.job.leakage import selected_on_reported_split, trained_on_reported_split
 from blear.job.schema import Arm, Evaluate, Job, Search
+from blear.plugin.severity import severity_of
 
 
 def check_sections(document: Document, job: Job) -> None:
@@ -14,6 +15,10 @@ def check_sections(document: Document, job: Job) -> None:
             what = f"the weights of stage {name!r} are selected on {job.evaluate.split!r}, the split that `evaluate` "
             what += "reports on; validate on another split, or set evaluate.shares_validation: true (the report then "
             document.problem(("stages", name, "validate"), what + "shows a warning)")
+    if job.evaluate is not None:
+        for name in trained_on_reported_split(job):
+            what = f"stage {name!r} is trained on {job.evaluate.split!r}, the split that `evaluate` reports on"
+            document.problem(("stages", name, "split"), what)
     if job.evaluate is not None and job.evaluate.data is None:
         _check_evaluated_data(document, job, job.evaluate)
     if job.search is not None:
@@ -38,7 +43,8 @@ def _check_evaluated_data(document: Document, job: Job, evaluate: Evaluate) -> N
             found.setdefault(job.stages[stage].data, f"arm {label!r} (stage {stage!r}) has {job.stages[stage].data!r}")
     if len(found) > 1:
         what = f"the arms have different data, but are compared on the same samples: {', '.join(found.values())}; "
-        document.problem(("evaluate",), what + "set evaluate.data to the data that all of them are tested on")
+        do = "set evaluate.data to the data that all of them are tested on, and none is trained on (each fold of a "
+        document.problem(("evaluate",), f"{what}{do}cross-validation is a run of its own)")
 
 
 def _stages_of(job: Job, evaluate: Evaluate, arm: Arm) -> list[str]:
@@ -46,7 +52,7 @@ def _stages_of(job: Job, evaluate: Evaluate, arm: Arm) -> list[str]:
     names = {arm.stage}
     for condition, sweep in evaluate.sweeps.items():
         for parameter, values in (sweep.over or {}).items():
-            for value in values:
+            for value in map(severity_of, values):
                 shown = str(int(value) if value == int(value) else value)
                 names.add(arm.stage.replace(f"{{{parameter}}}", shown).replace("{condition}", condition))
     return [name for name in job.stages if name in names]

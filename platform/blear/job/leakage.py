@@ -1,4 +1,4 @@
-"""Finds stages whose weights are selected on the same split that the evaluation reports on."""
+"""Finds stages that are trained on, or whose weights are selected on, the split that the evaluation reports on."""
 
 from __future__ import annotations
 
@@ -14,8 +14,20 @@ def selected_on_reported_split(job: Job) -> list[str]:
     """
     if job.evaluate is None:
         return []
-    evaluated = set(_evaluated_stages(job))
+    evaluated = set(evaluated_stages(job))
     return [name for name in job.stages if name in evaluated and _selects_on_reported_split(job, name)]
+
+
+def trained_on_reported_split(job: Job) -> list[str]:
+    """Returns the evaluated stages, and those whose weights they read, that are trained on the evaluated split."""
+    if job.evaluate is None:
+        return []
+    reported, evaluated = job.evaluate, set(evaluated_stages(job))
+    return [
+        name
+        for name, stage in job.stages.items()
+        if name in evaluated and stage.split == reported.split and stage.data == (reported.data or stage.data)
+    ]
 
 
 def _selects_on_reported_split(job: Job, name: str) -> bool:
@@ -26,7 +38,7 @@ def _selects_on_reported_split(job: Job, name: str) -> bool:
     return validate.split == evaluate.split and stage.validation_data == (evaluate.data or stage.data)
 
 
-def _evaluated_stages(job: Job) -> Iterator[str]:
+def evaluated_stages(job: Job) -> Iterator[str]:
     """The stages that arms evaluate, and the stages whose weights these read."""
     arms = job.evaluate.arms.values() if job.evaluate is not None else ()
     waiting = [name for name in job.stages for arm in arms if _names(arm.stage, name) or _names(arm.restore, name)]

@@ -31,6 +31,8 @@ def _expanded(document: Document, section: str, entries: Mapping[str, Any]) -> d
     for name, entry in entries.items():
         matrix = entry.get("matrix") if isinstance(entry, dict) else None
         if not isinstance(matrix, dict) or not all(isinstance(v, list) for v in matrix.values()):
+            if name in expanded:
+                document.problem((section, name), f"a matrix above makes {name!r} too; rename one of them")
             expanded[name] = entry
             continue
         count = math.prod(len(values) for values in matrix.values())

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from blear.data.prepared import Prepared, share_opened
+from blear.data.shared_samples import require_unseen
 from blear.data.split_manifest import check_split_manifest
 from blear.errors import RunError
 from blear.evaluate.arms import evaluate_arms
@@ -89,6 +90,7 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
             for note in dict.fromkeys(notes):
                 echo(note)
             check_split_manifest(job, run.root, prepared)
+            require_unseen(job, prepared)
             run.update_info(**run_info(job, catalog, prepared, on_ray, command, profile))
             if job.search is not None:
                 from blear.search.run import search_job

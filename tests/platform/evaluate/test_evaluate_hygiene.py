@@ -6,7 +6,7 @@ import pytest
 
 from blear.data.split_manifest import FILE, check_split_manifest
 from blear.errors import JobError, RunError
-from blear.job.leakage import selected_on_reported_split
+from blear.job.leakage import selected_on_reported_split, trained_on_reported_split
 from blear.job.reader import read_job
 from blear.pipeline.prepare import prepare_data
 
@@ -85,6 +85,17 @@ def test_selection_on_the_reported_split_is_an_error_unless_allowed(read, choice
     validate = f"{choice[:-1]}, data: second}}"
     elsewhere, _ = read(SECOND, f"stages.first.validate={validate}")
     assert selected_on_reported_split(elsewhere) == []
+
+
+def test_training_on_the_reported_split_is_an_error(read):
+    """Stage `second` is evaluated, and starts from `first`."""
+    for name in ("first", "second"):
+        with pytest.raises(JobError, match=f"stage '{name}' is trained on 'dev', the split that `evaluate` reports on"):
+            read(f"stages.{name}.split=dev")
+    job, _ = read("stages.first.split=dev", "stages.second.backbone.start_from=null")
+    assert trained_on_reported_split(job) == []
+    elsewhere, _ = read(SECOND, "stages.first.split=dev", "stages.first.data=second", "evaluate.data=faces")
+    assert trained_on_reported_split(elsewhere) == []
 
 
 def test_monitoring_and_unevaluated_stages_are_no_selection(read):

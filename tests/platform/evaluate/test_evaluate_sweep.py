@@ -41,6 +41,17 @@ def test_levels_of_the_menus(name, parameter):
     assert len({level.severity for level in found}) == len(found) > 2
 
 
+def test_ranges_of_one_number_are_severities():
+    found = swept(use="kornia/RandomGaussianBlur", kernel_size=[9, 9], sigma=[1, 2])
+    assert [level.severity for level in found] == [0.5, 1, 2, 3, 5]
+    assert found[0].params["sigma"] == [0.5, 0.5]
+    assert [level.severity for level in swept(use="scale_mix", factors={1: 1, 2: 1, 4: 1})] == [1, 2, 4]
+    given = swept(use="kornia/RandomGaussianBlur", kernel_size=[9, 9], sigma=[1, 2], over={"sigma": [[1, 1], [2, 2]]})
+    assert [(level.severity, level.params["sigma"]) for level in given] == [(1, [1, 1]), (2, [2, 2])]
+    with pytest.raises(ValidationError, match=r"is the range \[1.0, 2.0\]; a severity is one number"):
+        swept(use="kornia/RandomGaussianBlur", kernel_size=[9, 9], sigma=[1, 2], over={"sigma": [[1, 2]]})
+
+
 def test_a_degradation_without_levels_is_an_error():
     with pytest.raises(JobError, match="do not differ in exactly one parameter"):
         swept(use="random_flip")

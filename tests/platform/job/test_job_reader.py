@@ -144,6 +144,9 @@ def test_matrix_makes_one_entry_for_each_value(job) -> None:
     assert all(stage.matrix is None for stage in read.stages.values())
     text = problems(job(("  clean:\n", "  lq:\n    matrix: {s: [2, 3]}\n"), ("{stage: clean}", "{stage: lq}")))
     assert "JOB:5:3: stages.lq: the matrix makes 'lq' twice" in text
+    entry = "use: procedural, size: 32"
+    text = problems(job(("data:\n", f'data:\n  "a_{{s}}": {{{entry}, matrix: {{s: [1, 2]}}}}\n  a_2: {{{entry}}}\n')))
+    assert "data.a_2: a matrix above makes 'a_2' too; rename one of them" in text
 
 
 def test_the_fallback_dataset_is_used_until_a_source_is_given(job, tmp_path: Path) -> None:

@@ -144,6 +144,17 @@ def test_degrade_is_the_chain_of_a_job() -> None:
     assert blear.degrade(faces[:, None], [{"use": "random_crop", "size": 16}]).shape == (5, 1, 16, 16, 3)
 
 
+def test_a_picture_that_becomes_a_sequence_keeps_its_frames() -> None:
+    faces = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    noise = [{"use": "imagenet_p", "perturbation": "gaussian_noise"}]
+    sequences = blear.degrade(faces, noise)
+    assert sequences.shape == (2, 31, 32, 32, 3)
+    assert blear.degrade(torch.from_numpy(faces).movedim(-1, 1), noise).shape == (2, 31, 3, 32, 32)
+    assert blear.degrade(faces[..., 0], noise).shape == (2, 31, 32, 32)
+    np.testing.assert_array_equal(sequences[:, 0], faces)
+    assert not np.array_equal(sequences[:, 1], faces)
+
+
 def test_degrade_names_what_is_wrong() -> None:
     faces = np.zeros((1, 8, 8), np.uint8)
     with pytest.raises(JobError, match=r"degradations: 0\.p: Input should be less than or equal to 1\n  ->"):

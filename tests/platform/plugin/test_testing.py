@@ -111,6 +111,7 @@ def test_the_scaffold_conforms(broken) -> None:
         ("dim=(1, 2, 3, 4)", "dim=(0, 1, 2, 3, 4)", "fade [0] a batch equals", "a batch to be its samples one by one"),
         ("mean = frames_BTCHW", "frames_BTCHW[0]\n        mean = frames_BTCHW", "fade [0] accepts empty", "IndexError"),
         ('{"contrast": contrast} for', '{"contrst": contrast} for', "fade [0] its levels", "levels()[0]: expected"),
+        ('{"contrast": contrast} for', '{"contrast": str(contrast)} for', "fade [0] its levels", "expected a number"),
         # backbones
         (
             'return {"map": x',

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
+from blear.plugin.severity import severity_of
 from blear.plugin.uses import DegradationEntry, Positive, StrictModel, Use
 
 
@@ -23,8 +24,10 @@ class Windows(StrictModel):
 class Sweep(Use):
     """A degradation under which arms are evaluated, at several values of one of its parameters."""
 
-    over: dict[str, list[float]] | None = Field(
-        None, description="parameter -> its values; null: the default levels of the degradation"
+    over: dict[str, list[float | list[float]]] | None = Field(
+        None,
+        description="parameter -> its values; where the parameter is a range, ranges of one value: [[2, 2], [4, 4]]. "
+        "null: the default levels of the degradation",
     )
     before: list[DegradationEntry] = Field(
         default_factory=list, description="degradations applied before the swept one, at every level"
@@ -45,6 +48,14 @@ class Sweep(Use):
         "the flip rate is computed, the fraction of frames whose decision differs from that of the `previous` frame, "
         "or of the `first` frame of the clip (for noise)",
     )
+
+    @field_validator("over")
+    @classmethod
+    def _severities(cls, over: dict[str, list[float | list[float]]] | None) -> Any:
+        for values in (over or {}).values():
+            for value in values:
+                severity_of(value)
+        return over
 
 
 CLEAN = "clean"

@@ -13,6 +13,7 @@ from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys, Draws
 from blear.errors import BlearError
 from blear.plugin.catalog import RegisteredComponent
 from blear.plugin.conformance.checks import TOLERANCE, Check, accelerator, expect, expect_close, for_each_example, shape
+from blear.plugin.severity import severity_of, varied_parameters
 
 _CLIPS = (
     ClipSpec(1, 3, 32, 32),
@@ -149,7 +150,11 @@ def _centre(frames_BTCHW: Tensor) -> Tensor:
 
 
 def _levels(built: _Built) -> None:
-    for number, level in enumerate(built.operation.levels()):
+    levels = built.operation.levels()
+    varied = varied_parameters(levels)
+    for number, level in enumerate(levels):
+        if len(varied) == 1:
+            _require_severity(f"levels()[{number}]", level[next(iter(varied))])
         problems = []
         for params in (dict(level), built.example | dict(level)):
             try:
@@ -162,6 +167,13 @@ def _levels(built: _Built) -> None:
             expect(
                 False, method, "parameters that build, alone or over the example's", f"{dict(level)}: {problems[-1]}"
             )
+
+
+def _require_severity(method: str, value: object) -> None:
+    try:
+        severity_of(value)
+    except ValueError as error:
+        expect(False, method, "a severity", f"one that {error}")
 
 
 def _moves(built: _Built) -> None:
