@@ -6,11 +6,12 @@ import torch
 from codec_clips import face
 from test_codec_plugin import build, keys
 
-from blear.contracts import BuildContext, Sample
+from blear.contracts import BuildContext, ClipSpec, Sample
 from blear.data.decoded.store import Store
 from blear.data.loader import sequential_batches
-from blear.data.prepare.offline_degradation import degrade_samples
+from blear.data.prepare.offline_degradation import build_offline_chain, degrade_samples
 from blear.data.prepared import Prepared
+from blear.degradation.arrays import parse_entries
 from blear.degradation.chain import Chain
 from blear.errors import JobError
 from blear.evaluate.predictions import read_predictions
@@ -145,7 +146,9 @@ def test_clips_of_variable_length_and_float_frames():
     chain = Chain([build("h264", crf=30)], 0)
     clips = [face(32)[:length] for length in (2, 2, 3)]
     varied = list(
-        degrade_samples(chain, [Sample(f"k{n}", clip, {}) for n, clip in enumerate(clips)], "train", varied=True)
+        degrade_samples(
+            lambda _: chain, [Sample(f"k{n}", clip, {}) for n, clip in enumerate(clips)], "train", varied=True
+        )
     )
     settings = Settings("h264", crf=30, preset="medium")
     for sample, clip in zip(varied, clips, strict=True):
@@ -153,16 +156,30 @@ def test_clips_of_variable_length_and_float_frames():
         assert np.array_equal(sample.frames, transcode(clip, settings).frames_THWC)
     own = np.zeros((1, 4, 4, 3), np.uint8)
     floats = Sample("k", clips[0].astype(np.float32) / 255, {}, own, meta={"face_px": 9})
-    (done,) = degrade_samples(chain, [floats], "train", varied=False)
+    (done,) = degrade_samples(lambda _: chain, [floats], "train", varied=False)
     assert done.frames.dtype == np.float32
     assert np.array_equal((done.frames * 255).round(), transcode(clips[0], settings).frames_THWC)
     assert done.clean is own
     assert done.meta == {"face_px": 9, "kbps": transcode(clips[0], settings).kbps}
 
 
+def test_each_frame_of_a_short_clip_has_its_own_draw():
+    class Faces:
+        clip = ClipSpec(3, 3, 32, 32, shortest=1)
+
+    catalog = load_plugins()
+    entries = parse_entries([{"use": "gaussian_noise", "per": "frame"}])
+    chain_of = build_offline_chain(catalog, entries, 0, Faces())
+    samples = [Sample("k", face(32)[:length], {}) for length in (3, 2, 1)]
+    done = [sample.frames for sample in degrade_samples(chain_of, samples, "train", varied=True)]
+    assert [len(frames) for frames in done] == [3, 2, 1]
+    for frames in done[1:]:
+        np.testing.assert_array_equal(frames, done[0][: len(frames)])
+
+
 def test_a_degradation_without_a_codec_has_no_bit_rate():
     half = load_plugins().get("degradation", "downscale").build({"factor": 2}, BuildContext())
-    (done,) = degrade_samples(Chain([half], 0), [Sample("k", face(32)[:1], {})], "train", varied=False)
+    (done,) = degrade_samples(lambda _: Chain([half], 0), [Sample("k", face(32)[:1], {})], "train", varied=False)
     frames = torch.from_numpy(face(32)[:1]).permute(0, 3, 1, 2)[None] / 255
     expected = half.apply(frames, half.draw(keys(1)))[0].clamp(0, 1).mul(255).round().byte()
     assert np.array_equal(done.frames, expected.permute(0, 2, 3, 1))

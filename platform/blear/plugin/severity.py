@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def severity_of(value: object) -> float:
+def severity_of(value: Any) -> float:
     """Returns the severity that a value of a swept parameter means: a number, or a range of that number alone.
 
     Raises:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,8 +44,13 @@ def degradation_records(catalog: Catalog, uses: Sequence[DegradationEntry]) -> l
     return records
 
 
-def build_offline_chain(catalog: Catalog, uses: Sequence[DegradationEntry], seed: int, dataset: Dataset) -> Chain:
+def build_offline_chain(
+    catalog: Catalog, uses: Sequence[DegradationEntry], seed: int, dataset: Dataset
+) -> Callable[[int], Chain]:
     """Builds the chain for the clips of a dataset, on the CPU.
+
+    Returns:
+        A function: number of frames of a clip, which may be less than the declared one -> its chain.
 
     Raises:
         PluginError: a degradation cannot serve these clips.
@@ -57,16 +63,25 @@ def build_offline_chain(catalog: Catalog, uses: Sequence[DegradationEntry], seed
         raise JobError(
             what, "degrade_once", "change the size in the stage's `augment`, or with the dataset's parameters"
         )
-    return chain
+
+    @functools.cache
+    def of_length(length: int) -> Chain:
+        if length == clip.length:
+            return chain
+        return build_chain(catalog, uses, BuildContext(seed, replace(clip, length=length, shortest=None)))[0]
+
+    return of_length
 
 
-def degrade_samples(chain: Chain, samples: Iterable[Sample], split: str, varied: bool) -> Iterator[Sample]:
+def degrade_samples(
+    chain_of: Callable[[int], Chain], samples: Iterable[Sample], split: str, varied: bool
+) -> Iterator[Sample]:
     """Yields the samples with degraded frames of the same type, and `kbps` in `meta` where a codec was applied.
 
     The random draws for a sample depend on the job's seed, the split and the sample's key alone.
 
     Args:
-        chain: of `build_offline_chain`.
+        chain_of: of `build_offline_chain`.
         samples: of one part.
         split: name of the split.
         varied: whether clips differ in length. If so, samples get no clean clip; else a sample without a clean clip
@@ -76,7 +91,7 @@ def degrade_samples(chain: Chain, samples: Iterable[Sample], split: str, varied:
         frames_BTHWC = np.stack([sample.frames for sample in batch])
         frames_BTCHW = as_float(torch.from_numpy(frames_BTHWC).permute(0, 1, 4, 2, 3), torch.device("cpu"))
         ids_B = np.array([_sample_id(split, sample.key) for sample in batch], dtype=np.int64)
-        shown_BTCHW, kbps_B = chain.coded(frames_BTCHW, np.zeros_like(ids_B), ids_B)
+        shown_BTCHW, kbps_B = chain_of(frames_BTCHW.shape[1]).coded(frames_BTCHW, np.zeros_like(ids_B), ids_B)
         if frames_BTHWC.dtype == np.uint8:
             shown_BTCHW = shown_BTCHW.clamp(0, 1).mul(255).round().byte()
         shown_BTHWC = shown_BTCHW.permute(0, 1, 3, 4, 2).contiguous().numpy()

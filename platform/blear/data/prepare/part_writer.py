@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -75,7 +75,7 @@ def cached_dataset(spec: PrepareSpec) -> Dataset:
 
 
 @functools.lru_cache(maxsize=1)
-def cached_offline_chain(spec: PrepareSpec) -> Chain:
+def cached_offline_chain(spec: PrepareSpec) -> Callable[[int], Chain]:
     """Builds the chain of offline degradations, once in a process."""
     from blear.data.prepare.offline_degradation import build_offline_chain  # imports torch
 
