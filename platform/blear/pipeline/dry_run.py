@@ -90,6 +90,8 @@ def dry_run(
                         where = f"evaluate.arms.{label}"
                         problems.attempt(where, partial(_check_arm, checker, job.evaluate, role, name))
         problems.attempt("evaluate.equivalence", partial(_check_equivalence, checker, job.evaluate, sorted(usable)))
+        if usable.issuperset(_arm_stages(job, job.evaluate)):
+            problems.attempt("evaluate.sweep", partial(_check_flips, checker, job, job.evaluate))
     if problems.lines:
         raise JobError("\n".join(problems.lines))
     return [*checker.notes, *_absent_classes(job, facts)]
@@ -195,6 +197,19 @@ def _check_equivalence(checker: StageChecker, evaluate: Evaluate, usable: Sequen
                 if pair.target is not None and _is_named(name, evaluate.arms[label].stage) and pair.target not in known:
                     what = f"stage {name!r} of the arm {label!r} has no target {pair.target!r}"
                     raise JobError(what, "evaluate.equivalence", f"choose one of: {', '.join(known)}")
+
+
+def _check_flips(checker: StageChecker, job: Job, evaluate: Evaluate) -> None:
+    """Checks that a target of the arms has classes where a sweep asks for flip rates.
+
+    Raises:
+        JobError: all are regression targets.
+    """
+    conditions = [condition for condition, sweep in evaluate.sweeps.items() if "flips" in sweep.group]
+    outputs = [checker.output(name) for name in _arm_stages(job, evaluate)]
+    if conditions and not any(output.classes[target] for output in outputs for target in output.metrics):
+        what = f"flip rates (of {', '.join(conditions)}) need a target with classes, and no arm has one"
+        raise JobError(what, "", "leave `flips` out of the sweep's `group`")
 
 
 def _conditions(
