@@ -96,11 +96,11 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
                 table = search_job(job, catalog, run, prepared)
             else:
                 _train(job, catalog, run, prepared, on_ray)
-            if job.evaluate is None:
-                return run.root
-            if job.search is None:
+            if job.search is None and job.evaluate is not None:
                 table = _evaluate(job, catalog, run, prepared, on_ray)
             run.update_info(finished=utc_now(), seconds=run.info.get("seconds", 0.0) + time.monotonic() - began)
+            if job.evaluate is None:
+                return run.root
             print_markdown(table, console)
             report = _report(run.root, on_ray or job.search is not None)
         echo(f"report: {report}")
