@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from blear.job.schema import Arm, Evaluate, Search
 
@@ -17,6 +17,12 @@ def is_named(stage: str, template: str | None) -> bool:
     if template is None:
         return False
     return re.fullmatch(".+".join(map(re.escape, _REPLACED.split(template))), stage) is not None
+
+
+def evaluated_stages(evaluate: Evaluate, stages: Iterable[str]) -> list[str]:
+    """Returns the stages whose models arms run, restoration included."""
+    templates = {template for arm in evaluate.arms.values() for template in (arm.stage, arm.restore)}
+    return [name for name in stages if any(is_named(name, template) for template in templates)]
 
 
 def final_evaluation(evaluate: Evaluate, search: Search, stages: Mapping[str, str]) -> Evaluate:
