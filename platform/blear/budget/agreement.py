@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blear.evaluate.statistics.bootstrap import MIN_CLUSTERS
 from blear.evaluate.statistics.resampler import ClusteredPredictions, Resampler
 from blear.metrics import REGRESSION
 
@@ -45,20 +46,25 @@ def time_blocks(seconds: Sequence[np.ndarray]) -> np.ndarray:
 def agreement(truth_NK: np.ndarray, found_NK: np.ndarray, blocks_N: np.ndarray, classes: bool) -> Agreement:
     """Compares the predictions on an encoded video with those on the original.
 
+    With fewer than three blocks, which say nothing about the spread between blocks, the interval holds all values.
+
     Args:
         truth_NK: of the original, probabilities or one value.
         blocks_N: from `time_blocks`.
         classes: whether the target is a class.
     """
-    resampler = Resampler(int(blocks_N.max()) + 1, _RESAMPLES, seed=0)
+    blocks = int(blocks_N.max()) + 1
+    resampler = Resampler(blocks, _RESAMPLES if blocks >= MIN_CLUSTERS else 0, seed=0)
     if classes:
         same_N = truth_NK.argmax(axis=1) == found_NK.argmax(axis=1)
-        if same_N.all() or not same_N.any():  # no resample differs: the exact interval of N independent faces
+        if blocks >= MIN_CLUSTERS and (
+            same_N.all() or not same_N.any()
+        ):  # no resample differs: the exact interval of N independent faces
             end = 0.025 ** (1 / len(same_N))
             return Agreement(1.0, end, 1.0) if same_N.all() else Agreement(0.0, 0.0, 1 - end)
         estimate = resampler.mean(same_N.astype(np.float64), blocks_N)
     else:
         pair = ClusteredPredictions(truth_NK[:, 0], found_NK[:, 0], blocks_N, 0)
         estimate = resampler.estimate(pair, REGRESSION[0])
-    low, high = estimate.interval() or (estimate.value, estimate.value)
+    low, high = (estimate.interval() if blocks >= MIN_CLUSTERS else None) or (0.0 if classes else -1.0, 1.0)
     return Agreement(float(estimate.value), float(low), float(high))

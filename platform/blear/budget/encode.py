@@ -69,6 +69,12 @@ def encode_video(video: Path, setting: Setting, out: Path, seconds: float | None
 
 def source_rate(video: Path, seconds: float | None = None) -> float:
     """Bit rate of the video stream of a file up to a time, in kbit/s, without the container."""
+    bits, length = source_size(video, seconds)
+    return bits / length / 1000
+
+
+def source_size(video: Path, seconds: float | None = None) -> tuple[int, float]:
+    """Bits of the video stream of a file up to a time, without the container, and their length in seconds."""
     with av.open(f"file:{video.absolute()}") as container:
         stream, bits, first, last = container.streams.best("video"), 0, None, 0.0
         for packet in container.demux(stream):
@@ -78,7 +84,7 @@ def source_rate(video: Path, seconds: float | None = None) -> float:
             first = now if first is None else first
             if seconds is None or now - first < seconds:
                 bits, last = bits + 8 * packet.size, max(last, now - first)
-    return bits / (last + 1 / probe_video(video).rate) / 1000
+    return bits, last + 1 / probe_video(video).rate
 
 
 def _stream(container: Any, setting: Setting, size: tuple[int, int], rate: Fraction) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from blear.budget.agreement import Agreement, agreement, time_blocks
-from blear.budget.encode import encode_video, source_rate
+from blear.budget.encode import encode_video, source_size
 from blear.budget.faces import VideoFaces, encoded_values, original_faces
 from blear.budget.settings import Setting, grid
 from blear.errors import DataError, RunError
@@ -109,7 +109,7 @@ def find_budget(given: Sequence[str], options: BudgetOptions) -> Budget:
         target,
         classes,
         len(truth_NK),
-        _source_rate(videos, originals, options.predict.seconds),
+        _source_rate(videos, options.predict.seconds),
         videos,
         (first.shape[1], first.shape[0]),
     )
@@ -139,6 +139,7 @@ def _try(
     return bits / seconds / 1000, np.concatenate(found)
 
 
-def _source_rate(videos: Sequence[Path], originals: Sequence[VideoFaces], seconds: float | None) -> float:
-    lengths = np.array([max(float(one.seconds_N.max()), 1e-3) for one in originals])
-    return float(np.average([source_rate(video, seconds) for video in videos], weights=lengths))
+def _source_rate(videos: Sequence[Path], seconds: float | None) -> float:
+    """The mean bit rate of the videos, weighted by their lengths as that of a setting."""
+    sizes = [source_size(video, seconds) for video in videos]
+    return sum(bits for bits, _ in sizes) / sum(length for _, length in sizes) / 1000

@@ -78,17 +78,17 @@ def match_labels(model: Sequence[str], data: Sequence[str], given: Sequence[tupl
     Raises:
         RunError: a class has no match; the message proposes `--labels` for all of them.
     """
-    ours_of, theirs_of = {_plain(name): name for name in model}, {_plain(name): name for name in data}
-    pairs: dict[str, str | None] = {name: theirs_of.get(_plain(name)) for name in model}
+    ours_of, theirs_of = {plain_name(name): name for name in model}, {plain_name(name): name for name in data}
+    pairs: dict[str, str | None] = {name: theirs_of.get(plain_name(name)) for name in model}
     open_names = [name for name, match in pairs.items() if match is None]
     for ours, theirs in given:
-        if _plain(ours) not in ours_of:
+        if plain_name(ours) not in ours_of:
             continue
-        if theirs and _plain(theirs) not in theirs_of:
+        if theirs and plain_name(theirs) not in theirs_of:
             what = f"the data have no class {theirs!r}"
             raise RunError(what, f"--labels {ours}={theirs}", f"their classes: {', '.join(data)}")
-        pairs[ours_of[_plain(ours)]] = theirs_of.get(_plain(theirs))
-        open_names = [name for name in open_names if _plain(name) != _plain(ours)]
+        pairs[ours_of[plain_name(ours)]] = theirs_of.get(plain_name(theirs))
+        open_names = [name for name in open_names if plain_name(name) != plain_name(ours)]
     missing = [name for name in data if name not in pairs.values()]
     if open_names or missing:
         raise _unmatched(model, data, open_names, missing, where)
@@ -117,11 +117,12 @@ def _unmatched(
 
 def _closest(name: str, others: Sequence[str]) -> str | None:
     """The most similar name that shares its first letters."""
-    plain = {_plain(other): other for other in others}
-    same = [other for other in plain if other[:_STEM] == _plain(name)[:_STEM]]
-    found = difflib.get_close_matches(_plain(name), same, n=1, cutoff=0.3)
+    plain = {plain_name(other): other for other in others}
+    same = [other for other in plain if other[:_STEM] == plain_name(name)[:_STEM]]
+    found = difflib.get_close_matches(plain_name(name), same, n=1, cutoff=0.3)
     return plain[found[0]] if found else None
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A class name without case and without spaces around it; names are compared in this form."""
     return name.strip().casefold().replace("_", " ")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from blear.card.labels import plain_name
 from blear.contracts import BuildContext, Dataset, Framed, Sample
 from blear.data.prepare.picture_sample import sample_pictures
 from blear.errors import DataError
@@ -64,11 +65,16 @@ class CardData:
         return digest.hexdigest()
 
     def without_classes(self, names: Sequence[str]) -> CardData:
-        """Leaves classes and their samples out.
+        """Leaves classes and their samples out. Names match without regard to case, as in `match_labels`.
 
         Raises:
-            DataError: fewer than two classes are left.
+            DataError: there is no such class, or fewer than two classes are left.
         """
+        plain = {plain_name(name): name for name in self.classes}
+        if unknown := [name for name in names if plain_name(name) not in plain]:
+            do = f"their classes: {', '.join(self.classes)}"
+            raise DataError(f"the data have no class {unknown[0]!r}", f"--labels ={unknown[0]}", do)
+        names = [plain[plain_name(name)] for name in names]
         kept = [number for number, name in enumerate(self.classes) if name not in names]
         if len(kept) < 2 or not np.isin(self.truth_N, kept).any():
             raise DataError(f"without {', '.join(names)} fewer than two classes are left", "--labels", "leave out less")

@@ -148,13 +148,19 @@ def evaluation_chain(
     return Chain(nodes, context.seed), after
 
 
-def as_float(frames: Tensor, device: torch.device) -> Tensor:
+def as_float(frames: Tensor, device: torch.device, *, exact: bool = False) -> Tensor:
     """Moves stored frames to a device, as contiguous float32 in [0, 1].
 
     Args:
         frames: uint8 in 0..255, or float in [0, 1].
+        exact: whether the values equal those of the CPU to the bit. CUDA divides by a number by multiplying with its
+            reciprocal, which differs in the last bit for half of the values.
     """
     frames = frames.to(device, non_blocking=True)
     if frames.dtype != torch.uint8:
         return frames.float().contiguous()
-    return torch.empty(frames.shape, dtype=torch.float32, device=device).copy_(frames).div_(255.0)
+    return (
+        torch.empty(frames.shape, dtype=torch.float32, device=device)
+        .copy_(frames)
+        .div_(torch.full((), 255.0, device=device) if exact else 255.0)
+    )

@@ -20,7 +20,7 @@ from blear.evaluate.statistics.temperature import Temperatures, fit_temperatures
 from blear.evaluate.summarise import SummaryOptions, summarise_targets
 from blear.evaluate.summary import Summary
 from blear.job.leakage import selected_on_reported_split
-from blear.job.schema import Evaluate, Job, Pool
+from blear.job.schema import Evaluate, Job
 from blear.plugin.catalog import Catalog
 from blear.progress import track
 from blear.storage.run_folder import RunFolder, write_text
@@ -105,7 +105,7 @@ def _write_tables(evaluator: Evaluator, evaluate: Evaluate, run: RunFolder) -> N
 def _summarise(evaluator: Evaluator, evaluate: Evaluate, run: RunFolder) -> Summary:
     """Writes faces.npz and computes the summary, both from the predictions table."""
     table = read_predictions(run.root / "predictions.parquet")
-    pool = evaluate.pool or (Pool() if evaluate.windows is not None else None)
+    pool = evaluate.pooling
     targets = list(evaluator.metrics)
     of_targets = [table.filter(pc.field("target") == target) for target in targets]
     write_faces(

@@ -112,6 +112,11 @@ def class_names(table: pa.Table) -> tuple[str, ...]:
     return tuple(of_targets[target] if target in of_targets else json.loads(metadata.get(CLASSES_KEY, b"[]")))
 
 
+def has_class_target(table: pa.Table) -> bool:
+    """Whether any target of the data has classes."""
+    return any(json.loads((table.schema.metadata or {}).get(TARGETS_KEY, b"{}")).values()) or bool(class_names(table))
+
+
 def first_target(table: pa.Table) -> str | None:
     """Returns the target of the first row; None for a table without rows."""
     return table["target"][0].as_py() if table.num_rows else None

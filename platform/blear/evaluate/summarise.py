@@ -37,7 +37,7 @@ class SummaryOptions:
         slices: columns to slice by.
         mce: what mCE is relative to: an arm, or error rates by condition and severity. None: no mCE.
         groups: condition -> the entry `group` of its sweep.
-        temperatures: (arm, stage) -> temperature, fitted on the validation split.
+        temperatures: (arm, stage, training seed) -> temperature, fitted on the validation split.
     """
 
     equivalence: Sequence[Equivalent] = ()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from blear.job.arm_stages import BEST, final_evaluation
 from blear.job.document import Document, Where
 from blear.job.leakage import selected_on_reported_split, trained_on_reported_split
 from blear.job.schema import Arm, Evaluate, Job, Search
@@ -80,5 +83,39 @@ def _check_search(document: Document, job: Job, search: Search) -> None:
     paths: dict[Where, str] = {(*where, "space", path): path for path in search.space}
     paths |= {(*where, "baselines", label, path): path for label, held in search.baselines.items() for path in held}
     for place, path in paths.items():
-        if not document.has_path(path):
+        matched = document.matches(path)
+        if not matched:
             document.problem(place, "this path does not exist in the job")
+        if any(map(_changes_shards, matched)):
+            what = (
+                "trials read shards that are prepared once, so all would have the same data; run a job for each value"
+            )
+            document.problem(place, what)
+        others = [name for name in _values(search, place) if isinstance(name, str) and name not in job.used_data]
+        if others and any(map(_names_data, matched)):
+            what = f"the data {others[0]!r} are not prepared, since no stage of the job has them"
+            document.problem(place, f"{what}; choose from: {', '.join(job.used_data)}")
+    if job.evaluate is not None and search.stage in job.stages:
+        try:
+            final_evaluation(job.evaluate, search, dict.fromkeys([*search.baselines, BEST], search.stage))
+        except ValueError as error:
+            document.problem(("evaluate", "arms"), str(error))
+
+
+def _changes_shards(where: Where) -> bool:
+    """Whether a value belongs to the prepared shards. What replaces missing data has values that training reads."""
+    training = where[2:3] == ("stand_in",) and where[3:4] in (("draw",), ("augment",), ("degrade",))
+    return where[0] == "data" and not training
+
+
+def _names_data(where: Where) -> bool:
+    """Whether a value is the name of the data of a stage or of the evaluation."""
+    of_stage = where[0] == "stages" and where[2:] in (("data",), ("validate", "data"))
+    return of_stage or where == ("evaluate", "data")
+
+
+def _values(search: Search, place: Where) -> list[Any]:
+    """Returns the values of a path of the search space or of a baseline."""
+    if place[1] == "space":
+        return search.space[str(place[2])].choice or []
+    return [search.baselines[str(place[2])][str(place[3])]]

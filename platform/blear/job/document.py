@@ -90,7 +90,11 @@ class Document:
 
     def has_path(self, path: str) -> bool:
         """Whether `assign` accepts a path."""
-        return any(True for _ in _spots(self.data, tuple(path.split("."))))
+        return bool(self.matches(path))
+
+    def matches(self, path: str) -> list[Where]:
+        """Returns the places that `assign` sets for a path."""
+        return [where for _, _, where in _spots(self.data, tuple(path.split(".")))]
 
     def assign(self, path: str, value: Any, origin: str) -> None:
         """Sets a value.

@@ -11,6 +11,7 @@ from blear.contracts import ClipSpec
 from blear.errors import BlearError, DataError, JobError
 from blear.evaluate.sweep import levels
 from blear.evaluate.transform import condition_chain, evaluation_transform
+from blear.job.arm_stages import is_named
 from blear.job.schema import Arm, Evaluate, Job
 from blear.pipeline.data_facts import DataFacts
 from blear.pipeline.stage_check import StageChecker, StageOutput, require_split
@@ -86,10 +87,12 @@ def dry_run(
         for label, arm in job.evaluate.arms.items():
             for name in sorted(usable):
                 for role, template in (("stage", arm.stage), ("restore", arm.restore)):
-                    if _is_named(name, template):
+                    if is_named(name, template):
                         where = f"evaluate.arms.{label}"
                         problems.attempt(where, partial(_check_arm, checker, job.evaluate, role, name))
         problems.attempt("evaluate.equivalence", partial(_check_equivalence, checker, job.evaluate, sorted(usable)))
+        if usable.issuperset(_arm_stages(job, job.evaluate)):
+            problems.attempt("evaluate.sweep", partial(_check_flips, checker, job, job.evaluate))
     if problems.lines:
         raise JobError("\n".join(problems.lines))
     return [*checker.notes, *_absent_classes(job, facts)]
@@ -116,17 +119,9 @@ def _absent_classes(job: Job, facts: Mapping[str, DataFacts]) -> Iterator[str]:
                     yield f"data {data}: no sample of the split {split} has {target} {', '.join(absent)}"
 
 
-def _is_named(stage: str, template: str | None) -> bool:
-    """Whether a stage is named by an arm, or belongs to its family of experts."""
-    if template is None:
-        return False
-    first, brace, _ = template.partition("{")
-    return stage == template or (bool(brace) and stage.startswith(first))
-
-
 def _arm_stages(job: Job, evaluate: Evaluate) -> list[str]:
     """The stages that arms evaluate."""
-    return [name for name in job.stages if any(_is_named(name, arm.stage) for arm in evaluate.arms.values())]
+    return [name for name in job.stages if any(is_named(name, arm.stage) for arm in evaluate.arms.values())]
 
 
 def _split_checks(
@@ -192,9 +187,22 @@ def _check_equivalence(checker: StageChecker, evaluate: Evaluate, usable: Sequen
         for label in (pair.of, pair.against):
             for name in usable:
                 known = checker.output(name).metrics
-                if pair.target is not None and _is_named(name, evaluate.arms[label].stage) and pair.target not in known:
+                if pair.target is not None and is_named(name, evaluate.arms[label].stage) and pair.target not in known:
                     what = f"stage {name!r} of the arm {label!r} has no target {pair.target!r}"
                     raise JobError(what, "evaluate.equivalence", f"choose one of: {', '.join(known)}")
+
+
+def _check_flips(checker: StageChecker, job: Job, evaluate: Evaluate) -> None:
+    """Checks that a target of the arms has classes where a sweep asks for flip rates.
+
+    Raises:
+        JobError: all are regression targets.
+    """
+    conditions = [condition for condition, sweep in evaluate.sweeps.items() if "flips" in sweep.group]
+    outputs = [checker.output(name) for name in _arm_stages(job, evaluate)]
+    if conditions and not any(output.classes[target] for output in outputs for target in output.metrics):
+        what = f"flip rates (of {', '.join(conditions)}) need a target with classes, and no arm has one"
+        raise JobError(what, "", "leave `flips` out of the sweep's `group`")
 
 
 def _conditions(
@@ -205,7 +213,7 @@ def _conditions(
     tested: list[Arm] = [arm for arm in evaluate.arms.values() if not arm.clean]
     for name, stage in job.stages.items():
         data = evaluate.data or stage.data
-        if data not in facts or not any(_is_named(name, arm.stage) for arm in tested):
+        if data not in facts or not any(is_named(name, arm.stage) for arm in tested):
             continue
         targets = facts.get(stage.data, facts[data]).targets
         _, context = evaluation_transform(job, name, catalog, facts[data].clip, targets)

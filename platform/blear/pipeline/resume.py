@@ -78,7 +78,8 @@ def _locked_changes(run: RunFolder, before: Job, job: Job) -> Iterator[tuple[str
     if trained and (before.seeds is None) != (job.seeds is None):  # seeds of a list can be added and removed
         paths["seeds",] = None
     for name in trained:
-        paths |= {("stages", name): None, ("data", before.stages[name].data): None}
+        stage = before.stages[name]  # validation selects the weights of `keep: best` and the end of `patience`
+        paths |= {("stages", name): None, ("data", stage.data): None, ("data", stage.validation_data): None}
     for path in paths:
         yield from _differences(".".join(path), _value_at(old, path), _value_at(new, path))
 

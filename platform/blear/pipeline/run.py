@@ -14,6 +14,7 @@ from blear.data.shared_samples import require_unseen
 from blear.data.split_manifest import check_split_manifest
 from blear.errors import RunError
 from blear.evaluate.arms import evaluate_arms
+from blear.job.arm_stages import evaluated_stages
 from blear.job.reader import read_job
 from blear.job.schema import Job, Search
 from blear.pipeline.data_facts import DataFacts, data_facts
@@ -98,11 +99,11 @@ def run_job(job: Job, catalog: Catalog, *, runner: str, fresh: bool, command: st
                 table = search_job(job, catalog, run, prepared)
             else:
                 _train(job, catalog, run, prepared, on_ray)
-            if job.evaluate is None:
-                return run.root
-            if job.search is None:
+            if job.search is None and job.evaluate is not None:
                 table = _evaluate(job, catalog, run, prepared, on_ray)
             run.update_info(finished=utc_now(), seconds=run.info.get("seconds", 0.0) + time.monotonic() - began)
+            if job.evaluate is None:
+                return run.root
             print_markdown(table, console)
             report = _report(run.root, on_ray or job.search is not None)
         echo(f"report: {report}")
@@ -193,7 +194,7 @@ def evaluate_run(root: Path, *, on_ray: bool = False) -> str:
         The results as a Markdown table.
 
     Raises:
-        RunError: `root` is not a run folder, a stage is not trained, or the job has no `evaluate` section.
+        RunError: `root` is not a run folder, a stage of an arm is not trained, or the job has no `evaluate` section.
     """
     root = stored_run_folder(root)
     with mirrored(root, create=False) if root.parent == storage_root() / "runs" else contextlib.nullcontext():
@@ -215,7 +216,7 @@ def _evaluate_run(root: Path, on_ray: bool) -> str:
     if job.evaluate is None:
         raise RunError("this job has no `evaluate` section", str(root / "job.yaml"), "add one to the job and run it")
     for _, own_run in seed_runs(job, run).values():
-        for name in job.stages:
+        for name in evaluated_stages(job.evaluate, job.stages):  # after a search, the run lacks the searched stage
             own_run.weights(name)
     with run_lock(root), ray_session(on_ray, local=on_ray and not uses_ray("auto")):
         prepared = prepare_data(job, catalog)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -12,8 +12,9 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML, YAMLError
 
-from blear.errors import RunError
+from blear.errors import RunError, first_line
 from blear.evaluate.predictions import read_predictions
 from blear.evaluate.summary import Summary, read_summary
 from blear.report.run_info import RunInfo, StageInfo
@@ -117,19 +118,34 @@ def _read_model(model: type[_Model], path: Path, do: str) -> _Model:
 
 
 def _stages(root: Path, seeds: Sequence[int] | None) -> list[tuple[StageInfo, StageLog]]:
-    """Reads the stages in the order of training; with several seeds, their names have the seed."""
+    """Reads the stages of the job in the order of training; with several seeds, their names have the seed."""
+    names = _stage_names(root)
     if not seeds:
-        return [_stage(folder) for folder in _stage_folders(root / "stages")]
+        return [_stage(folder) for folder in _stage_folders(root / "stages", names)]
     found = []
     for seed in seeds:
-        for info, log in map(_stage, _stage_folders(RunFolder(root).of_seed(seed).root / "stages")):
+        for info, log in map(_stage, _stage_folders(RunFolder(root).of_seed(seed).root / "stages", names)):
             found.append((info.model_copy(update={"name": f"{info.name}, seed {seed}"}), log))
     return found
 
 
-def _stage_folders(stages: Path) -> list[Path]:
-    """Returns the folders of the stages, in the order of training."""
-    folders = [folder for folder in stages.iterdir() if folder.is_dir()] if stages.is_dir() else []
+def _stage_names(root: Path) -> Collection[str]:
+    """Returns the names of the job's stages; of a search, of the job of its best trial and of its baselines.
+
+    A run may have folders of other stages, which an earlier version of its job had.
+    """
+    final = root / "final.yaml"
+    file = final if final.is_file() else root / "job.yaml"
+    try:
+        loaded = YAML(typ="safe", pure=True).load(file.read_text())
+        return {str(name) for name in loaded["stages"]}
+    except (YAMLError, KeyError, TypeError) as error:
+        raise RunError(f"the stages of the job cannot be read: {first_line(error)}", str(file), _CONTINUE) from error
+
+
+def _stage_folders(stages: Path, names: Collection[str]) -> list[Path]:
+    """Returns the folders of the named stages, in the order of training."""
+    folders = [stages / name for name in names if (stages / name).is_dir()]
     unfinished = [folder.name for folder in folders if not (folder / "stage.json").is_file()]
     if unfinished or not folders:
         what = f"training is not finished: {', '.join(sorted(unfinished))}" if unfinished else "no trained stages"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_model
 from torch import nn
 
 from blear.errors import JobError
@@ -23,10 +26,13 @@ from blear.progress import track
 from blear.search.objective import Curve, TargetMetric, curve_of
 from blear.storage.run_folder import RunFolder, write_text
 from blear.storage.shared_run import SharedRun, no_upload
+from blear.train.checkpoint import TrainerState, checkpoint_path, checkpoint_weights
 from blear.train.loop import train_stage
 from blear.train.model import Recognizer, build_recognizer, evaluated_targets
 from blear.train.plan import StagePlan
 from blear.train.worker import LocalWorker, local_device
+
+_WAIT_S = 600.0
 
 OnCurves = Callable[[int, list[Curve]], None]
 """Called with the step and the curves of the objectives' metrics, of each evaluation during training."""
@@ -152,8 +158,9 @@ def evaluate_configuration(
         evaluator.models[context.stage] = model  # type: ignore[assignment]
     with track("evaluation", len(evaluator.levels)) as bar:
         tables = list(evaluator.tables(bar))
-    found = evaluator.metrics
-    return [curve_of(tables, m.target, next(each for each in found[m.target] if each.name == m.name)) for m in metrics]
+    found, pool = evaluator.metrics, evaluator.evaluate.pooling
+    pairs = [(m.target, next(each for each in found[m.target] if each.name == m.name)) for m in metrics]
+    return [curve_of(tables, target, metric, pool) for target, metric in pairs]
 
 
 def objective_metrics(
@@ -226,7 +233,30 @@ class _EvaluatingWorker(LocalWorker):
         self._upload(False)
         if self._on_curves is None or self._model is None:
             return
-        self._model.eval()
-        curves = evaluate_configuration(self._context, self._plan.job, self._plan.run, self._metrics, self._model)
+        model = self._kept_model(step)
+        model.eval()
+        curves = evaluate_configuration(self._context, self._plan.job, self._plan.run, self._metrics, model)
         self._model.train()
         self._on_curves(step, curves)
+
+    def _kept_model(self, step: int) -> nn.Module:
+        """The model with the weights that a stage which ends at this step keeps: their average, or the best ones."""
+        assert self._model is not None
+        stage, folder = self._plan.spec, self._plan.run.stage(self._plan.stage) / "checkpoints"
+        keeps_best = stage.validate_ is not None and stage.validate_.keep == "best"
+        if stage.ema is None and stage.swa is None and not keeps_best:
+            return self._model
+        await_checkpoint(self._plan.run, self._plan.stage, step)
+        newest = checkpoint_path(folder, step)
+        state = TrainerState.from_json((newest / "state.json").read_text())
+        best = state.best_step if keeps_best else None
+        kept = copy.deepcopy(self._model)
+        load_model(kept, checkpoint_weights(newest if best is None else checkpoint_path(folder, best)))
+        return kept
+
+
+def await_checkpoint(run: RunFolder, stage: str, step: int) -> None:
+    """Waits until the writer thread has written the checkpoint of a step."""
+    newest, until = checkpoint_path(run.stage(stage) / "checkpoints", step), time.monotonic() + _WAIT_S
+    while not (newest / "state.json").is_file() and time.monotonic() < until:
+        time.sleep(0.01)

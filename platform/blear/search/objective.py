@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 
 from blear.contracts import Metric
 from blear.errors import JobError
+from blear.evaluate.pool import pool_predictions
 from blear.evaluate.predictions import TRUTH_SHARES, is_distribution
 from blear.evaluate.statistics.robustness_scores import log_area
-from blear.job.schema import CLEAN, Objective
+from blear.job.schema import CLEAN, Objective, Pool
 
 Curve = dict[tuple[str, float], float]
 """Robustness curve: (condition, severity) -> metric."""
@@ -29,13 +30,15 @@ class TargetMetric:
     higher_is_better: bool
 
 
-def curve_of(tables: Iterable[pa.Table], target: str, metric: Metric) -> Curve:
-    """A metric of a target at each condition and severity, over the samples with a detected face.
+def curve_of(tables: Iterable[pa.Table], target: str, metric: Metric, pool: Pool | None = None) -> Curve:
+    """A metric of a target at each condition and severity, over the decisions with a detected face.
 
     Args:
         tables: parts of a predictions table.
+        pool: how rows become decisions, as in the evaluation; None: each row is one decision.
     """
-    return _curve(pa.concat_tables(tables).filter(pc.field("target") == target), metric)
+    table = pa.concat_tables(tables).filter(pc.field("target") == target)
+    return _curve(table if pool is None else pool_predictions(table, pool.by, pool.score), metric)
 
 
 def _curve(table: pa.Table, metric: Metric) -> Curve:

@@ -14,8 +14,9 @@ import ray
 
 from blear.errors import JobError, RunError
 from blear.evaluate.on_ray.runner import evaluate_on_ray
+from blear.job.arm_stages import BEST, final_evaluation, is_named
 from blear.job.reader import dump_job, read_job
-from blear.job.schema import Arm, Job, Search
+from blear.job.schema import Job, Search
 from blear.plugin.catalog import Catalog
 from blear.progress import echo, track
 from blear.search.configuration import (
@@ -37,7 +38,6 @@ from blear.storage.run_mirror import sync_current
 from blear.storage.shared_run import SharedRun
 from blear.train.on_ray.tasks import call_on_worker
 
-BEST = "best"
 _SHEBANG = "#!/usr/bin/env -S blear run"
 
 
@@ -156,7 +156,8 @@ def _shared_stages(job: Job, search: Search) -> list[str]:
 def _other_stages(job: Job, search: Search) -> list[str]:
     """Stages that other arms of the evaluation need; they are trained once and reported beside the best trial."""
     arms = job.evaluate.arms.values() if job.evaluate is not None else ()
-    names = {name for arm in arms for name in (arm.stage, arm.restore) if name in job.stages and name != search.stage}
+    templates = {template for arm in arms for template in (arm.stage, arm.restore) if template != search.stage}
+    names = [name for name in job.stages if any(is_named(name, template) for template in templates)]
     return [name for name in job.stages if any(name in required_stages(job, one) for one in names)]
 
 
@@ -234,7 +235,7 @@ def _final_job(job: Job, search: Search, run: RunFolder, folders: Mapping[str, P
         folders: label of the arm -> run folder of the baseline or trial.
     """
     assert job.evaluate is not None
-    stages, arms = dict(job.stages), {}
+    stages, names = dict(job.stages), {}
     for label, folder in folders.items():
         name = f"{search.stage}-{label if label == BEST else folder.name}"
         target = run.stage(name)
@@ -246,10 +247,8 @@ def _final_job(job: Job, search: Search, run: RunFolder, folders: Mapping[str, P
         write_text(info, json.dumps(json.loads(info.read_text()) | {"name": name}, indent=1))
         own = best_job if label == BEST else read_job(folder / "job.yaml")[0]
         stages[name] = own.stages[search.stage]
-        note = "the best trial of the search" if label == BEST else "a baseline, not searched"
-        arms[label] = Arm(stage=name, note=note)
-    arms |= {label: arm for label, arm in job.evaluate.arms.items() if arm.stage != search.stage}
-    evaluate = job.evaluate.model_copy(update={"arms": arms})
+        names[label] = name
+    evaluate = final_evaluation(job.evaluate, search, names)
     return job.model_copy(update={"stages": stages, "evaluate": evaluate, "search": None})
 
 

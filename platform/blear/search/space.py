@@ -35,9 +35,9 @@ def tune_space(space: Mapping[str, Dimension]) -> dict[str, Any]:
 def values(space: Mapping[str, Dimension], drawn: Mapping[str, Any]) -> dict[str, Any]:
     """The values of the job for one draw of Tune.
 
-    Numbers are rounded to four significant digits, so that best.yaml, which holds them as text, repeats the trial to
-    the bit. The weights of a mixture are -log(u) of uniform draws u, divided by their sum: this distribution is uniform
-    on the simplex (Dirichlet with all parameters 1).
+    Numbers of `range` and `log` are rounded to four significant digits, so that best.yaml, which holds them as text,
+    repeats the trial to the bit. The weights of a mixture are -log(u) of uniform draws u, divided by their sum: this
+    distribution is uniform on the simplex (Dirichlet with all parameters 1).
 
     Args:
         drawn: domain -> value, as `tune_space` names the domains.
@@ -50,8 +50,8 @@ def values(space: Mapping[str, Dimension], drawn: Mapping[str, Any]) -> dict[str
         if dimension.simplex is not None:
             fields[path] = _weights(dimension.simplex, [drawn[f"{path}{_JOINT}{key}"] for key in dimension.simplex])
         else:
-            value = drawn[path]
-            fields[path] = float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
+            value, drawn_number = drawn[path], dimension.choice is None and dimension.integer is None
+            fields[path] = float(f"{value:.{_DIGITS}g}") if drawn_number else value
     return fields
 
 

@@ -7,20 +7,22 @@ import json
 import math
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from blear.job.schema import Search
-from blear.search.configuration import TrialContext, evaluate_configuration, output_log, train_configuration
+from blear.search.configuration import (
+    TrialContext,
+    await_checkpoint,
+    evaluate_configuration,
+    output_log,
+    train_configuration,
+)
 from blear.search.mixture_history import MixtureHistory, to_schedule, with_mixtures
 from blear.search.objective import Curve, ObjectiveEvaluator
 from blear.search.space import values
 from blear.storage.run_folder import RunFolder, write_text
-from blear.train.checkpoint import checkpoint_path
-
-_WAIT_S = 600.0
 
 
 def trial(
@@ -49,7 +51,7 @@ def trial(
         evaluates_checkpoints = search.scheduler != "none" or search.algorithm == "pbt"
 
         def on_curves(step: int, curves: list[Curve]) -> None:
-            _await_checkpoint(run, context, step)  # a trial that Tune pauses or copies is restored from it
+            await_checkpoint(run, context.stage, step)  # a trial that Tune pauses or copies is restored from it
             upload(True)
             report = _report(objective_evaluator, curves, step, search)
             if search.algorithm != "pbt":
@@ -96,13 +98,6 @@ def _restore(run: RunFolder, changes: dict[str, Any], search: Search) -> Mixture
         history = with_mixtures(earlier, stored["step"], changes)
     write_text(run.root / "lineage.json", json.dumps(history))
     return history
-
-
-def _await_checkpoint(run: RunFolder, context: TrialContext, step: int) -> None:
-    """Waits until the writer thread has written the checkpoint of a step."""
-    newest, until = checkpoint_path(run.stage(context.stage) / "checkpoints", step), time.monotonic() + _WAIT_S
-    while not (newest / "state.json").is_file() and time.monotonic() < until:
-        time.sleep(0.01)
 
 
 @contextlib.contextmanager

@@ -76,7 +76,7 @@ def _of_torch(spec: Optimizer, param_groups: list[dict[str, Any]]) -> torch.opti
     """Builds a class of torch.optim with the job's `options`.
 
     Raises:
-        JobError: there is no such class, it lacks one of the arguments, or it refuses a value.
+        JobError: there is no such class, it lacks one of the arguments or weight decay, or it refuses a value.
     """
     classes: dict[str, Any] = {
         name: value
@@ -87,7 +87,10 @@ def _of_torch(spec: Optimizer, param_groups: list[dict[str, Any]]) -> torch.opti
         close = difflib.get_close_matches(spec.use, classes, n=1)
         do = f"did you mean {close[0]}?" if close else f"sgd, adam, adamw, {', '.join(sorted(classes))}"
         raise JobError(f"torch.optim has no optimizer {spec.use!r}", "optimizer.use", do)
-    known = set(inspect.signature(classes[spec.use]).parameters) - {"params", "lr", "weight_decay"}
+    arguments = set(inspect.signature(classes[spec.use]).parameters)
+    if spec.weight_decay and "weight_decay" not in arguments:
+        raise JobError(f"{spec.use} has no weight decay", "optimizer.weight_decay", "leave weight_decay out")
+    known = arguments - {"params", "lr", "weight_decay"}
     if unknown := sorted(spec.options.keys() - known):
         what = f"{spec.use} has no argument {', '.join(unknown)}"
         raise JobError(what, "optimizer.options", f"arguments: {', '.join(sorted(known))}")

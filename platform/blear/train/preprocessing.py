@@ -43,7 +43,8 @@ class Preprocessing:
         clean = self.augment(as_float(raw.frames_BTCHW, self.device), raw.epochs_B, raw.samples_B, progress)
         frames = self.degrade(self.repeated(clean), *self.keys(raw), progress)
         if raw.clean_BTCHW is not None:
-            own = as_float(raw.clean_BTCHW, self.device)
+            # frames that were degraded in the reading threads are those of the CPU: equal samples stay equal
+            own = as_float(raw.clean_BTCHW, self.device, exact=raw.frames_BTCHW.is_floating_point())
             clean = self.augment(own, raw.epochs_B, raw.samples_B, progress)
         targets = {name: self.repeated(value.to(self.device)) for name, value in raw.targets.items()}
         return Batch(frames, self.repeated(clean), targets)

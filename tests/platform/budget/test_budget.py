@@ -18,7 +18,7 @@ from blear.budget.agreement import Agreement, agreement, time_blocks
 from blear.budget.encode import encode_video, source_rate
 from blear.budget.faces import OriginalBoxes
 from blear.budget.report import budget_markdown
-from blear.budget.run import Budget, Point
+from blear.budget.run import Budget, Point, _source_rate
 from blear.budget.settings import Setting, grid
 from blear.cli import cli
 from blear.contracts import ClipSpec, Target
@@ -109,6 +109,26 @@ def test_agreement_is_the_share_of_equal_decisions_or_the_concordance() -> None:
     assert (all_equal.value, all_equal.high) == (1, 1)
     assert all_equal.low == pytest.approx(0.025 ** (1 / 60))
     assert len(np.unique(time_blocks([np.arange(40) / 20]))) == 21  # shorter blocks in a video of two seconds
+
+
+def test_few_blocks_give_no_narrow_interval() -> None:
+    """Twenty faces of one frame are one block, whose resamples are all equal."""
+    truth = np.eye(2)[np.zeros(20, dtype=int)]
+    found = truth.copy()
+    found[0] = 0, 1
+    block = time_blocks([np.zeros(20)])
+    assert agreement(truth, found, block, classes=True) == Agreement(0.95, 0.0, 1.0)
+    assert agreement(truth, truth, block, classes=True) == Agreement(1.0, 0.0, 1.0)
+    values = np.linspace(0, 1, 20)[:, None]
+    concordance = agreement(values, values**2, block, classes=False)
+    assert (concordance.low, concordance.high) == (-1, 1)
+
+
+def test_the_rate_of_several_videos_is_weighted_by_their_lengths(video: Path, tmp_path: Path) -> None:
+    encode_video(video, Setting("h264", 2, 40), tmp_path / "short.mkv", seconds=0.5)
+    rates = [source_rate(one) for one in (video, tmp_path / "short.mkv")]
+    expected = (2 * rates[0] + 0.5 * rates[1]) / 2.5
+    assert _source_rate([video, tmp_path / "short.mkv"], None) == pytest.approx(expected)
 
 
 def test_boxes_are_those_of_the_original_in_pixels_of_the_encoded_video(video: Path, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_only_groups_of_a_stage_with_a_temperature_are_scaled():
         classes("a", 2, truth, flat.argmax(1), probabilities=flat),
         classes("b", 1, truth, p.argmax(1), probabilities=p, found=np.arange(500) % 2 == 0),
     )
-    first, second, third = calibrations(table, {("a", "a"): 2.0})
+    first, second, third = calibrations(table, {("a", "a", 0): 2.0})
     assert (first.n, first.severity, first.temperature, third.temperature, third.scaled) == (500, 1, 2.0, None, None)
     assert first.scores.nll == pytest.approx(calibration_scores(p, truth).nll, abs=1e-6)
     assert first.scaled.nll == pytest.approx(calibration_scores(scale_temperature(p, 2.0), truth).nll, abs=1e-5)
@@ -148,10 +148,11 @@ def test_each_stage_of_an_arm_has_its_own_temperature():
         ]
     )
     found = fit_temperatures(table, None)
-    assert set(found) == {("one", "one"), ("experts", "e1"), ("experts", "e2")}
-    assert found["one", "one"] == pytest.approx(fit_temperature(p, truth), rel=1e-4)
-    assert found["experts", "e1"] == pytest.approx(fit_temperature(sharp[half], truth[half]), rel=1e-3)
-    assert found["experts", "e1"] > 2 * found["experts", "e2"]
+    assert set(found) == {("one", "one", 0), ("experts", "e1", 0), ("experts", "e2", 0)}
+    assert found["one", "one", 0] == pytest.approx(fit_temperature(p, truth), rel=1e-4)
+    assert found["experts", "e1", 0] == pytest.approx(fit_temperature(sharp[half], truth[half]), rel=1e-3)
+    assert found["experts", "e1", 0] > 2 * found["experts", "e2", 0]
     twice = pa.concat_tables([table, table])  # two equal rows of a sample make the same decision
-    assert fit_temperatures(twice, Pool(by="sample"))["one", "one"] == pytest.approx(found["one", "one"], rel=1e-3)
+    of_twice = fit_temperatures(twice, Pool(by="sample"))
+    assert of_twice["one", "one", 0] == pytest.approx(found["one", "one", 0], rel=1e-3)
     assert fit_temperatures(values("a", 1, [0, 1], [0, 1]), None) == {}

@@ -91,6 +91,19 @@ def test_equal_arms_have_p_1_and_two_clusters_have_no_p():
     assert [(t.p, t.holm) for t in paired_tests(make_tested(*few))] == [(None, None)]
 
 
+def test_mcnemar_needs_one_decision_of_each_sample():
+    """Three frames of each sample: their decisions are not independent, and the first frame is not the sample."""
+    truth = np.arange(30) % 3
+    wrong = (truth + 1) % 3
+    frames = [classes("a", 1, truth, truth) for _ in range(3)]
+    frames += [classes("b", 1, truth, one) for one in (truth, wrong, wrong)]
+    found = paired_tests(make_tested(*frames))
+    assert [(t.method, t.difference) for t in found] == [("permutation", pytest.approx(-2 / 3))]
+    assert found[0].p < 0.001
+    single = paired_tests(make_tested(*frames[::3]))
+    assert [t.method for t in single] == ["permutation", "mcnemar"]
+
+
 def test_the_p_value_counts_the_observed_permutation():
     assert permutation_p_value(2.0, np.array([1.0, -2.0, 0.5]), exact=False) == 2 / 4
     assert permutation_p_value(2.0, np.array([2.0, -2.0, 0.5, 0.5]), exact=True) == 2 / 4

@@ -1,14 +1,16 @@
 """Robustness in single numbers against hand computations."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from evaluated import classes, make_tested, rows, values
 
-from blear.contracts import Categories
-from blear.errors import JobError
+from blear.contracts import Categories, Values
+from blear.errors import JobError, RunError
+from blear.evaluate.prediction_rows import ClipColumns, PredictionContext, prediction_rows
 from blear.evaluate.statistics.robustness_scores import log_area, robustness_scores
-from blear.evaluate.summarise import SummaryOptions, summarise
+from blear.evaluate.summarise import SummaryOptions, summarise, summarise_targets
 from blear.job.reference_errors import read_errors
 from blear.metrics import CLASSIFICATION, REGRESSION
 
@@ -140,3 +142,28 @@ def test_flip_rate_scores_of_conditions_with_flips():
     assert found["previous"].low < 1 / 3 < found["previous"].high
     plain = summarise(table, CLASSIFICATION, reference="a", seed=0)
     assert not [s for s in plain.scalars if s.name == "flip_rate"]
+
+
+def test_a_regression_target_beside_classes_has_no_flip_rate():
+    """Two targets of one model; the sweep's `flips` concerns the classes."""
+    names, options = {"emotion": tuple("abc"), "valence": ()}, SummaryOptions(groups={"wind": {"flips": "previous"}})
+    clips = ClipColumns([f"s{i}" for i in range(4)])
+    decoded = {"emotion": Categories(tuple("abc"), torch.eye(3)[torch.zeros(4, 3, dtype=torch.int64)])}
+    decoded["valence"] = Values(torch.zeros(4, 3))
+    tables = [
+        prediction_rows(PredictionContext("a", "a", "wind", 1.0, target, 0, names), clips, np.zeros(4), given)
+        for target, given in decoded.items()
+    ]
+    found = summarise_targets(
+        pa.concat_tables(tables),
+        {"emotion": CLASSIFICATION, "valence": REGRESSION},
+        reference="a",
+        seed=0,
+        resamples=10,
+        options=dict.fromkeys(names, options),
+    )
+    flips = [[s.name for s in each.scalars].count("flip_rate") for each in (found, *found.other_targets)]
+    assert flips == [1, 0]
+    alone = values("a", 1, [0, 1], [0, 1], condition="wind")
+    with pytest.raises(RunError, match="a regression target has no flip rate"):
+        summarise(alone, REGRESSION, reference="a", seed=0, resamples=10, options=options)

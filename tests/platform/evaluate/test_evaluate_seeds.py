@@ -16,8 +16,11 @@ from blear.evaluate.markdown import summary_markdown
 from blear.evaluate.pool import pool_predictions
 from blear.evaluate.predictions import read_predictions
 from blear.evaluate.statistics.bootstrap_estimate import BootstrapEstimate
+from blear.evaluate.statistics.calibration import calibrations, confusion_matrices
 from blear.evaluate.statistics.paired_tests import paired_tests
 from blear.evaluate.statistics.resampler import Resampler
+from blear.evaluate.statistics.temperature import fit_temperatures
+from blear.evaluate.statistics.video_curves import _video_curves
 from blear.evaluate.summarise import SummaryOptions, summarise
 from blear.metrics import CLASSIFICATION, REGRESSION
 
@@ -134,3 +137,44 @@ def test_a_table_without_seeds_is_of_one_seed(tmp_path: Path) -> None:
     table = values("a", 1, [0, 1], [0, 1], seed=5)
     pq.write_table(table.drop_columns(["seed"]), tmp_path / "predictions.parquet")
     assert read_predictions(tmp_path / "predictions.parquet")["seed"].to_pylist() == [0, 0]
+
+
+def _with_confidence(confidence: float, right: float, seed: int) -> tuple[pa.Table, np.ndarray]:
+    """100 decisions between two classes with one confidence, of which a share is right."""
+    truth = np.arange(100) % 2
+    prediction = np.where(np.arange(100) < 100 * right, truth, 1 - truth)
+    p = np.where(np.eye(2)[prediction] == 1, confidence, 1 - confidence)
+    return classes("a", 1, truth, prediction, names="xy", probabilities=p, seed=seed), p
+
+
+def test_calibration_is_the_mean_over_the_trainings() -> None:
+    """One training is under-confident by 0.1, the other over-confident by 0.1: together they look calibrated."""
+    (under, _), (over, _) = _with_confidence(0.8, 0.9, 3), _with_confidence(0.8, 0.7, 5)
+    alone = [next(calibrations(make_tested(table))) for table in (under, over)]
+    (both,) = calibrations(make_tested(under, over))
+    assert [one.scores.ece for one in (*alone, both)] == pytest.approx([0.1, 0.1, 0.1], abs=1e-6)
+    assert both.n == 100
+    assert both.aurc == pytest.approx(0.2)
+    assert both.risk == pytest.approx(np.mean([one.risk for one in alone], axis=0))
+    (bar,) = (bar for bar in both.bins if bar.n)
+    assert (bar.n, bar.confidence, bar.accuracy) == (100, pytest.approx(0.8), pytest.approx(0.8))
+    temperatures = fit_temperatures(pa.concat_tables([under, over]), None)
+    assert list(temperatures) == [("a", "a", 3), ("a", "a", 5)]
+    assert temperatures["a", "a", 3] < 1 < temperatures["a", "a", 5]
+    (scaled,) = calibrations(make_tested(under, over), temperatures)
+    assert scaled.scaled.ece == pytest.approx(0, abs=1e-4)
+    assert scaled.temperature == pytest.approx(np.mean(list(temperatures.values())))
+    assert next(confusion_matrices(make_tested(under, over))).counts == [[80, 20], [20, 80]]
+
+
+def test_curves_of_single_videos_are_means_over_the_trainings() -> None:
+    """Balanced accuracy of two trainings with different recalls of the decisions together is not their mean."""
+    balanced, truth, names = CLASSIFICATION[1], [0, 0, 0, 1], {"videos": ["v"] * 4}
+    tables = []
+    for severity, kbps in enumerate((1.0, 2.0, 4.0, 8.0), 1):
+        tables += [classes("a", severity, truth, truth, seed=0, kbps=[kbps] * 4, **names)]
+        found = np.array([True, False, False, True])  # the second training lacks two faces
+        tables += [classes("a", severity, truth, [1, 0, 0, 1], seed=1, kbps=[kbps] * 4, found=found, **names)]
+    tested = make_tested(*tables, metrics=[balanced])
+    _, y_VP = _video_curves(tested, tested.videos_N, list(tested.groups), balanced)
+    assert y_VP == pytest.approx(np.full((1, 4), (1 + 0.5) / 2))

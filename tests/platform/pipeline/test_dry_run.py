@@ -161,6 +161,10 @@ def test_an_exception_of_a_component_is_one_line_with_its_position(job, tmp_path
             ["evaluate.equivalence=[{margin: 0.1, of: one, against: two, target: joy}]"],
             "evaluate.equivalence: stage 'clean' of the arm 'one' has no target 'joy'",
         ),
+        (
+            ["evaluate.sweep.group={flips: previous}"],
+            "evaluate.sweep: flip rates (of corruptions/downscale) need a target with classes",
+        ),
         (["stages.more.batch_size=3", "stages.more.accumulate=4"], "stages.more.batch_size: a batch of 3 samples"),
         (["stages.more.backbone.start_from={stage: clean, take: [conv9]}"], "'conv9' took no weights"),
     ],

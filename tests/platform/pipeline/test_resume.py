@@ -101,6 +101,14 @@ def test_a_stage_with_a_checkpoint_and_the_source_of_a_trained_stage_must_not_ch
             open_run(read(f"stages.{name}.batch_size=64"), run.root, fresh=False)
 
 
+def test_the_validation_data_of_a_started_stage_must_not_change(read, tmp_path: Path) -> None:
+    validated = "stages.clean.validate={every: 10, data: others, split: dev, keep: best}"
+    run = open_run(read(validated), tmp_path / "run", fresh=False)
+    write_text(run.stage("clean") / "checkpoints" / "step-00000002" / "state.json", "{}")
+    with pytest.raises(RunError, match=r"data\.others\.size: the run has 32, this job 48"):
+        open_run(read(validated, "data.others.size=48"), run.root, fresh=False)
+
+
 def test_fresh_deletes_everything_but_the_lock(read, run: RunFolder) -> None:
     with run_lock(run.root):
         open_run(read("stages.clean.steps=300"), run.root, fresh=True)

@@ -17,6 +17,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from blear.cli import main
+from blear.storage.run_states import run_states
 
 pytestmark = pytest.mark.slow
 
@@ -131,6 +132,7 @@ def test_another_seed_gives_other_weights(finished: Path, blear, storage: Path) 
     done = blear("run", *VLQR, "--set", "seed=1", "--set", "evaluate=null")
     assert done.returncode == 0, done.stderr
     assert not same(weights(finished, "clean"), weights(storage / "runs" / "vlqr", "clean"))
+    assert [run.state for run in run_states(storage / "runs")] == ["done"]  # without an evaluation, too
 
 
 @pytest.mark.parametrize(

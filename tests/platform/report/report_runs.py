@@ -144,7 +144,8 @@ def _blurred(face, factor):
 
 
 def _write_facts(root, headline, kind, arms, rng):
-    (root / "job.yaml").write_text("name: made-up\nstages: {a<b: 1}\n")
+    stages = "".join(f", {arm.replace(' ', '_')}: {{}}" for arm in arms)
+    (root / "job.yaml").write_text(f"name: made-up\nstages: {{a<b: 1{stages}}}\n")
     info = {
         "name": "made-up",
         "description": "Downscaled faces, clean against mixed training.",

@@ -103,7 +103,7 @@ def test_the_page_is_self_contained_and_escapes_text(page):
     assert "@import" not in page
     assert "<script" not in page
     assert not re.search(r"url\((?!#)", page)
-    assert "stages: {a&lt;b: 1}" in page
+    assert "stages: {a&lt;b: 1, " in page
 
 
 def test_ids_are_unique_and_references_resolve(page):
@@ -257,6 +257,17 @@ def test_errors_of_damaged_runs_have_the_file_and_a_remedy(damaged_run, name, co
     assert caught.value.where.startswith(str(root))
     assert do in caught.value.do
     assert not (root / "report.html").exists()
+
+
+def test_a_stage_that_the_job_no_longer_has_is_left_out(damaged_run):
+    """Its training failed, and the job of the next run is without it."""
+    root = damaged_run
+    (root / "stages" / "removed").mkdir()
+    (root / "stages" / "removed" / "log.jsonl").write_text('{"step": 1, "loss": 2}\n')
+    assert "removed" not in [info.name for info, _ in read_run(root).stages]
+    (root / "job.yaml").write_text("name: [")
+    with pytest.raises(RunError, match="the stages of the job cannot be read"):
+        read_run(root)
 
 
 def test_faces_of_another_shape_are_an_error(damaged_run):

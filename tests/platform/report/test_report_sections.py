@@ -62,7 +62,7 @@ def full(tmp_path_factory):
         [Equivalent(margin=0.05, of="max-mix", against="experts")],
         ["truth", "video"],
         "clean-trained",
-        temperatures={("max-mix", "max-mix"): 1.7},
+        temperatures={("max-mix", "max-mix", 0): 1.7},
     )
     run = make_run(
         tmp_path_factory.mktemp("full") / "run",

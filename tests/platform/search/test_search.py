@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from ruamel.yaml import YAML
 
+from blear.contracts import Categories
 from blear.errors import JobError
+from blear.evaluate.prediction_rows import ClipColumns, PredictionContext, prediction_rows
 from blear.evaluate.statistics.robustness_scores import log_area
-from blear.job.schema import Dimension, Objective, Search
+from blear.job.arm_stages import BEST, final_evaluation
+from blear.job.reader import read_job
+from blear.job.schema import Dimension, Job, Objective, Pool, Search
+from blear.metrics import CLASSIFICATION
+from blear.pipeline.prepare import prepare_data
+from blear.plugin.discovery import load_plugins
+from blear.search.configuration import TrialContext, evaluate_configuration, train_configuration
 from blear.search.importance import importance
 from blear.search.mixture_history import to_schedule, with_mixtures
-from blear.search.objective import ObjectiveEvaluator, TargetMetric
+from blear.search.objective import ObjectiveEvaluator, TargetMetric, curve_of
 from blear.search.results import Trial, pareto
+from blear.search.run import _other_stages
 from blear.search.space import tune_space, values
+from blear.storage.run_folder import RunFolder
+from search_job import JOB
 
 MIX = "stages.joint.degrade.0.factors"
 CURVE = {("down", 1.0): 0.9, ("down", 2.0): 0.7, ("down", 4.0): 0.4, ("clean", 0.0): 1.0}
@@ -155,3 +171,106 @@ def test_impossible_searches_are_refused(change: dict, message: str) -> None:
     assert Search.model_validate(good).trials == 16
     with pytest.raises(ValidationError, match=message):
         Search.model_validate(good | change)
+
+
+def test_values_of_a_choice_are_not_rounded() -> None:
+    space = {"stages.joint.ema": Dimension(choice=[0.99995, 0.99])}
+    assert values(space, {"stages.joint.ema": 0.99995}) == {"stages.joint.ema": 0.99995}
+
+
+def test_the_objective_is_of_pooled_decisions() -> None:
+    """Three frames of each of four samples: one frame of each is wrong, the decision of each sample is right."""
+    sure, wrong = [0.9, 0.1], [0.4, 0.6]
+    probabilities = torch.tensor([[sure, wrong, sure]] * 4)
+    context = PredictionContext("trial", "joint", "down", 2.0, "emotion", 0, {"emotion": ("a", "b")})
+    clips = ClipColumns([f"s{i}" for i in range(4)])
+    table = prediction_rows(context, clips, np.zeros(4), Categories(("a", "b"), probabilities))
+    assert curve_of([table], "emotion", CLASSIFICATION[0]) == {("down", 2.0): pytest.approx(2 / 3)}
+    assert curve_of([table], "emotion", CLASSIFICATION[0], Pool()) == {("down", 2.0): 1.0}
+
+
+@pytest.fixture
+def read(tmp_path: Path, storage: Path):
+    """read({"evaluate": {...}}) -> the tiny job with a search, after merging these sections into it."""
+
+    def call(changes: dict) -> Job:
+        loaded = YAML(typ="safe").load(JOB)
+        for section, values_of in changes.items():
+            loaded[section] |= values_of
+        path = tmp_path / "job.yaml"
+        with path.open("w") as file:
+            YAML().dump(loaded, file)
+        return read_job(path)[0]
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"search": {"space": {"data.faces.size": {"choice": [32, 48]}}}}, r"data\.faces\.size: trials read shards"),
+        ({"search": {"space": {"*.faces.size": {"choice": [32, 48]}}}}, "trials read shards that are prepared once"),
+        ({"search": {"baselines": {"large": {"data.faces.size": 48}}}}, "trials read shards that are prepared once"),
+        (
+            {"search": {"space": {"stages.joint.data": {"choice": ["faces", "more"]}}}},
+            "the data 'more' are not prepare",
+        ),
+        (
+            {
+                "search": {"baselines": {"even": {}}},
+                "evaluate": {"arms": {"joint": {"stage": "joint"}, "even": {"stage": "before"}}},
+            },
+            "the arm 'even' has the label of a baseline",
+        ),
+    ],
+)
+def test_searches_whose_trials_would_not_differ_are_refused(read, changes: dict, message: str) -> None:
+    with pytest.raises(JobError, match=message):
+        read(changes)
+
+
+def test_the_best_trial_replaces_the_arms_of_the_searched_stage(read) -> None:
+    expert = YAML(typ="safe").load(JOB)["stages"]["before"]
+    job = read(
+        {
+            "stages": {f"expert_{factor}": expert for factor in (1, 2, 3)} | {"other": expert},
+            "evaluate": {
+                "arms": {
+                    "joint": {"stage": "joint"},
+                    "bound": {"stage": "joint", "clean": True},
+                    "experts": {"stage": "expert_{factor}"},
+                },
+                "equivalence": [{"of": "joint", "against": "experts", "margin": 0.05}],
+                "mce": "joint",
+            },
+        }
+    )
+    assert job.search is not None
+    assert _other_stages(job, job.search) == ["expert_1", "expert_2", "expert_3"]
+    final = final_evaluation(job.evaluate, job.search, {"even mix": "joint-even", BEST: "joint-best"})
+    assert {label: (arm.stage, arm.clean) for label, arm in final.arms.items()} == {
+        "even mix": ("joint-even", False),
+        "best": ("joint-best", False),
+        "bound": ("joint-best", True),
+        "experts": ("expert_{factor}", False),
+    }
+    assert [(pair.of, pair.against) for pair in final.equivalence] == [("best", "experts")]
+    assert final.mce == "best"
+
+
+@pytest.mark.parametrize(
+    "kept", [{"ema": 0.9}, {"validate": {"every": 4, "split": "dev", "keep": "best", "metric": "accuracy"}}]
+)
+def test_a_scheduler_sees_the_weights_that_a_trial_keeps(read, tmp_path: Path, kept: dict) -> None:
+    """The last evaluation during training gives the curve of the finished stage."""
+    joint = YAML(typ="safe").load(JOB)["stages"]["joint"] | {"checkpoint_every": 6, "optimizer": {"lr": 0.1}} | kept
+    del joint["backbone"]["start_from"]
+    job = read({"stages": {"joint": joint}})
+    prepared = prepare_data(job, load_plugins(tuple(job.plugins)), workers=1)
+    context = TrialContext(tmp_path / "base.yaml", tmp_path, prepared, "joint", "dev", (), False)
+    run = RunFolder(tmp_path / "trial")
+    metrics = (TargetMetric("emotion", "accuracy", "Accuracy", True),)
+    seen: dict[int, Any] = {}
+    train_configuration(context, job, run, lambda step, curves: seen.update({step: curves}), metrics)
+    assert max(seen) == 12
+    assert seen[12] == evaluate_configuration(context, job, run, metrics)

@@ -145,6 +145,8 @@ def test_a_search_runs_and_its_best_job_reproduces_the_best_trial(job, ray_here,
         assert report.count(caption) == 1
     assert "Mixtures of stages.joint.degrade.0.factors" in report
     assert "Parallel coordinates of" in report
+    evaluated = blear("evaluate", run)  # the root has the stages of the arms, not the searched stage itself
+    assert evaluated.returncode == 0, evaluated.stderr[-3000:]
     # the best trial's job reproduces its weights
     assert os.access(run / "best.yaml", os.X_OK)
     again = blear("run", run / "best.yaml")

@@ -12,7 +12,7 @@ from scipy.spatial.distance import jensenshannon
 
 from blear.contracts import Batch, BuildContext, Categories, ClipSpec, Images, Values
 from blear.data.raw_batch import RawBatch
-from blear.degradation.chain import build_chain
+from blear.degradation.chain import Chain, as_float, build_chain
 from blear.errors import JobError, RunError
 from blear.job.reader import read_job
 from blear.plugin.discovery import load_plugins
@@ -69,6 +69,15 @@ def test_two_views_of_a_sample_have_one_augmentation_and_two_degradations(uses: 
     assert [len(part.samples_B) // part.views for part in parts] == [1, 2, 2]
     frames = torch.cat([rest(part, 0.5).frames_BTCHW for part in parts])
     assert torch.equal(frames, two.frames_BTCHW)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_frames_from_the_reading_threads_equal_their_clean_clips_on_a_gpu() -> None:
+    """Samples that no degradation has changed are not degraded: both are divided by 255 alike."""
+    pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 1, 16, 16)
+    raw = RawBatch(np.zeros(1), np.zeros(1), as_float(pixels, CPU), pixels, {})
+    batch = Preprocessing(Chain([], 0), Chain([], 0), torch.device("cuda"))(raw)
+    assert degraded_samples(batch).tolist() == [False]
 
 
 # the tiny stage of vlqr, with a network that has batch normalisations

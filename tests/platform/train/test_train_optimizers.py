@@ -94,6 +94,7 @@ def test_parameters_of_one_dimension_are_spared_without_decay_vectors() -> None:
         ({"use": "RAdm"}, "no optimizer 'RAdm'.*did you mean RAdam"),
         ({"use": "Optimizer"}, "no optimizer 'Optimizer'"),
         ({"use": "RAdam", "options": {"beta": 1}}, "RAdam has no argument beta.*betas"),
+        ({"use": "Rprop", "weight_decay": 0.1}, "Rprop has no weight decay.*leave weight_decay out"),
         ({"use": "RAdam", "options": {"eps": -1}}, "RAdam refuses its arguments: Invalid epsilon value"),
     ],
 )
@@ -164,6 +165,11 @@ def test_no_decay_patterns_match_like_scale_lr_patterns() -> None:
         ({"nesterov": True, "use": "adam"}, "nesterov needs `sgd`"),
         ({"amsgrad": True}, "amsgrad needs `adam` or `adamw`"),
         ({"no_decay": ["*.bias"]}, "no_decay needs a weight_decay above 0"),
+        ({"no_decay": ["*.bias"], "use": "RAdam"}, "no_decay needs a weight_decay above 0"),
+        ({"momentum": 0.9, "use": "adamw"}, "momentum belongs to `sgd`"),
+        ({"betas": (0.9, 0.99)}, "betas belongs to `adam` and `adamw`"),
+        ({"use": "LBFGS"}, "`LBFGS` cannot train a stage: it computes the loss several times"),
+        ({"use": "SparseAdam"}, "`SparseAdam` cannot train a stage: it needs sparse gradients"),
     ],
 )
 def test_options_without_effect_are_errors(given: dict, cause: str) -> None:

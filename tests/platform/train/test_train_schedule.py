@@ -71,3 +71,8 @@ def test_options_that_contradict_each_other_are_errors() -> None:
         Optimizer(lr=LR, schedule={})
     with pytest.raises(ValidationError, match="rise belongs to schedule `one_cycle`"):
         Optimizer(lr=LR, rise=0.1)
+    with pytest.raises(ValidationError, match="drop_every, drop_by belong to schedule `step`"):
+        Optimizer(lr=LR, drop_every=10, drop_by=0.5)
+    with pytest.raises(ValidationError, match="drop_at belongs to schedule `step`"):
+        Optimizer(lr=LR, schedule="cosine", drop_at=[5])
+    assert Optimizer(lr=LR, schedule="cosine", drop_at=None).drop_at is None  # as `--set` removes it

@@ -6,11 +6,12 @@ Geifman and El-Yaniv 2017 (risk-coverage), Geifman et al. 2019 (AURC).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
+from blear.evaluate.statistics.prediction_groups import GroupKey, PredictionGroup
 from blear.evaluate.statistics.results import Calibration, CalibrationScores, Confusion, ReliabilityBin
 from blear.evaluate.statistics.tested_predictions import TestedPredictions
 from blear.metrics import confusion
@@ -22,39 +23,95 @@ _LOG_TEMPERATURES = (-4.0, 4.0)
 
 
 def calibrations(
-    tested: TestedPredictions, temperatures: Mapping[tuple[str, str], float] | None = None
+    tested: TestedPredictions, temperatures: Mapping[tuple[str, str, int], float] | None = None
 ) -> Iterator[Calibration]:
     """Yields the calibration of every arm at every condition; nothing for a regression target.
 
+    With several training seeds, each value is the mean over the trainings, whose errors of opposite sign would cancel
+    in their decisions together.
+
     Args:
-        temperatures: (arm, stage) -> temperature. A group whose predictions come from one of these stages alone has its
-            scores after temperature scaling, too.
+        temperatures: (arm, stage, seed) -> temperature. A group whose predictions come from one of these stages alone
+            has its scores after temperature scaling, too.
     """
-    for (arm, condition, severity), group in tested.groups.items():
-        if not group.classes or not len(group.truth_N):
-            continue
-        p_NK, truth_N = normalised_probabilities(tested.table, group.rows_N), group.truth_N.astype(np.int64)
-        temperature = (temperatures or {}).get((arm, group.stages[0])) if len(group.stages) == 1 else None
-        scaled_NK = None if temperature is None else scale_temperature(p_NK, temperature)
-        risk_N = selective_risks(p_NK, truth_N)
-        last = np.ceil(np.arange(1, COVERAGES + 1) / COVERAGES * len(truth_N)).astype(int) - 1
-        yield Calibration(
-            arm=arm,
-            condition=condition,
-            severity=severity,
-            n=len(truth_N),
-            scores=calibration_scores(p_NK, truth_N),
-            aurc=float(risk_N.mean()),
-            risk=risk_N[last].tolist(),
-            bins=reliability_bins(p_NK, truth_N),
-            temperature=temperature,
-            scaled=None if scaled_NK is None else calibration_scores(scaled_NK, truth_N),
-            scaled_bins=[] if scaled_NK is None else reliability_bins(scaled_NK, truth_N),
-        )
+    seeds_N = tested.table["seed"].to_numpy()
+    for key, group in tested.groups.items():
+        parts = group.of_each_seed
+        if group.classes and all(len(part.truth_N) for part in parts):
+            stage = group.stages[0] if len(group.stages) == 1 else ""
+            fitted = [(temperatures or {}).get((key[0], stage, int(seeds_N[part.rows_N[0]]))) for part in parts]
+            pairs = zip(parts, fitted, strict=True)
+            yield _mean([_calibration(tested.table, key, part, temperature) for part, temperature in pairs])
+
+
+def _calibration(table: pa.Table, key: GroupKey, group: PredictionGroup, temperature: float | None) -> Calibration:
+    """Computes the calibration of one training."""
+    p_NK, truth_N = normalised_probabilities(table, group.rows_N), group.truth_N.astype(np.int64)
+    scaled_NK = None if temperature is None else scale_temperature(p_NK, temperature)
+    risk_N = selective_risks(p_NK, truth_N)
+    last = np.ceil(np.arange(1, COVERAGES + 1) / COVERAGES * len(truth_N)).astype(int) - 1
+    return Calibration(
+        arm=key[0],
+        condition=key[1],
+        severity=key[2],
+        n=len(truth_N),
+        scores=calibration_scores(p_NK, truth_N),
+        aurc=float(risk_N.mean()),
+        risk=risk_N[last].tolist(),
+        bins=reliability_bins(p_NK, truth_N),
+        temperature=temperature,
+        scaled=None if scaled_NK is None else calibration_scores(scaled_NK, truth_N),
+        scaled_bins=[] if scaled_NK is None else reliability_bins(scaled_NK, truth_N),
+    )
+
+
+def _mean(of: Sequence[Calibration]) -> Calibration:
+    """Computes the mean over trainings; `n` is that of the first one, as in the estimates."""
+    if len(of) == 1:
+        return of[0]
+    temperatures = [one.temperature for one in of if one.temperature is not None]
+    scaled = [one.scaled for one in of if one.scaled is not None]
+    both = len(scaled) == len(of)
+    return of[0].model_copy(
+        update={
+            "scores": _mean_scores([one.scores for one in of]),
+            "aurc": float(np.mean([one.aurc for one in of])),
+            "risk": np.mean([one.risk for one in of], axis=0).tolist(),
+            "bins": [_mean_bin(bins) for bins in zip(*(one.bins for one in of), strict=True)],
+            "temperature": float(np.mean(temperatures)) if both else None,
+            "scaled": _mean_scores(scaled) if both else None,
+            "scaled_bins": [_mean_bin(bins) for bins in zip(*(one.scaled_bins for one in of), strict=True)]
+            if both
+            else [],
+        }
+    )
+
+
+def _mean_scores(of: Sequence[CalibrationScores]) -> CalibrationScores:
+    names = CalibrationScores.model_fields
+    return CalibrationScores(**{name: float(np.mean([getattr(one, name) for one in of])) for name in names})
+
+
+def _mean_bin(of: Sequence[ReliabilityBin]) -> ReliabilityBin:
+    """Computes the mean over the trainings that have decisions in the bin."""
+    confidences = [one.confidence for one in of if one.confidence is not None]
+    accuracies = [one.accuracy for one in of if one.accuracy is not None]
+    if not confidences:
+        return of[0]
+    return of[0].model_copy(
+        update={
+            "n": max(1, round(float(np.mean([one.n for one in of])))),
+            "confidence": float(np.mean(confidences)),
+            "accuracy": float(np.mean(accuracies)),
+        }
+    )
 
 
 def confusion_matrices(tested: TestedPredictions) -> Iterator[Confusion]:
-    """Yields the confusion matrix of every arm at every condition; nothing for a regression target."""
+    """Yields the confusion matrix of every arm at every condition; nothing for a regression target.
+
+    Counts stay whole numbers: with several training seeds they are those of all trainings together.
+    """
     for (arm, condition, severity), group in tested.groups.items():
         if group.classes:
             counts = confusion(group.truth_N, group.prediction_N, group.classes)

@@ -41,13 +41,13 @@ def paired_tests(tested: TestedPredictions) -> list[PairedTest]:
 
     The headline metric has a permutation test at each severity, and one of the mean over each condition's severities;
     with several training seeds, a bootstrap test. Accuracy has McNemar's test where the target has classes, every
-    sample is its own cluster, and each arm has one training seed.
+    sample is its own cluster with one decision, and each arm has one training seed.
     """
     if tested.seeds:
         return _corrected(list(_bootstrap_tests(tested)), tested.reference, tested.headline.name, "bootstrap")
     permutation = list(_permutation_tests(tested))
     tests = _corrected(permutation, tested.reference, tested.headline.name, "permutation")
-    if tested.kind == "sample" and tested.classes:
+    if tested.kind == "sample" and tested.classes and not any(map(_has_repeated_samples, tested.groups.values())):
         tests += _corrected(list(_mcnemar_tests(tested)), tested.reference, "accuracy", "mcnemar")
     return tests
 
@@ -162,6 +162,11 @@ def _mcnemar_tests(tested: TestedPredictions) -> Iterator[_UncorrectedTest]:
         if len(correct):
             difference = tested.estimate(key, accuracy).value - tested.estimate(base, accuracy).value
             yield _UncorrectedTest(*key, difference, mcnemar_p_value(correct, correct_base))
+
+
+def _has_repeated_samples(group: PredictionGroup) -> bool:
+    """Whether a sample, which is a cluster, has several decisions, such as one for each of its frames."""
+    return bool((np.bincount(np.concatenate([group.clusters_N, group.missed_clusters_M])) > 1).any())
 
 
 def _correct_on_common_samples(a: PredictionGroup, b: PredictionGroup) -> tuple[np.ndarray, np.ndarray]:

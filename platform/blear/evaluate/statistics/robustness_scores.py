@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from blear.evaluate.predictions import has_class_target
 from blear.evaluate.statistics.bootstrap_estimate import BootstrapEstimate, combine, mean
 from blear.evaluate.statistics.flip_rate import clip_flips
 from blear.evaluate.statistics.prediction_groups import GroupKey
@@ -54,10 +55,15 @@ def flip_rate_scores(
     Args:
         predictions: one row for each frame, of the tested target.
 
+    Returns:
+        The scores; none for a regression target beside a target with classes.
+
     Raises:
-        RunError: the target is a regression target, or no clip of such a condition has two frames.
+        RunError: no target has classes, or no clip of such a condition has two frames.
     """
     out: list[RobustnessScore] = []
+    if not tested.classes and has_class_target(predictions):
+        return out
     cluster_index = {name: code for code, name in enumerate(tested.table[tested.kind].unique().to_pylist())}
     for condition, group in groups.items():
         if "flips" not in group:

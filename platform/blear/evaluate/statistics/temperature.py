@@ -12,22 +12,22 @@ from blear.evaluate.pool import pool_predictions
 from blear.evaluate.statistics.calibration import fit_temperature, normalised_probabilities
 from blear.job.schema import Pool
 
-Temperatures = Mapping[tuple[str, str], float]
-"""(arm, stage) -> temperature."""
+Temperatures = Mapping[tuple[str, str, int], float]
+"""(arm, stage, training seed) -> temperature."""
 
 
 def fit_temperatures(validation: pa.Table, pool: Pool | None) -> Temperatures:
-    """Fits one temperature for each (arm, stage) of a predictions table, on the decisions with a found face.
+    """Fits one temperature for each (arm, stage, training seed) of a table, on the decisions with a found face.
 
     A regression target has no temperatures.
     """
     table = validation if pool is None else pool_predictions(validation, pool.by, pool.score)
-    found: dict[tuple[str, str], float] = {}
-    for arm, stage in dict.fromkeys(zip(table["arm"].to_pylist(), table["stage"].to_pylist(), strict=True)):
+    found: dict[tuple[str, str, int], float] = {}
+    for arm, stage, seed in dict.fromkeys(zip(*(table[c].to_pylist() for c in ("arm", "stage", "seed")), strict=True)):
         own = table.filter(
-            pc.and_(pc.and_(pc.equal(table["arm"], arm), pc.equal(table["stage"], stage)), table["found"])
+            (pc.field("arm") == arm) & (pc.field("stage") == stage) & (pc.field("seed") == seed) & pc.field("found")
         )
         if own.num_rows and own["probabilities"].null_count < own.num_rows:
             p_NK = normalised_probabilities(own, np.arange(own.num_rows))
-            found[arm, stage] = fit_temperature(p_NK, own["truth"].to_numpy().astype(np.int64))
+            found[arm, stage, seed] = fit_temperature(p_NK, own["truth"].to_numpy().astype(np.int64))
     return found

@@ -54,7 +54,7 @@ def _video_curves(
     x_VP, y_VP = (np.full((count, len(keys)), np.nan) for _ in range(2))
     for place, key in enumerate(keys):
         group = tested.groups[key]
-        truth, prediction = group.scored
+        parts = [(videos_N[part.rows_N], *part.scored) for part in group.of_each_seed]
         of_N, number = videos_N[group.rows_N], len(group.rows_N)
         kbps_N, durations_N = group.kbps_A[:number], group.durations_A[:number]
         for video in np.unique(of_N):
@@ -63,7 +63,8 @@ def _video_curves(
             rate = np.average(kbps_N[known], weights=durations_N[known]) if known.any() else 0.0
             if rate > 0:
                 x_VP[video, place] = np.log10(rate)
-                y_VP[video, place] = sign * compute_statistic(metric.compute, truth[own], prediction[own])
+                values = [compute_statistic(metric.compute, t[of == video], p[of == video]) for of, t, p in parts]
+                y_VP[video, place] = sign * np.mean(values)
     order = np.argsort(x_VP, axis=1, kind="stable")
     x_VP, y_VP = (np.take_along_axis(values, order, axis=1) for values in (x_VP, y_VP))
     whole = np.isfinite(y_VP).all(axis=1)

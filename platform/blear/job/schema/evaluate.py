@@ -161,6 +161,11 @@ class Evaluate(StrictModel):
     )
 
     @property
+    def pooling(self) -> Pool | None:
+        """How rows become decisions: `pool`, or with `windows` each clip; None: each row is one decision."""
+        return self.pool or (None if self.windows is None else Pool())
+
+    @property
     def sweeps(self) -> dict[str, Sweep]:
         """Condition -> sweep. A sweep without a label has its component's name, with a number if it is not unique."""
         sweeps = self.sweep if isinstance(self.sweep, list) else [self.sweep]

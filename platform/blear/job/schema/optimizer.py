@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,6 +13,15 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 OWN = ("sgd", "adam", "adamw")
 """Optimizers with keys of their own."""
+_OF_SCHEDULE = {"one_cycle": ("rise",), "step": ("drop_every", "drop_at", "drop_by")}
+_UNSUITABLE = {
+    "LBFGS": "it computes the loss several times in each step",
+    "SparseAdam": "it needs sparse gradients",
+}
+
+
+def _belongs(keys: Sequence[str]) -> str:
+    return f"{', '.join(keys)} {'belongs' if len(keys) == 1 else 'belong'}"
 
 
 class Optimizer(StrictModel):
@@ -72,8 +82,11 @@ class Optimizer(StrictModel):
             raise ValueError("schedule `one_cycle` warms up by itself; leave warmup out")
         if self.schedule == {}:
             raise ValueError("schedule is empty; give fraction: factor, for instance {0: 0.1, 0.2: 1, 1: 0}")
-        if self.schedule != "one_cycle" and "rise" in self.model_fields_set:
-            raise ValueError("rise belongs to schedule `one_cycle`")
+        for schedule, keys in _OF_SCHEDULE.items():
+            if self.schedule != schedule and (given := self._given(keys)):
+                raise ValueError(f"{_belongs(given)} to schedule `{schedule}`")
+        if self.no_decay and not self.weight_decay:
+            raise ValueError("no_decay needs a weight_decay above 0")
         if self.use not in OWN:
             return self._of_torch()
         if self.options:
@@ -82,12 +95,20 @@ class Optimizer(StrictModel):
             raise ValueError("nesterov needs `sgd` with a momentum above 0")
         if self.amsgrad and self.use == "sgd":
             raise ValueError("amsgrad needs `adam` or `adamw`")
-        if self.no_decay and not self.weight_decay:
-            raise ValueError("no_decay needs a weight_decay above 0")
+        if self.use != "sgd" and self._given(("momentum",)):
+            raise ValueError("momentum belongs to `sgd`")
+        if self.use == "sgd" and self._given(("betas",)):
+            raise ValueError("betas belongs to `adam` and `adamw`")
         return self
+
+    def _given(self, keys: Sequence[str]) -> list[str]:
+        """The keys that the job sets; null is a value that is not set."""
+        return [key for key in keys if key in self.model_fields_set and getattr(self, key) is not None]
 
     def _of_torch(self) -> Self:
         """Checks the keys of a class of torch.optim; its options are checked when it is built."""
+        if self.use in _UNSUITABLE:
+            raise ValueError(f"`{self.use}` cannot train a stage: {_UNSUITABLE[self.use]}")
         if own := {"momentum", "nesterov", "betas", "amsgrad"} & self.model_fields_set:
             raise ValueError(f"{', '.join(sorted(own))}: give arguments of `{self.use}` in `options`")
         if taken := {"lr", "weight_decay", "params"} & self.options.keys():
