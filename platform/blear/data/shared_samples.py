@@ -10,7 +10,7 @@ import numpy as np
 from blear.data.decoded.store import Store
 from blear.data.prepared import Prepared
 from blear.errors import DataError
-from blear.job.leakage import evaluated_stages
+from blear.job.leakage import evaluated_lineage
 from blear.job.schema import Job
 
 _MOST_SAMPLES = 4_000_000  # whose keys are compared
@@ -32,7 +32,7 @@ def require_unseen(job: Job, prepared: Mapping[str, str | Path]) -> None:
     if job.evaluate is None or job.evaluate.data is None:
         return
     reported = job.evaluate.data
-    for name in evaluated_stages(job):
+    for name in evaluated_lineage(job):
         stage = job.stages[name]
         if stage.data == reported or not _same_source(job, stage.data, reported):
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from blear.job.arm_stages import is_named
 from blear.job.schema import Job
 
 
@@ -14,7 +15,7 @@ def selected_on_reported_split(job: Job) -> list[str]:
     """
     if job.evaluate is None:
         return []
-    evaluated = set(evaluated_stages(job))
+    evaluated = set(evaluated_lineage(job))
     return [name for name in job.stages if name in evaluated and _selects_on_reported_split(job, name)]
 
 
@@ -22,7 +23,7 @@ def trained_on_reported_split(job: Job) -> list[str]:
     """Returns the evaluated stages, and those whose weights they read, that are trained on the evaluated split."""
     if job.evaluate is None:
         return []
-    reported, evaluated = job.evaluate, set(evaluated_stages(job))
+    reported, evaluated = job.evaluate, set(evaluated_lineage(job))
     return [
         name
         for name, stage in job.stages.items()
@@ -38,18 +39,11 @@ def _selects_on_reported_split(job: Job, name: str) -> bool:
     return validate.split == evaluate.split and stage.validation_data == (evaluate.data or stage.data)
 
 
-def evaluated_stages(job: Job) -> Iterator[str]:
+def evaluated_lineage(job: Job) -> Iterator[str]:
     """The stages that arms evaluate, and the stages whose weights these read."""
     arms = job.evaluate.arms.values() if job.evaluate is not None else ()
-    waiting = [name for name in job.stages for arm in arms if _names(arm.stage, name) or _names(arm.restore, name)]
+    waiting = [name for name in job.stages for arm in arms if is_named(name, arm.stage) or is_named(name, arm.restore)]
     while waiting:
         name = waiting.pop()
         yield name
         waiting += job.stages[name].source_stages
-
-
-def _names(template: str | None, name: str) -> bool:
-    if template is None:
-        return False
-    first, brace, _ = template.partition("{")
-    return name == template or (bool(brace) and name.startswith(first))
