@@ -13,7 +13,7 @@ import numpy as np
 from blear import __version__
 from blear.models.open_model import AnyModel
 from blear.predict.clip_decisions import ClipDecisions
-from blear.predict.inputs import Input
+from blear.predict.inputs import Input, printable
 from blear.predict.journal import Journal
 from blear.predict.one_input import InputStates, file_version, predict_input
 from blear.predict.output import InputRecords, check_suffix, write_output
@@ -76,7 +76,7 @@ def predict_inputs(
         state = journal.state
         for number, source in enumerate(inputs, start=1):
             if source.name not in journal.finished:
-                title = f"predict {number}/{len(inputs)} {source.path.name}"
+                title = f"predict {number}/{len(inputs)} {printable(source.path.name)}"
 
                 def on_record(record: Mapping[str, Any], source: Input = source) -> None:
                     journal.append(record)
@@ -85,7 +85,8 @@ def predict_inputs(
                         journal.flush()
 
                 def save_state(state: Mapping[str, Any], source: Input = source) -> None:
-                    if (version := versions[source.name]) is not None:
+                    version = versions[source.name]
+                    if version is not None and not (source.is_picture or source.is_folder):
                         journal.save_state(source.name, version, state)
 
                 states = InputStates(state, save_state, save_every_s)
@@ -118,7 +119,8 @@ def write_results(
     groups = (InputRecords(name, journal.records([name]), facts.get("error")) for name, facts in finished.items())
     write_output(groups, out, targets, labels)
     facts = {"blear": __version__, **settings, "targets": targets, **further, "inputs": finished}
-    write_text(out.with_name(f"{out.name}.meta.json"), json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    text = printable(json.dumps(facts, indent=1, ensure_ascii=False))  # paths in the settings, too
+    write_text(out.with_name(f"{out.name}.meta.json"), f"{text}\n")
     journal.delete()
 
 

@@ -115,10 +115,10 @@ def read_video(
         if on_frames is not None:
             on_frames(number + 1 - counted, decoder.left_out - left_out)
         counted, left_out = number + 1, decoder.left_out
-    if on_frames is not None:
-        on_frames(decoder.count - counted, decoder.left_out - left_out)
     if decoder.count == 0:
         raise undecodable(video)
+    if on_frames is not None:
+        on_frames(decoder.count - counted, decoder.left_out - left_out)
     report = damage.report(decoder.count, facts, decoder)
     if report and damaged == "refuse":
         raise DataError(report, str(video), "get a whole copy")

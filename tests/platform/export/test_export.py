@@ -99,7 +99,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_an_export_does_not_overwrite_its_model(still, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, folder = still
+    _, folder = still
     (tmp_path / "link").symlink_to(folder)
     before = contents(folder)
     monkeypatch.chdir(tmp_path)  # the default output has the name of the model, which is that of its folder
@@ -130,7 +130,12 @@ def test_an_older_folder_stays_where_the_comparison_fails(still, tmp_path: Path)
         export(broken, "--to", "safetensors", "--out", older)
     assert contents(older) == before
     export(tmp_path / "still", "--to", "safetensors", "--out", older)
-    assert set(contents(older)) == {"card.json", "card.md", "model.safetensors", "notes.txt"}  # the graph is out of date
+    assert set(contents(older)) == {
+        "card.json",
+        "card.md",
+        "model.safetensors",
+        "notes.txt",
+    }  # the graph is out of date
     assert blear.load(older).card.name == "still"
     assert not list(tmp_path.glob(".*"))
 
