@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from blear.contracts import default_device
 from blear.errors import DataError, RunError
 from blear.imaging import Framing
 from blear.job.overrides import parse_override
+from blear.models.device import chosen_device
 from blear.models.for_prediction import open_for_prediction
 from blear.models.open_model import AnyModel, parse_facts
 from blear.plugin.discovery import load_plugins
@@ -182,7 +182,7 @@ def open_predictor(options: PredictOptions, every: int) -> tuple[FacePredictor, 
     Raises:
         BlearError: the model or an option cannot be used.
     """
-    device = default_device() if options.device == "auto" else options.device
+    device = chosen_device(options.device)
     model = open_for_prediction(options.model, device, stage=options.stage, facts=parse_facts(options.facts))
     framing = None if options.crops else chosen_framing(model, options.margin)
     detector, locator = _detector(options)

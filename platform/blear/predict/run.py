@@ -19,7 +19,7 @@ from blear.predict.one_input import InputStates, file_version, predict_input
 from blear.predict.output import InputRecords, check_suffix, write_output
 from blear.predict.persons import PersonSummaries
 from blear.predict.predictor import FacePredictor
-from blear.predict.rows import Labels
+from blear.predict.rows import Labels, require_free_names
 from blear.progress import echo
 from blear.storage.run_folder import write_text
 
@@ -62,10 +62,11 @@ def predict_inputs(
         save_every_s: seconds from one state of a video to the next.
 
     Raises:
-        RunError: `out` cannot be written, or its suffix is no format.
+        RunError: `out` cannot be written, its suffix is no format, or a target has the name of another field.
     """
     check_suffix(out)
     model, result = predictor.model, PredictionResult()
+    targets = predicted_targets(model)
     people = PersonSummaries(model.labels)
     versions = {source.name: file_version(source) for source in inputs}
     with Journal(out, settings, versions, versions) as journal:
@@ -94,7 +95,7 @@ def predict_inputs(
                 state = None
                 journal.finish_input(source.name, facts)
             _report(source.name, journal.finished[source.name], people, result)
-        write_results(journal, inputs, out, settings, predicted_targets(model), model.labels, decisions)
+        write_results(journal, inputs, out, settings, targets, model.labels, decisions)
     return result
 
 
@@ -125,10 +126,16 @@ def write_results(
 
 
 def predicted_targets(model: AnyModel) -> list[str]:
-    """Names of the targets that a network predicts, class targets first."""
+    """Names of the targets that a network predicts, class targets first.
+
+    Raises:
+        RunError: a name is that of another field of the output.
+    """
     clip = model.card.clip
     outputs = model.predict_arrays(np.zeros((1, clip.length, clip.height, clip.width, clip.channels), np.uint8))
-    return sorted(outputs, key=lambda target: target not in model.labels)
+    targets = sorted(outputs, key=lambda target: target not in model.labels)
+    require_free_names(targets, model.labels)
+    return targets
 
 
 def unchecked_note(not_decoded: int) -> str:

@@ -10,11 +10,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from blear.errors import RunError
 from blear.predict import output
 from blear.predict.inputs import Input
 from blear.predict.journal import Journal
 from blear.predict.one_input import file_version
 from blear.predict.output import InputRecords, read_output, write_output
+from blear.predict.rows import require_free_names
 
 
 def record(name: str, frame: int) -> dict:
@@ -140,6 +142,16 @@ def test_the_version_of_an_input_changes_with_its_files(tmp_path: Path) -> None:
     stream = Input(tmp_path / "a.mp4", is_picture=False, address="rtsp://host/a.mp4")
     gone = Input(tmp_path / "gone.png", is_picture=True)
     assert [file_version(one) for one in (remote, stream, gone)] == [None] * 3
+
+
+def test_targets_with_the_name_of_another_field_are_refused() -> None:
+    require_free_names(["emotion", "valence"], {"emotion": ("sad", "happy")})
+    for target in ("class", "frames", "score", "id", "frame", "person", "error", "smoothed", "blur", "abstained"):
+        for labels in ({}, {target: ("a", "b")}):
+            with pytest.raises(RunError, match=f"the target '{target}' has the name of another field"):
+                require_free_names([target], labels)
+    with pytest.raises(RunError, match="the target 'emotion_score' has the name of another field"):
+        require_free_names(["emotion", "emotion_score"], {"emotion": ("sad", "happy")})
 
 
 def test_plots_have_one_scale_for_all_people_and_a_line_at_zero() -> None:

@@ -92,7 +92,10 @@ def _check(inputs: Sequence[Input], options: PredictOptions) -> None:
 
     Raises:
         DataError: an input is a stream, or an option is for one video.
+        RunError: the device is unknown.
     """
+    if options.device not in ("auto", "cpu", "cuda"):
+        raise RunError(f"there is no device {options.device!r}", "--device", "give cpu, cuda or auto")
     for source in inputs:
         if source.address is not None:
             raise DataError("a stream is predicted by one process", source.name, "leave --cluster out")
