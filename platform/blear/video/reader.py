@@ -13,6 +13,7 @@ from blear.errors import DataError
 from blear.progress import echo
 from blear.video.container import (
     choose_stream,
+    dropped_frames,
     frame_rate,
     is_cover,
     open_container,
@@ -161,7 +162,7 @@ def _facts(video: Path, index: int | None) -> _Facts:
             number = list(container.streams.video).index(stream)
             context = stream.codec_context
             notes = [f"{len(others)} video streams; stream {number} ({context.width} x {context.height}) is read"]
-        stated = 0 if is_cover(stream) else stream.frames
+        stated = 0 if is_cover(stream) else stream.frames - dropped_frames(container, stream)
         base = time_base(stream)
         return _Facts(stream.start_time, base, frame_rate(stream), pixel_aspect(stream), stated, notes)
 

@@ -175,6 +175,25 @@ def test_a_file_shorter_than_it_states(tmp_path: Path) -> None:
         list(read_video(path, damaged="refuse"))
 
 
+def test_frames_that_a_camera_has_dropped_are_no_damage(tmp_path: Path) -> None:
+    """AVI counts them; every fourth frame is an empty chunk. A hole in the data of such a file is damage."""
+    path, notes = tmp_path / "camera.avi", []
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for number in (number for number in range(80) if number % 4 != 3):
+            frame = av.VideoFrame.from_ndarray(scene(64, 48, number), "rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode())
+    frames = list(read_video(path, notice=notes.append, damaged="refuse"))
+    assert ([round(25 * frame.seconds) for frame in frames[:6]], len(frames), notes) == ([0, 1, 2, 4, 5, 6], 60, [])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 3] + bytes(len(content) // 3) + content[len(content) * 2 // 3 :])
+    list(read_video(path, notice=notes.append))
+    assert "the file is damaged" in notes[0]
+
+
 def test_an_mp4_file_without_its_index_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     whole = encode(Kind("whole.mp4", **LONG), tmp_path)
     for share in (0.5, 0.9, 0.95, 0.98):  # at some of these, the index is there in part
