@@ -31,6 +31,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from blear.contracts import default_device
 from blear.errors import BlearError, DataError
 from blear.imaging import picture_files
 from blear.video import read_video
@@ -150,6 +151,8 @@ def main(source: Path, out: Path, every: int, *, aligned: bool, device: str) -> 
     from facenet_pytorch import MTCNN
 
     try:
+        if device != "cpu" and (not device.startswith("cuda") or default_device() != "cuda"):
+            raise DataError("torch has no such device", f"--device {device}", "give cpu")
         labelled = videos(source)
         locator = MTCNN(keep_all=True, device=device)
         lists: dict[str, list[str]] = {}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from blear.contracts import default_device
+from blear.errors import PluginError
 from blear.imaging import Box
 
 
@@ -58,5 +59,13 @@ class BatchLocator(ABC):
 
 
 def torch_device(name: str) -> str:
-    """Returns `name`; for "auto" the GPU where there is one, else the CPU."""
+    """Returns `name`; for "auto" the GPU where there is one, else the CPU.
+
+    Raises:
+        PluginError: there is no such device.
+    """
+    if name.partition(":")[0] not in ("auto", "cpu", "cuda"):
+        raise PluginError(f"there is no device {name!r}", "device", "give cpu, cuda or auto")
+    if name.startswith("cuda") and default_device() != "cuda":
+        raise PluginError("torch can use no GPU of this machine", f"device {name}", "give cpu or auto")
     return default_device() if name == "auto" else name

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from blear.errors import DataError
+from blear.errors import DataError, PluginError
 from blear.video import read_video
 from blear_faces.locate import FaceLocator, locate_video, write_boxes
 
@@ -43,6 +43,16 @@ def test_every_face_of_a_photo_is_detected(locator, name, count):
         assert y[2] > y[:2].min()  # the nose lies below an eye
         assert (face.box.left <= x).all()
         assert (x <= face.box.left + face.box.width).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (16, 16), (19, 300), (20, 20)])
+def test_frames_without_room_for_a_face_have_none(locator, shape):
+    assert locator.faces(np.zeros((2, *shape, 3), np.uint8)) == [[], []]
+
+
+def test_devices_that_are_not_there_are_refused():
+    with pytest.raises(PluginError, match="there is no device 'gpu'"):
+        FaceLocator("gpu")
 
 
 @needs_data

@@ -44,7 +44,7 @@ def halves() -> Image.Image:
         (8, (64, 32), "bottom"),
     ],
 )
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_pictures_are_upright(kind: str, orientation: int, shape: tuple[int, int], red: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation

@@ -62,19 +62,17 @@ def card(
     card.html, card.md, summary.json, run.json and predictions.parquet in the folder --out; `blear compare` compares
     cards.
     """
-    import torch
     from rich.console import Console
 
     from blear.card.make import CardOptions, make_card
     from blear.card.markdown import headline_table
     from blear.job.overrides import parse_override
+    from blear.models.device import chosen_device
     from blear.storage.numbered_output import free_for, numbered_output
     from blear.terminal import print_markdown
 
     if len(arguments) < 2:
         raise click.UsageError("give one model or several, and the data after them")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     command = command_line()
     out = out or numbered_output(Path("card"), lambda one: free_for(one, one / "run.json", command=command))
     options = CardOptions(
@@ -89,7 +87,7 @@ def card(
         faces=faces,
         limit=limit,
         resamples=resamples,
-        device=device,
+        device=chosen_device(device),
         command=command,
     )
     made = make_card(arguments[:-1], options, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def require_equal(found: list[LevelDifference], out: Path) -> None:
     Raises:
         RunError: it does not.
     """
-    worst = max(found, key=lambda one: one.largest)
+    worst = max(found, key=lambda one: math.inf if math.isnan(one.largest) else one.largest)
     if not worst.largest <= TOLERANCE:
         what = f"the exported file differs from the model by {worst.largest:.1e} at {worst.name}"
         raise RunError(what, str(out), "choose another format with --to; this file was not kept")

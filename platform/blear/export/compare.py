@@ -26,7 +26,8 @@ class LevelDifference:
 
     Attributes:
         level: the condition.
-        largest: largest absolute difference of an output; of values above 1, relative to them.
+        largest: largest absolute difference of an output; of values above 1, relative to them. NaN: see
+            `largest_difference`.
         accuracy: share of correct decisions of model and file; None without labels.
     """
 
@@ -73,7 +74,7 @@ def _compare_level(
         expected = model(frames)
         outputs: dict[str, Mapping[str, Tensor]] = {name: file(frames) for name, file in files.items()}
         for name, output in outputs.items():
-            largest[name] = max(largest[name], largest_difference(expected, output))
+            largest[name] = _largest(largest[name], largest_difference(expected, output))
         for name, output in {"": expected, **outputs}.items():
             if truth_N is not None:
                 decided = output[target].cpu().numpy().argmax(axis=1)
@@ -86,11 +87,18 @@ def _compare_level(
 
 
 def largest_difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> float:
-    """Largest absolute difference over all targets; of values above 1, relative to them."""
-    return max(
-        float(((found[name].cpu() - value.cpu()) / value.cpu().abs().clamp_min(1)).abs().max())
-        for name, value in expected.items()
+    """Largest absolute difference over all targets; of values above 1, relative to them; NaN where a value is NaN."""
+    return _largest(
+        *(
+            float(((found[name].cpu() - value.cpu()) / value.cpu().abs().clamp_min(1)).abs().max())
+            for name, value in expected.items()
+        )
     )
+
+
+def _largest(*differences: float) -> float:
+    """The largest difference; NaN where one is NaN, which `max` would ignore by its place."""
+    return float(np.max(differences))
 
 
 def difference_table(found: Sequence[LevelDifference]) -> str:

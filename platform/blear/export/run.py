@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,18 @@ from blear.export.graph import write_graph
 from blear.export.int8 import LARGEST_LOSS, METHODS, quantize
 from blear.export.report import export_report
 from blear.export.trace import trace_model
-from blear.models.card import WEIGHTS_FILE
+from blear.models.card import CARD_FILE, GRAPH_FILE, TEXT_FILE, WEIGHTS_FILE
 from blear.models.inference import for_inference
 from blear.models.load import load
 from blear.models.model import Model
 from blear.models.open_model import ONNX, TORCH_EXPORT, open_model
+from blear.models.shipped import find_model, is_shipped
 from blear.storage.durable import replace_durably
 
 Format = Literal["onnx", "torch-export", "safetensors"]
 _SUFFIX: dict[Format, str] = {"onnx": ONNX, "torch-export": TORCH_EXPORT, "safetensors": ""}
+_OWN_FILES = (WEIGHTS_FILE, CARD_FILE, TEXT_FILE, GRAPH_FILE)
+_RUN_FILES = ("job.yaml", "stage.json")
 _SAMPLES, _INT8_SAMPLES, _CALIBRATION = 256, 4096, 512
 
 
@@ -66,6 +70,8 @@ def export_model(options: ExportOptions) -> ExportSummary:
     if options.graph and options.to != "safetensors":
         raise RunError("the graph belongs to a model folder", f"--to {options.to}", "give --to safetensors")
     model = load(options.model, stage=options.stage)
+    out = options.out or Path(model.card.name + ("-int8" if options.int8 else "") + _SUFFIX[options.to])
+    _require_other_place(out, options.model)
     if options.targets:
         try:
             model = model.select_targets(*options.targets)
@@ -76,22 +82,47 @@ def export_model(options: ExportOptions) -> ExportSummary:
     check = ExportCheck(model, options.model, options.stage, source, options.split, options.conditions, count)
     if options.int8:
         require_labels(check.samples.data)
-    out = options.out or Path(model.card.name + ("-int8" if options.int8 else "") + _SUFFIX[options.to])
     out.parent.mkdir(parents=True, exist_ok=True)
     if options.to == "safetensors":
         return _write_folder(model, out, check, graph=options.graph)
     return _write_file(model, out, check, options)
 
 
+def _require_other_place(out: Path, given: str) -> None:
+    """Checks that the export overwrites no file of the model or of a run.
+
+    Raises:
+        RunError: it would.
+    """
+    source = find_model(given).folder if is_shipped(given) else Path(given).expanduser()
+    folder = source if source.is_dir() else source.parent
+    place = out.resolve()
+    own = place == folder.resolve() or (place.parent == folder.resolve() and out.name in _OWN_FILES)
+    if own or any((out / file).is_file() for file in _RUN_FILES):
+        what = "is the model that is exported" if own else "is the folder of a run or of a stage"
+        raise RunError(what, str(out), "choose another place with --out")
+
+
 def _write_folder(model: Model, out: Path, check: ExportCheck, *, graph: bool) -> ExportSummary:
-    """Writes a model folder, as `Model.save` does; only its weights file, or its graph, is read for the comparison."""
+    """Writes a model folder, as `Model.save` does; only its weights file, or its graph, is read for the comparison.
+
+    An older model folder of this name stays as it is until the new one has been compared.
+    """
     if out.suffix == ".safetensors":
         raise RunError("is written as a folder", str(out), f"give a folder: --out {out.with_suffix('')}")
-    weights = model.save(out, name=model.card.name) / WEIGHTS_FILE
-    file = _open(write_graph(out)) if graph else for_inference(load(weights))
-    found = check.differences({"file": file})["file"]
-    require_equal(found, out)
-    return ExportSummary(out, export_report(model, file, weights, found, [check.name]))
+    place = out.resolve()
+    with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as temporary:
+        partial = model.save(Path(temporary), name=model.card.name)
+        weights = partial / WEIGHTS_FILE
+        file = _open(write_graph(partial)) if graph else for_inference(load(weights))
+        found = check.differences({"file": file})["file"]
+        require_equal(found, out)
+        text = export_report(model, file, weights, found, [check.name])
+        out.mkdir(exist_ok=True)
+        (out / GRAPH_FILE).unlink(missing_ok=True)  # it refers to the weights that were here before
+        for one in sorted(partial.iterdir()):
+            replace_durably(one, out / one.name)
+    return ExportSummary(out, text)
 
 
 def _write_file(model: Model, out: Path, check: ExportCheck, options: ExportOptions) -> ExportSummary:

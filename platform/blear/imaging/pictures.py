@@ -93,6 +93,7 @@ def picture_array(image: Image.Image, *, color: Literal["rgb", "grey"] = "rgb", 
     """
     from PIL import Image
 
+    image.load()  # Pillow turns TIFF pictures here, and deletes their tag
     turned = _TURNED.get(_orientation(image))
     plain = _eight_bits(image)
     upright = plain if turned is None else plain.transpose(Image.Transpose[turned])

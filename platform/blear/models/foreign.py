@@ -33,7 +33,7 @@ class ForeignModel(ABC):
     """A network of others, used as a `blear.models.model.Model`. A subclass runs the network.
 
     An exported model of blear carries its card, and each output is the target of its name. Otherwise: with labels, the
-    output of as many columns is the class target; else every output is a regression target of its name.
+    output of as many columns is the class target; else every output, of one column, is a regression target of its name.
 
     Args:
         name: of the model.
@@ -168,6 +168,9 @@ class ForeignModel(ABC):
         clip = self.card.clip
         tried = self._tried(np.zeros((1, clip.length, clip.channels, clip.height, clip.width), np.float32))
         shapes = {name: list(tried[place].shape) for name, (place, _) in self._outputs.items() if place < len(tried)}
+        for target, (place, _) in self._outputs.items():
+            if target not in self.labels and place < len(tried):
+                self._require_one_value(target, tried[place])
         for target, classes in self.labels.items():
             if shapes.get(target) != [1, len(classes)]:
                 what = f"{len(classes)} classes of {target}, but outputs {shapes}"
@@ -180,6 +183,8 @@ class ForeignModel(ABC):
         noise = np.random.default_rng(0).random(shape, np.float32)
         tried = [self._tried(picture) for picture in (np.zeros(shape, np.float32), noise)]
         if not self.facts.labels:
+            for name, output in zip(self._names, tried[0], strict=False):
+                self._require_one_value(name, output)
             return {name: (place, False) for place, name in enumerate(self._names)}
         count = len(self.facts.labels)
         places = [place for place, output in enumerate(tried[0]) if output.shape == (1, count)]
@@ -191,6 +196,13 @@ class ForeignModel(ABC):
         sums_to_one = bool((found >= 0).all() and np.allclose(found.sum(axis=1), 1, atol=1e-3))
         softmax = not sums_to_one if self.facts.output == "auto" else self.facts.output == "logits"
         return {self.facts.target: (places[0], softmax)}
+
+    def _require_one_value(self, name: str, output: np.ndarray) -> None:
+        """Raises a RunError where an output for one picture, which is a regression target, has several columns."""
+        if output.size > 1:
+            what = f"its output {name!r} has {output.size} columns, but a regression target is one number"
+            classes = f"if they are classes, give {FLAG} labels=A,B,... with {output.size} names"
+            raise RunError(what, self._where, f"{classes}; else export one output for each value")
 
     def _tried(self, picture: np.ndarray) -> list[np.ndarray]:
         """The outputs for one picture.

@@ -22,7 +22,7 @@ def for_inference(module: M) -> M:
     """
     own = copy.deepcopy(module).eval()
     for sequence in [one for one in own.modules() if type(one) is nn.Sequential]:
-        for first, second in pairwise(list(sequence.named_children())):
+        for first, second in pairwise(list(sequence._modules.items())):  # named_children leaves out repetitions
             if type(first[1]) is nn.Conv2d and type(second[1]) is nn.BatchNorm2d:
                 sequence.add_module(first[0], fuse_conv_bn_eval(first[1], second[1]))
                 sequence.add_module(second[0], nn.Identity())

@@ -46,12 +46,15 @@ def open_model(
         clip: shape of the pictures for callables whose facts have no size; None: they must have it.
 
     Raises:
-        RunError: there is no such model, it is of a type that is not read, a fact is wrong, or the model of `name`
-            carries its facts itself.
+        RunError: there is no such model, it is of a type that is not read, a fact is wrong, the model of `name`
+            carries its facts itself, or it is no run and a stage is given.
     """
+    suffix, path = Path(name).suffix.lower(), Path(name).expanduser()
+    is_callable = is_callable_path(name) and not path.exists()
+    if stage is not None and (name.startswith(PREFIX) or suffix in (ONNX, TORCH_EXPORT) or is_callable):
+        raise RunError(f"is no run, so it has no stage {stage!r} to choose", name, "leave --stage out")
     if name.startswith(PREFIX):
         return HuggingFaceModel(name.removeprefix(PREFIX), facts, clip)
-    suffix, path = Path(name).suffix.lower(), Path(name).expanduser()
     if suffix in _REFUSED and (path.exists() or "/" in name):
         do = _EXPORT if "TensorFlow" not in _REFUSED[suffix] else "convert it to ONNX (tf2onnx)"
         unsafe = "" if "TensorFlow" in _REFUSED[suffix] else ", which can execute code when it is loaded"
@@ -60,7 +63,7 @@ def open_model(
         if not path.is_file():
             raise RunError("there is no such file", name, "check the path")
         return OnnxModel(path, facts) if suffix == ONNX else _exported_program(path, facts)
-    if is_callable_path(name) and not path.exists():
+    if is_callable:
         return CallableModel(name, facts, clip)
     if facts:
         raise RunError("the model carries its labels and preprocessing itself", name, f"leave {FLAG} out")

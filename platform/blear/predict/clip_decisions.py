@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from blear.errors import RunError
-from blear.predict.inputs import Input
+from blear.predict.inputs import Input, printable
 from blear.storage.run_folder import write_text
 
 TABLE = "clips.csv"
@@ -71,6 +71,6 @@ class ClipDecisions:
             table.writerow(["clip", self._target, "faces", *self._words])
             for name, score in scores.items():
                 word = self._words[int((score if faces[name] else everywhere).argmax())]
-                table.writerow([self._names[name], word, faces[name], *(f"{value:.6f}" for value in score)])
+                table.writerow([printable(self._names[name]), word, faces[name], *(f"{value:.6f}" for value in score)])
                 write_text(self._folder / f"{self._names[name]}.txt", f"{word}\n")
         partial.replace(self._folder / TABLE)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import glob
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from blear.errors import DataError, RunError
-from blear.imaging import PICTURE_SUFFIXES
+from blear.imaging import PICTURE_SUFFIXES, picture_files
 from blear.models.card import CARD_FILE
 from blear.models.shipped import default_model, shipped_models
 from blear.progress import echo
 from blear.storage.remote import is_url
-from blear.video.stream import is_stream
+from blear.video.stream import is_stream, without_secrets
 from blear.video.webp import is_animated_webp
 
 _VIDEOS = (
@@ -24,6 +23,9 @@ _VIDEOS = (
 VIDEO_SUFFIXES = frozenset(f".{name}" for name in _VIDEOS.split())
 """Suffixes of the videos that are searched for in folders. A named file may have any suffix."""
 
+PICTURES = (*PICTURE_SUFFIXES, ".webp")
+"""Suffixes of pictures; an animated WebP file is a video."""
+
 
 @dataclass(frozen=True)
 class Input:
@@ -32,6 +34,8 @@ class Input:
     Attributes:
         address: of a stream; see `is_stream`.
         given: the name in outputs, where it is not `path`: the URL of a file in object storage, or a relative path.
+
+    `name` is printable: bytes of a path that are no UTF-8 are escaped in it.
     """
 
     path: Path
@@ -45,7 +49,17 @@ class Input:
         """The path or URL as given, or the address without user name and password."""
         if self.given is not None:
             return self.given
-        return str(self.path) if self.address is None else re.sub("(?<=//)[^/@]*@", "", self.address)
+        return printable(str(self.path)) if self.address is None else without_secrets(self.address)
+
+
+def printable(text: str) -> str:
+    """A text in which bytes of file names that are no UTF-8 are escaped, because no output can hold them."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def accepted_pictures(folder: Path) -> list[Path]:
+    """The pictures of a folder that is a clip, sorted by name."""
+    return [file for file in picture_files(folder, PICTURES) if is_picture(file)]
 
 
 def split_model(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
@@ -88,7 +102,7 @@ def find_inputs(given: Sequence[str]) -> list[Input]:
     found: dict[Path | str, Input] = {}
     for text in given:
         if is_stream(text):
-            found.setdefault(text, Input(Path("stdin" if text == "-" else text), is_picture=False, address=text))
+            found.setdefault(text, _stream_input(text, {one.name for one in found.values()}))
             continue
         if is_url(text):
             from blear.predict.remote_inputs import find_remote
@@ -109,6 +123,14 @@ def find_inputs(given: Sequence[str]) -> list[Input]:
     return list(found.values())
 
 
+def _stream_input(address: str, names: Collection[str]) -> Input:
+    """A stream; its name is none of `names`: addresses may differ only in their secrets."""
+    shown = without_secrets(address)
+    path = Path("stdin" if address == "-" else shown)
+    free = next(name for name in (shown, *(f"{shown} ({n})" for n in range(2, len(names) + 3))) if name not in names)
+    return Input(path, is_picture=False, address=address, given=None if free == shown else free)
+
+
 def find_clips(given: Sequence[str]) -> list[Input]:
     """Lists the clips below folders: each folder without subfolders is a clip, its pictures are the frames.
 
@@ -126,10 +148,15 @@ def find_clips(given: Sequence[str]) -> list[Input]:
     return list(found.values())
 
 
+def is_video_file(source: Input) -> bool:
+    """Whether an input is a video in a file of this machine: no stream, no URL, no picture and no folder."""
+    return not (source.address or source.is_picture or source.is_folder or is_url(source.name))
+
+
 def is_media(file: Path) -> bool:
     """Whether the suffix is that of a video or a picture, and no part of the path is hidden."""
     hidden = any(part.startswith(".") for part in file.parts)
-    return not hidden and file.suffix.lower() in {*VIDEO_SUFFIXES, *PICTURE_SUFFIXES, ".webp"}
+    return not hidden and file.suffix.lower() in {*VIDEO_SUFFIXES, *PICTURES}
 
 
 def is_picture(file: Path) -> bool:

@@ -15,7 +15,7 @@ from blear import __version__
 from blear.errors import RunError
 from blear.storage.run_folder import write_text
 
-_HEAD, _INPUTS, _END = "settings", "inputs", "input_end"
+_HEAD, _INPUTS, _END, _VERSION = "settings", "inputs", "input_end", "version"
 
 
 def record_line(record: Mapping[str, Any]) -> str:
@@ -49,8 +49,9 @@ class Journal:
         out: the output file that the predictions will be in.
         settings: everything that the predictions depend on; those of other settings are deleted.
         inputs: names of the inputs, for `journal_inputs`; those of an earlier call with these settings stay.
-        versions: the inputs in their order -> size and time of the file. The first one that is not finished continues
-            from its state, if its version is that of the state; None: it begins again.
+        versions: the inputs in their order -> version of the file, see `file_version`. An input that was finished in
+            another version begins again. The first one that is not finished continues from its state, if its version
+            is that of the state.
 
     Attributes:
         finished: input -> facts, of the inputs whose records are complete.
@@ -69,6 +70,7 @@ class Journal:
     ) -> None:
         self.path, self._state_path = _partial(out), _partial(out, "state")
         self.finished: dict[str, dict[str, Any]] = {}
+        self._versions = versions or {}
         self._spans: dict[str, tuple[int, int]] = {}  # input -> first and last byte of its records
         head = json.dumps({_HEAD: settings}, sort_keys=True)
         try:
@@ -76,7 +78,7 @@ class Journal:
             self._file = _locked(self.path, out)
             whole = end = self._read(head)
             self._digest = hashlib.sha256(f"{__version__} {head}".encode()).hexdigest()
-            saved = self._read_state(whole, versions or {}) if whole else None
+            saved = self._read_state(whole) if whole else None
             if saved is None:
                 self._state_path.unlink(missing_ok=True)
             else:
@@ -116,7 +118,7 @@ class Journal:
     def finish_input(self, name: str, facts: dict[str, Any]) -> None:
         """Records that all records of an input are written, and writes them to the disk."""
         span = self._start, self._position
-        self._write(json.dumps({_END: name, "facts": facts}, ensure_ascii=False))
+        self._write(record_line({_END: name, "facts": facts, _VERSION: self._versions.get(name)}))
         self._file.flush()
         self.finished[name], self._spans[name], self._start = facts, span, self._position
         self._state_path.unlink(missing_ok=True)
@@ -154,15 +156,15 @@ class Journal:
     def _write(self, line: str) -> None:
         self._position += self._file.write(line.encode() + b"\n")
 
-    def _read_state(self, whole: int, versions: Mapping[str, list[int] | None]) -> dict[str, Any] | None:
+    def _read_state(self, whole: int) -> dict[str, Any] | None:
         """The saved state of the first input that is not finished; None: there is none of this file and version."""
         try:
             saved = json.loads(self._state_path.read_text())
             fits = whole <= saved["position"] <= self.path.stat().st_size and saved["settings"] == self._digest
-            name = next(name for name in versions if name not in self.finished)
+            name = next(name for name in self._versions if name not in self.finished)
         except (OSError, ValueError, TypeError, LookupError, StopIteration):
             return None
-        return saved if fits and [name, versions[name]] == [saved["input"], saved["version"]] else None
+        return saved if fits and [name, self._versions[name]] == [saved["input"], saved["version"]] else None
 
     def _read(self, head: str) -> int:
         """Reads an older file; gives the position behind its last whole input, 0 where there is none."""
@@ -175,11 +177,19 @@ class Journal:
                         return 0
                     end = position
                 elif line.startswith(f'{{"{_END}":'.encode()) and line.endswith(b"\n"):
-                    record = json.loads(line)
-                    self.finished[record[_END]] = record["facts"]
-                    self._spans[record[_END]] = end, position - len(line)
+                    self._read_end(json.loads(line), (end, position - len(line)))
                     end = position
         return end
+
+    def _read_end(self, record: Mapping[str, Any], span: tuple[int, int]) -> None:
+        """Reads the last line of an input; the input is not finished where its file has changed since."""
+        name = record[_END]
+        version = record.get(_VERSION, self._versions.get(name))  # journals of older versions do not state it
+        if name in self._versions and version != self._versions[name]:
+            self.finished.pop(name, None)
+            self._spans.pop(name, None)
+        else:
+            self.finished[name], self._spans[name] = record["facts"], span
 
 
 def _settings(line: bytes) -> str:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from blear.errors import BlearError
-from blear.predict.inputs import Input
+from blear.predict.inputs import Input, accepted_pictures, printable
 from blear.predict.live import LiveSource
 from blear.predict.predictor import FacePredictor
 from blear.predict.remote_inputs import downloaded
 from blear.predict.rows import to_record
 from blear.predict.video_state import VideoState
 from blear.progress import ProgressBar, duration, echo, track
+from blear.storage.remote import is_url
 from blear.video import probe_video
 
 
@@ -66,8 +67,8 @@ def predict_input(
                 on_record(to_record(source.name, face, labels, abstain))
                 facts["faces"] += 1
         except BlearError as error:
-            facts["error"] = error.what
-            echo(str(error))
+            facts["error"] = printable(error.what)
+            echo(printable(str(error)))
         except KeyboardInterrupt:
             if live is None:
                 raise
@@ -105,19 +106,23 @@ class InputStates:
 
 
 def file_version(source: Input) -> list[int] | None:
-    """Size and time of a video's file; None: pictures, folders and streams, which do not continue inside."""
-    if source.is_picture or source.is_folder or source.address is not None or not source.path.is_file():
+    """Size, time and number of the files of an input; None: a stream, a file in object storage or a missing file."""
+    if source.address is not None or is_url(source.name):
         return None
-    stat = source.path.stat()
-    return [stat.st_size, stat.st_mtime_ns]
+    try:
+        files = accepted_pictures(source.path) if source.is_folder else [source.path]
+        stats = [file.stat() for file in files]
+    except OSError:  # `predict_input` reports it
+        return None
+    return [sum(one.st_size for one in stats), max((one.st_mtime_ns for one in stats), default=0), len(stats)]
 
 
 def _noting(facts: dict[str, Any], video: Path) -> Callable[[str], None]:
     """The function that prints a message on a video and adds it to the facts."""
 
     def notice(text: str) -> None:
-        echo(text)
-        facts.setdefault("notes", []).append(text.removeprefix(f"{video}: "))
+        echo(printable(text))
+        facts.setdefault("notes", []).append(printable(text.removeprefix(f"{video}: ")))
 
     return notice
 
@@ -134,7 +139,7 @@ def _counter(facts: dict[str, Any], bar: ProgressBar, total: int) -> Callable[[i
         facts["frames"] += frames
         if "not_decoded" in facts:
             facts["not_decoded"] += left_out
-        left = (time.monotonic() - started) / facts["frames"] * max(0, total - facts["frames"])
+        left = (time.monotonic() - started) / max(1, facts["frames"]) * max(0, total - facts["frames"])
         bar.advance(frames, f"{duration(left)} left" if facts["frames"] % 25 == 0 and total else "")
 
     return count

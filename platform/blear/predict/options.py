@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from blear.contracts import default_device
 from blear.errors import DataError, RunError
 from blear.imaging import Framing
 from blear.job.overrides import parse_override
+from blear.models.device import chosen_device
 from blear.models.for_prediction import open_for_prediction
 from blear.models.open_model import AnyModel, parse_facts
 from blear.plugin.discovery import load_plugins
@@ -19,7 +20,7 @@ from blear.predict.appearance_tracker import AppearanceTracker
 from blear.predict.clip_decisions import TABLE, ClipDecisions
 from blear.predict.default_output import DEFAULT, default_output
 from blear.predict.detectors import BoxFileDetector, DetectedFace, Detector, LocatorDetector
-from blear.predict.inputs import Input, find_clips, find_inputs
+from blear.predict.inputs import Input, find_clips, find_inputs, is_video_file
 from blear.predict.locators import default_locator, find_locator
 from blear.predict.output import check_suffix, read_output
 from blear.predict.plot import check_plot, plot_predictions
@@ -28,6 +29,8 @@ from blear.predict.rows import Labels
 from blear.predict.run import predict_inputs, predicted_targets
 from blear.predict.trackers import FaceTracker, FileTracker, SinglePerson
 from blear.predict.video import FrameRateChoice, FrameWindow, StrideChoice
+from blear.storage.file_digest import file_digest
+from blear.storage.remote import is_url
 from blear.video import VideoFrame
 
 BESIDE = Path()
@@ -94,18 +97,24 @@ def predict_files(given: Sequence[str], options: PredictOptions) -> PredictSumma
             error: see `PredictSummary.broken`.
     """
     inputs = find_clips(given) if options.clips is not None and options.crops else find_inputs(given)
-    if options.boxes is not None and len(inputs) > 1:
-        raise DataError(f"the boxes are of one video, but there are {len(inputs)} inputs", "--boxes", "give one video")
-    if options.annotate is not None and (len(inputs) > 1 or inputs[0].is_picture or inputs[0].address):
-        raise DataError("one video file can be annotated at a time", "--annotate", "give one video file")
+    for name, file in (("boxes", options.boxes), ("tracks", options.tracks)):
+        if file is not None and len(inputs) > 1:
+            what = f"the {name} are of one video, but there are {len(inputs)} inputs"
+            raise DataError(what, f"--{name}", "give one video")
+    if options.annotate is not None and not (len(inputs) == 1 and is_video_file(inputs[0])):
+        do = "give one video file of this machine"
+        raise DataError("one video file can be annotated at a time", "--annotate", do)
     options = _named_outputs(options, inputs)
     _check_outputs(inputs, options)
     if options.cluster:
+        if options.locator is not None:
+            _require_one_video(_detector(options)[0], inputs, options)
         from blear.predict.on_ray.runner import predict_on_ray
 
         return predict_on_ray(inputs, options)
     every = options.every or (1 if any(source.address for source in inputs) else EVERY)
     predictor, settings = open_predictor(options, every)
+    _require_one_video(predictor.detector, inputs, options)
     model = predictor.model
     targets = predicted_targets(model)
     decisions = clip_decisions(options, inputs, targets[0], model.labels)
@@ -121,6 +130,13 @@ def predict_files(given: Sequence[str], options: PredictOptions) -> PredictSumma
         annotate_video(inputs[0].path, rows, targets, model.labels, options.annotate)
         summary.files.append(options.annotate)
     return summary
+
+
+def _require_one_video(detector: Detector, inputs: Sequence[Input], options: PredictOptions) -> None:
+    """Raises a DataError where a locator reads the table of one video, and there are several inputs."""
+    if len(inputs) > 1 and isinstance(detector, LocatorDetector) and detector.is_table:
+        what = f"its table is of one video, but there are {len(inputs)} inputs"
+        raise DataError(what, f"--locator {options.locator}", "give one video")
 
 
 def _named_outputs(options: PredictOptions, inputs: Sequence[Input]) -> PredictOptions:
@@ -142,10 +158,19 @@ def _check_outputs(inputs: Sequence[Input], options: PredictOptions) -> None:
         check_annotated(options.annotate)
     if options.plot is not None:
         check_plot(options.plot)
-    given = {source.path.resolve() for source in inputs if source.address is None}
-    for out in (options.out, options.annotate, options.plot):
+    given = {source.path.resolve() for source in inputs if source.address is None and not is_url(source.name)}
+    given |= {file.resolve() for file in given_files(options).values()}
+    table = None if options.clips is None else options.clips / TABLE
+    for out in (options.out, options.annotate, options.plot, table):
         if out is not None and out.resolve() in given:
             raise RunError("is an input", str(out), "choose another file for the output")
+
+
+def given_files(options: PredictOptions) -> dict[str, Path]:
+    """Option, or parameter of the locator -> the file or folder that it names."""
+    files = {name: file for name in ("boxes", "tracks") if (file := getattr(options, name)) is not None}
+    values = dict(map(parse_override, options.locator_params))
+    return files | {name: Path(one) for name, one in values.items() if isinstance(one, str) and Path(one).is_file()}
 
 
 def open_predictor(options: PredictOptions, every: int) -> tuple[FacePredictor, dict[str, Any]]:
@@ -157,7 +182,7 @@ def open_predictor(options: PredictOptions, every: int) -> tuple[FacePredictor, 
     Raises:
         BlearError: the model or an option cannot be used.
     """
-    device = default_device() if options.device == "auto" else options.device
+    device = chosen_device(options.device)
     model = open_for_prediction(options.model, device, stage=options.stage, facts=parse_facts(options.facts))
     framing = None if options.crops else chosen_framing(model, options.margin)
     detector, locator = _detector(options)
@@ -188,7 +213,20 @@ def open_predictor(options: PredictOptions, every: int) -> tuple[FacePredictor, 
         "abstain": options.abstain,
         "smooth_s": options.smooth,
     }
-    return predictor, settings
+    further = {  # only where they are given, so that interrupted predictions of older versions continue
+        "strict": options.strict,
+        "facts": list(options.facts),
+        "files_sha256": {name: _digest(file) for name, file in given_files(options).items()},
+    }
+    return predictor, settings | {name: value for name, value in further.items() if value}
+
+
+def _digest(place: Path) -> str:
+    """SHA-256 of a file, or of the JSON files of a folder."""
+    if not place.is_dir():
+        return file_digest(place)
+    files = sorted(place.glob("*.json"))
+    return hashlib.sha256("".join(f"{file.name} {file_digest(file)}\n" for file in files).encode()).hexdigest()
 
 
 def clip_decisions(

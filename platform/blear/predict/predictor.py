@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from blear.errors import DataError
-from blear.imaging import Box, Framing, picture_files, read_picture
+from blear.imaging import Box, Framing, read_picture
 from blear.models.calibration import calibrated
+from blear.models.images import resize_face
 from blear.models.open_model import AnyModel
 from blear.predict.degradation import estimate_face_degradation
 from blear.predict.detectors import DetectedFace, Detector, LocatorDetector
-from blear.predict.inputs import Input
+from blear.predict.inputs import PICTURES, Input, accepted_pictures
 from blear.predict.live import LiveSource
 from blear.predict.smoothing import Prediction, TrackSmoother
 from blear.predict.sparse import Detected, SparseDetector
@@ -233,7 +234,8 @@ class FacePredictor:
     def _clip(self, window: FrameWindow, face: DetectedFace, name: str) -> np.ndarray:
         """uint8 [T, h, w, 3]: the face at the same place in all frames of the window; black outside the frame."""
         if self.framing is None:
-            return np.stack(window.images)
+            height, width = window.image_HWC.shape[:2]  # cut faces of a folder may have several sizes
+            return np.stack([resize_face(image_HWC, height, width) for image_HWC in window.images])
         try:
             return np.stack([self.framing.cut(image_HWC, face.box, face.points_52) for image_HWC in window.images])
         except ValueError as error:
@@ -242,8 +244,14 @@ class FacePredictor:
 
 
 def _pictures(folder: Path) -> Iterator[VideoFrame]:
-    """The pictures of a folder, in the order of their names, as the frames of a video at 25 frames per second."""
-    for number, file in enumerate(picture_files(folder)):
+    """The pictures of a folder, in the order of their names, as the frames of a video at 25 frames per second.
+
+    An empty folder has no frame: it is a clip in which no face was found.
+    """
+    pictures = accepted_pictures(folder)
+    if not pictures and any(file.is_file() and not file.name.startswith(".") for file in folder.iterdir()):
+        raise DataError("has files, but no picture", str(folder), f"give pictures: {', '.join(PICTURES)}")
+    for number, file in enumerate(pictures):
         yield VideoFrame(number, number / _FOLDER_RATE, partial(read_picture, file), 1.0, False)
 
 

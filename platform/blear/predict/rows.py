@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from blear.errors import RunError
 from blear.predict.predictor import FacePrediction
+
+_FIELDS = (
+    *("input", "type", "class", "seconds", "frames", "coordinates", "id", "object", "score", "probabilities"),
+    *("abstained", "face_px", "detection", "interpolated", "damaged", "degradation", "smoothed"),
+)
+"""Fields of a record that are no targets."""
 
 Labels = Mapping[str, Sequence[str]]
 """Class target -> names of the classes."""
@@ -78,6 +86,19 @@ def columns(targets: Sequence[str], labels: Labels) -> list[str]:
             predicted += [f"{target}_score", *(f"{target}_{name}" for name in labels[target])]
         predicted.append(f"{target}_smoothed")
     return [*place, *quality, *predicted, "error"]
+
+
+def require_free_names(targets: Sequence[str], labels: Labels) -> None:
+    """Checks that no target has the name of another field of a record or of another column of a table.
+
+    Raises:
+        RunError: one has.
+    """
+    names = Counter([*columns(targets, labels), *(set(_FIELDS) - set(columns((), {})))])
+    for target in targets:
+        if names[target] > 1:
+            do = "give it another name: --facts target=NAME for a network of others, else in its dataset"
+            raise RunError(f"the target {target!r} has the name of another field of the output", target, do)
 
 
 def error_row(source: str, reason: str, targets: Sequence[str], labels: Labels) -> dict[str, Any]:

@@ -13,13 +13,13 @@ import numpy as np
 from blear import __version__
 from blear.models.open_model import AnyModel
 from blear.predict.clip_decisions import ClipDecisions
-from blear.predict.inputs import Input
+from blear.predict.inputs import Input, printable
 from blear.predict.journal import Journal
 from blear.predict.one_input import InputStates, file_version, predict_input
 from blear.predict.output import InputRecords, check_suffix, write_output
 from blear.predict.persons import PersonSummaries
 from blear.predict.predictor import FacePredictor
-from blear.predict.rows import Labels
+from blear.predict.rows import Labels, require_free_names
 from blear.progress import echo
 from blear.storage.run_folder import write_text
 
@@ -62,10 +62,11 @@ def predict_inputs(
         save_every_s: seconds from one state of a video to the next.
 
     Raises:
-        RunError: `out` cannot be written, or its suffix is no format.
+        RunError: `out` cannot be written, its suffix is no format, or a target has the name of another field.
     """
     check_suffix(out)
     model, result = predictor.model, PredictionResult()
+    targets = predicted_targets(model)
     people = PersonSummaries(model.labels)
     versions = {source.name: file_version(source) for source in inputs}
     with Journal(out, settings, versions, versions) as journal:
@@ -76,7 +77,7 @@ def predict_inputs(
         state = journal.state
         for number, source in enumerate(inputs, start=1):
             if source.name not in journal.finished:
-                title = f"predict {number}/{len(inputs)} {source.path.name}"
+                title = f"predict {number}/{len(inputs)} {printable(source.path.name)}"
 
                 def on_record(record: Mapping[str, Any], source: Input = source) -> None:
                     journal.append(record)
@@ -85,7 +86,8 @@ def predict_inputs(
                         journal.flush()
 
                 def save_state(state: Mapping[str, Any], source: Input = source) -> None:
-                    if (version := versions[source.name]) is not None:
+                    version = versions[source.name]
+                    if version is not None and not (source.is_picture or source.is_folder):
                         journal.save_state(source.name, version, state)
 
                 states = InputStates(state, save_state, save_every_s)
@@ -93,7 +95,7 @@ def predict_inputs(
                 state = None
                 journal.finish_input(source.name, facts)
             _report(source.name, journal.finished[source.name], people, result)
-        write_results(journal, inputs, out, settings, predicted_targets(model), model.labels, decisions)
+        write_results(journal, inputs, out, settings, targets, model.labels, decisions)
     return result
 
 
@@ -118,15 +120,22 @@ def write_results(
     groups = (InputRecords(name, journal.records([name]), facts.get("error")) for name, facts in finished.items())
     write_output(groups, out, targets, labels)
     facts = {"blear": __version__, **settings, "targets": targets, **further, "inputs": finished}
-    write_text(out.with_name(f"{out.name}.meta.json"), json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    text = printable(json.dumps(facts, indent=1, ensure_ascii=False))  # paths in the settings, too
+    write_text(out.with_name(f"{out.name}.meta.json"), f"{text}\n")
     journal.delete()
 
 
 def predicted_targets(model: AnyModel) -> list[str]:
-    """Names of the targets that a network predicts, class targets first."""
+    """Names of the targets that a network predicts, class targets first.
+
+    Raises:
+        RunError: a name is that of another field of the output.
+    """
     clip = model.card.clip
     outputs = model.predict_arrays(np.zeros((1, clip.length, clip.height, clip.width, clip.channels), np.uint8))
-    return sorted(outputs, key=lambda target: target not in model.labels)
+    targets = sorted(outputs, key=lambda target: target not in model.labels)
+    require_free_names(targets, model.labels)
+    return targets
 
 
 def unchecked_note(not_decoded: int) -> str:

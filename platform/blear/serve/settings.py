@@ -9,7 +9,8 @@ from pathlib import Path
 
 from blear.errors import RunError
 from blear.models.callable_model import is_callable_path
-from blear.models.foreign import ForeignModel
+from blear.models.foreign import FLAG, ForeignModel
+from blear.models.huggingface import PREFIX
 from blear.models.open_model import ONNX, TORCH_EXPORT, open_model, parse_facts
 from blear.models.shipped import default_model
 from blear.plugin.discovery import load_plugins
@@ -49,6 +50,8 @@ class ServeSettings:
         """
         catalog, controls = load_plugins(), self.read_controls()
         names = self.models or (default_model().name,)
+        if self.facts and not any(map(_is_foreign, names)):
+            raise RunError("no model is a network of others", FLAG, f"leave {FLAG} out")
         models: list[ServedModel] = []
         for name in names:
             model = open_model(name, facts=parse_facts(self.facts) if _is_foreign(name) else None)
@@ -66,4 +69,5 @@ class ServeSettings:
 
 def _is_foreign(name: str) -> bool:
     """Whether a model is a network of others, which may need facts."""
-    return Path(name).suffix.lower() in (ONNX, TORCH_EXPORT) or is_callable_path(name)
+    is_file = Path(name).suffix.lower() in (ONNX, TORCH_EXPORT)
+    return is_file or name.startswith(PREFIX) or (is_callable_path(name) and not Path(name).exists())

@@ -76,6 +76,17 @@ def frame_rate(stream: av.VideoStream) -> float:
     return float(next((rate for rate in rates if rate), _DEFAULT_RATE))
 
 
+def dropped_frames(container: av.container.InputContainer, stream: av.VideoStream) -> int:
+    """Number of frames that an AVI file counts and leaves out: a camera that drops frames writes empty chunks.
+
+    The times in the index of the file skip them. 0 where the file has no index, or is no AVI file.
+    """
+    entries = stream.index_entries
+    if container.format.name != "avi" or not len(entries):
+        return 0
+    return max(0, entries[len(entries) - 1].timestamp + 1 - len(entries))
+
+
 def pixel_aspect(stream: av.VideoStream) -> float:
     """Width of a stored pixel divided by its height."""
     ratio = stream.sample_aspect_ratio

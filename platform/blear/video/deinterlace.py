@@ -37,7 +37,12 @@ class Deinterlacer:
                 yield frame, info
                 continue
             if graph is None:
-                self.used, graph, form = True, _graph(frame), this
+                try:
+                    graph = _graph(frame)
+                except av.FFmpegError:  # the filter has no output for frames of fewer than 3 x 4 pixels
+                    yield frame, info
+                    continue
+                self.used, form = True, this
             waiting[number] = frame, info
             frame.pts, frame.time_base = number, _TIME_BASE  # the filter needs time stamps that rise
             graph.vpush(frame)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import av
 import numpy as np
 from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import VideoReformatter
+
+from blear.errors import DataError
 
 THUMBNAIL = (64, 36)
 """Width and height of thumbnails, in pixels."""
@@ -55,6 +58,15 @@ class VideoFrame:
         return cv2.resize(self.image_HWC, THUMBNAIL, interpolation=cv2.INTER_NEAREST)
 
 
+@contextlib.contextmanager
+def _conversion() -> Iterator[None]:
+    """Raises a DataError where FFmpeg cannot convert a frame."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise DataError(f"a frame cannot be converted to RGB: {error.strerror}", do="get a whole copy") from error
+
+
 class RgbConverter:
     """Converts decoded frames to RGB images of one size.
 
@@ -69,8 +81,13 @@ class RgbConverter:
         self.width, self.height = round(width * wide), round(height * wide / pixel_aspect)
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        """RGB uint8 [H, W, 3]."""
-        rgb = frame.reformat(self.width, self.height, "rgb24", interpolation="BICUBIC", threads=1)
+        """RGB uint8 [H, W, 3].
+
+        Raises:
+            DataError: the frame states colours that FFmpeg cannot convert, for instance because it is damaged.
+        """
+        with _conversion():
+            rgb = frame.reformat(self.width, self.height, "rgb24", interpolation="BICUBIC", threads=1)
         plane: Any = rgb.planes[0]
         rows_HB = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # a view: pictures of 4K are large
         image_HWC = rows_HB[: self.height, : 3 * self.width].reshape(self.height, self.width, 3)
@@ -105,6 +122,7 @@ class Thumbnails:
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        """RGB uint8 [36, 64, 3]."""
-        small = self._reformatter.reformat(frame, *THUMBNAIL, "rgb24", interpolation="POINT", threads=1)
+        """RGB uint8 [36, 64, 3]; raises as `RgbConverter` does."""
+        with _conversion():
+            small = self._reformatter.reformat(frame, *THUMBNAIL, "rgb24", interpolation="POINT", threads=1)
         return small.to_ndarray()

@@ -13,6 +13,7 @@ from blear.errors import DataError
 from blear.progress import echo
 from blear.video.container import (
     choose_stream,
+    dropped_frames,
     frame_rate,
     is_cover,
     open_container,
@@ -115,10 +116,10 @@ def read_video(
         if on_frames is not None:
             on_frames(number + 1 - counted, decoder.left_out - left_out)
         counted, left_out = number + 1, decoder.left_out
-    if on_frames is not None:
-        on_frames(decoder.count - counted, decoder.left_out - left_out)
     if decoder.count == 0:
         raise undecodable(video)
+    if on_frames is not None:
+        on_frames(decoder.count - counted, decoder.left_out - left_out)
     report = damage.report(decoder.count, facts, decoder)
     if report and damaged == "refuse":
         raise DataError(report, str(video), "get a whole copy")
@@ -161,7 +162,7 @@ def _facts(video: Path, index: int | None) -> _Facts:
             number = list(container.streams.video).index(stream)
             context = stream.codec_context
             notes = [f"{len(others)} video streams; stream {number} ({context.width} x {context.height}) is read"]
-        stated = 0 if is_cover(stream) else stream.frames
+        stated = 0 if is_cover(stream) else stream.frames - dropped_frames(container, stream)
         base = time_base(stream)
         return _Facts(stream.start_time, base, frame_rate(stream), pixel_aspect(stream), stated, notes)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from blear.errors import DataError
 from blear.video.container import choose_stream, open_container, pixel_aspect, time_base
 from blear.video.frames import RgbConverter
 from blear.video.webp import is_animated_webp, read_webp
@@ -43,10 +44,11 @@ def sample_frames(video: Path, count: int, stream: int | None = None) -> Iterato
                     place = start + seconds * number / count
                     container.seek(int(place / time_base(chosen)), stream=chosen)
                 frame = next(iter(container.decode(chosen)))
-            except (av.FFmpegError, StopIteration):
+                if frame.pts is not None and frame.pts == last:
+                    continue
+                last = frame.pts
+                convert = convert or RgbConverter(frame.width, frame.height, pixel_aspect(chosen))
+                image_HWC = convert(frame)
+            except (av.FFmpegError, IndexError, StopIteration, DataError):  # IndexError: see `StreamDecoder`
                 continue
-            if frame.pts is not None and frame.pts == last:
-                continue
-            last = frame.pts
-            convert = convert or RgbConverter(frame.width, frame.height, pixel_aspect(chosen))
-            yield convert(frame)
+            yield image_HWC

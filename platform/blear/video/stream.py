@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +24,10 @@ _PROTOCOLS = {  # that FFmpeg may use for an address
     "rtsp": "rtsp,rtp,srtp,udp,tcp,tls,crypto,http,https,httpproxy",
     "rtmp": "rtmp,rtmps,rtmpt,rtmpe,tcp,tls,crypto",
 }
+_SECRET = re.compile(  # in the query of an address, or in its path as some cameras have it: user=a_password=b_channel=1
+    "(?i)(?<=[?&;/_])([a-z0-9.-]*(?:user|usr|login|pass|pwd|token|key|secret|auth|sig|cred)[a-z0-9._-]*=)"
+    "(?:(?!_[a-z]+=)[^&;#])*"
+)
 _TIMEOUT_S = 10.0
 _MOST_ERRORS = 100  # in a row
 _ENDS = (av.error.EOFError, av.error.ConnectionResetError, av.error.BrokenPipeError)
@@ -32,6 +37,23 @@ _WITHOUT_TIMES = ("mjpeg", "mpjpeg")  # formats of pictures; their times are tho
 def is_stream(text: str) -> bool:
     """Whether a text names a stream: `-` (standard input), `camera:N`, or an address such as `rtsp://host/path`."""
     return text == "-" or text.startswith("camera:") or (text.partition("://")[0].lower() in _NETWORK and "://" in text)
+
+
+def without_secrets(address: str) -> str:
+    """An address for messages and outputs: without user name and password, and with `***` for secrets in its query.
+
+    A password may hold `@` and `/`, where a part of it looks like a path.
+    """
+    scheme, found, rest = address.partition("://")
+    if not found:
+        return address
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    rest = rest[authority.rfind("@") + 1 :]
+    if ":" in authority:  # of a password, or before a port
+        is_port = authority.rpartition(":")[2].isdecimal()
+        end = (rest.partition("?")[0] if is_port or "@" in authority else rest).rfind("@")
+        rest = rest if end < 0 else f"***{rest[end:]}"
+    return f"{scheme}://" + _SECRET.sub(r"\1***", rest)
 
 
 class VideoStream:
@@ -49,18 +71,18 @@ class VideoStream:
     """
 
     def __init__(self, address: str) -> None:
-        self.address = address
+        self.address, shown = address, without_secrets(address)
         file, form, options = _target(address)
         try:
             self._container: Any = av.open(
                 file, format=form, options=options, timeout=None if form or address == "-" else _TIMEOUT_S
             )
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise DataError(f"cannot be opened: {_reason(error)}", address, _advice(address)) from error
+            raise DataError(f"cannot be opened: {_reason(error)}", shown, _advice(address)) from error
         streams = [one for one in self._container.streams.video if not is_cover(one) and one.codec_context is not None]
         if not streams:
             self._container.close()
-            raise DataError("has no video that can be decoded", address, _advice(address))
+            raise DataError("has no video that can be decoded", shown, _advice(address))
         self._stream = max(streams, key=lambda one: one.codec_context.width * one.codec_context.height)
         self.codec, self.rate = str(self._stream.codec_context.name), frame_rate(self._stream)
         self._stream.thread_type = "NONE" if self.codec in ONE_THREAD else "SLICE"  # frame threads hold frames back
@@ -89,7 +111,7 @@ class VideoStream:
             image, small = functools.partial(convert, frame), functools.partial(shrink, frame)
             yield VideoFrame(count - 1, seconds, image, aspect, broken, small)
         if count == 0:
-            raise DataError("no frame can be decoded", self.address, _advice(self.address))
+            raise DataError("no frame can be decoded", without_secrets(self.address), _advice(self.address))
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         failed, packets = 0, self._container.demux(self._stream)
@@ -99,10 +121,11 @@ class VideoStream:
                 if packet.size:
                     yield from packet.decode()
                 failed = 0
-            except (StopIteration, *_ENDS):
+            except (StopIteration, IndexError, *_ENDS):  # IndexError: see `StreamDecoder`
                 break
             except av.error.ExitError as error:  # PyAV's time limit
-                raise DataError(f"no data for {_TIMEOUT_S:g} s", self.address, _advice(self.address)) from error
+                what = f"no data for {_TIMEOUT_S:g} s"
+                raise DataError(what, without_secrets(self.address), _advice(self.address)) from error
             except av.FFmpegError:
                 failed, packets = failed + 1, self._container.demux(self._stream)
         with contextlib.suppress(av.FFmpegError):

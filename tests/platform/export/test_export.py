@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,52 @@ def test_a_folder_is_exported_with_its_graph(still, tmp_path: Path) -> None:
     assert open_graph(str(tmp_path / "out")) is not None
     with pytest.raises(RunError, match="the graph belongs to a model folder"):
         export(folder, "--graph")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {one.name: one.read_bytes() for one in folder.iterdir()}
+
+
+def test_an_export_does_not_overwrite_its_model(still, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, folder = still
+    (tmp_path / "link").symlink_to(folder)
+    before = contents(folder)
+    monkeypatch.chdir(tmp_path)  # the default output has the name of the model, which is that of its folder
+    for out in ([], ["--out", folder], ["--out", "link"], ["--out", "./still/../still"]):
+        with pytest.raises(RunError, match="is the model that is exported"):
+            export(folder, "--to", "safetensors", "--target", "emotion", *out)
+    for given in (folder, folder / "model.safetensors"):
+        with pytest.raises(RunError, match="is the model that is exported"):
+            export(given, "--out", folder / "model.safetensors")
+    assert contents(folder) == before
+    (tmp_path / "stage").mkdir()
+    (tmp_path / "stage" / "stage.json").write_text("{}")
+    with pytest.raises(RunError, match="is the folder of a run or of a stage"):
+        export(folder, "--to", "safetensors", "--out", "stage")
+
+
+def test_an_older_folder_stays_where_the_comparison_fails(still, tmp_path: Path) -> None:
+    """The weights have values that are no numbers, so that no file equals the model."""
+    model, _ = still
+    older = model.save(tmp_path / "out", half=True)
+    write_graph(older)
+    (older / "notes.txt").write_text("of the user")
+    before = contents(older)
+    with torch.no_grad():
+        next(model.network.parameters()).fill_(float("nan"))
+    broken = model.save(tmp_path / "broken")
+    with pytest.raises(RunError, match="differs from the model by nan"):
+        export(broken, "--to", "safetensors", "--out", older)
+    assert contents(older) == before
+    export(tmp_path / "still", "--to", "safetensors", "--out", older)
+    assert set(contents(older)) == {
+        "card.json",
+        "card.md",
+        "model.safetensors",
+        "notes.txt",
+    }  # the graph is out of date
+    assert blear.load(older).card.name == "still"
+    assert not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize(("format_", "suffix"), [("onnx", ".onnx"), ("torch-export", ".pt2")])
@@ -273,6 +320,26 @@ def test_a_file_that_differs_is_found(still) -> None:
     with pytest.raises(RunError, match=r"differs from the model by 2\.5e-01"):
         require_equal(found["shifted"], Path("net.onnx"))
     assert largest_difference({"a": torch.tensor([100.0])}, {"a": torch.tensor([101.0])}) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_a_file_that_returns_no_numbers_differs(still, broken: int) -> None:
+    """The first or the last target is not a number for one sample, which is in the last chunk of the last level."""
+    model, _ = still
+    samples = DegradedSamples(seeded_pictures(model.card.clip, 3), parse_conditions(CONDITIONS, "here"), load_plugins())
+
+    def without_numbers(frames: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = {name: value.detach().clone() for name, value in model(frames).items()}
+        found[list(found)[broken]][-1] = float("nan")
+        return found
+
+    found = compare(model, {"file": without_numbers}, samples)["file"]
+    assert all(np.isnan(one.largest) for one in found)
+    with pytest.raises(RunError, match="differs from the model by nan at clean"):
+        require_equal(found, Path("net.onnx"))
+    found = [replace(found[0], largest=0.0), found[1]]
+    with pytest.raises(RunError, match="differs from the model by nan at downscale 2"):
+        require_equal(found, Path("net.onnx"))
 
 
 def test_multiply_accumulates_equal_the_formula() -> None:

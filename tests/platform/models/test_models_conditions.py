@@ -145,6 +145,16 @@ def test_folded_batch_normalisations_do_not_change_the_outputs() -> None:
     assert isinstance(network[1], torch.nn.BatchNorm2d)
 
 
+def test_a_batch_normalisation_after_a_repeated_module_is_not_folded_into_an_earlier_convolution() -> None:
+    torch.manual_seed(0)
+    act, norm = torch.nn.ReLU(), torch.nn.BatchNorm2d(4)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), act, torch.nn.Conv2d(4, 4, 3), act, norm).eval()
+    for values in (norm.running_mean, norm.weight, norm.bias):
+        torch.nn.init.normal_(values)
+    x = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(for_inference(network)(x), network(x))
+
+
 def test_the_table_hides_the_conditions_of_a_mean(tmp_path: Path) -> None:
     (tmp_path / "test.yaml").write_text(CONDITIONS)
     evaluate = read_conditions(tmp_path / "test.yaml")

@@ -18,6 +18,8 @@ import blear
 from blear.errors import RunError
 from blear.job.reader import read_job
 from blear.job.training_digest import training_digest
+from blear.models.device import chosen_device
+from blear.models.open_model import open_model
 
 
 def test_a_run_has_its_job_summary_predictions_and_report(run: blear.Run) -> None:
@@ -135,6 +137,27 @@ def test_a_model_with_two_heads_gives_both_targets(run: blear.Run, faces: np.nda
 def test_other_things_are_refused(run: blear.Run, images: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         run.model()(images)
+
+
+def test_only_runs_have_stages(run: blear.Run, tmp_path: Path) -> None:
+    folder, stage = run.model("classes").save(tmp_path / "model"), run.folder / "stages" / "classes"
+    assert blear.load(stage, stage="classes").labels == blear.load(run.folder, stage="classes").labels
+    (tmp_path / "net.onnx").touch()
+    named = ["robust-faces", folder, folder / "model.safetensors", stage, tmp_path / "net.onnx", "module:Net", "hf:m"]
+    for model in named:
+        with pytest.raises(RunError, match="is no run, so it has no stage 'nosuch' to choose"):
+            open_model(str(model), stage="nosuch")
+
+
+def test_devices_that_are_not_there_are_refused() -> None:
+    assert chosen_device("cpu") == "cpu"
+    for name in ("gpu", "cuda:", "cuda:x", "cpu:0", ""):
+        with pytest.raises(RunError, match=f"there is no device '{name}'"):
+            chosen_device(name)
+    found = torch.cuda.device_count()
+    assert chosen_device("auto") == ("cuda" if found else "cpu")
+    with pytest.raises(RunError, match=f"has {found} GPUs" if found else "can use no GPU of this machine"):
+        chosen_device(f"cuda:{found}")
 
 
 def test_a_saved_model_is_the_same_model(run: blear.Run, faces: np.ndarray, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from blear.contracts import ClipSpec, Target
 from blear.errors import RunError
+from blear.models.card import ModelCard
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -23,9 +25,9 @@ LABELS = ("sad", "happy", "neutral")
 class Net(nn.Module):
     """A convolution, a rectifier, the mean of each channel, a linear layer."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, outputs: int = 3) -> None:
         super().__init__()
-        self.conv, self.linear = nn.Conv2d(channels, 4, 3, padding=1), nn.Linear(4, 3)
+        self.conv, self.linear = nn.Conv2d(channels, 4, 3, padding=1), nn.Linear(4, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.linear(self.conv(images).relu().mean(dim=(2, 3)))
@@ -109,11 +111,21 @@ def test_grey_input_size_and_framing(tmp_path: Path) -> None:
     torch.testing.assert_close(model(FACES[..., 0])["emotion"], expected, atol=1e-6, rtol=1e-5)
 
 
-def test_outputs_without_labels_are_values(net: Net, tmp_path: Path) -> None:
-    model = OnnxModel(export(net, tmp_path / "net.onnx", {}))
+def test_outputs_without_labels_are_values(tmp_path: Path) -> None:
+    net = Net(3, 1).eval().requires_grad_(False)
+    model = OnnxModel(export(net, tmp_path / "net.onnx", {}, outputs=1))
     values = net(torch.from_numpy(FACES).permute(0, 3, 1, 2) / 255)[:, 0]
     torch.testing.assert_close(model(FACES)["scores"], values, atol=1e-6, rtol=1e-5)
     assert model.framing is None
+
+
+def test_several_columns_without_labels_are_refused(net: Net, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"output 'scores' has 3 columns.*\n.*--facts labels=A,B,\.\.\. with 3 names"):
+        OnnxModel(export(net, tmp_path / "net.onnx", {}))
+    network = {"backbone": {"use": "robust/plain_resnet"}, "head": {"use": "vlqr/valence"}}
+    card = ModelCard(name="x", network=network, clip=ClipSpec(1, 3, 24, 24), targets=(Target("scores", "value"),))
+    with pytest.raises(RunError, match="output 'scores' has 3 columns"):
+        OnnxModel(export(net, tmp_path / "card.onnx", {"card": card.to_json()}))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 from timeline_run import FPS, FRAMES, SIDE
 
 import blear
@@ -22,9 +25,13 @@ from blear.errors import BlearError
 from blear.imaging import Framing
 from blear.models.calibration import Calibration
 from blear.models.load import load
+from blear.predict.annotate import annotate_video
 from blear.predict.appearance_tracker import AppearanceTracker
+from blear.predict.clip_decisions import ClipDecisions
 from blear.predict.detectors import BoxFileDetector
-from blear.predict.inputs import Input, find_inputs, split_model
+from blear.predict.inputs import Input, find_inputs, is_video_file, split_model
+from blear.predict.options import PredictOptions, open_predictor
+from blear.predict.output import read_output
 from blear.predict.predictor import FacePredictor
 from blear.predict.run import predict_inputs
 from blear.video import read_video
@@ -242,6 +249,93 @@ def test_records_of_other_settings_are_not_continued(run: Path, video: Path, tmp
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 1
 
 
+@pytest.mark.parametrize("kind", ["video", "picture"])
+def test_an_input_that_changed_after_an_interruption_is_predicted_again(
+    run: Path, video: Path, tmp_path: Path, kind: str
+) -> None:
+    names = [tmp_path / f"{name}.{'png' if kind == 'picture' else 'avi'}" for name in "ab"]
+    small, large = (np.full((side, side, 3), 90, np.uint8) for side in (20, 24))
+    for path in names:
+        cv2.imwrite(str(path), small) if kind == "picture" else shutil.copy(video, path)
+    inputs = [Input(path, is_picture=kind == "picture") for path in names]
+    model, seen = load(run / "stages" / "values"), []
+
+    def interrupted() -> AppearanceTracker:
+        seen.append("an input begins")
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return AppearanceTracker()
+
+    predictor = FacePredictor(model, BoxFileDetector(video.with_name("boxes.csv")), interrupted, None, _every_frame)
+    with pytest.raises(KeyboardInterrupt):
+        predict_inputs(predictor, inputs, tmp_path / "out.jsonl", {})
+    if kind == "picture":
+        cv2.imwrite(str(names[0]), large)
+    else:
+        with av.open(str(names[0]), "w") as target:
+            stream = target.add_stream("mjpeg", rate=FPS)
+            stream.width, stream.height, stream.pix_fmt = 24, 24, "yuvj420p"
+            target.mux([*stream.encode(av.VideoFrame.from_ndarray(large, "rgb24")), *stream.encode()])
+    predict_inputs(predictor, inputs, tmp_path / "out.jsonl", {})
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["face_px"] for row in rows if row["input"] == str(names[0])] == [24.0]
+    assert [row["input"] for row in rows] == [str(names[0])] + [str(names[1])] * (1 if kind == "picture" else FRAMES)
+
+
+def _every_frame():
+    return lambda frame: True
+
+
+def test_settings_state_the_content_of_files_and_strict(run: Path, video: Path, tmp_path: Path) -> None:
+    """An interrupted prediction with other boxes, tracks or facts is not continued."""
+    boxes, tracks = tmp_path / "boxes.csv", tmp_path / "tracks"
+    shutil.copy(video.with_name("boxes.csv"), boxes)
+    tracks.mkdir()
+    (tracks / "1.json").write_text("[]")
+    plain = PredictOptions(str(run / "stages" / "values"), boxes=boxes, tracks=tracks, margin=0.5, device="cpu")
+    table = replace(plain, boxes=None, locator="faces/boxes", locator_params=(f"file={boxes}",))
+    seen = []
+    for _ in range(2):
+        for options in (plain, replace(plain, strict=True), table):
+            seen.append(json.dumps(open_predictor(options, 5)[1], sort_keys=True))
+        assert len(set(seen)) == len(seen)
+        boxes.write_text(boxes.read_text() + "99,0,0,0,0\n")
+    before = open_predictor(plain, 5)[1]
+    (tracks / "2.json").write_text("[]")
+    assert open_predictor(plain, 5)[1] != before
+    bare = open_predictor(replace(plain, boxes=None, tracks=None, crops=True), 5)[1]
+    assert not {"strict", "facts", "files_sha256"} & set(bare)  # as in journals of older versions
+
+
+def test_a_video_without_a_frame_and_a_name_that_is_no_utf8_do_not_stop_the_others(
+    predict, video: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    with av.open(str(tmp_path / "whole.mp4"), "w", options={"movflags": "faststart"}) as target:
+        stream = target.add_stream("mpeg4", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        target.mux([*stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))), *stream.encode()])
+    whole = (tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "in" / "a.mp4").write_bytes(whole[: whole.index(b"mdat") + 4])  # the index is there, and states frames
+    strange = tmp_path / "in" / os.fsdecode(b"caf\xe9.avi")
+    shutil.copy(video, strange)
+    shutil.copy(video, tmp_path / "in" / "z.avi")
+    names = [str(tmp_path / "in" / name) for name in ("a.mp4", "caf\\udce9.avi", "z.avi")]
+    records, result = predict("clips", tmp_path / "in", "--crops", boxes=False)
+    assert result.exit_code == 1
+    assert {record["input"] for record in records} == set(names[1:])
+    facts = json.loads((tmp_path / "out.jsonl.meta.json").read_text())["inputs"]
+    assert [facts[name].get("error") for name in names] == ["no frame can be decoded", None, None]
+    ClipDecisions(tmp_path, [Input(strange, is_picture=False)], "emotion", ("a", "b")).write([], names[1:2])
+    assert (tmp_path / "clips.csv").read_text().splitlines()[1].startswith("caf\\udce9,")
+    assert (tmp_path / f"{strange.stem}.txt").is_file()
+    for suffix in ("csv", "parquet"):
+        predict("clips", tmp_path / "in", "--crops", boxes=False, out=f"out.{suffix}")
+        labels = {"emotion": list(records[0]["probabilities"])}
+        rows = read_output(tmp_path / f"out.{suffix}", ["emotion"], labels)
+        assert sorted({row["input"] for row in rows}) == names[1:]
+
+
 def test_annotated_video_and_plots(predict, video: Path, tmp_path: Path) -> None:
     talking = tmp_path / "talking.mp4"
     with av.open(str(talking), "w") as target:
@@ -283,6 +377,13 @@ def test_annotated_video_and_plots(predict, video: Path, tmp_path: Path) -> None
         (["--annotate", "new.avi"], r"new\.avi: the suffix '\.avi' cannot be written"),
         (["--plot", "clip.mp4"], r"clip\.mp4: the suffix '\.mp4' cannot be written"),
         (["--out", "clip.csv"], r"clip\.csv: is an input"),
+        (["--boxes", "b.csv", "--out", "b.csv"], r"b\.csv: is an input"),
+        (["--boxes", "clips.csv", "--clips", "."], r"clips\.csv: is an input"),
+        (["--locator", "faces/boxes", "--locator-set", "file=b.csv", "--out", "b.csv"], r"b\.csv: is an input"),
+        (["other.mp4", "--boxes", "b.csv"], "the boxes are of one video, but there are 2 inputs"),
+        (["other.mp4", "--tracks", "b.csv"], "the tracks are of one video, but there are 2 inputs"),
+        (["other.mp4", "--locator", "boxes", "--locator-set", "file=b.csv"], "its table is of one video, but there"),
+        (["other.mp4", "--annotate"], "one video file can be annotated at a time"),
     ],
 )
 def test_outputs_are_checked_before_anything_is_predicted(
@@ -291,11 +392,69 @@ def test_outputs_are_checked_before_anything_is_predicted(
     monkeypatch.chdir(tmp_path)
     for name in ("clip.mp4", "clip.csv", "other.mp4"):
         shutil.copy(video, name)
+    for name in ("b.csv", "clips.csv"):
+        shutil.copy(video.with_name("boxes.csv"), name)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     given = "clip.csv" if "clip.csv" in arguments else "clip.mp4"
     with pytest.raises(BlearError, match=message):
         CliRunner().invoke(cli, ["predict", "robust-faces", given, *arguments], catch_exceptions=False)
-    assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "clip.csv", "other.mp4"}
-    assert {path.read_bytes() for path in tmp_path.iterdir()} == {video.read_bytes()}
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_only_video_files_are_annotated(tmp_path: Path) -> None:
+    """A file in object storage has the path of a file here, and a folder of cut faces is no video."""
+    file = Input(tmp_path / "clip.mp4", is_picture=False)
+    assert is_video_file(file)
+    for other in (
+        replace(file, given="s3://bucket/clip.mp4"),
+        replace(file, is_folder=True),
+        replace(file, is_picture=True),
+        replace(file, address="rtsp://host/clip.mp4"),
+    ):
+        assert not is_video_file(other)
+
+
+def recording(path: Path) -> Path:
+    """Eight frames and sound of the same length in MPEG-TS."""
+    with av.open(str(path), "w", format="mpegts") as target:
+        stream, sound = target.add_stream("mpeg2video", rate=25), target.add_stream("aac", rate=16_000)
+        stream.width, stream.height, stream.pix_fmt, sound.layout = 64, 48, "yuv420p", "mono"
+        for number in range(8):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * number, np.uint8), "rgb24")
+            picture.pts, picture.time_base = number, Fraction(1, 25)
+            tone = av.AudioFrame.from_ndarray(np.zeros((1, 640), np.float32), "fltp", "mono")
+            tone.sample_rate, tone.pts = 16_000, 640 * number
+            target.mux([*stream.encode(picture), *sound.encode(tone)])
+        target.mux([*stream.encode(), *sound.encode()])
+    return path
+
+
+def test_joined_recordings_and_equal_times_are_annotated(tmp_path: Path) -> None:
+    """Time stamps go back where the second recording begins; three frames of a WebP file have the same time."""
+    joined, webp, out = tmp_path / "joined.ts", tmp_path / "still.webp", tmp_path / "out.mp4"
+    joined.write_bytes(recording(tmp_path / "1.ts").read_bytes() + recording(tmp_path / "2.ts").read_bytes())
+    annotate_video(joined, [], [], {}, out)
+    shown = [frame.seconds for frame in read_video(out)]
+    assert shown == pytest.approx([frame.seconds for frame in read_video(joined)], abs=1e-3)
+    assert len(shown) == 16
+    with av.open(str(out)) as kept, av.open(str(joined)) as source:
+        packets = [one for one in kept.demux(audio=0) if one.dts is not None]
+        assert len(packets) == sum(one.dts is not None for one in source.demux(audio=0))
+    times = [float(one.dts * one.time_base) for one in packets]
+    assert np.diff(times) == pytest.approx([0.064] * (len(times) - 1), abs=1e-3)
+    pictures = [Image.new("RGB", (32, 20), (40 * number, 0, 0)) for number in range(5)]
+    pictures[0].save(webp, save_all=True, append_images=pictures[1:], duration=[40, 0, 0, 40, 40])
+    annotate_video(webp, [], [], {}, out)
+    assert len(list(read_video(out))) == 5
+
+
+@pytest.mark.parametrize("size", [(1, 1), (16_386, 2)])
+def test_a_video_that_cannot_be_encoded_is_one_message(tmp_path: Path, size: tuple[int, int]) -> None:
+    pictures = [Image.new("RGB", size, (40 * number, 0, 0)) for number in range(2)]
+    pictures[0].save(tmp_path / "odd.gif", save_all=True, append_images=pictures[1:], duration=40)
+    with pytest.raises(BlearError, match=r"odd\.gif: cannot be annotated: "):
+        annotate_video(tmp_path / "odd.gif", [], [], {}, tmp_path / "out.mp4")
+    assert not list(tmp_path.glob("*.mp4"))
 
 
 def test_the_framing_of_the_model_is_needed(run: Path, video: Path, tmp_path: Path) -> None:
@@ -374,6 +533,21 @@ def test_one_decision_for_each_folder_of_cut_faces(predict, run: Path, video: Pa
     ]
     assert np.array([row[3:] for row in rows[1:]], float) == pytest.approx(np.stack(scores), abs=1e-5)
     assert [(out / f"00000{k + 1}.txt").read_text() for k in range(3)] == [f"{words[top]}\n" for top in decided]
+
+
+def test_folders_of_webp_and_of_several_sizes_are_clips(predict, tmp_path: Path) -> None:
+    for name, suffix, sides in (("a", "webp", (20, 20)), ("b", "png", (20, 24)), ("c", "tif", (20, 20))):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        for number, side in enumerate(sides):
+            Image.new("RGB", (20, side), (90, 60, 30)).save(tmp_path / "in" / name / f"{number}.{suffix}")
+    out = tmp_path / "decided"
+    records, result = predict("pairs", tmp_path / "in", "--crops", "--every", 1, "--clips", out, boxes=False)
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'in' / 'c'}: has files, but no picture" in result.output
+    assert [Path(record["input"]).name for record in records] == ["a", "a", "b", "b"]
+    assert [record["coordinates"][2:] for record in records] == [[20, 20]] * 3 + [[20, 24]]
+    rows = list(csv.DictReader((out / "clips.csv").read_text().splitlines()))
+    assert [(row["clip"], row["faces"]) for row in rows] == [("a", "2"), ("b", "2")]
 
 
 @pytest.mark.parametrize(

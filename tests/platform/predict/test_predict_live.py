@@ -185,6 +185,49 @@ def test_streams_are_told_from_files() -> None:
     assert one.address == streams[2]
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://admin:pw@10.0.0.5/s", "rtsp://10.0.0.5/s"),
+        ("rtsp://admin:P@ss@10.0.0.5/s", "rtsp://10.0.0.5/s"),
+        ("rtsp://admin:a/b@host/s", "rtsp://***@host/s"),
+        ("rtsp://admin:12/b@host/s", "rtsp://***@host/s"),
+        ("rtsp://admin:a?b@host/s", "rtsp://***@host/s"),
+        ("rtsp://admin:a@b/c@host/s", "rtsp://***@host/s"),
+        ("http://cam/video?user=admin&password=secret&fps=5", "http://cam/video?user=***&password=***&fps=5"),
+        (
+            "https://host/live.m3u8?Token=a/b&X-Amz-Signature=c#t",
+            "https://host/live.m3u8?Token=***&X-Amz-Signature=***#t",
+        ),
+        (
+            "rtsp://h:554/user=a_password=b_channel=1_stream=0.sdp",
+            "rtsp://h:554/user=***_password=***_channel=1_stream=0.sdp",
+        ),
+        ("srt://host:9000?passphrase=abc&mode=caller", "srt://host:9000?passphrase=***&mode=caller"),
+        ("http://host:8080/a/clip@2x.mp4", "http://***@2x.mp4"),  # may be a password
+        ("http://host/a/clip@2x.mp4?mail=a@b", "http://host/a/clip@2x.mp4?mail=a@b"),
+        ("camera:0", "camera:0"),
+    ],
+)
+def test_addresses_are_shown_without_secrets(address: str, shown: str) -> None:
+    (one,) = find_inputs([address])
+    assert one.name == shown
+    assert one.address == address
+    assert one.path.name == Path(shown).name
+
+
+def test_streams_that_differ_in_their_secrets_have_different_names() -> None:
+    names = [one.name for one in find_inputs(["http://h/v?token=1", "http://h/v?token=2", "http://h/v?token=1"])]
+    assert names == ["http://h/v?token=***", "http://h/v?token=*** (2)"]
+
+
+def test_messages_on_streams_have_no_secrets() -> None:
+    with pytest.raises(DataError) as refused:
+        VideoStream("rtsp://me:secret@127.0.0.1:9/x?token=secret")
+    assert refused.value.where == "rtsp://127.0.0.1:9/x?token=***"
+    assert "secret" not in str(refused.value)
+
+
 @pytest.mark.parametrize("drop", ["--drop", "--no-drop"])
 def test_predict_reads_a_pipe(run: Path, tmp_path: Path, drop: str) -> None:
     out = tmp_path / "out.jsonl"

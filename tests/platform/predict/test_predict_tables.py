@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from blear.errors import RunError
 from blear.predict import output
+from blear.predict.inputs import Input
 from blear.predict.journal import Journal
+from blear.predict.one_input import file_version
 from blear.predict.output import InputRecords, read_output, write_output
+from blear.predict.rows import require_free_names
 
 
 def record(name: str, frame: int) -> dict:
@@ -91,6 +96,62 @@ def test_the_journal_returns_records_in_the_order_of_the_inputs(tmp_path: Path) 
         journal.finish_input("d", {"faces": 1})
         found = [(one["input"], one["frames"]) for one in journal.records(["d", "a", "b", "c"])]
     assert found == [("d", 7), ("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1)]
+
+
+def test_an_input_that_changed_after_it_was_finished_begins_again(tmp_path: Path) -> None:
+    out, before = tmp_path / "out.jsonl", {"a": [1, 1, 1], "b": [2, 2, 1], "c": None}
+    with Journal(out, {}, before) as journal:
+        for name in before:
+            journal.append(record(name, 0))
+            journal.finish_input(name, {"faces": 1})
+    changed = before | {"a": [1, 9, 1]}
+    with Journal(out, {}, changed) as journal:
+        assert list(journal.finished) == ["b", "c"]
+        assert [one["input"] for one in journal.kept_records()] == ["b", "c"]
+        journal.append(record("a", 7))
+        journal.finish_input("a", {"faces": 1})
+    with Journal(out, {}, changed) as journal:
+        assert [one["frames"] for one in journal.records(["a", "b", "c"])] == [7, 0, 0]
+    with Journal(out, {}, before) as journal:  # the older file is there again
+        assert list(journal.finished) == ["b", "c"]
+
+
+def test_a_journal_without_versions_is_continued(tmp_path: Path) -> None:
+    end = '{"input_end": "a", "facts": {"faces": 0}}'
+    (tmp_path / ".out.csv.partial").write_text(f'{{"inputs": ["a"], "settings": {{}}}}\n{end}\n')
+    with Journal(tmp_path / "out.csv", {}, {"a": [1, 1, 1]}) as journal:
+        assert journal.finished == {"a": {"faces": 0}}
+
+
+def test_the_version_of_an_input_changes_with_its_files(tmp_path: Path) -> None:
+    for name in ("a.mp4", "a.png", "clip/1.png", "clip/2.webp", "clip/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"12345")
+        os.utime(tmp_path / name, ns=(5, 5))
+    inputs = [
+        Input(tmp_path / "a.mp4", is_picture=False),
+        Input(tmp_path / "a.png", is_picture=True),
+        Input(tmp_path / "clip", is_picture=False, is_folder=True),
+    ]
+    before = [file_version(one) for one in inputs]
+    assert before == [[5, 5, 1], [5, 5, 1], [10, 5, 2]]
+    for name in ("a.mp4", "a.png", "clip/1.png"):
+        os.utime(tmp_path / name, ns=(6, 6))
+    assert [file_version(one) for one in inputs] == [[5, 6, 1], [5, 6, 1], [10, 6, 2]]
+    remote = Input(tmp_path / "a.mp4", is_picture=False, given="s3://bucket/a.mp4")
+    stream = Input(tmp_path / "a.mp4", is_picture=False, address="rtsp://host/a.mp4")
+    gone = Input(tmp_path / "gone.png", is_picture=True)
+    assert [file_version(one) for one in (remote, stream, gone)] == [None] * 3
+
+
+def test_targets_with_the_name_of_another_field_are_refused() -> None:
+    require_free_names(["emotion", "valence"], {"emotion": ("sad", "happy")})
+    for target in ("class", "frames", "score", "id", "frame", "person", "error", "smoothed", "blur", "abstained"):
+        for labels in ({}, {target: ("a", "b")}):
+            with pytest.raises(RunError, match=f"the target '{target}' has the name of another field"):
+                require_free_names([target], labels)
+    with pytest.raises(RunError, match="the target 'emotion_score' has the name of another field"):
+        require_free_names(["emotion", "emotion_score"], {"emotion": ("sad", "happy")})
 
 
 def test_plots_have_one_scale_for_all_people_and_a_line_at_zero() -> None:

@@ -169,6 +169,8 @@ def test_the_openapi_description_names_every_parameter(server):
         (["no-such-model"], "no-such-model"),
         (["robust-faces", "robust-faces"], "robust-faces: the model is named twice"),
         (["--controls", "missing.yaml"], "no valid controls"),
+        (["hf:folder", "--facts", "range=0,255"], "hf:folder: the pipeline has its own range"),
+        (["--facts", "range=0,255"], "no model is a network of others"),
     ],
 )
 def test_wrong_options_end_the_command(arguments, message):

@@ -17,6 +17,8 @@ from video_files import Kind, add_stream, decode_with_ffmpeg, encode, scene
 from blear.errors import DataError
 from blear.video import read_video
 from blear.video.deinterlace import Deinterlacer
+from blear.video.frames import RgbConverter, Thumbnails
+from blear.video.samples import sample_frames
 
 LONG = {"frames": 60, "options": {"g": "10", "bf": "0"}}
 
@@ -173,6 +175,25 @@ def test_a_file_shorter_than_it_states(tmp_path: Path) -> None:
         list(read_video(path, damaged="refuse"))
 
 
+def test_frames_that_a_camera_has_dropped_are_no_damage(tmp_path: Path) -> None:
+    """AVI counts them; every fourth frame is an empty chunk. A hole in the data of such a file is damage."""
+    path, notes = tmp_path / "camera.avi", []
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for number in (number for number in range(80) if number % 4 != 3):
+            frame = av.VideoFrame.from_ndarray(scene(64, 48, number), "rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode())
+    frames = list(read_video(path, notice=notes.append, damaged="refuse"))
+    assert ([round(25 * frame.seconds) for frame in frames[:6]], len(frames), notes) == ([0, 1, 2, 4, 5, 6], 60, [])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 3] + bytes(len(content) // 3) + content[len(content) * 2 // 3 :])
+    list(read_video(path, notice=notes.append))
+    assert "the file is damaged" in notes[0]
+
+
 def test_an_mp4_file_without_its_index_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     whole = encode(Kind("whole.mp4", **LONG), tmp_path)
     for share in (0.5, 0.9, 0.95, 0.98):  # at some of these, the index is there in part
@@ -297,3 +318,33 @@ def test_frames_without_time_stamps_get_those_of_the_frame_rate(tmp_path: Path) 
     assert times(10, 10) == pytest.approx(0.2)  # never less than the frame before
     assert times(14, 14) == pytest.approx(0.2)
     assert times(20, 20) == pytest.approx(0.4)
+
+
+def test_a_stream_that_appears_late_in_mpegts_does_not_end_the_reading(tmp_path: Path) -> None:
+    """The last key frame (24) has the wrong PID 0x102 in place of 0x100: FFmpeg adds a stream."""
+    path = encode(Kind("a.ts", "mpeg2video", frames=30, options={"g": "6"}), tmp_path)
+    content = bytearray(path.read_bytes())
+    starts = [at for at in range(0, len(content), 188) if content[at + 1 : at + 3] == b"\x41\0"]
+    content[starts[24] + 2] = 2
+    path.write_bytes(content)
+    with av.open(str(path)) as container, pytest.raises(IndexError):  # of PyAV, at the end of the file
+        list(container.decode(video=0))
+    assert len(list(read_video(path, notice=lambda note: None))) == 29
+    assert len(list(sample_frames(path, 8))) == 4
+
+
+def test_frames_that_are_too_small_for_the_filter_stay_interlaced(tmp_path: Path) -> None:
+    path = encode(Kind("tiny.mkv", "ffv1", size=(2, 2), field="tff"), tmp_path)
+    frames = list(read_video(path))
+    assert [frame.image_HWC.shape for frame in frames] == [(2, 2, 3)] * len(frames)
+    assert frames
+
+
+def test_a_frame_that_cannot_be_converted_is_an_error_of_its_video() -> None:
+    """A damaged header may state colours that FFmpeg does not know."""
+    frame = av.VideoFrame(64, 48, "yuv420p")
+    frame.colorspace = 250
+    with pytest.raises(DataError, match="a frame cannot be converted to RGB"):
+        RgbConverter(64, 48, 1.0)(frame)
+    with pytest.raises(DataError, match="a frame cannot be converted to RGB"):
+        Thumbnails()(frame)

@@ -19,6 +19,7 @@ from blear.predict.journal import Journal
 from blear.predict.on_ray.actor import InputPredictor, describe_model, to_row
 from blear.predict.on_ray.groups import group_inputs
 from blear.predict.on_ray.worker_options import options_for_workers
+from blear.predict.one_input import file_version
 from blear.predict.options import EVERY, PredictOptions, PredictSummary, clip_decisions
 from blear.predict.output import check_suffix
 from blear.predict.run import unchecked_note, write_results
@@ -53,7 +54,8 @@ def predict_on_ray(inputs: Sequence[Input], options: PredictOptions) -> PredictS
     settings["model"]["given"] = options.model
     settings["locator"] = " ".join([settings["locator"].split(" ")[0], *options.locator_params])  # as it was given
     decisions, hosts = clip_decisions(options, inputs, targets[0], labels), Counter[str]()
-    with Journal(out, settings, inputs=[source.name for source in inputs]) as journal:
+    versions = {source.name: file_version(source) for source in inputs}
+    with Journal(out, settings, versions, versions) as journal:
         if journal.finished:
             echo(f"{out}: continues after {len(journal.finished)} finished inputs")
         todo = [source for source in inputs if source.name not in journal.finished]
@@ -90,7 +92,10 @@ def _check(inputs: Sequence[Input], options: PredictOptions) -> None:
 
     Raises:
         DataError: an input is a stream, or an option is for one video.
+        RunError: the device is unknown.
     """
+    if options.device not in ("auto", "cpu", "cuda"):
+        raise RunError(f"there is no device {options.device!r}", "--device", "give cpu, cuda or auto")
     for source in inputs:
         if source.address is not None:
             raise DataError("a stream is predicted by one process", source.name, "leave --cluster out")
