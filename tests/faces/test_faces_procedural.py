@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+import blear
 from blear.contracts import BuildContext, Dataset
 from blear.errors import DataError
 from blear.imaging import studio_luma
@@ -259,3 +260,13 @@ def test_the_centre_of_a_scene_is_the_picture_of_the_face():
     for sizes in ({"scene": 24}, {"scene": 49}):
         with pytest.raises(ValidationError, match="cannot be centred in a scene"):
             dataset(**sizes)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3, 4])
+def test_no_operation_of_a_chain_draws_the_numbers_of_the_faces(place):
+    """The first number of a sample's row is its emotion."""
+    emotion_N = draw("sample", 0, 0, np.arange(200))["emotion"]
+    faces = np.full((200, 16, 16, 3), 128, np.uint8)
+    chain = [*[{"use": "random_flip", "p": 0}] * place, {"use": "noise", "sigma": [0, 60]}]
+    spread_N = blear.degrade(faces, chain, seed=0).std(axis=(1, 2, 3))
+    assert abs(np.corrcoef(emotion_N, spread_N)[0, 1]) < 0.25  # 3.5 standard deviations of independent numbers

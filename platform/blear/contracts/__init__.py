@@ -10,6 +10,7 @@ from __future__ import annotations
 from blear.contracts.component import BuildContext, ClipSpec, Component, Params, Target
 from blear.contracts.dataset import Dataset, Described, Framed, GreyRange, Label, Sample
 from blear.contracts.degradation import (
+    DATASET_STREAMS,
     Coding,
     Degradation,
     DrawKeys,
@@ -36,6 +37,7 @@ from blear.contracts.model import (
 )
 
 __all__ = [
+    "DATASET_STREAMS",
     "Backbone",
     "Batch",
     "BuildContext",

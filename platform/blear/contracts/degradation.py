@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+DATASET_STREAMS = range(2, 16)
+"""Random streams (`DrawKeys.operation`) of datasets that draw their samples. Degradations never draw from them: with
+the same numbers a strength would tell the label."""
+
+
 @dataclass(frozen=True)
 class DrawKeys:
     """Counter-based random keys of a batch, one for each sample.
@@ -23,7 +28,7 @@ class DrawKeys:
 
     Attributes:
         seed: the job's seed.
-        operation: number of the random stream; every operation of a job has its own.
+        operation: number of the random stream; every operation of a job has its own, outside of `DATASET_STREAMS`.
         epochs_B: int64, the epoch of each sample; a batch may contain samples of two epochs.
         samples_B: int64, the number of each sample in its split.
         progress: the completed fraction of the stage's steps, on which strengths may depend: 0 in the first step of

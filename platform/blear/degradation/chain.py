@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blear.contracts import BuildContext, Degradation, DrawKeys
+from blear.contracts import DATASET_STREAMS, BuildContext, Degradation, DrawKeys
 from blear.degradation.build import build_nodes, evaluation_nodes
 from blear.degradation.nodes import Operation, Sequential, apply_in_sequence
 from blear.degradation.routes import Node
@@ -32,7 +32,8 @@ class Chain:
     ) -> None:
         self.nodes: list[Node] = [Operation(node) if isinstance(node, Degradation) else node for node in nodes]
         self.seed, self.first = seed, first
-        self.numbers = range(first, first + len(self.nodes)) if numbers is None else numbers
+        places = range(first, first + len(self.nodes))
+        self.numbers = [_stream(place) for place in places] if numbers is None else numbers
 
     def __call__(
         self, frames_BTCHW: Tensor, epochs_B: np.ndarray, samples_B: np.ndarray, progress: float = 1.0
@@ -83,6 +84,11 @@ class Chain:
         )
 
 
+def _stream(place: int) -> int:
+    """Number of the random stream of a node, by its place in the chains of a stage."""
+    return place if place < DATASET_STREAMS.start else place - DATASET_STREAMS.start + DATASET_STREAMS.stop
+
+
 def build_chain(
     catalog: Catalog, uses: Sequence[DegradationEntry], context: BuildContext, where: str = "", *, first: int = 0
 ) -> tuple[Chain, BuildContext]:
@@ -90,7 +96,7 @@ def build_chain(
 
     Args:
         where: path of the list in the job, for error messages.
-        first: number of the first node's random stream.
+        first: number of the nodes before, which have random streams of their own.
 
     Returns:
         The chain, and the context after it, whose clip has the size of the degraded frames.
@@ -112,8 +118,8 @@ def swept_chain(
 ) -> Chain:
     """Builds the chain of one condition of an evaluation: `before`, the swept degradation, `after`.
 
-    The swept degradation draws from stream 0, `before` from stream 1 and `after` from stream 2. The entries around it
-    therefore do not change its draws.
+    The swept degradation draws from stream 0, `before` from parts of stream 1 and `after` from parts of stream 2. The
+    entries around it therefore do not change its draws.
 
     Args:
         use: the swept degradation at one severity.

@@ -11,7 +11,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from blear.contracts import BuildContext, ClipSpec, DrawKeys
+from blear.contracts import DATASET_STREAMS, BuildContext, ClipSpec, DrawKeys
 from blear.degradation.chain import build_chain, evaluation_chain, swept_chain
 from blear.errors import JobError
 from blear.plugin.discovery import load_plugins
@@ -56,7 +56,9 @@ def drawn(operation, count=400):
 
 
 def test_each_entry_of_a_flat_list_draws_from_the_stream_of_its_position():
-    np.testing.assert_allclose(run(add(), times(3), add(), first=4), (1 + drawn(4)) * 3 + drawn(6), rtol=1e-6)
+    np.testing.assert_allclose(run(add(), times(3), add()), (1 + drawn(0)) * 3 + drawn(16), rtol=1e-6)
+    np.testing.assert_allclose(run(add(), times(3), add(), first=4), (1 + drawn(18)) * 3 + drawn(20), rtol=1e-6)
+    assert {0, 1, 16, 18, 20}.isdisjoint(DATASET_STREAMS)
 
 
 def test_streams_of_parts_are_pinned():
@@ -112,8 +114,8 @@ def test_draws_depend_neither_on_the_batch_nor_on_later_entries(entry):
 
 def test_each_member_of_a_chain_has_its_own_stream():
     out = run({"chain": [add(), {"chain": [times(2), add()]}]}, first=3)
-    inner = nested(nested(3, 1), 1)
-    np.testing.assert_allclose(out, (1 + drawn(nested(3, 0))) * 2 + drawn(inner), rtol=1e-6)
+    inner = nested(nested(17, 1), 1)
+    np.testing.assert_allclose(out, (1 + drawn(nested(17, 0))) * 2 + drawn(inner), rtol=1e-6)
 
 
 def test_one_of_chooses_by_weight():
