@@ -96,10 +96,12 @@ class Validator:
         return {criterion.name: criterion for criterion in found}
 
     def is_better(self, value: float, best: float | None) -> bool:
-        """Whether a value is better than the best one so far; NaN never is."""
+        """Whether a value is better than the best one so far, or equal with `ties: last`; NaN never is."""
         criterion = self.criterion()
         if value != value or best is None:
             return value == value
+        if value == best:
+            return self.spec.ties == "last"
         return value > best if criterion is not None and criterion.metric.higher_is_better else value < best
 
     def _has_face(self, samples_B: np.ndarray) -> np.ndarray:
