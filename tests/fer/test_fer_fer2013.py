@@ -247,7 +247,11 @@ def test_real_counts_per_class_and_split(real_fer2013):
     }
     assert counts["train"] == [3995, 436, 4097, 7215, 4830, 3171, 4965]
     assert counts["dev"] == [467, 56, 496, 895, 653, 415, 607]
-    assert data.describe() == {"missing": "PrivateTest: no rows here; the official fer2013.csv has them"}
+    assert data.describe() == {
+        "Training": "28,709 of the published 28,709",
+        "PublicTest": "3,589 of the published 3,589",
+        "missing": "PrivateTest: no rows here; the official fer2013.csv has them",
+    }
 
 
 def test_real_rows_are_equal_in_all_layouts(real_fer2013, rows, tmp_path):
@@ -322,6 +326,16 @@ def test_a_repeated_header_in_the_labels_of_the_zip_is_named(rows, tmp_path):
         dataset(tmp_path).parts("train")
     table.write_text("\n".join([lines[0].replace("usage", "Usage"), *lines[1:]]))
     assert len(read(dataset(tmp_path), "train")) == 7
+
+
+def test_the_description_shows_that_a_file_is_cut_off(rows, tmp_path):
+    """A file that ends between two rows has no other sign of it."""
+    assert rows.usages == [*["Training"] * 7, *["PublicTest"] * 3, *["PrivateTest"] * 2]
+    assert dataset(rows.write_csv(tmp_path / "fer2013.csv")).describe() == {
+        "Training": "7 of the published 28,709",
+        "PublicTest": "3 of the published 3,589",
+        "PrivateTest": "2 of the published 3,589",
+    }
 
 
 def test_numbered_class_folders_have_the_numbers_of_fer2013(rows, tmp_path):

@@ -138,7 +138,9 @@ def test_real_votes_agree_with_the_old_labels_of_the_same_rows_only(real_fer2013
 def test_the_description_counts_rows_without_a_majority(rows, tmp_path):
     rows.write_csv(tmp_path / "fer2013.csv")
     rows.write_votes(tmp_path / "fer2013new.csv")
-    assert dataset(tmp_path).describe() == {"rows without a clear majority": "5 of 12"}
+    lines = dataset(tmp_path).describe()
+    assert lines["rows without a clear majority"] == "5 of 12"
+    assert lines["Training"] == "7 of the published 28,709"
 
 
 def test_fer2013_with_votes_has_the_shares_of_the_same_rows(rows, tmp_path):
