@@ -95,7 +95,7 @@ def resnet_gru(t: Tensors, frames_TCHW: Tensor) -> Tensor:
 
 
 def vgg_face_caffe(t: Tensors, frames_NCHW: Tensor) -> Tensor:
-    x = _vgg(t, CONVS, caffe_input(frames_NCHW, (103.939, 116.779, 123.68)))
+    x = _vgg(t, CONVS, caffe_input(frames_NCHW))
     return _linear(t, "fc8_vgg", relu(_linear(t, "fc7", relu(_linear(t, "fc6", x)))))
 
 

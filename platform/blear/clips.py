@@ -6,9 +6,11 @@ import io
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from tokenize import TokenError
 from typing import Literal
 
 import numpy as np
+from numpy.lib import format as npy
 
 from blear.errors import DataError
 from blear.imaging import read_picture
@@ -90,6 +92,18 @@ def read_video_clip(video: Path, length: int, transform: Callable[[np.ndarray], 
     return np.stack([kept[index] for index in chosen])
 
 
+def read_array(data: bytes) -> np.ndarray:
+    """Reads the content of an npy file, which numpy.save wrote. Arrays of Python objects are rejected.
+
+    Raises:
+        ValueError: the content is damaged, or is no npy file. numpy itself raises errors of six kinds.
+    """
+    try:
+        return npy.read_array(io.BytesIO(data), allow_pickle=False)
+    except (EOFError, MemoryError, OSError, OverflowError, SyntaxError, TokenError, TypeError, ValueError) as error:
+        raise ValueError(f"it is no npy array: {error}") from error
+
+
 def decode_frames(data: bytes, name: str, shape: tuple[int, int, int, int], fit: Fit) -> np.ndarray:
     """Decodes the content of a picture file, a video file or an npy array as a clip.
 
@@ -114,7 +128,7 @@ def decode_frames(data: bytes, name: str, shape: tuple[int, int, int, int], fit:
     ending = name.rpartition(".")[2].lower()
     try:
         if ending == "npy":
-            array = np.load(io.BytesIO(data), allow_pickle=False)
+            array = read_array(data)
             if array.dtype != np.uint8 or not 2 <= array.ndim <= 4 or not array.size:
                 raise ValueError(
                     f"the array is {array.dtype} {array.shape}, not uint8 [H, W], [H, W, C] or [T, H, W, C]"

@@ -31,6 +31,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from blear.clips import VIDEO_ENDINGS
 from blear.contracts import default_device
 from blear.errors import BlearError, DataError
 from blear.imaging import picture_files
@@ -42,7 +43,7 @@ from blear_emotions.labels import AFEW
 if TYPE_CHECKING:
     from facenet_pytorch import MTCNN
 
-SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".mpg")
+SUFFIXES = tuple(f".{ending}" for ending in VIDEO_ENDINGS)
 ALIGNED = 256
 """Height and width of an aligned face in pixels."""
 

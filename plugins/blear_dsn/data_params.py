@@ -47,5 +47,5 @@ class FaceListParams(Params):
     empty: Literal["refuse", "black"] = Field(
         default="refuse",
         description='Treatment of a folder without pictures (a clip without a face). "refuse": an error; "black": one '
-        "black frame with the column found = 0",
+        "black frame with the column found = 0 in the split dev; left out and logged in the split train",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from blear_dsn.data_params import FaceListParams
 from blear_dsn.pictures import stretch
 from blear_emotions.listed_paths import listed_path
 from blear_emotions.published import compared_with_published
+
+_log = logging.getLogger(__name__)
 
 BLOCK = 512
 """Rows per part if the rows name pictures."""
@@ -58,6 +61,8 @@ class FaceList:
 
     def parts(self, split: str) -> list[str]:
         """Names of blocks of rows: one row per block if the list names folders, 512 if it names pictures.
+
+        Training has no block of a clip without a face: a black picture is no example of the clip's emotion.
 
         Raises:
             DataError: no such split, or the list is missing, empty or invalid.
@@ -105,8 +110,23 @@ class FaceList:
         if split not in self.splits:
             raise DataError(f"no split is called {split!r}", str(self.params.source), f"use {', '.join(self.splits)}")
         rows = self._train if split == "train" else self._dev
+        if split == "train" and self.params.empty == "black":
+            rows = self._with_a_face
         each = 1 if rows[0].path.is_dir() else BLOCK
         return {f"{start:05d}": rows[start : start + each] for start in range(0, len(rows), each)}
+
+    @cached_property
+    def _with_a_face(self) -> list[Row]:
+        """The rows of the training list without empty folders, whose number is logged."""
+        kept = [row for row in self._train if not row.path.is_dir() or picture_files(row.path)]
+        where = self.params.source / str(self.params.train)
+        if empty := len(self._train) - len(kept):
+            _log.warning("%s: %d of %d clips have no face and are left out", where, empty, len(self._train))
+        if not kept:
+            raise DataError(
+                "no clip of the list has a face", str(where), "cut the faces anew: python -m blear_dsn.clips"
+            )
+        return kept
 
     @cached_property
     def _train(self) -> list[Row]:

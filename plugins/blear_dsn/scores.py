@@ -4,7 +4,8 @@
 
 Each arm has a file `pred_<split>_<arm>_video.txt` with one line for each clip, in the order of the evaluated list: the
 sum of the probabilities of the clip's faces for each class, as merge_score.py reads them. A clip without a face has a
-line of zeros, so that the lines of all files belong to the same clips. `clips.txt` names the clip of each line.
+line of zeros, so that the lines of all files belong to the same clips. `clips.txt` names the clip of each line. An arm
+that was trained with several seeds has one file for each, `pred_<split>_<arm>_seed<N>_video.txt`.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ import pyarrow.parquet as pq
 from blear.errors import BlearError, DataError
 
 
-def clip_scores(table: pa.Table, arm: str) -> tuple[list[str], np.ndarray]:
+def clip_scores(table: pa.Table, arm: str, seed: int) -> tuple[list[str], np.ndarray]:
     """Sums the probabilities of the faces of each clip.
 
     Args:
         table: rows of the predictions table at one level; a row is one face.
         arm: name of an arm.
+        seed: training seed; sums over several trainings would not be scores of one network.
 
     Returns:
         Names of the clips in order of appearance, and sums float64 [clips, classes].
@@ -36,7 +38,7 @@ def clip_scores(table: pa.Table, arm: str) -> tuple[list[str], np.ndarray]:
     Raises:
         DataError: the rows have no probabilities or no names of clips.
     """
-    rows = table.filter(pc.field("arm") == arm)
+    rows = table.filter((pc.field("arm") == arm) & (pc.field("seed") == seed))
     lists, names = rows["probabilities"].to_pylist(), rows["video"].to_pylist()
     classes = max((len(one) for one in lists if one is not None), default=0)
     if not classes or not all(names):
@@ -50,7 +52,7 @@ def clip_scores(table: pa.Table, arm: str) -> tuple[list[str], np.ndarray]:
 
 
 def write_scores(run: Path, out: Path, condition: str | None = None, severity: float | None = None) -> list[Path]:
-    """Writes the score files of every arm of a run; returns their paths.
+    """Writes the score files of every arm and training seed of a run; returns their paths.
 
     Args:
         run: folder of a finished run.
@@ -76,9 +78,12 @@ def write_scores(run: Path, out: Path, condition: str | None = None, severity: f
     split = json.loads((run / "run.json").read_bytes()).get("split", "dev")
     out.mkdir(parents=True, exist_ok=True)
     files = []
-    for arm in dict.fromkeys(table["arm"].to_pylist()):
-        names, sums = clip_scores(table, arm)
-        files.append(out / f"pred_{split}_{re.sub(r'[^A-Za-z0-9]+', '_', arm).strip('_').lower()}_video.txt")
+    trained = dict.fromkeys(zip(table["arm"].to_pylist(), table["seed"].to_pylist(), strict=True))
+    arms = [arm for arm, _ in trained]
+    for arm, seed in trained:
+        names, sums = clip_scores(table, arm, seed)
+        name = re.sub(r"[^A-Za-z0-9]+", "_", arm).strip("_").lower() + (f"_seed{seed}" if arms.count(arm) > 1 else "")
+        files.append(out / f"pred_{split}_{name}_video.txt")
         files[-1].write_text("".join("".join(f"{value!r} " for value in row) + "\n" for row in sums.tolist()))
         (out / "clips.txt").write_text("".join(f"{name}\n" for name in names))
     return files

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
+import zlib
 from typing import Any
 
-import numpy as np
-
+from blear.clips import read_array
 from blear.contracts import ShardMembers
 
 _PICKLED = ("pyd", "pickle", "pkl", "pth", "pt")
@@ -49,7 +48,7 @@ def read_field(members: ShardMembers, names: str) -> Any:
         suffix = suffix.removesuffix(".gz")
         try:
             data = gzip.decompress(data)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"cannot be decompressed: {error}") from None
     ending = suffix.rpartition(".")[2]
     if ending in _PICKLED:
@@ -65,8 +64,8 @@ def read_field(members: ShardMembers, names: str) -> Any:
 
 def _array(data: bytes) -> Any:
     try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError):
+        array = read_array(data)
+    except ValueError:
         raise ValueError("is not an npy file") from None
     return array.reshape(()).item() if array.size == 1 else array.tolist()
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
+from blear.clips import read_array
 from blear.contracts import ShardMembers
 from blear.errors import DataError
 from blear.imaging import read_picture
@@ -35,8 +33,8 @@ def stored_size(suffix: str, members: ShardMembers) -> tuple[int, int, bool]:
 
 def _array_size(data: bytes, where: str) -> tuple[int, int, bool]:
     try:
-        shape = np.load(io.BytesIO(data), allow_pickle=False).shape
-    except (ValueError, EOFError, OSError) as error:
+        shape = read_array(data).shape
+    except ValueError as error:
         raise DataError(f"the array cannot be read: {error}", where, "write it with numpy.save") from error
     if not 2 <= len(shape) <= 4:
         raise DataError(f"the array has shape {shape}", where, "give [H, W], [H, W, C] or [T, H, W, C]")

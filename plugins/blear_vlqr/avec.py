@@ -20,6 +20,7 @@ from blear_vlqr.params import Avec2016Params
 _VIDEO = "recordings_video"
 _TIME = "recordings_video_frame_time"
 _GOLD = "ratings_gold_standard"
+_UNTIMED = 1.0  # seconds of labelled video that may follow the last frame time
 
 
 class Avec2016:
@@ -36,7 +37,8 @@ class Avec2016:
 
     Raises:
         DataError: a folder or file is missing or invalid, a frame has no box or no gold-standard row within the
-            tolerance, a video ends before its frame times, or a video has no usable face.
+            tolerance, a video ends before its frame times, the frame times end more than a second before video and
+            labels, or a video has no usable face.
     """
 
     splits: Sequence[str] = ("train", "dev")
@@ -65,10 +67,8 @@ class Avec2016:
         """Yields the usable frames of one video in order."""
         times = read_frame_times(self._file(_TIME, part))
         boxes = self._at(times, self._file("bbox", part), read_boxes(self._file("bbox", part)))[:, 1:]
-        labels = {
-            name: self._at(times, self._file(name, part), read_gold_standard(self._file(name, part)))[:, 1]
-            for name in self.params.target
-        }
+        gold = {name: read_gold_standard(self._file(name, part)) for name in self.params.target}
+        labels = {name: self._at(times, self._file(name, part), table)[:, 1] for name, table in gold.items()}
         sides = boxes[:, 2:].min(axis=1)
         if not ((sides > 0) & (sides > self.params.min_box)).any():
             raise DataError(
@@ -79,7 +79,7 @@ class Avec2016:
                 f"--out {self._file('bbox', part)}",
             )
         clip: list[tuple[int, np.ndarray]] = []
-        for k, frame in enumerate(_frames(self._file(_VIDEO, part), len(times))):
+        for k, frame in enumerate(self._frames(part, times, max(table[:, 0].max() for table in gold.values()))):
             if sides[k] <= 0 or sides[k] <= self.params.min_box:
                 clip = []
                 continue
@@ -111,6 +111,30 @@ class Avec2016:
         mirrored = self.params.interpolation == "matlab"
         face = resize_bicubic(luma, self.params.pixels, self.params.pixels, mirrored=mirrored)
         return face if self.params.precision == "float" else np.rint(face.clip(0, 1) * 255).astype(np.uint8)
+
+    def _frames(self, part: str, times: np.ndarray, labelled_until: float) -> Iterator[np.ndarray]:
+        """Yields the frames of a video that have a time, uint8 RGB [H, W, 3].
+
+        Args:
+            labelled_until: time of the last label in seconds.
+        """
+        path = self._file(_VIDEO, part)
+        frames, read = read_video(path, damaged="refuse"), 0  # a missing frame would shift the frame times
+        for frame in islice(frames, len(times)):
+            yield frame.image_HWC
+            read += 1
+        if read < len(times):
+            raise DataError(
+                f"the video ends after {read} frames, but its frame times are {len(times)}",
+                str(path),
+                "replace the video by an intact copy, or use the frame times that belong to it",
+            )
+        if labelled_until - times[-1] > _UNTIMED and next(frames, None) is not None:
+            raise DataError(
+                f"the last frame time is {times[-1]:g} s, but frames and labels (until {labelled_until:g} s) go on",
+                str(self._file(_TIME, part)),
+                "the file is cut off: restore the original file",
+            )
 
     def _at(self, times: np.ndarray, path: Path, table: np.ndarray) -> np.ndarray:
         """Returns the row of `table` (column 0: time) nearest to each frame time; every frame must have one."""
@@ -171,17 +195,3 @@ class Avec2016:
                 str(self.params.source),
                 "each video needs its mp4, frame times, boxes (python -m blear_faces.locate) and arff files",
             )
-
-
-def _frames(path: Path, count: int) -> Iterator[np.ndarray]:
-    """Yields the first `count` frames of a video, uint8 RGB [H, W, 3]."""
-    read = 0
-    for frame in islice(read_video(path, damaged="refuse"), count):  # a missing frame would shift the frame times
-        yield frame.image_HWC
-        read += 1
-    if read < count:
-        raise DataError(
-            f"the video ends after {read} frames, but its frame times are {count}",
-            str(path),
-            "replace the video by an intact copy, or use the frame times that belong to it",
-        )

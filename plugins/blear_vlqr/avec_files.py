@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
+import re
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +18,53 @@ _ROUNDING = 1e-6  # seconds: rounding error of parsed times, for a difference of
 
 
 def read_frame_times(path: Path) -> np.ndarray:
-    """Reads the time of each video frame in seconds [N]: column 2 of a `;`-separated file with one header line."""
-    rows = [(n, line.split(";")) for n, line in _lines(path)[1:]]
+    """Reads the time of each video frame in seconds [N]: column 2 of a `;`-separated file with one header line.
+
+    Raises:
+        DataError: the header or a row is missing, or rows are out of order. The labels of all later frames would shift.
+    """
+    lines = _lines(path)
+    if lines and _is_time(lines[0][1].partition(";")[2].partition(";")[0]):
+        raise DataError(
+            "the first line is a frame's time, not a header",
+            f"{path}:{lines[0][0]}",
+            "restore the original file, or add the line frame;time if no row is lost",
+        )
+    rows = [(n, line.split(";")) for n, line in lines[1:]]
     for n, fields in rows:
         if len(fields) < 2:
             raise DataError(
                 "has one column where column 2 must be the frame's time", f"{path}:{n}", "separate columns by ';'"
             )
-    return _numbers(path, ((n, fields[1:2]) for n, fields in rows), 1)[:, 0]
+    times = _numbers(path, ((n, fields[1:2]) for n, fields in rows), 1)[:, 0]
+    _require_order(path, [n for n, _ in rows], [fields[0].strip() for _, fields in rows], times)
+    return times
+
+
+def _require_order(path: Path, lines: list[int], indices: list[str], times_N: np.ndarray) -> None:
+    """Checks that times increase and that column 1 counts the frames, where it has whole numbers only."""
+    late = np.flatnonzero(np.diff(times_N) <= 0)
+    if len(late):
+        k = int(late[0]) + 1
+        raise DataError(
+            f"time {times_N[k]:g} s follows {times_N[k - 1]:g} s: times of frames must increase",
+            f"{path}:{lines[k]}",
+            "restore the original file",
+        )
+    if not all(re.fullmatch(r"[0-9]{1,15}", index) for index in indices):
+        return
+    frames = [int(index) for index in indices]
+    for k, (first, second) in enumerate(pairwise(frames), start=1):
+        if second != first + 1:
+            raise DataError(
+                f"frame {second} follows frame {first}: rows are lost or repeated",
+                f"{path}:{lines[k]}",
+                "restore the original file",
+            )
+    if frames[0] > 1:
+        raise DataError(
+            f"the first row is frame {frames[0]}: rows before it are lost", f"{path}:{lines[0]}", "restore the file"
+        )
 
 
 def read_gold_standard(path: Path) -> np.ndarray:
@@ -43,14 +85,14 @@ def read_gold_standard(path: Path) -> np.ndarray:
 def read_boxes(path: Path) -> np.ndarray:
     """Reads (time, left, top, width, height) of each row [N, 5] by column names. Pixels from 1; zeros mean no face."""
     lines = _lines(path)
-    header = [name.strip() for name in next(csv.reader([lines[0][1]]))] if lines else []
+    header = [name.strip() for name in _fields(path, *lines[0])] if lines else []
     missing = [name for name in BOX_COLUMNS if name not in header]
     if missing:
         raise DataError(
             f"lacks the columns: {', '.join(missing)}", f"{path}:1", f"the header must name {','.join(BOX_COLUMNS)}"
         )
     columns = [header.index(name) for name in BOX_COLUMNS]
-    rows = ((n, next(csv.reader([line]))) for n, line in lines[1:])
+    rows = ((n, _fields(path, n, line)) for n, line in lines[1:])
     return _numbers(path, ((n, [row[c] for c in columns if c < len(row)]) for n, row in rows), len(BOX_COLUMNS))
 
 
@@ -73,6 +115,21 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot be read: {error}", str(path), "restore the original file") from error
     return [(n, line.strip()) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
+
+
+def _fields(path: Path, number: int, line: str) -> list[str]:
+    """Returns the fields of one line of a csv file."""
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error as error:  # a field of more than 128 kB
+        raise DataError(f"is no row of a csv file: {error}", f"{path}:{number}", "restore the original file") from error
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _numbers(path: Path, rows: Iterable[tuple[int, list[str]]], columns: int) -> np.ndarray:

@@ -55,9 +55,9 @@ def test_faces_of_real_videos(real_data, tmp_path):
     assert [path.name for path in pictures] == [f"000001-{n:05d}.png" for n in (1, 31, 61)]
     points_N52 = found_points(pictures)  # MTCNN again, on what was written
     assert np.abs(points_N52 - template(256)).max() < 12
-    params = {"source": out, "train": "Val_AFEW.txt", "dev": None, "size": 64, "empty": "black"}
+    params = {"source": out, "train": None, "dev": "Val_AFEW.txt", "size": 64, "empty": "black"}
     data = load_plugins().get("dataset", "dsn/face_list").build(params, BuildContext())
-    found = [sample for part in data.parts("train") for sample in data.samples("train", part)]
+    found = [sample for part in data.parts("dev") for sample in data.samples("dev", part)]
     assert [(s.video, s.targets["emotion"], s.meta["found"]) for s in found] == [
         ("Val_AFEW/Angry/000002", 0, 0),
         *[("Val_AFEW/Happy/000001", 3, 1)] * 3,

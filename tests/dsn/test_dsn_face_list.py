@@ -109,6 +109,21 @@ def test_a_clip_without_a_face(lists):
     assert not last.frames.any()
 
 
+def test_training_leaves_out_clips_without_a_face(lists, logged):
+    """A black picture with an emotion's label would be trained on."""
+    (lists / "Val_AFEW" / "003").mkdir()
+    write(lists / "Train_AFEW.txt", ["Val_AFEW/003 2", "Val_AFEW/000 6", "Val_AFEW/001 0"])
+    with pytest.raises(DataError, match=r"no picture in .*003"):
+        samples(dataset(lists, train="Train_AFEW.txt"), "train")
+    found = samples(dataset(lists, train="Train_AFEW.txt", empty="black"), "train")
+    assert {s.video for s in found} == {"Val_AFEW/000", "Val_AFEW/001"}
+    assert {s.meta["found"] for s in found} == {1}
+    assert logged() == [f"{lists}/Train_AFEW.txt: 1 of 3 clips have no face and are left out"]
+    write(lists / "Train_AFEW.txt", ["Val_AFEW/003 2"])
+    with pytest.raises(DataError, match="no clip of the list has a face"):
+        dataset(lists, train="Train_AFEW.txt", empty="black").parts("train")
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

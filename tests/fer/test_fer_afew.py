@@ -4,6 +4,7 @@ import logging
 import shutil
 import types
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -318,6 +319,22 @@ def test_located_faces_of_a_real_video(real_data, tmp_path):
     assert (sample.frames.std(axis=(1, 2, 3)) > 25).all()  # not the flat grey around it
     steps = np.abs(np.diff(sample.frames.astype(float), axis=0)).mean()
     assert steps < 15  # the crops follow one face
+
+
+@pytest.mark.parametrize("ending", ["mp4", "MKV"])
+def test_videos_in_other_containers_are_clips(videos, ending):
+    original = read(afew(videos, locator=GREEN, size=(40, 32)), "train")[0]
+    path = videos / "Train_AFEW" / "Angry" / "002138680.avi"
+    with av.open(path) as avi, av.open(path.with_suffix(f".{ending}"), "w") as other:
+        stream = other.add_stream_from_template(avi.streams.video[0])
+        for packet in avi.demux(avi.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                other.mux(packet)
+    path.unlink()
+    again = read(afew(videos, locator=GREEN, size=(40, 32)), "train")[0]
+    assert again.key == original.key
+    assert np.array_equal(again.frames, original.frames)
 
 
 def test_the_description_counts_clips_and_names_a_missing_split(videos):

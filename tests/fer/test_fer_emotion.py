@@ -39,6 +39,16 @@ def test_logits_are_the_mean_over_frames_of_one_linear_layer():
     torch.testing.assert_close(built({"embedding": embedding}), expected)
 
 
+def test_gaussian_initialisation_is_that_of_caffe():
+    """10,000 weights: the standard deviation of their standard deviation is 0.7 %."""
+    wide = replace(CONTEXT, features={"embedding": (2, 3_334)})
+    torch.manual_seed(0)
+    layer = head(wide, init="gaussian").linear
+    assert layer.weight.std().item() == pytest.approx(0.01, rel=0.03)
+    assert not layer.bias.any()
+    assert head(wide).linear.weight.abs().max() <= 3_334**-0.5  # PyTorch's uniform distribution
+
+
 def test_loss_equals_hand_computation_with_and_without_label_smoothing():
     logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     norm = math.log(math.exp(2) + 2)

@@ -1,6 +1,8 @@
+import io
 import json
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -233,8 +235,34 @@ def test_invalid_zip_files_are_rejected(rows, tmp_path):
         read(dataset(tmp_path), "train")
     table.write_text(text)
     (tmp_path / "faces.zip").write_bytes(b"PK no more")
-    with pytest.raises(DataError, match="the archive is damaged"):
+    with pytest.raises(DataError, match="the archive cannot be read"):
         read(dataset(tmp_path), "train")
+
+
+def test_any_damage_of_the_zip_mirror_is_reported(rows, tmp_path):
+    """Single bits of headers, compressed data and the directory; zipfile raises errors of eight types."""
+    rows.write_zip(tmp_path)
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for row in range(len(rows)):
+            buffer = io.BytesIO()
+            Image.fromarray(rows.faces[row] // 8).save(buffer, "BMP")
+            archive.writestr(f"all/{row:05d}.png", buffer.getvalue())
+    whole, rng = (tmp_path / "faces.zip").read_bytes(), np.random.default_rng(0)
+    read(dataset(tmp_path), "train")
+    refused = 0
+    for place in (*range(31), *rng.integers(31, len(whole), 100).tolist(), *range(len(whole) - 22, len(whole))):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        (tmp_path / "faces.zip").write_bytes(damaged)
+        try:
+            read(dataset(tmp_path), "train")
+        except DataError:
+            refused += 1
+    assert refused > 60
+    table = tmp_path / "labels.csv"
+    table.write_bytes(table.read_bytes() + b"\xff\n")
+    with pytest.raises(DataError, match=r"labels\.csv, line 14: is no text in UTF-8"):
+        dataset(tmp_path).parts("train")
 
 
 def test_real_counts_per_class_and_split(real_fer2013):
@@ -247,7 +275,11 @@ def test_real_counts_per_class_and_split(real_fer2013):
     }
     assert counts["train"] == [3995, 436, 4097, 7215, 4830, 3171, 4965]
     assert counts["dev"] == [467, 56, 496, 895, 653, 415, 607]
-    assert data.describe() == {"missing": "PrivateTest: no rows here; the official fer2013.csv has them"}
+    assert data.describe() == {
+        "Training": "28,709 of the published 28,709",
+        "PublicTest": "3,589 of the published 3,589",
+        "missing": "PrivateTest: no rows here; the official fer2013.csv has them",
+    }
 
 
 def test_real_rows_are_equal_in_all_layouts(real_fer2013, rows, tmp_path):
@@ -322,6 +354,16 @@ def test_a_repeated_header_in_the_labels_of_the_zip_is_named(rows, tmp_path):
         dataset(tmp_path).parts("train")
     table.write_text("\n".join([lines[0].replace("usage", "Usage"), *lines[1:]]))
     assert len(read(dataset(tmp_path), "train")) == 7
+
+
+def test_the_description_shows_that_a_file_is_cut_off(rows, tmp_path):
+    """A file that ends between two rows has no other sign of it."""
+    assert rows.usages == [*["Training"] * 7, *["PublicTest"] * 3, *["PrivateTest"] * 2]
+    assert dataset(rows.write_csv(tmp_path / "fer2013.csv")).describe() == {
+        "Training": "7 of the published 28,709",
+        "PublicTest": "3 of the published 3,589",
+        "PrivateTest": "2 of the published 3,589",
+    }
 
 
 def test_numbered_class_folders_have_the_numbers_of_fer2013(rows, tmp_path):

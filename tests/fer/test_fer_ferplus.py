@@ -89,9 +89,23 @@ def test_class_folders_cannot_be_joined(rows, tmp_path):
         dataset(tmp_path).parts("train")
 
 
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [(b"fer\xff\xfe", r"line 3: is no text in UTF-8"), (b"\0" * 140_000, r"line 3: is no csv file: field larger")],
+)
+def test_damaged_votes_are_named_by_their_line(rows, tmp_path, damage, words):
+    """Bytes that are no text, and a hole of zeros as an interrupted copy leaves it."""
+    rows.write_csv(tmp_path / "fer2013.csv")
+    path = rows.write_votes(tmp_path / "fer2013new.csv")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], damage, *lines[3:]]))
+    with pytest.raises(DataError, match=words):
+        dataset(tmp_path).parts("train")
+
+
 def test_votes_that_cannot_be_used_are_rejected(rows, tmp_path):
     rows.write_csv(tmp_path / "fer2013.csv")
-    with pytest.raises(DataError, match=r"fer2013new\.csv: the votes cannot be read"):
+    with pytest.raises(DataError, match=r"fer2013new\.csv: cannot be read"):
         dataset(tmp_path).parts("train")
     path = rows.write_votes(tmp_path / "fer2013new.csv")
     text = path.read_text()
@@ -138,7 +152,9 @@ def test_real_votes_agree_with_the_old_labels_of_the_same_rows_only(real_fer2013
 def test_the_description_counts_rows_without_a_majority(rows, tmp_path):
     rows.write_csv(tmp_path / "fer2013.csv")
     rows.write_votes(tmp_path / "fer2013new.csv")
-    assert dataset(tmp_path).describe() == {"rows without a clear majority": "5 of 12"}
+    lines = dataset(tmp_path).describe()
+    assert lines["rows without a clear majority"] == "5 of 12"
+    assert lines["Training"] == "7 of the published 28,709"
 
 
 def test_fer2013_with_votes_has_the_shares_of_the_same_rows(rows, tmp_path):

@@ -105,6 +105,7 @@ def test_dropout_only_with_layers_fc7():
         ("legacy_first_channel_only", [(0.2 - MEAN) / STD, 0.4, 0.6]),
         ("vggface_preproc", [153 - 93.594, 102 - 104.762, 51 - 129.186]),
         ("caffe", [153 - 103.939, 102 - 116.779, 51 - 123.68]),
+        ("caffe_test", [153.0 - 104, 102.0 - 117, 51.0 - 123]),
     ],
 )
 @pytest.mark.parametrize("make", [vgg, resnet])

@@ -306,6 +306,15 @@ def test_mistakes_name_file_and_row(name, folder):
         read_all(build(source, **{"targets": {"emotion": "label"}, "test": 0.5, **params}))
 
 
+def test_a_damaged_compressed_table_is_rejected(folder):
+    source = gzipped(folder)
+    data = bytearray(source.read_bytes())
+    data[20:24] = b"\xff" * 4
+    source.write_bytes(data)
+    with pytest.raises(DataError, match=r"faces\.csv\.gz: the table cannot be read"):
+        build(source, targets={"emotion": "label"})
+
+
 def test_other_formats_name_the_row(folder):
     source = folder / "faces.jsonl"
     source.write_text(json.dumps({"path": "p/0.png", "label": "a"}) + "\n{broken\n")

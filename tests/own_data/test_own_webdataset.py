@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import io
 import json
 import shutil
 import tarfile
@@ -12,6 +14,7 @@ import pytest
 from own_files import video
 from own_shards import encoded, npy, picture, read_shard, sample, write_tar, write_webdataset
 
+from blear.clips import read_array
 from blear.data.decoded.store import Store
 from blear.data.prepare.run import prepare_dataset
 from blear.data.prepared import Prepared
@@ -347,8 +350,34 @@ MISTAKES = {
         {"targets": {"v": {"field": "pyd;json.valence", "kind": "value"}}},
         r"sample 0001: target v \(field pyd;json.valence\) is a pickle",
     ),
+    "damaged gzip": (
+        broken(sample(1), json=None) | {"json.gz": gzip.compress(b'{"valence": 1}')[:10] + b"\xff" * 20},
+        {"targets": {"v": {"field": "json.valence", "kind": "value"}}},
+        r"sample 0001: target v \(field json.valence\) cannot be decompressed",
+    ),
+    "damaged array": (
+        sample(1) | {"label.npy": npy(np.float32([1, 2])).replace(b"}", b" ", 1)},
+        {"targets": {"v": {"field": "label.npy;json.valence", "kind": "value"}}},
+        r"sample 0001: target v \(field label.npy;json.valence\) is not an npy file",
+    ),
     "time": (sample(1), {"time": "json.who"}, r"sample 0002: time is 'p0', expected a number"),
 }
+
+
+def test_a_damaged_array_is_a_value_error():
+    """numpy raises errors of six types, and returns an archive where the first bytes are those of a zip file."""
+    whole, rng = npy(np.zeros((4, 4, 3), np.uint8)), np.random.default_rng(0)
+    assert read_array(whole).shape == (4, 4, 3)
+    for _ in range(500):
+        damaged = bytearray(whole)
+        damaged[int(rng.integers(128))] = int(rng.integers(256))
+        with contextlib.suppress(ValueError):
+            read_array(bytes(damaged))
+    archive = io.BytesIO()
+    np.savez(archive, a=np.arange(3))
+    for content in (b"", whole.replace(b"}", b" ", 1), archive.getvalue()):
+        with pytest.raises(ValueError, match="no npy array"):
+            read_array(content)
 
 
 @pytest.mark.parametrize("name", MISTAKES)

@@ -224,7 +224,11 @@ def test_fer_averages_the_logits_of_windows_of_16_frames(repository, tmp_path, s
         np.testing.assert_allclose(row, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_dsn_writes_the_score_files_of_its_scripts(repository, tmp_path, storage, monkeypatch, capsys) -> None:
+@pytest.mark.parametrize("profile", [None, "vgg_face"])
+def test_dsn_writes_the_score_files_of_its_scripts(
+    repository, tmp_path, storage, monkeypatch, capsys, profile: str | None
+) -> None:
+    """The probabilities are of the centres of the faces, 32 of 36 pixels here, in both networks."""
     rng, faces = np.random.default_rng(0), tmp_path / "faces"
     clips = {"Val_AFEW/Sad/b": 3, "Val_AFEW/Angry/a": 1, "Val_AFEW/Happy/none": 0}
     pictures = {name: rng.integers(0, 256, (count, 36, 36, 3), np.uint8) for name, count in clips.items()}
@@ -234,11 +238,16 @@ def test_dsn_writes_the_score_files_of_its_scripts(repository, tmp_path, storage
             Image.fromarray(picture).save(faces / name / f"{number}.png")
     (faces / "Val_AFEW.txt").write_text("".join(f"{name} {n}\n" for n, name in enumerate(clips)))
     file = tmp_path / "dsn_vgg_iter_30000.caffemodel"
-    found = files.dsn_vgg(WIDTH, 32)
+    found = files.dsn_vgg(WIDTH, 32) if profile is None else files.vgg_face_caffe(WIDTH, "fc8_vgg", 7)
+    network = plain.dsn_vgg if profile is None else plain.vgg_face_caffe
     write(file, found, weight_file_bytes.caffemodel)
-    changed = [f"data.clips.source={faces}", "data.clips.size=36", SMALL, "stages.given.backbone.size=32"]
-    changed += ["stages.given.head.width=0.03125", "evaluate.sweep.over={factor: [1]}", "evaluate.resamples=10"]
-    job, catalog = given(repository, "dsn", None, file, *changed, "evaluate.faces=0")
+    changed = [f"data.clips.source={faces}", "data.clips.size=36", SMALL]
+    changed += ["evaluate.sweep.over={factor: [1]}", "evaluate.resamples=10"]
+    if profile is None:
+        changed += ["stages.given.backbone.size=32", "stages.given.head.width=0.03125"]
+    else:
+        changed += ["stages.given.backbone.size=[32, 32]", "stages.given.augment.0.size=32"]
+    job, catalog = given(repository, "dsn", profile, file, *changed, "evaluate.faces=0")
     folder = run(job, catalog, tmp_path / "run")
     monkeypatch.setattr(sys, "argv", ["scores", str(folder.root)])
     scores.main(standalone_mode=False)
@@ -250,7 +259,7 @@ def test_dsn_writes_the_score_files_of_its_scripts(repository, tmp_path, storage
     expected = np.zeros((3, 7))
     for clip, frames in enumerate(pictures.values()):
         x = torch.from_numpy(frames).permute(0, 3, 1, 2)[..., 2:34, 2:34] / 255
-        expected[clip] = plain.dsn_vgg(tensors(found), x).softmax(-1).sum(0).detach() if len(frames) else 0
+        expected[clip] = network(tensors(found), x).softmax(-1).sum(0).detach() if len(frames) else 0
     np.testing.assert_allclose(sums, expected, rtol=1e-4, atol=1e-5)
     assert [line.rpartition("/")[2] for line in (written.parent / "clips.txt").read_text().splitlines()] == [
         "b",

@@ -12,6 +12,7 @@ from blear.job.reader import read_job
 from blear.job.schema import Job
 from blear.pipeline.data_facts import data_facts
 from blear.pipeline.dry_run import dry_run
+from blear.train.schedule import learning_rate
 
 FER = ("fer_vggface", "fer_vgg_gru", "fer_vgg_lstm", "fer_resnet_gru")
 DSN = ("dsn_vgg", "dsn_resnet50", "dsn_densenet121", "dsn_fusion")
@@ -41,7 +42,14 @@ def test_fer_trains_on_training_and_public_test(repository: Path) -> None:
         assert still.optimizer is not None
         assert still.validate_ is not None
         epoch = -(-32_298 // 32)
-        assert (still.steps, still.optimizer.drop_every, still.validate_.every) == (100 * epoch, 20 * epoch, epoch)
+        assert (still.steps, still.validate_.every) == (100 * epoch, epoch)
+        rates = [learning_rate(still.optimizer, number * epoch, still.steps) for number in range(100)]
+        last_step = [learning_rate(still.optimizer, (number + 1) * epoch - 1, still.steps) for number in range(100)]
+        # epochs 1 to 19, 20 to 39, ...: the authors step the scheduler at the start of each epoch
+        expected = [still.optimizer.lr * 0.1 ** ((number + 1) // 20) for number in range(100)]
+        assert rates == last_step == pytest.approx(expected)
+        videos = [stage.validate_ for label, stage in job.stages.items() if label != "still"]
+        assert {video.ties for video in videos if video is not None} <= {"last"}
         if name != "fer_resnet_gru":
             assert still.backbone.params["normalise"] == "legacy_first_channel_only"
         assert "protocol" not in read(repository, name, None).data["faces"].params  # the default: official

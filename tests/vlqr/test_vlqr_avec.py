@@ -204,6 +204,12 @@ def test_empty_split(avec_copy):
         (TIME, lambda ls: [line.split(";")[0] for line in ls], ["train_1.csv:2", "column 2"]),
         (TIME, lambda ls: [*ls[:3], "2;soon", *ls[4:]], ["train_1.csv:4", "soon"]),
         (TIME, lambda ls: [*ls, "12;0.48"], ["bbox/train_1.csv", "frame 13 at 0.48 s"]),
+        (TIME, lambda ls: ls[1:], ["train_1.csv:1", "not a header"]),
+        (TIME, lambda ls: [ls[0], *ls[3:]], ["train_1.csv:2", "first row is frame 2"]),
+        (TIME, lambda ls: [*ls[:4], *ls[5:]], ["train_1.csv:5", "frame 4 follows frame 2"]),
+        (TIME, lambda ls: [*ls[:3], ls[4], ls[3], *ls[5:]], ["train_1.csv:5", "0.08 s follows 0.12 s"]),
+        (TIME, lambda ls: [*ls[:3], ls[2], *ls[3:]], ["train_1.csv:4", "must increase"]),
+        (BBOX, lambda ls: [*ls[:4], '0.12,"' + "1" * 140_000, *ls[5:]], ["train_1.csv:5", "no row of a csv"]),
         (GOLD, lambda ls: [ls[0], *ls[9:]], ["train_1.arff", "@data"]),
         (GOLD, lambda ls: [*ls[:12], *ls[13:]], ["train_1.arff", "frame 4 at 0.12 s", "1 of 12"]),
         (GOLD, lambda ls: [*ls[:12], "'train_1',0.12,?", *ls[13:]], ["train_1.arff:13", "?"]),
@@ -231,6 +237,25 @@ def test_video_shorter_than_its_times(avec_copy):
     rewrite(avec_copy / TIME, lambda ls: [*ls, "12;0.48"])
     rewrite(avec_copy / BBOX, lambda ls: [*ls, "0.48,0,0,0,0"])
     refusal(lambda: read(avec_copy), "train_1.mp4", "ends after 12 frames", "13")
+
+
+@pytest.mark.parametrize("column", ["", "train_1", "0.04"])
+def test_column_1_of_frame_times_is_checked_only_where_it_counts_frames(avec_copy, column):
+    expected = [sample.key for sample in read(avec_copy)]
+    rewrite(avec_copy / TIME, lambda ls: [ls[0], *(f"{column};{line.split(';')[1]}" for line in ls[1:])])
+    assert [sample.key for sample in read(avec_copy)] == expected
+    rewrite(avec_copy / TIME, lambda ls: [ls[0], *(f"{k};{line.split(';')[1]}" for k, line in enumerate(ls[1:], 1))])
+    assert [sample.key for sample in read(avec_copy)] == expected
+
+
+def test_frame_times_that_end_before_video_and_labels_are_rejected(avec_copy):
+    """A few frames without a time are left out; with labels for another second the file of times is cut off."""
+    rewrite(avec_copy / TIME, lambda ls: ls[:-2])
+    assert [sample.key for sample in read(avec_copy)] == [f"train_1/{k:06d}" for k in KEPT[:-2]]
+    rewrite(avec_copy / GOLD, lambda ls: [*ls, "'train_1',1.35,0.1"])
+    assert read(avec_copy)
+    rewrite(avec_copy / GOLD, lambda ls: [*ls, "'train_1',1.44,0.1"])
+    refusal(lambda: read(avec_copy), TIME, "0.36 s", "until 1.44 s", "cut off")
 
 
 def test_binary_text_files_are_rejected(avec_copy):

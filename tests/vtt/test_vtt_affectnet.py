@@ -121,6 +121,7 @@ def change(csv, row, text):
         (2, trees.affectnet_row("../a.jpg", 1), r"row 2: '../a.jpg' is no picture of this folder"),
         (2, trees.affectnet_row("1/a.jpg", 1), r"1/a.jpg: the picture is missing"),
         (2, trees.affectnet_row("1/train1.jpg", 1, box="500,6,5,30"), r"row 2: .* does not overlap the image"),
+        (2, "\0" * 140_000, r"training.csv, row 2: 0 columns instead of 9"),
         (0, "subDirectory_filePath,face_x", r"the header has no column face_y, face_width"),
     ],
 )
@@ -156,12 +157,16 @@ def test_newer_release(folders, logged):
         ("2_exp.npy", np.array([1, 2]), r"2_exp.npy: holds 2 values"),
         ("2_exp.npy", np.array([{}], dtype=object), r"2_exp.npy: cannot be read: .*allow_pickle"),
         ("2_exp.npy", None, r"2_exp.npy: cannot be read"),
+        ("2_exp.npy", {"zip": np.arange(3)}, r"2_exp.npy: cannot be read: it is no npy array"),
     ],
 )
 def test_invalid_annotations_are_rejected(folders, name, content, words):
     path = folders / "train_set" / "annotations" / name
     path.unlink()
-    if content is not None:
+    if isinstance(content, dict):
+        np.savez(path.with_suffix(".npz"), **content)
+        path.with_suffix(".npz").rename(path)
+    elif content is not None:
         np.save(path, content, allow_pickle=True)
     with pytest.raises(DataError, match=words):
         read(build(folders))

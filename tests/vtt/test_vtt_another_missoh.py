@@ -62,6 +62,7 @@ def test_the_description_counts_episodes_and_names_missing_pictures(missoh):
     [
         ("[]", "the file is list, not an object"),
         ("{", "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
         ({"AnotherMissOh01": []}, "'AnotherMissOh01' names no shot"),
         ({"AnotherMissOh01_1_2": [{"persons": []}]}, r"AnotherMissOh01_1_2\[0\]: has no frame_id"),
         ({"AnotherMissOh01_1_2": [{"frame_id": "x_IMAGE_a", "persons": []}]}, "'x_IMAGE_a' names no picture"),

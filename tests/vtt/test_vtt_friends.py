@@ -129,6 +129,9 @@ def test_missing_annotations_are_rejected(friends, tmp_path):
     (friends / "s01_ep01_tag2_visual_Final_180809.json").write_text("{}")
     with pytest.raises(DataError, match="cannot be read: KeyError"):
         read(build(friends))
+    (friends / "s01_ep01_tag2_visual_Final_180809.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="cannot be read: RecursionError"):
+        read(build(friends))
 
 
 def ck(root, **params):
@@ -189,6 +192,14 @@ def test_invalid_ckplus_files_are_rejected(ckplus, file, content, words):
         (ckplus / file).write_text(content)
     with pytest.raises(DataError, match=words):
         read(ck(ckplus), "dev")
+
+
+def test_ckplus_without_its_labels_is_rejected(ckplus):
+    (ckplus / "Emotion").rename(ckplus / "elsewhere")
+    with pytest.raises(DataError, match=r"Emotion: no sequence has a label: no such folder") as caught:
+        ck(ckplus).parts("train")
+    assert "add the folder Emotion" in caught.value.do
+    assert ck(ckplus).describe()["missing"] == "Emotion"
 
 
 def test_the_descriptions_count_and_name_what_is_missing(friends, ckplus):

@@ -160,6 +160,9 @@ def test_files_that_are_no_such_array_are_rejected(tmp_path):
             load_object(file)
     with pytest.raises(DataError, match="No such file"):
         load_object(tmp_path / "absent.npy")
+    file.write_bytes(whole.replace(b"}", b" ", 1))  # an open bracket in the header
+    with pytest.raises(DataError, match="cannot be read"):
+        load_object(file)
     rng = np.random.default_rng(0)
     for _ in range(300):  # random damage: the file is read or rejected
         damaged = bytearray(whole)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING
 
@@ -137,23 +137,29 @@ def spread_batches(
     *,
     frame_sampler: FrameSampler | None = None,
     transform: BatchTransform | None = None,
+    usable: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Generator[RawBatch, None, None]:
     """Yields worker `rank`'s share of at most `batches` batches, spread evenly over the split, with epoch 0.
 
     The batches are the same for every number of workers; worker `rank` gets batches `rank`, `rank + world`, ... A split
     with fewer samples is read whole. Broken samples and errors: as in `sequential_batches`.
+
+    Args:
+        usable: sample numbers [B] -> whether each is read, bool [B]; None: all.
     """
     if min(batch_size, batches) < 1 or not 0 <= rank < world:
         raise ValueError(f"batch_size {batch_size} and batches {batches} must be at least 1, rank {rank} below {world}")
     count = min(len(store), batch_size * batches)
     samples_N = (2 * np.arange(count, dtype=np.int64) + 1) * len(store) // max(1, 2 * count)
+    if usable is not None:
+        samples_N = samples_N[usable(samples_N)]
 
     def spec(number: int) -> BatchSpec:
         samples_B = samples_N[number * batch_size : (number + 1) * batch_size]
         return BatchSpec.of(np.zeros_like(samples_B), samples_B, frame_sampler)
 
     reader = BatchReader(store, spec, transform, device_copier(None), may_be_empty=True)
-    return _prefetch(reader, range(rank, -(-count // batch_size), world), PREFETCH_BYTES, 1, _STALL_S)
+    return _prefetch(reader, range(rank, -(-len(samples_N) // batch_size), world), PREFETCH_BYTES, 1, _STALL_S)
 
 
 def _prefetch(

@@ -96,18 +96,24 @@ class Validator:
         return {criterion.name: criterion for criterion in found}
 
     def is_better(self, value: float, best: float | None) -> bool:
-        """Whether a value is better than the best one so far; NaN never is."""
+        """Whether a value is better than the best one so far, or equal with `ties: last`; NaN never is."""
         criterion = self.criterion()
         if value != value or best is None:
             return value == value
+        if value == best:
+            return self.spec.ties == "last"
         return value > best if criterion is not None and criterion.metric.higher_is_better else value < best
+
+    def _has_face(self, samples_B: np.ndarray) -> np.ndarray:
+        """Whether a face was found in each sample, bool [B]: `meta.found`, True where the dataset gives none."""
+        return np.array([bool(meta.get("found", True)) for meta in self.store.metadata(samples_B).meta], dtype=bool)
 
     @torch.no_grad()
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """Validates on clips that are degraded as in training, and not augmented.
 
         The clips are spread evenly over the split. They, and the values on the CPU, are the same for every number of
-        workers.
+        workers. Clips without a found face are left out, as in the first table of the report.
 
         Args:
             model: the model or its moving average, without the worker's wrapper.
@@ -125,6 +131,7 @@ class Validator:
             worker.world_size,
             frame_sampler=self.frame_sampler,
             transform=self.cpu_preprocessing,
+            usable=self._has_face,
         )
         parts: list[_BatchResult] = []
         model.eval()
@@ -144,7 +151,7 @@ class Validator:
         gathered = sorted((part for some in worker.all_gather(parts) for part in some), key=lambda part: part.first)
         if not gathered:
             raise DataError(
-                "every sample is broken",
+                "every sample is broken or has no found face",
                 f"{self.store.prepared.place}, split {self.store.split}",
                 "prepare the split again",
             )

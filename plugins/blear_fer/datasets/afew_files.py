@@ -1,7 +1,8 @@
 """Finds the clips of AFEW (EmotiW audio-video) in class folders of videos or pictures, or through lists.
 
 Layouts, `<Train>` being one of `SPLITS`:
-- `<Train>/<Emotion>/<id>.avi`, the organisers' videos, or `<Train>/<Emotion>/<id>/*.jpg`;
+- `<Train>/<Emotion>/<id>.avi`, the organisers' videos, or other endings of `VIDEO_ENDINGS`;
+- `<Train>/<Emotion>/<id>/*.jpg`, the frames of a video;
 - `<Train>/Emotiw-faces/<Emotion>/<id>/images0001.jpg`, the extracted faces of the FER-VGG-GRU system;
 - `Emotiw-faces/<Emotion>/<id>/images0001.jpg`, the same without `<Train>`: all clips are training clips, unless the
   system's lists `Emotiw_TRAIN.txt` and `Emotiw_VAL.txt` are there.
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from blear.clips import VIDEO_ENDINGS
 from blear.errors import DataError
 from blear.imaging import picture_files
 from blear_emotions.labels import AFEW
@@ -41,7 +43,7 @@ class Clip:
     Attributes:
         name: the clip's name, nine digits.
         emotion: class index in `labels.AFEW`.
-        path: the clip's avi file, or its folder of pictures.
+        path: the clip's video, or its folder of pictures.
         aligned: folder of the organisers' aligned faces of this clip. It may be missing on disk. None if the split has
             no aligned faces.
         extracted: whether `path` is a folder of faces.
@@ -127,9 +129,13 @@ def _clips_in_folders(folder: Path) -> Iterable[Clip]:
     for place in sorted(entry for entry in folder.iterdir() if entry.is_dir() and not _NOT_CLASSES.match(entry.name)):
         emotion = _emotion(place.name, str(place))
         for entry in sorted(place.iterdir()):
-            if not entry.name.startswith(".") and (entry.is_dir() or entry.suffix.lower() == ".avi"):
+            if not entry.name.startswith(".") and (entry.is_dir() or _is_video(entry)):
                 own = None if aligned is None else aligned / entry.stem
                 yield Clip(entry.stem, emotion, entry, own, entry.is_dir() and EXTRACTED in entry.parts)
+
+
+def _is_video(file: Path) -> bool:
+    return file.suffix.lower().removeprefix(".") in VIDEO_ENDINGS
 
 
 def _clips_in_list(path: Path, source: Path) -> Iterable[Clip]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -14,12 +14,13 @@ from blear.contracts import BuildContext, ClipSpec, Sample, Target
 from blear.errors import DataError
 from blear.imaging import Framing
 from blear_emotions.labels import FER2013, FERPLUS
+from blear_emotions.published import compared_with_published
 from blear_fer.datasets.face_source import Face, Source
 from blear_fer.datasets.folder_source import FolderSource
 from blear_fer.datasets.joined_votes import JoinedVotes
 from blear_fer.datasets.open_source import open_source
 from blear_fer.datasets.params import Fer2013Params
-from blear_fer.datasets.protocols import PROTOCOLS, SIDE, USAGES
+from blear_fer.datasets.protocols import PROTOCOLS, SIDE, SIZES, USAGES
 
 _TERMS = (
     "FER2013, web images of the Kaggle challenge in representation learning (Goodfellow et al. 2013), kaggle.com/c/"
@@ -68,8 +69,8 @@ class Fer2013:
         return (*found, HOLDOUT) if self._holdout else found
 
     def describe(self) -> Mapping[str, str]:
-        """Usages of the protocol that have no rows in this source, and the meaning of numbered class folders."""
-        rows = np.bincount(self.source.usages(), minlength=len(USAGES))
+        """Rows of each usage, compared with the official file, missing usages, and the meaning of numbered folders."""
+        rows = np.bincount(self.source.usages(), minlength=len(USAGES)).tolist()
         numbered = isinstance(self.source, FolderSource) and self.source.numbered
         lacking = [
             USAGES[usage]
@@ -79,14 +80,9 @@ class Fer2013:
         ]
         lines = {"missing": f"{', '.join(lacking)}: no rows here; the official fer2013.csv has them"} if lacking else {}
         if numbered:
-            names = ", ".join(f"{number} {name}" for number, name in enumerate(FER2013.names))
-            lines["class folders"] = f"{names}: FER2013's numbers, not the alphabetical order"
-            lines["train/"] = (
-                f"{rows[0]:,} of the published {28_709 + 3_589:,}: Training and PublicTest together, which are the "
-                "split train of protocol: fer_vgg_gru"
-            )
-            lines["test/"] = f"{rows[2]:,} of the published 3,589: PrivateTest"
-        return lines
+            return lines | _numbered_folders(rows)
+        counts = {usage: (found, size) for usage, found, size in zip(USAGES, rows, SIZES, strict=True) if found}
+        return lines | compared_with_published(counts)
 
     def parts(self, split: str) -> list[str]:
         """Names of blocks of about 4096 rows, before `holdout` divides them.
@@ -129,6 +125,17 @@ class Fer2013:
         if split not in known:
             raise DataError(f"no split is called {split!r}", str(self.path), f"use one of {', '.join(known)}")
         return self._usages["train" if split == HOLDOUT else split]
+
+
+def _numbered_folders(rows: Sequence[int]) -> dict[str, str]:
+    """Lines of the description of `train/0..6` and `test/0..6`, from the number of rows of each usage."""
+    training, public, private = SIZES
+    names = ", ".join(f"{number} {name}" for number, name in enumerate(FER2013.names))
+    lines = {"class folders": f"{names}: FER2013's numbers, not the alphabetical order"}
+    lines |= compared_with_published({"train/": (rows[0], training + public), "test/": (rows[2], private)})
+    lines["train/"] += ": Training and PublicTest together, which are the split train of protocol: fer_vgg_gru"
+    lines["test/"] += ": PrivateTest"
+    return lines
 
 
 def _is_held_out(face: Face, share: float) -> bool:

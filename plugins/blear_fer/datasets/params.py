@@ -60,7 +60,7 @@ class AfewParams(Params):
 
     source: Path = Field(
         description="Folder of Train_AFEW (or Train_AFEW_all, Train) and Val_AFEW (or Val), each with videos "
-        "<Emotion>/<id>.avi, folders of pictures <Emotion>/<id>/, or extracted faces "
+        "<Emotion>/<id>.avi (or mkv, mp4, ...), folders of pictures <Emotion>/<id>/, or extracted faces "
         "Emotiw-faces/<Emotion>/<id>/images0001.jpg. Without Train_AFEW: a folder Emotiw-faces of all clips; the lists "
         "Emotiw_TRAIN.txt and Emotiw_VAL.txt beside it, or in TrainTestlist/Emotiw, are its splits, else all clips are "
         "train."

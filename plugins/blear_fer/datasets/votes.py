@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from blear.errors import DataError
 from blear_emotions.labels import FERPLUS, FERPLUS_CLASSES
+from blear_fer.datasets.csv_rows import csv_rows
 from blear_fer.datasets.face_source import find_columns, parse_usage
 
 
@@ -34,25 +34,19 @@ def read_votes(path: Path) -> Votes:
     Raises:
         DataError: missing file or columns, unknown usage, or votes that are not integers.
     """
-    try:
-        file = path.open(newline="", encoding="utf-8-sig")
-    except OSError as error:
-        do = "set `votes` to FERPlus's fer2013new.csv"
-        raise DataError(f"the votes cannot be read ({error.strerror})", str(path), do) from error
-    with file:
-        lines = csv.reader(file)
-        header = [name.strip() for name in next(lines, [])]
-        columns, usage_column = _columns(header, path)
-        usages, counts = [], []
-        for row, line in enumerate(line for line in lines if line):
-            where = f"{path}, row {row}"
-            if len(line) != len(header):
-                raise DataError(f"{len(line)} columns instead of {len(header)}", where, "fetch the file again")
-            usages.append(parse_usage(line[usage_column], where))
-            votes = [line[column] for column in columns]
-            if not all(vote.isdecimal() for vote in votes):
-                raise DataError(f"votes {votes} are not all whole numbers", where, "fetch the file again")
-            counts.append([int(vote) for vote in votes])
+    lines = csv_rows(path, "set `votes` to FERPlus's fer2013new.csv")
+    header = [name.strip() for name in next(lines, [])]
+    columns, usage_column = _columns(header, path)
+    usages, counts = [], []
+    for row, line in enumerate(lines):
+        where = f"{path}, row {row}"
+        if len(line) != len(header):
+            raise DataError(f"{len(line)} columns instead of {len(header)}", where, "fetch the file again")
+        usages.append(parse_usage(line[usage_column], where))
+        votes = [line[column] for column in columns]
+        if not all(vote.isdecimal() for vote in votes):
+            raise DataError(f"votes {votes} are not all whole numbers", where, "fetch the file again")
+        counts.append([int(vote) for vote in votes])
     counts_NV = np.array(counts, dtype=np.int64).reshape(len(counts), len(FERPLUS.names))
     return Votes(np.array(usages, dtype=np.uint8), counts_NV)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import zlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 
 from blear.errors import DataError
+from blear_fer.datasets.csv_rows import csv_rows
 from blear_fer.datasets.face_source import (
     Face,
     decode,
@@ -22,6 +23,8 @@ from blear_fer.datasets.face_source import (
 )
 
 _NEEDED = ("file", "usage", "label")
+_DAMAGE = (BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError)
+"""Errors of zipfile about damaged bytes: data, offsets, compression method, or the mark of an encrypted file."""
 
 
 class ZipSource:
@@ -44,6 +47,7 @@ class ZipSource:
     def read(self, usages: Sequence[int], block: str) -> Iterator[Face]:
         """See `Source`."""
         first, last = parse_block(block, self._table, 2)
+        where = str(self._zip)
         try:
             with ZipFile(self._zip) as pictures:
                 for row, (name, its_usage, label) in enumerate(self._rows[first : last + 1], start=first):
@@ -53,23 +57,22 @@ class ZipSource:
         except KeyError as error:
             what = f"a picture listed in {self._table.name} is missing: {error.args[0]}"
             raise DataError(what, str(self._zip), "fetch both files again, from the same place") from None
-        except BadZipFile as error:
-            raise DataError(f"the archive is damaged ({error})", str(self._zip), "fetch it again") from error
+        except _DAMAGE as error:
+            raise DataError(f"the archive cannot be read: {error}", where, "fetch it again") from error
 
     @cached_property
     def _rows(self) -> list[tuple[str, int, int]]:
-        with self._table.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.reader(file)
-            columns = find_columns(next(table, []), _NEEDED)
-            missing = [name for name in _NEEDED if name not in columns]
-            if missing:
-                what = f"the header has no column {', '.join(missing)}"
-                raise DataError(what, str(self._table), "labels.csv must come with faces.zip")
-            rows = []
-            for row, line in enumerate(line for line in table if line):
-                where = f"{self._table}, row {row}"
-                if len(line) <= max(columns.values()):
-                    raise DataError(f"{len(line)} columns", where, "the file may be cut off: fetch it again")
-                name, usage, label = (line[columns[column]] for column in _NEEDED)
-                rows.append((name, parse_usage(usage, where), parse_label(label, where)))
+        table = csv_rows(self._table, "labels.csv must come with faces.zip")
+        columns = find_columns(next(table, []), _NEEDED)
+        missing = [name for name in _NEEDED if name not in columns]
+        if missing:
+            what = f"the header has no column {', '.join(missing)}"
+            raise DataError(what, str(self._table), "labels.csv must come with faces.zip")
+        rows = []
+        for row, line in enumerate(table):
+            where = f"{self._table}, row {row}"
+            if len(line) <= max(columns.values()):
+                raise DataError(f"{len(line)} columns", where, "the file may be cut off: fetch it again")
+            name, usage, label = (line[columns[column]] for column in _NEEDED)
+            rows.append((name, parse_usage(usage, where), parse_label(label, where)))
         return rows

@@ -28,6 +28,11 @@ class ClassifierParams(Params):
 class EmotionParams(ClassifierParams):
     """Parameters of `fer/emotion`."""
 
+    init: Literal["torch", "gaussian"] = Field(
+        "torch",
+        description="Initialisation of the linear layer. torch: PyTorch's default, as FER-VGG-GRU; gaussian: standard "
+        "deviation 0.01 and bias 0, as DSN's new layers.",
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout probability of the embedding's values in training.")
 
 

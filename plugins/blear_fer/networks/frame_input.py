@@ -13,6 +13,7 @@ from blear_fer.networks.params import FrameParams, Normalisation
 FER2013_MEAN, FER2013_STD = 0.507395516207, 0.255128989415
 VGGFACE_BGR = (93.594, 104.762, 129.186)
 CAFFE_BGR = (103.939, 116.779, 123.68)
+CAFFE_TEST_BGR = (104.0, 117.0, 123.0)
 
 _STATISTICS: dict[Normalisation, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
     "fer2013": ((FER2013_MEAN,) * 3, (FER2013_STD,) * 3),
@@ -21,6 +22,7 @@ _STATISTICS: dict[Normalisation, tuple[tuple[float, float, float], tuple[float, 
     "legacy_first_channel_only": ((FER2013_MEAN, 0.0, 0.0), (FER2013_STD, 1.0, 1.0)),
     "vggface_preproc": ((VGGFACE_BGR[0] / 255, VGGFACE_BGR[1] / 255, VGGFACE_BGR[2] / 255), (1 / 255,) * 3),
     "caffe": ((CAFFE_BGR[0] / 255, CAFFE_BGR[1] / 255, CAFFE_BGR[2] / 255), (1 / 255,) * 3),
+    "caffe_test": ((CAFFE_TEST_BGR[0] / 255, CAFFE_TEST_BGR[1] / 255, CAFFE_TEST_BGR[2] / 255), (1 / 255,) * 3),
 }
 
 
@@ -44,7 +46,7 @@ class FrameInput(nn.Module):
             what = f"takes grey or RGB frames, not {context.clip.channels} channels"
             raise PluginError(what, name, "use data with one or three channels")
         self.height, self.width = params.size or (context.clip.height, context.clip.width)
-        self._bgr = normalise in ("vggface_preproc", "caffe")
+        self._bgr = normalise in ("vggface_preproc", "caffe", "caffe_test")
         mean, std = _STATISTICS[normalise]
         # persistent=False: a checkpoint can be loaded with another normalisation
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)

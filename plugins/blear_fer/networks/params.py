@@ -9,12 +9,14 @@ from pydantic import Field
 from blear.contracts import Params
 
 Pixels = Annotated[int, Field(ge=1)]
-Normalisation = Literal["fer2013", "imagenet", "center_loss", "legacy_first_channel_only", "vggface_preproc", "caffe"]
+Normalisation = Literal[
+    "fer2013", "imagenet", "center_loss", "legacy_first_channel_only", "vggface_preproc", "caffe", "caffe_test"
+]
 _NORMALISE = (
     "fer2013: (x - 0.507395516207) / 0.255128989415; imagenet: its mean and std of each channel; center_loss: "
     "(x - 127.5) / 128 with x in 0..255; legacy_first_channel_only: fer2013 on the red channel only, a bug of the "
     "authors' library; vggface_preproc: BGR in 0..255 minus VGG-Face's means; caffe: BGR in 0..255 minus ImageNet's "
-    "means, as DSN uses VGG-Face."
+    "means, as DSN trains VGG-Face; caffe_test: the same with the means 104, 117 and 123 of DSN's test script."
 )
 
 

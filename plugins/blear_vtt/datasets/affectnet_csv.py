@@ -147,7 +147,10 @@ class CsvRelease:
 
 def _split(line: str) -> list[str]:
     """Splits one line of a csv file into fields without quotes and outer spaces."""
-    return [field.strip() for field in next(csv.reader([line], skipinitialspace=True), [])]
+    try:
+        return [field.strip() for field in next(csv.reader([line], skipinitialspace=True), [])]
+    except csv.Error:  # a field of more than 128 kB
+        return []
 
 
 def _has_box(fields: dict[str, str]) -> bool:

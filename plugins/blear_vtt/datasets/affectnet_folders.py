@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-import numpy as np
-
+from blear.clips import read_array
 from blear.errors import DataError
 from blear.imaging import picture_files
 from blear_emotions.labels import AFFECTNET
@@ -82,9 +81,9 @@ class FolderRelease:
 def _value(file: Path) -> float:
     """Reads the single number in an npy file, stored as a number or as text."""
     try:
-        array = np.load(file, allow_pickle=False)
+        array = read_array(file.read_bytes())
         value = float(array.reshape(-1)[0]) if array.size == 1 else math.nan
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise DataError(f"cannot be read: {error}", str(file), "each picture needs its annotation") from error
     if not math.isfinite(value):
         raise DataError(f"holds {array.size} values, not one number", str(file), "use the release as it is")

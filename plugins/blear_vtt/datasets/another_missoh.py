@@ -137,7 +137,7 @@ class AnotherMissOh:
     def _shots(self) -> dict[Shot, Any]:
         try:
             shots = json.loads(self._file.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             do = f"give the folder that holds {_ANNOTATIONS} and {_IMAGES}"
             raise DataError(f"cannot be read: {error}", str(self._file), do) from error
         found = require_object(shots, "the file", str(self._file))

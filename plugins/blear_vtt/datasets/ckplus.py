@@ -67,10 +67,14 @@ class CkPlus:
         if split not in self.splits:
             raise DataError(f"there is no split {split!r}", "vtt/ckplus", f"use one of: {', '.join(self.splits)}")
         sequences, lost = self._read
+        labels = self.params.source / "Emotion"
         if lost:
             causes = ", ".join(f"{count} {cause}" for cause, count in sorted(lost.items()))
             total = len(sequences) + lost.total()
             _log.warning("%s: %d of %d sequences left out: %s", self.params.source, lost.total(), total, causes)
+        if not sequences:
+            what = f"no sequence has a label: {'Emotion/ has no file of them' if labels.is_dir() else 'no such folder'}"
+            raise DataError(what, str(labels), "add the folder Emotion of the release, which is a file of its own")
         subjects = sorted({sequence.subject for sequence in sequences})
         held_out = subjects[self.params.fold :: self.params.folds]
         chosen = held_out if split == "dev" else [name for name in subjects if name not in held_out]

@@ -67,7 +67,7 @@ def read_episode(file: Path, episode: int) -> tuple[list[LabelledFace], Counter[
     """
     try:
         periods = json.loads(file.read_text(encoding="utf-8-sig"))["visual_results"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         do = "use the file as released: an object whose visual_results is a list"
         raise DataError(f"cannot be read: {type(error).__name__}: {error}", str(file), do) from error
     faces: list[LabelledFace] = []

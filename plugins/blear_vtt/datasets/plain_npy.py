@@ -11,6 +11,7 @@ import pickle
 import re
 import struct
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
@@ -21,7 +22,7 @@ from blear.errors import DataError
 _NUMBER = re.compile(r"[<>=|][biuf]\d")
 _BROKEN = (
     *(ArithmeticError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError, RecursionError),
-    *(TypeError, ValueError, pickle.UnpicklingError, struct.error),
+    *(SyntaxError, TokenError, TypeError, ValueError, pickle.UnpicklingError, struct.error),
 )
 
 

@@ -107,6 +107,16 @@ def test_patience_stops_the_stage_and_the_best_weights_are_kept(plan) -> None:
     assert all(np.array_equal(ours[name], best[name]) for name in best)
 
 
+@pytest.mark.parametrize(("ties", "step"), [("first", 2), ("last", 4)])
+def test_equal_validations_keep_the_first_or_the_last_one(plan, ties: str, step: int) -> None:
+    """At a learning rate near 0 all validations are equal."""
+    still = plan("still", *VALIDATED, *STILL, "stages.clean.steps=4", f"stages.clean.validate.ties={ties}")
+    trained(still)
+    found = log(still, "validation_loss")
+    assert found[2] == found[4]
+    assert facts(still)["weights_of_step"] == step
+
+
 def test_the_best_step_follows_the_direction_of_the_metric(plan) -> None:
     judged = plan("judged", *VALIDATED, "stages.clean.validate.metric=ccc", "stages.clean.validate.patience=null")
     trained(judged)

@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import interpolate
 
 from blear.data.decoded.store import Store
 from blear.data.loader import spread_batches
 from blear.data.prepared import Prepared
+from blear.job.reader import read_job
 from blear.metrics import ccc
+from blear.pipeline.prepare import prepare_data
+from blear.storage.run_folder import RunFolder
+from blear.train.plan import StagePlan
 from blear.train.setup import set_up
 from blear.train.worker import LocalWorker
 
@@ -102,6 +107,43 @@ def test_a_stage_is_validated_on_other_data(plan) -> None:
         outputs = run.model.eval()(frames)
     predicted, truth = next(iter(run.model.head.decode(outputs).values())).values_BT[:, 0], raw.targets["valence"]
     assert values["validation_ccc"] == pytest.approx(ccc(np.asarray(truth), predicted.numpy()), abs=1e-4)
+
+
+CLIPS = """name: clips
+data: {faces: {use: dsn/face_list, source: FOLDER, size: 32, train: train.txt, dev: train.txt, empty: black}}
+stages:
+  only:
+    data: faces
+    backbone: {use: vlqr/cnn5x5, width: 0.1}
+    head: {use: fer/emotion}
+    optimizer: {lr: 0.01}
+    batch_size: 2
+    steps: 2
+    validate: {every: 1, metric: accuracy}
+"""
+
+
+@pytest.mark.usefixtures("storage")
+def test_clips_without_a_face_are_not_validated(tmp_path) -> None:
+    """Their black frames would move the loss, and be right where the class of black frames is the clip's."""
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        (tmp_path / f"clip{number}").mkdir()
+        if number not in (1, 4):
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(tmp_path / f"clip{number}" / "0.png")
+    (tmp_path / "train.txt").write_text("".join(f"clip{number} {number}\n" for number in (0, 2, 3, 5)))
+    (tmp_path / "dev.txt").write_text("".join(f"clip{number} {number}\n" for number in range(6)))
+    (tmp_path / "job.yaml").write_text(CLIPS.replace("FOLDER", str(tmp_path)))
+
+    def values(*overrides: str) -> list[dict[str, float]]:
+        job, catalog = read_job(tmp_path / "job.yaml", overrides=overrides)
+        run = set_up(
+            StagePlan(job, "only", RunFolder(tmp_path / "run"), prepare_data(job, catalog, workers=1)),
+            LocalWorker(torch.device("cpu")),
+        )
+        return validated(run, 1) + validated(run, 2)
+
+    assert values("data.faces.dev=dev.txt") == values()
 
 
 @pytest.mark.parametrize(("batches", "count"), [(1, 5), (3, 15), (100, 48)])

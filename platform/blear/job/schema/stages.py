@@ -169,6 +169,9 @@ class Validate(StrictModel):
         "model with several targets are always logged",
     )
     keep: Literal["last", "best"] = Field("last", description="which weights the stage returns")
+    ties: Literal["first", "last"] = Field(
+        "first", description="which of several validations with the same best value is the best one"
+    )
     patience: Positive | None = Field(
         None, description="early stopping after this many validations without improvement; null: no early stopping"
     )
