@@ -187,6 +187,17 @@ def test_poisson_noise_has_the_variance_of_photons():
         assert there.var().item() == pytest.approx(value.item() / 16, rel=0.25)  # 16 levels: photons of 1 / 16
 
 
+def test_poisson_noise_below_one_photon_keeps_the_brightness():
+    images = torch.full((1, 3, 128, 128), 5 / 255)
+    images[..., :2, :] = torch.linspace(0, 1, 10).mul(255).round().div(255).repeat(26)[:256].view(2, 128)
+    canvas, grey = Canvas.full(images), torch.zeros(1, dtype=torch.bool)
+    z = noise(canvas, torch.tensor([5]), grey, 0)
+    out = gaussian_or_poisson(canvas, z, grey, torch.zeros(1), torch.ones(1), grey)[..., 2:, :]
+    counts = (out * 16).round()  # 11 levels: one photon is 1 / 16
+    mean = 5 / 255 * 16
+    assert counts.double().mean().item() == pytest.approx(mean, abs=4 * (mean / counts.numel()) ** 0.5)
+
+
 def test_frames_of_a_clip_have_keys_of_their_own():
     made = frame_keys(torch.tensor([[1], [2]]), 3)
     assert made.shape == (6,)
