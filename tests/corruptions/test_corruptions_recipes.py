@@ -133,6 +133,16 @@ def test_real_basicvsr_walks_in_small_steps_and_a_clip_begins_as_a_shorter_one()
         build("real_basicvsr", BuildContext())
 
 
+def test_bsrgan_blurs_halved_images_as_for_scale_2():
+    drawn = build("bsrgan", context(1, 3, 96, 96)).draw(keys(4000))
+    halved = drawn["halve"][:, 0] > 1
+    for number in (0, 1):
+        along, across = (drawn[f"blur{number}_sigma_{axis}"][:, 0] for axis in "xy")
+        for scale, those in ((2, halved), (4, ~halved)):
+            assert along[those & (along != across)].square().max().item() == pytest.approx(4 + scale, rel=0.02)
+            assert along[those & (along == across)].max().item() == pytest.approx(2 + 0.2 * scale, rel=0.02)
+
+
 def test_bsrgan_shuffles_its_steps_and_keeps_the_resizes_in_turn():
     drawn = build("bsrgan", context(1, 3, 96, 96)).draw(keys(4000))
     order = torch.cat([drawn[f"step{place}"] for place in range(6)], dim=1).numpy()
