@@ -36,7 +36,9 @@ class ArrayTransform:
         self._start()
 
     def __call__(self, *, image: np.ndarray, **others: Any) -> dict[str, Any]:
-        """Degrades `image`, [H, W] or [H, W, C], uint8 or float in [0, 1]; colours in any order.
+        """Degrades `image`, [H, W] or [H, W, C], uint8 or float in [0, 1]; colours are RGB.
+
+        A picture of OpenCV is BGR: `cv2.cvtColor(image, cv2.COLOR_BGR2RGB)` before, and back afterwards.
 
         Raises:
             ValueError: the picture has another form.
