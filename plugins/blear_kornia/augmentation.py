@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from blear.contracts import BuildContext, DrawKeys, Draws, Params
 from blear.errors import PluginError
-from blear_kornia.choices import AS_COLOUR, BY_VALUE, COLOUR_ONLY, ONE_BY_ONE, PADDED, SHARED, TENSOR
+from blear_kornia.choices import AS_COLOUR, BY_VALUE, COLOUR_ONLY, ONE_BY_ONE, PADDED, SHARED, TENSOR, WARPING
 from blear_kornia.keyed_random import KeyedRandom
 from blear_kornia.params import SEVERITIES, SIGNATURES
 
@@ -43,6 +43,7 @@ class Augmentation:
             self._class = getattr(augmentation, name)(**given | tensors)
         except Exception as error:
             raise self._error(f"kornia refuses the parameters: {error}", "see `blear plugins show`") from error
+        self.moves_content = name in WARPING or isinstance(self._class, augmentation.GeometricAugmentationBase2D)
         if self._clip is not None:
             self._check(self._clip.channels)
 

@@ -88,6 +88,34 @@ def test_torchvision_refuses_boxes_of_another_size(faces: np.ndarray) -> None:
         TorchvisionTransform([{"usee": "noise"}])
 
 
+@pytest.mark.parametrize(
+    ("entry", "moves"),
+    [
+        ({"use": "random_flip"}, True),
+        ({"use": "corruptions/random_affine", "p": 0.1}, True),
+        ({"one_of": [{"use": "noise"}, {"use": "random_shift", "pixels": 3}]}, True),
+        ({"use": "elastic_transform"}, True),
+        ({"use": "kornia/RandomRotation", "degrees": 9}, True),
+        ({"use": "kornia/RandomGaussianBlur", "kernel_size": [3, 3], "sigma": [1, 2]}, False),
+        ({"use": "zoom_blur"}, False),
+    ],
+    ids=str,
+)
+def test_torchvision_refuses_to_move_a_picture_away_from_its_labels(
+    faces: np.ndarray, entry: dict[str, Any], moves: bool
+) -> None:
+    boxes = tv_tensors.BoundingBoxes(torch.tensor([[1, 2, 30, 40]]), format="XYXY", canvas_size=(48, 48))
+    image, mask = tv_tensors.Image(faces[0]), tv_tensors.Mask(faces[0, :1] > 9)
+    transform = TorchvisionTransform([{"use": "noise"}, entry])
+    assert transform(image, 3)[1] == 3  # a class does not move
+    for place in (boxes, mask):
+        if moves:
+            with pytest.raises(JobError, match=r"degradations\.1: moves the content"):
+                transform(image, place)
+        else:
+            assert torch.equal(transform(image, place)[1], place)
+
+
 def test_a_chain_for_large_pictures_can_be_built() -> None:
     large = torch.zeros((3, 100, 120), dtype=torch.uint8)
     assert TorchvisionTransform([{"use": "random_crop", "size": 96}])(large).shape == (3, 96, 96)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 import blear_kornia
 from blear.contracts import BuildContext, ClipSpec, DrawKeys
 from blear.errors import PluginError
-from blear_kornia.choices import AS_COLOUR, BY_VALUE, COLOUR_ONLY, ONE_BY_ONE, PADDED, SHARED
+from blear_kornia.choices import AS_COLOUR, BY_VALUE, COLOUR_ONLY, ONE_BY_ONE, PADDED, SHARED, WARPING
 from blear_kornia.keyed_random import KeyedRandom
 from blear_kornia.params import LEFT_OUT, SEVERITIES
 
@@ -48,7 +48,7 @@ def test_every_class_is_a_component_or_left_out_by_name():
     assert len(COMPONENTS) >= 40
     assert set(script().classes()) == set(COMPONENTS) | set(LEFT_OUT)
     assert all(LEFT_OUT.values())
-    named = {*COLOUR_ONLY, *AS_COLOUR, *ONE_BY_ONE, *BY_VALUE, *PADDED, *SHARED, *SEVERITIES}
+    named = {*COLOUR_ONLY, *AS_COLOUR, *ONE_BY_ONE, *BY_VALUE, *PADDED, *SHARED, *WARPING, *SEVERITIES}
     assert named <= set(COMPONENTS)
 
 
@@ -139,6 +139,12 @@ def test_each_epoch_has_a_new_draw_with_probability_p():
     assert not torch.equal(first["gaussian_noise"], second["gaussian_noise"])
     some = build("RandomHorizontalFlip", p=0.25).draw(keys(4000))["batch_prob"]
     assert some.mean().item() == pytest.approx(0.25, abs=0.02)
+
+
+def test_classes_that_move_pixels_are_declared():
+    turns = ("Affine", "HorizontalFlip", "Perspective", "Rotation", "Rotation90", "Shear", "Translate", "VerticalFlip")
+    warps = ("ElasticTransform", "Fisheye", "ThinPlateSpline")
+    assert {name for name in COMPONENTS if build(name).moves_content} == {f"Random{name}" for name in turns + warps}
 
 
 def test_kernel_sizes_differ_within_a_batch():
