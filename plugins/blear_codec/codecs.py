@@ -14,6 +14,8 @@ from blear.errors import PluginError
 
 Structure = Literal["default", "low_delay", "all_intra"]
 _UNLIMITED_BIT_RATE = "1000000000"  # bits per second; no quantiser above 0 reaches it
+_AV1_NO_OFFSETS = "use-fixed-qindex-offsets=1:key-frame-qindex-offset=0:qindex-offsets=[0,0,0,0,0,0]"
+"""SVT-AV1's default is a smaller quantiser in key frames and in the lower of six temporal layers."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def _hevc(settings: Settings) -> dict[str, str]:
 def _av1(settings: Settings) -> dict[str, str]:
     if settings.kbps is None:
         own = "lp=1" + (":pred-struct=1" if settings.structure == "low_delay" else "")
-        own += "" if settings.qp is None else f":rc=0:aq-mode=0:qp={settings.qp}"
+        own += "" if settings.qp is None else f":rc=0:aq-mode=0:qp={settings.qp}:{_AV1_NO_OFFSETS}"
         return {"preset": settings.preset, "svtav1-params": own} | _crf_options(settings)
     # no reordered frames, constant bit rate: with variable rate, short clips take three times the target
     return {"preset": settings.preset, "svtav1-params": "lp=1:pred-struct=1:rc=2"}

@@ -3,8 +3,10 @@
 Two fixed tables hold a million independent numbers each. A key chooses one start in each table, and the pattern is the
 sum of the two rows from there. Normal sums are divided by the root of 2 and stay normal; uniform sums lose their whole
 part and stay uniform. All numbers of one pattern are independent. Two keys share both starts once in 10^12 pairs, and
-one start once in half a million pairs; a shared start correlates two patterns by one half. Reading tables is ten times
-faster than a hash for each number.
+one start once in half a million pairs; a shared start correlates two patterns by one half. More often the two rows of a
+table overlap with a shift, which correlates one pattern with the shifted other by one half of the overlap, and the same
+pixel of both not at all: in 1 % of pairs of 48 x 48 numbers, 10 % of 3 x 96 x 96 and 46 % of 3 x 224 x 224. Reading
+tables is ten times faster than a hash for each number.
 """
 
 from __future__ import annotations

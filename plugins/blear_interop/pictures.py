@@ -23,6 +23,8 @@ class Degrader:
         seed: seed of the random numbers.
         plugins: paths of one-file plugins that the chain uses.
 
+    `keep_places` of a call refuses degradations that move the content of pictures (JobError).
+
     Raises:
         JobError: an entry is malformed. A wrong component or parameter is an error at the first picture, on whose size
             it may depend.
@@ -32,20 +34,27 @@ class Degrader:
         self.degradations, self.seed, self.plugins = [dict(entry) for entry in degradations], seed, tuple(plugins)
         blear.degrade(np.zeros((0, 1, 1), np.uint8), self.degradations)  # only checks the entries
 
-    def picture(self, picture_CHW: Tensor, number: int) -> Tensor:
+    def picture(self, picture_CHW: Tensor, number: int, keep_places: bool = False) -> Tensor:
         """A degraded picture [C, H, W] of the same dtype, uint8 or float in [0, 1]."""
-        return self._degrade(picture_CHW[None], number)[0]
+        return self._degrade(picture_CHW[None], number, keep_places)[0]
 
-    def pictures(self, pictures_NCHW: Tensor, number: int) -> Tensor:
+    def pictures(self, pictures_NCHW: Tensor, number: int, keep_places: bool = False) -> Tensor:
         """Degraded pictures [N, C, H, W], each with draws of its own."""
-        return self._degrade(pictures_NCHW, number)
+        return self._degrade(pictures_NCHW, number, keep_places)
 
-    def clip(self, frames_TCHW: Tensor, number: int) -> Tensor:
+    def clip(self, frames_TCHW: Tensor, number: int, keep_places: bool = False) -> Tensor:
         """A degraded clip [T, C, H, W]; its frames are degraded alike."""
-        return self._degrade(frames_TCHW[None], number)[0]
+        return self._degrade(frames_TCHW[None], number, keep_places)[0]
 
-    def _degrade(self, images: Tensor, number: int) -> Tensor:
-        degraded = blear.degrade(images, self.degradations, seed=self.seed, epoch=number, plugins=self.plugins)
+    def _degrade(self, images: Tensor, number: int, keep_places: bool) -> Tensor:
+        degraded = blear.degrade(
+            images,
+            self.degradations,
+            seed=self.seed,
+            epoch=number,
+            plugins=self.plugins,
+            keep_places=keep_places,
+        )
         return torch.as_tensor(degraded)
 
     def __repr__(self) -> str:

@@ -36,6 +36,8 @@ class TorchvisionTransform(v2.Transform):
     Raises:
         ValueError: a picture has another form, or a degradation changes the size of a sample with boxes, masks or
             key points, which would no longer fit.
+        JobError: a degradation moves the content of such a sample, as a flip does. A plugin declares it
+            (`contracts.Moving`).
     """
 
     _transformed_types = (tv_tensors.Image, tv_tensors.Video, PIL.Image.Image, Tensor)
@@ -67,7 +69,7 @@ class TorchvisionTransform(v2.Transform):
             raise ValueError(f"a picture of shape {list(images.shape)}: give [C, H, W] or [N, C, H, W]")
         one = self._degrader.clip if video else self._degrader.pictures
         apply = self._degrader.picture if images.ndim == 3 else one
-        degraded = apply(images, params["number"])
+        degraded = apply(images, params["number"], params["places"])
         if params["places"] and degraded.shape[-2:] != images.shape[-2:]:
             what = f"{list(images.shape[-2:])} pixels became {list(degraded.shape[-2:])}"
             raise ValueError(

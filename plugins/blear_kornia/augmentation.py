@@ -13,11 +13,11 @@ from torch.nn.functional import pad
 
 from blear.contracts import BuildContext, DrawKeys, Draws, Params
 from blear.errors import PluginError
-from blear_kornia.choices import AS_COLOUR, BY_VALUE, COLOUR_ONLY, ONE_BY_ONE, PADDED, TENSOR
+from blear_kornia.choices import AS_COLOUR, BY_VALUE, COLOUR_ONLY, ONE_BY_ONE, PADDED, SHARED, TENSOR, WARPING
 from blear_kornia.keyed_random import KeyedRandom
 from blear_kornia.params import SEVERITIES, SIGNATURES
 
-_OF_THE_BATCH = ("batch_idx", "forward_input_shape", "idx", "order")
+_OF_THE_BATCH = ("batch_idx", "forward_input_shape", "order")
 """Entries of kornia's parameters that belong to the whole batch: computed again in `apply`."""
 
 
@@ -43,6 +43,7 @@ class Augmentation:
             self._class = getattr(augmentation, name)(**given | tensors)
         except Exception as error:
             raise self._error(f"kornia refuses the parameters: {error}", "see `blear plugins show`") from error
+        self.moves_content = name in WARPING or isinstance(self._class, augmentation.GeometricAugmentationBase2D)
         if self._clip is not None:
             self._check(self._clip.channels)
 
@@ -83,7 +84,8 @@ class Augmentation:
         if self._name in PADDED:
             key, largest = PADDED[self._name]
             draws[key] = pad(draws[key], (0, 0, 0, getattr(self._params, largest)[1] - draws[key].shape[1]))
-        return {key: value for key, value in draws.items() if key not in _OF_THE_BATCH}
+        left_out = (*_OF_THE_BATCH, SHARED.get(self._name))
+        return {key: value for key, value in draws.items() if key not in left_out}
 
     def _apply(self, images_NCHW: Tensor, draws: Draws) -> Tensor:
         key, ranged = BY_VALUE.get(self._name, ("", ""))
@@ -92,7 +94,7 @@ class Augmentation:
             numbers = torch.arange(len(images_NCHW), device=images_NCHW.device)[:, None]
             shared = {"batch_idx": numbers, "forward_input_shape": torch.tensor(images_NCHW.shape)}
             shared |= {"idx": torch.zeros(1, dtype=torch.long), "order": torch.arange(4)}
-            return self._class(images_NCHW, params={**draws, **shared})
+            return self._class(images_NCHW, params={**shared, **draws})
         changed = torch.empty_like(images_NCHW)
         for number in values:
             index = (draws[key] == number).nonzero()[:, 0]

@@ -36,10 +36,10 @@ class KeyedRandom(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in (torch.rand, torch.randn):
             numbers = self._uniform(tuple(args[0]) if isinstance(args[0], Sequence) else tuple(args))
-            numbers = (
-                torch.special.ndtri(numbers + 2.0**-54) if func is torch.randn else numbers
-            )  # + 2^-54: ndtri(0) is infinite
-            return numbers.to(kwargs.get("dtype") or torch.float32)
+            dtype = kwargs.get("dtype") or torch.float32
+            if func is torch.randn:
+                return torch.special.ndtri(numbers + 2.0**-54).to(dtype)  # + 2^-54: ndtri(0) is infinite
+            return numbers.to(dtype).clamp_(max=1 - torch.finfo(dtype).eps / 2)  # rounding may give 1
         if func is torch.bernoulli:
             return (self._uniform(tuple(args[0].shape)) < args[0]).to(args[0].dtype)
         if func is torch.randint:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.swin_transformer import PatchMerging, PatchMergingV2, SwinTransformerBlock
 
 import torchvision
 from blear.contracts import BuildContext, Features
@@ -14,6 +15,7 @@ from blear.errors import PluginError
 from blear_torchvision import TorchvisionParams
 
 _NAME = "torchvision/model"
+_ROUNDING = 2.0  # pixels of the frame by which rows and columns of a map may differ: each stride rounds
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -21,12 +23,13 @@ class TorchvisionBackbone(nn.Module):
     """Clips [B, T, C, H, W] in [0, 1] -> `embedding` [B, T, D], the input of the network's last linear layer, and maps.
 
     Frames are normalised with ImageNet's mean and standard deviation; a grey frame is repeated in three channels.
-    `params.features` names modules whose outputs are maps [B, T, C, h, w]. Parameter names are torchvision's with the
+    `params.features` names modules whose outputs are maps [B, T, C, h, w]; those of Swin's blocks, which have the
+    channels last, are permuted. Parameter names are torchvision's with the
     prefix `net.` (the rename table `torchvision`); the last linear layer is left out.
 
     Raises:
         PluginError: torchvision has no such network or weights, the network does not accept frames of this shape, or
-            has no module of a name in `features`.
+            has no module of a name in `features`, or one whose output is no map, as a transformer's tokens.
     """
 
     mean: Tensor
@@ -75,7 +78,32 @@ class TorchvisionBackbone(nn.Module):
         finally:
             for handle in handles:
                 handle.remove()
-        return {"embedding": embedding.unflatten(0, clips), **{n: found[n].unflatten(0, clips) for n in self._maps}}
+        maps = {name: self._map(name, found.get(name), x.shape[-2:]).unflatten(0, clips) for name in self._maps}
+        return {"embedding": embedding.unflatten(0, clips), **maps}
+
+    def _map(self, name: str, output: object, frame: torch.Size) -> Tensor:
+        """Returns the output of a module as a map [N, C, h, w].
+
+        Raises:
+            PluginError: it is no map, by its dimensions or, with the channels at another place, by its proportions.
+        """
+        module = self.net.get_submodule(self._maps[name])
+        if isinstance(output, Tensor) and output.ndim == 4:
+            map_NChw = output.movedim(-1, 1) if _has_channels_last(module) else output
+            rows, columns = (side / whole for side, whole in zip(map_NChw.shape[-2:], frame, strict=True))
+            if isinstance(module, nn.AdaptiveAvgPool2d) or abs(rows - columns) <= _ROUNDING / min(frame):
+                return map_NChw
+        found = f"of shape {list(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        what = (
+            f"the output of module {self._maps[name]!r} is no map [N, C, h, w] in the frames' proportions but {found}"
+        )
+        raise PluginError(what, f"{_NAME}.features.{name}", "name another module, or use timm/model, which has maps")
+
+
+def _has_channels_last(module: nn.Module) -> bool:
+    while isinstance(module, nn.Sequential) and len(module):
+        module = module[-1]
+    return isinstance(module, (SwinTransformerBlock, PatchMerging, PatchMergingV2))
 
 
 def _network(params: TorchvisionParams) -> nn.Module:

@@ -1,11 +1,14 @@
 """Transcoding of one clip by each codec: quality and bits, dropped frames, lost packets, sizes, bit counts."""
 
+import io
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 
 import av
+import av.bitstream
+import av.logging
 import cv2
 import numpy as np
 import pytest
@@ -228,6 +231,47 @@ def test_a_constant_quantiser_is_that_of_every_frame(name):
     for one in coded:
         assert psnr(one.frames_THWC[0], one.frames_THWC[2]) > 45  # not with crf, which codes later frames otherwise
     assert psnr(clip, coded[0].frames_THWC) > psnr(clip, coded[2].frames_THWC)
+
+
+@pytest.mark.parametrize("name", ["h264", "hevc", "av1", "vp9"])
+@pytest.mark.parametrize("structure", ["default", "low_delay"])
+def test_the_stream_has_one_quantiser(name, structure, monkeypatch):
+    real, packets = transcode.__globals__["_encode"], []
+    monkeypatch.setitem(transcode.__globals__, "_encode", lambda *given: packets.extend(real(*given)) or packets)
+    transcode(face(length=12), replace(settings(name, structure=structure, kbps=1), kbps=None, qp=37))
+    fields = header_fields(name, packets)
+    frames = fields["base_q_idx" if name in ("av1", "vp9") else "slice_qp_delta"]
+    assert len(frames) == 12
+    assert len(set(frames)) == 1
+    if name in ("h264", "hevc"):
+        initial = fields["pic_init_qp_minus26" if name == "h264" else "init_qp_minus26"]
+        assert {26 + start + frames[0] for start in initial} == {37}
+
+
+def header_fields(name, packets):
+    """Every field of the stream's headers with its values, as FFmpeg's filter `trace_headers` prints them."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as container:
+        stream = container.add_stream(CODECS[name].encoder, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        open_encoder(stream.codec_context)
+        for packet in packets:
+            packet.stream, packet.time_base = stream, Fraction(1, 25)
+            container.mux(packet)
+    buffer.seek(0)
+    found, level = {}, av.logging.get_level()
+    with av.open(buffer) as container, av.logging.Capture() as lines:
+        trace = av.bitstream.BitStreamFilterContext("trace_headers", container.streams.video[0])
+        av.logging.set_level(av.logging.TRACE)
+        try:
+            for packet in container.demux(video=0):
+                trace.filter(packet)
+        finally:
+            av.logging.set_level(level)
+    for _, _, line in lines:
+        if field := re.search(r"(\w+)\s+[01]+ = (-?\d+)", line):
+            found.setdefault(field[1], []).append(int(field[2]))
+    return found
 
 
 @pytest.mark.parametrize("name", ["h264", "hevc", "av1", "vp9", "mpeg4"])

@@ -2,12 +2,14 @@ import importlib
 import subprocess
 import sys
 from collections import Counter
+from typing import get_args
 
 import pytest
 
 import blear_corruptions
-from blear.contracts import BuildContext, ClipSpec, Degradation
+from blear.contracts import BuildContext, ClipSpec, Degradation, Moving
 from blear_corruptions.imagenet_c.components import components as imagenet_c
+from blear_corruptions.imagenet_p.params import Perturbation
 
 COMPONENTS = {component.name: component for component in blear_corruptions.register_degradations()}
 
@@ -40,6 +42,23 @@ def test_examples_build_and_every_parameter_is_described(component):
         built = build(component.params(**example), BuildContext(clip=ClipSpec(2, 3, 24, 24)))
         assert isinstance(built, Degradation)
     assert all(field.description for field in component.params.model_fields.values())
+
+
+def moves(component, **params):
+    module, attribute = component.build.split(":")
+    given = component.params(**dict(component.examples[0]) | params)
+    built = getattr(importlib.import_module(module), attribute)(given, BuildContext(clip=ClipSpec(2, 3, 24, 24)))
+    return isinstance(built, Moving) and built.moves_content
+
+
+def test_components_that_move_pixels_are_declared():
+    sequence = COMPONENTS["imagenet_p"]
+    moving = {name for name, component in COMPONENTS.items() if component is not sequence and moves(component)}
+    random = {f"random_{name}" for name in ("affine", "box", "crop", "flip", "shift")}
+    assert moving == {"elastic_transform", *random}
+    assert {kind for kind in get_args(Perturbation) if moves(sequence, perturbation=kind)} == {
+        "translate", "rotate", "tilt", "scale", "shear",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("plugin", ["blear_corruptions", "blear_fer"])

@@ -133,6 +133,16 @@ def test_real_basicvsr_walks_in_small_steps_and_a_clip_begins_as_a_shorter_one()
         build("real_basicvsr", BuildContext())
 
 
+def test_bsrgan_blurs_halved_images_as_for_scale_2():
+    drawn = build("bsrgan", context(1, 3, 96, 96)).draw(keys(4000))
+    halved = drawn["halve"][:, 0] > 1
+    for number in (0, 1):
+        along, across = (drawn[f"blur{number}_sigma_{axis}"][:, 0] for axis in "xy")
+        for scale, those in ((2, halved), (4, ~halved)):
+            assert along[those & (along != across)].square().max().item() == pytest.approx(4 + scale, rel=0.02)
+            assert along[those & (along == across)].max().item() == pytest.approx(2 + 0.2 * scale, rel=0.02)
+
+
 def test_bsrgan_shuffles_its_steps_and_keeps_the_resizes_in_turn():
     drawn = build("bsrgan", context(1, 3, 96, 96)).draw(keys(4000))
     order = torch.cat([drawn[f"step{place}"] for place in range(6)], dim=1).numpy()
@@ -185,6 +195,17 @@ def test_poisson_noise_has_the_variance_of_photons():
         there = residual[images == value]
         assert there.mean().item() == pytest.approx(0, abs=0.02)
         assert there.var().item() == pytest.approx(value.item() / 16, rel=0.25)  # 16 levels: photons of 1 / 16
+
+
+def test_poisson_noise_below_one_photon_keeps_the_brightness():
+    images = torch.full((1, 3, 128, 128), 5 / 255)
+    images[..., :2, :] = torch.linspace(0, 1, 10).mul(255).round().div(255).repeat(26)[:256].view(2, 128)
+    canvas, grey = Canvas.full(images), torch.zeros(1, dtype=torch.bool)
+    z = noise(canvas, torch.tensor([5]), grey, 0)
+    out = gaussian_or_poisson(canvas, z, grey, torch.zeros(1), torch.ones(1), grey)[..., 2:, :]
+    counts = (out * 16).round()  # 11 levels: one photon is 1 / 16
+    mean = 5 / 255 * 16
+    assert counts.double().mean().item() == pytest.approx(mean, abs=4 * (mean / counts.numel()) ** 0.5)
 
 
 def test_frames_of_a_clip_have_keys_of_their_own():

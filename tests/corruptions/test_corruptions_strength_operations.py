@@ -140,6 +140,13 @@ def test_low_light_has_the_variance_of_photons_and_of_the_sensor():
     assert few[few < 3].unique().tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("mean", [0.01, 0.1, 0.7])
+def test_low_light_below_one_photon_counts_as_poisson(mean):
+    few = run("low_light", ones(30, value=mean), exposure=0, gamma=1, photons=1, read=0)  # counts above 1 are white
+    dark = np.exp(-mean)
+    assert (few == 0).double().mean().item() == pytest.approx(dark, abs=4 * (dark * (1 - dark) / few.numel()) ** 0.5)
+
+
 def test_white_balance_is_a_black_body_against_6500_k():
     clips = ones(value=0.5)
     torch.testing.assert_close(run("white_balance", clips, kelvin=6500), clips, atol=1e-4, rtol=0)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from maite.protocols import image_classification as ic
 from maite.tasks import augment_dataloader, predict
+from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 import blear
@@ -87,6 +88,34 @@ def test_torchvision_refuses_boxes_of_another_size(faces: np.ndarray) -> None:
         TorchvisionTransform([{"usee": "noise"}])
 
 
+@pytest.mark.parametrize(
+    ("entry", "moves"),
+    [
+        ({"use": "random_flip"}, True),
+        ({"use": "corruptions/random_affine", "p": 0.1}, True),
+        ({"one_of": [{"use": "noise"}, {"use": "random_shift", "pixels": 3}]}, True),
+        ({"use": "elastic_transform"}, True),
+        ({"use": "kornia/RandomRotation", "degrees": 9}, True),
+        ({"use": "kornia/RandomGaussianBlur", "kernel_size": [3, 3], "sigma": [1, 2]}, False),
+        ({"use": "zoom_blur"}, False),
+    ],
+    ids=str,
+)
+def test_torchvision_refuses_to_move_a_picture_away_from_its_labels(
+    faces: np.ndarray, entry: dict[str, Any], moves: bool
+) -> None:
+    boxes = tv_tensors.BoundingBoxes(torch.tensor([[1, 2, 30, 40]]), format="XYXY", canvas_size=(48, 48))
+    image, mask = tv_tensors.Image(faces[0]), tv_tensors.Mask(faces[0, :1] > 9)
+    transform = TorchvisionTransform([{"use": "noise"}, entry])
+    assert transform(image, 3)[1] == 3  # a class does not move
+    for place in (boxes, mask):
+        if moves:
+            with pytest.raises(JobError, match=r"degradations\.1: moves the content"):
+                transform(image, place)
+        else:
+            assert torch.equal(transform(image, place)[1], place)
+
+
 def test_a_chain_for_large_pictures_can_be_built() -> None:
     large = torch.zeros((3, 100, 120), dtype=torch.uint8)
     assert TorchvisionTransform([{"use": "random_crop", "size": 96}])(large).shape == (3, 96, 96)
@@ -104,6 +133,35 @@ def test_named_arrays_keep_their_layout_and_seed(faces: np.ndarray) -> None:
     assert transform(image=picture[..., 0])["image"].shape == (48, 48)
     with pytest.raises(ValueError, match=r"shape \[4, 3, 48, 48\]"):
         transform(image=faces)
+
+
+class Noisy:
+    """A dataset of one grey picture with other noise each time."""
+
+    def __init__(self, seed: int | None) -> None:
+        self.transform = ArrayTransform([{"use": "noise", "sigma": 30}], seed=seed)
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        return torch.from_numpy(self.transform(image=np.full((8, 8), 128, np.uint8))["image"])
+
+
+@pytest.mark.parametrize("seed", [None, 1])
+def test_named_arrays_differ_in_each_worker_and_epoch(seed: int | None) -> None:
+    def two_epochs(seed: int | None) -> list[bytes]:
+        torch.manual_seed(0)
+        data = Noisy(seed)
+        data[0]  # the main process draws too, before the workers get their copies
+        loader = DataLoader(data, batch_size=1, num_workers=2)
+        return [batch.numpy().tobytes() for _ in range(2) for batch in loader]
+
+    first = two_epochs(seed)
+    assert len(set(first)) == 8
+    assert (two_epochs(seed) == first) == (seed is not None)
+    if seed is not None:
+        assert not {*two_epochs(2)} & {*first}
 
 
 def test_maite_augments_each_picture_by_its_id(faces: np.ndarray) -> None:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 import blear_kornia
 from blear.contracts import BuildContext, ClipSpec, DrawKeys
 from blear.errors import PluginError
-from blear_kornia.choices import AS_COLOUR, BY_VALUE, COLOUR_ONLY, ONE_BY_ONE, PADDED
+from blear_kornia.choices import AS_COLOUR, BY_VALUE, COLOUR_ONLY, ONE_BY_ONE, PADDED, SHARED, WARPING
 from blear_kornia.keyed_random import KeyedRandom
 from blear_kornia.params import LEFT_OUT, SEVERITIES
 
@@ -48,7 +48,7 @@ def test_every_class_is_a_component_or_left_out_by_name():
     assert len(COMPONENTS) >= 40
     assert set(script().classes()) == set(COMPONENTS) | set(LEFT_OUT)
     assert all(LEFT_OUT.values())
-    named = {*COLOUR_ONLY, *AS_COLOUR, *ONE_BY_ONE, *BY_VALUE, *PADDED, *SEVERITIES}
+    named = {*COLOUR_ONLY, *AS_COLOUR, *ONE_BY_ONE, *BY_VALUE, *PADDED, *SHARED, *WARPING, *SEVERITIES}
     assert named <= set(COMPONENTS)
 
 
@@ -119,12 +119,32 @@ def test_psnr_falls_from_level_to_level(name):
     assert errors[0] > 0
 
 
+def test_samples_differ_wherever_those_of_kornia_differ():
+    frames = clips(1, size=16).expand(6, -1, -1, -1, -1)
+    ours, theirs = {}, {}
+    for name in COMPONENTS:
+        operation = build(name, size=16, p=1.0)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            own = operation._class(frames[:, 0])  # with the draws of kornia itself
+        out = operation.apply(frames, operation.draw(keys(6)))
+        ours[name], theirs[name] = (len({one.numpy().tobytes() for one in images}) > 1 for images in (out, own))
+    assert ours == theirs
+    assert sum(ours.values()) > 30
+
+
 def test_each_epoch_has_a_new_draw_with_probability_p():
     operation = build("RandomGaussianNoise")
     first, second = (operation.draw(keys(3, epoch=epoch)) for epoch in (0, 1))
     assert not torch.equal(first["gaussian_noise"], second["gaussian_noise"])
     some = build("RandomHorizontalFlip", p=0.25).draw(keys(4000))["batch_prob"]
     assert some.mean().item() == pytest.approx(0.25, abs=0.02)
+
+
+def test_classes_that_move_pixels_are_declared():
+    turns = ("Affine", "HorizontalFlip", "Perspective", "Rotation", "Rotation90", "Shear", "Translate", "VerticalFlip")
+    warps = ("ElasticTransform", "Fisheye", "ThinPlateSpline")
+    assert {name for name in COMPONENTS if build(name).moves_content} == {f"Random{name}" for name in turns + warps}
 
 
 def test_kernel_sizes_differ_within_a_batch():
@@ -148,6 +168,8 @@ def test_keyed_numbers_have_the_distributions_of_torch():
     with KeyedRandom(keys(1)):
         assert torch.randperm(9).tolist() == list(range(9))
         assert 0 <= int(torch.randint(7, (1,))) < 7
+    with KeyedRandom(keys(1, first=151_090_432)):  # 1 - 1e-8, which rounds to 1
+        assert torch.rand(1).item() == 1 - 2**-24
     with KeyedRandom(keys(4)), pytest.raises(RuntimeError, match="cannot be divided among"):
         torch.rand(3)
 

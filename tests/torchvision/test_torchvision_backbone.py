@@ -68,6 +68,26 @@ def test_grey_frames_and_a_transformer_of_another_size() -> None:
     assert tokens["embedding"].shape == (1, 1, 768)
 
 
+def test_maps_have_the_channels_first_or_are_refused() -> None:
+    swin = build("swin_t", features={"block": "features.1", "merged": "features.2", "first": "features.0.0"})
+    frames = torch.rand(1, 2, 3, 64, 64)
+    with torch.no_grad():
+        found = swin(frames)
+        block = swin.net.features[:2]((frames[0] - MEAN) / STD)
+    shapes = {name: tuple(found[name].shape) for name in ("block", "merged", "first")}
+    assert shapes == {"block": (1, 2, 96, 16, 16), "merged": (1, 2, 192, 8, 8), "first": (1, 2, 96, 16, 16)}
+    torch.testing.assert_close(found["block"][0], block.permute(0, 3, 1, 2))
+    build("alexnet", ClipSpec(1, 3, 64, 192), features={"pooled": "avgpool"})  # 6 x 6 for frames of any shape
+    for model, module, options in (
+        ("swin_t", "features.0", {}),
+        ("vit_b_32", "encoder.layers.encoder_layer_3", {"image_size": 64}),
+        ("resnet18", "fc", {}),
+    ):
+        with pytest.raises(PluginError, match=r"is no map .* but of shape") as caught:
+            build(model, features={"map": module}, options=options)
+        assert "timm/model" in caught.value.do
+
+
 def test_mistakes_are_named() -> None:
     with pytest.raises(PluginError, match="no classification network 'resnet17'") as caught:
         build("resnet17")

@@ -160,3 +160,18 @@ class SizeIndependent(Degradation, Protocol):
     """
 
     size_independent: bool
+
+
+@runtime_checkable
+class Moving(Degradation, Protocol):
+    """Optional addition for degradations that move the content of frames of the same size, such as a flip.
+
+    Boxes, masks and key points of a picture do not fit it afterwards: `blear.degrade` with `keep_places` refuses such
+    operations. An operation without the attribute counts as one that moves nothing: most degradations change values
+    only, and whether pixels moved cannot be read from the frames (an inverted ramp is a mirrored ramp).
+
+    Attributes:
+        moves_content: whether this instance does so, for any draw.
+    """
+
+    moves_content: bool

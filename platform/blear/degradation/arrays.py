@@ -28,6 +28,7 @@ def degrade(
     epoch: int = 0,
     progress: float = 1.0,
     plugins: Sequence[str] = (),
+    keep_places: bool = False,
 ) -> np.ndarray | Tensor:
     """Applies a chain of degradations to a batch, each picture with a strength of its own.
 
@@ -47,6 +48,8 @@ def degrade(
         epoch: another epoch draws other numbers.
         progress: fraction of the training that is done, for schedules.
         plugins: paths of one-file plugins that the chain uses.
+        keep_places: refuse operations that move the content of the pictures, such as a flip (`contracts.Moving`), after
+            which boxes, masks and key points would no longer fit.
 
     Returns:
         Degraded pictures of the same kind, shape order and dtype: uint8 is rounded and clipped to 0..255; floats may
@@ -55,7 +58,7 @@ def degrade(
 
     Raises:
         ValueError: the pictures have another form.
-        JobError: an entry is malformed.
+        JobError: an entry is malformed, or moves the content although `keep_places` forbids it.
         PluginError: a component is not installed, or a parameter is wrong.
     """
     clips, entries = _to_clips(images), parse_entries(degradations)
@@ -63,6 +66,11 @@ def degrade(
         return images
     context = BuildContext(seed, ClipSpec(*clips.shape[1:]))
     chain, _ = build_chain(load_plugins(tuple(plugins)), entries, context, "degradations")
+    moving = [number for number, node in enumerate(chain.nodes) if keep_places and node.moves_content]
+    if moving:
+        what = "moves the content of the pictures: boxes, masks and key points would no longer fit"
+        do = "leave it out, or move them alike with an operation of the framework that has them"
+        raise JobError(what, f"degradations.{moving[0]}", do)
     samples_B = np.arange(len(clips), dtype=np.int64)
     frames = chain(as_float(clips, clips.device), np.full_like(samples_B, epoch), samples_B, progress)
     return _like(images, frames)

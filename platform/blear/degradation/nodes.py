@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blear.contracts import Coding, Degradation, DrawKeys, OnCpu, Separable, SizeIndependent
+from blear.contracts import Coding, Degradation, DrawKeys, Moving, OnCpu, Separable, SizeIndependent
 from blear.degradation.routes import Node, Route, all_samples, apply_fused, routes_through, split_by_choice
 from blear.plugin.uses import Schedule, schedule_value
 
@@ -42,6 +42,11 @@ class Operation:
     def size_independent(self) -> bool:
         """Whether the degradation declares that it acts alike on clips of different sizes."""
         return isinstance(self.operation, SizeIndependent) and self.operation.size_independent
+
+    @property
+    def moves_content(self) -> bool:
+        """Whether the degradation declares that it moves the content of frames (`contracts.Moving`)."""
+        return isinstance(self.operation, Moving) and self.operation.moves_content
 
     def routes(self, keys: DrawKeys) -> list[Route]:
         """One route for the whole batch."""
@@ -89,6 +94,11 @@ class RandomApply:
         """See `Node`."""
         return self.node.size_independent
 
+    @property
+    def moves_content(self) -> bool:
+        """See `Node`."""
+        return self.node.moves_content
+
     def routes(self, keys: DrawKeys) -> list[Route]:
         """A route without operations for the samples that are skipped, then the node's routes for the others."""
         mask_B = self.mask(keys)
@@ -133,6 +143,11 @@ class _Group:
     def size_independent(self) -> bool:
         """Whether all members act alike on clips of different sizes."""
         return all(member.size_independent for member in self.members)
+
+    @property
+    def moves_content(self) -> bool:
+        """Whether any member moves the content of frames."""
+        return any(member.moves_content for member in self.members)
 
 
 @dataclass(frozen=True)

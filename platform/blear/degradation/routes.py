@@ -83,6 +83,7 @@ class Node(Protocol):
         on_cpu: whether every operation in the node runs on the CPU, wherever the frames are.
         separable: whether every operation in the node is linear and acts on rows and columns separately.
         size_independent: whether every operation in the node acts alike on clips of different sizes.
+        moves_content: whether any operation in the node moves the content of frames.
     """
 
     @property
@@ -93,6 +94,9 @@ class Node(Protocol):
 
     @property
     def size_independent(self) -> bool: ...
+
+    @property
+    def moves_content(self) -> bool: ...
 
     def routes(self, keys: DrawKeys) -> list[Route]:
         """The routes of a batch through this node. Each sample belongs to exactly one route."""

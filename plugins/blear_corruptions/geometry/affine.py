@@ -17,6 +17,8 @@ from blear_corruptions.geometry.params import RandomAffineParams
 class RandomAffine:
     """Rotates a clip about its centre, magnifies it, then shifts it. Uncovered pixels repeat the border."""
 
+    moves_content = True
+
     def __init__(self, params: RandomAffineParams, context: BuildContext) -> None:
         self._params = params
 

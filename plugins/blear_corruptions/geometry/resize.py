@@ -51,6 +51,8 @@ class RandomBox:
     The resize is bilinear and antialiased, equal to torch's `interpolate` of the padded crop.
     """
 
+    moves_content = True
+
     def __init__(self, params: RandomBoxParams, context: BuildContext) -> None:
         self._params = params
         self._draws = draws_per_clip(params.per, context, "corruptions/random_box")

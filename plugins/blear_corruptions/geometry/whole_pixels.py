@@ -19,6 +19,7 @@ class RandomFlip:
     """Mirrors a clip, or each of its frames alone, left to right with probability `p`."""
 
     size_independent = True
+    moves_content = True
 
     def __init__(self, params: RandomFlipParams, context: BuildContext) -> None:
         self._p = params.p
@@ -44,6 +45,8 @@ class RandomCrop:
         PluginError: the frames are smaller than the square. Raised here if the clip's shape is known, otherwise in
             `apply`.
     """
+
+    moves_content = True
 
     def __init__(self, params: RandomCropParams, context: BuildContext) -> None:
         self._size, self._tested = params.size, params.tested
@@ -102,6 +105,8 @@ class CentreCrop:
 
 class RandomShift:
     """Shifts a clip by -pixels to pixels rows and columns. Uncovered pixels repeat the border."""
+
+    moves_content = True
 
     def __init__(self, params: RandomShiftParams, context: BuildContext) -> None:
         self._pixels = params.pixels

@@ -21,6 +21,8 @@ class ElasticTransform(Operation):
     The table's numbers are multiplied by the frames' shorter side and equal the authors' at 224, 64 and 32 pixels.
     """
 
+    moves_content = True
+
     def __init__(self, rows_KP: np.ndarray, height: int, width: int) -> None:
         super().__init__(rows_KP * min(height, width), height, width)
         self._smooth = gaussian_bank(self.rows_KP[:, 1], height, width, "symmetric", 3.0)

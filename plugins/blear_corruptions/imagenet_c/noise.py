@@ -45,7 +45,7 @@ class ShotNoise(_Noise):
 
     def __init__(self, rows_KP: np.ndarray, height: int, width: int) -> None:
         super().__init__(rows_KP, height, width)
-        _table(torch.device("cpu"))
+        poisson_table(torch.device("cpu"))
 
     def change(self, images_NCHW: Tensor, index_N: Tensor, pattern_N: Tensor) -> Tensor:
         """Returns images with noise."""
@@ -83,13 +83,15 @@ def poisson_quantile(mean: Tensor, z: Tensor) -> Tensor:
     mean, z = torch.broadcast_tensors(mean.float(), z.float())
     s = mean.sqrt()
     places = torch.stack([z / _REACH, (1 + s).reciprocal_().mul_(2).sub_(1)], dim=-1).flatten(1, -2)[:, None]
-    table = _table(mean.device).expand(len(mean), 1, _MEANS, _PLACES)
+    table = poisson_table(mean.device).expand(len(mean), 1, _MEANS, _PLACES)
     rest = grid_sample(table, places, padding_mode="border", align_corners=True).view_as(s)
     return (s + z).mul_(s).add_(rest).ceil_().clamp_(min=0)
 
 
-def _table(device: torch.device) -> Tensor:
+def poisson_table(device: torch.device) -> Tensor:
     """Returns the table of x - 1 - s (s + z) for the real quantile x, float32, computed once for each device.
+
+    Computing it takes half a second, and inside a compiled graph it would run each time: operations call this first.
 
     Rows: values of 1 / (1 + s). Columns: values of z.
     """

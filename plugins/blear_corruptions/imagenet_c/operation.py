@@ -35,6 +35,8 @@ class Operation(ABC):
 
     channels: tuple[int, ...] = ()
     """Permitted numbers of channels; empty: any number."""
+    moves_content: bool = False
+    """See `contracts.Moving`."""
 
     def __init__(self, rows_KP: np.ndarray, height: int, width: int) -> None:
         self.rows_KP, self.height, self.width = rows_KP, height, width
@@ -83,6 +85,7 @@ class Corruption:
         params: SeverityParams,
         context: BuildContext,
     ) -> None:
+        self.moves_content = operation.moves_content
         self._name, self._operation, self._rows_of = f"corruptions/{name}", operation, rows_of
         weights = params.weights()
         self._severities = list(weights)

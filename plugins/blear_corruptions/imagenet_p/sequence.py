@@ -31,6 +31,7 @@ from blear_corruptions.random_patterns import normal_pattern
 from blear_corruptions.recipes.noise import frame_keys
 
 _LAST = 30
+_MOVES = ("translate", "rotate", "tilt", "scale", "shear")
 _SMALL = 85  # pixels; sqrt(224 x 32)
 _NOISES: Mapping[str, type[GaussianNoise | ShotNoise | SpeckleNoise]] = {
     "gaussian_noise": GaussianNoise,
@@ -55,6 +56,7 @@ class ImageNetP:
 
     def __init__(self, params: ImageNetPParams, context: BuildContext) -> None:
         self._params = params
+        self.moves_content = params.perturbation in _MOVES
         if context.clip is not None:
             self._check(context.clip.channels, context.clip.height, context.clip.width)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from blear.contracts import BuildContext, DrawKeys, Draws
+from blear_corruptions.imagenet_c.noise import poisson_quantile, poisson_table
 from blear_corruptions.noise.params import LowLightParams, NoiseParams, SaltPepperParams
 from blear_corruptions.random_patterns import normal_pattern, uniform_pattern
 from blear_corruptions.strength_operation import StrengthOperation
@@ -64,9 +65,8 @@ class SaltPepper(StrengthOperation):
 class LowLight(StrengthOperation):
     """Low light with the shot noise of photons and the read noise of the sensor.
 
-    Light is the frame to the power gamma, times 2^exposure. A pixel counts Poisson(photons x light) photons. The count
-    is a quantile by the expansion of Cornish and Fisher (1938), at most one photon off. The sensor adds Gaussian noise.
-    Counts have no gradient.
+    Light is the frame to the power gamma, times 2^exposure. A pixel counts Poisson(photons x light) photons, as the
+    quantile of a random number. The sensor adds Gaussian noise. Counts have no gradient.
     """
 
     name = "low_light"
@@ -76,6 +76,7 @@ class LowLight(StrengthOperation):
     def __init__(self, params: LowLightParams, context: BuildContext) -> None:
         super().__init__(params, context)
         self._params = params
+        poisson_table(torch.device("cpu"))
 
     def pattern(self, keys_M: Tensor, channels: int, height: int, width: int) -> Tensor:
         """Returns standard normal numbers [M, 2, C, H, W]: of the photons and of the sensor."""
@@ -85,8 +86,7 @@ class LowLight(StrengthOperation):
     def change(self, images_NCHW: Tensor, strengths: Mapping[str, Tensor], pattern_N: Tensor, time_N: Tensor) -> Tensor:
         """Returns darker images with noise."""
         gain, photons, gamma = 2.0 ** strengths["exposure"], strengths["photons"], self._params.gamma
-        mean, z = images_NCHW**gamma * gain * photons, pattern_N[:, 0]
-        counts = torch.floor(mean + mean.sqrt() * z + (z * z - 1) / 6 + 0.5).clamp(min=0)
-        counts = torch.where(mean > 0, counts, 0) + self._params.read * pattern_N[:, 1]
+        counts = poisson_quantile(images_NCHW**gamma * gain * photons, pattern_N[:, 0])
+        counts = counts + self._params.read * pattern_N[:, 1]
         light = counts / photons / (gain if self._params.lift else 1)
         return light.clamp(0, 1) ** (1 / gamma)

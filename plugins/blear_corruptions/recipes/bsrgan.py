@@ -9,6 +9,7 @@ every n-th pixel after a shifted Gaussian. Here these are a Gaussian and a bilin
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -40,12 +41,13 @@ class Bsrgan(Recipe):
         """Returns the parameters of all steps, and their order: `step0` is the first step, `step5` the last."""
         draws: Draws = {"key": numbers.key()}
         scale_B = self._scale**share_B
-        for number in (0, 1):
-            draws |= _blur(numbers, share_B, scale_B).with_prefix(f"blur{number}_")
+        blurs = [_BlurNumbers.drawn(numbers) for _ in range(2)]
         order = np.argsort(np.stack([numbers.column()[:, 0] for _ in range(6)], axis=1), axis=1)
         draws |= {f"step{place}": as_int(step[:, None]) for place, step in enumerate(_resizes_in_turn(order).T)}
         halved = numbers.bernoulli(_HALVED) & (self._scale == 4)
         scale_B = np.where(halved[:, 0], scale_B / 2**share_B, scale_B)
+        for number, blur in enumerate(blurs):
+            draws |= blur.kernels(share_B, scale_B).with_prefix(f"blur{number}_")
         drawn, random = numbers.uniform(1, 2 * scale_B), numbers.bernoulli(_RANDOM_SCALE)
         draws |= _before_every_nth(numbers, scale_B, random).with_prefix("nth_")
         kind = numbers.choice((0.4, 0.4, 0.2))
@@ -141,14 +143,29 @@ def _noisy(canvas: Canvas, draws: Draws, keys_N: Tensor) -> Tensor:
     return (canvas.images_NCHW + added).clamp(0, 1)
 
 
-def _blur(numbers: RandomNumbers, share_B: np.ndarray, scale_B: np.ndarray) -> KernelDraws:
-    size = 7 + 2 * numbers.choice((1,) * 10)
-    elongated = numbers.bernoulli(0.5)
-    variances = [numbers.uniform(0, share_B * (4 + scale_B)) for _ in range(2)]
-    theta, sigma = numbers.uniform(0, math.pi), numbers.uniform(0, share_B * (2 + 0.2 * scale_B))
-    sigma_x, sigma_y = (as_float(np.where(elongated, np.sqrt(v), sigma)).clamp(min=0.01) for v in variances)
-    kind, one = torch.full(size.shape, GAUSSIAN), torch.ones(size.shape)
-    return KernelDraws(kind, as_int(size), sigma_x, sigma_y, as_float(np.where(elongated, theta, 0)), one, one)
+@dataclass(frozen=True)
+class _BlurNumbers:
+    """The random numbers of one blur, drawn before the scale is known: `unit` are in [0, 1)."""
+
+    size: np.ndarray
+    elongated: np.ndarray
+    unit: tuple[np.ndarray, ...]
+
+    @classmethod
+    def drawn(cls, numbers: RandomNumbers) -> _BlurNumbers:
+        size, elongated = 7 + 2 * numbers.choice((1,) * 10), numbers.bernoulli(0.5)
+        return cls(size, elongated, tuple(numbers.column() for _ in range(4)))
+
+    def kernels(self, share_B: np.ndarray, scale_B: np.ndarray) -> KernelDraws:
+        variance, width = ((share_B * most)[:, None] for most in (4 + scale_B, 2 + 0.2 * scale_B))
+        along, across, turn, sigma = self.unit
+        sigma_x, sigma_y = (
+            as_float(np.where(self.elongated, np.sqrt(unit * variance), sigma * width)).clamp(min=0.01)
+            for unit in (along, across)
+        )
+        kind, one = torch.full(self.size.shape, GAUSSIAN), torch.ones(self.size.shape)
+        theta = as_float(np.where(self.elongated, turn * math.pi, 0))
+        return KernelDraws(kind, as_int(self.size), sigma_x, sigma_y, theta, one, one)
 
 
 def _before_every_nth(numbers: RandomNumbers, scale_B: np.ndarray, random: np.ndarray) -> KernelDraws:

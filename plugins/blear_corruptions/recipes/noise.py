@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from blear_corruptions.compression.codec import soft_jpeg
+from blear_corruptions.imagenet_c.noise import poisson_quantile
 from blear_corruptions.random_patterns import normal_pattern
 from blear_corruptions.recipes.canvas import Canvas
 
@@ -30,7 +31,7 @@ def gaussian_or_poisson(
     """Returns images with noise, limited to [0, 1] (BasicSR's `random_add_*_noise_pt`).
 
     One photon is 1 / 2^ceil(log2 n) of full brightness; n is the number of different levels (of 256) in the image.
-    Photon counts are Poisson quantiles by the expansion of Cornish and Fisher (1938), at most one photon off.
+    Photon counts are quantiles of the normal numbers. They have no gradient.
 
     Args:
         canvas: the images.
@@ -47,9 +48,7 @@ def gaussian_or_poisson(
         levels = (lit.clamp(0, 1) * 255).round()
         photons = 2 ** _distinct(levels, canvas.inside()).log2().ceil()
         mean = levels / 255 * photons[:, None, None, None]
-        counts = torch.floor(mean + mean.sqrt() * normal_NCHW + (normal_NCHW**2 - 1) / 6 + 0.5).clamp(min=0)
-        counts = torch.where(mean > 0, counts, 0)
-        poisson = (counts - mean) / photons[:, None, None, None] * scale
+        poisson = (poisson_quantile(mean, normal_NCHW) - mean) / photons[:, None, None, None] * scale
         added = torch.where(gaussian, sigma * normal_NCHW, poisson)
     return (images + added).clamp(0, 1)
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from blear.contracts import BuildContext, Draws
+from blear_corruptions.imagenet_c.noise import poisson_table
 from blear_corruptions.random_streams import draws_per_clip
 from blear_corruptions.recipes.blur_kernels import GAUSSIAN, NONE, PLATEAU, SINC, KernelDraws, convolve, kernels
 from blear_corruptions.recipes.canvas import BICUBIC, Canvas
@@ -78,6 +79,7 @@ class SecondOrder(Recipe):
         frames = draws_per_clip("frame" if walks else "clip", context, f"corruptions/{name}")
         super().__init__(name, params, context, frames)
         self._walks, self._scale = walks, params.scale
+        poisson_table(torch.device("cpu"))
         self._least_share, self._largest_share = float(self._shares.min()), float(self._shares.max())
 
     def parameters(self, numbers: RandomNumbers, share_B: np.ndarray) -> Draws:
