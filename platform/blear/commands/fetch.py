@@ -23,11 +23,19 @@ import click
 def fetch(run: str, address: str | None, target: Path | None, weights: bool, pack: bool) -> None:
     """Bring the report, the tables and the logs of a run from a cluster, or from BLEAR_STORAGE if it is a URL."""
     if pack:
-        from blear.storage.root import storage_root
-        from blear.storage.run_archive import pack_run
+        import tempfile
 
-        for line in pack_run(storage_root() / "runs" / run, weights=weights):
-            click.echo(line)
+        from blear.storage.root import storage_root, storage_url
+        from blear.storage.run_archive import pack_run
+        from blear.storage.stored_runs import fetch_stored_run
+
+        with tempfile.TemporaryDirectory() as folder:
+            root = storage_root() / "runs" / run
+            if (stored := storage_url()) is not None:  # another machine may have continued the run
+                root = Path(folder) / run
+                fetch_stored_run(stored, run, root, weights=weights)
+            for line in pack_run(root, weights=weights):
+                click.echo(line)
         return
     from blear.storage.root import storage_url
     from blear.storage.run_archive import require_no_run

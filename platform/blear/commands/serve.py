@@ -42,15 +42,17 @@ def serve(
     try:
         import uvicorn
 
-        from blear.serve.web import LOCAL, build_app
+        from blear.serve.web import LOCAL, build_app, require_secret
     except ImportError as error:
         raise RunError(f"{error.name} is not installed", do="pip install 'blear[serve]'") from error
     import secrets
     import socket
+    from urllib.parse import quote
 
     from blear.serve.controls import DEFAULT
     from blear.serve.settings import ServeSettings
 
+    require_secret(token)
     if token is None and host not in LOCAL:
         token = secrets.token_urlsafe(24)
     settings = ServeSettings(models, controls or DEFAULT, locator, margin, facts)
@@ -65,7 +67,7 @@ def serve(
             raise RunError(f"cannot listen at {host}:{port}: {error.strerror}", do="choose another --port") from error
         listening.listen(1024)
         shown = f"[{host}]" if ":" in host else host
-        query = "" if token is None else f"?token={token}"
+        query = "" if token is None else f"?token={quote(token, safe='')}"
         click.echo(f"http://{shown}:{listening.getsockname()[1]}/{query}  (Ctrl-C ends)")
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, timeout_keep_alive=30, limit_concurrency=_CONNECTIONS

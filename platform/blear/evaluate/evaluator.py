@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from safetensors.torch import load_model
 from torch import Tensor
 
 from blear.contracts import BuildContext, Categories, Metric
@@ -35,6 +34,7 @@ from blear.progress import ProgressBar
 from blear.storage.run_folder import RunFolder
 from blear.train.model import Recognizer, build_recognizer, stage_frame_sampler
 from blear.train.plan import seed_runs
+from blear.train.state_copy import load_state
 
 
 @dataclass
@@ -330,6 +330,6 @@ class Evaluator:
         if stage not in self.models:
             _, context = self.transform(stage)
             model = build_recognizer(self.catalog, self.job.stages[stage], stage, context)
-            load_model(model, str(self.trainings[self._seed].weights(stage)))
+            load_state(model, self.trainings[self._seed].weights(stage))
             self.models[stage] = model.eval().to(self.device)
         return self.models[stage]

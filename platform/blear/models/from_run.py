@@ -70,7 +70,9 @@ def stage_card(run: RunFolder, job: Job, name: str) -> ModelCard:
         echo(f"{run.root}, stage {name}: {_NO_GREY_RANGE}")
     length = data.clip.length if stage.frames is None else stage.frames.take
     network = stage.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=set(_NETWORK))
-    network["backbone"].pop("start_from", None)
+    for part in (network["backbone"], network.get("head"), *network.get("heads", {}).values()):
+        if part is not None:
+            part.pop("start_from", None)
     own = job.data[stage.data].extra[0]
     augment = [entry.model_dump(mode="json", by_alias=True, exclude_defaults=True) for entry in (*own, *stage.augment)]
     return ModelCard(

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_model
 from torch import Tensor, nn
 
 from blear.contracts import BuildContext, Categories, Decoded, Target, Values
@@ -27,6 +26,7 @@ from blear.models.select_targets import card_of_heads, weights_of_heads
 from blear.plugin.discovery import load_plugins
 from blear.train.head_group import HeadGroup
 from blear.train.model import Recognizer, build_recognizer
+from blear.train.state_copy import load_state
 
 TRUSTED_PLUGINS = "BLEAR_MODEL_PLUGINS"
 """Environment variable with the one-file plugins that model files may run, separated as in PATH."""
@@ -253,7 +253,7 @@ def load_weights(network: nn.Module, file: Path) -> None:
         RunError: the file is damaged, or the weights do not fit.
     """
     try:
-        load_model(network, str(file))
+        load_state(network, file)
     except (OSError, RuntimeError, ValueError, MemoryError, KeyError, SafetensorError) as error:
         what = f"the weights do not fit: {first_line(error)}"
         raise RunError(what, str(file), "copy the model again, or install the plugins of its training") from error

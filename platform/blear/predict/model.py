@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_model
 
 from blear.contracts import Categories, ClipSpec
 from blear.data.dataset_info import TrainedOn
@@ -26,6 +25,7 @@ from blear.predict.video import FrameWindow
 from blear.storage.run_folder import RunFolder
 from blear.train.model import Recognizer, build_recognizer
 from blear.train.plan import seed_runs
+from blear.train.state_copy import load_state
 from blear.train.worker import local_device
 
 
@@ -123,7 +123,7 @@ def open_stage(root: Path, stage: str | None, buffer: int | None) -> FaceModel:
     )
     recognizer = build_recognizer(catalog, spec, name, context)
     try:
-        load_model(recognizer, str(weights))
+        load_state(recognizer, weights)
     except (RuntimeError, SafetensorError) as error:
         what = f"the weights do not fit: {first_line(error)}"
         raise RunError(what, str(weights), "run the job again, or leave --buffer out") from error

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_model
 from torch import nn
 
 from blear.errors import JobError
@@ -30,6 +29,7 @@ from blear.train.checkpoint import TrainerState, checkpoint_path, checkpoint_wei
 from blear.train.loop import train_stage
 from blear.train.model import Recognizer, build_recognizer, evaluated_targets
 from blear.train.plan import StagePlan
+from blear.train.state_copy import load_state
 from blear.train.worker import LocalWorker, local_device
 
 _WAIT_S = 600.0
@@ -251,7 +251,7 @@ class _EvaluatingWorker(LocalWorker):
         state = TrainerState.from_json((newest / "state.json").read_text())
         best = state.best_step if keeps_best else None
         kept = copy.deepcopy(self._model)
-        load_model(kept, checkpoint_weights(newest if best is None else checkpoint_path(folder, best)))
+        load_state(kept, checkpoint_weights(newest if best is None else checkpoint_path(folder, best)))
         return kept
 
 

@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+from blear.models.time_limit import TimeLimitError
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class Batcher(Generic[T, R]):
-    """Computes items in batches, in one thread.
+    """Computes items in batches, in one thread. The requests of a batch that fails are computed one by one.
 
     Args:
         compute: gives one result for each item of a batch.
@@ -23,6 +25,7 @@ class Batcher(Generic[T, R]):
     def __init__(self, compute: Callable[[Sequence[T]], Sequence[R]], most: int) -> None:
         self._compute, self._most = compute, most
         self._waiting: deque[tuple[Sequence[T], asyncio.Future[Sequence[R]]]] = deque()
+        self._alone: deque[tuple[Sequence[T], asyncio.Future[Sequence[R]]]] = deque()  # of batches that failed
         self._thread = ThreadPoolExecutor(1, "model")
         self._task: asyncio.Task[None] | None = None
 
@@ -39,16 +42,20 @@ class Batcher(Generic[T, R]):
         self._thread.shutdown(cancel_futures=True)
 
     async def _run(self) -> None:
-        while self._waiting:
-            batch = [self._waiting.popleft()]
+        while self._waiting or self._alone:
+            alone = bool(self._alone)
+            batch = [(self._alone or self._waiting).popleft()]
             count = len(batch[0][0])
-            while self._waiting and count + len(self._waiting[0][0]) <= self._most:
+            while not alone and self._waiting and count + len(self._waiting[0][0]) <= self._most:
                 batch.append(self._waiting.popleft())
                 count += len(batch[-1][0])
             items = [item for part, _ in batch for item in part]
             try:
                 results = await asyncio.get_running_loop().run_in_executor(self._thread, self._compute, items)
-            except Exception as error:  # noqa: BLE001 - each of the requests fails with it
+            except Exception as error:  # noqa: BLE001 - the request that caused it fails with it
+                if len(batch) > 1 and not isinstance(error, TimeLimitError):
+                    self._alone.extend(batch)
+                    continue
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)

@@ -11,7 +11,7 @@ from ray.serve import Application
 
 from blear.errors import RunError
 from blear.serve.settings import ServeSettings
-from blear.serve.web import build_app
+from blear.serve.web import build_app, require_secret
 
 _KEYS = ("models", "token", "locator", "margin", "replicas", "cpus")
 
@@ -39,6 +39,7 @@ def app(arguments: Mapping[str, str]) -> Application:
         raise RunError(f"an argument is no number: {error}", "blear.serve:app", do) from error
     settings = ServeSettings(models, locator=arguments.get("locator"), margin=margin)
     token = arguments.get("token")
+    require_secret(token)
 
     def build() -> FastAPI:  # Ray Serve calls it in each replica; it must be a function
         return build_app(settings.build_service, settings.read_controls(), token)

@@ -88,7 +88,7 @@ class Service:
             raise UploadError("boxes are of pictures only", do="leave `box` out")
         find: Callable[[], list[list[Face]]] = functools.partial(self._faces, upload, question)
         loop = asyncio.get_running_loop()
-        by_frame = find() if question.crops else await loop.run_in_executor(self._detection, find)
+        by_frame = await loop.run_in_executor(self._detection, find)
         faces = [face for faces_ in by_frame for face in faces_]
         outputs = iter(await self._predict(faces) if faces else [])
         frames = []

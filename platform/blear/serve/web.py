@@ -16,7 +16,7 @@ from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from blear import __version__
-from blear.errors import BlearError
+from blear.errors import BlearError, RunError
 from blear.imaging import Box
 from blear.models.time_limit import TimeLimitError
 from blear.serve.answers import Answer, ErrorAnswer, Facts
@@ -48,6 +48,12 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
+def require_secret(token: str | None) -> None:
+    """Raises a RunError where a token is empty, as that of an unset variable: everybody would have it."""
+    if token is not None and not token.strip():
+        raise RunError("the token is empty", "--token", "give a secret, or leave the option out")
+
+
 def build_app(build_service: Callable[[], Service], controls: list[Control], token: str | None = None) -> FastAPI:
     """Builds the application.
 
@@ -55,7 +61,11 @@ def build_app(build_service: Callable[[], Service], controls: list[Control], tok
         build_service: builds models and processes when the application starts.
         controls: the controls of the service.
         token: who does not send it is refused; None: only requests to an address of this machine are answered.
+
+    Raises:
+        RunError: the token is empty.
     """
+    require_secret(token)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -210,7 +210,10 @@ class RunMirror:
         local = self._root / _LOCAL
         last = Manifest.from_bytes(local.read_bytes()) if local.is_file() else None
         if last is not None and last.files == self._manifest.files:
-            return  # what this machine has written since is newer
+            # what this machine has written since is newer; what a cleaner of the cache has deleted comes back
+            gone = {name: one for name, one in last.files.items() if not (self._root / name).is_file()}
+            download_files(self._store, self._root, gone)
+            return
         with FileLinks(self._root / _LINKS) as links:
             here = dict(self._scan(links))
         for name in here.keys() - self._manifest.files.keys():
@@ -237,7 +240,8 @@ class RunMirror:
             links: gets the files whose stored version differs, before the first of them is read.
         """
         found: list[tuple[str, tuple[int, int]]] = []
-        for path in sorted(self._root.rglob("*")):
+        # os.walk accepts folders that are renamed meanwhile, as those of checkpoints are; Path.rglob raises
+        for path in sorted(Path(folder, name) for folder, _, names in os.walk(self._root) for name in names):
             inner = path.relative_to(self._root)
             if any(part.startswith(".") for part in inner.parts) or inner.name in {LOCK_FILE, *self._ignored}:
                 continue

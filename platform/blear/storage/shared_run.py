@@ -228,19 +228,26 @@ def call_in_run(run: SharedRun, function: Callable[..., Result], *arguments: Any
     if not run.name:
         return function(*arguments)
     run.pull()
+    before = _marks(run.root)  # this copy may have files of an earlier run of this name
     result = function(*arguments)
     known, store = read_manifest(run._store()).files, run._part(_OUTPUTS)
     changed: dict[str, StoredFile] = {}
-    for path in sorted(run.root.rglob("*")):
+    for path, mark in _marks(run.root).items():
         inner = path.relative_to(run.root)
         hidden = any(part.startswith(".") for part in inner.parts)
-        if hidden or not _is_needed(inner) or inner.suffix in (".log", ".lock") or not path.is_file():
+        if before.get(path) == mark or hidden or not _is_needed(inner) or inner.suffix in (".log", ".lock"):
             continue
         if (version := file_version(path)) != known.get(str(inner)):
             store.upload(path, version.key(str(inner)))
             changed[str(inner)] = version
     store.put(MANIFEST, Manifest(files=changed).to_bytes())
     return result
+
+
+def _marks(root: Path) -> dict[Path, tuple[int, int, int]]:
+    """Each file below a folder -> size, time and inode, one of which a write changes."""
+    states = {path: path.stat() for path in sorted(root.rglob("*")) if path.is_file()}
+    return {path: (one.st_size, one.st_mtime_ns, one.st_ino) for path, one in states.items()}
 
 
 def _is_needed(inner: Path) -> bool:

@@ -28,12 +28,8 @@ class AuxiliaryBatchNorm2d(nn.BatchNorm2d):
 
     degraded_B: Tensor | None = None
 
-    def __init__(self, layer: nn.BatchNorm2d) -> None:
-        super().__init__(layer.num_features, layer.eps, layer.momentum)
-        self.load_state_dict(layer.state_dict())
-        self.auxiliary_weight = nn.Parameter(layer.weight.detach().clone())
-        self.auxiliary_bias = nn.Parameter(layer.bias.detach().clone())
-        self.train(layer.training)
+    auxiliary_weight: nn.Parameter
+    auxiliary_bias: nn.Parameter
 
     def forward(self, input: Tensor) -> Tensor:  # the name of the base class
         """Maps of the same shape; frames of a clip, B x T maps, are degraded as their clip is."""
@@ -53,32 +49,32 @@ class AuxiliaryBatchNorm2d(nn.BatchNorm2d):
 
 
 def add_auxiliary(model: nn.Module, stage: str) -> None:
-    """Replaces every plain 2-D batch normalisation of a stage's model that has scales.
+    """Gives every plain 2-D batch normalisation of a stage's model that has scales a second set, frozen as the first.
 
     Raises:
         JobError: there is none.
     """
     found = [
-        (parent, name, child)
-        for parent in model.modules()
-        for name, child in parent.named_children()
-        if type(child) is nn.BatchNorm2d and child.affine and child.track_running_stats
+        layer
+        for layer in model.modules()
+        if type(layer) is nn.BatchNorm2d and layer.affine and layer.track_running_stats
     ]
-    for parent, name, child in found:
-        setattr(parent, name, AuxiliaryBatchNorm2d(child))
+    for layer in found:  # the same object: several parents, or a list of frozen parts, may refer to it
+        for name, own in zip(AUXILIARY, (layer.weight, layer.bias), strict=True):
+            setattr(layer, name, nn.Parameter(own.detach().clone(), requires_grad=own.requires_grad))
+        layer.__class__ = AuxiliaryBatchNorm2d
     if not found:
         what = "the model has no torch.nn.BatchNorm2d with scales and statistics"
         raise JobError(what, f"stages.{stage}.auxiliary_norm", "leave it out, or use another backbone")
 
 
 def remove_auxiliary(model: nn.Module) -> None:
-    """Replaces the layers of `add_auxiliary` by plain ones with the first set and the batch statistics."""
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, AuxiliaryBatchNorm2d):
-                plain = nn.BatchNorm2d(child.num_features, child.eps, child.momentum).to(child.weight.device)
-                plain.load_state_dict(without_auxiliary(child.state_dict()))
-                setattr(parent, name, plain.train(child.training))
+    """Makes the layers of `add_auxiliary` plain ones again, with the first set and the batch statistics."""
+    for layer in model.modules():
+        if isinstance(layer, AuxiliaryBatchNorm2d):
+            for name in AUXILIARY:
+                delattr(layer, name)
+            layer.__class__ = nn.BatchNorm2d  # type: ignore[assignment]  # of its base class
 
 
 def degraded_samples(batch: Batch) -> Tensor:

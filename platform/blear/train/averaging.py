@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from blear.job.schema import Stage
@@ -11,12 +14,13 @@ from blear.job.schema import Stage
 def build_average(model: nn.Module, stage: Stage) -> AveragedModel | None:
     """Returns the average that a stage asks for, equal to the model; None without one.
 
-    Buffers, such as the statistics of a batch normalisation, are averaged like weights.
+    Buffers, such as the statistics of a batch normalisation, are averaged like weights; integers, such as counters and
+    indices, are those of the model.
     """
     if stage.ema is not None:
-        return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(stage.ema), use_buffers=True)
+        return AveragedModel(model, multi_avg_fn=_of_floats(get_ema_multi_avg_fn(stage.ema)), use_buffers=True)
     if stage.swa is not None:
-        return AveragedModel(model, multi_avg_fn=get_swa_multi_avg_fn(), use_buffers=True)
+        return AveragedModel(model, multi_avg_fn=_of_floats(get_swa_multi_avg_fn()), use_buffers=True)
     return None
 
 
@@ -30,3 +34,16 @@ def update_average(average: AveragedModel, model: nn.Module, stage: Stage, step:
     if step <= first_averaged_step(stage):
         average.n_averaged.zero_()  # the next update copies the model
     average.update_parameters(model)
+
+
+def _of_floats(average: Callable[..., Any]) -> Callable[[Any, Any, Any], None]:
+    """`average` for floats; other tensors are copied: torch truncates their EMA, and refuses their SWA."""
+
+    def update(averaged: list[Tensor], current: list[Tensor], count: Any) -> None:  # all of one type
+        if averaged[0].is_floating_point() or averaged[0].is_complex():
+            average(averaged, current, count)
+            return
+        for old, new in zip(averaged, current, strict=True):
+            old.copy_(new)
+
+    return update

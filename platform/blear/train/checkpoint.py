@@ -13,12 +13,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_model
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from blear.errors import RunError, first_line
-from blear.train.state_copy import save_state, state_on_cpu
+from blear.train.state_copy import load_state, save_state, state_on_cpu
 
 _FAILURES = (OSError, RuntimeError, SafetensorError)
 
@@ -100,12 +99,12 @@ def restore_checkpoint(folder: Path, modules: TrainedModules) -> TrainerState:
         return TrainerState()
     newest = steps[-1]
     try:
-        load_model(modules.model, str(newest / "model.safetensors"))
+        load_state(modules.model, newest / "model.safetensors")
         optimizer = torch.load(newest / "optimizer.pt", map_location="cpu", weights_only=True)
         modules.optimizer.load_state_dict(optimizer)
         state = TrainerState.from_json((newest / "state.json").read_text())
         if modules.average is not None:
-            load_model(modules.average.module, str(newest / "average.safetensors"))
+            load_state(modules.average.module, newest / "average.safetensors")
             modules.average.n_averaged.fill_(max(0, state.step - modules.first_averaged))
         return state
     except (*_FAILURES, ValueError, TypeError, KeyError, EOFError, pickle.UnpicklingError) as error:

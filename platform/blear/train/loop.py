@@ -156,7 +156,9 @@ def _validate(run: StageRun, log: StageLog | None) -> bool:
     validator, state = run.validator, run.state
     if validator is None:
         return False
-    values = validator(run.model if run.modules.average is None else run.modules.average.module)
+    model = run.model if run.modules.average is None else run.modules.average.module
+    _share_buffers(model, run.worker)
+    values = validator(model)
     if log is not None:
         log.write(state.step, **values)
     value = values[f"validation_{validator.spec.metric}"]
@@ -165,3 +167,14 @@ def _validate(run: StageRun, log: StageLog | None) -> bool:
         return validator.spec.keep == "best"
     state.not_improved += 1
     return False
+
+
+@torch.no_grad()
+def _share_buffers(model: torch.nn.Module, worker: Worker) -> None:
+    """Gives every worker the buffers of rank 0, such as batch statistics: a checkpoint holds those."""
+    if worker.world_size == 1:
+        return
+    own = [buffer.cpu() for buffer in model.buffers()] if worker.rank == 0 else None
+    first = next(buffers for buffers in worker.all_gather(own) if buffers is not None)
+    for buffer, value in zip(model.buffers(), first, strict=True):
+        buffer.copy_(value)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_model
+from safetensors import safe_open
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
 
@@ -29,7 +30,7 @@ def state_on_cpu(module: nn.Module) -> dict[str, Tensor]:
 
 
 def save_state(state: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Writes a state dict to a safetensors file; `safetensors.torch.load_model` reads it, tied weights included.
+    """Writes a state dict to a safetensors file; `load_state` reads it, tied weights included.
 
     Raises:
         SafetensorError, OSError: the file cannot be written.
@@ -38,6 +39,21 @@ def save_state(state: dict[str, Tensor], path: Path, metadata: dict[str, str] | 
     mode = path.stat().st_mode
     save_model(_State(state), str(path), metadata)
     path.chmod(mode)  # safetensors allows its owner only, whatever the umask
+
+
+def load_state(module: nn.Module, path: str | Path) -> None:
+    """Reads a file of `save_state` into a module.
+
+    Raises:
+        RuntimeError: names or shapes differ.
+        SafetensorError, OSError: the file is damaged or missing.
+    """
+    missing, unexpected = load_model(module, str(path), strict=False)
+    with safe_open(str(path), framework="pt") as opened:
+        stored = set(opened.keys())
+    # safetensors also reports the second name of a counter, which a batch normalisation fills in by itself
+    if wrong := sorted({*missing, *(name for name in unexpected if name in stored)}):
+        raise RuntimeError(f"the names of the weights differ: {', '.join(wrong[:5])}")
 
 
 class _State(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,9 +86,9 @@ class Stepper:
             with self._gradient_sync(number == len(micros)):
                 batch = self.preprocessing(micro, step / self.stage.steps)
                 with autocast(self.precision, self.worker.device):
-                    outputs, loss = self._forward(batch, drawn)
+                    outputs, loss, targets = self._forward(batch, drawn)
                 if self.training_metric is not None and self.stage.logged(step + 1):
-                    self.training_metric.update(outputs, batch.targets)
+                    self.training_metric.update(outputs, targets)
                 (loss * (weight * self.worker.world_size)).backward()
             mean += loss.detach().float() * weight
         self.guard.check_loss(step + 1, mean, raw.samples_B)
@@ -99,8 +99,11 @@ class Stepper:
             update_average(self.average, self.model, self.stage, step)
         return mean
 
-    def _forward(self, batch: Batch, drawn: MixDraw | None) -> tuple[Any, Tensor]:
-        """Returns the head's outputs and the mean loss of a micro-batch; its samples are mixed first if `drawn`."""
+    def _forward(self, batch: Batch, drawn: MixDraw | None) -> tuple[Any, Tensor, Mapping[str, Tensor]]:
+        """Returns the head's outputs, the mean loss of a micro-batch, and its targets.
+
+        Samples are mixed first if `drawn`; the targets are then those of the larger share.
+        """
         mixed = MixedBatch(batch, batch, 1.0) if drawn is None else mix_batch(batch, drawn)
         taught = None if self.teacher is None else self.teacher.targets(mixed.batch)
         compared = self.teacher is not None and self.teacher.compares_features
@@ -117,7 +120,7 @@ class Stepper:
         if self.stage.consistency is not None:
             where = f"stages.{self.name}.consistency"
             loss = loss + self.stage.consistency * consistency_loss(self.head.decode(outputs), where)
-        return outputs, loss
+        return outputs, loss, (mixed.batch if mixed.share >= 0.5 else mixed.others).targets
 
     def _auxiliary(self, batch: Batch) -> contextlib.AbstractContextManager[object]:
         """The second set of the batch normalisations, for degraded samples."""

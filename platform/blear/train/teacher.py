@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_model
 from torch import Tensor
 from torch.nn.functional import kl_div, mse_loss
 
@@ -25,6 +24,7 @@ from blear.storage.file_digest import file_digest
 from blear.storage.run_folder import RunFolder
 from blear.train.feature_distillation import feature_loss, recorded_features
 from blear.train.model import Recognizer, build_recognizer
+from blear.train.state_copy import load_state
 
 _LEAST = 1e-30  # smaller probabilities have no gradient
 
@@ -158,7 +158,7 @@ def load_teacher(model: Recognizer, spec: Teacher, run: RunFolder, name: str) ->
         what = f"another file than the job's: SHA-256 {found}, the job has {spec.sha256}"
         raise DataError(what, str(file), "restore the file; every node needs the same one")
     try:
-        load_model(model, file)
+        load_state(model, file)
     except (OSError, RuntimeError, ValueError) as error:
         what = f"the weights do not fit the teacher: {first_line(error)}"
         do = f"give the teacher's `backbone` and `head` in stages.{name}.teacher"

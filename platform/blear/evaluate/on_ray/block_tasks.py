@@ -22,6 +22,7 @@ from blear.evaluate.frames_cache import CodedFrames
 from blear.evaluate.predictions import SCHEMA, write_predictions
 from blear.job.reader import dump_job
 from blear.job.schema import Job
+from blear.plugin.code_digest import code_digest
 from blear.plugin.discovery import load_plugins
 from blear.plugin.fingerprints import check_fingerprints
 from blear.storage.durable import durable_file
@@ -52,8 +53,9 @@ class EvaluationPlan:
 
     @property
     def folder(self) -> Path:
-        """The folder of the blocks. Its name changes with the job and with the weights of its stages."""
-        digest = hashlib.sha256(f"{blear.__version__}\n{dump_job(self.job)}\n".encode())
+        """The folder of the blocks. Its name changes with the job, the code and the weights of the stages."""
+        digest = hashlib.sha256(f"{blear.__version__} {code_digest()}\n{dump_job(self.job)}\n".encode())
+        digest.update(repr(sorted((name, sorted(each.items())) for name, each in self.fingerprints.items())).encode())
         for path in sorted(self.run.root.glob("**/stages/*/stage.json")):
             digest.update(path.read_bytes())
         for name, place in sorted(self.prepared.items()):

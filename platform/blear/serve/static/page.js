@@ -197,11 +197,14 @@ async function open(blob) {
 }
 
 async function startCamera() {
+  at("camera").disabled = true;  // a second click would open a second stream
   try {
     camera = await navigator.mediaDevices.getUserMedia({ video: true });
   } catch (error) {
     say(`The camera cannot be used: ${error.message}`, true);
     return;
+  } finally {
+    at("camera").disabled = false;
   }
   at("camera").setAttribute("aria-pressed", "true");
   at("camera").textContent = "Stop the camera";
@@ -212,7 +215,9 @@ async function startCamera() {
     const bitmap = await createImageBitmap(video);
     const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
     canvas.getContext("2d").drawImage(bitmap, 0, 0);
-    file = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.95 });
+    const frame = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.95 });
+    if (camera !== stream) break;  // a file was opened meanwhile
+    file = frame;
     picture = bitmap;
     boxes = null;
     await predict();
