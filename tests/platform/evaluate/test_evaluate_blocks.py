@@ -103,7 +103,9 @@ def test_tables_and_summary_do_not_depend_on_the_blocks(plan: EvaluationPlan, si
     assert not list(tmp_path.glob(".*")), "no partial file remains"
 
 
-def test_the_folder_of_blocks_changes_with_the_weights_and_the_job(plan: EvaluationPlan) -> None:
+def test_the_folder_of_blocks_changes_with_the_weights_the_job_and_the_code(plan: EvaluationPlan) -> None:
+    fixed = {("degradation", "mine"): {"version": "2"}}
+    assert replace(plan, fingerprints=fixed).folder != plan.folder
     before = plan.folder
     assert before == plan.folder
     assert replace(plan, job=plan.job.model_copy(update={"seed": 9})).folder != before

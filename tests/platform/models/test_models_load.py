@@ -17,9 +17,12 @@ from PIL import Image
 import blear
 from blear.errors import RunError
 from blear.job.reader import read_job
+from blear.job.schema import StartFrom
 from blear.job.training_digest import training_digest
 from blear.models.device import chosen_device
+from blear.models.from_run import stage_card
 from blear.models.open_model import open_model
+from blear.storage.run_folder import RunFolder
 
 
 def test_a_run_has_its_job_summary_predictions_and_report(run: blear.Run) -> None:
@@ -45,6 +48,15 @@ def test_a_card_lists_the_augmentations_that_change_the_size(run: blear.Run) -> 
     code = "import sys, blear.predict.options, blear; blear.load('robust-faces')\n"
     code += f"print([name for name in {absent} if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
+def test_a_card_names_no_file_of_initial_weights(run: blear.Run) -> None:
+    stage = run.job.stages["classes"]
+    file = StartFrom(file="/home/me/head.safetensors")
+    head, backbone = (part.model_copy(update={"start_from": file}) for part in (stage.head, stage.backbone))
+    stages = {**run.job.stages, "classes": stage.model_copy(update={"head": head, "backbone": backbone})}
+    card = stage_card(RunFolder(run.folder), run.job.model_copy(update={"stages": stages}), "classes")
+    assert "start_from" not in json.dumps(card.network)
 
 
 def test_a_model_predicts_what_the_evaluation_predicted(run: blear.Run, faces: np.ndarray) -> None:

@@ -6,11 +6,16 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
 from safetensors.numpy import load_file
 from small_job import SMALL, sets
 
+from blear import load
+from blear.data.decoded.store import Store
+from blear.data.prepared import Prepared
+from blear.metrics import ccc
 from blear.train.on_ray import internals, trainer
 from ports import free_port
 
@@ -22,6 +27,11 @@ TAUGHT = (
     "teacher: {stage: hq, features: {embedding: 1}}, consistency: 0.5}"
 )
 """A stage with a teacher, whose features it is compared with, two views of each sample, and averaged weights."""
+NORMED = (
+    "stages.normed={data: faces, batch_size: 6, steps: 4, validate: {every: 2, metric: ccc}, "
+    "backbone: {use: robust/plain_resnet, width: 0.125}, head: {use: vlqr/valence}, optimizer: {lr: 0.001}}"
+)
+"""A stage with batch normalisation, whose statistics differ between workers after each step."""
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +50,20 @@ def run_here(ray_here: None, blear, storage: Path, shards: Path):
     )
 
 
+def log(run: Path, stage: str) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "stages" / stage / "log.jsonl").read_text().splitlines()]
+
+
 def losses(run: Path) -> list[float]:
-    lines = (run / "stages" / "hq" / "log.jsonl").read_text().splitlines()
-    return [line["loss"] for line in map(json.loads, lines) if "loss" in line]
+    return [line["loss"] for line in log(run, "hq") if "loss" in line]
+
+
+def dev_ccc(stage: Path, shards: Path) -> float:
+    """CCC of the saved model of a stage on all samples of the split dev."""
+    store = Store.open(Prepared.open(next(shards.glob("faces-procedural-*"))), "dev")
+    decoded = store.take(np.arange(len(store)))
+    predicted = load(stage)(decoded.frames[:, 0].float() / 255)["valence"]
+    return ccc(decoded.targets["valence"].numpy(), predicted.detach().numpy().reshape(-1))
 
 
 def controllers() -> set[str]:
@@ -54,12 +75,14 @@ def controllers() -> set[str]:
 def test_two_workers_give_the_losses_of_one(run_here, storage: Path) -> None:
     """Several workers train on Ray without --runner; a batch of 15 is split into 8 and 7."""
     before = controllers()
-    done = run_here(TAUGHT, "cluster.workers=2", "name=two")
+    done = run_here(TAUGHT, NORMED, "cluster.workers=2", "name=two")
     assert done.returncode == 0, done.stderr[-6000:]
     assert controllers() == before, "the driver is the controller"
     two = storage / "runs" / "two"
     info = json.loads((two / "run.json").read_text())
     assert (info["runner"], info["world"]) == ("ray", 2)
+    validated = [one["validation_ccc"] for one in log(two, "normed") if "validation_ccc" in one]
+    assert validated[-1] == pytest.approx(dev_ccc(two / "stages" / "normed", storage / "shards"), abs=1e-5)
     local = run_here(TAUGHT, "name=one")
     assert local.returncode == 0, local.stderr
     one = storage / "runs" / "one"

@@ -92,6 +92,11 @@ def test_a_request_has_the_same_answer_among_others(server):
 
     with ThreadPoolExecutor(16) as threads:
         results = list(threads.map(one, range(96)))
+        refused = threads.map(
+            lambda n: call(f"{server.address}/predict", png(face()), faces="crop", jpeg=50.5 if n % 4 == 0 else 50),
+            range(16),
+        )
+        assert [status for status, _ in refused] == [422, 200, 200, 200] * 4
     for n, (status, answer) in enumerate(results):
         if n % 6:
             assert (status, answer["error"].split(":")[0]) == (422, "the upload")
@@ -171,6 +176,7 @@ def test_the_openapi_description_names_every_parameter(server):
         (["--controls", "missing.yaml"], "no valid controls"),
         (["hf:folder", "--facts", "range=0,255"], "hf:folder: the pipeline has its own range"),
         (["--facts", "range=0,255"], "no model is a network of others"),
+        (["--host", "0.0.0.0", "--token", ""], "the token is empty"),
     ],
 )
 def test_wrong_options_end_the_command(arguments, message):

@@ -7,14 +7,17 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from dead_machine import kill
 
+from blear.cli import cli
 from blear.errors import RunError
 from blear.job.reader import read_job
 from blear.pipeline.run import evaluate_run, run_job
 from blear.storage import run_mirror, transient
 from blear.storage.object_store import ObjectStore, VersionConflict
 from blear.storage.root import storage_root
+from blear.storage.run_archive import unpack_run
 from blear.storage.run_manifest import MANIFEST, Manifest, StoredFile, download_files, read_current
 from blear.storage.run_mirror import RunMirror, mirrored
 from blear.storage.stored_runs import fetch_stored_run, stored_run_states
@@ -65,6 +68,20 @@ def test_another_machine_gets_the_files_and_deleted_ones_go(proxy: Proxy, tmp_pa
     (two / "log").write_text("a\nb\nc\n")  # written after the last upload, before the machine failed
     RunMirror(two, store).close()
     assert content(two)["log"] == "a\nb\nc\n", "the newer file of the last writer stays"
+
+
+def test_files_that_are_missing_on_the_last_writers_machine_come_back(proxy: Proxy, tmp_path: Path) -> None:
+    """A cleaner of the cache has deleted what is old; the hidden manifest is the newest file."""
+    one, store = tmp_path / "one", ObjectStore(URL)
+    mirror = RunMirror(one, store)
+    write(one, job="1", stages__s__model="weights", log="a\n")
+    mirror.close()
+    whole = content(one)
+    for name in ("job", "stages/s/model"):
+        (one / name).unlink()
+    RunMirror(one, store).close()
+    assert content(one) == whole
+    assert set(stored(store).files) == set(whole)
 
 
 def test_objects_of_a_run_that_ended_halfway_are_deleted(proxy: Proxy, tmp_path: Path) -> None:
@@ -330,5 +347,7 @@ def test_a_run_continues_on_a_new_machine(proxy: Proxy, tmp_path: Path, monkeypa
             assert path.read_bytes() == (root / path.relative_to(tmp_path / "here")).read_bytes(), path
     assert {"report.html", "predictions.parquet", "summary.json"} <= {path.name for path in fetched}
     monkeypatch.setenv("BLEAR_CACHE", str(tmp_path / "third"))
+    packed = CliRunner().invoke(cli, ["fetch", "joint", "--pack"], catch_exceptions=False)  # on a new head
+    assert (tmp_path / "unpacked/report.html") in unpack_run(packed.output, tmp_path / "unpacked")
     assert "Accuracy" in evaluate_run(Path("joint"))
     assert (storage_root() / "runs" / "joint" / "report.html").is_file()

@@ -150,6 +150,7 @@ def test_tasks_return_blocks_and_tables(machine: Callable[[str], Path]) -> None:
             return "table"
 
         joiner = machine("joiner")
+        write(joiner, **{"validation.parquet": "of an earlier run of this name"})
         assert call_in_run(shared, finish, joiner, shared.local(block)) == "table"
 
         driver = machine("driver")
@@ -161,6 +162,7 @@ def test_tasks_return_blocks_and_tables(machine: Callable[[str], Path]) -> None:
             "predictions.parquet": "rows",
             "run.json": "{1}",
         }
+        assert not (driver / "validation.parquet").exists()
     store = ObjectStore("s3://runs/team/runs/joint")
     assert store.names("parts") == store.names("loose") == []
 

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from blear.errors import RunError
 from blear.train import checkpoint
 from blear.train.checkpoint import CheckpointWriter, TrainedModules, TrainerState
-from blear.train.state_copy import state_on_cpu
+from blear.train.state_copy import load_state, save_state, state_on_cpu
 
 
 def make_modules(average: bool = False, width: int = 3) -> TrainedModules:
@@ -180,6 +180,21 @@ def test_a_module_that_keeps_an_activation_is_saved_and_restored_with_its_tied_w
         assert torch.equal(value, other.model.state_dict()[name]), name
     first, second = other.model.get_submodule("first"), other.model.get_submodule("second")
     assert first.weight is second.weight
+
+
+def test_a_normalisation_at_two_places_is_saved_and_restored(tmp_path: Path) -> None:
+    norm = nn.BatchNorm1d(2)
+    own = nn.Sequential(nn.Sequential(norm), nn.Sequential(norm, nn.Linear(2, 1)))
+    own(torch.randn(5, 2))
+    save_state(state_on_cpu(own), tmp_path / "model.safetensors")
+    other = nn.BatchNorm1d(2)
+    found = nn.Sequential(nn.Sequential(other), nn.Sequential(other, nn.Linear(2, 1)))
+    load_state(found, tmp_path / "model.safetensors")
+    assert all(torch.equal(value, found.state_dict()[name]) for name, value in own.state_dict().items())
+    assert other.num_batches_tracked == 2
+    for wrong in (nn.Sequential(nn.Sequential(other)), nn.Sequential(found[0], found[1], nn.Linear(1, 1))):
+        with pytest.raises(RuntimeError, match="the names of the weights differ: "):
+            load_state(wrong, tmp_path / "model.safetensors")
 
 
 def test_the_copy_of_the_state_shares_no_memory_with_the_module() -> None:

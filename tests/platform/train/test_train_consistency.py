@@ -147,6 +147,20 @@ def test_degraded_samples_use_the_second_set_and_all_share_the_statistics() -> N
         add_auxiliary(torch.nn.Linear(1, 1), "stage")
 
 
+def test_the_second_set_changes_neither_frozen_nor_shared_layers() -> None:
+    norm = torch.nn.BatchNorm2d(3).requires_grad_(False)
+    model = torch.nn.Sequential(torch.nn.Sequential(norm), torch.nn.Sequential(norm, norm))
+    add_auxiliary(model, "stage")
+    assert model[0][0] is model[1][0] is model[1][1] is norm
+    assert isinstance(norm, AuxiliaryBatchNorm2d)
+    assert len(list(model.parameters())) == 4
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    remove_auxiliary(model)
+    assert type(norm) is torch.nn.BatchNorm2d
+    assert [name for name, _ in norm.named_parameters()] == ["weight", "bias"]
+    assert not norm.weight.requires_grad
+
+
 def test_a_compiled_model_has_no_second_set(repository: Path) -> None:
     overrides = ["cluster.compile=true", "stages.robust.auxiliary_norm=true"]
     with pytest.raises(JobError, match=r"stages\.robust\.auxiliary_norm: cannot be compiled"):

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from blear.contracts import Batch
 from blear.errors import RunError
 from blear.job.schema import Mix
+from blear.train.averaging import build_average, update_average
 from blear.train.loop import train_stage
 from blear.train.mixing import MixDraw, draw_mix, mix_batch
 from blear.train.plan import StagePlan
@@ -77,6 +78,38 @@ def test_mixed_training_differs_and_resumes_bit_by_bit(plan) -> None:
     resumed, alone = trained(cut), trained(plan("alone", *PLAIN, "stages.clean.swa=0.5"))
     assert all(np.array_equal(resumed[name], value) for name, value in whole.items())
     assert any(not np.array_equal(alone[name], value) for name, value in whole.items())
+
+
+class Counted(torch.nn.Module):
+    """Batch normalisation, which counts its batches, and an index."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(2)
+        self.register_buffer("index", torch.arange(5, 9))
+        self.register_buffer("mask", torch.tensor([True, False]))
+
+
+@pytest.mark.parametrize("average", [{"swa": 0.25}, {"ema": 0.9995}])
+def test_averages_copy_what_is_no_float(plan, average: dict[str, float]) -> None:
+    """Torch truncates an average of integers, and refuses an equal one."""
+    stage = (
+        plan("counted", *PLAIN).job.stages["clean"].model_copy(update={"swa": None, "ema": None, "steps": 4, **average})
+    )
+    model = Counted()
+    averaged = build_average(model, stage)
+    assert averaged is not None
+    for step in range(4):
+        with torch.no_grad():
+            model.norm.weight.fill_(step)
+            model.norm.num_batches_tracked.add_(1)
+        update_average(averaged, model, stage, step)
+    found = averaged.module
+    assert torch.equal(found.index, model.index)
+    assert torch.equal(found.mask, model.mask)
+    assert found.norm.num_batches_tracked == 4
+    expected = 2.0 if "swa" in average else sum(0.9995 ** (3 - n) * 0.0005 * n for n in range(1, 4))
+    assert found.norm.weight.tolist() == pytest.approx([expected] * 2, rel=1e-4)
 
 
 def test_swa_is_the_mean_of_the_weights_of_the_last_steps(plan) -> None:
