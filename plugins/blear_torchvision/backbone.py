@@ -15,7 +15,7 @@ from blear.errors import PluginError
 from blear_torchvision import TorchvisionParams
 
 _NAME = "torchvision/model"
-_ROUNDING = 2.0  # pixels of the frame by which rows and columns of a map may differ: each stride rounds
+_ROUNDING = 2.0  # pixels: each stride of a network rounds, so that a map has the frame's proportions up to this
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

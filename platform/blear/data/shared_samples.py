@@ -32,15 +32,16 @@ def require_unseen(job: Job, prepared: Mapping[str, str | Path]) -> None:
     if job.evaluate is None or job.evaluate.data is None:
         return
     reported = job.evaluate.data
-    for name in evaluated_lineage(job):
-        stage = job.stages[name]
-        if stage.data == reported or not _same_source(job, stage.data, reported):
-            continue
-        tested = _keys(prepared[reported], job.evaluate.split)
-        if shared := len(tested & _keys(prepared[stage.data], stage.split)):
+    trained = {(job.stages[name].data, job.stages[name].split): name for name in evaluated_lineage(job)}
+    others = {
+        place: name for place, name in trained.items() if place[0] != reported and _same_source(job, place[0], reported)
+    }
+    tested = _keys(prepared[reported], job.evaluate.split) if others else set()
+    for (data, split), name in others.items():
+        if shared := len(tested & _keys(prepared[data], split)):
             what = f"stage {name!r} is trained on {shared} of the {len(tested)} samples that `evaluate` reports on"
             do = "divide both in the same way; each fold of a cross-validation is a run of its own"
-            raise DataError(what, f"data.{stage.data}, data.{reported}", do)
+            raise DataError(what, f"data.{data}, data.{reported}", do)
 
 
 def _same_source(job: Job, first: str, second: str) -> bool:

@@ -246,8 +246,12 @@ def call_in_run(run: SharedRun, function: Callable[..., Result], *arguments: Any
 
 def _marks(root: Path) -> dict[Path, tuple[int, int, int]]:
     """Each file below a folder -> size, time and inode, one of which a write changes."""
-    states = {path: path.stat() for path in sorted(root.rglob("*")) if path.is_file()}
-    return {path: (one.st_size, one.st_mtime_ns, one.st_ino) for path, one in states.items()}
+    marks = {}
+    for path in sorted(Path(folder, name) for folder, _, names in os.walk(root) for name in names):
+        with contextlib.suppress(FileNotFoundError):  # the driver may share this folder, and replace files meanwhile
+            state = path.stat()
+            marks[path] = state.st_size, state.st_mtime_ns, state.st_ino
+    return marks
 
 
 def _is_needed(inner: Path) -> bool:

@@ -52,7 +52,7 @@ def test_a_card_lists_the_augmentations_that_change_the_size(run: blear.Run) -> 
 
 def test_a_card_names_no_file_of_initial_weights(run: blear.Run) -> None:
     stage = run.job.stages["classes"]
-    file = StartFrom(file="/home/me/head.safetensors")
+    file = StartFrom(file="mine/head.safetensors")
     head, backbone = (part.model_copy(update={"start_from": file}) for part in (stage.head, stage.backbone))
     stages = {**run.job.stages, "classes": stage.model_copy(update={"head": head, "backbone": backbone})}
     card = stage_card(RunFolder(run.folder), run.job.model_copy(update={"stages": stages}), "classes")
