@@ -31,7 +31,7 @@ from blear.plugin.descriptions import components_page
 from blear.plugin.discovery import load_plugins
 
 FOLDER = Path(__file__).parent / "reference"
-PUBLIC = ("clips", "errors", "imaging", "metrics", "separable", "testing", "video")
+PUBLIC = ("clips", "errors", "folders", "imaging", "metrics", "separable", "testing", "video")
 """Modules that plugins may import in addition to `hooks` and `contracts`."""
 
 

@@ -34,6 +34,7 @@ from PIL import Image
 from blear.clips import VIDEO_ENDINGS
 from blear.contracts import default_device
 from blear.errors import BlearError, DataError
+from blear.folders import files_below
 from blear.imaging import picture_files
 from blear.video import read_video
 from blear_dsn.align import align
@@ -62,13 +63,9 @@ def videos(source: Path) -> list[tuple[Path, int | None]]:
         folder of a split or in `source` itself: it has no label.
 
     Raises:
-        DataError: there is no video, or a folder name is not an emotion.
+        DataError: there is no video, a folder cannot be read, or its name is not an emotion.
     """
-    found = sorted(
-        path
-        for path in source.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(source).parts)
-    )
+    found = sorted(path for path in files_below(source) if path.suffix.lower() in SUFFIXES)
     if not found:
         raise DataError(f"holds no video ({', '.join(SUFFIXES)})", str(source), "give the folder of the clips")
     labelled: list[tuple[Path, int | None]] = []

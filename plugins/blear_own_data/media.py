@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from blear.clips import VIDEO_ENDINGS, fit_picture, read_video_clip, to_grey
 from blear.contracts import ClipSpec
 from blear.errors import DataError
+from blear.folders import files_below, is_hidden
 from blear.imaging import Box, crop, read_picture
 from blear_own_data.split_params import ClipParams
 
@@ -39,10 +40,10 @@ def find_files(folder: Path) -> Files:
     """Finds the pictures and videos below a folder at any depth, without hidden files and those of macOS and Windows.
 
     Raises:
-        DataError: a folder cannot be read.
+        DataError: a folder or the target of a link cannot be read.
     """
     media, other = [], Counter[str]()
-    for path in _walk(folder, frozenset()):
+    for path in files_below(folder, _is_left_out):
         suffix = path.suffix.lower()
         if suffix in PICTURES or suffix in VIDEOS:
             media.append(path.relative_to(folder).as_posix())
@@ -51,23 +52,8 @@ def find_files(folder: Path) -> Files:
     return Files(tuple(sorted(media)), other)
 
 
-def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
-    """Yields files; a symbolic link to a folder above itself is not followed again."""
-    try:
-        state = folder.stat()
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(f"the folder cannot be read: {error.strerror}", str(folder), "check its permissions") from error
-    own = (state.st_dev, state.st_ino)
-    if own in above:
-        return
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name.casefold() in _SYSTEM_FILES:
-            continue
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), above | {own})
-        elif entry.is_file():
-            yield Path(entry.path)
+def _is_left_out(name: str) -> bool:
+    return is_hidden(name) or name.casefold() in _SYSTEM_FILES
 
 
 def is_video(path: str) -> bool:

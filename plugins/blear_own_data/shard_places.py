@@ -10,6 +10,7 @@ from pathlib import Path
 from braceexpand import braceexpand
 
 from blear.errors import DataError
+from blear.folders import files_below, is_hidden
 from blear_own_data.splitting import known_split
 from blear_own_data.webdataset_params import WebdatasetParams
 
@@ -71,8 +72,8 @@ def _local(name: str) -> Sequence[str]:
     if path.is_dir():
         found = sorted(
             str(file)
-            for file in path.rglob("*")
-            if file.name.lower().endswith(_ENDINGS) and not file.name.startswith(".") and file.is_file()
+            for file in files_below(path, skip=None)
+            if file.name.lower().endswith(_ENDINGS) and not is_hidden(file.name)
         )
         if not found:
             raise DataError(f"there is no shard ({', '.join(_ENDINGS)})", str(path), "check the folder")

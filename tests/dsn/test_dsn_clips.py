@@ -86,6 +86,15 @@ def test_labels_come_from_the_folders(tmp_path):
     assert [(path.name, label) for path, label in videos(tmp_path)] == [("b.avi", 4), ("a.AVI", 5), ("c.mp4", 2)]
 
 
+def test_videos_in_linked_folders_are_found(tmp_path):
+    for name in ("disk/Sad/a.avi", "afew/Happy/b.avi"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    (tmp_path / "afew" / "Sad").symlink_to(tmp_path / "disk" / "Sad")
+    (tmp_path / "disk" / "Sad" / "loop").symlink_to(tmp_path / "afew")
+    assert [(path.name, label) for path, label in videos(tmp_path / "afew")] == [("b.avi", 3), ("a.avi", 5)]
+
+
 def test_invalid_inputs_are_rejected(tmp_path):
     with pytest.raises(DataError, match="holds no video"):
         videos(tmp_path)

@@ -127,6 +127,9 @@ def test_what_is_no_picture_is_skipped_and_counted(tmp_path):
     dataset = build(tmp_path)
     assert sorted(key for samples in read_all(dataset).values() for key in [s.key for s in samples]) == ["a/1", "b/2"]
     assert dataset.describe() == {"other files": "it holds 2 x .txt, 1 x .heic"}
+    (tmp_path / "a" / "self.png").symlink_to("self.png")
+    with pytest.raises(DataError, match=r"a/self\.png"):
+        read_all(build(tmp_path))
 
 
 def test_exif_turns_a_picture(tmp_path):

@@ -20,7 +20,9 @@ from blear.data.prepare.run import prepare_dataset
 from blear.data.prepared import Prepared
 from blear.errors import DataError
 from blear.plugin.component_ref import ComponentRef
+from blear_own_data.shard_places import find_places
 from blear_own_data.splitting import draw_splits
+from blear_own_data.webdataset_params import WebdatasetParams
 
 EIGHT = {f"{n:04d}": sample(n) for n in range(8)}
 
@@ -435,6 +437,17 @@ def test_shards_of_one_name_in_several_folders(tmp_path):
         write_tar(tmp_path / "source" / camera / "0000.tar", {"0001": sample(len(camera)), "0002": sample(3)})
     found = prepare(tmp_path, tmp_path / "source", splits={"train": "**/*.tar"})
     assert sorted(read(found)) == [f"{camera}/0000/{key}" for camera in ("cam1", "cam2") for key in ("0001", "0002")]
+
+
+def test_shards_in_a_linked_folder(tmp_path):
+    write_webdataset(tmp_path / "disk", EIGHT)
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "train").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "loop").symlink_to(tmp_path / "given")
+    found = find_places(WebdatasetParams(source=str(tmp_path / "given"), targets={"emotion": "cls"}))
+    shards = sorted(path.name for path in (tmp_path / "disk").glob("*.tar"))
+    assert shards
+    assert found == {"train": [str(tmp_path / "given" / "train" / name) for name in shards]}
 
 
 def test_files_that_macos_adds_to_a_tar_are_no_samples(tmp_path):

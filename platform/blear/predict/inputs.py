@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blear.errors import DataError, RunError
+from blear.folders import files_below, folders_below
 from blear.imaging import PICTURE_SUFFIXES, picture_files
 from blear.models.card import CARD_FILE
 from blear.models.shipped import default_model, shipped_models
@@ -97,7 +98,7 @@ def find_inputs(given: Sequence[str]) -> list[Input]:
     """Lists the files that are meant, in the order given; those of a folder are sorted. None appears twice.
 
     Raises:
-        DataError: a folder, a URL or a pattern has no video or picture.
+        DataError: a folder, a URL or a pattern has no video or picture, or a folder cannot be read.
     """
     found: dict[Path | str, Input] = {}
     for text in given:
@@ -111,7 +112,7 @@ def find_inputs(given: Sequence[str]) -> list[Input]:
             continue
         path = Path(text)
         if path.is_dir():
-            paths = sorted(file for file in path.rglob("*") if is_media(file.relative_to(path)) and file.is_file())
+            paths = sorted(file for file in files_below(path) if is_media(Path(file.name)))
         elif _is_pattern(text):
             paths = sorted(Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file())  # noqa: PTH207
         else:
@@ -135,15 +136,16 @@ def find_clips(given: Sequence[str]) -> list[Input]:
     """Lists the clips below folders: each folder without subfolders is a clip, its pictures are the frames.
 
     Raises:
-        DataError: something else than a folder is given.
+        DataError: something else than a folder is given, or a folder cannot be read.
     """
     found: dict[Path, Input] = {}
     for text in given:
         if not Path(text).is_dir():
             raise DataError("is no folder of clips", text, "give the folders of the cut faces")
-        for folder in [Path(text), *sorted(path for path in Path(text).rglob("*") if path.is_dir())]:
-            hidden = any(part.startswith(".") for part in folder.relative_to(text).parts)
-            if not hidden and not any(path.is_dir() for path in folder.iterdir()):
+        folders = [Path(text), *sorted(folders_below(Path(text)))]
+        parents = {folder.parent for folder in folders[1:]}
+        for folder in folders:
+            if folder not in parents:
                 found.setdefault(folder.absolute(), Input(folder, is_picture=False, is_folder=True))
     return list(found.values())
 

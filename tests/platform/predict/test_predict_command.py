@@ -29,7 +29,7 @@ from blear.predict.annotate import annotate_video
 from blear.predict.appearance_tracker import AppearanceTracker
 from blear.predict.clip_decisions import ClipDecisions
 from blear.predict.detectors import BoxFileDetector
-from blear.predict.inputs import Input, find_inputs, is_video_file, split_model
+from blear.predict.inputs import Input, find_clips, find_inputs, is_video_file, split_model
 from blear.predict.options import PredictOptions, open_predictor
 from blear.predict.output import read_output
 from blear.predict.predictor import FacePredictor
@@ -478,6 +478,19 @@ def test_inputs_are_files_folders_and_patterns(tmp_path: Path, monkeypatch: pyte
     assert [one.is_picture for one in find_inputs(["x"])] == [True, False]
     with pytest.raises(BlearError, match="has no video and no picture"):
         find_inputs(["*.avi"])
+
+
+def test_inputs_and_clips_lie_in_linked_folders_too(tmp_path: Path) -> None:
+    for name in ("far/one.mp4", "far/clip/1.png", "given/two.mp4", "given/own/.thumbnails/1.png", "given/own/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    given = tmp_path / "given"
+    (given / "link").symlink_to(tmp_path / "far")
+    (given / "link" / "back").symlink_to(given)
+    (given / "gone.mp4").symlink_to("nothing")
+    inputs = [str(one.path.relative_to(given)) for one in find_inputs([str(given)])]
+    assert inputs == ["gone.mp4", "link/clip/1.png", "link/one.mp4", "own/1.png", "two.mp4"]
+    assert [str(one.path.relative_to(given)) for one in find_clips([str(given)])] == ["link/clip", "own"]
 
 
 def test_the_shipped_model_is_used_where_none_is_named(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from blear.contracts import Params
+from blear.folders import files_below
 
 _SHARD_FORMAT = 2  # of the samples in the shards; a new number prepares every dataset again
 
@@ -44,28 +44,12 @@ def _state(path: Path) -> list[tuple[str, int, int]]:
     """Lists (name relative to `path`, size, modification time in ns) of a file, or of all files below a folder.
 
     Symbolic links are followed, as readers do. The files that macOS adds to a folder when it shows or copies it
-    (`.DS_Store`, `._NAME`) are left out.
+    (`.DS_Store`, `._NAME`) are left out, and folders that cannot be read: the reader reports them.
     """
-    files = sorted(_walk(path, frozenset())) if path.is_dir() else [path]
+    files = sorted(files_below(path, skip=None, unreadable="skip")) if path.is_dir() else [path]
     states = [
         (file.relative_to(path).as_posix(), file.stat())
         for file in files
         if file.is_file() and file.name != ".DS_Store" and not file.name.startswith("._")
     ]
     return [(name, state.st_size, state.st_mtime_ns) for name, state in states]
-
-
-def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
-    """Yields all entries below a folder that are no folders; a link to a folder above itself is not followed."""
-    try:
-        state, entries = folder.stat(), list(os.scandir(folder))
-    except OSError:
-        return  # the reader reports it
-    own = (state.st_dev, state.st_ino)
-    if own in above:
-        return
-    for entry in entries:
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), above | {own})
-        else:
-            yield Path(entry.path)

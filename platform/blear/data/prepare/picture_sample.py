@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from blear.folders import files_below, is_hidden
+
 MOST = 100
 """Pictures that are looked into."""
 _FILES = 20_000  # files of a folder that are listed
@@ -60,7 +62,7 @@ def _files(place: Path) -> Iterator[Path]:
     if place.is_file():
         yield place
         return
-    found = (path for path in place.rglob("*") if not path.name.startswith(".") and path.is_file())
+    found = (path for path in files_below(place, skip=None, unreadable="skip") if not is_hidden(path.name))
     yield from sorted(path for path, _ in zip(found, range(_FILES), strict=False))
 
 
