@@ -263,7 +263,7 @@ def _build_sampler(
         columns = SplitColumns.read(prepared, split, column_names(draw), job.max_broken)
         groups = build_groups(draw, columns, f"stages.{plan.stage}.draw")
         if lead:
-            echo(f"stage {plan.stage} draws {describe_groups(draw, groups)}")
+            echo(f"stage {plan.stage} draws {describe_groups(draw, groups, columns)}")
         return WeightedSampler(groups, stage.batch_size, job.seed)
     if len(store) < stage.batch_size:
         raise DataError(

@@ -178,7 +178,7 @@ def test_groups_are_described() -> None:
         DrawEntry(share=1, where={"source": "raf"}),
         DrawEntry(share=3, where={"source": "affectnet", "emotion": ["anger", "fear"]}, even="emotion"),
     ]
-    assert describe_groups(draw, build_groups(draw, SPLIT, "draw")) == (
+    assert describe_groups(draw, build_groups(draw, SPLIT, "draw"), SPLIT) == (
         "25.0% of 4 samples (source: raf); "
         "75.0% of 3 samples (source: affectnet, emotion: anger/fear, balanced over 2 values of emotion)"
     )
@@ -258,19 +258,50 @@ def test_a_million_samples_are_grouped_in_seconds() -> None:
     assert [len(cell) for cell in group.strata] == np.bincount(codes_N)[1:].tolist()
 
 
-def test_labels_that_cannot_be_used_count_as_broken(tmp_path: Path) -> None:
-    prepared = prepare_toy(tmp_path)
+def with_changed_shard(prepared: Prepared) -> Prepared:
+    """The data after a change of their first shard's content."""
     shard = prepared.shards("train")[0]
-    shard.write_bytes(shard.read_bytes().replace(b'"emotion": 1', b'"emotion": 9'))
     index_path(shard).unlink()
     train = prepared.info.splits["train"]
     changed = train.shards[0].model_copy(update={"sha256": file_digest(shard), "index_sha256": ""})
     train = train.model_copy(update={"shards": (changed, *train.shards[1:])})
-    prepared = Prepared(prepared.folder, prepared.info.model_copy(update={"splits": {"train": train}}))
-    with pytest.raises(DataError, match="1 samples have labels that cannot be used"):
+    return Prepared(prepared.folder, prepared.info.model_copy(update={"splits": {"train": train}}))
+
+
+def test_labels_that_cannot_be_used_count_as_broken(tmp_path: Path) -> None:
+    prepared = prepare_toy(tmp_path)
+    shard = prepared.shards("train")[0]
+    shard.write_bytes(shard.read_bytes().replace(b'"emotion": 1', b'"emotion": 9'))
+    prepared = with_changed_shard(prepared)
+    with pytest.raises(
+        DataError, match="1 samples have labels that cannot be used, the first one because target emoti"
+    ):
         SplitColumns.read(prepared, "train", ["emotion"])
     columns = SplitColumns.read(prepared, "train", ["emotion"], max_broken=1)
     assert columns.columns["emotion"].codes_N.tolist() == [0, -1, 0, 0, 1, 0]
+    draw = [DrawEntry(share=1), DrawEntry(share=1, where={"face_px": 21}), DrawEntry(share=1, even="face_px")]
+    columns = SplitColumns.read(prepared, "train", column_names(draw), max_broken=1)
+    found = build_groups(draw, columns, "draw")
+    assert [[cell.tolist() for cell in group.strata] for group in found] == [
+        [[0, 2, 3, 4, 5]],
+        [[4]],
+        [[0, 3], [4], [2, 5]],
+    ]
+    assert "; without 1 samples whose labels cannot be used" in describe_groups(draw, found, columns)
+    sampler = WeightedSampler(found, 20, seed=0)
+    for batch in batches(Store.open(prepared, "train", max_broken=1), sampler, 0, 3):
+        assert len(batch.samples_B) == 20
+
+
+def test_missing_values_of_a_column_are_no_value(tmp_path: Path) -> None:
+    prepared = prepare_toy(tmp_path)
+    shard = prepared.shards("train")[0]
+    shard.write_bytes(shard.read_bytes().replace(b'"face_px": 20', b'"face_px":NaN').replace(b": 21", b":NaN"))
+    prepared = with_changed_shard(prepared)
+    columns = SplitColumns.read(prepared, "train", ["face_px"])
+    assert columns.columns["face_px"].categories == (22, 20, 21)
+    (group,) = build_groups([DrawEntry(share=1, even="face_px")], columns, "draw")
+    assert [cell.tolist() for cell in group.strata] == [[2, 5], [3], [4]]
 
 
 def test_an_empty_split_is_refused(tmp_path: Path) -> None:

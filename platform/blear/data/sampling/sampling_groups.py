@@ -6,8 +6,9 @@ The groups are found from class targets and `meta` columns in the indexes of the
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,11 +44,13 @@ class SplitColumns:
         count: number of samples of the split.
         columns: name -> column.
         known_names: all names that a group may use.
+        unusable: number of each sample whose labels cannot be used -> the cause; these samples belong to no group.
     """
 
     count: int
     columns: Mapping[str, CategoricalColumn]
     known_names: tuple[str, ...]
+    unusable: Mapping[int, str] = field(default_factory=dict)
 
     @staticmethod
     def read(prepared: Prepared, split: str, names: Iterable[str], max_broken: int = 0) -> SplitColumns:
@@ -65,26 +68,26 @@ class SplitColumns:
         classes = {target.name: target.classes for target in targets if target.kind == "class"}
         labels: dict[str, list[np.ndarray]] = {name: [] for name in classes}
         metas: list[Mapping[str, Any]] = []
-        broken = 0
+        unusable: dict[int, str] = {}
         for info in prepared.split(split).shards:
             index = prepared.index(info)
             values_NK, problems = read_labels(index, targets)
             columns_of = label_slices(targets)
             for name in classes:
                 labels[name].append(_class_codes(values_NK[:, columns_of[name].start], problems))
-            broken += len(problems)
+            unusable |= {len(metas) + row: cause for row, cause in problems.items()}
             metas += index.columns()["meta"]
         if not metas:
             raise DataError("the split has no sample", f"{prepared.place}, split {split}", "prepare the data again")
-        if broken > max_broken:
-            what = f"{broken} samples have labels that cannot be used"
+        if len(unusable) > max_broken:
+            what = f"{len(unusable)} samples have labels that cannot be used, the first one because {_first(unusable)}"
             raise DataError(what, f"{prepared.place}, split {split}", "prepare the data again, or raise max_broken")
         columns = {
             name: CategoricalColumn(np.concatenate(labels[name]), classes[name]) for name in classes if name in wanted
         }
         meta_names = sorted({name for meta in metas for name in meta} - classes.keys())
         columns |= {name: _meta_column(metas, name) for name in meta_names if name in wanted}
-        return SplitColumns(len(metas), columns, (*classes, *meta_names))
+        return SplitColumns(len(metas), columns, (*classes, *meta_names), unusable)
 
 
 def build_groups(draw: Sequence[DrawEntry], columns: SplitColumns, where: str) -> list[SamplingGroup]:
@@ -101,8 +104,8 @@ def build_groups(draw: Sequence[DrawEntry], columns: SplitColumns, where: str) -
     return [_build_group(group, columns, f"{where}.{number}") for number, group in enumerate(draw)]
 
 
-def describe_groups(draw: Sequence[DrawEntry], groups: Sequence[SamplingGroup]) -> str:
-    """Formats share, number of samples and conditions of each group for the log."""
+def describe_groups(draw: Sequence[DrawEntry], groups: Sequence[SamplingGroup], columns: SplitColumns) -> str:
+    """Formats share, number of samples and conditions of each group, and the left out samples, for the log."""
     total = sum(group.weight for group in groups)
     lines = []
     for spec, group in zip(draw, groups, strict=True):
@@ -112,6 +115,10 @@ def describe_groups(draw: Sequence[DrawEntry], groups: Sequence[SamplingGroup]) 
         even = f", balanced over {len(group.strata)} values of {spec.even}" if spec.even is not None else ""
         count = sum(map(len, group.strata))
         lines.append(f"{group.weight / total:.1%} of {count} samples ({where or 'all'}{even})")
+    if count := len(columns.unusable):
+        lines.append(
+            f"without {count} samples whose labels cannot be used, the first one because {_first(columns.unusable)}"
+        )
     return "; ".join(lines)
 
 
@@ -121,15 +128,13 @@ def column_names(draw: Sequence[DrawEntry]) -> set[str]:
 
 
 def _build_group(group: DrawEntry, columns: SplitColumns, where: str) -> SamplingGroup:
-    selected_N: np.ndarray | None = None
+    selected_N = np.ones(columns.count, dtype=np.bool_)
+    selected_N[list(columns.unusable)] = False
     for name, value in group.where.items():
         column = _column(columns, name, f"{where}.where")
         wanted = value if isinstance(value, list) else [value]
         codes = [_code(column, name, one, f"{where}.where.{name}") for one in wanted]
-        matches_N = np.isin(column.codes_N, codes)
-        selected_N = matches_N if selected_N is None else selected_N & matches_N
-    if selected_N is None:
-        selected_N = np.ones(columns.count, dtype=np.bool_)
+        selected_N &= np.isin(column.codes_N, codes)
     members = np.flatnonzero(selected_N)
     if group.even is None:
         strata = [members] if len(members) else []
@@ -171,5 +176,14 @@ def _class_codes(labels_N: np.ndarray, problems: Mapping[int, str]) -> np.ndarra
 def _meta_column(metas: Sequence[Mapping[str, Any]], name: str) -> CategoricalColumn:
     codes: dict[Any, int] = {}
     values = (meta.get(name) for meta in metas)
-    codes_N = [codes.setdefault(v, len(codes)) if isinstance(v, str | int | float) else _MISSING for v in values]
+    codes_N = [codes.setdefault(value, len(codes)) if _is_given(value) else _MISSING for value in values]
     return CategoricalColumn(np.array(codes_N, dtype=np.int32), tuple(codes))
+
+
+def _is_given(value: Any) -> bool:
+    """Whether an entry of `meta` is a value; NaN stands for a missing one, and no two are equal."""
+    return isinstance(value, str | int) or (isinstance(value, float) and not math.isnan(value))
+
+
+def _first(unusable: Mapping[int, str]) -> str:
+    return next(iter(unusable.values()))
