@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,21 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes a text file atomically."""
     write_bytes(path, text.encode())
+
+
+def existing_files(root: Path) -> list[Path]:
+    """Lists all files below a folder, sorted. Folders may be renamed or deleted meanwhile, as those of checkpoints are.
+
+    Raises:
+        OSError: a folder cannot be read: its files must not pass for deleted ones.
+    """
+
+    def require_gone(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    found = os.walk(root, onerror=require_gone)  # Path.rglob raises where a folder is renamed
+    return sorted(Path(folder, name) for folder, _, names in found for name in names)
 
 
 @dataclass(frozen=True)

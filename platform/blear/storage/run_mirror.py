@@ -24,7 +24,7 @@ from blear.progress import duration, echo
 from blear.storage.file_links import FileLinks
 from blear.storage.object_store import ObjectStore, VersionConflict
 from blear.storage.root import storage_url
-from blear.storage.run_folder import write_bytes
+from blear.storage.run_folder import existing_files, write_bytes
 from blear.storage.run_lock import LOCK_FILE
 from blear.storage.run_manifest import MANIFEST, Manifest, StoredFile, describe_writer, download_files, file_version
 from blear.storage.transient import retry_transient
@@ -124,7 +124,7 @@ class RunMirror:
 
         Raises:
             VersionConflict: another machine has taken over; later calls do nothing.
-            OSError: the storage does not reply; nothing is lost, a later call repeats it.
+            OSError: the storage does not reply, or a folder cannot be read; nothing is lost, a later call repeats it.
         """
         with self._syncing:
             self._sync(release)
@@ -238,10 +238,12 @@ class RunMirror:
 
         Args:
             links: gets the files whose stored version differs, before the first of them is read.
+
+        Raises:
+            OSError: a folder or file cannot be read.
         """
         found: list[tuple[str, tuple[int, int]]] = []
-        # os.walk accepts folders that are renamed meanwhile, as those of checkpoints are; Path.rglob raises
-        for path in sorted(Path(folder, name) for folder, _, names in os.walk(self._root) for name in names):
+        for path in existing_files(self._root):
             inner = path.relative_to(self._root)
             if any(part.startswith(".") for part in inner.parts) or inner.name in {LOCK_FILE, *self._ignored}:
                 continue

@@ -22,6 +22,7 @@ from filelock import FileLock
 
 from blear.storage.object_store import ObjectStore
 from blear.storage.root import storage_root, storage_url
+from blear.storage.run_folder import existing_files
 from blear.storage.run_manifest import (
     MANIFEST,
     Manifest,
@@ -247,7 +248,7 @@ def call_in_run(run: SharedRun, function: Callable[..., Result], *arguments: Any
 def _marks(root: Path) -> dict[Path, tuple[int, int, int]]:
     """Each file below a folder -> size, time and inode, one of which a write changes."""
     marks = {}
-    for path in sorted(Path(folder, name) for folder, _, names in os.walk(root) for name in names):
+    for path in existing_files(root):
         with contextlib.suppress(FileNotFoundError):  # the driver may share this folder, and replace files meanwhile
             state = path.stat()
             marks[path] = state.st_size, state.st_mtime_ns, state.st_ino

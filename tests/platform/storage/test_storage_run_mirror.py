@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from pathlib import Path
 
@@ -124,6 +125,29 @@ def test_a_checkpoint_that_is_replaced_during_its_upload_is_stored(
     other.close()
     assert set(stored(store).files) == {"job", "checkpoints/step_4/model", "checkpoints/step_4/state"}
     assert not list(two.glob(".uploads*"))
+
+
+def test_files_of_a_folder_that_cannot_be_read_do_not_pass_for_deleted_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_mirror, "SYNC_S", 60.0)
+    store = ObjectStore(f"memory://{tmp_path / 'bucket'}/runs/joint")
+    mirror = RunMirror(tmp_path / "one", store)
+    write(tmp_path / "one", job="1", stages__s__model="weights", stages__s__checkpoints__step_2__model="old")
+    mirror.sync()
+    before = stored(store).files
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # no folder can be opened
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            mirror.sync()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert stored(store).files == before
+    assert store.keys("files") == sorted(one.key(name) for name, one in before.items())
+    shutil.rmtree(tmp_path / "one" / "stages" / "s" / "checkpoints")
+    mirror.close()
+    assert set(stored(store).files) == {"job", "stages/s/model"}
 
 
 @pytest.mark.parametrize("protocol", ["memory", "file"])
