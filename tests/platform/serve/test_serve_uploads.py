@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import struct
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -16,11 +17,15 @@ import pytest
 from PIL import Image
 from starlette.requests import Request
 
+import blear
 from blear.imaging import read_picture
+from blear.plugin.discovery import load_plugins
 from blear.serve.decoder_pool import DecoderPool
+from blear.serve.faces import ServedModel
 from blear.serve.file_types import file_type
 from blear.serve.held_bytes import HeldBytes
 from blear.serve.limits import BusyError, TooLargeError, TooSlowError, UploadError, UploadLimits, WrongTypeError
+from blear.serve.service import Question, Service
 from blear.serve.web import _body
 from blear.video import read_video
 
@@ -259,6 +264,32 @@ def test_damaged_uploads_never_end_the_service(pool, tmp_path):
 )
 def test_types_by_the_first_bytes(data, kind):
     assert file_type(data) == kind
+
+
+class Watched(list):
+    """Models, and the threads that use them."""
+
+    def __init__(self, models):
+        super().__init__(models)
+        self.threads = set()
+
+    def __iter__(self):
+        self.threads.add(threading.current_thread().name.partition("_")[0])
+        return super().__iter__()
+
+
+def test_frames_that_are_faces_are_cut_outside_of_the_thread_of_the_requests():
+    model = blear.load("robust-faces")
+    assert model.framing is not None
+    watched = Watched([ServedModel("robust-faces", model, model.framing, [], load_plugins())])
+    service = Service(watched, [], lambda windows: [[] for _ in windows], LIMITS, processes=1)
+    try:
+        watched.threads.clear()  # of the construction
+        answer = asyncio.run(service.answer(picture("PNG"), Question(crops=True)))
+    finally:
+        service.close()
+    assert len(answer.frames[0].faces) == 1
+    assert "detector" in watched.threads
 
 
 def test_frames_that_are_decoded_after_their_request_are_not_held() -> None:

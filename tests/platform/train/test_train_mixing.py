@@ -9,12 +9,15 @@ from pydantic import ValidationError
 from safetensors.numpy import load_file
 
 from blear.contracts import Batch
+from blear.data.loader import batches
 from blear.errors import RunError
 from blear.job.schema import Mix
+from blear.metrics import ccc
 from blear.train.averaging import build_average, update_average
 from blear.train.loop import train_stage
 from blear.train.mixing import MixDraw, draw_mix, mix_batch
 from blear.train.plan import StagePlan
+from blear.train.setup import set_up
 from blear.train.worker import LocalWorker
 
 CPU = torch.device("cpu")
@@ -88,6 +91,31 @@ class Counted(torch.nn.Module):
         self.norm = torch.nn.BatchNorm1d(2)
         self.register_buffer("index", torch.arange(5, 9))
         self.register_buffer("mask", torch.tensor([True, False]))
+
+
+def test_the_training_metric_compares_with_the_labels_of_the_larger_share(plan) -> None:
+    mix = "stages.clean.mix={mixup: 1, cutmix: 1}"
+    options = ("stages.clean.log_every=1", "stages.clean.backbone.dropout=0", mix)
+    metric = "stages.clean.validate={every: 9, batches: 1, metric: ccc}"
+    run = set_up(plan("mixed", *options, metric), LocalWorker(CPU))
+    collected = run.stepper.training_metric
+    assert collected is not None
+    kinds = set()
+    for step, raw in enumerate(
+        batches(run.store, run.sampler, 0, 16, frame_sampler=run.frame_sampler, transform=run.cpu_preprocessing)
+    ):
+        drawn = draw_mix(Mix(mixup=1.0, cutmix=1.0), run.plan.job.seed, "clean", step)
+        assert drawn is not None
+        batch = run.stepper.preprocessing(raw)
+        mixed = mix_batch(batch, drawn)
+        kinds.add((drawn.box is None, mixed.share >= 0.5))
+        with torch.no_grad():
+            predicted = run.model.head.decode(run.model(mixed.batch.frames_BTCHW))["valence"].values_BT.ravel()
+        labels = batch.targets["valence"]
+        expected = ccc((labels if mixed.share >= 0.5 else labels.flip(0)).numpy(), predicted.numpy())
+        run.stepper(step, raw)
+        assert collected.compute() == {"training_ccc": pytest.approx(expected, abs=1e-5)}
+    assert len(kinds) == 4
 
 
 @pytest.mark.parametrize("average", [{"swa": 0.25}, {"ema": 0.9995}])
