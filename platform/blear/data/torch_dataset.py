@@ -110,8 +110,9 @@ class Dataset(TorchDataset[Example]):
     def __getitems__(self, indices: Sequence[int]) -> list[Example]:
         """Reads several samples together, as `DataLoader` does."""
         samples_B = np.asarray([index + len(self) if index < 0 else index for index in indices], dtype=np.int64)
-        if len(samples_B) and not (samples_B.min() >= 0 and samples_B.max() < len(self)):
-            raise IndexError(f"there are {len(self)} samples, no sample {samples_B.max()}")
+        outside_B = (samples_B < 0) | (samples_B >= len(self))
+        if outside_B.any():
+            raise IndexError(f"there are {len(self)} samples, no sample {indices[int(outside_B.argmax())]}")
         decoded = self._store.take(samples_B)
         if not decoded.good_B.all():
             broken = self._store.keys(samples_B[~decoded.good_B])[0]

@@ -83,6 +83,7 @@ class Toy:
             frames = rng.random(frames.shape, dtype=np.float32)
             clean = rng.random((2, 4, 3, 1), dtype=np.float32)
         targets = {"emotion": n % 2, "valence": float(rng.uniform(-1, 1))}
+        subject, time_s, meta = f"s{n}", n / 25, {"face_px": 20 + n}
         match fault:
             case "raises":
                 raise DataError("row 7 has no label", "labels.csv", "fix the row")
@@ -112,11 +113,21 @@ class Toy:
                 del targets["valence"]
             case "key":
                 key = "a.b"
+            case "subject":
+                subject = 3
+            case "time":
+                time_s = "3.5"
+            case "meta":
+                meta["box"] = np.arange(4)
+            case "surrogate":
+                meta["file"] = "\\udcff.png"
+            case "column":
+                meta[1] = 2
             case "twice":
                 key = f"part1/{n - 1:03d}"
             case "twice_over_parts":
                 key = "part0/001"
-        return Sample(key, frames, targets, clean, f"s{n}", key.split("/")[0], n / 25, {"face_px": 20 + n})
+        return Sample(key, frames, targets, clean, subject, key.split("/")[0], time_s, meta)
 
 
 @hookimpl

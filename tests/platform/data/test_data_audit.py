@@ -156,6 +156,18 @@ def test_copies_are_found_across_splits_and_with_conflicting_labels(shards, tmp_
     assert all(twice.crosses_splits(group) for group in twice.groups)
 
 
+def test_frames_stored_as_floats_are_compared_too(storage, tmp_path):
+    from blear.data.prepare.run import prepare_dataset
+    from blear.plugin.component_ref import ComponentRef
+
+    assert PLUGIN.count("frames.astype(np.uint8)") == 1
+    (tmp_path / "floats.py").write_text(PLUGIN.replace("frames.astype(np.uint8)", "np.float32(frames / 255)"))
+    ref = ComponentRef("dataset", "floats/copies", {}, (str(tmp_path / "floats.py"),))
+    prepared = prepare_dataset(ref, storage / "shards", version="1", seed=0, workers=1, use_ray=False)
+    found = find_near_duplicates({"one": prepared}, 3)
+    assert [found.keys_N[group].tolist() for group in found.groups] == [["003", "000"], ["004", "001"], ["007", "008"]]
+
+
 def _without_content():
     y, x = np.mgrid[:48, :48]
     flat = [np.full((48, 48), level) for level in (0, 255, 128)]

@@ -10,7 +10,7 @@ from data_toy import toy_ref
 
 from blear.cli import main
 from blear.data.prepare.description import describe_dataset
-from blear.errors import PluginError
+from blear.errors import DataError, PluginError
 from blear.plugin.catalog import RegisteredComponent
 from blear.plugin.component_ref import ComponentRef
 from blear.plugin.discovery import load_plugins
@@ -50,6 +50,14 @@ def test_a_dataset_is_described_with_the_counts_of_its_samples(tmp_path: Path) -
         "split test: 2 parts, 10 samples",
         "  emotion: 6 sad, 4 glad",
     ]
+
+
+def test_a_sample_that_breaks_the_contract_is_named(tmp_path: Path) -> None:
+    ref = toy_ref(tmp_path, fault="class")
+    with pytest.raises(
+        DataError, match=r"split test, part part1, sample part1/002: target emotion is 2, expected a class"
+    ):
+        list(describe_dataset(registered(ref), ref.params))
 
 
 def test_counting_stops_after_the_time_limit(tmp_path: Path) -> None:

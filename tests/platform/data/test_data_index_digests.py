@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 from dataclasses import replace
 
@@ -106,6 +107,19 @@ def test_an_index_built_from_the_tar_is_the_written_one(old, tmp_path):
         path = old.folder / info.name
         assert ShardIndex.load(index_path(path)).shard_sha256 == info.sha256
         assert build_index(path, info.sha256).save(tmp_path / "x.idx") == info.index_sha256
+
+
+def test_an_index_that_cannot_be_saved_is_built_each_time(old, capsys):
+    (info, _) = old.split("train").shards
+    index_path(old.folder / info.name).unlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # no file can grow, as on a full disk
+    try:
+        assert len(old.index(info).keys) == 6
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "File too large; the index is built again each time" in capsys.readouterr().err
+    assert [path.name for path in (old.folder / "train").glob("00000-*")] == [f"{info.name.partition('/')[2]}"]
 
 
 def test_a_damaged_index_is_built_again(old):

@@ -176,8 +176,10 @@ def test_a_dataset_reads_what_was_prepared(shards: Path, faces: np.ndarray) -> N
     assert len(data) == len(data.keys()) == 12
     assert data.splits[:2] == ("train", "dev")
     assert torch.equal(data[-1][0], data[11][0])
-    with pytest.raises(IndexError, match="12 samples"):
+    with pytest.raises(IndexError, match="12 samples, no sample 12"):
         data[12]
+    with pytest.raises(IndexError, match="no sample -13"):
+        data.__getitems__([0, -13])
     with pytest.raises(DataError, match="no split 'nowhere'"):
         blear.Dataset(shards, "nowhere")
     labels = [target["emotion"] for _, target in data]

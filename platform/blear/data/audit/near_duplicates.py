@@ -86,7 +86,7 @@ def find_near_duplicates(prepared: Mapping[str, Prepared], radius: int) -> NearD
                     taken = store.take(wanted)
                     good = wanted[taken.good_B]
                     if len(good):
-                        frames = taken.frames[:, taken.frames.shape[1] // 2].numpy()
+                        frames = _grey_levels(taken.frames[:, taken.frames.shape[1] // 2].numpy())
                         found.append(perceptual_hashes(frames))
                         content.append(has_content(frames))
                     keys += store.keys(good)
@@ -172,6 +172,11 @@ def group_neighbours(hashes_N: np.ndarray, radius: int) -> np.ndarray:
     group_N[alone_N] = -1
     group_N[~alone_N] = np.argsort(np.argsort(first))[inverse]
     return group_N
+
+
+def _grey_levels(frames_BCHW: np.ndarray) -> np.ndarray:
+    """Frames of 0 to 255: stored uint8, or stored float32 of 0 to 1."""
+    return frames_BCHW if frames_BCHW.dtype == np.uint8 else frames_BCHW * np.float32(255)
 
 
 def _labels(data: Prepared, targets: Mapping[str, np.ndarray], count: int) -> list[str]:

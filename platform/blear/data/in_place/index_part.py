@@ -13,7 +13,7 @@ from blear.contracts import Dataset, InPlace, ShardMembers, ShardSample
 from blear.data.dataset_info import Layout, PartInfo, ShardInfo
 from blear.data.in_place.local_shards import local_copy, place_of
 from blear.data.shard.archive import index_path
-from blear.data.shard.checks import key_problem, targets_problem
+from blear.data.shard.checks import columns_problem, key_problem, targets_problem
 from blear.data.shard.index import ShardIndex
 from blear.data.shard.sample_metadata import SampleMetadata
 from blear.data.shard.tar_index import scan_tar
@@ -82,7 +82,7 @@ def _read(stream: BinaryIO, places: Mapping[str, tuple[int, int]], suffix: str) 
 
 
 def _check(sample: ShardSample, dataset: Dataset, before: Mapping[str, object], where: str) -> None:
-    problem = key_problem(sample.key) or targets_problem(sample.targets, dataset.targets)
+    problem = key_problem(sample.key) or targets_problem(sample.targets, dataset.targets) or columns_problem(sample)
     if not problem and sample.key in before:
         problem = f"the key {sample.key!r} comes twice"
     if problem:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from blear.contracts import BuildContext, Dataset, Described, Target
+from blear.data.shard.checks import check_sample
 from blear.errors import DataError
 from blear.plugin.catalog import RegisteredComponent
 
@@ -89,13 +90,19 @@ class SplitCounts:
 
 
 def count_samples(dataset: Dataset, split: str, until: float) -> SplitCounts:
-    """Counts the samples of a split by reading them, until the time `until` of `time.monotonic`."""
+    """Counts the samples of a split by reading them, until the time `until` of `time.monotonic`.
+
+    Raises:
+        DataError: raised by the dataset, or a sample breaks the contract.
+    """
     names = {target.name: target.classes for target in dataset.targets if target.kind == "class"}
     counts = {name: [0] * len(classes) for name, classes in names.items()}
     samples = 0
-    for sample in (sample for part in dataset.parts(split) for sample in dataset.samples(split, part)):
+    named = ((part, sample) for part in dataset.parts(split) for sample in dataset.samples(split, part))
+    for part, sample in named:
         if time.monotonic() > until:
             return SplitCounts(samples, counts, complete=False)
+        check_sample(sample, dataset.clip, dataset.targets, f"split {split}, part {part}")
         samples += 1
         for name, per_class in counts.items():
             per_class[cast("int", sample.targets[name])] += 1

@@ -88,11 +88,19 @@ def _rebuild_index(shard: Path, info: ShardInfo) -> ShardIndex:
     if digest != info.sha256:
         raise content_error(shard, digest, info)
     beside = index_path(shard)
-    if os.access(shard.parent, os.W_OK):
-        if info.index_sha256 and beside.is_file():
-            echo(f"{beside}: it is not the index of this shard; a new one was built from the shard")
-        index.save(beside)
+    if info.index_sha256 and beside.is_file() and os.access(shard.parent, os.W_OK):
+        echo(f"{beside}: it is not the index of this shard; a new one was built from the shard")
+    _save(index, beside)
     return index
+
+
+def _save(index: ShardIndex, path: Path) -> None:
+    """Writes an index where its folder is writable; a full disk is no error, for an index can be built again."""
+    if os.access(path.parent, os.W_OK):
+        try:
+            index.save(path)
+        except OSError as error:
+            echo(f"{path}: {error.strerror}; the index is built again each time the shard is opened")
 
 
 def content_error(path: Path, digest: str, info: ShardInfo) -> DataError:
@@ -113,8 +121,7 @@ def _load_unverified(shard: Path) -> ShardIndex:
         index = ShardIndex.load(beside)
     else:
         index = build_index(shard)
-        if os.access(shard.parent, os.W_OK):
-            index.save(beside)
+        _save(index, beside)
     return _check_size(shard, index)
 
 

@@ -1,7 +1,8 @@
-"""Checks of a sample before it is written: key, frames and targets."""
+"""Checks of a sample before it is written: key, frames, targets and columns."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from blear.contracts import ClipSpec, Sample, Target
+from blear.contracts import ClipSpec, Sample, ShardSample, Target
+from blear.data.shard.sample_metadata import to_python_number
 from blear.errors import DataError
 
 _KEY = re.compile(r"[A-Za-z0-9_/-]+")
@@ -20,7 +22,7 @@ SHARES_TOLERANCE = 1e-4
 
 
 def check_sample(sample: Sample, clip: ClipSpec, targets: Sequence[Target], where: str) -> None:
-    """Checks key, frames and targets of a sample.
+    """Checks key, frames, targets and columns of a sample.
 
     Args:
         sample: to check.
@@ -31,7 +33,12 @@ def check_sample(sample: Sample, clip: ClipSpec, targets: Sequence[Target], wher
     Raises:
         DataError: the first problem; names `where` and the sample's key.
     """
-    problem = key_problem(sample.key) or frames_problem(sample, clip) or targets_problem(sample.targets, targets)
+    problem = (
+        key_problem(sample.key)
+        or frames_problem(sample, clip)
+        or targets_problem(sample.targets, targets)
+        or columns_problem(sample)
+    )
     if problem:
         raise DataError(problem, f"{where}, sample {sample.key}", "fix the dataset's reader or its raw files")
 
@@ -90,6 +97,24 @@ def targets_problem(given: Mapping[str, Any], targets: Sequence[Target]) -> str:
             and not target.bounds[0] - BOUNDS_TOLERANCE <= value <= target.bounds[1] + BOUNDS_TOLERANCE
         ):
             return f"target {target.name} is {value!r}, outside {list(target.bounds)}"
+    return ""
+
+
+def columns_problem(sample: Sample | ShardSample) -> str:
+    """Returns the first problem of `subject`, `video`, `time` and `meta`; empty if there is none."""
+    for name, value in (("subject", sample.subject), ("video", sample.video)):
+        if not isinstance(value, str):
+            return f"{name} is {value!r}, expected text"
+    time = sample.time
+    if time is not None and (isinstance(time, bool) or not isinstance(time, int | float | np.number)):
+        return f"time is {time!r}, expected seconds"
+    if not isinstance(sample.meta, Mapping) or not all(isinstance(name, str) for name in sample.meta):
+        return f"meta is {sample.meta!r}, expected columns with names"
+    columns = [sample.subject, sample.video, dict(sample.meta)]
+    try:
+        json.dumps(columns, default=to_python_number, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:  # ValueError: a text that is no UTF-8
+        return f"subject, video or meta cannot be stored: {error}"
     return ""
 
 

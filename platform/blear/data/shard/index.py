@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from blear.data.shard.sample_metadata import SampleMetadata
+from blear.data.shard.sample_metadata import SampleMetadata, to_python_number
 from blear.errors import DataError
 from blear.storage.durable import durable_file
 
@@ -103,7 +103,9 @@ class ShardIndex:
             {row: one.problem for row, one in enumerate(metadata) if one.problem},
             "\n".join(places).encode(),
             json.dumps(
-                {name: [getattr(one, name) for one in metadata] for name in _COLUMNS}, ensure_ascii=False
+                {name: [getattr(one, name) for one in metadata] for name in _COLUMNS},
+                default=to_python_number,
+                ensure_ascii=False,
             ).encode(),
             shard_sha256,
         )

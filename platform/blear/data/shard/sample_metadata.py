@@ -66,7 +66,7 @@ def encode_metadata(sample: Sample) -> bytes:
     if sample.clean is not None:
         content["clean_frames"] = len(sample.clean)
     content |= {"subject": sample.subject, "video": sample.video, "time": sample.time, "meta": dict(sample.meta)}
-    return json.dumps(content, default=_to_python_number, ensure_ascii=False).encode()
+    return json.dumps(content, default=to_python_number, ensure_ascii=False).encode()
 
 
 def parse_metadata(data: bytes | None) -> SampleMetadata:
@@ -121,7 +121,7 @@ def _to_json(targets: Mapping[str, Label]) -> dict[str, Any]:
     }
 
 
-def _to_python_number(value: Any) -> Any:
+def to_python_number(value: Any) -> Any:
     """Converts a NumPy scalar, which a dataset may give as a target or column, to a Python number."""
     if isinstance(value, np.generic):
         return value.item()
