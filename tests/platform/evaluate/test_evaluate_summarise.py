@@ -209,6 +209,9 @@ def test_invalid_predictions_are_an_error():
     with pytest.raises(RunError, match="no finite prediction") as caught:
         summarise(_table("a", 1, [0, 1], [np.nan, 1]), [MAE], reference="a", seed=0)
     assert "diverged" in caught.value.do
+    probabilities = [[0.2, 0.3, 0.5], [np.nan] * 3]  # their largest one is the first
+    with pytest.raises(RunError, match=r"1 rows of arm 'a' \(blur 1\) have no finite probability"):
+        summarise(classes("a", 1, [2, 0], [2, 0], probabilities=probabilities), CLASSIFICATION, reference="a", seed=0)
     unfound = _table("a", 1, [0, 1], [np.nan, 1], found=[False, True])
     assert summarise(unfound, [MAE], reference="a", seed=0).estimates[0].value == 0.0
 
