@@ -8,6 +8,7 @@ from evaluated import classes, make_tested, rows
 
 from blear.contracts import Metric, Values
 from blear.errors import RunError
+from blear.evaluate.compare_markdown import comparison_markdown
 from blear.evaluate.markdown import format_number, summary_markdown
 from blear.evaluate.statistics.paired_tests import paired_tests
 from blear.evaluate.summarise import summarise
@@ -236,3 +237,11 @@ def test_columns_are_ascending_although_the_first_arm_has_only_some_levels():
     summary = summarise(pa.concat_tables(tables), [MAE], reference="experts", seed=0, resamples=20)
     assert summary.severities() == {"downscale": [1.0, 6.0]}
     assert "| experts | - | 0.000 |" in summary_markdown(summary)
+
+
+def test_bars_in_names_do_not_divide_cells():
+    table = pa.concat_tables([_table(arm, 1, [0, 1, 2, 3], [0, 1, 2, 4]) for arm in ("a|b", "c")])
+    text = comparison_markdown(summarise(table, [MAE], reference="a|b", seed=0, resamples=20))
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
+    bars = [{line.replace("\\|", "").count("|") for line in lines} for lines in tables]
+    assert bars == [{3}, {7}, {4}]

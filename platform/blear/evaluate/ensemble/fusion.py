@@ -14,7 +14,7 @@ import pyarrow as pa
 from blear.errors import RunError
 from blear.evaluate.ensemble.members import DecisionUnit, Member, read_members
 from blear.evaluate.ensemble.weights import GRID_STEPS, MAX_MEMBERS, cross_validated_fusion, fuse, search_weights
-from blear.evaluate.markdown import format_number
+from blear.evaluate.markdown import escaped, format_number
 from blear.evaluate.predictions import PRIORS_KEY, SCHEMA, write_predictions
 from blear.evaluate.statistics.prediction_groups import choose_cluster_kind
 from blear.evaluate.summarise import summarise
@@ -202,12 +202,15 @@ def _as_markdown(summary: Summary, members: Sequence[Member], weighting: _Weight
     for condition, severities in summary.severities().items():
         for severity in severities:
             heads = ["weight", "clips", *(metric.label for metric in summary.metrics)]
-            lines = [f"| {condition} {severity:g} | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
+            lines = [
+                f"| {escaped(condition)} {severity:g} | " + " | ".join(heads) + " |",
+                "| --- |" + " ---: |" * len(heads),
+            ]
             for arm in summary.arms:
                 cells = [_cell(summary, arm, condition, severity, metric.name) for metric in summary.metrics]
                 headline = summary.estimate(arm, condition, severity)
                 clips = "-" if headline is None else str(headline.n)
-                lines.append(f"| {arm} | " + " | ".join([shown.get(arm, ""), clips, *cells]) + " |")
+                lines.append(f"| {escaped(arm)} | " + " | ".join([shown.get(arm, ""), clips, *cells]) + " |")
             parts.append("\n".join(lines))
     split = members[0].split or "an unknown split"
     notes = f"On {split}; weights: {weighting.source}. In brackets: 95 % interval, {summary.resamples} resamples of "
