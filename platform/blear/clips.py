@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tokenize import TokenError
 from typing import Literal
@@ -14,7 +14,8 @@ from numpy.lib import format as npy
 
 from blear.errors import DataError
 from blear.imaging import read_picture
-from blear.video import read_video
+from blear.progress import echo
+from blear.video import VideoFrame, read_video
 
 Fit = Literal["crop", "stretch", "pad", "exact"]
 """How a picture gets another shape: its centre is cut out, its sides are scaled apart, or black borders are added.
@@ -80,9 +81,14 @@ def read_video_clip(video: Path, length: int, transform: Callable[[np.ndarray], 
     Raises:
         DataError: the file is missing, damaged or no video.
     """
+    return _spread(read_video(video, threads=1), length, transform)
+
+
+def _spread(frames: Iterable[VideoFrame], length: int, transform: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Returns `length` evenly spaced frames, transformed; see `read_video_clip`."""
     kept: list[np.ndarray] = []
     every = 1
-    for number, frame in enumerate(read_video(video, threads=1)):
+    for number, frame in enumerate(frames):
         if number % every:
             continue
         kept.append(transform(frame.image_HWC))
@@ -137,13 +143,24 @@ def decode_frames(data: bytes, name: str, shape: tuple[int, int, int, int], fit:
             chosen = np.linspace(0, len(clip) - 1, length).round().astype(int)
             return np.stack([frame(clip[index]) for index in chosen])
         if ending in VIDEO_ENDINGS:
-            with tempfile.NamedTemporaryFile(suffix=f".{ending}") as file:
-                Path(file.name).write_bytes(data)
-                return read_video_clip(Path(file.name), length, frame)
+            return _decode_video(data, name, ending, length, frame)
         picture = read_picture(data, name, color="rgb" if channels == 3 else "grey")
         return np.broadcast_to(frame(picture), shape)
     except (ValueError, EOFError, OSError) as error:
         raise DataError(str(error), name, "replace it by an intact file") from error
+
+
+def _decode_video(
+    data: bytes, name: str, ending: str, length: int, transform: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Decodes the content of a video file as a clip. Messages have `name`, not the temporary file that FFmpeg reads."""
+    with tempfile.NamedTemporaryFile(suffix=f".{ending}") as file:
+        Path(file.name).write_bytes(data)
+        frames = read_video(Path(file.name), threads=1, notice=lambda text: echo(text.replace(file.name, name)))
+        try:
+            return _spread(frames, length, transform)
+        except DataError as error:
+            raise DataError(error.what, name, error.do) from error
 
 
 def _coloured(image: np.ndarray, channels: int) -> np.ndarray:

@@ -14,7 +14,7 @@ import pytest
 from own_files import video
 from own_shards import encoded, npy, picture, read_shard, sample, write_tar, write_webdataset
 
-from blear.clips import read_array
+from blear.clips import decode_frames, read_array
 from blear.data.decoded.store import Store
 from blear.data.prepare.run import prepare_dataset
 from blear.data.prepared import Prepared
@@ -455,3 +455,14 @@ def test_files_that_macos_adds_to_a_tar_are_no_samples(tmp_path):
         shard = write_tar(tmp_path / (folder or "top") / "a.tar", {"0001": sample(1)}, folder=folder)
         write_tar(shard, {"._0001": {"png": b"x"}, "0002": sample(2)}, mode="a", folder=folder)
         assert len(read(prepare(tmp_path, shard.parent))) == 2
+
+
+def test_messages_about_a_video_in_memory_have_its_name_and_no_temporary_file(tmp_path, capfd):
+    with pytest.raises(DataError, match="no frame can be decoded") as caught:
+        decode_frames(b"no video", "a.tar: 0001.mp4", (2, 32, 32, 3), "crop")
+    assert caught.value.where == "a.tar: 0001.mp4"
+    content = bytearray(video(tmp_path / "whole.mp4", range(0, 240, 8)).read_bytes())
+    end = content.index(b"moov") - 4
+    content[end - 60 : end] = bytes(60)  # the last frames
+    assert decode_frames(bytes(content), "a.tar: 0002.mp4", (2, 32, 32, 3), "crop").shape == (2, 32, 32, 3)
+    assert capfd.readouterr().err.startswith("a.tar: 0002.mp4: the file is damaged")

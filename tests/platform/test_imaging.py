@@ -11,7 +11,7 @@ from PIL import Image
 
 from blear.contracts import BuildContext
 from blear.errors import DataError
-from blear.imaging import picture_files, read_picture, studio_luma
+from blear.imaging import Box, crop, picture_files, read_picture, studio_luma
 from blear_vlqr.params import T91Params
 from blear_vlqr.t91 import T91
 
@@ -101,6 +101,10 @@ def test_missing_damaged_and_unscaled_pictures_are_refused(tmp_path: Path) -> No
         (tmp_path / "a.jpg").write_bytes(content)
         with pytest.raises(DataError, match=r"a.jpg: the picture cannot be read"):
             read_picture(tmp_path / "a.jpg")
+    unknown = bytearray(encoded(halves(), "DDS"))
+    unknown[80:84] = (9).to_bytes(4, "little")  # flags of the pixel format, for which Pillow raises another error
+    with pytest.raises(DataError, match=r"row 1: the picture cannot be read: Unknown pixel format flags 9"):
+        read_picture(bytes(unknown), "row 1")
     for array, words in ((np.full((2, 2), 0.5, np.float32), "range"), (np.full((2, 2), 70000, np.int32), "16 bits")):
         with pytest.raises(DataError, match=words):
             read_picture(encoded(Image.fromarray(array), "TIFF"), "row 1")
@@ -125,3 +129,10 @@ def test_a_dataset_reads_turned_and_16_bit_pictures_beside_files_of_macos(tmp_pa
     red, grey = (int(studio_luma(np.full((1, 1, 3), colour, np.uint8))[0, 0]) for colour in (RED, 3))
     assert (turned[0].frames == red).all()
     assert (deep[0].frames == grey).all()
+
+
+def test_a_box_with_wrong_coordinates_is_an_error_instead_of_terabytes() -> None:
+    image, box = np.ones((10, 12, 3), np.uint8), Box(-1e6, -1e6, 2e6, 2e6)
+    with pytest.raises(ValueError, match="more than 268,435,456 pixels; the image has 12x10"):
+        crop(image, box)
+    assert crop(image, box, pad="clip").shape == (10, 12, 3)

@@ -13,7 +13,7 @@ import numpy as np
 
 from blear.card.facts import card_info
 from blear.card.label_order import better_order
-from blear.card.labels import left_out_classes, match_labels, parse_pairs
+from blear.card.labels import left_out_classes, match_labels, parse_pairs, plain_name
 from blear.card.markdown import card_markdown
 from blear.card.page import write_page
 from blear.card.predictions import CardFaces, TestedModel, predict_suite
@@ -125,7 +125,21 @@ def _models(
         model = open_model(name, facts=of_label[label], clip=clip)
         target = _target(model, data, label)
         found.append(TestedModel(label, model, target, match_labels(model.labels[target], data.classes, given, label)))
+    _require_used(given, found)
     return found
+
+
+def _require_used(given: Sequence[tuple[str, str]], models: Sequence[TestedModel]) -> None:
+    """Checks that each class of a model in `--labels` is a class of a model.
+
+    Raises:
+        RunError: no model has a class of this name.
+    """
+    known = {plain_name(name): name for model in models for name in model.labels.pairs}
+    for ours, theirs in given:
+        if ours and plain_name(ours) not in known:
+            what, do = f"no model has the class {ours!r}", f"the models' classes: {', '.join(known.values())}"
+            raise RunError(what, f"--labels {ours}={theirs}", do)
 
 
 def _labelled(text: str) -> tuple[str, str]:

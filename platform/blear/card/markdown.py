@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from blear.evaluate.compare_markdown import comparison_markdown
-from blear.evaluate.markdown import format_number
+from blear.evaluate.markdown import escaped, format_number
 from blear.evaluate.statistics.results import RobustnessScore
 from blear.evaluate.summary import Summary
 from blear.job.schema import CLEAN
@@ -142,9 +142,9 @@ def _percent(value: float | None, low: float | None, high: float | None) -> str:
 
 
 def _pairs(values: Mapping[str, str]) -> str:
-    return _table(["Fact", "value"], [[key, value.replace("|", "\\|")] for key, value in values.items()])
+    return _table(["Fact", "value"], values.items())
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+    return "\n".join([*lines, *(f"| {' | '.join(map(escaped, row))} |" for row in rows)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,15 @@ import pyarrow.compute as pc
 from blear.contracts import Metric
 from blear.errors import RunError
 from blear.evaluate.ensemble.members import parse_arms
-from blear.evaluate.predictions import SCHEMA, TRUTH_SHARES, class_names, is_distribution, read_predictions
+from blear.evaluate.predictions import (
+    PRIORS_KEY,
+    SCHEMA,
+    TRUTH_SHARES,
+    class_names,
+    class_priors,
+    is_distribution,
+    read_predictions,
+)
 from blear.evaluate.summarise import SummaryOptions, summarise_targets
 from blear.evaluate.summary import Summary, read_summary
 from blear.metrics import CLASSIFICATION, DISTRIBUTION, REGRESSION
@@ -62,8 +71,8 @@ def compare_runs(names: Sequence[str], *, against: str | None = None, resamples:
 
     Raises:
         RunError: an arm is missing or named twice; the runs have no target in common; they differ in classes, split,
-            cluster or pooling; a common condition has different samples or truths; or the runs have no common
-            condition.
+            cluster, pooling or the substitute for missed faces; a common condition has different samples, truths or
+            degradations; or the runs have no common condition.
     """
     chosen = [pair for name in names for pair in parse_arms(name)]
     if len(chosen) < 2:
@@ -80,7 +89,7 @@ def compare_runs(names: Sequence[str], *, against: str | None = None, resamples:
     reference = against or first
     if reference not in labels:
         raise RunError(f"there is no arm {reference!r}", "--against", f"known: {', '.join(labels)}")
-    table = pa.concat_tables([run.table for run in runs])
+    table = _joined_tables(runs, targets)
     groups = {s["condition"]: s.get("group", {}) for run in runs for s in run.info.get("sweeps", [])}
     options = {}
     for target in targets:
@@ -143,6 +152,7 @@ def _require_comparable(run: _EvaluatedRun, first: _EvaluatedRun) -> None:
         ("suite", run.info.get("suite"), first.info.get("suite")),  # of report cards
         ("pooling", str(run.summary.pool), str(first.summary.pool)),
         ("classes", class_names(run.table), class_names(first.table)),
+        ("without_face", _substitute(run, first), _substitute(first, run)),
     ):
         if ours != theirs:
             do = "compare runs with the same evaluation settings"
@@ -151,6 +161,7 @@ def _require_comparable(run: _EvaluatedRun, first: _EvaluatedRun) -> None:
     shared = ours.keys() & theirs.keys()
     if not shared:
         raise RunError(f"no condition in common with {first.root.name}", where, "evaluate both runs on the same sweeps")
+    _require_same_sweeps(run, first)
     for condition, severity in sorted(shared):
         a, b = ours[condition, severity], theirs[condition, severity]
         if a.keys() != b.keys():
@@ -160,6 +171,48 @@ def _require_comparable(run: _EvaluatedRun, first: _EvaluatedRun) -> None:
         if wrong := next((key for key in a if a[key] != b[key]), None):
             what = f"sample {wrong} has another truth than in {first.root.name}"
             raise RunError(what, where, "evaluate both runs on the same data")
+
+
+def _substitute(run: _EvaluatedRun, other: _EvaluatedRun) -> str | None:
+    """Returns what replaces the predictions of missed faces; None where neither run has missed faces."""
+    estimates = [*run.summary.estimates, *other.summary.estimates]
+    return run.summary.without_face if any(estimate.missed for estimate in estimates) else None
+
+
+def _require_same_sweeps(run: _EvaluatedRun, first: _EvaluatedRun) -> None:
+    """Checks that a common condition is the same degradation, swept over the same parameter."""
+    known = {sweep["condition"]: sweep for sweep in first.info.get("sweeps", [])}
+    for sweep in run.info.get("sweeps", []):
+        other = known.get(sweep["condition"], sweep)
+        for key in ("use", "parameter"):
+            ours, theirs = sweep.get(key), other.get(key)
+            if ours and theirs and ours != theirs:
+                what = f"{sweep['condition']!r} sweeps {ours} here, {theirs} in {first.root.name}"
+                raise RunError(what, str(run.root), "give the sweeps different labels")
+
+
+def _joined_tables(runs: Sequence[_EvaluatedRun], targets: Sequence[str]) -> pa.Table:
+    """Concatenates the predictions, with the class priors of all runs.
+
+    Stages of equal names with different priors have the name of their run folder in front.
+    """
+    priors: dict[str, dict[str, list[float]]] = {}
+    tables = []
+    for run in runs:
+        own = {target: class_priors(run.of_target(target).table) for target in targets}
+        clash = {
+            stage for target in targets for stage, p in own[target].items() if priors.get(target, {}).get(stage, p) != p
+        }
+        for target in targets:
+            named = {f"{run.root.name}/{stage}" if stage in clash else stage: p for stage, p in own[target].items()}
+            priors.setdefault(target, {}).update(named)
+        names = [f"{run.root.name}/{stage}" if stage in clash else stage for stage in run.table["stage"].to_pylist()]
+        column = pa.array(names, pa.string())
+        tables.append(run.table.set_column(SCHEMA.get_field_index("stage"), "stage", column) if clash else run.table)
+    table = pa.concat_tables(tables)
+    metadata = {key: value for key, value in (table.schema.metadata or {}).items() if key != PRIORS_KEY}
+    known = {target: of_target for target, of_target in priors.items() if of_target}
+    return table.replace_schema_metadata(metadata | ({PRIORS_KEY: json.dumps(known)} if known else {}))
 
 
 def _truths(table: pa.Table) -> dict[tuple[str, float], dict[str, Any]]:

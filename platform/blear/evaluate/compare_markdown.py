@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from blear.evaluate.markdown import format_number, summary_markdown
+from blear.evaluate.markdown import escaped, format_number, summary_markdown
 from blear.evaluate.statistics.results import cubic_differs
 from blear.evaluate.summary import Summary
 
@@ -42,8 +42,8 @@ def _p_value(p: float | None) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * (len(heads) - 1)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+    lines = ["| " + " | ".join(map(escaped, heads)) + " |", "| --- |" + " ---: |" * (len(heads) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(map(escaped, row)) + " |" for row in rows)])
 
 
 def _with_interval(value: float | None, low: float | None, high: float | None) -> str:

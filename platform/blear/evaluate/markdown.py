@@ -48,11 +48,20 @@ def format_number(value: float | None) -> str:
     return f"{round(value, 3) + 0.0:.3f}" if abs(value) < 10 else f"{value:.4g}"  # + 0.0: never -0.000
 
 
+def escaped(text: str) -> str:
+    """Escapes a name for a cell of a Markdown table: bars separate cells, line breaks end rows."""
+    return " ".join(text.replace("|", "\\|").split("\n"))
+
+
 def _table(summary: Summary, title: str, condition: str, cell: Callable[[Summary, str, str, float], str]) -> str:
     severities = summary.severities()[condition]
-    lines = [f"| {title} | " + " | ".join(f"{s:g}" for s in severities) + " |", "| --- |" + " ---: |" * len(severities)]
+    lines = [
+        f"| {escaped(title)} | " + " | ".join(f"{s:g}" for s in severities) + " |",
+        "| --- |" + " ---: |" * len(severities),
+    ]
     lines += [
-        f"| {arm} | " + " | ".join(cell(summary, arm, condition, s) for s in severities) + " |" for arm in summary.arms
+        f"| {escaped(arm)} | " + " | ".join(cell(summary, arm, condition, s) for s in severities) + " |"
+        for arm in summary.arms
     ]
     return "\n".join(lines)
 

@@ -8,6 +8,9 @@ from typing import Literal
 
 import numpy as np
 
+_MAX_PIXELS = 1 << 28
+"""Largest crop with padding: a box with wrong coordinates would need terabytes."""
+
 
 @dataclass(frozen=True)
 class Box:
@@ -75,7 +78,8 @@ def crop(
         image's dtype.
 
     Raises:
-        ValueError: the box lies wholly outside the image, has no area or is not finite; an unknown `pad`.
+        ValueError: the box lies wholly outside the image, has no area, is not finite or, unless `pad` is "clip", has
+            more than 2^28 pixels; an unknown `pad`.
     """
     if pad not in ("black", "mean", "clip"):
         raise ValueError(f"pad must be black, mean or clip, not {pad!r}")
@@ -93,6 +97,8 @@ def crop(
         raise ValueError(f"box {box} does not overlap the image of {width}x{height} pixels")
     if pad == "clip":
         return image[inside]
+    if (bottom - top) * (right - left) > _MAX_PIXELS:
+        raise ValueError(f"{box} has more than {_MAX_PIXELS:,} pixels; the image has {width}x{height}")
     fill = np.zeros(image.shape[2:]) if pad == "black" else image.mean(axis=(0, 1))
     canvas = np.empty((bottom - top, right - left, *image.shape[2:]), dtype=image.dtype)
     canvas[...] = np.rint(fill) if np.issubdtype(image.dtype, np.integer) else fill

@@ -28,7 +28,7 @@ _TURNED = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-_DAMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+_DAMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error)  # RuntimeError: AVIF, DDS
 
 
 def picture_files(folder: Path, suffixes: Iterable[str] = PICTURE_SUFFIXES) -> list[Path]:

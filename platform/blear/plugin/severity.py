@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ def severity_of(value: Any) -> float:
         raise ValueError(f"is {value!r}, expected a number, or a range of one number such as [2, 2]")
     if len(set(numbers)) > 1:
         raise ValueError(f"is the range {value!r}; a severity is one number, such as [2, 2]")
+    if not math.isfinite(numbers[0]):
+        raise ValueError(f"is {numbers[0]:g}; a severity is a finite number")
     return float(numbers[0])
 
 

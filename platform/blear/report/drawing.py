@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ _STYLE: dict[Any, Any] = {
     "ytick.labelcolor": _TEXT,
     "svg.fonttype": "none",
     "svg.hashsalt": "blear",
+    "text.parse_math": False,  # names with two $ are no formulas
 }
 WIDE, PANEL = (9.2, 4.6), (3.55, 2.75)
 """(width, height) in inches: a figure as wide as the page; one of several figures in a row, as wide as a phone."""
@@ -68,17 +70,23 @@ def panel(
 def svg(figure: Figure) -> str:
     """Converts a figure to a stand-alone SVG: white background, text elements, two decimals, referenced ids only."""
     buffer = io.StringIO()
-    with style():
+    with style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has the fonts
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<!DOCTYPE.*?>", "", text, flags=re.DOTALL)
     text = re.sub(r"\s+", " ", text).replace("> <", "><")
-    text = re.sub(r'(?<=[ "(-])(\d+\.\d{3,})(?=[ ",)])', lambda found: f"{round(float(found[1]), 2):g}", text)
+    text = re.sub(r"<[^<>]*>", lambda tag: _rounded(tag[0]), text)
     text = re.sub(r' transform="rotate\(-0 [^"]*\)"', "", text)
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
     text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
     text = text.replace(" font-family: 'DejaVu Sans';", "")
     return text.replace("<svg ", '<svg font-family="DejaVu Sans, Verdana, sans-serif" ', 1)
+
+
+def _rounded(tag: str) -> str:
+    """Rounds the coordinates of a tag to two decimals; numbers in names and labels are text between tags."""
+    return re.sub(r'(?<=[ "(-])(\d+\.\d{3,})(?=[ ",)])', lambda found: f"{round(float(found[1]), 2):g}", tag)
 
 
 def inline(text: str, name: str, description: str) -> str:

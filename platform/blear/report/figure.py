@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from matplotlib.figure import Figure as Canvas
@@ -22,7 +23,7 @@ class Panel:
     """One drawing.
 
     Attributes:
-        name: unique in the report, `[a-z0-9-]+`; also the name of its SVG file.
+        name: `[a-z0-9-]+`; also the name of its SVG file. Equal names in a figure get numbers.
         alt: description for screen readers.
         canvas: the matplotlib figure.
         wide: whether the panel is as wide as the page. Wide windows show the wide panels of a figure, narrow windows
@@ -57,6 +58,9 @@ class Figure:
     texts: dict[str, str] = field(default_factory=dict, init=False, compare=False)
 
     def __post_init__(self) -> None:
+        names = unique_names([panel.name for panel in self.panels])
+        named = [replace(panel, name=name) for panel, name in zip(self.panels, names, strict=True)]
+        object.__setattr__(self, "panels", named)
         self.texts.update((panel.name, svg(panel.canvas)) for panel in self.panels)
 
     @property
@@ -105,6 +109,20 @@ def as_csv(rows: Sequence[Mapping[str, Cell]]) -> str:
 def slug(name: str) -> str:
     """Converts a name for files and ids: lower-case letters and digits, a dash for every other character."""
     return "".join(c if c.isalnum() and c.isascii() else "-" for c in name.lower()).strip("-") or "x"
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """Appends numbers to equal names: `slug` is the same for all names in Chinese, for instance."""
+    counts, out = Counter(names), list[str]()
+    taken = {name for name, count in counts.items() if count == 1}
+    for number, name in enumerate(names):
+        if counts[name] > 1:
+            while f"{name}-{number}" in taken:
+                number += 1
+            name = f"{name}-{number}"
+            taken.add(name)
+        out.append(name)
+    return out
 
 
 def _uri(kind: str, text: str) -> str:

@@ -14,6 +14,8 @@ from blear.errors import RunError
 from blear.evaluate.markdown import format_number
 from blear.progress import duration
 from blear.report.curves import wide_curve
+from blear.report.drawing import style
+from blear.report.figure import slug, unique_names
 from blear.report.outcome import outcome
 from blear.report.run_files import RunFiles, read_run
 from blear.report.section import Section
@@ -88,7 +90,8 @@ def curve_png(run: Path, path: Path) -> Path:
         RunError: the run has not been evaluated, or one of its files is missing or damaged.
     """
     view, buffer = build_view([read_run(run)]), io.BytesIO()
-    wide_curve(view, view.first_sweep).savefig(buffer, format="png", dpi=_DPI)
+    with style():
+        wide_curve(view, view.first_sweep).savefig(buffer, format="png", dpi=_DPI)
     write_bytes(path, buffer.getvalue())
     return path
 
@@ -114,12 +117,13 @@ def _sections(view: View) -> Iterator[tuple[View, Section]]:
     """Yields the sections of the page, each with the view of its target."""
     first, *others = _OF_TARGET
     several = bool(view.summary.other_targets)
-    for each in (view, *view.other_views()):
+    prefixes = unique_names([slug(target) for target in view.targets])
+    for each, prefix in zip((view, *view.other_views()), prefixes, strict=True):
         is_first = each is view
         for make in (first, *(_AFTER_FIRST if is_first else ()), *others):
             if (found := make(each)) is not None:
                 of_target = several and make not in _AFTER_FIRST
-                yield each, found.of_target(each.summary.target, is_first=is_first) if of_target else found
+                yield each, found.of_target(each.summary.target, "" if is_first else prefix) if of_target else found
     for make in _OF_RUN:
         if (found := make(view)) is not None:
             yield view, found

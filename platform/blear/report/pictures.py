@@ -19,7 +19,8 @@ def picture_uri(frame_HWC: np.ndarray) -> str:
     if size <= _MAX_PNG_SIZE:
         return _uri("png", cv2.imencode(".png", ordered)[1])
     if size > _MAX_SIZE:
-        ordered = cv2.resize(ordered, None, fx=_MAX_SIZE / size, fy=_MAX_SIZE / size, interpolation=cv2.INTER_AREA)
+        height, width = (max(1, round(side * _MAX_SIZE / size)) for side in ordered.shape[:2])
+        ordered = cv2.resize(ordered, (width, height), interpolation=cv2.INTER_AREA)
     return _uri("webp", cv2.imencode(".webp", ordered, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])[1])
 
 

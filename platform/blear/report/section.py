@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from blear.report.figure import Figure, slug
+from blear.report.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,16 @@ class Section:
     context: Mapping[str, Any] = field(default_factory=dict)
     anchor: str = ""
 
-    def of_target(self, target: str, *, is_first: bool) -> Section:
+    def of_target(self, target: str, prefix: str) -> Section:
         """Returns the section with the target in its heading, for a page of several targets.
 
-        Anchor and files of further targets have the target in front of their names, for instance `valence-robustness`.
+        Args:
+            prefix: in front of the names of anchor and files, for instance `valence` of `valence-robustness`; empty:
+                of the first target, whose names stay.
         """
         heading = f"{self.heading}: {target}"
-        if is_first:
+        if not prefix:
             return replace(self, heading=heading)
-        prefix = slug(target)
         figures = [
             replace(
                 figure,

@@ -9,7 +9,6 @@ from functools import cached_property
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from blear.errors import RunError
 from blear.evaluate.compare import compare_runs
 from blear.evaluate.pool import pool_predictions
 from blear.evaluate.predictions import class_names
@@ -151,8 +150,7 @@ def build_view(runs: Sequence[RunFiles]) -> View:
     """Combines runs to one view.
 
     Raises:
-        RunError: the runs cannot be compared (`evaluate.compare`), or conditions of the same name sweep different
-            parameters.
+        RunError: the runs cannot be compared (`evaluate.compare`).
     """
     first = runs[0].summary
     roots = [str(run.root) for run in runs]
@@ -160,7 +158,7 @@ def build_view(runs: Sequence[RunFiles]) -> View:
     sweeps: dict[str, Sweep] = {}
     for run in runs:
         for sweep in run.info.sweeps:
-            sweeps[sweep.condition] = _join_sweeps(sweeps.get(sweep.condition), sweep, run)
+            sweeps[sweep.condition] = _join_sweeps(sweeps.get(sweep.condition), sweep)
     return View(runs, _arms(runs), list(sweeps.values()), summary)
 
 
@@ -172,12 +170,9 @@ def _arms(runs: Sequence[RunFiles]) -> list[Arm]:
     return [Arm(label, arm, run, n) for n, (label, (run, arm)) in enumerate(zip(labels, pairs, strict=True))]
 
 
-def _join_sweeps(known: Sweep | None, sweep: Sweep, run: RunFiles) -> Sweep:
+def _join_sweeps(known: Sweep | None, sweep: Sweep) -> Sweep:
     if known is None:
         return sweep
-    if known.parameter != sweep.parameter:
-        what = f"{sweep.condition!r} sweeps {sweep.parameter} here, {known.parameter} in another run"
-        raise RunError(what, str(run.root), "give the sweeps different labels")
     levels = sorted({*known.levels, *sweep.levels}, reverse=known.levels[0] > known.levels[-1])
     return known.model_copy(update={"levels": levels})
 

@@ -54,7 +54,7 @@ def choose_stream(container: av.container.InputContainer, video: Path, index: in
     streams = list(container.streams.video)
     if not streams:
         raise undecodable(video)
-    if index is not None and index >= len(streams):
+    if index is not None and not 0 <= index < len(streams):
         do = f"choose one of 0 to {len(streams) - 1}"
         raise DataError(f"there is no video stream {index}", str(video), do)
     chosen = max(streams, key=_preference) if index is None else streams[index]

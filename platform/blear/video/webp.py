@@ -40,5 +40,5 @@ def read_webp(file: Path, every: int) -> Iterator[VideoFrame]:
                     convert = functools.partial(np.array, image.convert("RGB"))
                     yield VideoFrame(number, seconds, convert, 1.0, damaged=False)
                 seconds += image.info.get("duration", 0) / 1000
-    except (OSError, EOFError, ValueError, SyntaxError) as error:
+    except (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"cannot be decoded: {error}", str(file), "get a whole copy") from error

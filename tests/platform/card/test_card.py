@@ -216,6 +216,7 @@ def test_a_card_of_another_command_is_kept(colours: Path, tmp_path: Path, monkey
         (("models.py:Means",), {"facts": ("x:range=0,255",)}, "is for no model"),
         (("models.py:Means",), {"labels": ("red",)}, "expected MODEL=DATA"),
         (("models.py:Means",), {"labels": ("red=yellow",)}, "the data have no class 'yellow'"),
+        (("models.py:Means",), {"labels": ("rde=green",)}, "no model has the class 'rde'.*red, green, blue"),
         (("models.py:Means",), {"labels": ("=yellow",)}, "the data have no class 'yellow'.*blue, green, red"),
         (("models.py:Means",), {"data": "nothing/here/at.all"}, "there is no such file, folder or dataset"),
         (("robust-faces",), {}, "its classes are angry"),

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from blear.errors import RunError
 from blear.evaluate.compare import compare_runs
 from blear.evaluate.predictions import read_predictions, write_predictions
 from blear.evaluate.summarise import summarise
-from blear.evaluate.summary import Summary
+from blear.evaluate.summary import Summary, read_summary
 from blear.metrics import CLASSIFICATION
 
 RNG = np.random.default_rng(4)
@@ -125,3 +126,33 @@ def test_the_command_writes_markdown_and_json(runs, tmp_path, monkeypatch, capsy
         assert head in text
     row = next(line for line in text.splitlines() if line.startswith("| mixed/model | blur | mean |"))
     assert "< 0.001" in row
+
+
+def test_a_label_of_two_degradations_is_an_error(runs):
+    """The numbers of two degradations would stand in one column as one condition."""
+    for root, use in zip(runs, ("corruptions/blur", "kornia/blur"), strict=True):
+        info = json.loads((path := Path(root, "run.json")).read_text())
+        info["sweeps"][0]["use"] = use
+        path.write_text(json.dumps(info))
+    with pytest.raises(RunError, match="'blur' sweeps kornia/blur here, corruptions/blur in clean"):
+        compare_runs(runs)
+
+
+def test_every_run_keeps_its_own_substitute_for_missed_faces(tmp_path):
+    """The stages of both runs have one name, and priors of opposite classes."""
+    missed = {"found": [i >= 60 for i in range(240)], "stage": "joint"}
+    priors = {"a": [1.0, 0.0, 0.0], "b": [0.0, 0.0, 1.0]}
+    runs = [make(tmp_path / f"of {arm}", {arm: 0.6}, priors={"joint": priors[arm]}, **missed) for arm in "ab"]
+    own = {e.arm: e.with_missed for run in runs for e in _first(read_summary(Path(run, "summary.json")))}
+    assert own["a"] != own["b"]
+    for order in (runs, runs[::-1]):
+        found = compare_runs(order, resamples=10)
+        assert {e.arm: e.with_missed for e in _first(found)} == own
+        assert found.without_face == "prior"
+    plain = make(tmp_path / "plain", {"c": 0.6}, **missed)
+    with pytest.raises(RunError, match="its without_face is 'missed', that of of a is 'prior'"):
+        compare_runs([runs[0], plain])
+
+
+def _first(summary):
+    return [e for e in summary.estimates if (e.metric, e.severity) == ("accuracy", 1)]

@@ -184,6 +184,25 @@ def test_search_prefers_equal_weights():
     assert search_weights(same, np.array([0, 1, 2])).tolist() == [0.5, 0.5]
 
 
+def test_a_clip_in_which_no_weighted_member_has_a_face_is_wrong_in_the_search():
+    """The first member has no face; without the second one, no clip has a prediction."""
+    scores = np.array([[[0.0, 0.0]] * 4, [[0.1, 0.9]] * 4])
+    assert search_weights(scores, np.array([0, 0, 0, 1])).tolist() == [0.5, 0.5]
+
+
+def test_missed_faces_count_as_wrong_in_every_arm_of_an_ensemble(tmp_path):
+    """The members have a class prior, "joint" another one in each run; the fused arm has none."""
+    missed = {"found": [True, True, False, False], "stage": "joint"}
+    runs = [
+        make_run(tmp_path / name, [table(arm, A, priors={"joint": prior}, **missed)])
+        for name, arm, prior in (("one", "A", [0, 0, 1]), ("two", "B", [1, 0, 0]))
+    ]
+    fuse_runs(runs, tmp_path / "out", resamples=5)
+    summary = read_summary(tmp_path / "out" / "summary.json")
+    assert summary.without_face == "missed"
+    assert {e.with_missed for e in summary.estimates if e.metric == "accuracy"} == {0.25}
+
+
 def test_the_weights_of_a_fold_come_from_the_other_folds():
     scores, truth = noisy(2, 0.5)
     groups = np.arange(90) // 3

@@ -142,6 +142,10 @@ def test_flip_rate_scores_of_conditions_with_flips():
     assert found["previous"].low < 1 / 3 < found["previous"].high
     plain = summarise(table, CLASSIFICATION, reference="a", seed=0)
     assert not [s for s in plain.scalars if s.name == "flip_rate"]
+    stills = pa.concat_tables([table, classes("b", 1, np.zeros(12), np.zeros(12, int), condition="wind")])
+    options = SummaryOptions(groups={"wind": {"flips": "previous"}})
+    both = summarise(stills, CLASSIFICATION, reference="a", seed=0, resamples=10, options=options)
+    assert [(s.arm, s.value) for s in both.scalars if s.name == "flip_rate"] == [("a", pytest.approx(1 / 3))]
 
 
 def test_a_regression_target_beside_classes_has_no_flip_rate():

@@ -73,3 +73,12 @@ def test_a_table_of_an_older_run_has_no_metadata(tmp_path):
 
     pq.write_table(_table().drop_columns(["meta"]), tmp_path / "p.parquet")
     assert read_predictions(tmp_path / "p.parquet")["meta"].null_count == 90
+
+
+def test_empty_cells_of_a_table_are_unknown_and_do_not_hide_the_quartiles():
+    """An empty cell of a column of numbers is NaN, whose quartiles are NaN."""
+    ages = [{"age": float(i) if i < 80 else float("nan")} for i in range(90)]
+    found = {s.group: s.n for s in slices(make_tested(_table(meta=ages)), ["age"])}
+    assert found == {"1: 0 to 19.75": 20, "2: 19.75 to 39.5": 20, "3: 39.5 to 59.25": 20, "4: 59.25 to 79": 20} | {
+        "unknown": 10
+    }

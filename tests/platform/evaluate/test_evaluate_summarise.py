@@ -8,6 +8,7 @@ from evaluated import classes, make_tested, rows
 
 from blear.contracts import Metric, Values
 from blear.errors import RunError
+from blear.evaluate.compare_markdown import comparison_markdown
 from blear.evaluate.markdown import format_number, summary_markdown
 from blear.evaluate.statistics.paired_tests import paired_tests
 from blear.evaluate.summarise import summarise
@@ -209,6 +210,9 @@ def test_invalid_predictions_are_an_error():
     with pytest.raises(RunError, match="no finite prediction") as caught:
         summarise(_table("a", 1, [0, 1], [np.nan, 1]), [MAE], reference="a", seed=0)
     assert "diverged" in caught.value.do
+    probabilities = [[0.2, 0.3, 0.5], [np.nan] * 3]  # their largest one is the first
+    with pytest.raises(RunError, match=r"1 rows of arm 'a' \(blur 1\) have no finite probability"):
+        summarise(classes("a", 1, [2, 0], [2, 0], probabilities=probabilities), CLASSIFICATION, reference="a", seed=0)
     unfound = _table("a", 1, [0, 1], [np.nan, 1], found=[False, True])
     assert summarise(unfound, [MAE], reference="a", seed=0).estimates[0].value == 0.0
 
@@ -233,3 +237,11 @@ def test_columns_are_ascending_although_the_first_arm_has_only_some_levels():
     summary = summarise(pa.concat_tables(tables), [MAE], reference="experts", seed=0, resamples=20)
     assert summary.severities() == {"downscale": [1.0, 6.0]}
     assert "| experts | - | 0.000 |" in summary_markdown(summary)
+
+
+def test_bars_in_names_do_not_divide_cells():
+    table = pa.concat_tables([_table(arm, 1, [0, 1, 2, 3], [0, 1, 2, 4]) for arm in ("a|b", "c")])
+    text = comparison_markdown(summarise(table, [MAE], reference="a|b", seed=0, resamples=20))
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
+    bars = [{line.replace("\\|", "").count("|") for line in lines} for lines in tables]
+    assert bars == [{3}, {7}, {4}]

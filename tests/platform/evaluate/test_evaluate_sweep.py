@@ -100,5 +100,20 @@ def test_equal_labels_are_an_error(labels, message):
         of([{"use": "downscale", "label": label} for label in labels])
 
 
+@pytest.mark.parametrize(
+    ("over", "message"),
+    [
+        ({"factor": [2, 3, 2.0]}, "has the value 2 of 'factor' twice"),  # every sample would count twice
+        ({"factor": []}, "has no value of 'factor'"),
+        ({"factor": [2], "interpolation": [1]}, "has 2 parameters; a sweep varies exactly one"),
+        ({}, "has 0 parameters"),
+        ({"factor": [float("nan")]}, "a severity is a finite number"),
+    ],
+)
+def test_a_sweep_has_one_parameter_with_different_finite_values(over, message):
+    with pytest.raises(ValidationError, match=message):
+        of([{"use": "downscale", "over": over}])
+
+
 def test_generated_labels_avoid_given_labels():
     assert list(Evaluate(sweep=[{"use": "a"}, {"use": "b", "label": "a"}], arms={}).sweeps) == ["a 2", "a"]

@@ -22,8 +22,12 @@ from blear.evaluate.summarise import SummaryOptions
 from blear.job.schema import Equivalent
 from blear.report import build, compare
 from blear.report.curves import limits, panel_curve
+from blear.report.drawing import panel, style, svg
+from blear.report.figure import Figure, Panel, slug, unique_names
 from blear.report.levels import displayed_levels
+from blear.report.pictures import picture_uri
 from blear.report.run_files import read_run
+from blear.report.sections import confusion, learning
 from blear.report.text import format_p_value
 from blear.report.theme import ARM_COLORS, COLORS
 from blear.report.view import build_view
@@ -333,7 +337,7 @@ def test_runs_with_different_evaluations_have_no_page(runs, tmp_path):
     info = json.loads((other / "run.json").read_text())
     info["sweeps"][0]["parameter"] = "severity"
     (other / "run.json").write_text(json.dumps(info))
-    with pytest.raises(RunError, match="sweeps severity here, factor in another run"):
+    with pytest.raises(RunError, match="sweeps severity here, factor in a"):
         compare([runs[0], other], tmp_path / "out")
     with pytest.raises(RunError, match="this is a run folder"):
         compare(runs, runs[1])
@@ -375,3 +379,64 @@ def _lab(linear):
     xyz = to_xyz @ linear / np.array([0.9505, 1.0, 1.089])
     f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def _titled(title, tick="0"):
+    with style():
+        figure, axes = panel()
+        axes.set_title(title)
+        axes.set_yticks([0.5], labels=[tick])
+    return figure
+
+
+def test_panels_whose_names_are_the_same_for_files_keep_their_own_drawings(tmp_path):
+    """`slug` has no letters for names in Chinese; their fonts are those of the browser."""
+    arms = ("甲", "乙")
+    figure = Figure("confusion", "", [Panel(f"confusion-{slug(arm)}", arm, _titled(arm)) for arm in arms], [])
+    figure.save(tmp_path)
+    assert [name in text for name, (_, text) in zip(arms, figure.drawings, strict=True)] == [True, True]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "confusion-x-0.svg",
+        "confusion-x-1.svg",
+        "confusion.csv",
+    ]
+    assert [name for name, _ in figure.downloads] == ["confusion.csv", "confusion-x-0.svg", "confusion-x-1.svg"]
+    assert unique_names(["x", "y", "x", "x-2"]) == ["x-0", "y", "x-3", "x-2"]
+
+
+def test_names_in_figures_are_no_formulas_and_keep_their_numbers():
+    found = svg(_titled("from $5 to $6_", "1: 0.1234 to 0.5678"))
+    texts = re.findall("<text[^>]*>([^<]*)</text>", found)
+    assert {"from $5 to $6_", "1: 0.1234 to 0.5678"} <= set(texts)
+    assert not re.search(r"[0-9]\.[0-9]{3}", re.sub("<text[^>]*>[^<]*</text>", "", found))
+
+
+def test_a_logarithmic_loss_has_plain_labels():
+    losses = np.stack([np.arange(50), np.geomspace(20, 0.05, 50)])
+    found = svg(learning.canvas("sr", "loss", losses, np.empty((2, 0))))
+    assert {"0.1", "1", "10"} <= set(re.findall("<text[^>]*>([^<]*)</text>", found))
+
+
+def test_confusion_of_long_names_and_of_many_classes():
+    names = [f"{word} as the annotators of this dataset understood this expression" for word in ("calm", "happy")]
+    found = svg(confusion.canvas("a", "factor 2", names, np.array([[1.0, 0.0], [np.nan, np.nan]])))
+    assert "calm as t…pression" in found
+    many = np.eye(60)
+    found = svg(confusion.canvas("a", "factor 2", [f"class {i}" for i in range(60)], many))
+    assert found.count("var(--heat)") + found.count(COLORS["heat"][0]) == 60  # none of the 3,540 empty cells
+    assert "class 7" not in found
+
+
+def test_the_description_of_a_confusion_matrix_names_absent_classes(full):
+    _, page, summary = full
+    (one, *_) = (c for c in summary.confusion if c.condition == "clean")
+    counts = [[0] * 7, *one.counts[1:]]
+    changed = one.model_copy(update={"counts": counts})
+    view = build_view([read_run(full[0])])
+    section = confusion.section(replace(view, summary=summary.model_copy(update={"confusion": [changed]})))
+    assert "recall: anger absent, disgust " in section.figures[0].panels[0].alt
+    assert " absent" not in page
+
+
+def test_very_wide_pictures():
+    assert picture_uri(np.zeros((2, 900, 3), np.uint8)).startswith("data:image/webp;base64,")

@@ -12,10 +12,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from video_files import Kind, add_stream, decode_with_ffmpeg, encode, scene
 
 from blear.errors import DataError
-from blear.video import read_video
+from blear.video import probe_video, read_video
 from blear.video.deinterlace import Deinterlacer
 from blear.video.frames import RgbConverter, Thumbnails
 from blear.video.samples import sample_frames
@@ -217,8 +218,9 @@ def test_of_several_streams_the_largest_is_read(tmp_path: Path) -> None:
     assert next(read_video(tmp_path / "two.mkv", notice=notes.append)).image_HWC.shape == (48, 64, 3)
     assert notes == [f"{tmp_path / 'two.mkv'}: 2 video streams; stream 1 (64 x 48) is read"]
     assert next(read_video(tmp_path / "two.mkv", stream=0)).image_HWC.shape == (32, 32, 3)
-    with pytest.raises(DataError, match="there is no video stream 2"):
-        next(read_video(tmp_path / "two.mkv", stream=2))
+    for number in (2, -1):
+        with pytest.raises(DataError, match=f"there is no video stream {number}"):
+            next(read_video(tmp_path / "two.mkv", stream=number))
 
 
 @pytest.mark.parametrize("name", ["song.mp3", "song.mp4"])
@@ -348,3 +350,14 @@ def test_a_frame_that_cannot_be_converted_is_an_error_of_its_video() -> None:
         RgbConverter(64, 48, 1.0)(frame)
     with pytest.raises(DataError, match="a frame cannot be converted to RGB"):
         Thumbnails()(frame)
+
+
+def test_an_animated_webp_of_a_huge_size_is_an_error(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.full((16, 16, 3), value, np.uint8)) for value in (0, 200)]
+    frames[0].save(path := tmp_path / "huge.webp", save_all=True, append_images=frames[1:])
+    content = bytearray(path.read_bytes())
+    content[24:30] = 2 * (13_999).to_bytes(3, "little")  # the canvas in the chunk VP8X, less 1
+    path.write_bytes(content)
+    for read in (lambda: next(read_video(path)), lambda: probe_video(path)):
+        with pytest.raises(DataError, match=r"Image size \(196000000 pixels\) exceeds limit"):
+            read()

@@ -51,7 +51,14 @@ def sample_pictures(places: list[Path]) -> PictureSample:
                 with Image.open(picture) as image:
                     sides.append(min(image.size))
                     grey = grey and _is_grey(image)
-            except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            except (
+                UnidentifiedImageError,
+                OSError,
+                SyntaxError,
+                ValueError,
+                RuntimeError,
+                Image.DecompressionBombError,
+            ):
                 continue
         if len(sides) >= MOST:
             break

@@ -14,8 +14,8 @@ import pyarrow as pa
 from blear.errors import RunError
 from blear.evaluate.ensemble.members import DecisionUnit, Member, read_members
 from blear.evaluate.ensemble.weights import GRID_STEPS, MAX_MEMBERS, cross_validated_fusion, fuse, search_weights
-from blear.evaluate.markdown import format_number
-from blear.evaluate.predictions import SCHEMA, write_predictions
+from blear.evaluate.markdown import escaped, format_number
+from blear.evaluate.predictions import PRIORS_KEY, SCHEMA, write_predictions
 from blear.evaluate.statistics.prediction_groups import choose_cluster_kind
 from blear.evaluate.summarise import summarise
 from blear.evaluate.summary import Summary
@@ -81,7 +81,7 @@ def fuse_runs(
     scores_MNK = np.stack([m.probabilities_NK * (m.rows_N[:, None] if score == "sum" else 1) for m in members])
     weighting = _choose_weights(members, scores_MNK, weights, score, seed)
     tables = [_named(member.table, member.label) for member in members]
-    table = pa.concat_tables([*tables, _fused(members, weighting)])
+    table = _without_priors(pa.concat_tables([*tables, _fused(members, weighting)]))
     summary = summarise(
         table, CLASSIFICATION, reference=members[0].label, seed=seed, resamples=resamples, cluster=members[0].cluster
     )
@@ -170,6 +170,12 @@ def _named(table: pa.Table, label: str) -> pa.Table:
     return table.set_column(SCHEMA.get_field_index("arm"), "arm", pa.array([label] * table.num_rows, pa.string()))
 
 
+def _without_priors(table: pa.Table) -> pa.Table:
+    """Removes the class priors: the fused arm has none, so that missed faces count as wrong in every arm."""
+    metadata = table.schema.metadata or {}
+    return table.replace_schema_metadata({key: value for key, value in metadata.items() if key != PRIORS_KEY})
+
+
 def _fused(members: Sequence[Member], weighting: _Weighting) -> pa.Table:
     """Builds the rows of the fused arm; a row has no prediction where no member with a weight has found a face."""
     table = _named(members[0].table, weighting.arm)
@@ -196,12 +202,15 @@ def _as_markdown(summary: Summary, members: Sequence[Member], weighting: _Weight
     for condition, severities in summary.severities().items():
         for severity in severities:
             heads = ["weight", "clips", *(metric.label for metric in summary.metrics)]
-            lines = [f"| {condition} {severity:g} | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
+            lines = [
+                f"| {escaped(condition)} {severity:g} | " + " | ".join(heads) + " |",
+                "| --- |" + " ---: |" * len(heads),
+            ]
             for arm in summary.arms:
                 cells = [_cell(summary, arm, condition, severity, metric.name) for metric in summary.metrics]
                 headline = summary.estimate(arm, condition, severity)
                 clips = "-" if headline is None else str(headline.n)
-                lines.append(f"| {arm} | " + " | ".join([shown.get(arm, ""), clips, *cells]) + " |")
+                lines.append(f"| {escaped(arm)} | " + " | ".join([shown.get(arm, ""), clips, *cells]) + " |")
             parts.append("\n".join(lines))
     split = members[0].split or "an unknown split"
     notes = f"On {split}; weights: {weighting.source}. In brackets: 95 % interval, {summary.resamples} resamples of "

@@ -30,9 +30,15 @@ def fuse(scores_MNK: np.ndarray, weights_M: np.ndarray) -> np.ndarray:
 
 
 def search_weights(scores_MNK: np.ndarray, truth_N: np.ndarray) -> np.ndarray:
-    """Returns the weights of the grid with the highest accuracy, [M]; of ties, the weights nearest to equal."""
+    """Returns the weights of the grid with the highest accuracy, [M]; of ties, the weights nearest to equal.
+
+    A row without a score of a member that has a weight is wrong.
+    """
     candidates_GM = weight_grid(len(scores_MNK))
-    correct_G = [(np.tensordot(w, scores_MNK, axes=1).argmax(axis=1) == truth_N).sum() for w in candidates_GM]
+    correct_G = []
+    for weights_M in candidates_GM:
+        sums_NK = np.tensordot(weights_M, scores_MNK, axes=1)
+        correct_G.append(((sums_NK.argmax(axis=1) == truth_N) & (sums_NK.max(axis=1) > 0)).sum())
     return candidates_GM[int(np.argmax(correct_G))]
 
 

@@ -134,7 +134,7 @@ def _bias(value: float, defined_R: np.ndarray) -> float:
 def _adjusted(z_2: np.ndarray, bias: float, acceleration: float) -> np.ndarray:
     """Adjusts the normal scores of both ends for bias and acceleration; beyond the formula's pole they are infinite."""
     below = 1 - acceleration * z_2
-    return np.where(below > 0, bias + z_2 / np.where(below > 0, below, 1), np.sign(z_2) * np.inf)
+    return np.where(below > 0, bias + z_2 / np.where(below > 0, below, 1), np.copysign(np.inf, z_2))
 
 
 def _acceleration(jackknife_J: np.ndarray) -> float:

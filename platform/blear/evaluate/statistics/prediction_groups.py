@@ -134,7 +134,7 @@ def group_predictions(table: pa.Table, kind: ClusterKind) -> Iterator[tuple[Grou
     """Yields the groups of a table in order of appearance.
 
     Raises:
-        RunError: a truth or a prediction is not finite.
+        RunError: a truth, a prediction or a probability is not finite.
     """
     numbered = {name: table[name].combine_chunks().dictionary_encode() for name in ("arm", "condition", "sample", kind)}
     codes = {name: np.asarray(array.indices) for name, array in numbered.items()}
@@ -146,12 +146,15 @@ def group_predictions(table: pa.Table, kind: ClusterKind) -> Iterator[tuple[Grou
     classes, priors = len(class_names(table)), class_priors(table)
     truth_shares_NK = _shares(table, TRUTH_SHARES, classes) if is_distribution(table) else None
     predicted_NK = None if truth_shares_NK is None else _shares(table, "probabilities", classes)
+    finite_N = _has_finite_probabilities(table) if classes else None  # the most probable class of NaN is the first one
 
     def make(key: GroupKey, rows: np.ndarray) -> PredictionGroup:
         found = columns["found"][rows].astype(bool)
         seen, unseen = rows[found], rows[~found]
         _require_finite(key, "truth", columns["truth"][rows])
         _require_finite(key, "prediction", columns["prediction"][seen])
+        if finite_N is not None:
+            _require_finite(key, "probability", np.where(finite_N[seen], 0.0, np.nan))
         stages = pc.unique(table["stage"].take(pa.array(rows))).to_pylist()
         prior = priors.get(stages[0]) if len(stages) == 1 else None
         return PredictionGroup(
@@ -195,6 +198,15 @@ def _shares(table: pa.Table, column: str, classes: int) -> np.ndarray:
     shares_NK = np.zeros((len(values), classes))
     shares_NK[values.is_valid().to_numpy(zero_copy_only=False)] = values.flatten().to_numpy().reshape(-1, classes)
     return shares_NK
+
+
+def _has_finite_probabilities(table: pa.Table) -> np.ndarray:
+    """Returns whether all probabilities of each row are finite, bool [N]; a null has none."""
+    lists = table["probabilities"].combine_chunks()
+    finite_N = np.ones(len(lists), bool)
+    rows_V, values_V = pc.list_parent_indices(lists).to_numpy(), lists.flatten().to_numpy(zero_copy_only=False)
+    finite_N[rows_V[~np.isfinite(values_V)]] = False
+    return finite_N
 
 
 def _require_finite(key: GroupKey, column: str, values: np.ndarray) -> None:

@@ -73,6 +73,8 @@ def flip_rate_scores(
         for key in (key for key in tested.groups if key[1] == condition):
             own = clips.filter(pc.and_(pc.equal(clips["arm"], key[0]), pc.equal(clips["severity"], key[2])))
             clusters_N = np.array([cluster_index[name] for name in own[tested.kind].to_pylist()], dtype=np.int64)
+            if not own.num_rows:  # a model of single frames has no flips
+                continue
             rate_N, seed_N = own["flip_rate"].to_numpy(), own["seed"].to_numpy()
             estimate = tested.resampler.mean_over_seeds(
                 [tested.resampler.mean(rate_N[seed_N == s], clusters_N[seed_N == s]) for s in np.unique(seed_N)]

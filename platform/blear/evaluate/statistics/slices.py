@@ -77,7 +77,7 @@ def _slice_names(tested: TestedPredictions, column: str) -> np.ndarray:
     if column in TABLE_COLUMNS:
         found = [_UNKNOWN if value in (None, "") else value for value in tested.table[column].to_pylist()]
     else:
-        found = [dict(row or ()).get(column, _UNKNOWN) for row in tested.table[META].to_pylist()]
+        found = [_known(dict(row or ()).get(column)) for row in tested.table[META].to_pylist()]
     known = {value for value in found if value != _UNKNOWN}
     if not known:
         raise RunError(f"no sample has {column!r} in its metadata", "evaluate.slices", _known_columns(tested.table))
@@ -90,11 +90,17 @@ def _slice_names(tested: TestedPredictions, column: str) -> np.ndarray:
     return _quarters([None if value == _UNKNOWN else float(value) for value in found])
 
 
+def _known(value: str | None) -> str:
+    """Returns a metadata value; `unknown` without one, and for NaN, which tables have for an empty cell."""
+    return _UNKNOWN if value is None or value.strip().lower() in ("", "nan") else value
+
+
 def _numbers(known: set[str]) -> list[float] | None:
     try:
-        return [float(value) for value in known]
+        numbers = [float(value) for value in known]
     except ValueError:
         return None
+    return numbers if np.isfinite(numbers).all() else None
 
 
 def _quarters(values: Sequence[float | None]) -> np.ndarray:

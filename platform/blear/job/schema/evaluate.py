@@ -52,9 +52,14 @@ class Sweep(Use):
     @field_validator("over")
     @classmethod
     def _severities(cls, over: dict[str, list[float | list[float]]] | None) -> Any:
-        for values in (over or {}).values():
-            for value in values:
-                severity_of(value)
+        if over is not None and len(over) != 1:
+            raise ValueError(f"has {len(over)} parameters; a sweep varies exactly one")
+        for parameter, values in (over or {}).items():
+            severities = [severity_of(value) for value in values]
+            if not severities:
+                raise ValueError(f"has no value of {parameter!r}")
+            if twice := [one for one in severities if severities.count(one) > 1]:
+                raise ValueError(f"has the value {twice[0]:g} of {parameter!r} twice")
         return over
 
 

@@ -19,7 +19,9 @@ from blear.report.view import Arm, View
 STRONGEST = 0.6
 """Opacity of a share of 1; the number in the cell is readable on it."""
 _CHARACTER_WIDTH = 0.068  # inches
-_MAX_LABELLED_CLASSES = 10  # more classes have no numbers in the cells
+_MAX_NUMBERED_CLASSES = 10  # more classes have no numbers in the cells
+_MAX_NAMED_CLASSES = 40  # more classes have no names at the axes
+_NAME_LENGTH = 18
 
 
 def section(view: View) -> Section | None:
@@ -55,7 +57,8 @@ def canvas(arm: str, level: str, classes: Sequence[str], shares_KK: np.ndarray) 
     """Draws one matrix; a larger share is darker."""
     count = len(classes)
     with style():
-        longest = max(len(name) for name in classes) * _CHARACTER_WIDTH
+        labels = [shortened(name, _NAME_LENGTH) for name in classes] if count <= _MAX_NAMED_CLASSES else []
+        longest = max((len(label) for label in labels), default=0) * _CHARACTER_WIDTH
         figure, axes = panel(height=PANEL[0], left=0.35 + longest, bottom=0.35 + 0.75 * longest, top=0.4)
         axes.grid(visible=False)
         axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
@@ -64,15 +67,17 @@ def canvas(arm: str, level: str, classes: Sequence[str], shares_KK: np.ndarray) 
                 share = shares_KK[row, column]
                 if not np.isfinite(share):
                     continue
-                cell = (column - 0.5, row - 0.5)
-                axes.add_patch(Rectangle(cell, 1, 1, color=COLORS["heat"][0], alpha=STRONGEST * share, linewidth=0))
-                if count <= _MAX_LABELLED_CLASSES:
+                if share > 0:
+                    cell = (column - 0.5, row - 0.5)
+                    axes.add_patch(Rectangle(cell, 1, 1, color=COLORS["heat"][0], alpha=STRONGEST * share, linewidth=0))
+                if count <= _MAX_NUMBERED_CLASSES:
                     weight = "bold" if row == column else "normal"
                     axes.text(
                         column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=8, fontweight=weight
                     )
-        axes.set_xticks(range(count), labels=classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
-        axes.set_yticks(range(count), labels=classes, fontsize=8)
+        places = range(len(labels))
+        axes.set_xticks(places, labels=labels, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
+        axes.set_yticks(places, labels=labels, fontsize=8)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(True)
         axes.set_xlabel("predicted")
@@ -103,7 +108,10 @@ def _alt(arm: Arm, level: DisplayedLevel, classes: Sequence[str], shares_KK: np.
     known = np.nan_to_num(shares_KK)
     wrong = known - np.diag(np.diag(known))
     row, column = np.unravel_index(wrong.argmax(), wrong.shape)
-    recall = ", ".join(f"{name} {100 * known[i, i]:.0f} %" for i, name in enumerate(classes))
+    recall = ", ".join(
+        f"{name} {100 * shares_KK[i, i]:.0f} %" if np.isfinite(shares_KK[i, i]) else f"{name} absent"
+        for i, name in enumerate(classes)
+    )
     text = f"Confusion matrix of {arm.label} at {level.text}; recall: {recall}"
     if wrong.max() > 0:
         text += f"; most frequent error: {classes[row]} predicted as {classes[column]}, {100 * wrong.max():.0f} %"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from blear.report.drawing import panel, style
 from blear.report.figure import Cell, Figure, Panel, slug
@@ -37,16 +37,11 @@ def section(view: View) -> Section | None:
             rows += _rows(run.info.name, info.name, log)
     if not panels:
         return None
-    names = [panel.name for panel in panels]
-    unique = [
-        Panel(name if names.count(name) == 1 else f"{name}-{i}", panel.alt, panel.canvas)
-        for i, (name, panel) in enumerate(zip(names, panels, strict=True))
-    ]
     caption = (
         "Loss and validation metric against the step; lines: training, dots: validation. The loss axis is logarithmic "
         "where the loss spans a decade. The training metric is of the batches of one log line, in training mode."
     )
-    return Section("learning", "Learning curves", [Figure("learning", caption, unique, rows)])
+    return Section("learning", "Learning curves", [Figure("learning", caption, panels, rows)])
 
 
 def canvas(title: str, quantity: str, training: np.ndarray, validation: np.ndarray) -> Canvas:
@@ -62,6 +57,8 @@ def canvas(title: str, quantity: str, training: np.ndarray, validation: np.ndarr
         known = known[np.isfinite(known)]
         if quantity == "loss" and len(known) and known.min() > 0 and known.max() >= 10 * known.min():
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(_PlainLogFormatter())
+            axes.yaxis.set_minor_formatter(_PlainLogFormatter(labelOnlyBase=False, minor_thresholds=(1.5, 0.4)))
         axes.set_title(shortened(title))
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -69,6 +66,13 @@ def canvas(title: str, quantity: str, training: np.ndarray, validation: np.ndarr
         if validation.size:
             axes.legend(frameon=False, fontsize=8)
     return figure
+
+
+class _PlainLogFormatter(LogFormatter):
+    """Labels of a logarithmic axis without mathematical text."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def thinned(points: np.ndarray) -> np.ndarray:

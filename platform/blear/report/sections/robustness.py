@@ -38,11 +38,11 @@ def _figure(view: View) -> Figure:
         ]
     else:
         shared = limits(view)
-        names = [slug(sweep.condition) for sweep in view.sweeps]
-        unique = [n if names.count(n) == 1 else f"{n}-{i}" for i, n in enumerate(names)]
         panels = [
-            Panel(f"robustness-{name}", _alt(view, sweep), panel_curve(view, sweep, shared, titled=True))
-            for name, sweep in zip(unique, view.sweeps, strict=True)
+            Panel(
+                f"robustness-{slug(sweep.condition)}", _alt(view, sweep), panel_curve(view, sweep, shared, titled=True)
+            )
+            for sweep in view.sweeps
         ]
     summary = view.summary
     caption = f"{view.headline.label} against severity"
