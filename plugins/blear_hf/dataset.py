@@ -46,7 +46,9 @@ class HfDataset:
         )
         self._check("column", [*(frame_columns or ["image"]), *params.targets, *filter(None, [params.subject])], kinds)
         self._frames, self._video = frame_columns[0], kinds[frame_columns[0]] == "Video"
-        self.targets = tuple(map(self._target, params.targets or self._label_columns(kinds)))
+        names = params.targets or self._label_columns(kinds)
+        self._require_alike([self._frames, *names, *filter(None, [params.subject])])
+        self.targets = tuple(map(self._target, names))
         length = params.length if self._video else 1
         self.clip = ClipSpec(length, 3 if params.color == "rgb" else 1, params.size, params.size)
 
@@ -87,6 +89,20 @@ class HfDataset:
             raise DataError(
                 f"no {what} {', '.join(map(repr, missing))}", self._where, f"it has: {', '.join(available)}"
             )
+
+    def _require_alike(self, names: Sequence[str]) -> None:
+        """Raises a DataError where a column of another split is missing, of another kind, or has its classes in another
+        order."""
+        for split in self.splits[1:]:
+            features = self._rows[split].features
+            for name in names:
+                own, found = self._columns[name], features.get(name)
+                if type(found) is not type(own) or getattr(found, "names", ()) != getattr(own, "names", ()):
+                    what = (
+                        f"column {name!r} is {own} in split {self.splits[0]!r}, but {found or 'missing'} in {split!r}"
+                    )
+                    do = "cast the splits to the same features (`cast_column`), or name the others in `splits`"
+                    raise DataError(what, self._where, do)
 
     def _label_columns(self, kinds: dict[str, str]) -> list[str]:
         """Returns the columns of type ClassLabel, else the column `label` or `labels`, whatever its type is."""
@@ -183,7 +199,12 @@ def _load(params: HfParams, where: str) -> dict[str, Any]:
         raise DataError(f"cannot be loaded: {error}", where, "check name, folder and connection") from error
     if isinstance(loaded, datasets.Dataset):  # of one split, whose name `save_to_disk` keeps in the features only
         loaded = datasets.DatasetDict({"train": loaded})
-    for name, feature in next(iter(loaded.values())).features.items():
+    return {split: _encoded(rows) for split, rows in loaded.items()}
+
+
+def _encoded(rows: Any) -> Any:
+    """The rows with images and videos as encoded bytes."""
+    for name, feature in rows.features.items():
         if isinstance(feature, datasets.Image | datasets.Video):
-            loaded = loaded.cast_column(name, type(feature)(decode=False))  # keep the encoded bytes
-    return dict(loaded)
+            rows = rows.cast_column(name, type(feature)(decode=False))
+    return rows

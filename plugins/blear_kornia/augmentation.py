@@ -11,7 +11,7 @@ from kornia import augmentation
 from torch import Tensor
 from torch.nn.functional import pad
 
-from blear.contracts import BuildContext, DrawKeys, Draws, Params
+from blear.contracts import BuildContext, ClipSpec, DrawKeys, Draws, Params
 from blear.errors import PluginError
 from blear_kornia.choices import AS_COLOUR, BY_VALUE, COLOUR_ONLY, ONE_BY_ONE, PADDED, SHARED, TENSOR, WARPING
 from blear_kornia.keyed_random import KeyedRandom
@@ -30,8 +30,8 @@ class Augmentation:
         context: has the clip's shape, which `draw` needs.
 
     Raises:
-        PluginError: kornia refuses the parameters; or the frames are neither grey nor RGB, or grey for a class that
-            changes colour. Wrong frames raise here if the clip's shape is known, otherwise in `apply`.
+        PluginError: kornia refuses the parameters; or the frames are neither grey nor RGB, grey for a class that
+            changes colour, or too small. Wrong frames raise here if the clip's shape is known, otherwise in `apply`.
     """
 
     def __init__(self, name: str, params: Params, context: BuildContext) -> None:
@@ -46,6 +46,7 @@ class Augmentation:
         self.moves_content = name in WARPING or isinstance(self._class, augmentation.GeometricAugmentationBase2D)
         if self._clip is not None:
             self._check(self._clip.channels)
+            self._try(self._clip)
 
     def draw(self, keys: DrawKeys) -> Draws:
         """Returns kornia's parameters with the first dimension B, on the CPU; no draws for an empty batch."""
@@ -74,6 +75,16 @@ class Augmentation:
         known = SEVERITIES.get(self._name, {})
         given = self._params.model_dump(mode="json", exclude_defaults=True) | {"p": 1.0}
         return [given | {known["swept"]: value} for value in known.get("levels", ())]
+
+    def _try(self, clip: ClipSpec) -> None:
+        """Applies the class to one black frame. A training with p below 1 would otherwise fail at a later step only."""
+        draws = self.draw(DrawKeys(0, 0, np.zeros(1, np.int64), np.zeros(1, np.int64)))
+        draws["batch_prob"] = torch.ones_like(draws["batch_prob"])
+        try:
+            self.apply(torch.zeros(1, 1, clip.channels, clip.height, clip.width), draws)
+        except Exception as error:
+            size = f"{clip.channels} x {clip.height} x {clip.width}"
+            raise self._error(f"kornia fails on frames of {size}: {error}", "change the parameters") from error
 
     def _drawn(self, keys: DrawKeys) -> Draws:
         assert self._clip is not None

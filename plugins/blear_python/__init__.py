@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,9 @@ from blear.contracts import Component, Params
 from blear.hooks import hookimpl
 
 PLUGIN_API = 1
+
+Mean = Annotated[float, Field(allow_inf_nan=False)]
+Std = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class ModuleParams(Params):
@@ -27,15 +30,15 @@ class ModuleParams(Params):
         description="name of a feature -> `output` of the network, `output.KEY` or `output.0` of a dict or tuple, or "
         "the name of a module whose output it is. `embedding` is averaged over rows and columns of a map",
     )
-    drop: list[str] = Field(
+    drop: list[Annotated[str, Field(min_length=1)]] = Field(
         default_factory=list,
         description="modules to replace by an identity, such as the last layer: `fc`, `classifier.6`",
     )
     channels: Literal[1, 3] | None = Field(
         None, description="channels of the network's input: 3 repeats a grey frame, 1 makes luma; null: as the data"
     )
-    mean: float | list[float] = Field(0.0, description="subtracted from the frames, which are in [0, 1]")
-    std: float | list[float] = Field(1.0, description="divides the frames after that")
+    mean: Mean | list[Mean] = Field(0.0, description="subtracted from the frames, which are in [0, 1]")
+    std: Std | list[Std] = Field(1.0, description="divides the frames after that")
     clips: bool = Field(
         False, description="whether the network takes clips [B, T, C, H, W]; false: frames [N, C, H, W]"
     )

@@ -17,7 +17,7 @@ class TimmParams(Params):
     """Parameters of `timm/model`."""
 
     model: str = Field(description="name of the network in timm: `resnet18`, `convnext_atto`, `vit_tiny_patch16_224`")
-    pretrained: bool = Field(False, description="load timm's pretrained weights, downloaded when the stage is built")
+    pretrained: bool = Field(False, description="load timm's pretrained weights, downloaded before training")
     options: dict[str, Any] = Field(
         default_factory=dict, description="other arguments of `timm.create_model`: `drop_path_rate`, `img_size`, ..."
     )
@@ -41,5 +41,6 @@ def register_backbones() -> list[Component]:
             TimmParams,
             "blear_timm.backbone:TimmBackbone",
             examples=(small, {"model": "resnet10t", "options": {"drop_path_rate": 0.1}}),
+            rename_tables={"timm": {"*": "net.*"}},
         )
     ]

@@ -21,7 +21,8 @@ class TimmBackbone(nn.Module):
 
     Frames are normalised with timm's mean and standard deviation of the network; for grey frames with their averages
     over the channels. `layerN` [B, T, C, h, w] are the network's intermediate features, coarser with N; for a
-    transformer the patch grid after each block. Parameter names are timm's with the prefix `net.`.
+    transformer the patch grid after each block. Parameter names are timm's with the prefix `net.` (the
+    rename table `timm`).
 
     Raises:
         PluginError: timm has no such network, the network does not accept frames of this shape, or the weights cannot
@@ -36,7 +37,7 @@ class TimmBackbone(nn.Module):
         if context.clip is None:
             raise PluginError("needs the shape of the clips to be built", _NAME, "build it with a context with `clip`")
         channels = context.clip.channels
-        self.net = _network(params, channels)
+        self.net = _network(params, channels, params.pretrained and context.pretrained)
         config: Any = self.net.pretrained_cfg
         for name in ("mean", "std"):
             given = torch.tensor(config.get(name) or ((0.0,) * 3 if name == "mean" else (1.0,) * 3))
@@ -62,14 +63,14 @@ class TimmBackbone(nn.Module):
         return {"embedding": embedding.unflatten(0, clips), **maps}
 
 
-def _network(params: TimmParams, channels: int) -> Any:
+def _network(params: TimmParams, channels: int, pretrained: bool) -> Any:
     if params.model.split(".")[0] not in timm.list_models():
         close = difflib.get_close_matches(params.model, timm.list_models(), n=3)
         do = f"did you mean {' or '.join(close)}?" if close else "see timm.list_models()"
         raise PluginError(f"timm has no network {params.model!r}", _NAME, do)
     arguments = {"num_classes": 0, "in_chans": channels} | params.options
     try:
-        net = timm.create_model(params.model, pretrained=params.pretrained, **arguments)
+        net = timm.create_model(params.model, pretrained=pretrained, **arguments)
     except (OSError, RuntimeError) as error:  # no connection, or no weights of this name
         do = "check the name and the connection, or take weights from a file: start_from"
         raise PluginError(f"timm's weights cannot be had: {error}", _NAME, do) from error

@@ -18,16 +18,20 @@ class TorchvisionParams(Params):
     model: str = Field(description="name of the network in torchvision: `resnet18`, `convnext_tiny`, `vit_b_16`")
     weights: str | None = Field(
         None,
-        description="torchvision's weights, `DEFAULT` or a name as `IMAGENET1K_V1`, downloaded when the stage is "
-        "built; null: random, or `start_from` a file",
+        description="torchvision's weights, `DEFAULT` or a name as `IMAGENET1K_V1`, downloaded before training; null: "
+        "random, or `start_from` a file",
     )
     features: dict[str, str] = Field(
         default_factory=dict,
         description="name of a feature map -> name of a module whose output it is, for instance {map: layer4}",
     )
-    normalise: bool = Field(True, description="subtract ImageNet's mean and divide by its standard deviation")
+    normalise: bool = Field(
+        True, description="normalise frames by the mean and deviation of `weights`; without them, by those of ImageNet"
+    )
     options: dict[str, Any] = Field(
-        default_factory=dict, description="other arguments of `torchvision.models.get_model`: `image_size`, `dropout`"
+        default_factory=dict,
+        description="other arguments of `torchvision.models.get_model`: `image_size`, `dropout`; for a file of "
+        "torchvision's `googlenet` or `inception_v3` `{transform_input: true}`, which `weights` implies",
     )
 
 

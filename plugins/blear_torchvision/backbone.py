@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import WeightsEnum
 from torchvision.models.swin_transformer import PatchMerging, PatchMergingV2, SwinTransformerBlock
 
 import torchvision
@@ -16,13 +17,15 @@ from blear_torchvision import TorchvisionParams
 
 _NAME = "torchvision/model"
 _ROUNDING = 2.0  # pixels: each stride of a network rounds, so that a map has the frame's proportions up to this
+_TRANSFORMING = ("googlenet", "inception_v3")  # convert ImageNet's normalisation to that of their weights
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class TorchvisionBackbone(nn.Module):
     """Clips [B, T, C, H, W] in [0, 1] -> `embedding` [B, T, D], the input of the network's last linear layer, and maps.
 
-    Frames are normalised with ImageNet's mean and standard deviation; a grey frame is repeated in three channels.
+    Frames are normalised with the mean and standard deviation of `params.weights`, without weights those of ImageNet; a
+    grey frame is repeated in three channels.
     `params.features` names modules whose outputs are maps [B, T, C, h, w]; those of Swin's blocks, which have the
     channels last, are permuted. Parameter names are torchvision's with the
     prefix `net.` (the rename table `torchvision`); the last linear layer is left out.
@@ -39,7 +42,8 @@ class TorchvisionBackbone(nn.Module):
         super().__init__()
         if context.clip is None:
             raise PluginError("needs the shape of the clips to be built", _NAME, "build it with a context with `clip`")
-        self.net = _network(params)
+        weights = _weights(params)
+        self.net = _network(params, weights, context.pretrained)
         self._maps = params.features
         modules = dict(self.net.named_modules())
         for name in params.features.values():
@@ -48,7 +52,9 @@ class TorchvisionBackbone(nn.Module):
                     key for key, _ in self.net.named_children()
                 )
                 raise PluginError(f"{params.model} has no module {name!r}", f"{_NAME}.features", f"known: {close}")
-        mean, std = (_MEAN, _STD) if params.normalise else ((0.0,) * 3, (1.0,) * 3)
+        preset: Any = None if weights is None else weights.transforms()
+        mean, std = (_MEAN, _STD) if preset is None else (tuple(preset.mean), tuple(preset.std))
+        mean, std = (mean, std) if params.normalise else ((0.0,) * 3, (1.0,) * 3)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
         clip = context.clip
@@ -106,17 +112,40 @@ def _has_channels_last(module: nn.Module) -> bool:
     return isinstance(module, (SwinTransformerBlock, PatchMerging, PatchMergingV2))
 
 
-def _network(params: TorchvisionParams) -> nn.Module:
+def _weights(params: TorchvisionParams) -> WeightsEnum | None:
+    """The entry of torchvision's weights with their address and preprocessing; nothing is downloaded."""
     known = torchvision.models.list_models(module=torchvision.models)
     if params.model not in known:
         close = difflib.get_close_matches(params.model, known, n=3)
         do = f"did you mean {' or '.join(close)}?" if close else "see torchvision.models.list_models()"
         raise PluginError(f"torchvision has no classification network {params.model!r}", _NAME, do)
-    auxiliary = {"init_weights": False} if params.model in ("googlenet", "inception_v3") else {}
-    if auxiliary and params.weights is None:
-        auxiliary |= {"aux_logits": False}
+    if params.weights is None:
+        return None
+    entries = torchvision.models.get_model_weights(params.model)
+    name = params.weights.removeprefix(f"{entries.__name__}.")
+    if name not in entries.__members__:
+        what = f"torchvision rejects it: {params.model} has no weights {params.weights!r}"
+        raise PluginError(what, f"{_NAME}.weights", f"known: {', '.join(entries.__members__)}")
+    return entries[name]
+
+
+def _implied(model: str, weights: WeightsEnum) -> dict[str, Any]:
+    """The arguments that torchvision itself derives from weights: those of a network of the same shape."""
+    if model in _TRANSFORMING:
+        return {"transform_input": True, "aux_logits": False}
+    size = weights.meta["min_size"]
+    return {"image_size": size[0]} if model.startswith("vit_") else {"input_size": size} if model == "maxvit_t" else {}
+
+
+def _network(params: TorchvisionParams, weights: WeightsEnum | None, pretrained: bool) -> nn.Module:
+    arguments: dict[str, Any] = {"init_weights": False} if params.model in _TRANSFORMING else {}
+    if params.model in _TRANSFORMING and weights is None:
+        arguments |= {"aux_logits": False}
+    if weights is not None and not pretrained:
+        arguments |= _implied(params.model, weights)
+    loaded = weights if pretrained else None
     try:
-        net: Any = torchvision.models.get_model(params.model, weights=params.weights, **(auxiliary | params.options))
+        net: Any = torchvision.models.get_model(params.model, weights=loaded, **(arguments | params.options))
     except (TypeError, ValueError, KeyError) as error:
         raise PluginError(f"torchvision rejects it: {error}", _NAME, "change `weights` or `options`") from error
     except OSError as error:  # no connection

@@ -186,6 +186,25 @@ def test_a_column_that_is_no_label_is_named(folders, tmp_path):
         build(source=tmp_path / "unlabelled")
 
 
+def test_splits_whose_columns_differ_are_refused(folders, tmp_path):
+    """The class numbers of a split whose classes have another order are other labels."""
+    table = datasets.load_dataset(str(folders))["train"]
+    swapped = table.cast_column("label", datasets.ClassLabel(names=["red", "blue"]))
+    wholes = table.add_column("level", [1] * len(table))
+    for name, test, what in (
+        ("order", swapped, r"'label' is ClassLabel\(.*\['blue', 'red'\].*, but ClassLabel\(.*\['red', 'blue'\]"),
+        ("missing", table.rename_column("image", "picture"), "'image' is Image.*but missing in 'test'"),
+        ("kind", table.remove_columns("label").add_column("label", ["red"] * len(table)), "'label' is ClassLabel"),
+    ):
+        datasets.DatasetDict({"train": table, "test": test}).save_to_disk(tmp_path / name)
+        with pytest.raises(DataError, match=what):
+            build(source=tmp_path / name)
+        assert build(source=tmp_path / name, splits=["train"]).splits == ("train",)
+    narrow = wholes.cast_column("level", datasets.Value("int8"))
+    datasets.DatasetDict({"train": wholes, "test": narrow}).save_to_disk(tmp_path / "narrow")
+    assert len(read(build(source=tmp_path / "narrow", targets=["level"]), "test")) == 6
+
+
 def test_the_hub_without_a_connection(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)

@@ -178,3 +178,14 @@ def test_the_shape_of_the_clips_must_be_known_to_draw():
     component = COMPONENTS["RandomGaussianNoise"]
     with pytest.raises(PluginError, match="needs the shape of the clips"):
         component.build(component.params(), BuildContext()).draw(keys(1))
+
+
+def test_parameters_that_fail_on_the_frames_are_refused_whatever_the_probability():
+    """With p below 1 the first clips may stay unchanged, and the training would fail at a later step."""
+    for name, given, size in (
+        ("RandomThinPlateSpline", {"padding_mode": "fill"}, 32),
+        ("RandomGaussianBlur", {"kernel_size": [63, 63]}, 24),
+        ("RandomClahe", {}, 8),
+    ):
+        with pytest.raises(PluginError, match=f"kornia fails on frames of 3 x {size} x {size}"):
+            build(name, size=size, p=0.01, **given)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from blear.contracts import BuildContext, ClipSpec
@@ -138,3 +139,9 @@ def test_conformance() -> None:
             continue
         asked += 1
     assert asked >= 6
+
+
+def test_a_normalisation_that_gives_no_numbers_is_refused() -> None:
+    for given in ({"std": 0}, {"std": [0.2, 0.0, 0.2]}, {"mean": float("nan")}, {"drop": [""]}):
+        with pytest.raises(ValidationError):
+            ModuleParams(path="torchvision.models:resnet18", **given)

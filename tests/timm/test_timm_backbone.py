@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 
-from blear.contracts import BuildContext, ClipSpec
+import blear
+from blear.contracts import BuildContext, ClipSpec, Target
 from blear.errors import PluginError
+from blear.job.schema import StartFrom
+from blear.models.card import ModelCard
+from blear.models.model import Model
+from blear.plugin.discovery import load_plugins
+from blear.storage.run_folder import RunFolder
 from blear.testing import NotCheckedError, checks_of
+from blear.train.transfer import load_initial_weights
 from blear_timm import TimmParams
 from blear_timm.backbone import TimmBackbone
 
@@ -73,3 +82,29 @@ def test_errors_of_timm_are_reported(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(PluginError, match="timm's weights cannot be had"):
         build("resnet10t", pretrained=True)
+
+
+def test_a_model_with_pretrained_weights_is_loaded_without_a_connection(tmp_path, monkeypatch):
+    """Its own weights replace timm's: `blear.load` and evaluation download nothing."""
+    network = {
+        "backbone": {"use": "timm/model", "model": "resnet10t", "pretrained": True},
+        "head": {"use": "fer/emotion"},
+    }
+    target = Target("emotion", "class", ("sad", "happy"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    model = Model(ModelCard(name="m", network=network, clip=ClipSpec(1, 3, 32, 32), targets=(target,)))
+    loaded = blear.load(model.save(tmp_path / "m"))
+    assert loaded.card.network["backbone"]["pretrained"]
+    frames = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    assert torch.equal(loaded(frames)["emotion"], model(frames)["emotion"])
+
+
+def test_a_file_of_timm_fits_by_the_named_table(tmp_path):
+    table = load_plugins().get("backbone", "timm/model").component.rename_tables["timm"]
+    torch.manual_seed(9)
+    plain = timm.create_model("resnet10t")
+    save_file(plain.state_dict(), tmp_path / "resnet.safetensors")
+    backbone, spec = build("resnet10t"), StartFrom(file=str(tmp_path / "resnet.safetensors"), rename=dict(table))
+    report = load_initial_weights(backbone, spec, RunFolder(tmp_path))
+    assert list(report.skipped) == ["net.fc.bias", "net.fc.weight"]
+    assert torch.equal(backbone.net.layer4[0].conv2.weight, plain.layer4[0].conv2.weight)

@@ -68,6 +68,36 @@ def test_grey_frames_and_a_transformer_of_another_size() -> None:
     assert tokens["embedding"].shape == (1, 1, 768)
 
 
+def without_download(model: str, weights: str, size: int = 64) -> TorchvisionBackbone:
+    """The network into which trained weights are loaded."""
+    context = BuildContext(clip=ClipSpec(1, 3, size, size), pretrained=False)
+    return TorchvisionBackbone(TorchvisionParams(model=model, weights=weights), context).eval()
+
+
+def test_the_network_of_trained_weights_is_built_without_a_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the shape and preprocessing of the pretrained one: names, sizes, conversion of the input."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    backbone = without_download("googlenet", "GoogLeNet_Weights.IMAGENET1K_V1")
+    assert backbone.net.transform_input
+    assert backbone.state_dict().keys() == build("googlenet").state_dict().keys()
+    tokens = without_download("vit_b_32", "DEFAULT", 224)
+    assert tokens.net.image_size == 224
+    assert not list(tmp_path.iterdir())
+
+
+def test_frames_are_normalised_as_the_weights_need_it() -> None:
+    """Most weights of torchvision use ImageNet's mean and deviation, these do not."""
+    backbone = without_download("vgg16", "IMAGENET1K_FEATURES", 32)
+    assert backbone.mean.flatten().tolist() == pytest.approx([0.48235, 0.45882, 0.40784])
+    assert backbone.std.flatten().tolist() == pytest.approx([1 / 255] * 3)
+    assert torch.equal(without_download("resnet18", "DEFAULT").mean, build("resnet18").mean)
+    with pytest.raises(PluginError, match="resnet18 has no weights 'V9'") as caught:
+        build("resnet18", weights="V9")
+    assert "IMAGENET1K_V1" in caught.value.do
+
+
 def test_maps_have_the_channels_first_or_are_refused() -> None:
     swin = build("swin_t", features={"block": "features.1", "merged": "features.2", "first": "features.0.0"})
     frames = torch.rand(1, 2, 3, 64, 64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import click
 
@@ -21,13 +22,13 @@ def models(context: click.Context) -> None:
     from blear.models.download import known_downloads
     from blear.models.shipped import shipped_models
 
-    names = set()
+    digests = {}
     for model in shipped_models():
         card = model.card
-        names.add(model.name)
+        digests[model.name] = digests[model.folder.name] = card.weights_sha256
         click.echo(f"{model.name}  {card.parameters / 1e6:.2f} M parameters  {card.summary}")
     for known in known_downloads():
-        if known.name not in names:
+        if known.name not in digests and digests.get(known.name.split("/")[1]) != known.source.sha256:
             click.echo(f"{known.name}  not downloaded: blear models get {known.name}  {known.source.summary}")
 
 
@@ -40,10 +41,11 @@ def show(name: str, *, as_json: bool) -> None:
 
     from blear.models.card import CARD_FILE, TEXT_FILE, read_card
     from blear.models.save import card_text
-    from blear.models.shipped import find_model
+    from blear.models.shipped import find_model, is_shipped
     from blear.terminal import print_markdown
 
-    folder = Path(name) if (Path(name) / CARD_FILE).is_file() else find_model(name).folder
+    is_folder = not is_shipped(name) and (Path(name) / CARD_FILE).is_file()
+    folder = Path(name) if is_folder else find_model(name).folder
     card = read_card(folder / CARD_FILE)
     if as_json:
         click.echo(card.to_json(), nl=False)
@@ -61,14 +63,18 @@ def get(source: str, sha256: str | None, name: str | None) -> None:
     from blear.models.download import get_model
 
     found, default = _source(source, sha256)
-    folder = get_model(found, name or default)
+    folder = get_model(found, default if name is None else name, replace="://" not in source)
     click.echo(str(folder))
 
 
 @models.command()
 @click.argument("name")
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--dataset", metavar="COMPONENT", help="component that reads DATA; default: that of the training data")
+@click.option(
+    "--dataset",
+    metavar="COMPONENT",
+    help="component that reads DATA; default: that of the training data, with its parameters",
+)
 @click.option("--split", default="test", show_default=True, help="split to test on")
 @click.option(
     "--conditions", type=click.Path(path_type=Path), help="file of conditions; default: test.yaml of the model folder"
@@ -105,21 +111,30 @@ def test(
     from blear.models.load import load
     from blear.models.score_tables import ScoreTables
     from blear.models.scores import all_scores
-    from blear.models.shipped import find_model
+    from blear.models.shipped import find_model, is_shipped
     from blear.plugin.discovery import load_plugins
+    from blear.storage.run_folder import write_text
     from blear.terminal import print_markdown
 
     started = time.monotonic()
     model = load(name)
-    folder = Path(name) if Path(name).is_dir() else find_model(name).folder
-    evaluate = read_conditions(conditions or folder / TEST_FILE)
+    if conditions is None:
+        path = Path(name)
+        is_path = not is_shipped(name) and path.exists()
+        folder = (path if path.is_dir() else path.parent) if is_path else find_model(name).folder
+        conditions = folder / TEST_FILE
+    evaluate = read_conditions(conditions)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
     catalog = load_plugins(model.card.plugins)
-    component = catalog.get("dataset", dataset or model.card.training.data)
-    labelled = read_split(component.build({"source": str(data)}, BuildContext()), split, model)
+    training = model.card.training
+    component = catalog.get("dataset", dataset or training.data)
+    params = training.params if component.name == training.data else {}
+    labelled = read_split(component.build({**params, "source": str(data)}, BuildContext()), split, model)
     results = check_conditions(model, labelled, evaluate, catalog, thin)
     scores = all_scores(results, labelled.truth_N, evaluate, model.labels[labelled.target])
     if out is not None:
-        out.write_text(json.dumps([score.as_row() for score in scores], indent=1) + "\n")
+        write_text(out, json.dumps([score.as_row() for score in scores], indent=1) + "\n")
     tables = ScoreTables(scores, evaluate)
     shown = [tables.accuracy(), tables.parts(), tables.flips()]
     shown += [tables.severities(), tables.classes()] if every else []
@@ -138,7 +153,7 @@ def _source(source: str, sha256: str | None) -> tuple[Download, str]:
             raise JobError("a URL needs its checksum", source, "add --sha256 HEX, as the publisher states it")
         if re.fullmatch("[0-9a-f]{64}", sha256.lower()) is None:
             raise JobError("no SHA-256", sha256, "give 64 hexadecimal digits")
-        return Download(url=source, sha256=sha256.lower()), Path(source).stem
+        return Download(url=source, sha256=sha256.lower()), Path(unquote(urlsplit(source).path)).stem
     known = {one.name: one.source for one in known_downloads()}
     matching = [name for name in known if source in (name, name.split("/")[1])]
     if len(matching) != 1:

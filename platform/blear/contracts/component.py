@@ -116,6 +116,8 @@ class BuildContext:
         targets: target name -> target of the stage's data; given to heads and degradations.
         features: feature name -> its shape for one clip, without the batch dimension; given to heads.
         counts: name of a class target -> number of samples of each class in the training split; given to heads.
+        pretrained: whether initial weights are wanted; False: trained weights are loaded into the component after it
+            is built, so that it downloads none.
     """
 
     seed: int = 0
@@ -123,3 +125,4 @@ class BuildContext:
     targets: Mapping[str, Target] = field(default_factory=dict)
     features: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    pretrained: bool = True

@@ -32,7 +32,7 @@ from blear.plugin.catalog import Catalog
 from blear.plugin.decoded_targets import target_metrics
 from blear.progress import ProgressBar
 from blear.storage.run_folder import RunFolder
-from blear.train.model import Recognizer, build_recognizer, stage_frame_sampler
+from blear.train.model import Recognizer, build_for_loading, stage_frame_sampler
 from blear.train.plan import seed_runs
 from blear.train.state_copy import load_state
 
@@ -329,7 +329,7 @@ class Evaluator:
         """Returns the trained model of a stage in evaluation mode on the device; read once, then kept in `models`."""
         if stage not in self.models:
             _, context = self.transform(stage)
-            model = build_recognizer(self.catalog, self.job.stages[stage], stage, context)
+            model = build_for_loading(self.catalog, self.job.stages[stage], stage, context)
             load_state(model, self.trainings[self._seed].weights(stage))
             self.models[stage] = model.eval().to(self.device)
         return self.models[stage]

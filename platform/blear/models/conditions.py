@@ -94,11 +94,12 @@ def read_split(dataset: Dataset, split: str, model: Model) -> Labelled:
     Raises:
         DataError: there is no such split, or the data have no class target of the model, or its classes differ.
     """
-    targets = {target.name: target.classes for target in dataset.targets}
+    targets = {target.name: target.classes for target in dataset.targets if target.kind == "class"}
     target = next((name for name in model.labels if name in targets), None)
     if target is None:
         what = (
-            f"the data have the targets {', '.join(targets) or 'none'}, the model classifies {', '.join(model.labels)}"
+            f"the data have the class targets {', '.join(targets) or 'none'}, the model classifies "
+            f"{', '.join(model.labels)}"
         )
         raise DataError(what, do="choose data with a class target of the model")
     if targets[target] != model.labels[target]:

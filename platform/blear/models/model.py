@@ -25,7 +25,7 @@ from blear.models.save import embedded_card, save_model
 from blear.models.select_targets import card_of_heads, weights_of_heads
 from blear.plugin.discovery import load_plugins
 from blear.train.head_group import HeadGroup
-from blear.train.model import Recognizer, build_recognizer
+from blear.train.model import Recognizer, build_for_loading
 from blear.train.state_copy import load_state
 
 TRUSTED_PLUGINS = "BLEAR_MODEL_PLUGINS"
@@ -58,7 +58,7 @@ class Model(nn.Module):
         catalog, job = load_plugins(card.plugins), card.job()
         targets = {target.name: target for target in card.targets}
         self.transform, context = evaluation_transform(job, STAGE, catalog, card.clip, targets)
-        self.network: Recognizer = build_recognizer(catalog, job.stages[STAGE], STAGE, context)
+        self.network: Recognizer = build_for_loading(catalog, job.stages[STAGE], STAGE, context)
         self._convert = ClipConverter(card.clip, card.grey)
         self.eval()
         decoded = self._decode_zeros()

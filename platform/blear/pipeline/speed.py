@@ -14,7 +14,7 @@ from blear.pipeline.data_facts import DataFacts
 from blear.pipeline.example_batch import example_batch
 from blear.plugin.catalog import Catalog
 from blear.train.chains import stage_chains
-from blear.train.model import build_recognizer
+from blear.train.model import build_for_loading
 from blear.train.preprocessing import Preprocessing
 from blear.train.worker import local_device
 
@@ -33,7 +33,7 @@ def seconds_per_sample(job: Job, name: str, catalog: Catalog, facts: DataFacts) 
     counts = {key: (1,) * len(target.classes) for key, target in facts.targets.items() if target.classes}
     stored = BuildContext(job.seed, facts.clip, facts.targets, counts=counts)
     augment, degrade, built = stage_chains(job, name, catalog, stored)
-    model = build_recognizer(catalog, stage, name, built).to(device).train()
+    model = build_for_loading(catalog, stage, name, built).to(device).train()
     preprocess = Preprocessing(augment, degrade, device)
     size = min(32, stage.batch_size)
     raw: RawBatch = example_batch(facts.clip, facts.targets, None, size)

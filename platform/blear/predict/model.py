@@ -23,7 +23,7 @@ from blear.models.images import resize_face
 from blear.plugin.catalog import Catalog
 from blear.predict.video import FrameWindow
 from blear.storage.run_folder import RunFolder
-from blear.train.model import Recognizer, build_recognizer
+from blear.train.model import Recognizer, build_for_loading
 from blear.train.plan import seed_runs
 from blear.train.state_copy import load_state
 from blear.train.worker import local_device
@@ -121,7 +121,7 @@ def open_stage(root: Path, stage: str | None, buffer: int | None) -> FaceModel:
         clip,
         targets,
     )
-    recognizer = build_recognizer(catalog, spec, name, context)
+    recognizer = build_for_loading(catalog, spec, name, context)
     try:
         load_state(recognizer, weights)
     except (RuntimeError, SafetensorError) as error:

@@ -27,7 +27,7 @@ from blear.storage.run_folder import RunFolder, write_text
 from blear.storage.shared_run import SharedRun, no_upload
 from blear.train.checkpoint import TrainerState, checkpoint_path, checkpoint_weights
 from blear.train.loop import train_stage
-from blear.train.model import Recognizer, build_recognizer, evaluated_targets
+from blear.train.model import Recognizer, build_for_loading, evaluated_targets
 from blear.train.plan import StagePlan
 from blear.train.state_copy import load_state
 from blear.train.worker import LocalWorker, local_device
@@ -173,7 +173,7 @@ def objective_metrics(
     """
     evaluator = _evaluator(context, job, run)
     _, build_context = evaluator.transform(context.stage)
-    model = build_recognizer(evaluator.catalog, job.stages[context.stage], context.stage, build_context)
+    model = build_for_loading(evaluator.catalog, job.stages[context.stage], context.stage, build_context)
     metrics = evaluated_targets(model, replace(build_context, targets=evaluator.context.targets))
     if not metrics:
         raise JobError(f"stage {context.stage!r} gives no metric", "search.stage", "name a recognition stage")

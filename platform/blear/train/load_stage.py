@@ -12,7 +12,7 @@ from blear.errors import RunError
 from blear.plugin.discovery import load_plugins
 from blear.storage.run_folder import write_text
 from blear.train.chains import stage_chains
-from blear.train.model import build_recognizer, stage_frame_sampler
+from blear.train.model import build_for_loading, stage_frame_sampler
 from blear.train.plan import StagePlan
 from blear.train.result import save_weights, write_stage_record
 from blear.train.transfer import Transfers, load_stage_weights, part_path, print_transfers
@@ -35,7 +35,7 @@ def load_stage(plan: StagePlan) -> None:
     _, _, context = stage_chains(
         job, plan.stage, catalog, BuildContext(job.seed, clip, prepared.targets, counts=counts)
     )
-    model = build_recognizer(catalog, stage, plan.stage, context)
+    model = build_for_loading(catalog, stage, plan.stage, context)
     transfers = load_stage_weights(model, stage, plan.run)
     print_transfers(plan.stage, transfers)
     require_loaded(model, transfers, plan.stage)

@@ -65,6 +65,11 @@ def stage_frame_sampler(stage: Stage, seed: int, clip: ClipSpec) -> FrameSampler
     return None if stage.frames is None else FrameSampler(stage.frames.take, stage.frames.pick, seed, clip.length)
 
 
+def build_for_loading(catalog: Catalog, stage: Stage, name: str, context: BuildContext) -> Recognizer:
+    """Builds the model of a stage, into which trained weights are loaded; pretrained ones are not downloaded."""
+    return build_recognizer(catalog, stage, name, replace(context, pretrained=False))
+
+
 def build_recognizer(catalog: Catalog, stage: Stage, name: str, context: BuildContext) -> Recognizer:
     """Builds and initialises the model of a stage. The weights depend on the job, its seed and the stage's name only.
 

@@ -23,7 +23,7 @@ from blear.plugin.memory_format import to_channels_last
 from blear.storage.file_digest import file_digest
 from blear.storage.run_folder import RunFolder
 from blear.train.feature_distillation import feature_loss, recorded_features
-from blear.train.model import Recognizer, build_recognizer
+from blear.train.model import Recognizer, build_for_loading
 from blear.train.state_copy import load_state
 
 _LEAST = 1e-30  # smaller probabilities have no gradient
@@ -142,7 +142,7 @@ def build_teacher(catalog: Catalog, job: Job, name: str, context: BuildContext) 
         if spec.backbone is not None:
             stage = stage.model_copy(update={"backbone": BackboneUse.model_validate(spec.backbone.model_dump())})
         stage = stage if spec.head is None else stage.model_copy(update={"head": spec.head})
-    model = build_recognizer(catalog, stage, source, context).requires_grad_(requires_grad=False).eval()
+    model = build_for_loading(catalog, stage, source, context).requires_grad_(requires_grad=False).eval()
     return to_channels_last(model)  # type: ignore[return-value]
 
 

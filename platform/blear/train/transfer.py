@@ -26,6 +26,7 @@ from blear.weights.rename_keys import rename_keys
 _WRAPPER = "model."
 _INITIALISED = "initialised: not in the source"
 _SHOWN = 4
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # smaller types have a scale beside them
 
 
 @dataclass
@@ -219,7 +220,9 @@ def _prefix_advice(names: Iterable[str], own: Mapping[str, Tensor]) -> str:
 def copy_weights(
     backbone: nn.Module, weights: Mapping[str, Tensor], take: Sequence[str], source: str
 ) -> TransferReport:
-    """Copies the weights whose names match `take` and whose shapes agree with the backbone's.
+    """Copies the weights whose names match `take` and whose shapes and types agree with the backbone's.
+
+    Parameters of floating-point numbers are copied from float16, bfloat16, float32 and float64 only.
 
     Two shapes agree if they are equal but for dimensions of size 1, or if one flattens the feature maps of the other:
     [n, c h w] and [n, c, h, w]. The numbers have the same order in both.
@@ -243,9 +246,12 @@ def copy_weights(
             report.skipped[name] = "not in this backbone"
         elif not shapes_agree(tuple(value.shape), tuple(own[name].shape)):
             report.skipped[name] = f"shape {tuple(value.shape)}, here {tuple(own[name].shape)}"
+        elif own[name].is_floating_point() and value.dtype not in _FLOATS:
+            report.skipped[name] = f"type {value.dtype}, here {own[name].dtype}".replace("torch.", "")
         else:
             if own[name].shape != value.shape:
                 report.reshaped[name] = str(tuple(value.shape))
+            value = value.to(own[name].dtype)  # a float64 may become infinite
             wrong = ~torch.isfinite(value) if name in parameters else torch.isnan(value)  # a mask may be infinite
             if count := int(wrong.sum()):
                 what = f"{name}: {count} of {value.numel()} values are NaN or infinite"

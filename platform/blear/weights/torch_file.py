@@ -62,7 +62,9 @@ def _tensors(content: Any, path: Path) -> StateDict:
             break
     weights = StateDict()
     for name, value in content.items() if isinstance(content, Mapping) else ():
-        if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized:
+        if isinstance(value, Tensor) and value.is_meta:
+            weights.ignored[str(name)] = "a tensor without values (meta)"
+        elif isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized:
             weights[str(name)] = value.detach()
         else:
             weights.ignored[str(name)] = f"not a dense tensor: {type(value).__name__}"
@@ -72,10 +74,12 @@ def _tensors(content: Any, path: Path) -> StateDict:
 
 
 def _without_prefix(weights: StateDict) -> StateDict:
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in weights):
-            bare = StateDict()
-            bare.update({name.removeprefix(prefix): value for name, value in weights.items()})
-            bare.ignored = weights.ignored
-            weights = bare
+    """The weights without each of the prefixes, once, in whatever order the wrappers were applied."""
+    left = list(_PREFIXES)
+    while prefix := next((one for one in left if all(name.startswith(one) for name in weights)), None):
+        left.remove(prefix)
+        bare = StateDict()
+        bare.update({name.removeprefix(prefix): value for name, value in weights.items()})
+        bare.ignored = weights.ignored
+        weights = bare
     return weights

@@ -214,3 +214,30 @@ def test_the_command_tests_a_model_folder_on_a_csv_of_fer2013(run: blear.Run, co
     assert "| both: soft |" in outcome.output
     assert "| blur |" not in outcome.output
     assert "8 samples, 48 tests, " in outcome.output
+
+
+def test_data_of_the_training_component_are_read_with_the_parameters_of_training(
+    run: blear.Run, conditions: Path, tmp_path: Path
+) -> None:
+    """Without `classes` the classes would be those of the folders' names."""
+    model = blear.load(run.folder, stage="classes")
+    for number in range(7):
+        (tmp_path / "faces" / "test" / f"f{number}").mkdir(parents=True)
+        picture = np.random.default_rng(number).integers(0, 256, (48, 48, 3), np.uint8)
+        Image.fromarray(picture).save(tmp_path / "faces" / "test" / f"f{number}" / "1.png")
+    params = {"size": 48, "classes": {f"f{n}": name for n, name in enumerate(model.labels["emotion"])}}
+    folder = model.save(tmp_path / "model", training={"data": "own_data/folders", "params": params})
+    arguments = ["models", "test", str(folder / "model.safetensors"), str(tmp_path / "faces")]
+    out = tmp_path / "new" / "out.json"
+    given = ["--conditions", str(conditions), "--out", str(out)]
+    CliRunner().invoke(cli, [*arguments, *given], catch_exceptions=False, standalone_mode=False)
+    rows = json.loads(out.read_text())
+    assert {row["n"] for row in rows if row["metric"] == "accuracy"} == {7}
+
+
+def test_soft_labels_are_no_class_target(run: blear.Run) -> None:
+    model = blear.load(run.folder, stage="classes")
+    faces = Faces(model.labels["emotion"])
+    faces.targets = (Target("emotion", "distribution", model.labels["emotion"]),)
+    with pytest.raises(DataError, match="the data have the class targets none"):
+        read_split(faces, "test", model)

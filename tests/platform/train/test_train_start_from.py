@@ -314,3 +314,19 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, wrong: float) -
         load_initial_weights(Trunk(), StartFrom(file=str(tmp_path / "a.pth"), take=["*"]), RunFolder(tmp_path))
     only = StartFrom(file=str(tmp_path / "a.pth"), take=["conv1"])
     assert load_initial_weights(Trunk(), only, RunFolder(tmp_path)) is not None
+
+
+def test_weights_of_another_type_are_not_copied_in_silence(tmp_path: Path) -> None:
+    """Quantised numbers without their scale, and the real part of complex ones, are other weights."""
+    state, every = Trunk().state_dict(), StartFrom(file=str(tmp_path / "a"), take=["*"])
+    for kind in ("int8", "complex64", "float8_e4m3fn"):
+        torch.save(state | {"conv2.weight": state["conv2.weight"].to(getattr(torch, kind))}, tmp_path / "a")
+        with pytest.raises(RunError, match=rf"convolutions random: conv2.weight \(type {kind}, here float32\)"):
+            load_initial_weights(Trunk(), every, RunFolder(tmp_path))
+    save_file({name: one.half() if one.is_floating_point() else one for name, one in state.items()}, tmp_path / "a")
+    report = load_initial_weights(Trunk(), every, RunFolder(tmp_path))
+    assert report is not None
+    assert not report.skipped
+    torch.save(state | {"fc6.weight": state["fc6.weight"].double() * 1e300}, tmp_path / "a")
+    with pytest.raises(DataError, match=r"fc6.weight: 48 of 48 values are NaN or infinite"):
+        load_initial_weights(Trunk(), every, RunFolder(tmp_path))

@@ -65,10 +65,18 @@ def test_state_dicts_inside_others_lose_the_prefix_of_a_wrapper(tmp_path: Path, 
     inside = {f"module._orig_mod.{name}": value for name, value in TENSORS.items()}
     torch.save({"epoch": 3, key: inside, "optimizer": {"lr": 0.1}}, tmp_path / "c.pth")
     assert same(read_weights(tmp_path / "c.pth"), TENSORS)
-    torch.save(TENSORS | {"epoch": 3, "sparse": torch.eye(2).to_sparse()}, tmp_path / "flat.pth")
+    compiled = {f"_orig_mod.module.module.{name}": value for name, value in TENSORS.items()}  # of a module `module`
+    torch.save(compiled, tmp_path / "d.pth")
+    assert same(read_weights(tmp_path / "d.pth"), {f"module.{name}": value for name, value in TENSORS.items()})
+    others = {"epoch": 3, "sparse": torch.eye(2).to_sparse(), "empty": torch.empty(2, device="meta")}
+    torch.save(TENSORS | others, tmp_path / "flat.pth")
     found = read_weights(tmp_path / "flat.pth")
     assert same(found, TENSORS)
-    assert found.ignored == {"epoch": "not a dense tensor: int", "sparse": "not a dense tensor: Tensor"}
+    assert found.ignored == {
+        "epoch": "not a dense tensor: int",
+        "sparse": "not a dense tensor: Tensor",
+        "empty": "a tensor without values (meta)",
+    }
 
 
 class Malicious:
