@@ -1,4 +1,4 @@
-"""Checks of a sample before it is written: key, frames and targets."""
+"""Checks of a sample before it is written: key, frames, targets and metadata."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from blear.contracts import ClipSpec, Sample, Target
+from blear.contracts.dataset import MOST_FLOAT
 from blear.errors import DataError
 
 _KEY = re.compile(r"[A-Za-z0-9_/-]+")
@@ -20,7 +21,7 @@ SHARES_TOLERANCE = 1e-4
 
 
 def check_sample(sample: Sample, clip: ClipSpec, targets: Sequence[Target], where: str) -> None:
-    """Checks key, frames and targets of a sample.
+    """Checks key, frames, targets and metadata of a sample.
 
     Args:
         sample: to check.
@@ -31,7 +32,10 @@ def check_sample(sample: Sample, clip: ClipSpec, targets: Sequence[Target], wher
     Raises:
         DataError: the first problem; names `where` and the sample's key.
     """
+    if not isinstance(sample, Sample):
+        raise DataError(f"not a Sample: {type(sample).__name__}", where, "fix the dataset's reader")
     problem = key_problem(sample.key) or frames_problem(sample, clip) or targets_problem(sample.targets, targets)
+    problem = problem or metadata_problem(sample)
     if problem:
         raise DataError(problem, f"{where}, sample {sample.key}", "fix the dataset's reader or its raw files")
 
@@ -46,6 +50,9 @@ def key_problem(key: str) -> str:
 def frames_problem(sample: Sample, clip: ClipSpec) -> str:
     """Returns the first problem of a sample's clips; empty if there is none."""
     expected = (clip.length, clip.height, clip.width, clip.channels)
+    for name, array in (("frames", sample.frames), ("clean", sample.clean)):
+        if not isinstance(array, np.ndarray) and (name == "frames" or array is not None):
+            return f"{name} are {type(array).__name__}, expected a NumPy array"
     shape, min_length = sample.frames.shape, clip.length if clip.shortest is None else clip.shortest
     if len(shape) != 4 or shape[1:] != expected[1:] or not min_length <= shape[0] <= clip.length:
         fewer = "" if clip.shortest is None else f" with {clip.shortest} frames or more"
@@ -61,6 +68,21 @@ def frames_problem(sample: Sample, clip: ClipSpec) -> str:
             return f"{name} are {array.dtype}, expected uint8 or float32"
         if not np.isfinite(array).all():
             return f"{name} hold values that are not finite"
+        if (largest := float(np.abs(array).max(initial=0.0))) > MOST_FLOAT:
+            return (
+                f"{name} are float32 with values up to {largest:g}, expected about [0, 1]; divide by 255, or use uint8"
+            )
+    return ""
+
+
+def metadata_problem(sample: Sample) -> str:
+    """Returns the first problem of subject, video and time, which readers of shards refuse; empty if there is none."""
+    for name, text in (("subject", sample.subject), ("video", sample.video)):
+        if not isinstance(text, str):
+            return f"{name} is {text!r}, expected text"
+    time = sample.time
+    if time is not None and (isinstance(time, bool) or not isinstance(time, int | float | np.number)):
+        return f"time is {time!r}, expected seconds or None"
     return ""
 
 
