@@ -32,7 +32,6 @@ _CLIPS = (
     ClipSpec(1, 3, 48, 40),
     ClipSpec(1, 3, 224, 224),
 )
-_NOT_SQUARE = ClipSpec(1, 3, 32, 40)
 _COUNT = 6
 
 
@@ -130,7 +129,7 @@ def _keeps_other_shape(built: _Built) -> None:
     """Rows and columns that are exchanged show in frames that are not square only."""
     if isinstance(built.operation, Resizing):
         return
-    clip = replace(_NOT_SQUARE, length=built.context.clip.length) if built.context.clip else _NOT_SQUARE
+    clip = replace(built.context.clip or _CLIPS[0], height=32, width=40)
     frames_BTCHW = torch.rand(2, clip.length, clip.channels, clip.height, clip.width)
     try:
         operation = built.registered.build(built.example, replace(built.context, clip=clip))
