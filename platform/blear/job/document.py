@@ -79,7 +79,8 @@ class Document:
 
     def _known_keys(self, path: Sequence[str]) -> str:
         """Names the keys at the place where a path leaves the job."""
-        node, inside = self.data, []
+        node: Mapping[Any, Any] = self.data
+        inside: list[str] = []
         for key in path:
             inner = {str(name): value for name, value in node.items()}.get(key)
             if not isinstance(inner, dict):
