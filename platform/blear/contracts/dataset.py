@@ -13,6 +13,8 @@ from blear.imaging import Framing
 
 Label = int | float | Sequence[float] | np.ndarray
 """The label of one sample: a class index, a regression value, or the shares of K classes."""
+MOST_FLOAT = 10.0
+"""Largest absolute value of float32 frames, which are in about [0, 1]; larger ones are mostly in 0..255."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys, Resizing
 from blear.degradation.nodes import OneOf, Operation, RandomApply, RandomOrder, Sequential
 from blear.degradation.routes import Node
-from blear.errors import JobError
+from blear.errors import JobError, PluginError
 from blear.plugin.catalog import Catalog
 from blear.plugin.uses import DegradationEntry, DegradationUse, OneOfEntry, RandomOrderEntry, Schedule, SequentialEntry
 
@@ -154,6 +154,10 @@ def _context_after(operation: Degradation, context: BuildContext) -> BuildContex
         return context
     keys = DrawKeys(0, 0, np.zeros(1, np.int64), np.zeros(1, np.int64))
     frames = operation.apply(torch.zeros(1, clip.length, clip.channels, clip.height, clip.width), operation.draw(keys))
+    if not isinstance(frames, torch.Tensor) or frames.ndim != 5 or len(frames) != 1:
+        got = list(frames.shape) if isinstance(frames, torch.Tensor) else type(frames).__name__
+        what = f"`apply` of {type(operation).__name__} returned {got}, expected frames [1, T, C, H, W]"
+        raise PluginError(what, do="`blear plugins check` names what a plugin violates")
     return replace(context, clip=ClipSpec(*frames.shape[1:]))
 
 

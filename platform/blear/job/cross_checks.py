@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from blear.job.arm_stages import BEST, final_evaluation
@@ -9,6 +10,8 @@ from blear.job.document import Document, Where
 from blear.job.leakage import selected_on_reported_split, trained_on_reported_split
 from blear.job.schema import Arm, Evaluate, Job, Search
 from blear.plugin.severity import severity_of
+
+_LONGEST = 200  # bytes of a stage's name
 
 
 def check_sections(document: Document, job: Job) -> None:
@@ -27,12 +30,20 @@ def check_sections(document: Document, job: Job) -> None:
     if job.search is not None:
         _check_search(document, job, job.search)
     for name, stage in job.stages.items():
+        if not _is_folder(name):
+            what = "is the name of the stage's folder: no `/` and no control character, no `.` first, 200 bytes at most"
+            document.problem(("stages", name), what)
         if stage.auxiliary_norm and job.cluster.compile:
             what = "cannot be compiled; set cluster.compile: false"
             document.problem(("stages", name, "auxiliary_norm"), what)
         if stage.teacher is not None and stage.teacher.features and job.cluster.compile:
             what = "features of a compiled model cannot be recorded; set cluster.compile: false"
             document.problem(("stages", name, "teacher", "features"), what)
+
+
+def _is_folder(name: str) -> bool:
+    """Whether a name can be that of one folder, which is not hidden."""
+    return bool(re.fullmatch(r"[^./\x00-\x1f][^/\x00-\x1f]*", name)) and len(name.encode()) <= _LONGEST
 
 
 def _check_evaluated_data(document: Document, job: Job, evaluate: Evaluate) -> None:

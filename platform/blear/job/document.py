@@ -28,6 +28,7 @@ _LARGEST = 1 << 18
 _MOST = 50_000
 _CACHED_FROM = 200  # characters: values of --set would push jobs out of the cache
 _DEEPEST = 32
+_SHOWN = 120  # characters of a wrong value in a message
 _FLATTER = "a job needs no more than a few levels"
 
 
@@ -76,6 +77,17 @@ class Document:
         if line not in self.problems:
             self.problems.append(line)
 
+    def _known_keys(self, path: Sequence[str]) -> str:
+        """Names the keys at the place where a path leaves the job."""
+        node: Mapping[Any, Any] = self.data
+        inside: list[str] = []
+        for key in path:
+            inner = {str(name): value for name, value in node.items()}.get(key)
+            if not isinstance(inner, dict):
+                break
+            node, inside = inner, [*inside, key]
+        return f"keys of {'.'.join(inside) or 'the job'}: {', '.join(map(str, node)) or 'none'}"
+
     def raise_problems(self) -> None:
         """Raises all problems in the order of the file.
 
@@ -109,9 +121,7 @@ class Document:
         """
         spots = list(_spots(self.data, tuple(path.split("."))))
         if not spots:
-            raise JobError(
-                f"path {path!r} does not exist in this job", origin, f"top-level keys: {', '.join(self.data)}"
-            )
+            raise JobError(f"path {path!r} does not exist in this job", origin, self._known_keys(path.split(".")))
         for parent, key, where in spots:
             parent[key] = copy.deepcopy(value)
             self.places[where] = origin
@@ -218,7 +228,7 @@ _NAMED = (("data",), ("stages",), ("evaluate", "arms"))  # `assign` adds no new 
 def _spots(node: Any, path: Where, where: Where = ()) -> Iterator[tuple[Any, Any, Where]]:
     """Iterates over each (parent, key, path) that a path matches. Only the last key may be new."""
     head, rest = path[0], path[1:]
-    if isinstance(node, list) and str(head).isdigit() and int(head) < len(node):
+    if isinstance(node, list) and str(head).isdecimal() and int(head) < len(node):
         keys: list[Any] = [int(head)]
     elif isinstance(node, dict):
         by_text = {str(key): key for key in node}
@@ -263,9 +273,17 @@ def validate(document: Document, model: type[Model], data: Any, where: Where) ->
             elif item["type"] == "missing":
                 message = "required, but not given"
             else:
-                message += f", got {item['input']!r}"
+                message += f", got {_short(item['input'])}"
+                if item["type"] == "string_type" and isinstance(item["input"], int | float):
+                    message += "; put it into quotes"
             document.problem((*where, *inner), message)
         return None
+
+
+def _short(value: Any) -> str:
+    """Formats a value for a message."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _inside(data: Any, loc: Sequence[Any], missing: bool) -> Where:

@@ -13,15 +13,24 @@ def apply_profile(document: Document, profile: str) -> None:
     """Assigns every `path: value` of one of the job's profiles.
 
     Raises:
-        JobError: the job has no such profile, or a path of the profile does not exist in the job.
+        JobError: the job has no such profile, it is no mapping, or a path of it does not exist in the job.
     """
     profiles = document.data.get("profiles") or {}
-    if profile not in profiles:
+    if not isinstance(profiles, dict):
+        raise JobError("is no mapping of names", document.place(("profiles",)), "write profiles: {NAME: {PATH: VALUE}}")
+    by_name = {str(name): name for name in profiles}
+    if profile not in by_name:
         raise JobError(
-            f"there is no profile {profile!r}", str(document.file), f"profiles: {', '.join(profiles) or 'none'}"
+            f"there is no profile {profile!r}", str(document.file), f"profiles: {', '.join(by_name) or 'none'}"
         )
-    for path, value in profiles[profile].items():
-        document.assign(path, value, document.place(("profiles", profile, path)))
+    where = ("profiles", by_name[profile])
+    values = profiles[by_name[profile]]
+    if not isinstance(values, dict):
+        raise JobError(
+            f"profile {profile!r} is no mapping", document.place(where), "write `PATH: VALUE`, or {} for none"
+        )
+    for path, value in values.items():
+        document.assign(str(path), value, document.place((*where, path)))
 
 
 def apply_overrides(document: Document, overrides: Sequence[str] | Mapping[str, Any]) -> None:
@@ -32,7 +41,7 @@ def apply_overrides(document: Document, overrides: Sequence[str] | Mapping[str, 
     """
     given = overrides.items() if isinstance(overrides, Mapping) else map(parse_override, overrides)
     for path, value in given:
-        document.assign(path, value, f"--set {path}")
+        document.assign(str(path), value, f"--set {path}")
 
 
 def parse_override(text: str) -> tuple[str, Any]:

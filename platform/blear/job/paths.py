@@ -54,7 +54,8 @@ def matches_template(template: str, name: str) -> bool:
 
 def unknown_name(kind: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     """Returns the message for an unknown name, with the closest known name or all known names."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    names = [str(one) for one in known]  # a file may have numbers as keys
+    close = difflib.get_close_matches(name, names, n=1)
     return f"there is no {kind} {name!r}; " + (
-        f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
+        f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"
     )

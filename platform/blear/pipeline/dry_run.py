@@ -82,7 +82,11 @@ def dry_run(
         for where, check in _split_checks(job, job.evaluate, facts):
             problems.attempt(where, check)
         if not problems.lines:
-            for where, check in _conditions(job, job.evaluate, catalog, facts):
+            conditions: list[tuple[str, Callable[[], object]]] = []
+            problems.attempt(
+                "evaluate.sweep", partial(conditions.extend, _conditions(job, job.evaluate, catalog, facts))
+            )
+            for where, check in conditions:
                 problems.attempt(where, check)
         for label, arm in job.evaluate.arms.items():
             for name in sorted(usable):

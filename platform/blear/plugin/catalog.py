@@ -96,9 +96,10 @@ class RegisteredComponent:
         module, _, attribute = build.partition(":")
         try:
             return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # the import of a third-party module may raise anything
+            kind = "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
             raise PluginError(
-                f"build {build!r} cannot be imported: {error}",
+                f"build {build!r} cannot be imported: {kind}{error}",
                 self.name,
                 f"fix or reinstall plugin {self.plugin.name}",
             ) from error
@@ -125,10 +126,10 @@ class Catalog:
         """
         known = self.components[slot]
         if name in known:
-            return known[name]
+            return self._only(known[name])
         short = [full for full in known if full.split("/")[1] == name]
         if len(short) == 1:
-            return known[short[0]]
+            return self._only(known[short[0]])
         if short:
             raise PluginError(f"{slot} {name!r} is ambiguous: {', '.join(short)}", do="write the full name")
         broken = [p for p in self.plugins if p.problem and p.name == name.split("/")[0]]
@@ -143,6 +144,13 @@ class Catalog:
         if problems:
             advice += f"; plugins that did not load: {', '.join(problems)}"
         raise PluginError(f"there is no {slot} {name!r}", do=advice)
+
+    def _only(self, registered: RegisteredComponent) -> RegisteredComponent:
+        """Returns a component unless another plugin of the same name did not load: the job may mean that one."""
+        for plugin in self.plugins:
+            if plugin.problem and plugin.name == registered.plugin.name:
+                raise PluginError(f"{registered.slot} {registered.name!r}: {plugin.problem}", plugin.origin)
+        return registered
 
     def _names(self, slot: str) -> list[str]:
         return [*self.components[slot], *(full.split("/")[1] for full in self.components[slot])]

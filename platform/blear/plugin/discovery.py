@@ -14,12 +14,14 @@ import importlib.util
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pluggy
+from pydantic import BaseModel
 
 from blear import hooks
 from blear.contracts import Component
@@ -46,7 +48,7 @@ def load_plugins(files: tuple[str, ...] = ()) -> Catalog:
         by_name[point.name].append(point)
     for name in sorted(by_name):
         loader.load_entry_points(name, by_name[name])
-    for file in files:
+    for file in dict.fromkeys(files):
         loader.load_file(Path(file))
     return Catalog(tuple(loader.plugins), loader.components)
 
@@ -68,7 +70,7 @@ class _Loader:
             return
         try:
             module = points[0].load()
-        except Exception as error:  # noqa: BLE001  the import of a third-party module may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001  the import of a third-party module may raise anything
             self._add_problem(plugin, f"import failed: {type(error).__name__}: {error}")
             return
         self._register(plugin, module)
@@ -79,10 +81,13 @@ class _Loader:
         if not file.is_file():
             self._add_problem(plugin, "no such file")
             return
-        if any(p.name == plugin.name for p in self.plugins):
-            self._add_problem(plugin, f"an installed plugin is already named {plugin.name!r}; rename the file")
+        if "." in file.stem:
+            self._add_problem(plugin, "the file name has a dot, so that no module can have it; rename the file")
             return
-        if other := _module_of_name(file):
+        if taken := [p.origin for p in self.plugins if p.name == plugin.name]:
+            self._add_problem(plugin, f"a plugin is already named {plugin.name!r} ({taken[0]}); rename the file")
+            return
+        if other := module_of_name(file):
             self._add_problem(
                 plugin, f"named like the module {file.stem!r} ({other}), which it would replace; rename it"
             )
@@ -96,7 +101,7 @@ class _Loader:
         _FILE_MODULES.add(file.stem)
         try:
             spec.loader.exec_module(module)
-        except Exception as error:  # noqa: BLE001  as above
+        except (Exception, SystemExit) as error:  # noqa: BLE001  as above
             sys.modules.pop(file.stem, None)
             self._add_problem(plugin, f"import failed: {type(error).__name__}: {error}")
             return
@@ -113,37 +118,59 @@ class _Loader:
             problem = f"states PLUGIN_API = {api}, this blear has {hooks.PLUGIN_API}; install a matching version"
             self._add_problem(plugin, problem)
             return
+        if plain := [hook for hook in hooks.SLOTS.values() if _lacks_marker(getattr(module, hook, None))]:
+            self._add_problem(plugin, f"{plain[0]} is not registered: write @hookimpl above it (blear.hooks.hookimpl)")
+            return
         manager = pluggy.PluginManager("blear")
         manager.add_hookspecs(hooks)
         try:
             manager.register(module, plugin.name)
             manager.check_pending()
-            found = [
-                RegisteredComponent(slot, f"{plugin.name}/{component.name}", component, plugin)
+            declared = [
+                (slot, component)
                 for slot, hook in hooks.SLOTS.items()
-                for result in getattr(manager.hook, hook)()
-                for component in result
+                for implementation in getattr(manager.hook, hook).get_hookimpls()  # a call would leave out None
+                for component in _components(hook, implementation.function())
             ]
         except pluggy.PluginValidationError as error:
             self._add_problem(plugin, f"{error}; {_hook_suggestion(module)}")
             return
-        except Exception as error:  # noqa: BLE001  as above
+        except (Exception, SystemExit) as error:  # noqa: BLE001  as above
             self._add_problem(plugin, f"registration failed: {type(error).__name__}: {error}")
             return
-        if problem := _declaration_problem(found):
+        if problem := _declaration_problem(declared):
             self._add_problem(plugin, problem)
             return
         self.plugins.append(plugin)
-        for registered in found:
-            self.components[registered.slot][registered.name] = registered
+        for slot, component in declared:
+            name = f"{plugin.name}/{component.name}"
+            self.components[slot][name] = RegisteredComponent(slot, name, component, plugin)
 
 
-def _module_of_name(file: Path) -> str:
+def _lacks_marker(function: Any) -> bool:
+    """Whether a function with the name of a hook is neither an implementation nor the hook itself, imported."""
+    return callable(function) and not (hasattr(function, "blear_impl") or hasattr(function, "blear_spec"))
+
+
+def _components(hook: str, result: Any) -> list[Any]:
+    """The components that a hook returned.
+
+    Raises:
+        TypeError: the hook returned no list.
+    """
+    if not isinstance(result, Iterable):
+        raise TypeError(f"{hook} returned {type(result).__name__}, expected a list of Components")
+    return list(result)
+
+
+def module_of_name(file: Path) -> str:
     """Returns the origin of a standard or installed module with the name of a one-file plugin; empty if none has it."""
     if file.stem in _FILE_MODULES:
         return ""
     if file.stem in sys.stdlib_module_names:
         return "standard library"
+    if file.stem in {"blear", *(point.module.partition(".")[0] for point in entry_points(group="blear"))}:
+        return "blear or an installed plugin"
     try:
         spec = importlib.util.find_spec(file.stem)
     except (ImportError, ValueError):  # ValueError: a module without a spec
@@ -154,27 +181,27 @@ def _module_of_name(file: Path) -> str:
 
 def _hook_suggestion(module: ModuleType) -> str:
     """Lists the hooks, with suggestions for misspelt functions of the module."""
-    names = [name for name in vars(module) if name.startswith("register")]
+    names = [name for name in vars(module) if name.startswith("register") and name not in hooks.SLOTS.values()]
     meant = ", ".join(hook for name in names for hook in difflib.get_close_matches(name, hooks.SLOTS.values(), n=1))
     return f"the hooks are {', '.join(hooks.SLOTS.values())}{'; meant: ' + meant if meant else ''}"
 
 
-def _declaration_problem(found: Sequence[RegisteredComponent]) -> str:
-    """Returns the first problem of the declarations of one plugin, else an empty string."""
+def _declaration_problem(declared: Sequence[tuple[str, Any]]) -> str:
+    """Returns the first problem of the declarations (slot, component) of one plugin, else an empty string."""
     seen: set[tuple[str, str]] = set()
-    for registered in found:
-        component = registered.component
+    for slot, component in declared:
         if not isinstance(component, Component):
-            return f"{registered.slot}: expected a Component, got {type(component).__name__}"
-        if not _NAME.fullmatch(component.name):
+            return f"{slot}: expected a Component, got {type(component).__name__}"
+        if not isinstance(component.name, str) or not _NAME.fullmatch(component.name):
             return f"component name {component.name!r}: use letters, digits and underscores, a letter first"
-        if (registered.slot, component.name) in seen:
-            return f"{registered.slot} {component.name!r} is defined twice"
-        seen.add((registered.slot, component.name))
+        if (slot, component.name) in seen:
+            return f"{slot} {component.name!r} is defined twice"
+        seen.add((slot, component.name))
+        if not isinstance(component.params, type) or not issubclass(component.params, BaseModel):
+            return f"{component.name}: params is {component.params!r}, expected a subclass of blear.contracts.Params"
         fields = component.params.model_fields
         if undescribed := [key for key, field in fields.items() if not field.description]:
             return f"{component.name}: parameters without a description: {', '.join(undescribed)}"
-        reserved = sorted(RESERVED_KEYS & fields.keys()) if registered.slot == "degradation" else []
-        if reserved:
-            return f"{component.name}: {reserved[0]!r} is a key of every degradation in a job; rename the parameter"
+        if reserved := sorted(RESERVED_KEYS[slot] & fields.keys()):
+            return f"{component.name}: {reserved[0]!r} is a key of every {slot} in a job; rename the parameter"
     return ""

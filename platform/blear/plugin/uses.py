@@ -133,8 +133,16 @@ class RandomOrderEntry(_EntryGroup):
 
 
 ENTRY_GROUPS: tuple[type[_EntryGroup], ...] = (SequentialEntry, OneOfEntry, RandomOrderEntry)
-RESERVED_KEYS = frozenset({"use", "weight", "from", "until", *(group.key for group in ENTRY_GROUPS)})
-"""Keys of an entry, which parameters of degradations must not have as names."""
+_OF_NETWORK = frozenset({"use", "start_from"})
+_OF_ENTRY = frozenset({"weight", "from", "until", *(group.key for group in ENTRY_GROUPS)})
+RESERVED_KEYS = {
+    "dataset": frozenset({"use", "shards", "stand_in", "degrade_once", "matrix", "draw", "augment", "degrade"}),
+    "degradation": frozenset({"use", "over", "before", "after", "label", "group"}) | _OF_ENTRY,
+    "backbone": _OF_NETWORK,
+    "head": _OF_NETWORK | {"weight"},
+    "locator": frozenset({"use"}),
+}
+"""Slot -> keys beside a component in a job, which its parameters must not have as names: they would not get them."""
 
 
 def _kind(raw: Any) -> str:

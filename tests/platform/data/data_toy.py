@@ -101,8 +101,14 @@ class Toy:
                 frames = frames.astype(np.float64)
             case "nan":
                 frames = np.full(frames.shape, np.nan, dtype=np.float32)
+            case "bytes_as_floats":
+                frames = np.full(frames.shape, 254, dtype=np.float32)
+            case "list":
+                frames = frames.tolist()
+            case "tuple":
+                return key, frames, targets
             case "layout":
-                frames = frames.astype(np.float32)
+                frames = frames.astype(np.float32) / 255
             case "class":
                 targets["emotion"] = 2
             case "value":

@@ -113,6 +113,10 @@ def test_all_errors_at_once_with_places_and_suggestions(job) -> None:
         ("evaluate.data=face", "there is no data 'face'; did you mean 'faces'?"),
         ("evaluate.sweep.over={}", "name exactly one parameter with a list of values"),
         ("evaluate.arms={}", "no arms"),
+        ("stages.klean.steps=2", "keys of stages: clean"),
+        ("cluster.workers=[2, 1]", "workers [2, 1] is no range"),
+        ("stages.clean.profile_steps=[5, 2]", "profile_steps [5, 2] is no range"),
+        ("name=2026", "Input should be a valid string, got 2026; put it into quotes"),
     ],
 )
 def test_invalid_overrides_are_errors(job, override: str, expected: str) -> None:
@@ -121,11 +125,38 @@ def test_invalid_overrides_are_errors(job, override: str, expected: str) -> None
 
 def test_unknown_profile_and_missing_or_broken_file(job, tmp_path: Path) -> None:
     assert "profiles: longer" in problems(job(), profile="shorter")
+    malformed = (("longer: {", "longer: 1 #"), ("profiles:\n  longer:", "profiles: 1 #"))
+    for change, expected in zip(
+        malformed, ("JOB:15:3: profile 'longer' is no mapping", "is no mapping of names"), strict=True
+    ):
+        assert expected in problems(job(change), profile="longer")
+    assert "profiles: 7" in problems(job(("longer: {", "7: {")), profile="shorter")
     assert "no such job file" in problems(tmp_path / "none.yaml")
     assert "JOB:3:" in problems(job(("size: 48", "size: [48")))
     assert "is a mapping" in problems(job(text="- 1\n"))
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     assert "cannot be read" in problems(tmp_path / "binary.yaml")
+
+
+def test_only_decimal_digits_are_an_index(job) -> None:
+    listed = ("steps: 3\n", "steps: 3\n    degrade: [{use: downscale, factor: 2}]\n")
+    text = problems(job(listed), overrides=["stages.clean.degrade.².factor=1"])
+    assert "keys of stages.clean: data, backbone" in text
+    assert "degrade.0.factor: " in problems(job(listed), overrides=["stages.clean.degrade.0.factor=x"])
+
+
+def test_numbers_as_names_of_data_are_errors(job) -> None:
+    text = problems(job(("faces:", "1:"), ("data: faces", 'data: "1"')))
+    assert "data.1: Input should be a valid string, got 1; put it into quotes" in text
+    assert "there is no data '1'" in text
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a\nb", "x" * 201])
+def test_a_stage_is_named_as_a_folder(job, name: str) -> None:
+    quoted = json.dumps(name)
+    assert "is the name of the stage's folder" in problems(
+        job(("  clean:", f"  {quoted}:"), ("{stage: clean}", f"{{stage: {quoted}}}"), ("stages.clean.", "stages.*."))
+    )
 
 
 def test_a_stage_starts_only_from_an_earlier_one(job) -> None:

@@ -133,6 +133,18 @@ def test_an_exception_of_a_component_is_one_line_with_its_position(job, tmp_path
     assert found(path)[:2] == [f"stages.clean: {line}", f"stages.more: {line}"]
 
 
+def test_a_degradation_that_returns_no_frames_or_no_levels_is_named(job, tmp_path: Path) -> None:
+    (tmp_path / "flat.py").write_text(BUG.replace('frames_BTCHW / int("one")', "frames_BTCHW[:, 0]"))
+    path = job(
+        ("data:\n  faces", "plugins: [flat.py]\ndata:\n  faces"), ("{use: downscale, factor: 2}", "{use: flat/bug}")
+    )
+    assert "`apply` of Bug returned [1, 1, 48, 48], expected frames [1, T, C, H, W]" in found(path)[0]
+    (tmp_path / "none.py").write_text(BUG.replace('frames_BTCHW / int("one")', "frames_BTCHW").replace("[]", "None"))
+    path = job(("data:\n  faces", "plugins: [none.py]\ndata:\n  faces"))
+    lines = found(path, "evaluate.sweep={use: none/bug}")
+    assert any(line.startswith("evaluate.sweep: TypeError: 'NoneType' object is not iterable") for line in lines)
+
+
 @pytest.mark.parametrize(
     ("overrides", "problem"),
     [

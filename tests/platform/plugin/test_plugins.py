@@ -11,10 +11,12 @@ import pytest
 
 from blear.contracts import BuildContext
 from blear.errors import PluginError
+from blear.job.schema import BackboneUse, Data, FallbackData, HeadUse, Sweep, WeightedHeadUse
 from blear.plugin.component_ref import ComponentRef
 from blear.plugin.discovery import load_plugins
 from blear.plugin.fingerprints import check_fingerprints, component_fingerprints
 from blear.plugin.scaffold.new import write_package
+from blear.plugin.uses import ENTRY_GROUPS, RESERVED_KEYS, DegradationUse
 from blear.testing import NonconformityError, checks_of
 
 GOOD = """
@@ -114,7 +116,13 @@ def test_two_distributions_with_one_plugin_name_are_both_named(site) -> None:
         (GOOD.format(name="Bad-Name"), "letters, digits"),
         (GOOD.format(name="x").replace(', description="how large"', ""), "without a description: size"),
         (GOOD.format(name="x").replace("return [C", "return 2 * [C"), "'x' is defined twice"),
-        (GOOD.format(name="x").replace("return [C", "return 7, [C"), "registration failed"),
+        (GOOD.format(name="x").replace("return [C", "return 7, [C"), "expected a Component, got int"),
+        (GOOD.format(name="x").replace("return [C", "[C"), "register_backbones returned NoneType, expected a list"),
+        (GOOD.format(name="x").replace("@hookimpl\n", ""), "register_backbones is not registered: write @hookimpl"),
+        (GOOD.format(name="x").replace(", Size, make", ", None, make"), "x: params is None, expected a subclass of"),
+        (GOOD.format(name="x").replace('"x", "Made', 'None, "Made'), "component name None: use letters"),
+        (GOOD.format(name="x").replace("size: int", "start_from: int"), "'start_from' is a key of every backbone"),
+        ("import sys\nsys.exit(0)", "import failed: SystemExit: 0"),
     ],
 )
 def test_a_broken_plugin_is_reported_and_others_load(site, source: str, expected: str) -> None:
@@ -183,7 +191,45 @@ def test_a_different_version_on_a_node_is_an_error_with_both_versions(site) -> N
     assert "install one version everywhere" in caught.value.do
 
 
-@pytest.mark.parametrize("name", ["calendar", "pydantic"])
+def test_a_one_file_plugin_is_not_replaced_by_another_plugin_of_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "vlqr.py"
+    file.write_text(GOOD.format(name="cnn5x5"))
+    for name in ("vlqr/cnn5x5", "cnn5x5"):  # the job may mean the file
+        with pytest.raises(PluginError, match=r"vlqr\.py: backbone .*a plugin is already named 'vlqr'"):
+            load_plugins((str(file),)).get("backbone", name)
+    assert load_plugins((str(file),)).get("backbone", "timm/model")
+    own = tmp_path / "twice.py"
+    own.write_text(GOOD.format(name="own"))
+    assert load_plugins((str(own), str(own))).get("backbone", "twice/own")
+
+
+def test_a_file_name_with_a_dot_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.b.py").write_text(GOOD.format(name="own"))
+    assert "the file name has a dot" in load_plugins((str(tmp_path / "a.b.py"),)).plugins[-1].problem
+
+
+def test_an_error_in_the_module_of_build_names_the_component(site) -> None:
+    site("late", "0.1", "late", "late_plugin", GOOD.format(name="x").replace("make)", '"late_network:make")'))
+    site("other", "0.1", "other", "late_network", "1 / 0")
+    with pytest.raises(PluginError, match=r"late/x: build 'late_network:make' cannot be imported: ZeroDivisionError"):
+        load_plugins().get("backbone", "late/x").build({}, BuildContext())
+
+
+def test_reserved_names_are_the_keys_beside_components_in_a_job() -> None:
+    keys = {
+        "dataset": (Data, FallbackData),
+        "degradation": (DegradationUse, Sweep),
+        "backbone": (BackboneUse,),
+        "head": (HeadUse, WeightedHeadUse),
+    }
+    for slot, models in keys.items():
+        names = {field.alias or name for model in models for name, field in model.model_fields.items()}
+        own = {"source"} if slot == "dataset" else {"p"} if slot == "degradation" else set()
+        groups = {group.key for group in ENTRY_GROUPS} if slot == "degradation" else set()
+        assert (names | groups) - own == RESERVED_KEYS[slot]
+
+
+@pytest.mark.parametrize("name", ["calendar", "pydantic", "blear", "blear_faces"])
 def test_a_one_file_plugin_does_not_replace_a_module(tmp_path: Path, name: str) -> None:
     file = tmp_path / f"{name}.py"
     file.write_text(GOOD.format(name="own"))

@@ -80,4 +80,6 @@ def test_name_conflicts_are_errors(tmp_path: Path) -> None:
             write_package(name, [], tmp_path / "other")
     with pytest.raises(PluginError, match="a plugin is already named 'vlqr'"):
         write_file("vlqr", [], tmp_path)
+    with pytest.raises(PluginError, match=r"json\.py: the file would replace the module 'json'"):
+        write_file("json", [], tmp_path / "other")
     assert not (tmp_path / "other").exists()

@@ -48,7 +48,32 @@ def test_the_scaffold_conforms(broken) -> None:
     [
         ("class FadeParams(Params):", "class FadeParams(BaseModel):", "fade [0] refuses unknown", "are accepted"),
         ('"Takes contrast away"', '""', "fade [0] is declared", "Component.summary: expected one line"),
+        (
+            "return mean + (frames_BTCHW - mean) * contrast",
+            "return (mean + (frames_BTCHW - mean) * contrast).mT",
+            "fade [0] keeps the shape of frames that are not square",
+            "expected float32 [2, 1, 3, 32, 40], got float32 [2, 1, 3, 40, 32]",
+        ),
+        ('"map": x.unflatten(0, clips)', '"map": x', "tiny [0] returns named", "with T of 1 or less"),
+        (
+            "x = frames_BTCHW.flatten(0, 1) - 0.5",
+            "x = frames_BTCHW.clamp_(max=0.2).flatten(0, 1) - 0.5",
+            "tiny [0] does not modify its input",
+            "an input that is modified in place",
+        ),
+        ("self.conv3", "self.__dict__['conv3']", "tiny [0] saves and loads", "register layers"),
+        ("self.fc", "self.__dict__['fc']", "classes [0] saves and loads", "register layers"),
         # datasets
+        ("frames=frames_THWC", "frames=frames_THWC.astype('f4')", "stripes [0] samples fit", "in about [0, 1]"),
+        (
+            "frames=frames_THWC,",
+            "frames=frames_THWC, subject=3,",
+            "stripes [0] samples fit",
+            "subject: expected a text",
+        ),
+        ("frames=frames_THWC,", "frames=frames_THWC, time='3',", "stripes [0] samples fit", "time: expected seconds"),
+        ("frames=frames_THWC,", "frames=frames_THWC, meta={'a': [1]},", "stripes [0] samples fit", "text or number"),
+        ('("rows", "columns")', '["rows", "columns"]', "stripes [0] declares", "a tuple of class names"),
         (
             "    targets = (Target(",
             "    targets = () and (Target(",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from blear.contracts import ClipSpec, Sample, ShardSample, Target
+from blear.contracts.dataset import MOST_FLOAT
 from blear.data.shard.sample_metadata import to_python_number
 from blear.errors import DataError
 
@@ -33,6 +34,8 @@ def check_sample(sample: Sample, clip: ClipSpec, targets: Sequence[Target], wher
     Raises:
         DataError: the first problem; names `where` and the sample's key.
     """
+    if not isinstance(sample, Sample):
+        raise DataError(f"not a Sample: {type(sample).__name__}", where, "fix the dataset's reader")
     problem = (
         key_problem(sample.key)
         or frames_problem(sample, clip)
@@ -53,6 +56,9 @@ def key_problem(key: str) -> str:
 def frames_problem(sample: Sample, clip: ClipSpec) -> str:
     """Returns the first problem of a sample's clips; empty if there is none."""
     expected = (clip.length, clip.height, clip.width, clip.channels)
+    for name, array in (("frames", sample.frames), ("clean", sample.clean)):
+        if not isinstance(array, np.ndarray) and (name == "frames" or array is not None):
+            return f"{name} are {type(array).__name__}, expected a NumPy array"
     shape, min_length = sample.frames.shape, clip.length if clip.shortest is None else clip.shortest
     if len(shape) != 4 or shape[1:] != expected[1:] or not min_length <= shape[0] <= clip.length:
         fewer = "" if clip.shortest is None else f" with {clip.shortest} frames or more"
@@ -68,6 +74,10 @@ def frames_problem(sample: Sample, clip: ClipSpec) -> str:
             return f"{name} are {array.dtype}, expected uint8 or float32"
         if not np.isfinite(array).all():
             return f"{name} hold values that are not finite"
+        if (largest := float(np.abs(array).max(initial=0.0))) > MOST_FLOAT:
+            return (
+                f"{name} are float32 with values up to {largest:g}, expected about [0, 1]; divide by 255, or use uint8"
+            )
     return ""
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from blear.plugin.uses import Positive, StrictModel
 
@@ -50,6 +50,12 @@ class Cluster(StrictModel):
         "null: half of the free memory, of which a trial with a fraction of a GPU takes that fraction",
     )
     resize_s: float = Field(60, ge=0, description="elastic workers: seconds between two checks for new nodes")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if isinstance(self.workers, tuple) and self.workers[0] > self.workers[1]:
+            raise ValueError(f"workers {list(self.workers)} is no range; give the smaller number first")
+        return self
 
     @property
     def worker_range(self) -> tuple[int, int]:

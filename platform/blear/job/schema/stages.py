@@ -254,6 +254,12 @@ class Stage(StrictModel):
     matrix: Matrix = None
 
     @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.profile_steps is not None and self.profile_steps[0] > self.profile_steps[1]:
+            raise ValueError(f"profile_steps {list(self.profile_steps)} is no range; give the smaller number first")
+        return self
+
+    @model_validator(mode="after")
     def _one_average(self) -> Self:
         if self.ema is not None and self.swa is not None:
             raise ValueError("give `ema` or `swa`, not both")

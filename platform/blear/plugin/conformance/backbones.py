@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from blear.contracts import BuildContext, ClipSpec, Features
 from blear.plugin.catalog import RegisteredComponent
 from blear.plugin.conformance.checks import Check, accelerator, expect, expect_close, for_each_example, shape
-from blear.plugin.conformance.modules import backbone_for, expect_same_start, expect_saves, frames_for, seeded
+from blear.plugin.conformance.modules import (
+    OTHER_SEED,
+    backbone_for,
+    expect_same_start,
+    expect_saves,
+    frames_for,
+    seeded,
+)
 from blear.plugin.memory_format import to_channels_last
 
 
@@ -19,10 +26,11 @@ def backbone_checks(registered: RegisteredComponent) -> Iterator[Check]:
     """Iterates over the checks of each example, with the first shape of clips that the backbone accepts."""
     requirements: dict[str, Callable[[_Built], None]] = {
         "returns named features": _features,
+        "does not modify its input": _keeps_input,
         "a batch equals its samples one by one": _one_by_one,
         "accepts empty batches and single samples": _few,
         "has equal initial weights under one seed": lambda built: expect_same_start(built.make),
-        "saves and loads": lambda built: expect_saves(built.make),
+        "saves and loads": lambda built: expect_saves(built.make, lambda: built.make(OTHER_SEED), built.features),
         "can be trained": _trains,
         "moves to a device": _moves,
     }
@@ -39,13 +47,17 @@ class _Built:
         assert self.context.clip is not None
         return self.context.clip
 
-    def make(self) -> nn.Module:
+    def make(self, *seed: int) -> nn.Module:
         context: BuildContext = self.context
-        return seeded(self._registered, self._example, context).eval()
+        return seeded(self._registered, self._example, context, *seed).eval()
+
+    def features(self, module: nn.Module) -> Features:
+        """Features of two clips, by the name of the method for messages."""
+        return {f"forward()[{name!r}]": value for name, value in self.run(frames_for(self.clip, 2), module).items()}
 
     @torch.no_grad()
-    def run(self, frames_BTCHW: Tensor) -> Features:
-        found = self.module(frames_BTCHW)
+    def run(self, frames_BTCHW: Tensor, module: nn.Module | None = None) -> Features:
+        found = (module or self.module)(frames_BTCHW)
         expect(isinstance(found, Mapping), "forward", "a dict of named tensors", type(found).__name__)
         return dict(found)
 
@@ -58,9 +70,18 @@ def _features(built: _Built) -> None:
         method = f"forward()[{name!r}]"
         expect(isinstance(value, Tensor) and value.is_floating_point(), method, "a float tensor", shape(value))
         expect(value.ndim >= 3 and len(value) == 3, method, "[B, T, ...] with B = 3", shape(value))
+        most = built.clip.length
+        expect(value.shape[1] <= most, method, f"[B, T, ...] with T of {most} or less", shape(value))
         expect(bool(torch.isfinite(value).all()), method, "finite numbers", "NaN or infinity")
     if "embedding" in features:
         expect(features["embedding"].ndim == 3, "forward()['embedding']", "[B, T, D]", shape(features["embedding"]))
+
+
+def _keeps_input(built: _Built) -> None:
+    frames = frames_for(built.clip, 2)
+    built.run(frames)
+    same = torch.equal(frames, frames_for(built.clip, 2))
+    expect(same, "forward", "an unmodified input", "an input that is modified in place")
 
 
 def _one_by_one(built: _Built) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from blear.contracts import BuildContext, ClipSpec, Dataset, Sample, Target
+from blear.contracts.dataset import MOST_FLOAT
 from blear.errors import BlearError
 from blear.plugin.catalog import RegisteredComponent
 from blear.plugin.conformance.checks import Check, NotCheckedError, expect, for_each_example
@@ -44,6 +45,9 @@ def _declares_content(dataset: Any) -> None:
     for target in dataset.targets:
         expect(isinstance(target, Target), "targets", "Target objects", type(target).__name__)
         if target.kind != "value":
+            expect(
+                isinstance(target.classes, tuple), "targets", "a tuple of class names", type(target.classes).__name__
+            )
             count = len(set(target.classes))
             expect(count == len(target.classes) > 1, "targets", f"two classes or more in {target.name!r}", count)
     splits = list(dataset.splits)
@@ -57,6 +61,7 @@ def _declares_content(dataset: Any) -> None:
 
 
 def _fits(dataset: Any) -> None:
+    expect(isinstance(dataset, Dataset), "build", "the attributes and methods of contracts.Dataset", type(dataset))
     clip, targets = dataset.clip, {target.name: target for target in dataset.targets}
     for split, sample in _some(dataset):
         method = f"samples({split!r}), key {sample.key!r}"
@@ -70,6 +75,22 @@ def _fits(dataset: Any) -> None:
         fits = fits and (clip.shortest or clip.length) <= len(frames) <= clip.length
         expect(bool(fits), f"{method}, frames", wanted, kind)
         expect(bool(np.isfinite(frames).all()), f"{method}, frames", "finite numbers", "NaN or infinity")
+        largest = float(abs(frames).max()) if frames.dtype == np.float32 else 0.0
+        expect(largest <= MOST_FLOAT, f"{method}, frames", "float32 in about [0, 1], or uint8", f"{largest:g}")
+        for name in ("subject", "video"):
+            value = getattr(sample, name)
+            expect(isinstance(value, str), f"{method}, {name}", "a text", repr(value))
+        right = sample.time is None or (
+            isinstance(sample.time, int | float | np.number) and not isinstance(sample.time, bool)
+        )
+        expect(right, f"{method}, time", "seconds or None", repr(sample.time))
+        for name, value in sample.meta.items():
+            expect(
+                isinstance(value, str | int | float | np.number),
+                f"{method}, meta[{name!r}]",
+                "a text or number",
+                repr(value),
+            )
         expect(set(sample.targets) == set(targets), f"{method}, targets", str(sorted(targets)), sorted(sample.targets))
         for name, value in sample.targets.items():
             _fits_target(method, targets[name], value)

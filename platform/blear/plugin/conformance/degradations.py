@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,16 @@ from torch import Tensor
 from blear.contracts import BuildContext, ClipSpec, Degradation, DrawKeys, Draws, Resizing, SizeIndependent
 from blear.errors import BlearError
 from blear.plugin.catalog import RegisteredComponent
-from blear.plugin.conformance.checks import TOLERANCE, Check, accelerator, expect, expect_close, for_each_example, shape
+from blear.plugin.conformance.checks import (
+    TOLERANCE,
+    Check,
+    NotCheckedError,
+    accelerator,
+    expect,
+    expect_close,
+    for_each_example,
+    shape,
+)
 from blear.plugin.severity import severity_of, varied_parameters
 
 _CLIPS = (
@@ -31,6 +41,7 @@ def degradation_checks(registered: RegisteredComponent) -> Iterator[Check]:
         "has the methods of the contract": _has_methods,
         "draws depend on the keys only": _draws_by_key,
         "keeps shape and type": _keeps_shape,
+        "keeps the shape of frames that are not square": _keeps_other_shape,
         "does not modify its input": _keeps_input,
         "is deterministic": _deterministic,
         "a batch equals its samples one by one": _one_by_one,
@@ -112,6 +123,21 @@ def _keeps_shape(built: _Built) -> None:
     )
     expect(after.dtype == before.dtype, "apply", f"{shape(before)}", shape(after))
     expect(bool(torch.isfinite(after).all()), "apply", "finite numbers", "NaN or infinity")
+
+
+def _keeps_other_shape(built: _Built) -> None:
+    """Rows and columns that are exchanged show in frames that are not square only."""
+    if isinstance(built.operation, Resizing):
+        return
+    clip = replace(built.context.clip or _CLIPS[0], height=32, width=40)
+    frames_BTCHW = torch.rand(2, clip.length, clip.channels, clip.height, clip.width)
+    try:
+        operation = built.registered.build(built.example, replace(built.context, clip=clip))
+        after = operation.apply(frames_BTCHW, operation.draw(keys(2)))
+    except BlearError as error:
+        raise NotCheckedError(f"refused: {error.what}") from error
+    same = isinstance(after, Tensor) and after.shape[-2:] == frames_BTCHW.shape[-2:]
+    expect(same, "apply", f"{shape(frames_BTCHW)}", shape(after))
 
 
 def _keeps_input(built: _Built) -> None:

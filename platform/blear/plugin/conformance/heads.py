@@ -22,7 +22,15 @@ from blear.plugin.conformance.checks import (
     for_each_example,
     shape,
 )
-from blear.plugin.conformance.modules import CLIPS, backbone_for, expect_same_start, expect_saves, frames_for, seeded
+from blear.plugin.conformance.modules import (
+    CLIPS,
+    OTHER_SEED,
+    backbone_for,
+    expect_same_start,
+    expect_saves,
+    frames_for,
+    seeded,
+)
 from blear.plugin.decoded_targets import target_metrics
 from blear.plugin.memory_format import to_channels_last
 
@@ -42,7 +50,7 @@ def head_checks(registered: RegisteredComponent, catalog: Catalog) -> Iterator[C
         "a batch equals its samples one by one": _one_by_one,
         "accepts empty batches and single samples": _few,
         "has equal initial weights under one seed": lambda built: expect_same_start(built.make),
-        "saves and loads": lambda built: expect_saves(built.make),
+        "saves and loads": lambda built: expect_saves(built.make, lambda: built.make(OTHER_SEED), built.loss),
         "moves to a device": _moves,
     }
     return for_each_example(registered, requirements, lambda example: _Built(registered, example, catalog))
@@ -106,8 +114,13 @@ class _Built:
                 return
         expect(False, "build", "the features of some backbone to be accepted", "; ".join(dict.fromkeys(refused)))
 
-    def make(self) -> nn.Module:
-        return seeded(self._registered, self._example, self.context).eval()
+    def make(self, *seed: int) -> nn.Module:
+        return seeded(self._registered, self._example, self.context, *seed).eval()
+
+    @torch.no_grad()
+    def loss(self, module: nn.Module) -> dict[str, Tensor]:
+        """Loss of the batch, by the name of the method for messages."""
+        return {"loss": _loss_of(self, slice(None), module)}
 
     def some(self, rows: slice) -> tuple[dict[str, Tensor], Batch]:
         """Returns the features of some clips and their batch."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from blear.contracts import BuildContext, ClipSpec
 from blear.errors import BlearError
 from blear.plugin.catalog import RegisteredComponent
-from blear.plugin.conformance.checks import expect
+from blear.plugin.conformance.checks import expect, expect_close
 
 CLIPS = (
     ClipSpec(1, 3, 48, 48),
@@ -29,12 +29,13 @@ CLIPS = (
 """Shapes of clips; checks use the first one that a backbone accepts."""
 
 _SEED = 11
+OTHER_SEED = 12
 
 
-def seeded(registered: RegisteredComponent, example: Any, context: BuildContext) -> nn.Module:
+def seeded(registered: RegisteredComponent, example: Any, context: BuildContext, seed: int = _SEED) -> nn.Module:
     """Builds a module under a fixed seed, as a job does."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_SEED)
+        torch.manual_seed(seed)
         module = registered.build(example, context)
     expect(isinstance(module, nn.Module), "build", "a torch.nn.Module", type(module).__name__)
     built: nn.Module = module
@@ -72,9 +73,17 @@ def expect_same_start(make: Callable[[], nn.Module]) -> None:
         expect(same, "build", "equal initial weights under one seed of torch", f"other ones in {name!r}")
 
 
-def expect_saves(make: Callable[[], nn.Module]) -> None:
-    """Checks that weights saved to a file can be loaded into a second module."""
-    module, other = make(), make()
+def expect_saves(
+    make: Callable[[], nn.Module], make_other: Callable[[], nn.Module], run: Callable[[nn.Module], Mapping[str, Tensor]]
+) -> None:
+    """Checks that weights saved to a file can be loaded into a second module, which then computes the same.
+
+    Args:
+        make: builds the module.
+        make_other: builds it with other initial weights.
+        run: name -> outputs of a module that must be equal.
+    """
+    module, other = make(), make_other()
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.01)
@@ -87,3 +96,7 @@ def expect_saves(make: Callable[[], nn.Module]) -> None:
     )
     for name, value in module.state_dict().items():
         expect(torch.equal(value, other.state_dict()[name]), "state_dict", f"{name!r} as it was saved", "other values")
+    loaded = run(other)
+    for name, value in run(module).items():
+        wanted = "a loaded module to compute what the saved one does (register layers, parameters and buffers)"
+        expect_close(name, wanted, value, loaded[name])

@@ -15,7 +15,7 @@ import jinja2
 from blear import __version__
 from blear.errors import PluginError
 from blear.hooks import SLOTS
-from blear.plugin.discovery import load_plugins
+from blear.plugin.discovery import load_plugins, module_of_name
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _COMPONENTS = {
@@ -68,6 +68,8 @@ def write_file(name: str, slots: Sequence[str], folder: Path) -> list[Path]:
     """Writes a one-file plugin `NAME.py` and a job that uses it, `NAME.yaml`. See `write_package`."""
     facts = _facts(name, slots) | {"file": True}
     paths = {folder / f"{name}.py": "one_file.py", folder / f"{name}.yaml": "job.yaml"}
+    if other := module_of_name(folder / f"{name}.py"):
+        raise PluginError(f"the file would replace the module {name!r} ({other})", f"{name}.py", "choose another name")
     for path in paths:
         if path.exists():
             raise PluginError("already exists", str(path), "choose another name or folder, or remove it")
