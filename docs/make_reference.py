@@ -158,7 +158,12 @@ def _methods(kind: type) -> list[tuple[str, Any]]:
 
 def _signature(function: Any) -> str:
     """The signature without the quotes of postponed annotations."""
-    return str(inspect.signature(function)).replace("'", "")
+    return _plain_signature(function).replace("'", "")
+
+
+def _plain_signature(function: Any) -> str:
+    """The signature; a function as a default is its name, without its address."""
+    return re.sub(r"<function ([\w.]+) at 0x[0-9a-f]+>", r"\1", str(inspect.signature(function)))
 
 
 def job_page() -> str:
@@ -241,7 +246,7 @@ def _public(module: Any) -> Iterator[tuple[str, Any]]:
 
 def _lines(name: str, value: Any) -> list[str]:
     if inspect.isfunction(value):
-        return [f"{name}{inspect.signature(value)}"]
+        return [f"{name}{_plain_signature(value)}"]
     return [f"{name}", *(f"{name}.{line}" for line in _members(value))]
 
 
@@ -252,7 +257,7 @@ def _members(kind: Any) -> list[str]:
     fields |= {n: _returned(p) for n, p in vars(kind).items() if _is_property(p) and not n.startswith("_")}
     methods = [(n, f) for n, f in vars(kind).items() if inspect.isfunction(f) and not n.startswith("_")]
     calls = [("__call__", vars(kind)["__call__"])] if inspect.isfunction(vars(kind).get("__call__")) else []
-    return [f"{n}: {t}" for n, t in fields.items()] + [f"{n}{inspect.signature(f)}" for n, f in [*calls, *methods]]
+    return [f"{n}: {t}" for n, t in fields.items()] + [f"{n}{_plain_signature(f)}" for n, f in [*calls, *methods]]
 
 
 def _is_property(member: Any) -> bool:
