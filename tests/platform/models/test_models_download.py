@@ -84,3 +84,5 @@ def test_the_commands_list_show_and_get_models(saved: Path, storage: Path) -> No
         call("get", url, "--sha256", "abc")
     with pytest.raises(JobError, match="no model to download: 'other'"):
         call("get", "other")
+    with pytest.raises(JobError, match="small: is already on this machine"):
+        call("get", "small")
