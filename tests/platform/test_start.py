@@ -7,8 +7,11 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pytest
 
+import blear
 from blear.cli import cli
 from blear.job.reader import read_job
 from blear.testing import NotCheckedError, checks_of
@@ -28,6 +31,18 @@ def test_the_notebook_runs(repository: Path, tmp_path: Path, monkeypatch: pytest
             exec(compile("".join(cell["source"]), f"cell {cell['id']}", "exec"), names)  # noqa: S102
             assert cell["outputs"] == [], "the notebook is stored without outputs"
     assert (tmp_path / "models" / "first" / "card.md").is_file()
+
+
+def test_faces_are_cut_and_predicted_as_the_page_states(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    PIL.Image.new("RGB", (500, 450), (90, 80, 70)).save("photo.jpg")
+    blocks = BLOCK.findall((repository / "docs" / "python.md").read_text())
+    (text,) = (text for kind, text in blocks if kind == "python" and "framing" in text)
+    names = {"model": blear.load("robust-faces"), "np": np, "PIL": PIL}
+    exec(compile(text, "python.md", "exec"), names)  # noqa: S102
+    assert names["probabilities"].shape == (1, 7)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -147,6 +147,7 @@ def _source(source: str, sha256: str | None) -> tuple[Download, str]:
     """The download of a name or URL, and the name of its folder."""
     from blear.errors import JobError
     from blear.models.download import Download, known_downloads
+    from blear.models.shipped import is_shipped
 
     if "://" in source:
         if sha256 is None:
@@ -156,6 +157,8 @@ def _source(source: str, sha256: str | None) -> tuple[Download, str]:
         return Download(url=source, sha256=sha256.lower()), Path(unquote(urlsplit(source).path)).stem
     known = {one.name: one.source for one in known_downloads()}
     matching = [name for name in known if source in (name, name.split("/")[1])]
+    if not matching and is_shipped(source):
+        raise JobError("is already on this machine: nothing is downloaded", source, "use it by its name")
     if len(matching) != 1:
         raise JobError(f"no model to download: {source!r}", do=f"give a URL, or one of: {', '.join(known) or 'none'}")
     return known[matching[0]], matching[0].split("/")[1]

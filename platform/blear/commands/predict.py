@@ -152,7 +152,7 @@ def predict(
     file of torch.export (.pt2), MODULE:ATTRIBUTE of a callable, or hf:FOLDER (a pipeline of transformers); where it is
     left out, the model in the package of blear is used.
     INPUT is a video, a picture, a folder, a pattern, a URL or pattern of object storage (s3://, gs://), a camera
-    (camera:0), an address (rtsp://, http://), or - for a video on standard input. FILE.meta.json states model, framing,
+    (camera:0), an address (rtsp://, http://), or - for a video on standard input. OUT.meta.json states model, framing,
     locator and versions. A call that is repeated after an interruption continues.
     """
     from blear.pipeline.runner import ray_session, uses_ray

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from blear.contracts import BuildContext, ClipSpec
-from blear.degradation.chain import as_float, build_chain
+from blear.degradation.chain import as_float, build_chain, require_unit_range
 from blear.errors import JobError
 from blear.plugin.discovery import load_plugins
 from blear.plugin.uses import DegradationEntry
@@ -82,6 +82,9 @@ def parse_entries(degradations: Sequence[Mapping[str, Any]]) -> list[Degradation
     Raises:
         JobError: an entry is malformed; names its number and key.
     """
+    do = 'give a list like [{"use": "downscale", "factor": 3}]'
+    if isinstance(degradations, str | Mapping):
+        raise JobError("no list", "degradations", do)
     try:
         return _ENTRIES.validate_python(list(degradations))
     except ValidationError as error:
@@ -89,12 +92,15 @@ def parse_entries(degradations: Sequence[Mapping[str, Any]]) -> list[Degradation
         for problem in error.errors():
             where = ".".join(str(part) for part in problem["loc"] if str(part).replace("_", "").isalnum())
             lines.setdefault(where, f"{where}: {problem['msg']}")
-        do = 'give a list like [{"use": "downscale", "factor": 3}]'
         raise JobError("\n".join(lines.values()), "degradations", do) from error
 
 
 def _to_clips(images: np.ndarray | Tensor) -> Tensor:
     """The pictures as clips [N, T, C, H, W], uint8 or float."""
+    if not isinstance(images, np.ndarray | Tensor):
+        raise ValueError(f"{type(images).__name__} is no batch: {_FORMS}; of pictures of one size, numpy.stack(...)")
+    if isinstance(images, np.ndarray) and images.ndim == 3 and images.shape[2] == 3:
+        raise ValueError(f"an array {list(images.shape)} is no batch; of one picture, give images[None]")
     tensor = torch.from_numpy(np.require(images, requirements=["C", "W"])) if isinstance(images, np.ndarray) else images
     if tensor.dtype != torch.uint8 and not tensor.is_floating_point():
         raise ValueError(f"pictures of {tensor.dtype}: give uint8, or floats in [0, 1]")
@@ -108,6 +114,7 @@ def _to_clips(images: np.ndarray | Tensor) -> Tensor:
         clips = {4: lambda: tensor[:, None], 5: lambda: tensor}
     if tensor.ndim not in clips or clips[tensor.ndim]().shape[2] not in (1, 3):
         raise ValueError(f"pictures of shape {list(tensor.shape)}: {_FORMS}")
+    require_unit_range(tensor)
     return clips[tensor.ndim]()
 
 

@@ -154,6 +154,16 @@ def evaluation_chain(
     return Chain(nodes, context.seed), after
 
 
+def require_unit_range(frames: Tensor) -> None:
+    """Raises a ValueError if float frames from a user are not in [0, 1], up to the overshoot of a bicubic resize."""
+    if not frames.is_floating_point() or not frames.numel():
+        return
+    low, high = (float(value) for value in frames.detach().aminmax())
+    if not (low >= -0.5 and high <= 1.5):  # false of NaN, too
+        do = "divide 0..255 by 255, leave normalisation (mean, std) to the model, or give uint8"
+        raise ValueError(f"the values of a float tensor or array are in [0, 1], these in [{low:g}, {high:g}]; {do}")
+
+
 def as_float(frames: Tensor, device: torch.device, *, exact: bool = False) -> Tensor:
     """Moves stored frames to a device, as contiguous float32 in [0, 1].
 

@@ -15,7 +15,7 @@ from blear.errors import RunError, first_line
 from blear.models.card import parse_card
 from blear.models.exported_program_check import check_exported_program
 from blear.models.facts import NetworkFacts, read_facts
-from blear.models.foreign import FLAG, ForeignModel, channels_of, split_metadata
+from blear.models.foreign import FLAG, ForeignModel, channels_of, refuse_facts, split_metadata
 from blear.models.memory_limit import limited_memory
 from blear.models.quiet import quiet
 from blear.models.time_limit import TimeLimit, TimeLimitError
@@ -59,6 +59,8 @@ class ExportedProgramModel(ForeignModel):
         self._dtype, self._rank = inputs[0].dtype, inputs[0].ndim
         texts = {key: _text(value) for key, value in extra.items()}
         stored, card = split_metadata(texts)
+        if card:
+            refuse_facts(given, str(file))
         facts = read_facts(stored, given, str(file), FLAG)
         shape = [side if isinstance(side, int) else None for side in inputs[0].shape]
         names = _output_names(card, [str(name) for name in outputs], str(file))

@@ -245,6 +245,12 @@ def split_metadata(stored: Mapping[str, str]) -> tuple[dict[str, str], str]:
     return {key: value for key, value in known.items() if key in NetworkFacts.model_fields}, stored.get(CARD, "")
 
 
+def refuse_facts(given: object, where: str) -> None:
+    """Raises a RunError if facts are given for a model whose card states them."""
+    if given:
+        raise RunError("the model carries its labels and preprocessing itself", where, f"leave {FLAG} out")
+
+
 def channels_of(facts: NetworkFacts) -> int:
     """Channels of the network's input."""
     return 1 if facts.color == "grey" else 3

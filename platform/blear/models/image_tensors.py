@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from blear.contracts import ClipSpec
+from blear.degradation.chain import require_unit_range
 from blear.models.images import FORMS
 
 _LUMA = (0.299, 0.587, 0.114)
@@ -39,8 +40,7 @@ def fit_tensor(images: Tensor, clip: ClipSpec, grey: Literal["full", "studio"]) 
     clips = frames[images.ndim]()
     if clips.shape[1] not in (1, clip.length):
         raise ValueError(f"clips of {clips.shape[1]} frames, the model has clips of {clip.length}")
-    if clips.is_floating_point() and len(clips) and float(clips.detach().abs().max()) > 2:
-        raise ValueError("the values of a float tensor or array are in [0, 1]; divide by 255, or give uint8")
+    require_unit_range(clips)
     if clips.shape[2:] != (clip.channels, clip.height, clip.width):
         clips = _resize(clips, clip, grey)
     return clips.expand(-1, clip.length, -1, -1, -1)

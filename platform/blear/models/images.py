@@ -28,8 +28,8 @@ Images: TypeAlias = Union[Pictures, "Tensor"]
 """A batch of pictures or clips, see `Model.forward`."""
 
 FORMS = (
-    "give uint8 arrays [N, H, W], [N, H, W, 3] or [N, T, H, W, C], a list of arrays [H, W] or [H, W, 3], of pictures "
-    "of Pillow or of paths, or a tensor [N, H, W], [N, C, H, W] or [N, T, C, H, W], uint8 or float in [0, 1]"
+    "give an array [N, H, W], [N, H, W, 3] or [N, T, H, W, C] or a tensor [N, H, W], [N, C, H, W] or [N, T, C, H, W], "
+    "uint8 or float in [0, 1]; or a list of uint8 arrays [H, W] or [H, W, 3], of pictures of Pillow or of paths"
 )
 
 
@@ -86,8 +86,8 @@ class ClipConverter:
         if images.dtype == np.uint8 or np.issubdtype(images.dtype, np.floating):
             if images.ndim in (4, 5) or (images.ndim == 3 and images.shape[-1] not in (3, 4)):
                 return
-            if images.ndim == 3 and images.shape[-1] == 3:
-                raise ValueError(f"an array {list(images.shape)} is no batch; of one colour picture, give images[None]")
+            if images.ndim == 2 or (images.ndim == 3 and images.shape[-1] == 3):
+                raise ValueError(f"an array {list(images.shape)} is no batch; of one picture, give images[None]")
         raise ValueError(f"an array {list(images.shape)} of {images.dtype} cannot be read: {FORMS}")
 
     def _from_picture(self, picture: Picture) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from blear.contracts import ClipSpec, thread_count
 from blear.errors import RunError, first_line
 from blear.models.facts import NetworkFacts, read_facts
-from blear.models.foreign import FLAG, ForeignModel, channels_of, split_metadata
+from blear.models.foreign import FLAG, ForeignModel, channels_of, refuse_facts, split_metadata
 from blear.models.memory_limit import limited_memory
 from blear.models.onnx_check import external_files
 from blear.models.time_limit import TimeLimit, TimeLimitError
@@ -57,6 +57,8 @@ class OnnxModel(ForeignModel):
             raise RunError(f"its input is {self._input.type}", str(file), do)
         self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         stored, card = split_metadata(self.metadata)
+        if card:
+            refuse_facts(given, str(file))
         facts = read_facts(stored, given, str(file), FLAG)
         self._last, clip = self._clip(facts)
         if not self._session.get_outputs():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 from blear.contracts import ClipSpec
 from blear.errors import RunError
 from blear.models.callable_model import CallableModel, is_callable_path
-from blear.models.foreign import FLAG, ForeignModel
+from blear.models.foreign import FLAG, ForeignModel, refuse_facts
 from blear.models.huggingface import PREFIX, HuggingFaceModel
 from blear.models.onnx import OnnxModel
 
@@ -65,8 +65,7 @@ def open_model(
         return OnnxModel(path, facts) if suffix == ONNX else _exported_program(path, facts)
     if is_callable:
         return CallableModel(name, facts, clip)
-    if facts:
-        raise RunError("the model carries its labels and preprocessing itself", name, f"leave {FLAG} out")
+    refuse_facts(facts, name)
     from blear.models.load import load
 
     return load(name, stage=stage)

@@ -123,8 +123,8 @@ def with_targets(use: str, params: dict[str, Any], target: str | None) -> dict[s
     if len(by_number) > 1:  # most names do not exist, but this one does, and something else is wrong
         raise by_number[0][0]
     missing = by_number[0][-1]
-    what = f"no label is called {', '.join(_LABELS)}: {missing.what}"
-    raise DataError(what, missing.where, "name it: --target NAME=COLUMN")
+    what = f"no label is called {', '.join(_LABELS[:-1])} or {_LABELS[-1]}"
+    raise DataError(what, missing.where, f"name it: --target NAME=COLUMN; {missing.do}")
 
 
 def _dataset(use: str, params: Mapping[str, Any]) -> Dataset:

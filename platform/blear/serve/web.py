@@ -12,8 +12,10 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 
 from blear import __version__
 from blear.errors import BlearError, RunError
@@ -22,7 +24,7 @@ from blear.models.time_limit import TimeLimitError
 from blear.serve.answers import Answer, ErrorAnswer, Facts
 from blear.serve.controls import RESERVED, Control, read_setting
 from blear.serve.held_bytes import Claim
-from blear.serve.limits import TooLargeError, TooSlowError, UploadError, UploadLimits
+from blear.serve.limits import TooLargeError, TooSlowError, UploadError, UploadLimits, WrongTypeError
 from blear.serve.service import Question, Service
 
 STATIC = Path(__file__).parent / "static"
@@ -79,6 +81,8 @@ def build_app(build_service: Callable[[], Service], controls: list[Control], tok
     )
     app.middleware("http")(_guard(token))
     app.exception_handler(BlearError)(_refuse)
+    app.exception_handler(RequestValidationError)(_refuse_parameter)
+    app.exception_handler(HTTPException)(_refuse_address)
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
@@ -113,6 +117,10 @@ def build_app(build_service: Callable[[], Service], controls: list[Control], tok
         setting = read_setting(service.controls, _controls(request))
         boxes = tuple(_box(text) for text in box or ())
         with service.held.claim() as claim:
+            if request.headers.get("content-type", "").startswith("multipart/"):
+                raise WrongTypeError(
+                    "the body is a form", do="send the file itself as the body: curl --data-binary @FILE"
+                )
             data = await _body(request, service.limits, claim)
             return await service.answer(data, Question(setting, faces == "crop", boxes, show))
 
@@ -195,6 +203,19 @@ async def _refuse(request: Request, error: Exception) -> JSONResponse:
     status = error.status if isinstance(error, UploadError) else 504 if isinstance(error, TimeLimitError) else 422
     headers = {"Retry-After": "2"} if status == 503 else None
     return JSONResponse({"error": str(error)}, status, headers)
+
+
+async def _refuse_parameter(request: Request, error: Exception) -> JSONResponse:
+    problems = error.errors() if isinstance(error, RequestValidationError) else ()
+    texts = [f"{one['loc'][-1]}: {str(one.get('input'))[:40]!r} is wrong: {one['msg']}" for one in problems]
+    return JSONResponse({"error": "\n".join(texts)}, 422)
+
+
+async def _refuse_address(request: Request, error: Exception) -> JSONResponse:
+    """A method or an address that does not exist."""
+    assert isinstance(error, HTTPException)
+    text = f"{request.method} {request.url.path}: {error.detail}\n  -> POST a file to /predict; /docs describes the API"
+    return JSONResponse({"error": text}, error.status_code, error.headers)
 
 
 def _guard(token: str | None) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:

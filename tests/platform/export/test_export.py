@@ -163,6 +163,8 @@ def test_files_give_the_outputs_of_the_model(still, tmp_path: Path, format_: str
         for name, value in expected.items():
             torch.testing.assert_close(found[name], value.detach(), atol=2e-6, rtol=2e-5)
     assert expected["emotion"].std(dim=1).mean() > 0.01  # the temperature made the probabilities differ
+    with pytest.raises(RunError, match="carries its labels and preprocessing itself"):
+        type(read)(out, {"labels": "a,b"})
 
 
 def check_metadata(file: Path, read: OnnxModel, model: Model) -> None:

@@ -165,6 +165,16 @@ def test_degrade_names_what_is_wrong() -> None:
         blear.degrade(faces[0], [])
     with pytest.raises(ValueError, match="int64"):
         blear.degrade(faces.astype(np.int64), [])
+    with pytest.raises(ValueError, match="list is no batch"):
+        blear.degrade([faces[0]], [])
+    with pytest.raises(ValueError, match=r"\[8, 8, 3\] is no batch; of one picture, give images\[None\]"):
+        blear.degrade(np.zeros((8, 8, 3), np.uint8), [])
+    for wrong in (np.float32(255), np.float32(-1), np.float32("nan")):
+        with pytest.raises(ValueError, match=r"are in \[0, 1\], these in"):
+            blear.degrade(np.full((1, 8, 8), wrong), [])
+    for wrong in ({"use": "downscale", "factor": 2}, "downscale"):
+        with pytest.raises(JobError, match="degradations: no list\n  -> give a list like"):
+            blear.degrade(faces, wrong)
 
 
 def test_a_dataset_reads_what_was_prepared(shards: Path, faces: np.ndarray) -> None:

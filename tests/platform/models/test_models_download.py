@@ -84,6 +84,8 @@ def test_the_commands_list_show_and_get_models(saved: Path, storage: Path) -> No
         call("get", url, "--sha256", "abc")
     with pytest.raises(JobError, match="no model to download: 'other'"):
         call("get", "other")
+    with pytest.raises(JobError, match="small: is already on this machine"):
+        call("get", "small")
 
 
 def test_a_name_that_leaves_the_folder_of_models_is_refused_and_nothing_is_deleted(saved: Path, storage: Path) -> None:

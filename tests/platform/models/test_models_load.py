@@ -137,10 +137,12 @@ def test_a_model_with_two_heads_gives_both_targets(run: blear.Run, faces: np.nda
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((48, 48), np.uint8), "N, H, W"),
+        (np.zeros((48, 48), np.uint8), r"give images\[None\]"),
         (np.zeros((48, 48, 3), np.uint8), r"give images\[None\]"),
         (np.zeros((1, 48, 48), np.int64), "int64"),
-        (np.full((1, 48, 48), 255.0, np.float32), "divide by 255"),
+        (np.full((1, 48, 48), 255.0, np.float32), "divide 0..255 by 255"),
+        (torch.full((1, 3, 48, 48), -1.0), r"these in \[-1, -1\]"),
+        (np.full((1, 48, 48), np.nan, np.float32), r"these in \[nan, nan\]"),
         (torch.zeros(1, 5, 48, 48), r"\[1, 5, 48, 48\]"),
         ([np.zeros((48, 48, 4), np.uint8)], r"\[48, 48, 4\]"),
         ([1.0], "float is no picture"),

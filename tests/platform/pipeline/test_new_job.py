@@ -66,7 +66,9 @@ def test_a_table_of_small_grey_pictures(folder: Path) -> None:
         for number in range(40):
             draw(Path(f"{number}.png"), 20, number, grey=True)
             rows.writerow([f"{number}.png", ("sad", "glad", "mad")[number % 3], number // 4])
-    with pytest.raises(DataError, match="--target NAME=COLUMN"):
+    with pytest.raises(
+        DataError, match="or target\n  -> name it: --target NAME=COLUMN; the columns are file, mood, pe"
+    ):
         write_new_job("table", {"source": "faces.csv"}, None, Path("job.yaml"))
     Path("bad.csv").write_text("file,label\n0.png,sad\nnone.png,glad\n")
     with pytest.raises(DataError, match=r"bad\.csv, line 3: there is no file \S*none\.png"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from blear.predict.inputs import Input
 from blear.predict.journal import Journal
 from blear.predict.one_input import file_version
 from blear.predict.output import InputRecords, read_output, write_output
-from blear.predict.rows import require_free_names
+from blear.predict.rows import columns, require_free_names
 
 
 def record(name: str, frame: int) -> dict:
@@ -167,3 +168,13 @@ def test_plots_have_one_scale_for_all_people_and_a_line_at_zero() -> None:
     assert _limits([curves(0.5, -1.2), curves(0.1)], "valence") == pytest.approx((-1.26, 1.26))
     assert _limits([curves(2, 8), curves(1, 9)], "valence") == pytest.approx((0.6, 9.4))
     assert _limits([], "valence") == (-1.05, 1.05)
+
+
+def test_every_column_is_documented(repository: Path) -> None:
+    page = (repository / "docs" / "predict.md").read_text()
+    table = page.partition("| column | JSON Lines | value |")[2].partition("\n\n")[0]
+    documented = {
+        name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.partition("|")[2].partition("|")[0])
+    }
+    expected = columns(["TARGET"], {"TARGET": ("CLASS",)})
+    assert documented == set(expected)

@@ -115,6 +115,7 @@ def test_a_request_has_the_same_answer_among_others(server):
         (png(face()), {"blur": 9}, 422, "blur: '9' is out of range\n  -> give a number from 0 to 4"),
         (png(face()), {"blur": "nan"}, 422, "blur: 'nan' is out of range"),
         (png(face()), {"blur": [1, 2]}, 422, "blur is given twice"),
+        (png(face()), {"faces": "crops"}, 422, "faces: 'crops' is wrong: String should match"),
         (png(face()), {"sharpen": 1}, 422, "there is no parameter 'sharpen'"),
         (png(face()), {"box": "1,2,3"}, 422, "box: '1,2,3' is no box"),
         (png(face()), {"box": "1,2,inf,3"}, 422, "is no box"),
@@ -128,6 +129,15 @@ def test_wrong_requests_have_a_status_and_a_message(server, data, query, status,
     found, answer = call(f"{server.address}/predict", data, **query)
     assert found == status
     assert message in answer["error"]
+
+
+def test_forms_and_other_methods_have_a_message(server):
+    status, answer = call(f"{server.address}/predict", png(face()), {"Content-Type": "multipart/form-data; boundary=x"})
+    assert (status, answer["error"].split("\n")[0]) == (415, "the body is a form")
+    assert [call(f"{server.address}/{path}")[0] for path in ("predict", "nowhere")] == [405, 404]
+    assert call(f"{server.address}/predict")[1]["error"].startswith(
+        "GET /predict: Method Not Allowed\n  -> POST a file"
+    )
 
 
 def test_only_this_machine_and_the_own_page_are_served(server):
