@@ -80,6 +80,6 @@ def test_a_file_with_an_installed_plugins_name_is_refused(outside: Outside) -> N
     file.write_text(PLUGIN)
     told = outside("blear", "plugins", "--plugin", file)
     assert told.count("did not load") == 1
-    assert "an installed plugin is already named 'vlqr'; rename the file" in told
+    assert "a plugin is already named 'vlqr' (blear 0.1.0); rename the file" in told
     assert "vlqr/cnn5x5" in told
     file.unlink()

@@ -121,7 +121,9 @@ def test_errors_in_a_list_of_sweeps_have_the_position(tmp_path: Path) -> None:
     )
     with pytest.raises(JobError) as error:
         read_job(tmp_path / "job.yaml")
-    assert "job.yaml:18:24: evaluate.sweep.0.over: name exactly one parameter" in str(error.value)
+    assert "job.yaml:18:24: evaluate.sweep.0.over: Value error, has 0 parameters; a sweep varies exactly one" in str(
+        error.value
+    )
     assert "evaluate.sweep.1.severity: Input should be" in str(error.value)
     assert "2 errors" in str(error.value)
 

@@ -111,7 +111,7 @@ def test_all_errors_at_once_with_places_and_suggestions(job) -> None:
         ("stages.clean.steps=[", "the value is not YAML"),
         ("data.faces.source=/no/such/folder", "no such file or folder: /no/such/folder"),
         ("evaluate.data=face", "there is no data 'face'; did you mean 'faces'?"),
-        ("evaluate.sweep.over={}", "name exactly one parameter with a list of values"),
+        ("evaluate.sweep.over={}", "has 0 parameters; a sweep varies exactly one"),
         ("evaluate.arms={}", "no arms"),
         ("stages.klean.steps=2", "keys of stages: clean"),
         ("cluster.workers=[2, 1]", "workers [2, 1] is no range"),
