@@ -36,7 +36,7 @@ def open_run(job: Job, root: Path, *, fresh: bool) -> RunFolder:
     """
     run = RunFolder.start(root, fresh=fresh)
     file = root / "job.yaml"
-    if file.is_file() and file.read_text() != dump_job(job):
+    if not fresh and file.is_file() and file.read_text() != dump_job(job):
         _check_changes(run, file, job)
     write_text(file, dump_job(job))
     return run

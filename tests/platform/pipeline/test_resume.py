@@ -115,6 +115,14 @@ def test_fresh_deletes_everything_but_the_lock(read, run: RunFolder) -> None:
         assert sorted(path.name for path in run.root.iterdir()) == ["job.yaml", "run.lock"]
 
 
+def test_an_interrupted_deletion_can_be_repeated(read, run: RunFolder) -> None:
+    """The job is the last file that --fresh replaces: without it, a folder is no run folder, and is not deleted."""
+    assert [path.name for path in RunFolder.start(run.root, fresh=True).root.iterdir()] == ["job.yaml"]
+    (run.root / "stages").mkdir()  # not deleted yet
+    open_run(read("seed=1"), run.root, fresh=True)
+    assert [path.name for path in run.root.iterdir()] == ["job.yaml"]
+
+
 HOLD = """import sys
 from pathlib import Path
 from blear.storage.run_lock import run_lock

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import resource
 import shutil
+import signal
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -148,6 +151,64 @@ def test_files_of_a_folder_that_cannot_be_read_do_not_pass_for_deleted_ones(
     shutil.rmtree(tmp_path / "one" / "stages" / "s" / "checkpoints")
     mirror.close()
     assert set(stored(store).files) == {"job", "stages/s/model"}
+
+
+def delete(root: Path) -> None:
+    shutil.rmtree(root)
+
+
+def move(root: Path) -> None:
+    root.rename(root.with_name("moved"))
+
+
+def replace(root: Path) -> None:
+    shutil.rmtree(root)
+    write(root, stages__s__log="written after the deletion\n")
+
+
+def empty(root: Path) -> None:
+    for path in root.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize("change", [delete, move, replace, empty])
+def test_a_folder_that_is_deleted_during_the_run_does_not_empty_its_copy(
+    change: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_mirror, "SYNC_S", 60.0)
+    store = ObjectStore(f"file://{tmp_path / 'bucket'}/runs/joint")
+    root = tmp_path / "one"
+    mirror = RunMirror(root, store)
+    files = {"job.yaml": "1", "stages/s/model": "weights"}
+    for name, text in files.items():
+        write(root, **{name: text})
+    mirror.sync()
+    before = set(store.keys("files"))
+    change(root)
+    for call in (mirror.sync, mirror.close):
+        with pytest.raises(RunError, match="deleted or moved during the run; its copy in the storage is kept"):
+            call()
+    assert set(store.keys("files")) >= before
+    assert stored(store).holder is None, "the next run does not wait for the lease"
+    RunMirror(root, store).close()
+    assert content(root) == files
+
+
+def test_the_run_stops_when_its_folder_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_mirror, "SYNC_S", 0.01)
+    stopped = threading.Event()
+    earlier = signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    try:
+        mirror = RunMirror(tmp_path / "one", ObjectStore(f"memory://{tmp_path / 'bucket'}/runs/joint"))
+        shutil.rmtree(tmp_path / "one")
+        assert stopped.wait(10)
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    with pytest.raises(RunError, match="deleted or moved"):
+        mirror.close()
+    assert capsys.readouterr().err.count("this run stops") == 1
 
 
 @pytest.mark.parametrize("protocol", ["memory", "file"])
