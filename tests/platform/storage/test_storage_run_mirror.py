@@ -25,6 +25,7 @@ from blear.storage.run_archive import unpack_run
 from blear.storage.run_manifest import MANIFEST, Manifest, StoredFile, download_files, read_current
 from blear.storage.run_mirror import RunMirror, mirrored
 from blear.storage.stored_runs import fetch_stored_run, stored_run_states
+from blear.storage.stored_shards import store_shards, stored_shards
 from s3_proxy import Proxy
 
 s3fs = pytest.importorskip("s3fs", reason="the extra blear[s3] is not installed")
@@ -233,6 +234,15 @@ def test_other_file_systems_of_fsspec_hold_runs(protocol: str, tmp_path: Path, m
     assert store.names("files/stages") == ["s"]
     store.delete_below("")
     assert store.read(MANIFEST) is None
+
+
+def test_shards_are_stored_only_where_they_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs may lie at every URL of fsspec; another machine could not read shards at `file://`, and prepares them."""
+    monkeypatch.setenv("BLEAR_STORAGE", f"file://{tmp_path / 'bucket'}")
+    write(tmp_path / "faces-1", **{"dataset.json": "{}"})
+    store_shards(tmp_path / "faces-1")
+    assert stored_shards("faces-1") is None
+    assert not (tmp_path / "bucket").exists()
 
 
 def test_a_file_that_is_replaced_during_a_download_is_read_again(
