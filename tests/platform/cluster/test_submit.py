@@ -131,6 +131,10 @@ def test_ignored_data_is_a_warning_and_uploaded_data_is_not(folder: Path, monkey
     assert warning.startswith("data.faces.source: data/raw.csv is not uploaded (outside the working directory, or")
     checked = check_job(file, profile=None, overrides=("data.faces.source=a/deep",))
     assert find_missing(checked, file, plan_upload(folder)) == []
+    monkeypatch.chdir(folder.parent)  # `--working-dir work`: the path exists here, but the job starts in `work`
+    checked = check_job(file, profile=None, overrides=("data.faces.source=work/a",))
+    (warning,) = find_missing(checked, file, plan_upload(folder))
+    assert warning.startswith("data.faces.source: work/a is not uploaded")
     with pytest.raises(JobError, match="no such file or folder: data/none"):
         check_job(file, profile=None, overrides=("data.faces.source=data/none",))
 
