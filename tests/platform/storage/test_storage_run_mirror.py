@@ -236,6 +236,20 @@ def test_other_file_systems_of_fsspec_hold_runs(protocol: str, tmp_path: Path, m
     assert store.read(MANIFEST) is None
 
 
+def test_a_full_disk_keeps_the_manifest_of_a_folder(tmp_path: Path) -> None:
+    store = ObjectStore(f"file://{tmp_path / 'bucket'}")
+    version = store.write(MANIFEST, b"old", replaces=None)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))  # no file can grow further, as on a full disk
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            store.write(MANIFEST, b"x" * 11, replaces=version)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert store.read(MANIFEST) == (b"old", version)
+    assert store.names("") == [MANIFEST]
+
+
 def test_shards_are_stored_only_where_they_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs may lie at every URL of fsspec; another machine could not read shards at `file://`, and prepares them."""
     monkeypatch.setenv("BLEAR_STORAGE", f"file://{tmp_path / 'bucket'}")
