@@ -12,7 +12,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, emoji=False)  # with emoji, `job.yaml:100:5` has one
 _LINE_EVERY_S = 10.0
 _log = logging.getLogger(__name__)
 
@@ -66,8 +66,11 @@ def track(what: str, total: int, done: int = 0, every: float = _LINE_EVERY_S) ->
         every: seconds between two lines where stderr is not a terminal.
     """
     if console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console) as bar:
+        what_column, note_column = (
+            TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}")
+        )
+        columns = (what_column, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        with Progress(*columns, note_column, console=console) as bar:
             yield _Bar(bar, what, total, done)
         return
     lines = _Lines(what, total, done, every)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pty
 import subprocess
@@ -54,6 +55,19 @@ def test_a_bar_in_a_terminal() -> None:
     assert "━" in shown
     assert "4/4" in shown
     assert "loss 0.5" in shown
+
+
+def test_file_names_are_printed_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """rich has a markup in square brackets, in which `[/` may be an error, and replaces `:100:` by a picture."""
+    written = io.StringIO()
+    monkeypatch.setattr(progress.console, "_force_terminal", True)
+    monkeypatch.setattr(progress.console, "_file", written)
+    monkeypatch.setattr(progress.console, "_width", 120)
+    with progress.track("encode [red]", 1) as bar:
+        bar.advance(1, "clip[a[/]b].mp4")
+        progress.echo("warning: job.yaml:100:5: [bold] [/]")
+    for text in ("encode [red]", "clip[a[/]b].mp4", "warning: job.yaml:100:5: [bold] [/]"):
+        assert text in written.getvalue()
 
 
 def test_a_bar_inside_another_one() -> None:

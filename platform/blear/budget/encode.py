@@ -14,6 +14,7 @@ import numpy as np
 from blear.budget.settings import Setting
 from blear.errors import RunError
 from blear.video import open_encoder, probe_video, read_video
+from blear.video.webp import is_animated_webp
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def encode_video(video: Path, setting: Setting, out: Path, seconds: float | None
             height, width = image.shape[:2]
             size = setting.size(width, height)
             if stream is None:
+                require_encodable(setting, width, height)
                 scale = (width / size[0], height / size[1])
                 stream = _stream(container, setting, size, rate)
             if size != (width, height):
@@ -75,27 +77,44 @@ def source_rate(video: Path, seconds: float | None = None) -> float:
 
 def source_size(video: Path, seconds: float | None = None) -> tuple[int, float]:
     """Bits of the video stream of a file up to a time, without the container, and their length in seconds."""
+    info = probe_video(video)
+    if is_animated_webp(video):  # for FFmpeg, the file is one packet
+        whole = (info.frames or 1) / info.rate
+        length = whole if seconds is None else min(whole, seconds)
+        return round(8 * video.stat().st_size * length / whole), length
     with av.open(f"file:{video.absolute()}") as container:
         stream, bits, first, last = container.streams.best("video"), 0, None, 0.0
-        for packet in container.demux(stream):
-            if packet.pts is None:
-                continue
-            now = float(packet.pts * packet.time_base)
+        for number, packet in enumerate(container.demux(stream)):
+            stamp = packet.dts if packet.pts is None else packet.pts
+            if stamp is None and not packet.size:
+                continue  # the end
+            # a raw stream, without a container, has no time stamps
+            now = number / info.rate if stamp is None else float(stamp * packet.time_base)
             first = now if first is None else first
             if seconds is None or now - first < seconds:
                 bits, last = bits + 8 * packet.size, max(last, now - first)
-    return bits, last + 1 / probe_video(video).rate
+    return bits, last + 1 / info.rate
 
 
-def _stream(container: Any, setting: Setting, size: tuple[int, int], rate: Fraction) -> Any:
-    if min(size) < setting.encoder.least_side:
-        what = f"{setting.encoder.name} encodes no frames of {size[0]} x {size[1]} pixels"
+def require_encodable(setting: Setting, width: int, height: int) -> None:
+    """Checks that a video of this size can be encoded with a setting.
+
+    Raises:
+        RunError: FFmpeg lacks the encoder, or the encoded frames are too small for it.
+    """
+    wide, high = setting.size(width, height)
+    if min(wide, high) < setting.encoder.least_side:
+        what = f"{setting.encoder.name} encodes no frames of {wide} x {high} pixels"
         raise RunError(what, f"--codec {setting.codec}", "choose smaller factors, or h264")
     try:
-        stream = container.add_stream(setting.encoder.name, rate=rate, options=setting.options)
+        av.Codec(setting.encoder.name, "w")
     except (av.FFmpegError, ValueError) as error:
         what = f"the installed PyAV has no encoder {setting.encoder.name}"
         raise RunError(what, f"--codec {setting.codec}", "choose another codec") from error
+
+
+def _stream(container: Any, setting: Setting, size: tuple[int, int], rate: Fraction) -> Any:
+    stream = container.add_stream(setting.encoder.name, rate=rate, options=setting.options)
     stream.width, stream.height = size
     stream.pix_fmt = "yuv420p"
     open_encoder(stream.codec_context)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from blear.budget.run import Budget, Point
+from blear.predict.inputs import printable
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b8578f", "#7a4300", "#6b5fd6", "#2a2c30", "#8a7a00", "#767676")
 
@@ -23,7 +25,8 @@ def budget_markdown(budget: Budget) -> str:
         s, a = point.setting, point.agreement
         kept = "yes" if a.low >= budget.kept else "perhaps" if a.high >= budget.kept else "no"
         share = 100 * point.kbps / budget.source_kbps
-        value = f"{a.value:.3f} [{a.low:.3f}, {a.high:.3f}]"
+        shown = "undefined" if math.isnan(a.value) else f"{a.value:.3f}"  # a concordance of equal values
+        value = f"{shown} [{a.low:.3f}, {a.high:.3f}]"
         lines.append(f"| {s.codec}, 1/{s.factor:g}, {s.crf} | {point.kbps:.1f} | {share:.1f} % | {value} | {kept} |")
     first = f"{budget.target} of {budget.faces} faces in {len(budget.videos)} video(s), against the original"
     return "\n\n".join([first, "\n".join(lines), _chosen(budget)])
@@ -57,7 +60,7 @@ def budget_json(budget: Budget, command: str) -> str:
             "factor": point.setting.factor,
             "crf": point.setting.crf,
             "kbps": point.kbps,
-            "agreement": point.agreement.value,
+            "agreement": None if math.isnan(point.agreement.value) else point.agreement.value,
             "low": point.agreement.low,
             "high": point.agreement.high,
         }
@@ -65,7 +68,7 @@ def budget_json(budget: Budget, command: str) -> str:
     ]
     content = {
         "command": command,
-        "videos": [str(video) for video in budget.videos],
+        "videos": [printable(str(video)) for video in budget.videos],
         "target": budget.target,
         "metric": "equal decisions" if budget.classes else "ccc",
         "keep": budget.kept,

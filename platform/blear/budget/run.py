@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from blear.budget.agreement import Agreement, agreement, time_blocks
-from blear.budget.encode import encode_video, source_size
+from blear.budget.encode import encode_video, require_encodable, source_size
 from blear.budget.faces import VideoFaces, encoded_values, original_faces
 from blear.budget.settings import Setting, grid
 from blear.errors import DataError, RunError
-from blear.predict.inputs import find_inputs
+from blear.predict.inputs import find_inputs, is_video_file
 from blear.predict.options import PredictOptions, open_predictor
 from blear.predict.predictor import FacePredictor
 from blear.progress import track
@@ -81,9 +81,13 @@ def find_budget(given: Sequence[str], options: BudgetOptions) -> Budget:
     """
     lists = grid(options.codecs, options.factors, options.quality)
     inputs = find_inputs(given)
-    if wrong := [one.name for one in inputs if one.address or one.is_picture or one.is_folder]:
+    if wrong := [one.name for one in inputs if not is_video_file(one)]:
         raise DataError("is no video file", wrong[0], "give files of videos")
     videos = [one.path for one in inputs]
+    sizes = [_size(video) for video in videos]
+    for setting in (settings[0] for settings in lists):  # known before the first, which may take minutes
+        for width, height in sizes:
+            require_encodable(setting, width, height)
     predictor, _ = open_predictor(options.predict, options.predict.every or EVERY)
     target = _target(predictor, options.target)
     classes = target in predictor.model.labels
@@ -101,7 +105,6 @@ def find_budget(given: Sequence[str], options: BudgetOptions) -> Budget:
                     bar.advance(len(settings) - number - 1)
                     break
     good = [point for point in points if point.agreement.low >= options.keep]
-    first = next(read_video(videos[0], notice=lambda note: None)).image_HWC
     return Budget(
         points,
         options.keep,
@@ -111,8 +114,14 @@ def find_budget(given: Sequence[str], options: BudgetOptions) -> Budget:
         len(truth_NK),
         _source_rate(videos, options.predict.seconds),
         videos,
-        (first.shape[1], first.shape[0]),
+        sizes[0],
     )
+
+
+def _size(video: Path) -> tuple[int, int]:
+    """Width and height of the first frame."""
+    first = next(read_video(video, notice=lambda note: None)).image_HWC
+    return first.shape[1], first.shape[0]
 
 
 def _target(predictor: FacePredictor, name: str | None) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blear.errors import RunError
+from blear.predict.inputs import printable
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,16 @@ class Setting:
         """The command that encodes a video of this size with this setting."""
         wide, high = self.size(*size)
         options = " ".join(f"-{'b:v' if key == 'b' else key} {value}" for key, value in self.options.items())
-        out = video.with_name(f"{video.stem}-{self.codec}-{high}p-crf{self.crf}.mkv").name
+        out = f"{video.stem}-{self.codec}-{high}p-crf{self.crf}.mkv"
         scale = f"-vf scale={wide}:{high}:flags=area -pix_fmt yuv420p"
         encoder = f"-c:v {self.encoder.name} {options}"
-        return f"ffmpeg -i {shlex.quote(str(video))} {scale} {encoder} -c:a copy {shlex.quote(out)}"
+        return f"ffmpeg -i {_argument(str(video))} {scale} {encoder} -c:a copy {_argument(out)}"
+
+
+def _argument(path: str) -> str:
+    """A path for a shell and for ffmpeg, which reads `name:` as a protocol and `-name` as an option."""
+    shown = printable(path)
+    return shlex.quote(f"file:{shown}" if ":" in shown or shown.startswith("-") else shown)
 
 
 def grid(codecs: Sequence[str], factors: Sequence[float], quality: Sequence[int]) -> list[list[Setting]]:
@@ -96,7 +103,7 @@ def grid(codecs: Sequence[str], factors: Sequence[float], quality: Sequence[int]
         if wrong := [crf for crf in quality if not 0 <= crf <= ENCODERS[codec].most]:
             raise RunError(f"{wrong[0]} is out of range", "--crf", f"{codec} has 0 to {ENCODERS[codec].most}")
     return [
-        [Setting(codec, factor, crf) for crf in sorted(quality or ENCODERS[codec].quality)]
-        for codec in codecs
-        for factor in sorted(factors)
+        [Setting(codec, factor, crf) for crf in sorted(set(quality or ENCODERS[codec].quality))]
+        for codec in dict.fromkeys(codecs)
+        for factor in sorted(set(factors))
     ]

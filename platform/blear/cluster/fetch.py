@@ -15,7 +15,7 @@ from blear.errors import RunError
 from blear.progress import duration, echo
 from blear.storage.run_archive import unpack_run
 
-_FETCH = "fetch-"
+_PACKS = "blear fetch "  # begin of the command of jobs that pack a run; a run may have the name fetch-NAME
 
 
 def cluster_runs(address: str | None) -> list[list[str]]:
@@ -26,7 +26,7 @@ def cluster_runs(address: str | None) -> list[list[str]]:
     newest: dict[str, JobDetails] = {}
     for job in JobServer(address).all_jobs():
         name = run_name(job.submission_id)
-        if name is not None and not name.startswith(_FETCH):
+        if name is not None and not (job.entrypoint or "").startswith(_PACKS):
             newest[name] = job
     return [[name, *_describe(job)] for name, job in sorted(newest.items())]
 
@@ -58,8 +58,8 @@ def fetch_run(name: str, *, address: str | None, target: Path, weights: bool) ->
         RunError: the cluster has no such run, or its files did not arrive.
     """
     server = JobServer(address)
-    command = shlex.join(["blear", "fetch", name, "--pack", *(["--weights"] if weights else [])])
-    job_id = server.start(f"{_FETCH}{name}-{int(time.time())}", command, {})
+    command = f"{_PACKS}{shlex.join([name, '--pack', *(['--weights'] if weights else [])])}"
+    job_id = server.start(f"fetch-{name}-{int(time.time())}", command, {})
     echo(f"{job_id} on {server.address} packs the run")
     details = server.wait(job_id)
     log = server.log(job_id)

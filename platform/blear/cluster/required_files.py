@@ -71,7 +71,11 @@ def find_missing(checked: CheckedJob, file: Path, upload: Upload) -> list[str]:
         path = Path(text).expanduser()
         if path.is_absolute() and not upload.contains(path):
             warnings.append(f"{key}: {text} is not uploaded; every node must have it at this path")
-        elif not path.is_absolute() and not key.endswith(_WEIGHTS) and not upload.contains(path.resolve()):
+        elif (
+            not path.is_absolute()
+            and not key.endswith(_WEIGHTS)
+            and not upload.contains((upload.folder / path).resolve())
+        ):  # the job starts in the uploaded folder, which need not be the current one
             warnings.append(
                 f"{key}: {text} is not uploaded (outside the working directory, or ignored), so the job will not find "
                 "it; put it on storage that the nodes share and give its absolute path"

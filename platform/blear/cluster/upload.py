@@ -53,11 +53,16 @@ class Upload:
         return [*lines, *(f"    {format_size(size):>10}  {file}" for file, size in self.largest(5))]
 
     def check(self) -> None:
-        """Checks the size before Ray packs the files.
+        """Checks names and size before Ray packs the files.
 
         Raises:
-            JobError: the size is over Ray's limit; the message names the largest files.
+            JobError: a name is no UTF-8, or the size is over Ray's limit; the message names the files.
         """
+        names = ((str(path), str(path).encode("utf-8", "backslashreplace").decode()) for path in self.sizes)
+        unusable = [escaped for name, escaped in names if escaped != name]
+        if unusable:
+            what = f"file names that are no UTF-8, which Ray cannot pack: {', '.join(unusable[:8])}"
+            raise JobError(what, str(self.folder), "rename these files, or list them in .rayignore")
         if self.total < MAX_UPLOAD_BYTES:
             return
         named = "\n".join(f"    {format_size(size):>10}  {file}" for file, size in self.largest(8))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from blear.commands.options import command_line
+from blear.commands.options import FiniteRange, command_line
 
 
 class _Share(click.ParamType):
@@ -37,7 +37,7 @@ class _Share(click.ParamType):
     "--factor",
     "factors",
     multiple=True,
-    type=click.FloatRange(1, 64),
+    type=FiniteRange(1, 64),
     default=(1, 2, 4),
     show_default=True,
     help="divisor of width and height; repeatable",
@@ -47,14 +47,14 @@ class _Share(click.ParamType):
 @click.option("--stage", metavar="NAME", help="the stage of a run; default: the last one")
 @click.option("--facts", multiple=True, metavar="KEY=VALUE", help="fact of a network of others, as in `blear predict`")
 @click.option("--every", type=click.IntRange(1), default=5, show_default=True, help="compare every N-th frame")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="use the videos up to this time")
+@click.option("--seconds", type=FiniteRange(0, min_open=True), help="use the videos up to this time")
 @click.option("--crops", is_flag=True, help="the videos show cut faces: nothing is detected")
-@click.option("--margin", type=click.FloatRange(0), help="margin around a face, where the model does not state it")
+@click.option("--margin", type=FiniteRange(0), help="margin around a face, where the model does not state it")
 @click.option("--locator", metavar="NAME", help="face detector, as in `blear predict`")
-@click.option("--min-face", type=click.FloatRange(4), metavar="PX", help="smallest side of a face")
+@click.option("--min-face", type=FiniteRange(4), metavar="PX", help="smallest side of a face")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, file_okay=False),
     help="folder for budget.md, budget.json, budget.png; default: budget, or budget-2, ... where it holds those of "
     "another command",
 )

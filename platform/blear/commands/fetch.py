@@ -15,7 +15,7 @@ import click
 @click.option(
     "--to",
     "target",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, file_okay=False),
     help="folder to write to; default: runs/RUN below the working folder",
 )
 @click.option("--weights", is_flag=True, help="also bring the final weights of the stages")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Callable
@@ -14,6 +15,17 @@ import click
 def command_line() -> str:
     """Returns the command of this process, quoted for a shell."""
     return shlex.join(["blear", *sys.argv[1:]])
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers, without NaN, which every comparison with a limit lets through, and without infinity."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.ParamType`."""
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is no finite number", param, ctx)
+        return found
 
 
 def job_options(function: Callable[..., Any]) -> Callable[..., Any]:

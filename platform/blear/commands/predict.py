@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from blear.commands.options import FiniteRange
+
 _BESIDE = Path()  # `blear.predict.options.BESIDE`
 
 
@@ -19,7 +21,7 @@ _BESIDE = Path()  # `blear.predict.options.BESIDE`
     "predictions-2.jsonl, ... where it holds other inputs",
 )
 @click.option("--every", type=click.IntRange(1), help="predict every N-th frame; default: 5, of streams 1")
-@click.option("--fps", type=click.FloatRange(0, min_open=True), help="predict this number of frames per second")
+@click.option("--fps", type=FiniteRange(0, min_open=True), help="predict this number of frames per second")
 @click.option(
     "--detect-every",
     type=click.IntRange(1),
@@ -43,9 +45,7 @@ _BESIDE = Path()  # `blear.predict.options.BESIDE`
     metavar="KEY=VALUE",
     help="a parameter of the locator, as YAML: file=yunet.onnx",
 )
-@click.option(
-    "--min-face", type=click.FloatRange(4), metavar="PX", help="smallest side of a face in pixels of the frame"
-)
+@click.option("--min-face", type=FiniteRange(4), metavar="PX", help="smallest side of a face in pixels of the frame")
 @click.option(
     "--tracks",
     type=click.Path(path_type=Path),
@@ -53,19 +53,19 @@ _BESIDE = Path()  # `blear.predict.options.BESIDE`
 )
 @click.option(
     "--margin",
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     help="margin of the square around a face; needed where the model does not state how faces were cut",
 )
-@click.option("--abstain", type=click.FloatRange(0, 1), default=0.0, help="no class below this probability")
+@click.option("--abstain", type=FiniteRange(0, 1), default=0.0, help="no class below this probability")
 @click.option(
     "--smooth",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     default=1.0,
     show_default=True,
     metavar="SECONDS",
     help="time constant of the smoothed values",
 )
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="read videos and streams up to this time")
+@click.option("--seconds", type=FiniteRange(0, min_open=True), help="read videos and streams up to this time")
 @click.option(
     "--drop/--no-drop",
     default=None,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from blear.commands.options import FiniteRange
+
 _CONNECTIONS = 1024  # at one time; more get status 503
 
 
@@ -19,7 +21,7 @@ _CONNECTIONS = 1024  # at one time; more get status 503
 @click.option("--locator", metavar="NAME", help="face detector: a registered locator or module:attr")
 @click.option(
     "--margin",
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     help="margin of the square around a face; needed where a model does not state how faces were cut",
 )
 def serve(

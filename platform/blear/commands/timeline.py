@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from blear.commands.options import command_line
+from blear.commands.options import FiniteRange, command_line
 
 
 @click.command()
@@ -52,7 +52,7 @@ from blear.commands.options import command_line
 @click.option("--buffer", type=click.IntRange(1), help="frames in a clip; default: as in training")
 @click.option("--static-buffer", is_flag=True, help="fill the clip with copies of the frame, as first published")
 @click.option(
-    "--margin", type=click.FloatRange(0), help="margin of the square around a face; default: that of the data, or 0.5"
+    "--margin", type=FiniteRange(0), help="margin of the square around a face; default: that of the data, or 0.5"
 )
 def timeline(
     run: Path,

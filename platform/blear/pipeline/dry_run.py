@@ -98,7 +98,9 @@ def dry_run(
         if usable.issuperset(_arm_stages(job, job.evaluate)):
             problems.attempt("evaluate.sweep", partial(_check_flips, checker, job, job.evaluate))
     if problems.lines:
-        raise JobError("\n".join(problems.lines))
+        # a split or a target may be missing in the fallback dataset only
+        notes = [data.fallback_note(name) for name, data in job.used_data.items() if data.uses_fallback]
+        raise JobError("\n".join([*problems.lines, *notes]))
     return [*checker.notes, *_absent_classes(job, facts)]
 
 

@@ -46,9 +46,7 @@ def prepare_data(
             folders[name] = _given(data.shards, use, name)
             continue
         if data.uses_fallback:
-            echo(
-                f"data {name}: no source given, so {use} is used instead of {data.use} (--set data.{name}.source=PATH)"
-            )
+            echo(data.fallback_note(name))
         ref = ComponentRef("dataset", use, params, tuple(job.plugins))
         folders[name] = _prepared(ref, catalog, data.degrade_once, seed=job.seed, workers=workers, runner=runner)
     return folders

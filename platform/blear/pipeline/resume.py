@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ def open_run(job: Job, root: Path, *, fresh: bool) -> RunFolder:
     """
     run = RunFolder.start(root, fresh=fresh)
     file = root / "job.yaml"
-    if file.is_file() and file.read_text() != dump_job(job):
+    if not fresh and file.is_file() and file.read_text() != dump_job(job):
         _check_changes(run, file, job)
     write_text(file, dump_job(job))
     return run
@@ -113,6 +114,9 @@ def _differences(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
             yield from _differences(f"{path}.{key}" if path else key, old.get(key, _MISSING), new.get(key, _MISSING))
+    elif isinstance(old, list) and isinstance(new, list) and any(isinstance(entry, dict) for entry in old + new):
+        for number, entries in enumerate(itertools.zip_longest(old, new, fillvalue=_MISSING)):
+            yield from _differences(f"{path}.{number}", *entries)
     elif old != new:
         yield path, old, new
 

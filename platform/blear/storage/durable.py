@@ -13,6 +13,17 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Context that adds a path to errors without one: that of a failed write, for instance to a full disk, has none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
+
+
+@contextlib.contextmanager
 def durable_file(path: Path, partial: Path | None = None) -> Iterator[Path]:
     """Yields the path of a temporary file, which becomes `path` at the end; an error or an interrupt deletes it.
 
@@ -22,8 +33,9 @@ def durable_file(path: Path, partial: Path | None = None) -> Iterator[Path]:
     """
     partial = partial or path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        yield partial
-        replace_durably(partial, path)
+        with named_errors(path):
+            yield partial
+            replace_durably(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blear.errors import RunError
+from blear.storage.durable import durable_file
 from blear.storage.remote import PROTOCOLS, RemoteFolder, request_failures
 
 _TIMEOUT_S = 30.0
@@ -39,7 +40,7 @@ class ObjectStore:
         if protocol in PROTOCOLS:
             RemoteFolder.parse(url)
         self.url, self._place = url.rstrip("/"), rest.rstrip("/")
-        self._s3 = protocol == "s3"
+        self._s3, self._local = protocol == "s3", protocol in ("file", "local")
         options: dict[str, Any] = {"use_listings_cache": False}
         if self._s3:
             timeouts = {"connect_timeout": _TIMEOUT_S, "read_timeout": _TIMEOUT_S, "retries": {"max_attempts": 0}}
@@ -96,7 +97,11 @@ class ObjectStore:
                 raise VersionConflict(key)
             with _os_errors():
                 self._files.makedirs(self._path(key).rpartition("/")[0], exist_ok=True)
-                self._files.pipe_file(self._path(key), content)
+                if self._local:  # fsspec empties the file before it writes
+                    with durable_file(Path(self._path(key)).expanduser()) as partial:
+                        partial.write_bytes(content)
+                else:
+                    self._files.pipe_file(self._path(key), content)
             return _digest(content)
         bucket, _, inner = self._path(key).partition("/")
         condition = {"IfNoneMatch": "*"} if replaces is None else {"IfMatch": replaces}

@@ -13,6 +13,8 @@ from blear.errors import RunError
 from blear.storage.durable import durable_file
 from blear.storage.run_lock import LOCK_FILE
 
+JOB_FILE = "job.yaml"
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file atomically, also at a power failure: the old file or the whole new one. Creates its folder."""
@@ -64,7 +66,7 @@ class RunFolder:
         Raises:
             RunError: `root` is not a run folder.
         """
-        if not (root / "job.yaml").is_file():
+        if not (root / JOB_FILE).is_file():
             raise RunError("not a run folder (no job.yaml in it)", str(root), "give the folder that `blear run` named")
         return cls(root)
 
@@ -74,14 +76,16 @@ class RunFolder:
 
         Args:
             root: the run folder.
-            fresh: whether an earlier run is deleted first; its lock stays.
+            fresh: whether an earlier run is deleted first. Its lock and its job stay: without job.yaml, a folder whose
+                deletion was interrupted would be no run folder.
 
         Raises:
             RunError: `fresh`, and the folder is not a run folder.
         """
-        entries = [path for path in root.iterdir() if path.name != LOCK_FILE] if root.is_dir() else []
+        kept = (LOCK_FILE, JOB_FILE)
+        entries = [path for path in root.iterdir() if path.name not in kept] if root.is_dir() else []
         if fresh and entries:
-            if not (root / "job.yaml").is_file():
+            if not (root / JOB_FILE).is_file():
                 raise RunError("not a run folder, so --fresh does not delete it", str(root), "give another name")
             for path in entries:
                 if path.is_dir() and not path.is_symlink():

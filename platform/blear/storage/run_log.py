@@ -46,7 +46,7 @@ def log_to_stderr(*, debug: bool) -> None:
 
 def log_to_file(path: Path) -> None:
     """Also appends the log of this process to a file, in place of the file of an earlier call."""
-    handler = _RunFile(path, encoding="utf-8")
+    handler = _RunFile(path, encoding="utf-8", errors="backslashreplace")  # names of files may be no UTF-8
     handler.setFormatter(logging.Formatter(_FORMAT))
     _replace(_RunFile, handler)
     _log_everything()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from blear.errors import RunError
+from blear.storage.durable import named_errors
 from blear.storage.object_store import ObjectStore
 
 Result = TypeVar("Result")
@@ -109,7 +110,8 @@ def download_files(store: ObjectStore, root: Path, files: Mapping[str, StoredFil
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         key = stored.key(f"{below}{name}")
         try:
-            store.download(key, partial)
+            with named_errors(path):
+                store.download(key, partial)
             if file_version(partial) != stored:
                 do = "give the command again; if it fails again, delete the run in the storage"
                 raise RunError("a stored file is damaged", f"{store.url}/{key}", do)

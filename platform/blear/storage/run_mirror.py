@@ -24,7 +24,7 @@ from blear.progress import duration, echo
 from blear.storage.file_links import FileLinks
 from blear.storage.object_store import ObjectStore, VersionConflict
 from blear.storage.root import storage_url
-from blear.storage.run_folder import existing_files, write_bytes
+from blear.storage.run_folder import JOB_FILE, existing_files, write_bytes
 from blear.storage.run_lock import LOCK_FILE
 from blear.storage.run_manifest import MANIFEST, Manifest, StoredFile, describe_writer, download_files, file_version
 from blear.storage.transient import retry_transient
@@ -70,7 +70,8 @@ class RunMirror:
         host = {"host": socket.gethostname(), "pid": os.getpid(), "token": uuid.uuid4().hex}
         self._holder: dict[str, Any] = host
         self._known: dict[str, tuple[tuple[int, int], StoredFile]] = {}  # path -> ((size, mtime), version)
-        self._lost = self._complaint = ""
+        self._lost: RunError | None = None
+        self._complaint = ""
         self._obsolete: set[str] = set()  # keys of objects that no manifest lists, to be deleted
         found = retry_transient(lambda: store.read(MANIFEST), _no_reply, store.url)
         if found is None and not create:
@@ -82,6 +83,7 @@ class RunMirror:
             if self._manifest.files or not take_over:  # a dead writer may have uploaded nothing
                 self._download()
             self._find_obsolete()
+        self._folder = os.open(root, os.O_RDONLY)  # its inode is not used again for another folder
         self._done, self._wake, self._syncing = threading.Event(), threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._loop, name="blear-storage", daemon=True)
         self._thread.start()
@@ -90,17 +92,24 @@ class RunMirror:
         """Uploads what has changed, and releases the lock.
 
         Raises:
-            RunError: another machine has taken over, or the storage did not reply within `FINAL_S`.
+            RunError: another machine has taken over, the folder was deleted, or the storage did not reply within
+                `FINAL_S`.
         """
         self._done.set()
         self._wake.set()
         self._thread.join()
+        try:
+            self._close()
+        finally:
+            os.close(self._folder)
+
+    def _close(self) -> None:
         until = time.monotonic() + FINAL_S
-        while not self._lost:
+        while self._lost is None:
             try:
                 self.sync(release=True)
                 return
-            except VersionConflict:
+            except (VersionConflict, RunError):
                 continue
             except OSError as error:
                 self._complain(error)
@@ -109,7 +118,10 @@ class RunMirror:
                     do = f"the results are in {self._root}; the same command on this machine sends them"
                     raise RunError(what, self._store.url, do) from error
                 time.sleep(min(SYNC_S, 2.0))
-        raise RunError(self._lost, self._store.url, "wait for the end of the other run, or stop it")
+        if self._is_deleted():
+            with contextlib.suppress(OSError, VersionConflict):
+                self._write(Manifest(None, time.time(), self._manifest.files))
+        raise self._lost
 
     def sync_or_wake(self, wait: bool) -> None:
         """Has the thread upload now what has changed; with `wait`, uploads it in this thread."""
@@ -123,13 +135,16 @@ class RunMirror:
         """Uploads the files that have changed, then the manifest.
 
         Raises:
-            VersionConflict: another machine has taken over; later calls do nothing.
+            VersionConflict: another machine has taken over.
+            RunError: this happened before, or the run folder was deleted; the copy in the storage is kept.
             OSError: the storage does not reply, or a folder cannot be read; nothing is lost, a later call repeats it.
         """
         with self._syncing:
             self._sync(release)
 
     def _sync(self, release: bool) -> None:
+        if self._lost is not None:
+            raise self._lost
         stored = self._manifest.files
         with FileLinks(self._root / _LINKS) as links:
             files = dict(self._scan(links))
@@ -141,6 +156,10 @@ class RunMirror:
             for name in links.missing(self._root):
                 # a checkpoint that was deleted while it was read: its folder is left out as a whole
                 files = {key: version for key, version in files.items() if Path(key).parent != Path(name).parent}
+        if self._is_deleted():
+            what = "the run folder was deleted or moved during the run; its copy in the storage is kept"
+            self._lost = RunError(what, str(self._root), "give the same command again to continue from the copy")
+            raise self._lost
         if files != stored or time.monotonic() - self._written >= _RENEW_S:
             self._obsolete |= {version.key(name) for name, version in stored.items()}
             self._write(Manifest(self._holder, time.time(), files))
@@ -170,13 +189,23 @@ class RunMirror:
             found = self._store.read(MANIFEST)
             theirs = Manifest.from_bytes(found[0]) if found is not None else Manifest()
             if found is None or (theirs.holder or {}).get("token") != self._holder["token"]:
-                self._lost = f"another run has taken over this run: {describe_writer(theirs.holder)}"
+                what = f"another run has taken over this run: {describe_writer(theirs.holder)}"
+                self._lost = RunError(what, self._store.url, "wait for the end of the other run, or stop it")
                 raise
             self._version = self._store.write(
                 MANIFEST, content, replaces=found[1]
             )  # its own write whose reply was lost
         self._manifest, self._written = manifest, time.monotonic()
-        write_bytes(self._root / _LOCAL, content)
+        if not self._is_deleted():
+            write_bytes(self._root / _LOCAL, content)
+
+    def _is_deleted(self) -> bool:
+        """Whether the folder is another one than at the start, or has lost the job: all its files may be missing."""
+        try:
+            same = os.path.samestat(os.fstat(self._folder), self._root.stat())
+        except FileNotFoundError:
+            return True
+        return not same or (JOB_FILE in self._manifest.files and not (self._root / JOB_FILE).is_file())
 
     def _acquire(self, found: tuple[bytes, str] | None) -> tuple[Manifest, str]:
         """Takes the lock; waits for the lease of a holder that may be dead.
@@ -271,9 +300,9 @@ class RunMirror:
             try:
                 self.sync()
                 self._complaint = ""
-            except VersionConflict:
-                if self._lost:
-                    echo(f"{self._store.url}: {self._lost}; this run stops")
+            except (VersionConflict, RunError):
+                if self._lost is not None:
+                    echo(f"{self._store.url}: {self._lost.what}; this run stops")
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
             except OSError as error:

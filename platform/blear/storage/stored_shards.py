@@ -6,13 +6,16 @@ from pathlib import Path
 
 from blear.progress import track
 from blear.storage.object_store import ObjectStore
+from blear.storage.remote import PROTOCOLS
 from blear.storage.root import storage_url
 
 _INFO = "dataset.json"
 
 
 def stored_shards(name: str) -> str | None:
-    """Returns the URL of a prepared dataset; None if BLEAR_STORAGE is no URL, or has no complete dataset of this name.
+    """Returns the URL of a prepared dataset; None if BLEAR_STORAGE has no complete dataset of this name.
+
+    BLEAR_STORAGE has none if it is a folder, or a URL whose shards cannot be read, for instance `file://`.
 
     Args:
         name: name of the dataset's folder, which contains the digest of its parameters.
@@ -20,7 +23,7 @@ def stored_shards(name: str) -> str | None:
     Raises:
         OSError: the storage does not reply.
     """
-    url = storage_url()
+    url = _readable_url()
     if url is None:
         return None
     store = ObjectStore(f"{url}/shards/{name}")
@@ -28,12 +31,12 @@ def stored_shards(name: str) -> str | None:
 
 
 def store_shards(folder: Path) -> None:
-    """Uploads a prepared dataset, dataset.json last, where BLEAR_STORAGE is a URL and does not have it.
+    """Uploads a prepared dataset, dataset.json last, where BLEAR_STORAGE is a URL of shards and does not have it.
 
     Raises:
         OSError: the storage does not reply; a repeated call uploads everything again.
     """
-    url = storage_url()
+    url = _readable_url()
     if url is None or stored_shards(folder.name) is not None:
         return
     store = ObjectStore(f"{url}/shards/{folder.name}")
@@ -43,6 +46,12 @@ def store_shards(folder: Path) -> None:
         for name in [*parts, _INFO]:
             store.upload(folder / name, name)
             bar.advance(1, name)
+
+
+def _readable_url() -> str | None:
+    """BLEAR_STORAGE, if it is a URL of a protocol that shards are read from."""
+    url = storage_url()
+    return url if url is not None and url.partition("://")[0] in PROTOCOLS else None
 
 
 def _is_local(name: str) -> bool:

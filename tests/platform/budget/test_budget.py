@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -13,21 +16,24 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 from blear.budget.agreement import Agreement, agreement, time_blocks
-from blear.budget.encode import encode_video, source_rate
+from blear.budget.encode import encode_video, source_rate, source_size
 from blear.budget.faces import OriginalBoxes
-from blear.budget.report import budget_markdown
-from blear.budget.run import Budget, Point, _source_rate
+from blear.budget.report import budget_json, budget_markdown
+from blear.budget.run import Budget, BudgetOptions, Point, _source_rate, find_budget
 from blear.budget.settings import Setting, grid
 from blear.cli import cli
 from blear.contracts import ClipSpec, Target
-from blear.errors import RunError
+from blear.errors import DataError, RunError
 from blear.imaging import Box
 from blear.metrics import ccc
 from blear.models.card import ModelCard
 from blear.models.model import Model
+from blear.predict.options import PredictOptions
 from blear.predict.video import FrameWindow
+from blear.video import read_video
 
 SIZE, FRAMES = (96, 64), 40
 
@@ -131,6 +137,26 @@ def test_the_rate_of_several_videos_is_weighted_by_their_lengths(video: Path, tm
     assert _source_rate([video, tmp_path / "short.mkv"], None) == pytest.approx(expected)
 
 
+def test_the_rate_of_videos_whose_packets_have_no_time_stamps(video: Path, tmp_path: Path) -> None:
+    """A raw H.264 stream, for which FFmpeg assumes 25 frames/s, and an animated WebP file, which is one packet."""
+    raw = tmp_path / "raw.h264"
+    with av.open(str(raw), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "2"})
+        stream.width, stream.height = SIZE
+        for frame in read_video(video):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.image_HWC, "rgb24")))
+        container.mux(stream.encode())
+    assert source_size(raw) == (8 * raw.stat().st_size, pytest.approx(FRAMES / 25))
+    bits, length = source_size(raw, seconds=0.4)
+    assert length == pytest.approx(0.4)
+    assert bits < 8 * raw.stat().st_size
+    webp = tmp_path / "animation.webp"
+    first, *rest = [Image.fromarray(frame.image_HWC) for frame in read_video(video)]
+    first.save(webp, save_all=True, append_images=rest, duration=50)
+    assert source_size(webp) == (8 * webp.stat().st_size, pytest.approx(2))
+    assert source_size(webp, seconds=0.5) == (2 * webp.stat().st_size, pytest.approx(0.5))
+
+
 def test_boxes_are_those_of_the_original_in_pixels_of_the_encoded_video(video: Path, tmp_path: Path) -> None:
     encoded = encode_video(video, Setting("h264", 2, 30), tmp_path / "own.mkv", seconds=1)
     assert len(encoded.numbers) == 20
@@ -141,6 +167,8 @@ def test_boxes_are_those_of_the_original_in_pixels_of_the_encoded_video(video: P
 
 def test_settings_are_checked() -> None:
     assert [[s.crf for s in line] for line in grid(["h264"], [2, 1], [30, 20])] == [[20, 30]] * 2
+    repeated = grid(["h264", "vp9", "h264"], [2, 1, 2], [30, 30])
+    assert [one for line in repeated for one in line] == [Setting(c, f, 30) for c in ("h264", "vp9") for f in (1, 2)]
     with pytest.raises(RunError, match="there is no codec 'h266'"):
         grid(["h266"], [1], [])
     with pytest.raises(RunError, match="h264 has 0 to 51"):
@@ -180,6 +208,53 @@ def test_the_cheapest_setting_that_keeps_the_decisions_is_chosen(
     assert ("ffmpeg -i" in done.output) == bool(kept)
     assert Path("budget-2/budget.png").read_bytes()[1:4] == b"PNG"
     assert list(Path("budget").iterdir()) == [Path("budget/budget.json")]
+
+
+def test_frames_that_an_encoder_refuses_are_known_before_the_first_setting(video: Path, tmp_path: Path) -> None:
+    """The video is read only for its size; the model, which does not exist, is not opened."""
+    options = BudgetOptions(PredictOptions(model=str(tmp_path / "none")), codecs=("h264", "hevc"))
+    with pytest.raises(RunError, match="libx265 encodes no frames of 80 x 54 pixels") as caught:
+        find_budget([str(video)], replace(options, factors=(1, 1.2)))
+    assert caught.value.where == "--codec hevc"
+
+
+def test_an_address_is_no_video_file() -> None:
+    with pytest.raises(DataError, match="is no video file"):
+        find_budget(["http://127.0.0.1:9/a.mp4"], BudgetOptions(PredictOptions(model="robust-faces")))
+
+
+@pytest.mark.parametrize("name", ["a:b.mp4", "-i.mp4", "with space.mp4"])
+def test_the_printed_command_takes_every_file_name(
+    name: str, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(video, f"./{name}")
+    command = shlex.split(Setting("h264", 2, 40).ffmpeg(Path(name), SIZE))
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", *command[1:]], check=True)
+    assert Path(f"{name.removesuffix('.mp4')}-h264-32p-crf40.mkv").is_file()
+
+
+def test_an_undefined_concordance_and_a_name_that_is_no_text_are_written() -> None:
+    """All faces have the same value: their concordance is undefined, and NaN is no JSON."""
+    same = np.full((60, 1), 0.5)
+    point = Point(Setting("h264", 2, 40), 100.0, agreement(same, same, time_blocks([np.arange(60) / 5]), classes=False))
+    video = Path(os.fsdecode(b"clip\xff.mp4"))
+    best = replace(point, agreement=Agreement(0.95, 0.92, 0.97))
+    budget = Budget([point, best], 0.9, best, "valence", False, 60, 800.0, [video], (640, 360))
+    text = budget_markdown(budget)
+    assert "| undefined [-1.000, 1.000] | perhaps |" in text
+    assert "clip\\udcff.mp4" in text.encode().decode()
+    content = json.loads(budget_json(budget, "blear budget"), parse_constant=pytest.fail)
+    assert content["points"][0]["agreement"] is None
+    assert content["videos"] == ["clip\\udcff.mp4"]
+
+
+def test_options_are_checked_before_the_videos_are_read(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for option in (["--factor", "nan"], ["--seconds", "inf"], ["--margin", "nan"], ["--out", str(tmp_path / "file")]):
+        done = CliRunner().invoke(cli, ["budget", "a.mp4", *option])
+        assert done.exit_code == 2
+        assert "is no finite number" in done.output or "is a file" in done.output
 
 
 @pytest.mark.parametrize("text", ["0", "120%", "much"])

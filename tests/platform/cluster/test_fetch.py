@@ -199,10 +199,15 @@ def test_runs_of_the_storage_have_states(tmp_path: Path) -> None:
 
 def test_runs_of_a_cluster(head: str) -> None:
     server = JobServer(head)
-    for name in ("tiny-1", "other-1", "tiny-2", "fetch-tiny-7"):
+    for name in ("tiny-1", "other-1", "tiny-2", "fetch-faces-1"):
         server.start(name, f"blear run {name}.yaml", {})
+    server.start("fetch-tiny-7", "blear fetch tiny --pack", {})
     shown = CliRunner().invoke(cli, ["runs", "--address", head])
     assert shown.exit_code == 0, shown.output
     rows = [line.strip("| ").split(" | ") for line in shown.output.splitlines()[2:]]
-    assert [row[:3] for row in rows] == [["other", "succeeded", "other-1"], ["tiny", "succeeded", "tiny-2"]]
+    assert [row[:3] for row in rows] == [
+        ["fetch-faces", "succeeded", "fetch-faces-1"],
+        ["other", "succeeded", "other-1"],
+        ["tiny", "succeeded", "tiny-2"],
+    ]
     assert rows[0][4] == "1 min 0 s"

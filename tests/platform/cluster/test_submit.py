@@ -95,6 +95,14 @@ def test_largest_files_are_listed_and_512_mib_are_refused(folder: Path) -> None:
     assert ".gitignore" in caught.value.do
 
 
+def test_names_that_ray_cannot_pack_are_refused(folder: Path) -> None:
+    """Ray writes names as UTF-8, and would fail with a traceback during the upload."""
+    (folder / os.fsdecode(b"clip\xff.mp4")).touch()
+    (folder / "größe.txt").touch()
+    with pytest.raises(JobError, match=r"no UTF-8, which Ray cannot pack: clip\\udcff\.mp4\n"):
+        plan_upload(folder).check()
+
+
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="not a folder"):
         plan_upload(tmp_path / "nowhere")
@@ -123,6 +131,10 @@ def test_ignored_data_is_a_warning_and_uploaded_data_is_not(folder: Path, monkey
     assert warning.startswith("data.faces.source: data/raw.csv is not uploaded (outside the working directory, or")
     checked = check_job(file, profile=None, overrides=("data.faces.source=a/deep",))
     assert find_missing(checked, file, plan_upload(folder)) == []
+    monkeypatch.chdir(folder.parent)  # `--working-dir work`: the path exists here, but the job starts in `work`
+    checked = check_job(file, profile=None, overrides=("data.faces.source=work/a",))
+    (warning,) = find_missing(checked, file, plan_upload(folder))
+    assert warning.startswith("data.faces.source: work/a is not uploaded")
     with pytest.raises(JobError, match="no such file or folder: data/none"):
         check_job(file, profile=None, overrides=("data.faces.source=data/none",))
 

@@ -1,12 +1,13 @@
 """Files reach the disk before they get their final names; lost pages of a decoded shard are found."""
 
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from data_toy import prepare_toy
+from data_toy import prepare_toy, toy_ref
 
 from blear.data.decoded.store import Store
 from blear.storage.durable import durable_file
@@ -70,6 +71,24 @@ def test_a_decoded_shard_with_lost_pages_is_decoded_again(tmp_path, lost):
     again = Store.open(prepared, "train").take(np.arange(1200))
     assert again.good_B.all()
     assert np.array_equal(again.frames.numpy(), expected)
+
+
+def test_an_error_of_a_full_disk_has_a_path(tmp_path):
+    """That of a failed write has none, and the message of the command would not say which disk is full."""
+    toy = tmp_path / "toy"
+    toy.mkdir()
+    toy_ref(toy)  # writes its plugin
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            write_text(tmp_path / "job.yaml", "x" * 5001)
+        assert caught.value.filename == str(tmp_path / "job.yaml")
+        with pytest.raises(OSError, match="File too large") as caught:
+            prepare_toy(toy)
+        assert caught.value.filename.startswith(str(toy / "shards"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])

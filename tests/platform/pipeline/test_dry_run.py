@@ -71,6 +71,24 @@ def test_stages_with_unsuitable_frames_are_reported(job) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("evaluate.split=test", "evaluate.split: there is no split 'test'"),
+        ("stages.clean.head={use: fer/emotion}", "stages.clean: fer/emotion: the data has no class target 'emotion'"),
+    ],
+)
+def test_what_only_the_fallback_dataset_lacks_is_explained(job, override: str, problem: str) -> None:
+    own = "{use: faces/procedural, size: 48, color: luma, targets: [valence]}"
+    path = job((f"faces: {own}", f"faces: {{use: hf/dataset, source: null, stand_in: {own}}}"))
+    first, *_, last = found(path, override)
+    assert first == problem
+    assert last == (
+        "data faces: data.faces.source is not given, so faces/procedural (`stand_in`) is used instead of hf/dataset "
+        "(--set data.faces.source=PATH)"
+    )
+
+
 def test_conditions_are_checked_at_the_frame_size_of_each_arm(job) -> None:
     crop = "after: [{use: random_crop, size: 40}]"
     [line, _] = found(job(("over: {factor: [1, 2]}", f"over: {{factor: [2]}}, {crop}")))

@@ -93,6 +93,18 @@ def test_other_changes_are_listed_with_both_values(read, run: RunFolder, overrid
     assert (run.root / "job.yaml").read_text() == before
 
 
+def test_a_change_in_a_long_list_names_the_entry(read, tmp_path: Path) -> None:
+    """Both lists begin alike, so that their shortened texts would be equal."""
+    chain = "stages.clean.degrade=[{use: downscale, factor: 2}, {use: blur, sigma: 1.5}, {use: noise, sigma: %s}]"
+    run = open_run(read(chain % 5), tmp_path / "run", fresh=False)
+    write_text(run.stage("clean") / "stage.json", "{}")
+    with pytest.raises(RunError) as caught:
+        open_run(read(chain % 6), run.root, fresh=False)
+    assert caught.value.what.splitlines()[1:] == ["    stages.clean.degrade.2.sigma: the run has 5, this job 6"]
+    with pytest.raises(RunError, match=r"stages\.clean\.degrade\.2: the run has \{.*\.\.\., this job nothing"):
+        open_run(read(chain.replace(", {use: noise, sigma: %s}", "")), run.root, fresh=False)
+
+
 def test_a_stage_with_a_checkpoint_and_the_source_of_a_trained_stage_must_not_change(read, tmp_path: Path) -> None:
     run = open_run(read(), tmp_path / "run", fresh=False)
     write_text(run.stage("more") / "checkpoints" / "step-00000002" / "state.json", "{}")
@@ -113,6 +125,14 @@ def test_fresh_deletes_everything_but_the_lock(read, run: RunFolder) -> None:
     with run_lock(run.root):
         open_run(read("stages.clean.steps=300"), run.root, fresh=True)
         assert sorted(path.name for path in run.root.iterdir()) == ["job.yaml", "run.lock"]
+
+
+def test_an_interrupted_deletion_can_be_repeated(read, run: RunFolder) -> None:
+    """The job is the last file that --fresh replaces: without it, a folder is no run folder, and is not deleted."""
+    assert [path.name for path in RunFolder.start(run.root, fresh=True).root.iterdir()] == ["job.yaml"]
+    (run.root / "stages").mkdir()  # not deleted yet
+    open_run(read("seed=1"), run.root, fresh=True)
+    assert [path.name for path in run.root.iterdir()] == ["job.yaml"]
 
 
 HOLD = """import sys

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import resource
 import shutil
+import signal
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,7 @@ from blear.storage.run_archive import unpack_run
 from blear.storage.run_manifest import MANIFEST, Manifest, StoredFile, download_files, read_current
 from blear.storage.run_mirror import RunMirror, mirrored
 from blear.storage.stored_runs import fetch_stored_run, stored_run_states
+from blear.storage.stored_shards import store_shards, stored_shards
 from s3_proxy import Proxy
 
 s3fs = pytest.importorskip("s3fs", reason="the extra blear[s3] is not installed")
@@ -150,6 +154,64 @@ def test_files_of_a_folder_that_cannot_be_read_do_not_pass_for_deleted_ones(
     assert set(stored(store).files) == {"job", "stages/s/model"}
 
 
+def delete(root: Path) -> None:
+    shutil.rmtree(root)
+
+
+def move(root: Path) -> None:
+    root.rename(root.with_name("moved"))
+
+
+def replace(root: Path) -> None:
+    shutil.rmtree(root)
+    write(root, stages__s__log="written after the deletion\n")
+
+
+def empty(root: Path) -> None:
+    for path in root.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize("change", [delete, move, replace, empty])
+def test_a_folder_that_is_deleted_during_the_run_does_not_empty_its_copy(
+    change: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_mirror, "SYNC_S", 60.0)
+    store = ObjectStore(f"file://{tmp_path / 'bucket'}/runs/joint")
+    root = tmp_path / "one"
+    mirror = RunMirror(root, store)
+    files = {"job.yaml": "1", "stages/s/model": "weights"}
+    for name, text in files.items():
+        write(root, **{name: text})
+    mirror.sync()
+    before = set(store.keys("files"))
+    change(root)
+    for call in (mirror.sync, mirror.close):
+        with pytest.raises(RunError, match="deleted or moved during the run; its copy in the storage is kept"):
+            call()
+    assert set(store.keys("files")) >= before
+    assert stored(store).holder is None, "the next run does not wait for the lease"
+    RunMirror(root, store).close()
+    assert content(root) == files
+
+
+def test_the_run_stops_when_its_folder_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_mirror, "SYNC_S", 0.01)
+    stopped = threading.Event()
+    earlier = signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    try:
+        mirror = RunMirror(tmp_path / "one", ObjectStore(f"memory://{tmp_path / 'bucket'}/runs/joint"))
+        shutil.rmtree(tmp_path / "one")
+        assert stopped.wait(10)
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    with pytest.raises(RunError, match="deleted or moved"):
+        mirror.close()
+    assert capsys.readouterr().err.count("this run stops") == 1
+
+
 @pytest.mark.parametrize("protocol", ["memory", "file"])
 def test_other_file_systems_of_fsspec_hold_runs(protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They have no conditional write: the versions are compared before each write."""
@@ -172,6 +234,29 @@ def test_other_file_systems_of_fsspec_hold_runs(protocol: str, tmp_path: Path, m
     assert store.names("files/stages") == ["s"]
     store.delete_below("")
     assert store.read(MANIFEST) is None
+
+
+def test_a_full_disk_keeps_the_manifest_of_a_folder(tmp_path: Path) -> None:
+    store = ObjectStore(f"file://{tmp_path / 'bucket'}")
+    version = store.write(MANIFEST, b"old", replaces=None)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))  # no file can grow further, as on a full disk
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            store.write(MANIFEST, b"x" * 11, replaces=version)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert store.read(MANIFEST) == (b"old", version)
+    assert store.names("") == [MANIFEST]
+
+
+def test_shards_are_stored_only_where_they_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs may lie at every URL of fsspec; another machine could not read shards at `file://`, and prepares them."""
+    monkeypatch.setenv("BLEAR_STORAGE", f"file://{tmp_path / 'bucket'}")
+    write(tmp_path / "faces-1", **{"dataset.json": "{}"})
+    store_shards(tmp_path / "faces-1")
+    assert stored_shards("faces-1") is None
+    assert not (tmp_path / "bucket").exists()
 
 
 def test_a_file_that_is_replaced_during_a_download_is_read_again(

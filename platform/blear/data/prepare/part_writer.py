@@ -21,6 +21,7 @@ from blear.errors import DataError
 from blear.plugin.component_ref import ComponentRef
 from blear.plugin.discovery import load_plugins
 from blear.plugin.uses import DegradationEntry
+from blear.storage.durable import named_errors
 from blear.storage.run_folder import write_text
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ def write_part(spec: PrepareSpec, part: Part) -> PartInfo:
             name = f"{part.split}/{part.number:05d}-000.tar"
             info = index_shard(spec.folder, name, part.split, part.name, dataset, dataset)
         else:
-            info = _write_shards(spec, part)
+            with named_errors(spec.folder):
+                info = _write_shards(spec, part)
         write_text(part.marker(spec.folder), info.model_dump_json(indent=1))
         return info
     finally:

@@ -81,6 +81,13 @@ class Data(DatasetUse):
         """Whether the fallback dataset is used."""
         return self.source is None and self.shards is None and self.stand_in is not None
 
+    def fallback_note(self, name: str) -> str:
+        """One sentence on a fallback dataset that is used, and how the data `name` are given instead."""
+        return (
+            f"data {name}: data.{name}.source is not given, so {self.chosen[0]} (`stand_in`) is used instead of "
+            f"{self.use} (--set data.{name}.source=PATH)"
+        )
+
     @property
     def extra(self) -> tuple[list[DegradationEntry], list[DegradationEntry]]:
         """(augment, degrade) of the fallback dataset; empty lists while it is not used."""
